@@ -1,0 +1,65 @@
+"""The one clock of every backend: synchronise, read a monotonic counter, work, synchronise, read again."""
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Stopwatch:
+    """Nanoseconds spent in named stages of a case.
+
+    `sync` waits for the device and is called on both sides of every stage that is entered with ``device=True``,
+    so that work launched in one stage is not billed to the next.
+    """
+
+    def __init__(self, sync: Callable[[], None]) -> None:
+        self.stages_ns: dict[str, int] = {}
+        self._sync = sync
+
+    @contextmanager
+    def stage(self, name: str, *, device: bool = False) -> Iterator[None]:
+        if device:
+            self._sync()
+        start = time.perf_counter_ns()
+        yield
+        if device:
+            self._sync()
+        self.stages_ns[name] = self.stages_ns.get(name, 0) + time.perf_counter_ns() - start
+
+
+class DeviceClock:
+    """Sums spans between device events: a cross-check of the host clock, never the headline. Measures nothing on a CPU."""
+
+    def __init__(self, device: "torch.device") -> None:
+        self._spans: list[tuple[torch.cuda.Event, torch.cuda.Event]] | None = [] if device.type == "cuda" else None
+
+    @contextmanager
+    def span(self) -> Iterator[None]:
+        if self._spans is None:
+            yield
+            return
+        import torch
+
+        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        begin.record()
+        yield
+        end.record()
+        self._spans.append((begin, end))
+
+    def elapsed_ns(self) -> int | None:
+        """Nanoseconds within all spans, after a synchronisation; None on a CPU."""
+        if self._spans is None:
+            return None
+        return round(sum(begin.elapsed_time(end) for begin, end in self._spans) * 1e6)  # events tell milliseconds
+
+
+def peak_resident_bytes() -> int:
+    """Largest resident set this process ever had."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # kilobytes elsewhere

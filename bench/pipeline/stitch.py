@@ -1,0 +1,53 @@
+"""One segmentation and one class out of the logits of many tiles."""
+
+import torch
+from torch import Tensor
+
+from bench.pipeline.tiles import Box, Grid
+
+
+class Stitcher:
+    """Averages tile logits by weight; the class is the tiles' vote, weighted by the foreground each predicts."""
+
+    def __init__(self, grid: Grid, weights: Tensor) -> None:
+        """`weights`: of a tile's voxels, ``[D, H, W]``, on the device the logits will be on."""
+        self._grid = grid
+        self._weights = weights
+        self._sum: Tensor | None = None
+        self._votes: list[Tensor] = []
+        self._foreground: list[Tensor] = []
+
+    def add(self, boxes: list[Box], segmentation: Tensor, classification: Tensor) -> None:
+        """Take the logits of some tiles: ``[n, C, D, H, W]`` and ``[n, K]``, tile i covering ``boxes[i]``."""
+        if self._sum is None:
+            self._sum = segmentation.new_zeros((segmentation.shape[1], *self._grid.padded))
+        for box, logits in zip(boxes, segmentation, strict=True):
+            self._sum[(slice(None), *box)].addcmul_(logits, self._weights)
+        self._foreground.append(1 - torch.softmax(segmentation, dim=1)[:, 0].mean(dim=(1, 2, 3)))
+        self._votes.append(classification.clone())
+
+    def logits(self) -> Tensor:
+        """Weighted mean of the tiles' logits over the volume, ``[C, D, H, W]``."""
+        total = self._weights.new_zeros(self._grid.padded)
+        for box in self._grid.boxes:
+            total[box] += self._weights
+        total[total == 0] = 1  # outside every tile, which only `center-patch` leaves
+        return (self._accumulated() / total)[(slice(None), *self._grid.interior)]
+
+    def labels(self) -> Tensor:
+        """Most likely label of every voxel, uint8 ``[D, H, W]``; background outside every tile.
+
+        The weights' sum is positive and the same for every class of a voxel, so dividing by it would change no label.
+        """
+        return self._accumulated()[(slice(None), *self._grid.interior)].argmax(dim=0).to(torch.uint8)
+
+    def subtype(self) -> int:
+        """Class of the case: tile logits averaged by predicted foreground mass; a plain mean where there is none."""
+        votes, mass = torch.cat(self._votes), torch.cat(self._foreground)
+        if float(mass.sum()) <= 0:
+            mass = torch.ones_like(mass)
+        return int((votes * mass[:, None]).sum(dim=0).argmax())
+
+    def _accumulated(self) -> Tensor:
+        assert self._sum is not None, "no tile was added"
+        return self._sum

@@ -1,0 +1,112 @@
+"""Where the tiles of a volume lie, and how much each of their voxels weighs.
+
+Both follow MONAI's ``sliding_window_inference(mode="gaussian", sigma_scale=0.125)``, so that the logits are equal.
+"""
+
+import itertools
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+SIGMA_SCALE = 0.125  # standard deviation of the Gaussian weight, as a share of the tile's side
+SMALLEST_WEIGHT = 1e-3
+
+Shape = tuple[int, int, int]
+Box = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Tiles over a volume.
+
+    Attributes:
+        shape: the volume's, in voxels.
+        tile: sides of a tile.
+        before: voxels of padding in front of each axis that is shorter than the tile.
+        starts: first voxel of every tile in the padded volume.
+    """
+
+    shape: Shape
+    tile: Shape
+    before: Shape
+    starts: tuple[Shape, ...]
+
+    @property
+    def padded(self) -> Shape:
+        return _triple(max(n, side) for n, side in zip(self.shape, self.tile, strict=True))
+
+    @property
+    def boxes(self) -> list[Box]:
+        """Every tile as slices of the padded volume."""
+        return [_box(start, self.tile) for start in self.starts]
+
+    @property
+    def interior(self) -> Box:
+        """The volume inside the padded volume."""
+        return _box(self.before, self.shape)
+
+    def pad(self, volume: Tensor) -> Tensor:
+        """Pad ``[D, H, W]`` with zeros to at least one tile, evenly on both sides."""
+        pads: list[int] = []
+        for n, padded, before in zip(self.shape, self.padded, self.before, strict=True):
+            pads = [before, padded - n - before, *pads]  # functional.pad starts at the last axis
+        return functional.pad(volume, pads) if any(pads) else volume
+
+
+def sliding_window(shape: Shape, tile: Shape, overlap: float) -> Grid:
+    """Lay tiles over the whole volume with a step of ``(1 - overlap) x tile``; the last of an axis ends at its border."""
+    per_axis = []
+    for n, side in zip(shape, tile, strict=True):
+        n = max(n, side)
+        step = side if n == side else max(int(side * (1 - overlap)), 1)
+        count = math.ceil((n - side) / step) + 1
+        per_axis.append([min(i * step, n - side) for i in range(count)])
+    starts = tuple(_triple(start) for start in itertools.product(*per_axis))
+    return Grid(shape, tile, _before(shape, tile), starts)
+
+
+def center_patch(shape: Shape, tile: Shape) -> Grid:
+    """The one tile in the middle of the volume: the reference model's own protocol."""
+    start = _triple(max(n - side, 0) // 2 for n, side in zip(shape, tile, strict=True))
+    return Grid(shape, tile, _before(shape, tile), (start,))
+
+
+def make_grid(protocol: str, shape: Shape, tile: Shape, overlap: float) -> Grid:
+    """Tiles of `protocol`, ``sliding-window`` or ``center-patch``."""
+    return center_patch(shape, tile) if protocol == "center-patch" else sliding_window(shape, tile, overlap)
+
+
+def covered(grid: Grid) -> Box:
+    """The voxels of the volume between the first and the last tile's border: all that the protocol labels."""
+    low = [min(s[axis] for s in grid.starts) - grid.before[axis] for axis in range(3)]
+    high = [max(s[axis] for s in grid.starts) + grid.tile[axis] - grid.before[axis] for axis in range(3)]
+    x, y, z = (slice(max(a, 0), min(b, n)) for a, b, n in zip(low, high, grid.shape, strict=True))
+    return x, y, z
+
+
+def gaussian_weights(tile: Shape) -> Tensor:
+    """Weight of every voxel of a tile, ``[D, H, W]``, 1 at the centre."""
+    weights = torch.ones(tile)
+    for axis, side in enumerate(tile):
+        at = torch.arange(-(side - 1) / 2, (side - 1) / 2 + 1)
+        profile = torch.exp(at**2 / (-2 * (side * SIGMA_SCALE) ** 2))
+        weights = weights * profile.reshape([-1 if a == axis else 1 for a in range(3)])
+    return weights.clamp(min=max(float(weights.min()), SMALLEST_WEIGHT))
+
+
+def _before(shape: Shape, tile: Shape) -> Shape:
+    return _triple(max(side - n, 0) // 2 for n, side in zip(shape, tile, strict=True))
+
+
+def _box(start: Shape, sides: Shape) -> Box:
+    x, y, z = (slice(a, a + n) for a, n in zip(start, sides, strict=True))
+    return x, y, z
+
+
+def _triple(values: Iterable[int]) -> Shape:
+    x, y, z = values
+    return x, y, z

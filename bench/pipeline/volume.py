@@ -1,0 +1,100 @@
+"""NIfTI volumes as read from disk: axes as stored, scaled values, checked before use."""
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from bench.errors import InputError
+
+LABELS = (0, 1, 2)  # background, pancreas, lesion
+# Masks are often stored as floats such as 1.0000152587890625; anything further from an integer is no label.
+LABEL_TOLERANCE = 0.01
+
+# nibabel and the layers below it raise these for files that are cut short or are something else.
+_UNREADABLE = (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error)
+
+
+@dataclass(frozen=True)
+class Volume:
+    """An image in memory.
+
+    Attributes:
+        intensities: HU, float32, axes as stored in the file (x, y, z for NIfTI).
+        image: the nibabel image it came from; its header and affine go into the predicted mask.
+    """
+
+    intensities: NDArray[np.float32]
+    image: Any
+
+
+def read_image(path: Path) -> Volume:
+    """Read a 3-D image with its slope and intercept applied.
+
+    Raises:
+        InputError: missing, damaged, not 3-D, empty or with values that are not finite.
+    """
+    image = _open(path)
+    if len(image.shape) != 3 or 0 in image.shape:
+        shape = " x ".join(map(str, image.shape))
+        raise InputError(f"{path}: the image is {len(image.shape)}-D ({shape}), not one 3-D volume; save a single volume")
+    intensities = _values(image, path, np.float32)
+    # The sum is NaN or infinite as soon as one voxel is, and costs a tenth of a test for each voxel.
+    if not np.isfinite(intensities.sum(dtype=np.float64)):
+        raise InputError(f"{path}: the image has voxels that are NaN or infinite; replace them by real intensities")
+    return Volume(intensities, image)
+
+
+def read_mask(path: Path, shape: tuple[int, ...] | None = None) -> NDArray[np.uint8]:
+    """Read a label volume, rounding stored floats to labels.
+
+    Raises:
+        InputError: missing, damaged, of another shape than `shape`, or with a value that is no known label.
+    """
+    image = _open(path)
+    if shape is not None and image.shape != shape:
+        raise InputError(
+            f"{path}: the mask is {_by(image.shape)}, its image {_by(shape)}; resample the mask onto its image's grid"
+        )
+    values = _values(image, path, np.float64)
+    labels = np.rint(values)
+    wrong = ~(np.abs(values - labels) <= LABEL_TOLERANCE) | (labels < LABELS[0]) | (labels > LABELS[-1])
+    if wrong.any():
+        example = float(values[wrong].flat[0])
+        raise InputError(
+            f"{path}: unknown label {example:g} in {int(wrong.sum())} voxels; "
+            "known are 0 background, 1 pancreas, 2 lesion: relabel the mask"
+        )
+    return labels.astype(np.uint8)
+
+
+def _open(path: Path) -> Any:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        return nib.load(path)  # type: ignore[attr-defined]
+    except _UNREADABLE as error:
+        raise InputError(f"{path}: not a readable NIfTI file ({_reason(error)}); export it again") from None
+
+
+def _values(image: Any, path: Path, dtype: type) -> NDArray[Any]:
+    try:
+        values: NDArray[Any] = image.get_fdata(dtype=dtype, caching="unchanged")
+    except _UNREADABLE as error:
+        raise InputError(f"{path}: the file is damaged or cut short ({_reason(error)}); copy or export it again") from None
+    return values
+
+
+def _reason(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text[:120] or type(error).__name__
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

@@ -1,0 +1,1 @@
+"""Architectures, and the checkpoint reader that never runs what a file holds."""

@@ -1,0 +1,164 @@
+"""The documents of a run: raw values with their units, never statistics. This file imports nothing of the project.
+
+A run directory holds one `RunRecord` (``run.json``) and a `BackendRecord` for each backend
+(``backends/<name>.json``). Both are frozen; a change is ``dataclasses.replace``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+SCHEMA = 1
+
+STAGES = ("read", "preprocess", "roi", "forward", "stitch", "write")
+
+WARMUP, DUEL, CONFIRMATION = "warmup", "duel", "confirmation"  # phases of a run
+PENDING, OK, SKIPPED, FAILED = "pending", "ok", "skipped", "failed"  # status of a backend
+RUNNING, INTERRUPTED, COMPLETE = "running", "interrupted", "complete"  # status of a run
+
+
+@dataclass(frozen=True)
+class Case:
+    """An evaluated case; `subtype` and `mask` are None where the data hold no truth for it."""
+
+    name: str
+    image: str
+    mask: str | None
+    subtype: int | None
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One timed case. Times are nanoseconds of one monotonic clock, the device synchronised on both sides.
+
+    Attributes:
+        round: from 0; all backends of a round see the same case one after the other, in random order.
+        case_ns: file on disk to mask and class on disk; the stages lie within it.
+        stages_ns: nanoseconds in each of `STAGES`; ``forward`` is the engine alone on resident tiles.
+        device_ns: the forward by device events, a cross-check; None on the CPU.
+        tiles: forward tiles in the case.
+        subtype: predicted class.
+        started_unix_s: when it started.
+        cpu_ns: processor time the worker spent, all threads.
+    """
+
+    phase: str
+    round: int
+    case: str
+    case_ns: int
+    stages_ns: Mapping[str, int]
+    device_ns: int | None
+    tiles: int
+    subtype: int
+    started_unix_s: float
+    cpu_ns: int
+
+
+@dataclass(frozen=True)
+class Score:
+    """The accuracy of one predicted case, from the files on disk.
+
+    Attributes:
+        whole_dsc: Dice similarity of label > 0 with the truth; None without a mask.
+        lesion_dsc: likewise for label 2.
+        subtype: predicted class; `baseline_subtype`: what the baseline predicted.
+        voxels: voxels compared; `differing_voxels`: those labelled otherwise than by the baseline.
+    """
+
+    case: str
+    whole_dsc: float | None
+    lesion_dsc: float | None
+    subtype: int
+    baseline_subtype: int
+    voxels: int
+    differing_voxels: int
+
+
+@dataclass(frozen=True)
+class BackendRecord:
+    """Everything one backend did in a run.
+
+    Attributes:
+        status: `PENDING` until its last sample, then `OK`; or `SKIPPED`, `FAILED`.
+        reason, fix: why it was skipped or failed, and the command or step that would mend it.
+        log: the worker's log, relative to the run directory.
+        build_s: seconds to build the engine (or load it from the cache) and warm it up.
+        build_cached: the artefacts came from the cache.
+        peak_memory_bytes: largest resident set of the worker (CPU) or device memory it allocated (CUDA).
+        evidence: provider, MAC share by precision and details, as the runtime reports them.
+        noise: for the baseline, how often it disagrees with itself: ``voxels``, ``differing_voxels``, ``class_flips``.
+    """
+
+    name: str
+    status: str = PENDING
+    reason: str | None = None
+    fix: str | None = None
+    log: str | None = None
+    build_s: float | None = None
+    build_cached: bool = False
+    peak_memory_bytes: int | None = None
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    samples: tuple[Sample, ...] = ()
+    scores: tuple[Score, ...] = ()
+    noise: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user chose, held equal for every backend of the run.
+
+    Attributes:
+        rounds: number of rounds, or None for as many as the claim needs within `budget_s`.
+        threads: size of each worker's CPU thread pool.
+        min_reduction_pct, max_dsc_drop, max_f1_drop: the claim and its margins.
+        timeout_s: seconds one step of a worker may take.
+    """
+
+    backends: tuple[str, ...]
+    device: str
+    protocol: str
+    overlap: float
+    roi: str
+    tile: tuple[int, int, int]
+    batch: int
+    rounds: int | None
+    budget_s: float
+    threads: int
+    seed: int
+    min_reduction_pct: float
+    max_dsc_drop: float
+    max_f1_drop: float
+    required: tuple[str, ...]
+    timeout_s: float
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What was run, on what, and under which declaration.
+
+    Attributes:
+        command: the command line, as typed.
+        checkpoint: path, sha256 of file and of weights, how it was read, architecture, width, parameters,
+            recorded metrics (``recorded``), ``demo`` true for the bundled one.
+        data: folder, layout, split, fingerprint, calibration cases.
+        host: processor, memory, system, GPU; `versions`: of every runtime.
+        declaration: what is held equal between the backends, name to value.
+        confirmed: name of the backend that was chosen for the confirmation pass; None before it.
+    """
+
+    id: str
+    created: str
+    command: str
+    settings: Settings
+    checkpoint: Mapping[str, Any]
+    data: Mapping[str, Any]
+    cases: tuple[Case, ...]
+    host: Mapping[str, Any]
+    versions: Mapping[str, str]
+    declaration: Mapping[str, str]
+    baseline: str
+    status: str = RUNNING
+    confirmed: str | None = None
+    schema: int = SCHEMA

@@ -1,0 +1,133 @@
+"""Whole-volume inference against MONAI, and files that overlay their images."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.inferers import sliding_window_inference
+from torch import Tensor
+
+from bench.measure import Stopwatch
+from bench.pipeline import tiles
+from bench.pipeline.pipeline import Pipeline, Recipe
+from bench.pipeline.preprocess import normalise
+from bench.pipeline.roi import body
+from bench.pipeline.volume import read_mask
+from models.unet import MultiTaskUNet
+
+
+class Plain:
+    """The module itself as a session."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self.module = module
+        self.batches: list[int] = []
+
+    def infer(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        self.batches.append(x.shape[0])
+        return self.module(x)
+
+    def sync(self) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def network() -> MultiTaskUNet:
+    torch.manual_seed(1)
+    return MultiTaskUNet(4).eval()
+
+
+def recipe(**changes) -> Recipe:
+    defaults = dict(protocol="sliding-window", tile=(32, 32, 32), overlap=0.5, batch=1, roi="none", window=(-1000, 1000))
+    return Recipe(**{**defaults, **changes})
+
+
+@pytest.mark.parametrize("shape", [(32, 32, 32), (50, 40, 21), (70, 33, 64), (20, 100, 31)])
+@pytest.mark.parametrize(("overlap", "batch"), [(0.5, 1), (0.5, 4), (0.25, 3), (0.0, 1), (0.8, 2)])
+def test_logits_equal_monais(network, shape, overlap, batch):
+    volume = torch.rand(shape, generator=torch.Generator().manual_seed(sum(shape)))
+    session = Plain(network)
+    ours = Pipeline(session, recipe(overlap=overlap, batch=batch)).logits(volume)
+    with torch.inference_mode():
+        theirs = sliding_window_inference(
+            volume[None, None], (32, 32, 32), batch, lambda x: network(x)[0], overlap, mode="gaussian"
+        )[0]
+    assert ours.shape == theirs.shape == (3, *shape)
+    assert (ours - theirs).abs().max() <= 1e-5 * max(1.0, float(theirs.abs().max()))
+    assert set(session.batches) == {batch}
+
+
+def test_labels_are_the_argmax_of_the_logits_and_the_mask_keeps_the_images_grid(network, tmp_path):
+    rng = np.random.default_rng(0)
+    affine = np.array([[0.6, 0.1, 0, -40], [-0.1, 0.7, 0.05, 12], [0, -0.05, 2.0, 7], [0, 0, 0, 1.0]])
+    image = nib.Nifti1Image(rng.integers(0, 3000, (50, 41, 21)).astype(np.int16), affine)
+    image.header.set_slope_inter(0.5, -700)
+    image.set_sform(affine, code=2)
+    image.set_qform(affine, code=1, strip_shears=True)
+    nib.save(image, tmp_path / "a_0000.nii.gz")
+    pipeline = Pipeline(Plain(network), recipe())
+    outcome = pipeline.run(tmp_path / "a_0000.nii.gz", tmp_path / "a.nii.gz")
+
+    written = nib.load(tmp_path / "a.nii.gz")
+    reread = nib.load(tmp_path / "a_0000.nii.gz")
+    assert written.shape == reread.shape
+    np.testing.assert_array_equal(written.affine, reread.affine)
+    assert (int(written.header["sform_code"]), int(written.header["qform_code"])) == (2, 1)
+    assert written.get_data_dtype() == np.uint8
+    assert np.allclose(written.header.get_zooms(), reread.header.get_zooms())
+    volume = normalise(reread.get_fdata(dtype=np.float32), (-1000, 1000))
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.nii.gz"), pipeline.logits(volume).argmax(0).numpy())
+    assert set(outcome.stages_ns) == {"read", "roi", "preprocess", "forward", "stitch", "write"}
+    assert sum(outcome.stages_ns.values()) <= outcome.case_ns
+    assert sum(outcome.stages_ns.values()) > 0.9 * outcome.case_ns
+    assert list(tmp_path.glob(".*")) == []
+
+
+def test_the_subtype_is_the_foreground_weighted_vote():
+    """Two tiles; the one with far more predicted foreground decides against a stronger vote of the other."""
+
+    class Two(torch.nn.Module):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            bright = x.mean() > 0.5
+            segmentation = torch.zeros(1, 3, *x.shape[2:])
+            segmentation[:, 0] = -8 if bright else 8
+            return segmentation, torch.tensor([[0.0, 1.0, 0.0]] if bright else [[5.0, 0.0, 0.0]])
+
+    volume = torch.zeros(64, 32, 32)
+    volume[32:] = 1
+    grid = tiles.sliding_window((64, 32, 32), (32, 32, 32), 0.0)
+    stitcher, _ = Pipeline(Plain(Two()), recipe(overlap=0.0))._forward(volume, grid, Stopwatch(lambda: None))
+    assert stitcher.subtype() == 1
+
+
+def test_center_patch_labels_only_the_patch(network, tmp_path):
+    nib.save(nib.Nifti1Image(np.full((50, 41, 21), 100, np.int16), np.eye(4)), tmp_path / "a_0000.nii.gz")
+    outcome = Pipeline(Plain(network), recipe(protocol="center-patch")).run(
+        tmp_path / "a_0000.nii.gz", tmp_path / "a.nii.gz"
+    )
+    assert outcome.tiles == 1
+    box = tiles.covered(tiles.center_patch((50, 41, 21), (32, 32, 32)))
+    assert box == (slice(9, 41), slice(4, 36), slice(0, 21))
+    labels = read_mask(tmp_path / "a.nii.gz")
+    labels[box] = 0
+    assert not labels.any()
+
+
+def test_body_roi_maps_back_exactly(network, tmp_path):
+    """Cropping must give, inside the box, what the cropped volume alone gives, and background outside."""
+    volume = np.full((90, 80, 60), -1000, np.int16)
+    volume[20:70, 24:64, 10:50] = np.random.default_rng(0).integers(-100, 200, (50, 40, 40))
+    volume[0:3, 0:3, 0:3] = 500  # a speck, not the body
+    nib.save(nib.Nifti1Image(volume, np.diag([2.0, 2.0, 2.0, 1])), tmp_path / "a_0000.nii.gz")
+    Pipeline(Plain(network), recipe(roi="body")).run(tmp_path / "a_0000.nii.gz", tmp_path / "a.nii.gz")
+    labels = read_mask(tmp_path / "a.nii.gz")
+    found = body(volume.astype(np.float32), (2.0, 2.0, 2.0))
+    assert all(a.start <= b.start and a.stop >= b.stop for a, b in zip(found, np.s_[20:70, 24:64, 10:50], strict=True))
+    inside = Pipeline(Plain(network), recipe()).logits(normalise(volume[found].astype(np.float32), (-1000, 1000)))
+    np.testing.assert_array_equal(labels[found], inside.argmax(0).numpy())
+    labels[found] = 0
+    assert not labels.any()
+
+
+def test_body_roi_falls_back_to_the_full_volume():
+    assert body(np.full((8, 9, 10), -1000, np.float32), (1, 1, 1)) == np.s_[0:8, 0:9, 0:10]

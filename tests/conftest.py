@@ -1,0 +1,27 @@
+"""Shared by all tests."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if gpu:
+        import torch
+
+        if not torch.cuda.is_available():
+            for item in gpu:
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and PyTorch finds none"))
+
+
+@pytest.fixture(scope="session")
+def reference_checkpoint() -> Path:
+    """A real file of the reference format (width 8)."""
+    path = SHARED / "checkpoints" / "best_model_w8.pth"
+    if not path.is_file():
+        pytest.skip("the reference checkpoint is not beside this checkout")
+    return path
