@@ -1,0 +1,193 @@
+"""Reads a trained checkpoint: its weights and what was recorded beside them, and never runs what it holds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from models.container import container_of
+from models.errors import CheckpointError, refusal, some
+from models.unpickling import load_safely
+
+__all__ = ["Checkpoint", "CheckpointError", "read_checkpoint"]
+
+# Where training scripts put the weights; of several in one file the first of this list is taken.
+WRAPPERS = ("model_state_dict", "state_dict", "model", "network_weights", "ema_state_dict", "ema")
+# What DataParallel and DDP, torch.compile, and Lightning-like classes put before each name.
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
+_DEEPEST = 8  # a pickle can hold a dict that holds itself
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained checkpoint, read into memory.
+
+    Attributes:
+        path: the file.
+        container: ``torch-zip`` or ``torch-legacy`` (before torch 1.6).
+        keys: the file's top-level keys; empty where the weights lie bare.
+        wrappers: what was taken off on the way to the weights, outermost first: dict keys, then name
+            prefixes (those end in a dot).
+        state: the weights by name, contiguous, on the CPU, in the dtypes of the file; independent of the file.
+        dtypes: the distinct dtypes of the weights, e.g. ``float32``.
+        nonfinite: names of the weights that hold NaN or infinity.
+        epoch: the recorded epoch, or None.
+        metrics: recorded real numbers, nested ones under dotted names; as written, units unknown.
+        metadata: other plain values recorded at the top level.
+        ignored: keys that were not used, such as ``optimizer_state_dict``.
+        numpy: generation of numpy that wrote the file's numbers, ``1.x`` or ``2.x``; None where it has none.
+    """
+
+    path: Path
+    container: str
+    keys: tuple[str, ...]
+    wrappers: tuple[str, ...]
+    state: Mapping[str, Tensor]
+    dtypes: tuple[str, ...]
+    nonfinite: tuple[str, ...]
+    epoch: int | None
+    metrics: Mapping[str, float]
+    metadata: Mapping[str, int | str]
+    ignored: tuple[str, ...]
+    numpy: str | None
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read the weights in `path`, and of all else in it only the plain values.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, of another kind, holds code, or holds no weights.
+    """
+    container = container_of(path)
+    held, numpy = load_safely(path, container)
+    top = _entries(path, held)
+    names = tuple(top)
+    keys, named, beside = _find_weights(path, top)
+    prefixes, named, dropped = _strip_prefixes(named)
+    state = {name: _own(path, name, tensor) for name, tensor in named.items()}
+    epoch, metrics, metadata, ignored = _recorded(beside)
+    return Checkpoint(
+        path=path,
+        container=container,
+        keys=names if keys else (),
+        wrappers=(*keys, *prefixes),
+        state=state,
+        dtypes=tuple(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in state.values()})),
+        nonfinite=tuple(name for name, tensor in state.items() if not _finite(tensor)),
+        epoch=epoch,
+        metrics=metrics,
+        metadata=metadata,
+        ignored=(*ignored, *dropped),
+        numpy=numpy,
+    )
+
+
+def _entries(path: Path, held: object) -> dict[str, object]:
+    """Copy a dict out of the file, with names as strings."""
+    if not isinstance(held, dict):
+        found = f"holds a {type(held).__name__} where a dict of tensors is expected"
+        raise refusal(path, found, "save the network's state_dict() with torch.save")
+    # A pickle may hang attributes on an OrderedDict that hide its methods, so they are not looked up on it.
+    return {str(name): value for name, value in dict.items(held)}
+
+
+def _find_weights(
+    path: Path, entries: dict[str, object]
+) -> tuple[tuple[str, ...], dict[str, Tensor], dict[str, object]]:
+    """Follow the wrapper keys down to the dict that holds tensors; return also all that was passed by."""
+    keys: list[str] = []
+    beside: dict[str, object] = {}
+    while len(keys) < _DEEPEST:
+        key = next((name for name in WRAPPERS if isinstance(entries.get(name), dict)), None)
+        if key is None:
+            break
+        inner = _entries(path, entries.pop(key))
+        keys.append(key)
+        beside |= entries
+        entries = inner
+    named = {name: value for name, value in entries.items() if isinstance(value, Tensor)}
+    beside |= {name: value for name, value in entries.items() if name not in named}
+    if not named:
+        where = f"under {'.'.join(keys)}" if keys else f"among its keys ({some(list(entries), 8) or 'none'})"
+        remedy = f"put the network's state_dict() under one of {', '.join(WRAPPERS)}, or save it bare"
+        raise refusal(path, f"holds no tensors {where}", remedy)
+    return tuple(keys), named, beside
+
+
+def _strip_prefixes(named: dict[str, Tensor]) -> tuple[list[str], dict[str, Tensor], list[str]]:
+    """Take off the prefixes that all weights share, again and again.
+
+    torch's AveragedModel keeps its counter beside the prefixed weights; it is set aside.
+    """
+    averaged = [name for name in named if name == "n_averaged" and len(named) > 1]
+    rest = {name: tensor for name, tensor in named.items() if name not in averaged}
+    if averaged and not all(name.startswith("module.") for name in rest):
+        averaged, rest = [], named
+    prefixes: list[str] = []
+    while prefix := next((p for p in PREFIXES if all(n.startswith(p) and len(n) > len(p) for n in rest)), None):
+        prefixes.append(prefix)
+        rest = {name.removeprefix(prefix): tensor for name, tensor in rest.items()}
+    return prefixes, rest, averaged
+
+
+def _own(path: Path, name: str, tensor: Tensor) -> Tensor:
+    """Copy a tensor out of the mapped file, so that the file may change or go away."""
+    plain = tensor.layout == torch.strided and not tensor.is_quantized and tensor.device.type == "cpu"
+    if not plain:
+        found = f"holds {name} as a {tensor.device.type} tensor of layout {tensor.layout} and type {tensor.dtype}"
+        raise refusal(path, found, "save plain dense weights")
+    stored = tensor.untyped_storage().nbytes()
+    if tensor.numel() * tensor.element_size() > stored:
+        # A stride of zero can make a few bytes look like terabytes.
+        found = f"claims {tensor.numel()} elements for {name} and stores {stored} bytes"
+        raise refusal(path, found, "call .contiguous() on the weights before saving them")
+    return tensor.detach().clone(memory_format=torch.contiguous_format)
+
+
+def _finite(tensor: Tensor) -> bool:
+    if not tensor.dtype.is_floating_point or not tensor.numel():
+        return True
+    wide = tensor if tensor.element_size() > 1 else tensor.float()  # 8-bit floats have no order in torch
+    return all(bool(torch.isfinite(end)) for end in torch.aminmax(wide))  # NaN shows in both, and nothing is copied
+
+
+def _recorded(
+    beside: dict[str, object],
+) -> tuple[int | None, dict[str, float], dict[str, int | str], tuple[str, ...]]:
+    """Sort what lies beside the weights into epoch, metrics, other plain values, and keys left alone."""
+    epoch: int | None = None
+    metrics: dict[str, float] = {}
+    metadata: dict[str, int | str] = {}
+    ignored: list[str] = []
+    for name, value in beside.items():
+        if name == "epoch" and isinstance(value, int):
+            epoch = value
+        elif name == "metrics" and isinstance(value, dict):
+            metrics |= _numbers(value)
+        elif (number := _number(value)) is not None and not isinstance(value, int):
+            metrics[name] = number
+        elif isinstance(value, int | str):
+            metadata[name] = value
+        else:
+            ignored.append(name)
+    return epoch, metrics, metadata, tuple(ignored)
+
+
+def _numbers(values: dict[object, object]) -> dict[str, float]:
+    """Take the numbers out of a dict and out of the dicts right inside it."""
+    found: dict[str, float] = {}
+    for name, value in dict.items(values):
+        inner = dict.items(value) if isinstance(value, dict) else []
+        pairs = [(str(name), value), *((f"{name}.{key}", leaf) for key, leaf in inner)]
+        found |= {key: number for key, leaf in pairs if (number := _number(leaf)) is not None}
+    return found
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, Tensor) and value.ndim == 0 and value.device.type == "cpu" and value.is_floating_point():
+        return float(value.item())
+    if isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**53):
+        return float(value)
+    return None

@@ -1,0 +1,78 @@
+"""Checkpoint files for the tests, written as people write them."""
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from models.unet import MultiTaskUNet
+
+METRICS = {"pancreas_dice": 0.91, "lesion_dice": 0.62, "whole_dice": 0.9}
+
+
+@pytest.fixture
+def network() -> MultiTaskUNet:
+    """A width-2 reference network, the same in every test."""
+    torch.manual_seed(0)
+    return MultiTaskUNet(2).eval()
+
+
+@pytest.fixture
+def reference(network: MultiTaskUNet) -> dict[str, Any]:
+    """What the reference training script saves, numpy numbers and AdamW state included."""
+    optimizer = torch.optim.AdamW(network.parameters())
+    for parameter in network.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    optimizer.step()
+    return {
+        "epoch": 93,
+        "model_state_dict": network.state_dict(),
+        "optimizer_state_dict": optimizer.state_dict(),
+        "metrics": {name: np.float64(value) for name, value in METRICS.items()},
+        "cls_f1": np.float64(0.71),
+    }
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Callable[..., Path]:
+    """Save an object with torch.save; return the file."""
+
+    def save(held: object, name: str = "model.pth", **options: Any) -> Path:
+        torch.save(held, tmp_path / name, **options)
+        return tmp_path / name
+
+    return save
+
+
+@pytest.fixture
+def repickled() -> Callable[[Path, Callable[[bytes], bytes]], Path]:
+    """Rewrite the pickle inside a torch.save file."""
+
+    def rewrite(path: Path, change: Callable[[bytes], bytes]) -> Path:
+        with zipfile.ZipFile(path) as archive:
+            entries = {name: archive.read(name) for name in archive.namelist()}
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+            for name, data in entries.items():
+                archive.writestr(name, change(data) if name.endswith("data.pkl") else data)
+        return path
+
+    return rewrite
+
+
+@pytest.fixture
+def holding(tmp_path: Path) -> Callable[..., Path]:
+    """Put a hand-made pickle into the archive that torch.save would write."""
+
+    def write(pickled: bytes, name: str = "model.pth", compression: int = zipfile.ZIP_STORED) -> Path:
+        path = tmp_path / name
+        with zipfile.ZipFile(path, "w", compression) as archive:
+            archive.writestr("archive/data.pkl", pickled)
+            archive.writestr("archive/byteorder", b"little")
+            archive.writestr("archive/version", b"3\n")
+        return path
+
+    return write
