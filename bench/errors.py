@@ -1,8 +1,8 @@
 """What can go wrong, as a person is told it. Every message is one line: what was found, where, what to do.
 
 BenchError
-├── InputError      the command or the data cannot be used (exit code 2)
-└── BackendLost     a required backend, the baseline included, was skipped or failed (exit code 4)
+├── InputError        the command or the data cannot be used (exit code 2)
+└── BackendLostError  a required backend, the baseline included, was skipped or failed (exit code 4)
 """
 
 
@@ -14,5 +14,5 @@ class InputError(BenchError):
     """A file, a folder or an option that cannot be used; nothing was written."""
 
 
-class BackendLost(BenchError):
+class BackendLostError(BenchError):
     """The run cannot go on without this backend."""

@@ -34,7 +34,7 @@ class Stopwatch:
 
 
 class DeviceClock:
-    """Sums spans between device events: a cross-check of the host clock, never the headline. Measures nothing on a CPU."""
+    """Sums spans between device events: a cross-check of the host clock, never the headline."""
 
     def __init__(self, device: "torch.device") -> None:
         self._spans: list[tuple[torch.cuda.Event, torch.cuda.Event]] | None = [] if device.type == "cuda" else None
@@ -56,7 +56,8 @@ class DeviceClock:
         """Nanoseconds within all spans, after a synchronisation; None on a CPU."""
         if self._spans is None:
             return None
-        return round(sum(begin.elapsed_time(end) for begin, end in self._spans) * 1e6)  # events tell milliseconds
+        milliseconds: float = sum(begin.elapsed_time(end) for begin, end in self._spans)
+        return round(milliseconds * 1e6)
 
 
 def peak_resident_bytes() -> int:

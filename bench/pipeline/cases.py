@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +17,11 @@ SUBTYPES = (0, 1, 2)
 _IMAGE = re.compile(r"^(?P<name>.+)_0000\.nii(\.gz)?$")
 _SUBTYPE_FOLDER = re.compile(r"^subtype(?P<subtype>\d+)$")
 # nnU-Net knows no validation folder of its own; these names are the ones in use.
-_NNUNET = {"train": ("imagesTr", "labelsTr"), "validation": ("imagesVal", "labelsVal"), "test": ("imagesTs", "labelsTs")}
+_NNUNET = {
+    "train": ("imagesTr", "labelsTr"),
+    "validation": ("imagesVal", "labelsVal"),
+    "test": ("imagesTs", "labelsTs"),
+}
 _NAME_COLUMNS = ("names", "name", "case", "case_id", "caseid", "id", "identifier")
 _CLASS_COLUMNS = ("subtype", "class", "label", "cls")
 
@@ -134,6 +139,6 @@ def _case_name(text: str) -> str:
 
 
 def _refuse_duplicates(found: list[Found]) -> None:
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in itertools.pairwise(found):
         if before.name == after.name:
             raise InputError(f"{after.image}: a second case named {after.name} beside {before.image}; rename one")

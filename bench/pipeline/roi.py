@@ -13,7 +13,7 @@ MARGIN_MM = 10.0
 _STRIDE = 4  # the body is large: every fourth voxel of an axis finds its box to within the margin
 
 
-def whole(intensities: NDArray[np.float32], spacing_mm: tuple[float, ...]) -> Box:
+def whole(intensities: NDArray[np.float32], _spacing_mm: tuple[float, ...]) -> Box:
     """The full volume."""
     return _everything(intensities.shape)
 

@@ -58,7 +58,7 @@ class Grid:
 
 
 def sliding_window(shape: Shape, tile: Shape, overlap: float) -> Grid:
-    """Lay tiles over the whole volume with a step of ``(1 - overlap) x tile``; the last of an axis ends at its border."""
+    """Lay tiles over the volume with a step of ``(1 - overlap) x tile``; the last of an axis ends at its border."""
     per_axis = []
     for n, side in zip(shape, tile, strict=True):
         n = max(n, side)

@@ -43,7 +43,7 @@ def read_image(path: Path) -> Volume:
     image = _open(path)
     if len(image.shape) != 3 or 0 in image.shape:
         shape = " x ".join(map(str, image.shape))
-        raise InputError(f"{path}: the image is {len(image.shape)}-D ({shape}), not one 3-D volume; save a single volume")
+        raise InputError(f"{path}: the image is {len(image.shape)}-D ({shape}), not 3-D; save a single volume")
     intensities = _values(image, path, np.float32)
     # The sum is NaN or infinite as soon as one voxel is, and costs a tenth of a test for each voxel.
     if not np.isfinite(intensities.sum(dtype=np.float64)):
@@ -71,14 +71,15 @@ def read_mask(path: Path, shape: tuple[int, ...] | None = None) -> NDArray[np.ui
             f"{path}: unknown label {example:g} in {int(wrong.sum())} voxels; "
             "known are 0 background, 1 pancreas, 2 lesion: relabel the mask"
         )
-    return labels.astype(np.uint8)
+    found: NDArray[np.uint8] = labels.astype(np.uint8)
+    return found
 
 
 def _open(path: Path) -> Any:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
-        return nib.load(path)  # type: ignore[attr-defined]
+        return nib.load(path)
     except _UNREADABLE as error:
         raise InputError(f"{path}: not a readable NIfTI file ({_reason(error)}); export it again") from None
 
@@ -87,7 +88,7 @@ def _values(image: Any, path: Path, dtype: type) -> NDArray[Any]:
     try:
         values: NDArray[Any] = image.get_fdata(dtype=dtype, caching="unchanged")
     except _UNREADABLE as error:
-        raise InputError(f"{path}: the file is damaged or cut short ({_reason(error)}); copy or export it again") from None
+        raise InputError(f"{path}: damaged or cut short ({_reason(error)}); copy or export it again") from None
     return values
 
 

@@ -1,7 +1,6 @@
 """Predicted masks and classes on disk. A file is complete or absent."""
 
 import gzip
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,10 @@ def write_mask(path: Path, labels: NDArray[np.uint8], source: Any) -> None:
     header["cal_min"], header["cal_max"] = 0, 0  # the image's display window would hide the labels
     mask = type(source)(labels, source.affine, header)
     unfinished = path.with_name(f".{path.name}")
-    with unfinished.open("wb") as file:
-        with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=_GZIP_LEVEL, mtime=0) as packed:
-            mask.to_stream(packed)
-    os.replace(unfinished, path)
+    # No name and no time in the gzip header: equal masks are equal files.
+    with unfinished.open("wb") as file, gzip.GzipFile("", "wb", _GZIP_LEVEL, file, mtime=0) as packed:
+        mask.to_stream(packed)
+    unfinished.replace(path)
 
 
 def write_subtypes(path: Path, subtypes: Iterable[tuple[str, int]]) -> None:
@@ -31,4 +30,4 @@ def write_subtypes(path: Path, subtypes: Iterable[tuple[str, int]]) -> None:
     rows = [f"{name}.nii.gz,{subtype}\n" for name, subtype in subtypes]
     unfinished = path.with_name(f".{path.name}")
     unfinished.write_text("Names,Subtype\n" + "".join(rows))
-    os.replace(unfinished, path)
+    unfinished.replace(path)

@@ -11,12 +11,9 @@ from bench.errors import InputError
 from bench.pipeline.cases import check_cases, find_cases, fingerprint
 
 
-def save(path: Path, values: np.ndarray, affine: np.ndarray | None = None, slope: tuple[float, float] | None = None) -> Path:
+def save(path: Path, values: np.ndarray) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    image = nib.Nifti1Image(values, np.eye(4) if affine is None else affine)
-    if slope is not None:
-        image.header.set_slope_inter(*slope)
-    nib.save(image, path)
+    nib.save(nib.Nifti1Image(values, np.eye(4)), path)
     return path
 
 
@@ -64,13 +61,13 @@ def test_nnunet_layout_with_a_table_of_classes(tmp_path, header):
 
 
 def test_masks_are_rounded(tmp_path):
-    image, mask = quiz_case(tmp_path)
+    _, mask = quiz_case(tmp_path)
     save(mask, np.full((20, 21, 22), 1.0000152587890625))
     assert check_cases(find_cases(tmp_path, "validation")[1])
 
 
 def test_fingerprint_follows_content(tmp_path):
-    image, mask = quiz_case(tmp_path)
+    _, mask = quiz_case(tmp_path)
     before = fingerprint(find_cases(tmp_path, "validation")[1])
     assert before == fingerprint(find_cases(tmp_path, "validation")[1])
     save(mask, np.zeros((20, 21, 22), np.uint8))

@@ -1,5 +1,7 @@
 """Whole-volume inference against MONAI, and files that overlay their images."""
 
+from dataclasses import replace
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -38,8 +40,8 @@ def network() -> MultiTaskUNet:
 
 
 def recipe(**changes) -> Recipe:
-    defaults = dict(protocol="sliding-window", tile=(32, 32, 32), overlap=0.5, batch=1, roi="none", window=(-1000, 1000))
-    return Recipe(**{**defaults, **changes})
+    plain = Recipe("sliding-window", (32, 32, 32), overlap=0.5, batch=1, roi="none", window=(-1000, 1000))
+    return replace(plain, **changes)
 
 
 @pytest.mark.parametrize("shape", [(32, 32, 32), (50, 40, 21), (70, 33, 64), (20, 100, 31)])

@@ -1,0 +1,179 @@
+"""The command line. This file alone prints and exits."""
+
+import json
+import shlex
+import sys
+import warnings
+from argparse import Namespace
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bench.errors import BackendLostError, BenchError
+from bench.options import parser
+
+if TYPE_CHECKING:
+    from bench.plan import Request
+    from reports.summary import Summary
+
+DONE, REFUTED, BAD_INPUT, INCONCLUSIVE, BACKEND_LOST, INTERRUPTED = 0, 1, 2, 3, 4, 130
+_EXIT_OF_VERDICT = {"CONFIRMED": DONE, "REFUTED": REFUTED, "INCONCLUSIVE": INCONCLUSIVE}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run `bench` and return its exit code."""
+    options = parser().parse_args(arguments)
+    options.typed = shlex.join(["bench", *(sys.argv[1:] if arguments is None else arguments)])
+    warnings.simplefilter("ignore")  # of the libraries: what matters here is told in plain words
+    try:
+        return _COMMANDS[options.command](options)
+    except BackendLostError as error:
+        return _refuse(error, BACKEND_LOST)
+    except (BenchError, *_foreign_errors()) as error:
+        return _refuse(error, BAD_INPUT)
+    except BrokenPipeError:
+        return DONE  # the reader of our output had enough
+
+
+def _foreign_errors() -> tuple[type[Exception], ...]:
+    """Errors of the packages below, as far as they were needed and hence imported."""
+    names = (("models.errors", "CheckpointError"), ("reports.document", "RecordError"), ("engines.base", "EngineError"))
+    return tuple(getattr(sys.modules[module], name) for module, name in names if module in sys.modules)
+
+
+def _refuse(error: Exception, code: int) -> int:
+    print(f"bench: {' '.join(str(error).split())}", file=sys.stderr)
+    return code
+
+
+def _run(options: Namespace) -> int:
+    from bench import run
+    from bench.rundir import LATEST
+    from bench.terminal import progress
+    from reports.document import read_run
+    from reports.summary import summarise
+
+    with progress(sys.stderr) as shown:
+        try:
+            if options.resume:
+                folder = run.resume(options.out or LATEST, shown)
+            else:
+                folder = run.run(_request(options), options.out, shown)
+        except KeyboardInterrupt:
+            where = f" --out {options.out}" if options.out else ""
+            print(f"interrupted; what was measured is kept. Finish it with: bench run --resume{where}", file=sys.stderr)
+            return INTERRUPTED
+    summary = summarise(read_run(folder))
+    _tell(summary)
+    print(f"Report: {folder / 'report.md'}")
+    return _exit_code(summary)
+
+
+def _request(options: Namespace) -> "Request":
+    from bench.plan import Request
+
+    return Request(
+        checkpoint=options.checkpoint,
+        data=options.data,
+        demo_width=options.demo_width,
+        split=options.split,
+        backends=options.backends,
+        device=options.device,
+        protocol=options.protocol,
+        overlap=options.overlap,
+        roi=options.roi,
+        batch=options.batch,
+        rounds=options.rounds,
+        budget_s=options.budget,
+        max_cases=options.max_cases,
+        threads=options.threads,
+        seed=options.seed,
+        min_reduction_pct=options.min_reduction,
+        max_dsc_drop=options.max_dsc_drop,
+        max_f1_drop=options.max_f1_drop,
+        required=options.require,
+        timeout_s=options.timeout,
+        command=options.typed,
+    )
+
+
+def _report(options: Namespace) -> int:
+    from bench.rundir import LATEST, write_text
+    from reports import render
+    from reports.document import read_run
+    from reports.summary import summarise
+
+    folder = options.run or LATEST
+    found = read_run(folder)
+    text = render(summarise(found), options.format)
+    if options.format == "markdown":
+        write_text(folder / "report.md", text)
+    if options.out is None:
+        print(text, end="" if text.endswith("\n") else "\n")
+    else:
+        write_text(options.out, text)
+    return DONE
+
+
+def _check(options: Namespace) -> int:
+    from bench.rundir import LATEST
+    from reports.document import read_run
+    from reports.summary import summarise
+    from reports.verdict import Claim
+
+    found = read_run(options.run or LATEST)
+    given = {
+        "min_reduction_pct": options.min_reduction,
+        "max_dsc_drop": options.max_dsc_drop,
+        "max_f1_drop": options.max_f1_drop,
+        "backend": options.backend,
+    }
+    stated = {name: value for name, value in given.items() if value is not None}
+    claim = replace(Claim.of(found.record.settings), **stated)
+    summary = summarise(found, claim)
+    _tell(summary)
+    return _exit_code(summary)
+
+
+def _inspect(options: Namespace) -> int:
+    from models.inspection import describe, inspect
+
+    info = inspect(options.file)
+    print(json.dumps(info, indent=2) if options.format == "json" else describe(info))
+    return DONE
+
+
+def _doctor(options: Namespace) -> int:
+    from bench import doctor, host
+    from bench.plan import resolve_device
+
+    device = resolve_device(options.device)
+    print(f"{host.processor()}, {host.available_cores()} cores, device {device}")
+    for name, found in doctor.examine(device).items():
+        print(f"{name:<20} {'ok' if found.ok else f'no: {found.reason}'}")
+        if found.fix:
+            print(f"{'':<20} -> {found.fix}")
+    return DONE
+
+
+def _tell(summary: "Summary") -> None:
+    print(summary.headline)
+    for reason in summary.reasons:
+        print(f"  {reason}")
+    for name in summary.missing_required:
+        print(f"  required backend {name} was skipped or failed")
+
+
+def _exit_code(summary: "Summary") -> int:
+    return BACKEND_LOST if summary.missing_required else _EXIT_OF_VERDICT[summary.verdict]
+
+
+_COMMANDS = {"run": _run, "report": _report, "check": _check, "inspect": _inspect, "doctor": _doctor}
+
+
+def entry() -> None:
+    """The `bench` command."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    entry()

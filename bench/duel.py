@@ -1,0 +1,156 @@
+"""Interleaving: in every round each case is run by all backends one after the other, in random order.
+
+So each sample has its baseline beside it, and whatever the machine does in between strikes both.
+"""
+
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BackendLostError
+from bench.process import WorkerLostError, WorkerProcess
+from bench.progress import Progress
+from bench.rundir import RunDirectory
+from bench.worker import Broke, Open, Opened, Predict, Predicted
+from engines.base import Availability
+from reports.record import DUEL, FAILED, SKIPPED, WARMUP, BackendRecord, Case, RunRecord, Sample
+
+
+class Duel:
+    """The backends of a run, each in its own worker, only one of them working at a time."""
+
+    def __init__(
+        self, directory: RunDirectory, run: RunRecord, records: Mapping[str, BackendRecord], progress: Progress
+    ) -> None:
+        self.records = dict(records)
+        self._directory = directory
+        self._run = run
+        self._progress = progress
+        self._workers: dict[str, WorkerProcess] = {}
+
+    @property
+    def live(self) -> list[str]:
+        """Backends that are open and have not failed."""
+        return list(self._workers)
+
+    def open(self, request: Open) -> None:
+        """Build one backend in a new worker; record why if that is not possible."""
+        worker = WorkerProcess(self._directory.log(request.name), request.target.threads)
+        self._workers[request.name] = worker
+        try:
+            reply = worker.ask(request, self._run.settings.timeout_s)
+        except WorkerLostError as lost:
+            self._fail(request.name, str(lost))
+            return
+        match reply:
+            case Opened():
+                self._update(
+                    request.name,
+                    build_s=reply.build_s,
+                    build_cached=reply.cached,
+                    evidence=reply.evidence,
+                    peak_memory_bytes=reply.peak_memory_bytes,
+                    log=self._log(request.name),
+                )
+                self._sample(request.name, WARMUP, 0, self._run.cases[0])
+            case Availability():
+                self._close(request.name)
+                self._directory.log(request.name).unlink(missing_ok=True)
+                self._update(request.name, status=SKIPPED, reason=reply.reason, fix=reply.fix)
+            case Broke():
+                self._fail(request.name, reply.reason)
+
+    def round(self, phase: str, number: int) -> None:
+        """Run every case through every live backend once; a case that all of them have had already is left out."""
+        shuffle = random.Random(f"{self._run.settings.seed} {phase} {number}").shuffle
+        cases = list(self._run.cases)
+        shuffle(cases)
+        for case in cases:
+            order = self.live
+            shuffle(order)
+            if all(self._has(name, phase, number, case) for name in order):
+                for _ in order:
+                    self._progress.advance()
+                continue
+            self._forget(phase, number, case)
+            for name in order:
+                self._sample(name, phase, number, case)
+                self._progress.advance(f"{case.name} {name}")
+
+    def keep(self, names: Iterable[str]) -> None:
+        """Close every worker but these."""
+        for name in set(self._workers) - set(names):
+            self._close(name)
+
+    def put(self, record: BackendRecord) -> None:
+        """Take a changed record and save it."""
+        self.records[record.name] = record
+        self._directory.save_backend(record)
+
+    def _sample(self, name: str, phase: str, number: int, case: Case) -> None:
+        if name not in self._workers:
+            return
+        kept = phase == DUEL and number == 0
+        mask = (self._directory.prediction if kept else self._directory.repeat)(name, case.name)
+        try:
+            reply = self._workers[name].ask(Predict(Path(case.image), mask), self._run.settings.timeout_s)
+        except WorkerLostError as lost:
+            reply = Broke(str(lost))
+        if isinstance(reply, Broke):
+            self._fail(name, reply.reason)
+            return
+        record = self.records[name]
+        self._update(
+            name,
+            samples=(*record.samples, _sample(phase, number, case, reply)),
+            peak_memory_bytes=max(record.peak_memory_bytes or 0, reply.peak_memory_bytes),
+        )
+
+    def _has(self, name: str, phase: str, number: int, case: Case) -> bool:
+        return any(_is(sample, phase, number, case) for sample in self.records[name].samples)
+
+    def _forget(self, phase: str, number: int, case: Case) -> None:
+        """Drop what an interrupted run left of a case: a sample without its baseline beside it says nothing."""
+        for name in self.live:
+            samples = self.records[name].samples
+            kept = tuple(sample for sample in samples if not _is(sample, phase, number, case))
+            if len(kept) < len(samples):
+                self._update(name, samples=kept)
+
+    def _fail(self, name: str, reason: str) -> None:
+        self._close(name)
+        self._update(name, status=FAILED, reason=reason, log=self._log(name))
+        self._progress.note(f"{name} failed: {reason}")
+        if name == self._run.baseline:
+            raise BackendLostError(f"the baseline {name} failed: {reason}; log: {self._directory.log(name)}")
+
+    def _close(self, name: str) -> None:
+        self._workers.pop(name).stop()
+
+    def _log(self, name: str) -> str:
+        return str(self._directory.log(name).relative_to(self._directory.folder))
+
+    def _update(self, name: str, **changes: Any) -> None:
+        self.put(replace(self.records[name], **changes))
+
+
+def _is(sample: Sample, phase: str, number: int, case: Case) -> bool:
+    return (sample.phase, sample.round, sample.case) == (phase, number, case.name)
+
+
+def _sample(phase: str, number: int, case: Case, reply: Predicted) -> Sample:
+    outcome = reply.outcome
+    return Sample(
+        phase=phase,
+        round=number,
+        case=case.name,
+        case_ns=outcome.case_ns,
+        stages_ns=outcome.stages_ns,
+        device_ns=outcome.device_ns,
+        tiles=outcome.tiles,
+        subtype=outcome.subtype,
+        started_unix_s=reply.started_unix_s,
+        cpu_ns=reply.cpu_ns,
+    )

@@ -1,0 +1,63 @@
+"""What a run ran on."""
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+_DISTRIBUTIONS = (
+    "voxbench", "torch", "numpy", "nibabel", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "openvino", "nncf",
+    "tensorrt", "torch-tensorrt", "triton", "nvidia-ml-py",
+)  # fmt: skip
+
+
+def available_cores() -> int:
+    """Cores this process may use, which in a container are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def physical_threads() -> int:
+    """Threads for a pool: one for each core at hand, hyper-threads not counted."""
+    return max(1, min(available_cores(), psutil.cpu_count(logical=False) or available_cores()))
+
+
+def describe(device: str) -> dict[str, Any]:
+    """Processor, memory, system and, for a CUDA device, the GPU."""
+    host: dict[str, Any] = {
+        "processor": processor(),
+        "cores": available_cores(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+    }
+    if device.startswith("cuda"):
+        import torch
+
+        properties = torch.cuda.get_device_properties(device)
+        host["gpu"] = properties.name
+        host["gpu_memory_bytes"] = properties.total_memory
+        host["cuda"] = torch.version.cuda
+    return host
+
+
+def processor() -> str:
+    """Name of the processor, as the system tells it."""
+    try:
+        with Path("/proc/cpuinfo").open() as lines:
+            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Versions of every runtime that is installed."""
+    found = {}
+    for name in _DISTRIBUTIONS:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

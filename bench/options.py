@@ -1,0 +1,129 @@
+"""The options of `bench`, as argparse reads them. Nothing heavy is imported here: `bench --help` must be instant."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from bench import __version__
+from engines import BACKENDS
+
+FORMATS = ("markdown", "html", "json", "csv", "junit")
+
+
+class Parser(argparse.ArgumentParser):
+    """Tells a mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def parser() -> Parser:
+    """The whole command line."""
+    top = Parser(prog="bench", description="Show that a faster way of running a trained 3D network is really faster.")
+    top.add_argument("--version", action="version", version=f"voxbench {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _run(commands.add_parser("run", help="time every backend against PyTorch FP32 and judge the speedup"))
+    _report(commands.add_parser("report", help="show a run as markdown, HTML, JSON, CSV or JUnit XML"))
+    _check(commands.add_parser("check", help="the CI gate: exit 0 only if a run confirms the claim"))
+    _inspect(commands.add_parser("inspect", help="what a checkpoint holds, and how it was read"))
+    _doctor(commands.add_parser("doctor", help="which backends can run here, and how to enable the others"))
+    return top
+
+
+def _run(run: argparse.ArgumentParser) -> None:
+    what = run.add_argument_group("what to run")
+    what.add_argument("--checkpoint", type=Path, metavar="FILE", help="trained network (default: the bundled demo)")
+    what.add_argument("--data", type=Path, metavar="DIR", help="cases, quiz or nnU-Net layout (default: the demo)")
+    what.add_argument("--split", choices=("train", "validation", "test"), default="validation")
+    what.add_argument("--max-cases", type=_whole(1), metavar="N", help="at most N cases, spread over the split")
+    what.add_argument("--demo-width", type=_whole(1), metavar="W", help="widen the demo network without changing it")
+    what.add_argument("--backends", default="all", metavar="all|A,B", help=f"what to time: {', '.join(BACKENDS)}")
+    what.add_argument("--require", default="", metavar="A,B", help="exit 4 if one of these is skipped or fails")
+    how = run.add_argument_group("how a case is run (the same for every backend)")
+    how.add_argument("--device", type=_device, default="auto", metavar="auto|cpu|cuda[:N]")
+    how.add_argument("--protocol", choices=("sliding-window", "center-patch"), default="sliding-window")
+    how.add_argument("--overlap", type=_number(0, 0.95), default=0.5, metavar="F", help="of neighbouring tiles (0.5)")
+    how.add_argument("--roi", choices=("none", "body"), default="none", help="crop before the network (none)")
+    how.add_argument("--batch", type=_whole(1), default=1, metavar="N", help="tiles in a forward pass (1)")
+    how.add_argument("--threads", type=_whole(1), metavar="N", help="CPU threads of each backend (one a core)")
+    much = run.add_argument_group("how much is measured, and what is claimed")
+    much.add_argument("--rounds", type=_rounds, default=None, metavar="auto|N", help="passes over all cases (auto)")
+    much.add_argument("--budget", type=_number(0), default=600.0, metavar="S", help="seconds of duels with auto (600)")
+    much.add_argument("--timeout", type=_number(0), default=1800.0, metavar="S", help="for one build or case (1800)")
+    much.add_argument("--seed", type=_whole(0), default=0, metavar="N", help="of the order of backends and cases (0)")
+    _claim(much, defaults=True)
+    out = run.add_argument_group("where it goes")
+    out.add_argument("--out", type=Path, metavar="DIR", help="run directory (default: a new one under runs/)")
+    out.add_argument("--resume", action="store_true", help="finish the run in --out (default: runs/latest)")
+
+
+def _report(report: argparse.ArgumentParser) -> None:
+    _which_run(report)
+    report.add_argument("--format", choices=FORMATS, default="markdown")
+    report.add_argument("--out", type=Path, metavar="FILE", help="write there rather than to the terminal")
+
+
+def _check(check: argparse.ArgumentParser) -> None:
+    _which_run(check)
+    _claim(check, defaults=False)
+    check.add_argument("--backend", metavar="NAME", help="judge this one rather than the best")
+
+
+def _inspect(inspect: argparse.ArgumentParser) -> None:
+    inspect.add_argument("file", type=Path, metavar="FILE")
+    inspect.add_argument("--format", choices=("text", "json"), default="text")
+
+
+def _doctor(doctor: argparse.ArgumentParser) -> None:
+    doctor.add_argument("--device", type=_device, default="auto", metavar="auto|cpu|cuda[:N]")
+
+
+def _which_run(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run", nargs="?", type=Path, metavar="RUN", help="run directory (default: runs/latest)")
+
+
+def _claim(group: "argparse._ActionsContainer", *, defaults: bool) -> None:
+    for name, most, default, text in (
+        ("--min-reduction", 99.0, 10.0, "per cent of the case time that must be saved"),
+        ("--max-dsc-drop", 1.0, 0.005, "largest tolerated loss of mean DSC"),
+        ("--max-f1-drop", 1.0, 0.02, "largest tolerated loss of macro-F1"),
+    ):
+        shown = f"{default:g}" if defaults else "the run's"
+        group.add_argument(
+            name, type=_number(0, most), default=default if defaults else None, metavar="X", help=f"{text} ({shown})"
+        )
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+        return int(text)
+
+    return parse
+
+
+def _number(least: float, most: float = float("inf")) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not least <= value <= most:
+            bounds = f"at least {least:g}" if most == float("inf") else f"from {least:g} to {most:g}"
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number {bounds}")
+        return value
+
+    return parse
+
+
+def _rounds(text: str) -> int | None:
+    return None if text == "auto" else _whole(1)(text)
+
+
+def _device(text: str) -> str:
+    name, _, index = text.partition(":")
+    if name not in ("auto", "cpu", "cuda") or (index and (name != "cuda" or not index.isdecimal())):
+        raise argparse.ArgumentTypeError(f"{text!r} is not auto, cpu, cuda or cuda:N")
+    return text

@@ -1,0 +1,204 @@
+"""The main job: plan -> duels -> parity -> verdict -> run directory."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from reports.csv import cases_csv
+
+from bench import parity
+from bench.duel import Duel
+from bench.errors import InputError
+from bench.pipeline.write import write_subtypes
+from bench.plan import Plan, Request, make_plan, resume_plan
+from bench.progress import Progress
+from bench.rundir import RunDirectory, write_text
+from reports import render
+from reports.document import Run, read_run
+from reports.outcome import choose, settled
+from reports.record import (
+    COMPLETE,
+    CONFIRMATION,
+    DUEL,
+    FAILED,
+    INTERRUPTED,
+    OK,
+    PENDING,
+    RUNNING,
+    SKIPPED,
+    BackendRecord,
+    RunRecord,
+    Sample,
+    Score,
+)
+from reports.summary import summarise
+from reports.verdict import Claim
+
+MOST_ROUNDS = 20  # of `--rounds auto`; past that the noise is not of the kind that more rounds average out
+
+
+def run(request: Request, out: Path | None, progress: Progress) -> Path:
+    """Measure what `request` asks for in a new run directory, and return that.
+
+    Raises:
+        InputError and its like: something cannot be used; nothing was written.
+        BackendLostError: the baseline failed.
+        KeyboardInterrupt: what was measured is saved.
+    """
+    now = datetime.now(UTC)
+    run_id = now.strftime("%Y%m%d-%H%M%S")
+    plan = make_plan(request, run_id, now.isoformat(timespec="seconds"), progress)
+    directory = RunDirectory.create(out or Path("runs") / run_id)
+    records = {name: BackendRecord(name) for name in plan.record.settings.backends}
+    directory.save_run(plan.record)
+    for record in records.values():
+        directory.save_backend(record)
+    return _measure(plan, records, directory, progress)
+
+
+def resume(folder: Path, progress: Progress) -> Path:
+    """Finish the run in `folder`; cases that all backends had keep their samples, the others are run anew."""
+    before = read_run(folder)
+    if before.record.status == COMPLETE:
+        raise InputError(f"{folder}: this run is complete; see it with `bench report {folder}`")
+    plan = resume_plan(replace(before.record, status=RUNNING), progress)
+    records = {}
+    for record in before.backends:
+        gone = record.status in (SKIPPED, FAILED)
+        records[record.name] = record if gone else replace(record, status=PENDING)
+    return _measure(plan, records, RunDirectory(folder), progress)
+
+
+def _measure(plan: Plan, records: dict[str, BackendRecord], directory: RunDirectory, progress: Progress) -> Path:
+    directory.point_latest()
+    duel = Duel(directory, plan.record, records, progress)
+    record = plan.record
+    try:
+        _build(plan, duel, progress)
+        _duels(record, duel, progress)
+        _score(record, duel, directory, progress)
+        chosen = record.confirmed or choose(_current(record, duel), Claim.of(record.settings))
+        if chosen is not None:
+            record = replace(record, confirmed=chosen)
+            directory.save_run(record)
+            _confirm(record, duel, progress)
+        _noise(record, duel, directory)
+        _finish(replace(record, status=COMPLETE), duel, directory)
+    except BaseException:
+        duel.keep(())
+        _finish(replace(record, status=INTERRUPTED), duel, directory)
+        raise
+    return directory.folder
+
+
+def _build(plan: Plan, duel: Duel, progress: Progress) -> None:
+    progress.start("building backends", len(plan.opens))
+    for request in plan.opens:
+        if duel.records[request.name].status == PENDING:
+            duel.open(request)
+        progress.advance(request.name)
+
+
+def _duels(record: RunRecord, duel: Duel, progress: Progress) -> None:
+    """Rounds over all cases until the wanted number, or until every claim is settled or the budget is spent."""
+    settings, number, claim = record.settings, 0, Claim.of(record.settings)
+    most = settings.rounds or MOST_ROUNDS
+    while number < most:
+        progress.start(f"round {number + 1}", len(record.cases) * len(duel.live))
+        duel.round(DUEL, number)
+        number += 1
+        if settings.rounds is None and (
+            settled(_current(record, duel), claim) or _spent(duel, number) > settings.budget_s
+        ):
+            break
+
+
+def _spent(duel: Duel, rounds: int) -> float:
+    """Seconds that the duels will have taken after one more round."""
+    spent = sum(s.case_ns for b in duel.records.values() for s in b.samples if s.phase == DUEL) * 1e-9
+    return spent * (rounds + 1) / rounds
+
+
+def _confirm(record: RunRecord, duel: Duel, progress: Progress) -> None:
+    """Run the chosen backend against the baseline afresh, as often as they duelled: a number fixed beforehand."""
+    assert record.confirmed is not None
+    duel.keep((record.baseline, record.confirmed))
+    rounds = 1 + max(s.round for s in duel.records[record.baseline].samples if s.phase == DUEL)
+    progress.start(f"confirming {record.confirmed}", rounds * len(record.cases) * len(duel.live))
+    for number in range(rounds):
+        duel.round(CONFIRMATION, number)
+
+
+def _score(record: RunRecord, duel: Duel, directory: RunDirectory, progress: Progress) -> None:
+    progress.start("checking parity", len(duel.live))
+    baseline = _subtypes(duel.records[record.baseline])
+    for name in duel.live:
+        scores = _scores(record, duel.records[name], baseline, directory)
+        duel.put(replace(duel.records[name], scores=scores))
+        progress.advance(name)
+
+
+def _scores(
+    record: RunRecord, backend: BackendRecord, baseline: dict[str, int], directory: RunDirectory
+) -> tuple[Score, ...]:
+    subtypes = _subtypes(backend)
+    return tuple(
+        parity.score(
+            case,
+            record.settings,
+            directory.prediction(backend.name, case.name),
+            directory.prediction(record.baseline, case.name),
+            subtypes[case.name],
+            baseline[case.name],
+        )
+        for case in record.cases
+        if case.name in subtypes and case.name in baseline
+    )
+
+
+def _subtypes(backend: BackendRecord) -> dict[str, int]:
+    """Predicted classes of the first round, whose masks are kept."""
+    return {s.case: s.subtype for s in backend.samples if s.phase == DUEL and s.round == 0}
+
+
+def _noise(record: RunRecord, duel: Duel, directory: RunDirectory) -> None:
+    """How far the baseline's later predictions are from its own first ones: the floor under every disagreement."""
+    backend = duel.records[record.baseline]
+    first, later = _subtypes(backend), _latest(backend)
+    voxels = differing = 0
+    for case in record.cases:
+        if case.name in later:
+            masks = directory.prediction(backend.name, case.name), directory.repeat(backend.name, case.name)
+            size, wrong = parity.disagreement(case, *masks)
+            voxels, differing = voxels + size, differing + wrong
+    if voxels:
+        flips = sum(first[name] != sample.subtype for name, sample in later.items())
+        noise = {"voxels": voxels, "differing_voxels": differing, "class_flips": flips}
+        duel.put(replace(backend, noise=noise))
+
+
+def _latest(backend: BackendRecord) -> dict[str, Sample]:
+    return {s.case: s for s in backend.samples if (s.phase, s.round) != (DUEL, 0) and s.phase in (DUEL, CONFIRMATION)}
+
+
+def _finish(record: RunRecord, duel: Duel, directory: RunDirectory) -> None:
+    """Write everything that follows from the samples; also of a run that was cut short."""
+    duel.keep(())
+    for backend in list(duel.records.values()):
+        if backend.status == PENDING and _subtypes(backend):
+            duel.put(replace(backend, status=OK))
+    for backend in duel.records.values():
+        subtypes = _subtypes(backend)
+        if subtypes:
+            path = directory.prediction(backend.name, "x").with_name("subtype_results.csv")
+            write_subtypes(path, sorted(subtypes.items()))
+    directory.save_run(record)
+    if record.status == COMPLETE:
+        directory.drop_repeats()
+    current = _current(record, duel)
+    write_text(directory.folder / "cases.csv", cases_csv(current))
+    write_text(directory.folder / "report.md", render(summarise(current), "markdown"))
+
+
+def _current(record: RunRecord, duel: Duel) -> Run:
+    return Run(record, tuple(duel.records[name] for name in record.settings.backends))

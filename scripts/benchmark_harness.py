@@ -1,0 +1,83 @@
+"""What the harness costs: wall time of cases run by a worker under the harness against the same cases run plainly.
+
+    python scripts/benchmark_harness.py [--backend torch-fp32] [--cases 12] [--rounds 5]
+
+Both arms do the same work on the same files through the same engine, round and round about. Under the harness a case
+also is asked for through a socket, timed in stages, answered, and saved to the run directory; plainly it is a call.
+The cost is wall time under the harness over plain wall time, less one: median over the rounds.
+"""
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+
+import torch
+
+import engines
+from bench import demo
+from bench.duel import Duel
+from bench.pipeline.pipeline import Pipeline
+from bench.plan import Request, make_plan
+from bench.rundir import RunDirectory
+from bench.terminal import PlainProgress
+from models.architecture import load_model
+from reports.record import DUEL, BackendRecord
+
+
+class Silent:
+    """A progress that shows nothing, so that the terminal's cost is not the harness's."""
+
+    def start(self, task: str, total: int) -> None:
+        pass
+
+    def advance(self, doing: str = "") -> None:
+        pass
+
+    def note(self, line: str) -> None:
+        print(line)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backend", default="torch-fp32", choices=list(engines.BACKENDS))
+    parser.add_argument("--cases", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    request = Request(backends=options.backend, device="cpu", max_cases=options.cases)
+    plan = make_plan(request, "benchmark", "", PlainProgress(sys.stderr))
+    opening = next(one for one in plan.opens if one.name == options.backend)
+    torch.set_num_threads(opening.target.threads)
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
+        directory = RunDirectory.create(Path(scratch) / "run")
+        duel = Duel(directory, plan.record, {options.backend: BackendRecord(options.backend)}, Silent())
+        duel.open(opening)
+        stack.callback(duel.keep, ())
+        model, _ = load_model(demo.CHECKPOINT)
+        session = stack.enter_context(engines.load(options.backend).open(model, opening.target))
+        pipeline = Pipeline(session, opening.recipe)
+        cases = [(Path(case.image), Path(scratch) / f"{case.name}.nii.gz") for case in plan.record.cases]
+        for image, mask in cases:  # both arms have seen every file
+            pipeline.run(image, mask)
+        ratios, seconds = [], []
+        for number in range(options.rounds):
+            arms = {"harness": lambda n=number: duel.round(DUEL, n), "plain": lambda: [pipeline.run(*c) for c in cases]}
+            taken = {}
+            for arm in random.Random(number).sample(list(arms), 2):
+                start = time.perf_counter()
+                arms[arm]()
+                taken[arm] = time.perf_counter() - start
+            ratios.append(taken["harness"] / taken["plain"])
+            seconds.append(taken["plain"] / len(cases))
+            print(f"round {number + 1}: harness {taken['harness']:.3f} s, plain {taken['plain']:.3f} s")
+    print(f"{options.backend}, {options.cases} cases, {options.rounds} rounds: a case takes {median(seconds):.3f} s;")
+    middle, low, high = (100 * (which(ratios) - 1) for which in (median, min, max))
+    print(f"the harness costs {middle:+.2f} % (rounds from {low:+.2f} % to {high:+.2f} %)")
+
+
+if __name__ == "__main__":
+    main()

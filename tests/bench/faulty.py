@@ -1,0 +1,65 @@
+"""A real engine with a fault, for the harness to notice. Imported by worker processes; FAULT names the fault."""
+
+import os
+import signal
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+
+from engines import eager
+
+
+class _Session:
+    def __init__(self, real, fault):
+        self._real = real
+        self._fault = fault
+        self._passes = 0
+
+    def infer(self, x):
+        self._passes += 1
+        kind, _, value = self._fault.partition("=")
+        late = self._passes > 6  # the warm-up and a case or two go well
+        match kind:
+            case "slow":
+                time.sleep(float(value))
+            case "killed" if late:
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "hung" if late:
+                time.sleep(3600)
+            case "hungry" if late:
+                torch.empty(1 << 50)
+            case "raising" if late:
+                raise RuntimeError("the runtime\nbroke")
+        segmentation, classification = self._real.infer(x)
+        if kind == "shifted":
+            segmentation = segmentation.clone()
+            segmentation[:, 2] += float(value)
+        return segmentation, classification
+
+    def sync(self):
+        self._real.sync()
+
+    def evidence(self):
+        found = self._real.evidence()
+        return replace(found, mac_share={"bf16": 1.0}) if self._fault == "lying" else found
+
+
+class _Engine:
+    def __init__(self, backend):
+        self._real = eager.engine(backend)
+
+    def probe(self, target):
+        if os.environ["FAULT"] == "crashing":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return self._real.probe(target)
+
+    @contextmanager
+    def open(self, model, target):
+        with self._real.open(model, target) as session:
+            yield _Session(session, os.environ["FAULT"])
+
+
+def engine(backend):
+    return _Engine(backend)

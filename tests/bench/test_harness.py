@@ -1,0 +1,259 @@
+"""The main job through real worker processes: verdicts, faults, interruption and resumption."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+import engines
+from bench.cli import main
+from engines import Backend
+from models.unet import MultiTaskUNet
+
+CASES = 5
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory) -> tuple[Path, MultiTaskUNet]:
+    """A small checkpoint in the reference format; its random weights, balanced, label some of all three classes."""
+    torch.manual_seed(3)
+    module = MultiTaskUNet(2).eval()
+    with torch.no_grad():
+        module.seg_out.bias -= module(torch.rand(1, 1, 64, 64, 64))[0].mean(dim=(0, 2, 3, 4))
+    path = tmp_path_factory.mktemp("checkpoint") / "best_model.pth"
+    torch.save({"epoch": 1, "model_state_dict": module.state_dict(), "cls_f1": np.float64(0.5)}, path)
+    return path, module
+
+
+@pytest.fixture(scope="module")
+def data(network, tmp_path_factory) -> Path:
+    """Cases of one tile each whose truth is what the network says, so that any change of its output costs accuracy."""
+    root = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for number in range(CASES):
+        folder = root / "validation" / f"subtype{number % 3}"
+        folder.mkdir(parents=True, exist_ok=True)
+        hu = rng.normal(0, 400, (64, 64, 64)).astype(np.int16)
+        with torch.inference_mode():
+            x = torch.from_numpy(hu.clip(-1000, 1000).astype(np.float32)).add(1000).div(2000)
+            truth = network[1](x[None, None])[0][0].argmax(0).numpy().astype(np.uint8)
+        assert set(np.unique(truth)) == {0, 1, 2}
+        nib.save(nib.Nifti1Image(hu, np.eye(4)), folder / f"quiz_{number % 3}_{number:03}_0000.nii.gz")
+        nib.save(nib.Nifti1Image(truth, np.eye(4)), folder / f"quiz_{number % 3}_{number:03}.nii.gz")
+    return root
+
+
+@pytest.fixture
+def bench(network, data, tmp_path, monkeypatch, capsys):
+    """Call `bench run` on the small network, in a folder of its own; gives exit code, summary and what was printed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VOXBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv("FAULT", "")
+
+    def run(*options: str) -> tuple[int, dict, str]:
+        code = main(
+            ["run", "--checkpoint", str(network[0]), "--data", str(data), "--device", "cpu", "--out", "run", *options]
+        )
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.err + printed.out
+        if not Path("run/run.json").exists():
+            return code, {}, printed.err
+        assert main(["report", "run", "--format", "json"]) == 0
+        return code, json.loads(capsys.readouterr().out), printed.out + printed.err
+
+    return run
+
+
+def fault(monkeypatch, kind: str, name: str = "faulty") -> None:
+    monkeypatch.setitem(engines.BACKENDS, name, Backend("tests.bench.faulty", "fp32"))
+    monkeypatch.setenv("FAULT", kind)
+
+
+def row(summary: dict, name: str) -> dict:
+    return next(backend for backend in summary["backends"] if backend["name"] == name)
+
+
+def test_the_baseline_against_itself_is_never_confirmed(bench):
+    code, summary, _ = bench("--backends", "torch-fp32,torch-fp32", "--rounds", "2")
+    assert (code, summary["verdict"]) == (1, "REFUTED")
+    found = row(summary, "torch-fp32#2")
+    assert found["verdict"] == "REFUTED"
+    assert found["parity"]["voxel_disagreement"] == 0
+    whole = found["parity"]["whole_dsc"]
+    assert (whole["value"], whole["delta"], whole["low"]) == (1.0, 0.0, 0.0)
+
+
+def test_a_slow_backend_is_refuted(bench, monkeypatch):
+    fault(monkeypatch, "slow=0.3")
+    code, summary, _ = bench("--backends", "faulty", "--rounds", "1")
+    assert (code, summary["verdict"], row(summary, "faulty")["verdict"]) == (1, "REFUTED", "REFUTED")
+    assert row(summary, "faulty")["time_reduction_pct"]["high"] < 0
+
+
+def test_a_backend_that_is_really_faster_is_confirmed_on_a_fresh_pass(bench, monkeypatch):
+    monkeypatch.setitem(engines.BACKENDS, "plain", engines.BACKENDS["torch-fp32"])
+    fault(monkeypatch, "slow=0.5", "torch-fp32")
+    code, summary, printed = bench("--backends", "plain", "--rounds", "1", "--require", "plain")
+    assert (code, summary["verdict"], summary["best"]) == (0, "CONFIRMED", "plain")
+    assert printed.startswith("CONFIRMED: plain")
+    assert main(["check", "run"]) == 0
+    assert main(["check", "run", "--min-reduction", "99"]) == 1
+    assert main(["check"]) == 0, "runs/latest leads to the newest run, wherever it is"
+    record = json.loads(Path("run/backends/plain.json").read_text())
+    phases = [sample["phase"] for sample in record["samples"]]
+    assert (phases.count("duel"), phases.count("confirmation")) == (CASES, CASES)
+
+
+def test_changed_logits_are_refuted_for_parity_however_fast(bench, monkeypatch):
+    monkeypatch.setitem(engines.BACKENDS, "plain", engines.BACKENDS["torch-fp32"])
+    fault(monkeypatch, "shifted=0.5")
+    code, summary, _ = bench("--backends", "faulty", "--rounds", "1", "--min-reduction", "0")
+    found = row(summary, "faulty")
+    assert (code, found["verdict"]) == (1, "REFUTED")
+    assert found["parity"]["lesion_dsc"]["delta"] < -0.005
+    assert found["parity"]["voxel_disagreement"] > 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("killed", "killed by SIGKILL; most often the system ran out of memory"),
+        ("hung", "no answer within"),
+        ("hungry", "memory"),
+        ("raising", "the runtime broke"),
+        ("crashing", "killed by SIGSEGV"),
+        ("lying", "bf16"),
+    ],
+)
+def test_a_fault_costs_one_row_with_its_log(bench, monkeypatch, kind, reason):
+    fault(monkeypatch, kind)
+    code, summary, printed = bench(
+        "--backends",
+        "faulty,torch-fp32,torch-fp32",
+        "--rounds",
+        "2",
+        "--timeout",
+        "20",
+        "--require",
+        "faulty",
+    )
+    assert code == 4
+    assert "faulty" in printed
+    found = row(summary, "faulty")
+    assert (found["status"], found["verdict"]) == ("failed", None)
+    assert reason in found["reason"]
+    assert Path("run", found["log"]).is_file()
+    assert row(summary, "torch-fp32#2")["status"] == "ok"
+    assert row(summary, "torch-fp32#2")["latency_s"]["median"] > 0
+
+
+def test_a_failed_baseline_ends_the_run(bench, monkeypatch):
+    fault(monkeypatch, "killed", "torch-fp32")
+    code, _, printed = bench("--backends", "torch-amp")
+    assert code == 4
+    assert "the baseline torch-fp32 failed: the worker was killed by SIGKILL" in printed
+
+
+def test_backends_of_another_device_are_rows_with_a_reason(bench):
+    _, summary, _ = bench("--backends", "tensorrt-fp16,torch-tf32", "--rounds", "1")
+    for name in ("tensorrt-fp16", "torch-tf32"):
+        found = row(summary, name)
+        assert found["status"] == "skipped"
+        assert found["reason"]
+        assert found["fix"]
+    assert summary["verdict"] == "INCONCLUSIVE"
+
+
+def test_files_of_a_run(bench):
+    bench("--backends", "torch-fp32,torch-fp32", "--rounds", "2")
+    run = Path("run")
+    assert (run / "report.md").read_text().startswith("# REFUTED")
+    lines = (run / "cases.csv").read_text().splitlines()
+    assert len(lines) > 2 * 2 * CASES
+    masks = sorted(path.name for path in (run / "predictions" / "torch-fp32").iterdir())
+    assert masks[-1] == "subtype_results.csv"
+    assert masks[0] == "quiz_0_000.nii.gz"
+    assert len(masks) == CASES + 1
+    table = (run / "predictions" / "torch-fp32" / "subtype_results.csv").read_text().splitlines()
+    assert table[0] == "Names,Subtype"
+    assert table[1].startswith("quiz_0_000.nii.gz,")
+    assert not (run / "repeats").exists()
+    assert not list(run.rglob("*.unfinished"))
+
+
+def test_an_interrupt_keeps_what_was_measured_and_resume_finishes(network, data, tmp_path):
+    command = [
+        sys.executable, "-m", "bench.cli", "run", "--checkpoint", str(network[0]), "--data", str(data),
+        "--backends", "torch-fp32,torch-fp32", "--rounds", "4", "--out", "run",
+    ]  # fmt: skip
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root), "VOXBENCH_CACHE": str(tmp_path / "cache")}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    saved = tmp_path / "run" / "backends" / "torch-fp32#2.json"
+    _wait(lambda: saved.exists() and saved.read_text().count('"duel"') >= 3)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "bench run --resume --out run" in errors
+    assert "Traceback" not in errors
+    before = json.loads(saved.read_text())["samples"]
+    assert (tmp_path / "run" / "report.md").read_text().startswith("# INCONCLUSIVE")
+
+    done = subprocess.run(
+        [*command[:3], "run", "--resume", "--out", "run"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 1, done.stderr
+    after = json.loads(saved.read_text())["samples"]
+    assert sum(sample["phase"] == "duel" for sample in after) == 4 * CASES
+    kept = [sample for sample in before if sample in after]
+    assert len(kept) >= 3, "complete cases keep their samples"
+    again = subprocess.run(
+        [*command[:3], "run", "--resume", "--out", "run"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert again.returncode == 2
+    assert "complete" in again.stderr
+
+
+def test_a_killed_harness_leaves_no_worker_and_loses_nothing(network, data, tmp_path):
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "VOXBENCH_CACHE": str(tmp_path / "cache"),
+    }
+    options = ["--checkpoint", str(network[0]), "--data", str(data), "--rounds", "50", "--out", "run"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.cli", "run", "--backends", "torch-fp32,torch-fp32", *options],
+        cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    saved = tmp_path / "run" / "backends" / "torch-fp32#2.json"
+    _wait(lambda: saved.exists() and saved.read_text().count('"duel"') >= 3)
+    process.kill()
+    process.wait()
+    assert json.loads(saved.read_text())["samples"]
+    _wait(lambda: not _workers_below(str(tmp_path)))
+
+
+def _workers_below(folder: str) -> list[int]:
+    import psutil
+
+    found = []
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        if "bench.worker" in (process.info["cmdline"] or []) and process.info["cwd"] == folder:
+            found.append(process.pid)
+    return found
+
+
+def _wait(condition, seconds: float = 90) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
