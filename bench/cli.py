@@ -2,13 +2,14 @@
 
 import json
 import shlex
+import signal
 import sys
 import warnings
 from argparse import Namespace
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bench.errors import BackendLostError, BenchError
+from bench.errors import BackendLostError, BenchError, InterruptedRunError
 from bench.options import parser
 
 if TYPE_CHECKING:
@@ -28,19 +29,25 @@ def main(arguments: list[str] | None = None) -> int:
         return _COMMANDS[options.command](options)
     except BackendLostError as error:
         return _refuse(error, BACKEND_LOST)
-    except (BenchError, *_foreign_errors()) as error:
-        return _refuse(error, BAD_INPUT)
+    except InterruptedRunError as error:
+        return _refuse(error, INTERRUPTED)
+    except KeyboardInterrupt:
+        return _refuse(KeyboardInterrupt("interrupted; nothing was begun"), INTERRUPTED)
     except BrokenPipeError:
         return DONE  # the reader of our output had enough
+    except Exception as error:
+        if isinstance(error, (BenchError, *_errors_below())):
+            return _refuse(error, BAD_INPUT)
+        raise
 
 
-def _foreign_errors() -> tuple[type[Exception], ...]:
-    """Errors of the packages below, as far as they were needed and hence imported."""
+def _errors_below() -> tuple[type[Exception], ...]:
+    """Errors that the packages below mean for the user, as far as those packages were needed and hence imported."""
     names = (("models.errors", "CheckpointError"), ("reports.document", "RecordError"), ("engines.base", "EngineError"))
     return tuple(getattr(sys.modules[module], name) for module, name in names if module in sys.modules)
 
 
-def _refuse(error: Exception, code: int) -> int:
+def _refuse(error: BaseException, code: int) -> int:
     print(f"bench: {' '.join(str(error).split())}", file=sys.stderr)
     return code
 
@@ -52,16 +59,12 @@ def _run(options: Namespace) -> int:
     from reports.document import read_run
     from reports.summary import summarise
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is an interrupt too
     with progress(sys.stderr) as shown:
-        try:
-            if options.resume:
-                folder = run.resume(options.out or LATEST, shown)
-            else:
-                folder = run.run(_request(options), options.out, shown)
-        except KeyboardInterrupt:
-            where = f" --out {options.out}" if options.out else ""
-            print(f"interrupted; what was measured is kept. Finish it with: bench run --resume{where}", file=sys.stderr)
-            return INTERRUPTED
+        if options.resume:
+            folder = run.resume(options.out or LATEST, shown)
+        else:
+            folder = run.run(_request(options), options.out, shown)
     summary = summarise(read_run(folder))
     _tell(summary)
     print(f"Report: {folder / 'report.md'}")
@@ -158,7 +161,8 @@ def _doctor(options: Namespace) -> int:
 def _tell(summary: "Summary") -> None:
     print(summary.headline)
     for reason in summary.reasons:
-        print(f"  {reason}")
+        if reason not in summary.headline:
+            print(f"  {reason}")
     for name in summary.missing_required:
         print(f"  required backend {name} was skipped or failed")
 

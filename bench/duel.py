@@ -31,6 +31,11 @@ class Duel:
         self._workers: dict[str, WorkerProcess] = {}
 
     @property
+    def folder(self) -> Path:
+        """The run directory."""
+        return self._directory.folder
+
+    @property
     def live(self) -> list[str]:
         """Backends that are open and have not failed."""
         return list(self._workers)

@@ -1,8 +1,9 @@
 """What can go wrong, as a person is told it. Every message is one line: what was found, where, what to do.
 
 BenchError
-├── InputError        the command or the data cannot be used (exit code 2)
-└── BackendLostError  a required backend, the baseline included, was skipped or failed (exit code 4)
+├── InputError           the command or the data cannot be used (exit code 2)
+├── BackendLostError     the baseline was skipped or failed (exit code 4)
+└── InterruptedRunError  the run was stopped; what was measured is saved (exit code 130)
 """
 
 
@@ -16,3 +17,7 @@ class InputError(BenchError):
 
 class BackendLostError(BenchError):
     """The run cannot go on without this backend."""
+
+
+class InterruptedRunError(BenchError):
+    """The run was stopped; what was measured is saved."""

@@ -4,16 +4,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from reports.csv import cases_csv
-
 from bench import parity
 from bench.duel import Duel
-from bench.errors import InputError
+from bench.errors import InputError, InterruptedRunError
 from bench.pipeline.write import write_subtypes
 from bench.plan import Plan, Request, make_plan, resume_plan
 from bench.progress import Progress
 from bench.rundir import RunDirectory, write_text
 from reports import render
+from reports.csv import cases_csv
 from reports.document import Run, read_run
 from reports.outcome import choose, settled
 from reports.record import (
@@ -43,7 +42,7 @@ def run(request: Request, out: Path | None, progress: Progress) -> Path:
     Raises:
         InputError and its like: something cannot be used; nothing was written.
         BackendLostError: the baseline failed.
-        KeyboardInterrupt: what was measured is saved.
+        InterruptedRunError: it was stopped; what was measured is saved.
     """
     now = datetime.now(UTC)
     run_id = now.strftime("%Y%m%d-%H%M%S")
@@ -84,9 +83,11 @@ def _measure(plan: Plan, records: dict[str, BackendRecord], directory: RunDirect
             _confirm(record, duel, progress)
         _noise(record, duel, directory)
         _finish(replace(record, status=COMPLETE), duel, directory)
-    except BaseException:
-        duel.keep(())
+    except BaseException as error:
         _finish(replace(record, status=INTERRUPTED), duel, directory)
+        if isinstance(error, KeyboardInterrupt):
+            way_on = f"bench run --resume --out {directory.folder}"
+            raise InterruptedRunError(f"interrupted; what was measured is kept. To finish it: {way_on}") from None
         raise
     return directory.folder
 
@@ -201,4 +202,5 @@ def _finish(record: RunRecord, duel: Duel, directory: RunDirectory) -> None:
 
 
 def _current(record: RunRecord, duel: Duel) -> Run:
-    return Run(record, tuple(duel.records[name] for name in record.settings.backends))
+    backends = tuple(duel.records[name] for name in record.settings.backends)
+    return Run(record, backends, duel.folder)

@@ -15,14 +15,14 @@ __all__ = ["FORMATS", "render"]
 FORMATS = ("markdown", "html", "json", "csv", "junit")  # each the name of the file here that renders it
 
 
-def render(summary: "Summary", format: str) -> str:
+def render(summary: "Summary", form: str) -> str:
     """The summary as one document in one of `FORMATS`, ending in a newline.
 
     Raises:
-        ValueError: the format is not in `FORMATS`.
+        ValueError: there is no such format.
     """
-    if format not in FORMATS:
-        raise ValueError(f"no report format {format!r}; there are {', '.join(FORMATS)}")
-    text = import_module(f"reports.{format}").render(summary)
+    if form not in FORMATS:
+        raise ValueError(f"no report format {form!r}; there are {', '.join(FORMATS)}")
+    text = import_module(f"reports.{form}").render(summary)
     assert isinstance(text, str)
     return text

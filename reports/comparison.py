@@ -1,0 +1,158 @@
+"""One backend against the baseline: paired times and paired scores, taken from the records."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from math import isfinite, nan
+
+from reports.document import Run
+from reports.record import DUEL, OK, PENDING, BackendRecord, Sample, Score
+from reports.statistics import (
+    Interval,
+    geometric_speedup,
+    macro_f1,
+    macro_f1_difference,
+    paired_difference,
+    time_reduction_pct,
+)
+
+Pair = tuple[Sample, Sample]  # the baseline's sample and the candidate's: same phase, round and case
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What the pairs say about one scope of time.
+
+    Attributes:
+        cases, pairs: how many cases and pairs of samples the figures rest on.
+        speedup: baseline time / candidate time.
+        reduction: percentage of the baseline's time that is saved.
+    """
+
+    cases: int = 0
+    pairs: int = 0
+    speedup: Interval = field(default_factory=Interval)
+
+    @property
+    def reduction(self) -> Interval:
+        return time_reduction_pct(self.speedup)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score of the candidate, that of the baseline on the same cases, and the paired difference."""
+
+    value: float = nan
+    baseline: float = nan
+    delta: Interval = field(default_factory=Interval)
+    cases: int = 0
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The candidate's accuracy beside the baseline's.
+
+    Attributes:
+        flipped: cases whose predicted class is not the baseline's.
+        voxel_disagreement: share of the voxels labelled otherwise than by the baseline; NaN without predictions.
+        cases: predictions compared.
+    """
+
+    whole_dsc: Metric = field(default_factory=Metric)
+    lesion_dsc: Metric = field(default_factory=Metric)
+    macro_f1: Metric = field(default_factory=Metric)
+    flipped: tuple[str, ...] = ()
+    voxel_disagreement: float = nan
+    cases: int = 0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A backend against the baseline in the duels, by both scopes, and its accuracy."""
+
+    name: str
+    case: Speed
+    forward: Speed
+    parity: Parity
+
+
+def case_ns(sample: Sample) -> int:
+    """Nanoseconds from the file on disk to mask and class on disk."""
+    return sample.case_ns
+
+
+def forward_ns(sample: Sample) -> int:
+    """Nanoseconds in the engine alone."""
+    return sample.stages_ns.get("forward", 0)
+
+
+def compare(run: Run, name: str) -> Comparison:
+    """Compare backend `name` with the run's baseline by its duels and its scores."""
+    duels = pairs(run, name, DUEL)
+    return Comparison(name, speed(duels, case_ns), speed(duels, forward_ns), parity(run, name))
+
+
+def candidates(run: Run) -> tuple[BackendRecord, ...]:
+    """The backends other than the baseline that run, or ran, to the end."""
+    return tuple(b for b in run.backends if b.name != run.record.baseline and b.status in (OK, PENDING))
+
+
+def pairs(run: Run, name: str, phase: str) -> tuple[Pair, ...]:
+    """The samples of backend `name` in `phase` that have their baseline beside them; the others tell nothing."""
+    baseline = _by_place(run.backend(run.record.baseline).samples, phase)
+    candidate = _by_place(run.backend(name).samples, phase)
+    return tuple((baseline[place], sample) for place, sample in candidate.items() if place in baseline)
+
+
+def speed(paired: Iterable[Pair], time_ns: Callable[[Sample], int]) -> Speed:
+    """The speedup over `paired` in one scope of time; the case is the unit."""
+    ratios: dict[str, list[float]] = {}
+    for baseline, candidate in paired:
+        before, after = time_ns(baseline), time_ns(candidate)
+        if before > 0 and after > 0:
+            ratios.setdefault(baseline.case, []).append(before / after)
+    by_case = [ratios[case] for case in sorted(ratios)]
+    return Speed(len(by_case), sum(map(len, by_case)), geometric_speedup(by_case))
+
+
+def parity(run: Run, name: str) -> Parity:
+    """Compare the scores of backend `name` with the baseline's on the cases that both have."""
+    own, reference = _by_case(run.backend(name).scores), _by_case(run.backend(run.record.baseline).scores)
+    both = [(own[case], reference[case]) for case in sorted(own.keys() & reference.keys())]
+    voxels = sum(score.voxels for score, _ in both)
+    return Parity(
+        _dsc((candidate.whole_dsc, baseline.whole_dsc) for candidate, baseline in both),
+        _dsc((candidate.lesion_dsc, baseline.lesion_dsc) for candidate, baseline in both),
+        _f1({case.name: case.subtype for case in run.record.cases}, both),
+        tuple(score.case for score, _ in both if score.subtype != score.baseline_subtype),
+        sum(score.differing_voxels for score, _ in both) / voxels if voxels else nan,
+        len(both),
+    )
+
+
+def _by_place(samples: Iterable[Sample], phase: str) -> dict[tuple[int, str], Sample]:
+    return {(s.round, s.case): s for s in samples if s.phase == phase}
+
+
+def _by_case(scores: Iterable[Score]) -> dict[str, Score]:
+    return {score.case: score for score in scores}
+
+
+def _dsc(values: Iterable[tuple[float | None, float | None]]) -> Metric:
+    known = [(c, b) for c, b in values if c is not None and b is not None and isfinite(c) and isfinite(b)]
+    if not known:
+        return Metric()
+    candidate, baseline = [c for c, _ in known], [b for _, b in known]
+    return Metric(_mean(candidate), _mean(baseline), paired_difference(candidate, baseline), len(known))
+
+
+def _f1(truth: dict[str, int | None], both: Iterable[tuple[Score, Score]]) -> Metric:
+    known = [(t, c.subtype, b.subtype) for c, b in both if (t := truth.get(c.case)) is not None]
+    if not known:
+        return Metric()
+    labels, candidate, baseline = ([row[i] for row in known] for i in range(3))
+    delta = macro_f1_difference(labels, candidate, baseline)
+    return Metric(macro_f1(labels, candidate), macro_f1(labels, baseline), delta, len(known))
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,88 @@
+"""Figures as people read them: sensible digits, units, and words where nothing was measured."""
+
+from math import isfinite
+
+NOT_MEASURED = "not measured"
+
+
+def _known(value: float | None) -> bool:
+    return value is not None and isfinite(value)
+
+
+def _fixed(value: float, digits: int = 1) -> str:
+    return f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0 turns -0.0 into 0.0
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """``81.3 %``"""
+    return f"{_fixed(value, digits)} %" if value is not None and isfinite(value) else NOT_MEASURED
+
+
+def plain_percent(value: float) -> str:
+    """``10 %``: a figure that somebody chose."""
+    return f"{value:g} %"
+
+
+def seconds(value: float | None) -> str:
+    """``4.21 ms``, ``842 ms``, ``1.24 s``, ``84.2 s``: three significant digits."""
+    if value is None or not isfinite(value):
+        return NOT_MEASURED
+    number, unit = (value * 1e3, "ms") if abs(value) < 0.9995 else (value, "s")
+    return f"{number:.{_decimals(number)}f} {unit}"
+
+
+def milliseconds(value: float | None) -> str:
+    """``842``: three significant digits, the unit in the table's head."""
+    if value is None or not isfinite(value):
+        return NOT_MEASURED
+    return f"{value * 1e3:.{_decimals(value * 1e3)}f}"
+
+
+def _decimals(number: float) -> int:
+    return max(0, 2 - next((d for d in (2, 1) if abs(number) >= 10**d), 0))
+
+
+def mebibytes(value: float | None) -> str:
+    """``812 MiB``, ``1.24 GiB``."""
+    if value is None or not isfinite(value):
+        return NOT_MEASURED
+    return f"{value / 2**20:.0f} MiB" if value < 2**30 else f"{value / 2**30:.2f} GiB"
+
+
+def factor(value: float | None) -> str:
+    """``5.35x``"""
+    return f"{value:.2f}x" if value is not None and isfinite(value) else NOT_MEASURED
+
+
+def score(value: float | None) -> str:
+    """``0.962``: a DSC or an F1."""
+    return f"{value:.3f}" if value is not None and isfinite(value) else NOT_MEASURED
+
+
+def change(value: float | None) -> str:
+    """``-0.0012``: a difference of scores."""
+    if value is None or not isfinite(value):
+        return NOT_MEASURED
+    return "0" if value == 0 else f"{value:+.4f}"
+
+
+def share(value: float | None) -> str:
+    """``0.019 %``, ``7.3 %``: a fraction in percent, two digits where it is small."""
+    if value is None or not isfinite(value):
+        return NOT_MEASURED
+    if 0 < value < 1e-6:
+        return "< 0.0001 %"
+    return "0 %" if value == 0 else f"{100 * value:.2g} %" if value < 0.01 else f"{100 * value:.1f} %"
+
+
+def bounded(estimate: float, low: float, high: float) -> str:
+    """``81.3 % [80.6, 82.0]``"""
+    if not _known(estimate):
+        return NOT_MEASURED
+    bounds = f" [{_fixed(low)}, {_fixed(high)}]" if _known(low) else ""
+    return f"{_fixed(estimate)} %{bounds}"
+
+
+def count(number: int, noun: str) -> str:
+    """``1 case``, ``12 cases``"""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,20 @@
+"""The report that people read and hand in; the verdict is its first line."""
+
+from reports import provenance, tables
+from reports.commonmark import bullets, text
+from reports.summary import Summary
+
+
+def render(summary: Summary) -> str:
+    """The report in CommonMark with tables, readable raw and rendered."""
+    sections = (_verdict(summary), *tables.sections(summary), *provenance.sections(summary))
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _verdict(summary: Summary) -> str:
+    missing = (
+        f"required backend {name} was skipped or failed, so that the run does not pass whatever its verdict"
+        for name in summary.missing_required
+    )
+    reasons = bullets([text(reason) for reason in (*summary.reasons, *missing)])
+    return f"# {text(summary.headline)}\n\n{reasons}"

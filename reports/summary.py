@@ -1,0 +1,199 @@
+"""A run as rows: everything a report says, derived from the records once."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite, nan
+from typing import Any
+
+from reports.comparison import Metric, Parity, Speed, pairs, parity
+from reports.document import Run
+from reports.outcome import Candidate, decide, judge_candidates
+from reports.record import DUEL, FAILED, OK, PENDING, SKIPPED, STAGES, BackendRecord, RunRecord, Sample
+from reports.statistics import Interval, median, p95
+from reports.verdict import CONFIRMED, METRICS, REFUTED, Claim, judge_speed
+
+TARGETS = {"whole_dsc": 0.91, "lesion_dsc": 0.31, "macro_f1": 0.70}  # set for the reference model
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Seconds a case, over all its samples."""
+
+    median: float = nan
+    p95: float = nan
+
+
+@dataclass(frozen=True)
+class Row:
+    """One backend. Figures of time come from the duels; they are NaN where nothing was measured.
+
+    Attributes:
+        status: ``ok``, ``skipped`` or ``failed``; `partial`: the run ended before this backend's last sample.
+        verdict, reasons: None and empty for the baseline and for what did not run.
+        latency, forward_latency: of the case, and of the engine alone in it.
+        case, forward: the time against the baseline's, in both scopes.
+        stages_s, stages_share: median seconds of each stage, and its share of all the time.
+        margins: how far each score may fall under the claim.
+    """
+
+    name: str
+    status: str
+    reason: str | None
+    fix: str | None
+    log: str | None
+    partial: bool
+    is_baseline: bool
+    verdict: str | None
+    reasons: tuple[str, ...]
+    latency: Latency
+    forward_latency: Latency
+    case: Speed
+    forward: Speed
+    build_s: float | None
+    build_cached: bool
+    peak_memory_bytes: int | None
+    stages_s: Mapping[str, float]
+    stages_share: Mapping[str, float]
+    parity: Parity
+    margins: Mapping[str, float]
+    evidence: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A requirement. Scores meet theirs by their mean, the time by its lower bound.
+
+    `met` is None where it could not be measured or is undecided; only the time has bounds.
+    """
+
+    name: str
+    target: float
+    baseline: float
+    best: float
+    met: bool | None
+    low: float = nan
+    high: float = nan
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run shows under a claim; the renderers take it from here.
+
+    Attributes:
+        best: the fastest backend whose accuracy is not lost; `subject`: the one the verdict is about.
+        cases, rounds: timed cases, and how often each was timed in the duels.
+        confirmation: the subject's case time on fresh samples.
+        noise: how often the baseline disagrees with itself: ``voxels``, ``differing_voxels``, ``class_flips``.
+        missing_required: required backends that were skipped, failed or not part of the run.
+    """
+
+    verdict: str
+    headline: str
+    reasons: tuple[str, ...]
+    claim: Claim
+    best: str | None
+    subject: str | None
+    confirmation: Speed | None
+    cases: int
+    rounds: int
+    rows: tuple[Row, ...]
+    targets: tuple[Target, ...]
+    noise: Mapping[str, int]
+    missing_required: tuple[str, ...]
+    record: RunRecord = field(repr=False)
+
+    def row(self, name: str | None) -> Row | None:
+        """The row of a backend, if the run has it."""
+        return next((row for row in self.rows if row.name == name), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """The summary as documented in the contract of ``bench report --format json``."""
+        from reports.json import summary_json  # which needs this module
+
+        return summary_json(self)
+
+
+def summarise(run: Run, claim: Claim | None = None) -> Summary:
+    """Derive all figures and the verdict from a run's records; `claim` defaults to the one it was started with.
+
+    Raises:
+        RecordError: the claim names a backend that the run does not have, or the baseline.
+    """
+    record = run.record
+    claim = claim or Claim.of(record.settings)
+    judged = judge_candidates(run, claim)
+    outcome = decide(run, claim, judged)
+    rows = tuple(_row(run, backend, judged, claim) for backend in run.backends)
+    baseline = run.backend(record.baseline)
+    duels = Counter(sample.case for sample in baseline.samples if sample.phase == DUEL)
+    return Summary(
+        outcome.verdict, outcome.headline, outcome.reasons, claim, outcome.best, outcome.subject, outcome.confirmation,
+        len(duels), max(duels.values(), default=0), rows, _targets(rows, outcome.subject, outcome.confirmation, claim),
+        baseline.noise, _missing(run), record,
+    )  # fmt: skip
+
+
+def _row(run: Run, backend: BackendRecord, judged: Mapping[str, Candidate], claim: Claim) -> Row:
+    is_baseline = backend.name == run.record.baseline
+    samples = _timed(run, backend, is_baseline)
+    candidate = judged.get(backend.name) if samples else None
+    status, reason, fix = _status(backend, bool(samples))
+    itself = Speed(len({s.case for s in samples}), len(samples), Interval(1.0, 1.0, 1.0)) if samples else Speed()
+    stages = {stage: [s.stages_ns[stage] / 1e9 for s in samples if stage in s.stages_ns] for stage in STAGES}
+    total = sum(s.case_ns for s in samples) / 1e9
+    return Row(
+        backend.name, status, reason, fix, backend.log,
+        backend.status == PENDING and status == OK, is_baseline,
+        candidate.judgement.verdict if candidate else None,
+        candidate.judgement.reasons if candidate else (),
+        _latency([s.case_ns / 1e9 for s in samples]), _latency(stages["forward"]),
+        candidate.comparison.case if candidate else itself if is_baseline else Speed(),
+        candidate.comparison.forward if candidate else itself if is_baseline else Speed(),
+        backend.build_s, backend.build_cached, backend.peak_memory_bytes,
+        {stage: median(values) for stage, values in stages.items()},
+        {stage: sum(values) / total if total else nan for stage, values in stages.items()},
+        candidate.comparison.parity if candidate else parity(run, backend.name) if is_baseline else Parity(),
+        {metric: claim.margin(metric) for metric in METRICS}, backend.evidence,
+    )  # fmt: skip
+
+
+def _timed(run: Run, backend: BackendRecord, is_baseline: bool) -> list[Sample]:
+    """The duel samples behind a row's figures: a candidate's only where the baseline's lies beside them."""
+    if backend.status in (SKIPPED, FAILED):
+        return []
+    if is_baseline:
+        return [s for s in backend.samples if s.phase == DUEL]
+    return [candidate for _, candidate in pairs(run, backend.name, DUEL)]
+
+
+def _status(backend: BackendRecord, measured: bool) -> tuple[str, str | None, str | None]:
+    if backend.status != PENDING:
+        return backend.status, backend.reason, backend.fix
+    if measured:
+        return OK, None, None
+    return SKIPPED, "the run ended before this backend was measured", "bench run --resume --out DIR"
+
+
+def _latency(values: list[float]) -> Latency:
+    return Latency(median(values), p95(values))
+
+
+def _missing(run: Run) -> tuple[str, ...]:
+    present = {b.name for b in run.backends if b.status not in (SKIPPED, FAILED)}
+    return tuple(name for name in run.record.settings.required if name not in present)
+
+
+def _targets(rows: Sequence[Row], subject: str | None, confirmation: Speed | None, claim: Claim) -> tuple[Target, ...]:
+    baseline = next((row for row in rows if row.is_baseline), None)
+    best = next((row for row in rows if row.name == subject), None)
+    found = []
+    for name, target in TARGETS.items():
+        of_baseline: Metric = getattr(baseline.parity, name) if baseline else Metric()
+        of_best: Metric = getattr(best.parity, name) if best else Metric()
+        met = of_best.value >= target if isfinite(of_best.value) else None
+        found.append(Target(name, target, of_baseline.value, of_best.value, met))
+    fastest = confirmation or (best.case if best else Speed())
+    proved = {CONFIRMED: True, REFUTED: False}.get(judge_speed(fastest, claim)[0])
+    r = fastest.reduction
+    return (*found, Target("time_reduction_pct", claim.min_reduction_pct, 0.0, r.estimate, proved, r.low, r.high))

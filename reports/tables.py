@@ -1,0 +1,211 @@
+"""The report's measurements: requirements, backends, stages, parity, confirmation."""
+
+from collections.abc import Iterable
+from math import isfinite, nan
+
+from reports import figures
+from reports.commonmark import bullets, section, table, text, words
+from reports.comparison import Metric, Speed
+from reports.figures import NOT_MEASURED, count
+from reports.record import FAILED, OK, SKIPPED, STAGES
+from reports.recorded import recorded
+from reports.summary import Row, Summary, Target
+from reports.verdict import CONFIRMED, KEPT, LOST, METRICS, UNDECIDED, judge_accuracy
+
+_STATUS = {True: "met", False: "**not met**", None: "not shown"}
+
+
+def sections(summary: Summary) -> list[str]:
+    """Everything that was measured, the most important first."""
+    return [
+        _requirements(summary),
+        _backends(summary),
+        _confirmation(summary),
+        _parity(summary),
+        _stages(summary),
+        recorded(summary),
+        _absent(summary, SKIPPED, "Skipped backends", "what enables it"),
+        _absent(summary, FAILED, "Failed backends", "what would mend it"),
+    ]
+
+
+def _requirements(summary: Summary) -> str:
+    subject = summary.subject or "best backend"
+    head = ["requirement", "target", summary.record.baseline, subject, "status"]
+    rows = [*map(_requirement, summary.targets), _kept(summary)]
+    return section("Requirements", _where(summary), table(head, rows, (0, 4)))
+
+
+def _requirement(found: Target) -> list[str]:
+    if found.name in METRICS:
+        cells = [f">= {found.target:.2f}", figures.score(found.baseline), figures.score(found.best)]
+        return [METRICS[found.name], *cells, _STATUS[found.met] if isfinite(found.best) else NOT_MEASURED]
+    best = figures.bounded(found.best, found.low, found.high)
+    status = _STATUS[found.met] if isfinite(found.best) else NOT_MEASURED
+    return ["time reduction of a case", f">= {figures.plain_percent(found.target)}", "0 %, the reference", best, status]
+
+
+def _kept(summary: Summary) -> list[str]:
+    """The accuracy against the baseline's, which a score far above its target may still have lost."""
+    row = summary.row(summary.subject)
+    state = judge_accuracy(row.parity, summary.claim)[0] if row and row.parity.cases else NOT_MEASURED
+    status = {KEPT: _STATUS[True], LOST: _STATUS[False], UNDECIDED: _STATUS[None]}.get(state, NOT_MEASURED)
+    return ["accuracy beside the baseline", "within margins", "the reference", state, status]
+
+
+def _where(summary: Summary) -> str:
+    record = summary.record
+    said = f"Measured on {count(summary.cases, 'case')} of these data, on the {record.settings.device.upper()}."
+    if record.data.get("demo"):
+        said += " **The data are the made-up volumes of the demo**: they show what an engine does to time "
+        said += "and accuracy, and nothing about patients."
+    if record.checkpoint.get("demo"):
+        said += " The network is the demo's own, trained on such volumes."
+    return said + " The targets are those set for the reference model; a score is held against its target by its mean."
+
+
+def _ordered(summary: Summary) -> list[Row]:
+    """The backends that ran: the baseline, then the fastest first."""
+    rows = [row for row in summary.rows if row.status == OK]
+    return sorted(rows, key=lambda row: (not row.is_baseline, -_sortable(row.case.speedup.estimate)))
+
+
+def _sortable(value: float) -> float:
+    return value if isfinite(value) else -1.0
+
+
+def _backends(summary: Summary) -> str:
+    rows = _ordered(summary)
+    if not rows:
+        return section("Backends", "No backend ran.")
+    head = ["backend", "verdict", "case time reduction", "case median", "case p95", "forward median",
+            "forward speedup", "build", "peak memory", "evidence"]  # fmt: skip
+    note = (
+        f"Duels: {count(summary.rounds, 'round')} over {count(summary.cases, 'case')}, every sample paired with the "
+        "baseline's of the same round and case. *Case*: from the file on disk to mask and class on disk; *forward*: "
+        "the engine alone. Brackets hold the lower and the upper bound, each with one-sided 95 % confidence. A row's "
+        "verdict is that of its duels, taken by itself."
+    )
+    doubted = [row for row in rows if row.verdict not in (None, CONFIRMED)]
+    why = bullets(f"{text(row.name)} is {row.verdict}: {text(_ground(row))}" for row in doubted)
+    partial = [text(row.name) for row in rows if row.partial]
+    short = f"Measured only in part: {', '.join(partial)}." if partial else ""
+    return section("Backends", table(head, [_backend(row) for row in rows], (0, 1, 9)), note, why, short)
+
+
+def _ground(row: Row) -> str:
+    """What decided the verdict: the first reason, and the loss of accuracy where it comes second."""
+    return "; ".join((row.reasons[0], *(reason for reason in row.reasons[1:] if reason.startswith(f"accuracy {LOST}"))))
+
+
+def _backend(row: Row) -> list[str]:
+    r = row.case.reduction
+    build = figures.seconds(row.build_s) + (" (cached)" if row.build_cached else "")
+    return [
+        text(row.name), "baseline" if row.is_baseline else row.verdict or NOT_MEASURED,
+        "reference" if row.is_baseline else figures.bounded(r.estimate, r.low, r.high),
+        figures.seconds(row.latency.median), figures.seconds(row.latency.p95),
+        figures.seconds(row.forward_latency.median),
+        "reference" if row.is_baseline else figures.factor(row.forward.speedup.estimate),
+        build, figures.mebibytes(row.peak_memory_bytes), _evidence(row),
+    ]  # fmt: skip
+
+
+def _evidence(row: Row) -> str:
+    provider = row.evidence.get("provider")
+    shares = row.evidence.get("mac_share") or {}
+    parts = [f"{name} {100 * part:.3g} %" for name, part in sorted(shares.items(), key=lambda s: -s[1]) if part > 0]
+    macs = f"{', '.join(parts)} of MACs" if parts else ""
+    return text("; ".join(part for part in (str(provider or ""), macs) if part)) or NOT_MEASURED
+
+
+def _confirmation(summary: Summary) -> str:
+    found, row = summary.confirmation, summary.row(summary.subject)
+    if summary.subject is None or row is None:
+        return ""
+    if found is None:
+        return section("Confirmation", f"{text(summary.subject)} has no confirmation on fresh samples.")
+    lines = [
+        f"{text(summary.subject)} was chosen by the duels and then timed again beside the baseline, so that its figure "
+        "is free of the luck that helped to choose it. The verdict rests on these samples alone."
+    ]
+    head = ["", "case time reduction", "speedup", "cases", "paired samples"]
+    rows = [_phase("duels (chosen by these)", row.case), _phase("confirmation (verdict)", found)]
+    return section("Confirmation", *lines, table(head, rows))
+
+
+def _phase(name: str, found: Speed) -> list[str]:
+    r = found.reduction
+    bounds = figures.bounded(r.estimate, r.low, r.high)
+    return [name, bounds, figures.factor(found.speedup.estimate), str(found.cases), str(found.pairs)]
+
+
+def _parity(summary: Summary) -> str:
+    rows = [row for row in _ordered(summary) if row.parity.cases]
+    head = ["backend", *(f"{label}: value, delta [low]" for label in METRICS.values()), "class flips", "voxels changed"]
+    margins = ", ".join(f"{label} {summary.claim.margin(name):g}" for name, label in METRICS.items())
+    note = (
+        "The value is the mean over cases against the ground truth (macro-F1: over classes); delta is the paired "
+        "difference to the baseline, [low] its lower bound with one-sided 95 % confidence, which must not lie below "
+        f"minus the margin ({margins}). Flips and changed voxels count against the baseline's own output."
+    )
+    flips = [f"{text(row.name)} changes the class of: {', '.join(map(text, row.parity.flipped))}" for row in rows
+             if row.parity.flipped]  # fmt: skip
+    body = table(head, [_accuracy(row) for row in rows]) if rows else ""
+    return section("Accuracy", body, note if rows else "", bullets(flips), _noise(summary) if rows else "")
+
+
+def _accuracy(row: Row) -> list[str]:
+    metrics: Iterable[Metric] = (getattr(row.parity, name) for name in METRICS)
+    flips = "reference" if row.is_baseline else f"{len(row.parity.flipped)} of {row.parity.cases}"
+    changed = "reference" if row.is_baseline else figures.share(row.parity.voxel_disagreement)
+    return [text(row.name), *(_metric(found, row.is_baseline) for found in metrics), flips, changed]
+
+
+def _metric(found: Metric, is_baseline: bool) -> str:
+    if not found.cases:
+        return NOT_MEASURED
+    if is_baseline:
+        return figures.score(found.value)
+    low = f" [{figures.change(found.delta.low)}]" if isfinite(found.delta.low) else ""
+    return f"{figures.score(found.value)}, {figures.change(found.delta.estimate)}{low}"
+
+
+def _noise(summary: Summary) -> str:
+    voxels = summary.noise.get("voxels", 0)
+    if not voxels:
+        return "Noise floor (the baseline against itself): not measured."
+    changed = figures.share(summary.noise.get("differing_voxels", 0) / voxels)
+    flips = count(summary.noise.get("class_flips", 0), "class flip")
+    return f"Noise floor (the baseline against its own repetition): {changed} of the voxels changed, {flips}."
+
+
+def _stages(summary: Summary) -> str:
+    rows = [row for row in _ordered(summary) if row.case.cases]
+    head = ["backend", *(f"{stage}, ms (share)" for stage in STAGES), "other"]
+    note = "Median milliseconds a case in each stage, and its share of all the case time; the rest is other."
+    return section("Where the time goes", table(head, [_stage(row) for row in rows]), note) if rows else ""
+
+
+def _stage(row: Row) -> list[str]:
+    cells = [_stage_cell(row.stages_s.get(stage, nan), row.stages_share.get(stage, nan)) for stage in STAGES]
+    other = 1 - sum(share for share in row.stages_share.values() if isfinite(share))
+    return [text(row.name), *cells, f"{100 * other:.1f} %"]
+
+
+def _stage_cell(duration: float, share: float) -> str:
+    return f"{figures.milliseconds(duration)} ({100 * share:.1f} %)" if isfinite(duration) else NOT_MEASURED
+
+
+def _absent(summary: Summary, status: str, title: str, remedy: str) -> str:
+    rows = [row for row in summary.rows if row.status == status]
+    if not rows:
+        return ""
+    logs = any(row.log for row in rows)
+    head = ["backend", "reason", remedy, *(["log"] if logs else [])]
+    return section(title, words(head, [_absence(row, logs) for row in rows]))
+
+
+def _absence(row: Row, logs: bool) -> list[str]:
+    cells = [text(row.name), text(row.reason or "no reason recorded"), text(row.fix or "not known")]
+    return [*cells, text(row.log or "none")] if logs else cells

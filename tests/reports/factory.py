@@ -1,0 +1,152 @@
+"""Builders of records for the tests: a run is described by a speedup and a loss for each backend."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from reports.document import Run
+from reports.record import (
+    COMPLETE,
+    CONFIRMATION,
+    DUEL,
+    OK,
+    STAGES,
+    BackendRecord,
+    Case,
+    RunRecord,
+    Sample,
+    Score,
+    Settings,
+)
+
+BASELINE = "torch-fp32"
+SHARES = {"read": 0.03, "preprocess": 0.02, "roi": 0.0, "forward": 0.85, "stitch": 0.06, "write": 0.03}
+BASE_NS = 800_000_000
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A backend to make up.
+
+    Attributes:
+        speedup: the same for all samples, but for `jitter`: factors that alternate from case to case.
+        whole, lesion: what the DSC of each case changes by; a sequence holds a change for each case.
+        flips: number of cases whose class changes.
+        confirmed_speedup: on the confirmation pass, if it has one.
+    """
+
+    speedup: float = 2.0
+    jitter: Sequence[float] = (1.0, 1.01, 0.99)
+    whole: float | Sequence[float] = 0.0
+    lesion: float | Sequence[float] = 0.0
+    flips: int = 0
+    confirmed_speedup: float | None = None
+    evidence: Mapping[str, Any] | None = None
+
+
+def make_settings(backends: Sequence[str], **changes: Any) -> Settings:
+    settings = Settings(
+        backends=tuple(backends), device="cpu", protocol="sliding-window", overlap=0.5, roi="none", tile=(64, 64, 64),
+        batch=1, rounds=None, budget_s=600.0, threads=2, seed=0, min_reduction_pct=10.0, max_dsc_drop=0.005,
+        max_f1_drop=0.02, required=(), timeout_s=600.0,
+    )  # fmt: skip
+    return replace(settings, **changes)
+
+
+def make_cases(count: int, masks: bool = True, subtypes: bool = True) -> tuple[Case, ...]:
+    return tuple(
+        Case(
+            f"quiz_{i % 3}_{i:03d}", f"subtype{i % 3}/quiz_{i % 3}_{i:03d}_0000.nii.gz",
+            f"subtype{i % 3}/quiz_{i % 3}_{i:03d}.nii.gz" if masks else None, i % 3 if subtypes else None,
+            (112, 96, 72), (0.73, 0.73, 2.0),
+        )
+        for i in range(count)
+    )  # fmt: skip
+
+
+def make_run(
+    candidates: Mapping[str, Candidate | BackendRecord],
+    *,
+    cases: int = 8,
+    rounds: int = 2,
+    masks: bool = True,
+    subtypes: bool = True,
+    baseline: BackendRecord | None = None,
+    status: str = COMPLETE,
+    confirmed: str | None = None,
+    **settings: Any,
+) -> Run:
+    """A run of `BASELINE` and `candidates`; ready-made records are taken as they are."""
+    found = make_cases(cases, masks, subtypes)
+    backends = [baseline or _backend(BASELINE, Candidate(1.0, (1.0,), confirmed_speedup=1.0), found, rounds)]
+    for name, candidate in candidates.items():
+        made = candidate if isinstance(candidate, BackendRecord) else _backend(name, candidate, found, rounds)
+        backends.append(made)
+    record = RunRecord(
+        id="20260102-030405", created="2026-01-02T03:04:05+00:00", command="bench run --backends all --rounds 2",
+        settings=make_settings([b.name for b in backends], **settings), checkpoint=_checkpoint(), data=_data(),
+        cases=found, host={"processor": "Example CPU", "cores": 2, "memory_bytes": 8 * 2**30},
+        versions={"torch": "2.13.0", "openvino": "2026.1.0"},
+        declaration={"protocol": "sliding-window", "TF32 in the baseline": "off", "test-time augmentation": "off"},
+        baseline=BASELINE, status=status, confirmed=confirmed,
+    )  # fmt: skip
+    return Run(record, tuple(backends))
+
+
+def _backend(name: str, candidate: Candidate, cases: Sequence[Case], rounds: int) -> BackendRecord:
+    samples = [sample(DUEL, r, i, case, candidate, candidate.speedup) for r in range(rounds) for i, case in
+               enumerate(cases)]  # fmt: skip
+    if candidate.confirmed_speedup is not None:
+        samples += [
+            sample(CONFIRMATION, r, i, case, candidate, candidate.confirmed_speedup)
+            for r in range(rounds)
+            for i, case in enumerate(cases)
+        ]
+    evidence = candidate.evidence or {"provider": "CPU", "mac_share": {"fp32": 1.0}, "details": {}}
+    noise = {"voxels": 6_193_152, "differing_voxels": 0, "class_flips": 0} if name == BASELINE else {}
+    return BackendRecord(
+        name, OK, log=f"backends/{name}.log", build_s=1.5 * candidate.speedup, build_cached=candidate.speedup > 5,
+        peak_memory_bytes=700 * 2**20, evidence=evidence, samples=tuple(samples),
+        scores=tuple(_score(i, case, candidate) for i, case in enumerate(cases)), noise=noise,
+    )  # fmt: skip
+
+
+def sample(phase: str, round_: int, index: int, case: Case, candidate: Candidate, speedup: float) -> Sample:
+    factor = candidate.jitter[(index + round_) % len(candidate.jitter)]
+    base = int(BASE_NS * (1 + 0.1 * index))
+    case_ns = int(base / (speedup * factor))
+    fixed = {s: int(base * SHARES[s]) for s in STAGES if s != "forward"}
+    shrink = min(1.0, case_ns / (2 * sum(fixed.values())))
+    stages = {s: int(ns * shrink) for s, ns in fixed.items()}
+    stages["forward"] = int(0.99 * (case_ns - sum(stages.values())))
+    started = 1_767_323_045.0 + 10 * round_ + index
+    return Sample(phase, round_, case.name, case_ns, stages, None, 12, index % 3, started, 2 * case_ns)
+
+
+def _score(index: int, case: Case, candidate: Candidate) -> Score:
+    def change(by: float | Sequence[float]) -> float:
+        return by if isinstance(by, (int, float)) else by[index % len(by)]
+
+    truth = index % 3
+    baseline = truth if index % 5 else (truth + 1) % 3  # wrong on each fifth case
+    subtype = (truth + 2) % 3 if index < candidate.flips else baseline
+    whole = 0.95 + 0.001 * index + change(candidate.whole) if case.mask else None
+    lesion = 0.78 + 0.004 * index + change(candidate.lesion) if case.mask else None
+    differing = 150 if candidate.whole or candidate.lesion or candidate.flips else 0
+    return Score(case.name, whole, lesion, subtype, baseline, 774_144, differing)
+
+
+def _checkpoint() -> dict[str, Any]:
+    return {
+        "path": "best_model.pth", "sha256": "ab" * 32, "weights_sha256": "cd" * 32, "demo": False,
+        "architecture": "multitask-unet", "width": 8, "parameters": 1_609_934, "wrappers": [],
+        "recorded": {"metrics.pancreas_dice": 0.71, "metrics.lesion_dice": 0.460, "metrics.whole_dice": 0.744,
+                     "cls_f1": 0.514},
+    }  # fmt: skip
+
+
+def _data() -> dict[str, Any]:
+    return {
+        "root": "data/quiz", "layout": "quiz", "split": "validation", "sha256": "ef" * 32, "demo": False,
+        "calibration_cases": [f"quiz_0_{i:03d}" for i in range(20)],
+    }  # fmt: skip

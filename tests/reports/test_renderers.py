@@ -1,0 +1,233 @@
+"""The documents. ``VOXBENCH_UPDATE_SNAPSHOTS=1 pytest tests/reports`` writes the snapshots anew; read the diff."""
+
+import csv
+import io
+import json
+import os
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reports import FORMATS, render
+from reports.csv import cases_csv
+from reports.document import Run
+from reports.record import FAILED, INTERRUPTED, PENDING, SKIPPED, BackendRecord
+from reports.summary import summarise
+from tests.reports.factory import BASELINE, Candidate, make_run
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+
+KEYS = {"schema", "verdict", "reasons", "baseline", "best", "device", "cases", "rounds", "backends"}
+BACKEND_KEYS = {
+    "name", "status", "reason", "verdict", "latency_s", "time_reduction_pct", "speedup", "build_s",
+    "peak_memory_bytes", "stages_s", "parity", "evidence",
+}  # fmt: skip
+SKIP = BackendRecord("tensorrt-fp16", SKIPPED, "the package tensorrt is not installed", 'pip install "voxbench[gpu]"')
+REASON = "killed | by signal 9\n\x1b[0m <module> __init__"
+FAIL = BackendRecord("ort-int8", FAILED, REASON, None, "backends/ort-int8.log")
+
+
+def confirmed() -> Run:
+    int8 = {"provider": "openvino CPU", "mac_share": {"int8": 0.93, "fp32": 0.07}, "details": {}}
+    return make_run(
+        {
+            "torch-compile": Candidate(2.4),
+            "torch-half": Candidate(2.3, lesion=(-0.02, 0.012, 0.003, -0.004)),
+            "openvino-int8": Candidate(5.4, (1.0, 1.03), -7e-4, (0.002, -0.001), confirmed_speedup=5.3, evidence=int8),
+            "torch-fp32#2": Candidate(1.0),
+            "shifted": Candidate(3.0, lesion=-0.05, flips=2),
+            SKIP.name: SKIP,
+            FAIL.name: FAIL,
+        },
+        confirmed="openvino-int8", required=("tensorrt-fp16",),
+    )  # fmt: skip
+
+
+def refuted() -> Run:
+    return make_run({"torch-fp32#2": Candidate(1.0)})
+
+
+def demo(run: Run) -> Run:
+    record = run.record
+    changed = {"checkpoint": {**record.checkpoint, "demo": True}, "data": {**record.data, "demo": True}}
+    return replace(run, record=replace(record, **changed))  # type: ignore[arg-type]
+
+
+def few() -> Run:
+    return demo(make_run({"torch-amp": Candidate(2.0)}, cases=3, subtypes=False))
+
+
+def interrupted() -> Run:
+    return make_run({"torch-amp": BackendRecord("torch-amp", PENDING)}, status=INTERRUPTED)
+
+
+RUNS = {"confirmed": confirmed, "refuted": refuted, "few-cases": few, "interrupted": interrupted}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_markdown_is_as_it_was_read(name: str) -> None:
+    found, path = render(summarise(RUNS[name]()), "markdown"), SNAPSHOTS / f"{name}.md"
+    if os.environ.get("VOXBENCH_UPDATE_SNAPSHOTS"):
+        path.write_text(found, encoding="utf-8")
+    assert found == path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_first_line_is_the_verdict(name: str) -> None:
+    summary = summarise(RUNS[name]())
+    first = render(summary, "markdown").splitlines()[0]
+    assert first.startswith(f"# {summary.verdict}: ")
+
+
+def test_the_demo_says_what_it_is() -> None:
+    assert "made-up volumes of the demo" in render(summarise(few()), "markdown")
+    assert "made-up" not in render(summarise(refuted()), "markdown")
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_json_keeps_the_contract(name: str) -> None:
+    document = json.loads(render(summarise(RUNS[name]()), "json"), parse_constant=pytest.fail)
+    assert document.keys() >= KEYS
+    assert document["schema"] == 1
+    for backend in document["backends"]:
+        assert backend.keys() >= BACKEND_KEYS
+        assert backend["status"] in ("ok", "skipped", "failed")
+        assert backend["verdict"] in ("CONFIRMED", "REFUTED", "INCONCLUSIVE", None)
+        assert backend["latency_s"].keys() == {"median", "p95"}
+        assert backend["time_reduction_pct"].keys() == backend["speedup"].keys() == {"estimate", "low", "high"}
+        assert list(backend["stages_s"]) == ["read", "preprocess", "roi", "forward", "stitch", "write"]
+        parity = backend["parity"]
+        assert parity.keys() >= {"whole_dsc", "lesion_dsc", "macro_f1", "class_flips", "voxel_disagreement"}
+        for metric in ("whole_dsc", "lesion_dsc", "macro_f1"):
+            assert parity[metric].keys() >= {"value", "delta", "low"}
+        assert backend["forward"].keys() == {"latency_s", "speedup", "time_reduction_pct"}
+
+
+def test_json_holds_the_figures() -> None:
+    document = summarise(confirmed()).to_json()
+    rows: dict[str, Any] = {row["name"]: row for row in document["backends"]}
+    assert (document["cases"], document["rounds"], document["best"]) == (8, 2, "openvino-int8")
+    assert document["missing_required"] == ["tensorrt-fp16"]
+    assert document["failures"][0]["log"] == "backends/ort-int8.log"
+    assert document["confirmation"]["speedup"]["estimate"] == pytest.approx(5.3, rel=0.02)
+    assert document["noise_floor"]["voxel_disagreement"] == 0.0
+    assert rows[BASELINE]["speedup"] == {"estimate": 1.0, "low": 1.0, "high": 1.0}
+    assert rows["shifted"]["parity"]["class_flips"] == 2
+    assert rows["shifted"]["parity"]["lesion_dsc"]["state"] == "lost"
+    assert rows[SKIP.name]["latency_s"] == {"median": None, "p95": None}
+    assert rows[SKIP.name]["fix"] == 'pip install "voxbench[gpu]"'
+
+
+def test_a_backend_that_was_never_measured_says_so() -> None:
+    row = summarise(interrupted()).to_json()["backends"][1]
+    assert (row["status"], row["fix"]) == ("skipped", "bench run --resume --out DIR")
+
+
+def test_a_lost_accuracy_is_a_requirement_not_met() -> None:
+    text = render(summarise(make_run({"a": Candidate(4.0, lesion=-0.1)}, confirmed="a")), "markdown")
+    (line,) = [line for line in text.splitlines() if line.startswith("| accuracy beside the baseline")]
+    assert [cell.strip() for cell in line.split("|")][4:6] == ["lost", "**not met**"]
+
+
+class Page(HTMLParser):
+    """Checks that tags close in order, and collects the text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag not in ("script", "img", "link")
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_html_is_one_well_formed_page(name: str) -> None:
+    summary, page = summarise(RUNS[name]()), Page()
+    page.feed(text := render(summary, "html"))
+    assert page.open == []
+    assert text.count(f"<h1>{summary.verdict}: ") == 1
+    assert text.count('<div class="table">') == text.count("<table>") > 3
+
+
+def test_html_shows_foreign_text_as_text() -> None:
+    page = Page()
+    page.feed(render(summarise(confirmed()), "html"))
+    assert "killed | by signal 9" in page.text
+    assert "<module> __init__" in page.text
+    assert "\x1b" not in page.text
+    assert 'pip install "voxbench[gpu]"' in page.text
+
+
+def test_csv_has_a_row_for_each_backend() -> None:
+    run = confirmed()
+    rows = list(csv.DictReader(io.StringIO(render(summarise(run), "csv"))))
+    assert [row["name"] for row in rows] == [b.name for b in run.backends]
+    assert float(rows[1]["case_speedup"]) == pytest.approx(2.4, rel=0.01)
+    assert rows[-2]["case_median_s"] == ""
+    assert rows[-1]["reason"] == FAIL.reason
+
+
+def test_cases_csv_is_tidy_and_exact() -> None:
+    run = confirmed()
+    rows = list(csv.DictReader(io.StringIO(cases_csv(run))))
+    samples = [(b.name, s) for b in run.backends for s in b.samples]
+    assert len({(r["backend"], r["phase"], r["case"], r["round"]) for r in rows}) == len(rows) == len(samples)
+    for row, (name, sample) in zip(rows, samples, strict=True):
+        assert (row["backend"], row["case"], int(row["round"])) == (name, sample.case, sample.round)
+        assert round(float(row["case_s"]) * 1e9) == sample.case_ns
+        assert round(float(row["forward_s"]) * 1e9) == sample.stages_ns["forward"]
+        assert row["device_s"] == ""
+        assert (int(row["tiles"]), int(row["subtype"])) == (sample.tiles, sample.subtype)
+    assert float(rows[0]["whole_dsc"]) == run.backends[0].scores[0].whole_dsc
+
+
+def test_cases_csv_of_nothing_is_its_header() -> None:
+    run = make_run({}, baseline=BackendRecord(BASELINE))
+    assert cases_csv(run).count("\n") == 1
+
+
+def test_junit_counts_what_happened() -> None:
+    suite = ET.fromstring(render(summarise(confirmed()), "junit")).find("testsuite")
+    assert suite is not None
+    cases = {case.get("name"): case for case in suite}
+    assert {name: [e.tag for e in case if e.tag != "system-out"] for name, case in cases.items()} == {
+        BASELINE: [], "torch-compile": [], "torch-half": ["skipped"], "openvino-int8": [],
+        "torch-fp32#2": ["failure"], "shifted": ["failure"], SKIP.name: ["skipped"], FAIL.name: ["error"],
+        "required backends": ["error"], "verdict": [],
+    }  # fmt: skip
+    counts = {name: suite.get(name) for name in ("tests", "failures", "errors", "skipped")}
+    assert counts == {"tests": "10", "failures": "2", "errors": "2", "skipped": "2"}
+
+
+@pytest.mark.parametrize("name", ["refuted", "few-cases", "interrupted"])
+def test_junit_passes_nothing_that_is_not_confirmed(name: str) -> None:
+    summary = summarise(RUNS[name]())
+    verdict = ET.fromstring(render(summary, "junit")).find(".//testcase[@name='verdict']/failure")
+    assert verdict is not None
+    assert verdict.get("type") == summary.verdict
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_nothing_measured_at_all_still_renders(form: str) -> None:
+    summary = summarise(make_run({}, baseline=BackendRecord(BASELINE, FAILED, "out of memory"), cases=0))
+    found = render(summary, form)
+    assert "nan" not in found.lower()
+    assert found.endswith("\n")
+
+
+def test_an_unknown_format_is_refused() -> None:
+    with pytest.raises(ValueError, match="no report format 'pdf'; there are markdown, html"):
+        render(summarise(refuted()), "pdf")
