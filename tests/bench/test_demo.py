@@ -1,0 +1,135 @@
+"""The made-up cases: the same for a seed, in the quiz layout, and stored as the field stores them."""
+
+import re
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bench.demo import CHECKPOINT, dataset, draw_case, write_demo
+from bench.demo.case import Case
+
+COUNTS = {"train": 3, "validation": 6, "test": 1}
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_demo(tmp_path_factory.mktemp("cases") / "demo", counts=COUNTS)
+
+
+def images(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*_0000.nii.gz"))
+
+
+def masks(folder: Path) -> list[Path]:
+    return sorted(set(folder.rglob("*.nii.gz")) - set(images(folder)))
+
+
+def test_layout_is_that_of_the_quiz(demo: Path) -> None:
+    found = {path.relative_to(demo).as_posix() for path in demo.rglob("*.nii.gz")}
+    expected = {"test/quiz_800_0000.nii.gz"}
+    for split, ids in {"train": range(3), "validation": range(600, 606)}.items():
+        for number in ids:
+            stem = f"{split}/subtype{number % 3}/quiz_{number % 3}_{number:03d}"
+            expected |= {f"{stem}_0000.nii.gz", f"{stem}.nii.gz"}
+    assert found == expected
+
+
+def test_ids_are_unique_across_splits(demo: Path) -> None:
+    ids = [re.findall(r"\d{3}", path.name)[0] for path in images(demo)]
+    assert len(set(ids)) == sum(COUNTS.values())
+
+
+def test_every_file_of_a_case_has_the_same_place_and_spacing(demo: Path) -> None:
+    for path in masks(demo):
+        mask = nib.load(path)
+        image = nib.load(path.with_name(path.name.replace(".nii.gz", "_0000.nii.gz")))
+        assert mask.shape == image.shape
+        np.testing.assert_array_equal(mask.affine, image.affine)
+        assert image.header.get_zooms() == pytest.approx((0.73, 0.73, 2.0))
+        assert np.abs(image.affine[:3, 3]).min() > 0
+
+
+def test_scaled_image_values_are_hounsfield_units(demo: Path) -> None:
+    scalings = set()
+    for number in range(COUNTS["train"]):
+        path = demo / f"train/subtype{number}/quiz_{number}_{number:03d}_0000.nii.gz"
+        image = nib.load(path)
+        assert image.get_data_dtype() == np.int16
+        scalings.add((image.dataobj.slope, image.dataobj.inter))
+        # Half a step of the coarsest slope is what rounding to int16 may cost.
+        np.testing.assert_allclose(image.get_fdata(), draw_case("train", number).image, atol=0.51)
+    assert len(scalings) > 1
+
+
+def test_masks_are_labels_or_nearly_so(demo: Path) -> None:
+    values = [np.unique(nib.load(path).get_fdata()) for path in masks(demo)]
+    for found in values:
+        np.testing.assert_allclose(found, [0, 1, 2], atol=1e-4)
+    assert any(1.0000152587890625 in found for found in values)
+
+
+def test_the_same_seed_draws_the_same_case() -> None:
+    first, second, other = draw_case("train", 1), draw_case("train", 1), draw_case("train", 1, seed=1)
+    np.testing.assert_array_equal(first.image, second.image)
+    np.testing.assert_array_equal(first.labels, second.labels)
+    assert first.image.shape != other.image.shape or not np.array_equal(first.image, other.image)
+
+
+def test_a_case_does_not_depend_on_how_many_are_written(demo: Path, tmp_path: Path) -> None:
+    alone = write_demo(tmp_path / "demo", counts={"validation": 1})
+    for path in alone.rglob("*.nii.gz"):
+        other = nib.load(demo / path.relative_to(alone))
+        np.testing.assert_array_equal(nib.load(path).get_fdata(), other.get_fdata())
+
+
+def test_cases_are_sized_for_tiles_and_balanced() -> None:
+    cases = [draw_case("validation", index) for index in range(9)]
+    depths = [case.image.shape[2] for case in cases]
+    assert min(depths) < 64 < max(depths)
+    assert np.bincount([case.subtype for case in cases]).tolist() == [3, 3, 3]
+    for case in cases:
+        assert (case.labels == 1).sum() > 2000
+        assert (case.labels == 2).sum() > 500
+
+
+def test_tissues_have_realistic_attenuation() -> None:
+    case = draw_case("train", 0)
+    assert np.median(case.image[case.labels == 1]) == pytest.approx(95, abs=25)
+    assert case.image.min() < -700  # bowel gas
+    assert case.image.max() > 350  # bone
+
+
+@pytest.mark.parametrize(("split", "index"), [("train", 600), ("validation", -1), ("test", 200)])
+def test_an_index_outside_its_split_is_refused(split: str, index: int) -> None:
+    with pytest.raises(ValueError, match="has cases 0 to"):
+        draw_case(split, index)
+
+
+def test_an_unknown_split_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="unknown splits: val"):
+        write_demo(tmp_path / "demo", counts={"val": 1})
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
+    with pytest.raises(FileExistsError, match="remove it"):
+        write_demo(tmp_path, counts={"test": 1})
+
+
+def test_an_interrupted_generation_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(split: str, index: int, *, seed: int = 0) -> Case:
+        assert not (tmp_path / "demo").exists()
+        if index == 1:
+            raise KeyboardInterrupt
+        return draw_case(split, index, seed=seed)
+
+    monkeypatch.setattr(dataset, "draw_case", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_demo(tmp_path / "demo", counts={"test": 2})
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_shipped_checkpoint_is_small() -> None:
+    assert CHECKPOINT.stat().st_size < 8_000_000

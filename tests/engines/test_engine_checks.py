@@ -1,0 +1,159 @@
+"""What probes say where something is missing, broken or in conflict."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+import engines
+from engines import checks
+from engines.base import EngineError, Target
+from engines.onnxruntime import onnxruntime_conflict
+from models.model import Model
+
+
+def _without(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    find = checks.find_spec
+    monkeypatch.setattr(checks, "find_spec", lambda name: None if name == missing else find(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "missing", "fix"),
+    [
+        ("ort-fp32", "onnxruntime", 'pip install "voxbench[cpu]"'),
+        ("ort-fp32", "onnxscript", "pip install onnxscript"),
+        ("openvino-fp32", "openvino", "pip install openvino"),
+        ("openvino-int8", "nncf", "pip install nncf"),
+    ],
+)
+def test_a_missing_package_comes_with_its_install_line(
+    name: str, missing: str, fix: str, target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _without(monkeypatch, missing)
+    found = engines.load(name).probe(target())
+    assert not found.ok
+    assert found.reason == f"the package {missing} is not installed"
+    assert found.fix == fix
+
+
+@pytest.mark.parametrize("name", ["openvino-fp32", "openvino-bf16"])
+def test_a_broken_package_is_not_a_missing_one(name: str, tmp_path: Path) -> None:
+    """Its ImportError shows when the engine is opened."""
+    package = tmp_path / "openvino"
+    package.mkdir()
+    (package / "__init__.py").write_text("import a_module_that_nobody_has\n")
+    code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+import pathlib, torch, engines
+from engines.base import Target
+from models.model import Model
+target = Target("cpu", (16, 16, 16), 1, 1, pathlib.Path({str(tmp_path / "cache")!r}))
+engine = engines.load({name!r})
+print(engine.probe(target).ok)
+with engine.open(Model(torch.nn.Identity(), "none", 1, target.tile, (0, 1), "0"), target):
+    pass
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.stdout.strip() == "True"
+    assert "No module named 'a_module_that_nobody_has'" in ran.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", [name for name, row in engines.BACKENDS.items() if row.precision == "int8"])
+def test_int8_needs_calibration(name: str, target: Callable[..., Target]) -> None:
+    found = engines.load(name).probe(target(calibrated=False))
+    assert not found.ok
+    if "cpu" in engines.BACKENDS[name].devices:
+        assert found.reason == "no training cases to calibrate from"
+        assert found.fix
+
+
+@pytest.mark.parametrize("name", engines.BACKENDS)
+def test_without_cuda_every_probe_on_it_says_so(
+    name: str, target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    found = engines.load(name).probe(target("cuda"))
+    assert not found.ok
+    assert found.reason
+    assert found.fix
+    assert "CUDA" in found.reason or "device cuda" in found.reason or "CPU only" in found.reason
+
+
+@pytest.mark.parametrize("name", [name for name in engines.BACKENDS if "tensorrt" in name])
+def test_tensorrt_refuses_with_its_reason(name: str, target: Callable[..., Target], model: Model) -> None:
+    engine = engines.load(name)
+    found = engine.probe(target())
+    assert found.reason == "it exists on CUDA only"
+    with pytest.raises(EngineError, match=found.reason):
+        engine.open(model, target())
+
+
+@pytest.mark.parametrize("name", [name for name in engines.BACKENDS if "tensorrt" in name])
+def test_tensorrt_with_everything_there_is_honest(
+    name: str, target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "_cuda", lambda _: checks.READY)
+    _without(monkeypatch, engines.BACKENDS[name].module)
+    assert engines.load(name).probe(target("cuda")).fix == 'pip install "voxbench[gpu]"'
+    monkeypatch.setattr(checks, "find_spec", lambda name: object())
+    found = engines.load(name).probe(target("cuda"))
+    assert found.reason == "this version of voxbench does not build TensorRT engines yet"
+
+
+def test_a_missing_compiler_is_told(target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    found = engines.load("torch-compile").probe(target())
+    assert found.reason == "the C++ compiler no-such-compiler is not there"
+    assert found.fix
+
+
+def test_a_cpu_without_bf16_is_told(target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+    from engines import openvino
+
+    monkeypatch.setattr(openvino, "_has_bf16", lambda: False)
+    found = engines.load("openvino-bf16").probe(target())
+    assert found.reason == "this CPU has no BF16 instructions"
+
+
+def _installed(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    def version(name: str) -> str:
+        if name in names:
+            return "1.30.0"
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+
+
+def test_two_onnxruntimes_are_a_conflict(target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch) -> None:
+    _installed(monkeypatch, "onnxruntime", "onnxruntime-gpu")
+    conflict = onnxruntime_conflict()
+    assert conflict is not None
+    assert "pip uninstall -y onnxruntime onnxruntime-gpu && pip install" in conflict
+    assert "\n" not in conflict
+    found = engines.load("ort-fp32").probe(target())
+    assert not found.ok
+    assert found.reason == "onnxruntime and onnxruntime-gpu are both installed, and are the same module"
+    assert found.fix is not None
+    assert found.fix.startswith("pip uninstall")
+
+
+@pytest.mark.parametrize("names", [("onnxruntime",), ("onnxruntime-gpu",), ()])
+def test_one_onnxruntime_is_none(names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    _installed(monkeypatch, *names)
+    assert onnxruntime_conflict() is None
+
+
+def test_the_cpu_package_does_not_do_for_cuda(target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "_cuda", lambda _: checks.READY)
+    monkeypatch.setattr(checks, "find_spec", lambda name: object())
+    _installed(monkeypatch, "onnxruntime")
+    found = engines.load("ort-fp16").probe(replace(target(), device="cuda"))
+    assert found.reason == "the installed onnxruntime has no CUDA provider"
