@@ -1,0 +1,110 @@
+"""Every backend by name. Importing this table imports no runtime: each engine's file does that when it is opened."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import cast
+
+from engines.base import Engine, EngineError, Evidence, Target
+
+__all__ = ["BACKENDS", "BASELINE", "Backend", "contradiction", "load"]
+
+BASELINE = "torch-fp32"
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8")
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A row of the table: the file under `engines` that builds it, in which precision, and where it exists.
+
+    A module with a dot in its name is imported as it stands.
+    """
+
+    module: str
+    precision: str
+    devices: tuple[str, ...] = ("cpu", "cuda")
+
+
+BACKENDS: Mapping[str, Backend] = {
+    "torch-fp32": Backend("eager", "fp32"),
+    "torch-tf32": Backend("eager", "tf32", ("cuda",)),
+    "torch-amp": Backend("amp", "half"),
+    "torch-half": Backend("half", "half"),
+    "torchscript": Backend("torchscript", "fp32"),
+    "torch-compile": Backend("inductor", "fp32"),
+    "ort-fp32": Backend("onnxruntime", "fp32"),
+    "ort-fp16": Backend("onnxruntime", "fp16", ("cuda",)),
+    # ONNX Runtime's CUDA provider has no INT8 convolution: it would run the same graph in float.
+    "ort-int8": Backend("onnxruntime", "int8", ("cpu",)),
+    "openvino-fp32": Backend("openvino", "fp32", ("cpu",)),
+    "openvino-bf16": Backend("openvino", "bf16", ("cpu",)),
+    "openvino-int8": Backend("openvino", "int8", ("cpu",)),
+    "tensorrt-fp32": Backend("tensorrt", "fp32", ("cuda",)),
+    "tensorrt-fp16": Backend("tensorrt", "fp16", ("cuda",)),
+    "tensorrt-int8": Backend("tensorrt", "int8", ("cuda",)),
+    "torch-tensorrt-fp16": Backend("torch_tensorrt", "fp16", ("cuda",)),
+}
+
+# How the provider of each runtime's evidence begins, by device. Any other module is judged by the device alone.
+_TORCH = {"cpu": "torch cpu", "cuda": "torch cuda"}
+_TENSORRT = {"cuda": "tensorrt cuda"}
+_PROVIDERS: Mapping[str, Mapping[str, str]] = {
+    "eager": _TORCH,
+    "amp": _TORCH,
+    "half": _TORCH,
+    "torchscript": _TORCH,
+    "inductor": _TORCH,
+    "onnxruntime": {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"},
+    "openvino": {"cpu": "openvino CPU"},
+    "tensorrt": _TENSORRT,
+    "torch_tensorrt": _TENSORRT,
+}
+
+
+def load(name: str, backend: Backend | None = None) -> Engine:
+    """Return the engine called `name`: that of the table, or of `backend` where a row is given.
+
+    Raises:
+        EngineError: the table has no such name.
+    """
+    row = backend or BACKENDS.get(name)
+    if row is None:
+        raise EngineError(f"there is no backend {name!r}; choose from {', '.join(BACKENDS)}")
+    module = row.module if "." in row.module else f"{__name__}.{row.module}"
+    return cast(Engine, import_module(module).engine(row))
+
+
+def contradiction(backend: str | Backend, target: Target, evidence: Evidence) -> str | None:
+    """Say in one line how what ran differs from what the backend's name promises; None where it does not.
+
+    A provider must be that of the runtime on the target's device. Every multiply-accumulate of an FP32
+    backend must have run in FP32, and at least half of them in the precision that another name states;
+    ``half`` is FP16 on CUDA and BF16 on a CPU.
+    """
+    row = BACKENDS[backend] if isinstance(backend, str) else backend
+    return _wrong_provider(row, target, evidence.provider) or _wrong_precision(row, target, evidence.mac_share)
+
+
+def _wrong_provider(row: Backend, target: Target, provider: str) -> str | None:
+    device = "cuda" if target.on_cuda else "cpu"
+    if row.module in _PROVIDERS:
+        expected = _PROVIDERS[row.module].get(device)
+        right = expected is not None and all(part.startswith(expected) for part in provider.split(" + "))
+    else:
+        expected = device
+        right = device in provider.lower()
+    return None if right else f"it ran on {provider or 'an unknown provider'}, not on {expected or 'its own runtime'}"
+
+
+def _wrong_precision(row: Backend, target: Target, share: Mapping[str, float]) -> str | None:
+    wanted = ("fp16" if target.on_cuda else "bf16") if row.precision == "half" else row.precision
+    ran = ", ".join(f"{part:.1%} in {name}" for name, part in share.items() if part > 0)
+    if abs(sum(share.values()) - 1) > 1e-3:
+        return f"its multiply-accumulates do not add up: {ran or 'nothing was seen'}"
+    strangers = [name for name, part in share.items() if name not in PRECISIONS and part > 1e-4]
+    if strangers and (row.precision == "fp32" or share.get(wanted, 0) < 0.5):
+        return f"the precision of some multiply-accumulates is unknown: {ran}"
+    least = 0.9999 if wanted == "fp32" else 0.5
+    if share.get(wanted, 0) < least:
+        return f"its multiply-accumulates ran {ran}, not {'all' if wanted == 'fp32' else 'mostly'} in {wanted}"
+    return None

@@ -1,0 +1,93 @@
+"""Multiply-accumulates of a network's layers, shared out by the precision in which a runtime tells it ran them."""
+
+import copy
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution, transposed convolution or linear layer in one pass of its network.
+
+    Attributes:
+        name: of the module, e.g. ``enc1.0``.
+        sizes: number of elements of its input, weight and output.
+        macs: multiply-accumulates, the bias left out.
+    """
+
+    name: str
+    sizes: tuple[int, int, int]
+    macs: int
+
+
+def layers_of(module: "nn.Module", shape: Sequence[int]) -> list[Layer]:
+    """List the layers of `module` that multiply, for an input of `shape`; computes nothing.
+
+    Each element of a convolution's output takes a filter's size of multiply-accumulates; in a transposed
+    convolution each element of the input does.
+    """
+    import torch
+    from torch import nn
+
+    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
+    found: list[Layer] = []
+    on_meta = copy.deepcopy(module).to("meta")
+    for name, layer in on_meta.named_modules():
+        if isinstance(layer, kinds):
+            layer.register_forward_hook(_recorder(name, found))
+    with torch.inference_mode():
+        on_meta(torch.empty(tuple(shape), device="meta"))
+    return found
+
+
+def _recorder(name: str, found: list[Layer]) -> Any:
+    def record(layer: Any, inputs: Any, output: Any) -> None:
+        x, weight = inputs[0], layer.weight
+        transposed = getattr(layer, "transposed", False)
+        # weight: [out, in / groups, ...]; transposed: [in, out / groups, ...]
+        macs = (x if transposed else output).numel() * weight.numel() // weight.shape[0]
+        found.append(Layer(name, (x.numel(), weight.numel(), output.numel()), macs))
+
+    return record
+
+
+class Tally:
+    """Matches the operations that a runtime tells of with a network's layers, and sums their MACs by precision.
+
+    Runtimes permute axes and rename layers, but keep the number of elements: a layer is known by those of its
+    input, weight and output. Each layer is matched once.
+    """
+
+    def __init__(self, layers: Iterable[Layer]) -> None:
+        self._left = list(layers)
+        self._macs: Counter[str] = Counter()
+
+    def add(self, precision: str, shapes: Sequence[Sequence[int]]) -> bool:
+        """Count an operation whose tensors, in any order, have these shapes; False where it is no layer's."""
+        sizes = [prod(shape) for shape in shapes]
+        needed = min(2, len(sizes))  # where only the weight is told, it must do
+        layer = max(self._left, key=lambda one: _agreement(one, sizes), default=None)
+        if layer is None or _agreement(layer, sizes) < needed:
+            return False
+        self._left.remove(layer)
+        self._macs[precision] += layer.macs
+        return True
+
+    def share(self) -> dict[str, float]:
+        """Fraction of all multiply-accumulates by precision, ``unknown`` for layers that no operation matched."""
+        macs = Counter(self._macs)
+        macs[UNKNOWN] += sum(layer.macs for layer in self._left)
+        total = sum(macs.values())
+        return {name: part / total for name, part in macs.most_common() if part > 0} if total else {}
+
+
+def _agreement(layer: Layer, sizes: Sequence[int]) -> int:
+    return (Counter(layer.sizes) & Counter(sizes)).total()

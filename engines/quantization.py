@@ -1,0 +1,73 @@
+"""ONNX Runtime's static INT8 quantizer, fed with calibration tiles."""
+
+import logging
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+
+import numpy as np
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from engines.base import Target
+from engines.export import INPUT, calibration_batches
+
+FILE = "int8.onnx"
+
+
+class _Batches(CalibrationDataReader):  # type: ignore[misc]
+    """Hands out one batch at a time, as the quantizer asks."""
+
+    def __init__(self, target: Target) -> None:
+        self._batches = iter(calibration_batches(target))
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        batch = next(self._batches, None)
+        return None if batch is None else {INPUT: batch.numpy()}
+
+
+def quantize(path: Path, target: Target, folder: Path) -> None:
+    """Write ``int8.onnx`` into `folder`: QDQ nodes around every Conv, weights symmetric and per channel.
+
+    Norms stay in float, as INT8 has no kernel for them; transposed convolutions too, since on a CPU their
+    Q/DQ pairs are only extra work; and the classification head, whose few MACs are not worth its accuracy.
+    """
+    prepared = folder / "prepared.onnx"
+    with _quiet():
+        quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
+        quantize_static(
+            str(prepared),
+            str(folder / FILE),
+            _Batches(target),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv"],
+            per_channel=True,
+            # 8 x 8 bits overflow the 16-bit sums of x86 chips without VNNI.
+            reduce_range=platform.machine() in ("x86_64", "AMD64") and not _has_vnni(),
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            extra_options={"WeightSymmetric": True},
+        )
+    prepared.unlink()
+
+
+def _has_vnni() -> bool:
+    try:
+        return "vnni" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the quantizer's prints off stdout, and its advice out of the root logger."""
+    logger = logging.getLogger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        logger.setLevel(level)
