@@ -32,11 +32,11 @@ def main(arguments: list[str] | None = None) -> int:
     except InterruptedRunError as error:
         return _refuse(error, INTERRUPTED)
     except KeyboardInterrupt:
-        return _refuse(KeyboardInterrupt("interrupted; nothing was begun"), INTERRUPTED)
+        return _refuse(KeyboardInterrupt("interrupted"), INTERRUPTED)
     except BrokenPipeError:
         return DONE  # the reader of our output had enough
     except Exception as error:
-        if isinstance(error, (BenchError, *_errors_below())):
+        if isinstance(error, (BenchError, OSError, *_errors_below())):
             return _refuse(error, BAD_INPUT)
         raise
 

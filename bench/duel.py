@@ -64,6 +64,8 @@ class Duel:
                 self._close(request.name)
                 self._directory.log(request.name).unlink(missing_ok=True)
                 self._update(request.name, status=SKIPPED, reason=reply.reason, fix=reply.fix)
+                if request.name == self._run.baseline:
+                    raise BackendLostError(f"the baseline {request.name} cannot run: {reply.reason}; {reply.fix}")
             case Broke():
                 self._fail(request.name, reply.reason)
 

@@ -19,12 +19,10 @@ from reports.record import (
     COMPLETE,
     CONFIRMATION,
     DUEL,
-    FAILED,
     INTERRUPTED,
     OK,
     PENDING,
     RUNNING,
-    SKIPPED,
     BackendRecord,
     RunRecord,
     Sample,
@@ -56,15 +54,22 @@ def run(request: Request, out: Path | None, progress: Progress) -> Path:
 
 
 def resume(folder: Path, progress: Progress) -> Path:
-    """Finish the run in `folder`; cases that all backends had keep their samples, the others are run anew."""
+    """Finish the run in `folder`, and return that.
+
+    Cases that all backends have had keep their samples, the others are run anew; a backend that was skipped or failed
+    stays so, since later samples of it would have no baseline beside them.
+
+    Raises:
+        InputError and its like: there is no such run, it is complete, or its files are no longer the same.
+    """
     before = read_run(folder)
     if before.record.status == COMPLETE:
         raise InputError(f"{folder}: this run is complete; see it with `bench report {folder}`")
+    baseline = before.backend(before.record.baseline)
+    if baseline.status not in (PENDING, OK):
+        raise InputError(f"{folder}: its baseline {baseline.status} ({baseline.reason}); start a new run")
     plan = resume_plan(replace(before.record, status=RUNNING), progress)
-    records = {}
-    for record in before.backends:
-        gone = record.status in (SKIPPED, FAILED)
-        records[record.name] = record if gone else replace(record, status=PENDING)
+    records = {record.name: record for record in before.backends}
     return _measure(plan, records, RunDirectory(folder), progress)
 
 
@@ -77,7 +82,7 @@ def _measure(plan: Plan, records: dict[str, BackendRecord], directory: RunDirect
         _duels(record, duel, progress)
         _score(record, duel, directory, progress)
         chosen = record.confirmed or choose(_current(record, duel), Claim.of(record.settings))
-        if chosen is not None:
+        if chosen in duel.live:
             record = replace(record, confirmed=chosen)
             directory.save_run(record)
             _confirm(record, duel, progress)
@@ -186,7 +191,7 @@ def _finish(record: RunRecord, duel: Duel, directory: RunDirectory) -> None:
     """Write everything that follows from the samples; also of a run that was cut short."""
     duel.keep(())
     for backend in list(duel.records.values()):
-        if backend.status == PENDING and _subtypes(backend):
+        if backend.status == PENDING and record.status == COMPLETE:
             duel.put(replace(backend, status=OK))
     for backend in duel.records.values():
         subtypes = _subtypes(backend)

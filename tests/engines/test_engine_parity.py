@@ -1,6 +1,7 @@
 """Every backend of the table, on the same inputs, against the module itself in float64."""
 
 import copy
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -83,6 +84,7 @@ def test_evidence_bears_out_the_name(opened: Opened) -> None:
     assert engines.contradiction(opened.name, opened.target, opened.evidence) is None
     assert sum(opened.evidence.mac_share.values()) == pytest.approx(1)
     assert isinstance(opened.evidence.details["cached"], bool)
+    assert json.loads(json.dumps(dict(opened.evidence.details))) == opened.evidence.details
 
 
 def test_evidence_contradicts_another_name(opened: Opened) -> None:
