@@ -1,0 +1,87 @@
+"""Writes made-up cases as a folder in the quiz layout."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.demo.case import FIRST_ID, Case, case_rng, draw_case
+
+COUNTS: Mapping[str, int] = {"train": 24, "validation": 36, "test": 4}
+FILES = 1  # the stream of random numbers that choose how a case is stored
+SLOPES, INTERCEPTS = (1.0, 0.5, 0.25, 0.125), (0.0, -1024.0, 100.0, -500.0)
+FLOAT_ONE = 1.0000152587890625  # 1 + 2**-16: what a resampling tool left where a label 1 was meant
+
+
+def write_demo(folder: Path, *, seed: int = 0, counts: Mapping[str, int] | None = None) -> Path:
+    """Write ``counts`` cases per split (train, validation, test) as a new ``folder`` and return it.
+
+    The folder appears under its name only when it is complete. Raises FileExistsError when it exists and
+    ValueError for an unknown split.
+    """
+    counts = COUNTS if counts is None else counts
+    if unknown := set(counts) - set(FIRST_ID):
+        raise ValueError(f"unknown splits: {', '.join(sorted(unknown))}; there are {', '.join(FIRST_ID)}")
+    if folder.exists():
+        raise FileExistsError(f"{folder} exists; remove it to draw the demo cases again")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".unfinished", dir=folder.parent))
+    try:
+        for split, count in counts.items():
+            for index in range(count):
+                _write_case(unfinished, split, draw_case(split, index, seed=seed), case_rng(split, index, seed, FILES))
+        unfinished.chmod(0o755)  # mkdtemp's 0o700 would keep other users out of the demo
+        unfinished.rename(folder)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    return folder
+
+
+def _write_case(root: Path, split: str, case: Case, rng: np.random.Generator) -> None:
+    affine = np.diag([-case.spacing[0], -case.spacing[1], case.spacing[2], 1.0])  # x to the left, y to the back
+    affine[:3, 3] = np.round(rng.uniform((40, -60, -300), (90, -10, 300)), 2)
+    for path, volume in _volumes(root, split, case, affine, rng):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        volume.header.set_xyzt_units("mm", "sec")
+        volume.to_filename(path)
+
+
+def _volumes(
+    root: Path, split: str, case: Case, affine: NDArray[np.float64], rng: np.random.Generator
+) -> Iterator[tuple[Path, Any]]:
+    image = _stored_image(case, affine, rng)
+    if split == "test":
+        yield root / split / f"quiz_{case.id}_0000.nii.gz", image
+        return
+    folder, name = root / split / f"subtype{case.subtype}", f"quiz_{case.subtype}_{case.id}"
+    yield folder / f"{name}_0000.nii.gz", image
+    yield folder / f"{name}.nii.gz", _stored_mask(case, affine, rng)
+
+
+def _stored_image(case: Case, affine: NDArray[np.float64], rng: np.random.Generator) -> Any:
+    """The image as int16 with a slope and an intercept of its own."""
+    slope, intercept = float(rng.choice(SLOPES)), float(rng.choice(INTERCEPTS))
+    stored = np.clip(np.round((case.image - intercept) / slope), -32768, 32767).astype(np.int16)
+    return _nifti(stored, affine, slope, intercept)
+
+
+def _stored_mask(case: Case, affine: NDArray[np.float64], rng: np.random.Generator) -> Any:
+    """The mask in one of the three ways met in the field: exact bytes, scaled floats or inexact floats."""
+    way = rng.choice(["bytes", "scaled", "floats"], p=[0.2, 0.4, 0.4])
+    if way == "bytes":
+        return _nifti(case.labels, affine)
+    if way == "scaled":
+        return _nifti(case.labels.astype(np.float64), affine, FLOAT_ONE, 0.0)
+    return _nifti(case.labels * FLOAT_ONE, affine)
+
+
+def _nifti(stored: NDArray[np.generic], affine: NDArray[np.float64], slope: float = 1.0, intercept: float = 0.0) -> Any:
+    volume: Any = nib.Nifti1Image(stored, affine)  # type: ignore[no-untyped-call]  # nibabel annotates little
+    volume.header.set_slope_inter(slope, intercept)  # nibabel writes the values as they are when these are set
+    return volume
