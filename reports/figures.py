@@ -60,10 +60,12 @@ def score(value: float | None) -> str:
 
 
 def change(value: float | None) -> str:
-    """``-0.0012``: a difference of scores."""
+    """``-0.0012``: a difference of scores; ``-2e-06`` where four digits would show nothing but a sign."""
     if value is None or not isfinite(value):
         return NOT_MEASURED
-    return "0" if value == 0 else f"{value:+.4f}"
+    if value == 0:
+        return "0"
+    return f"{value:+.4f}" if abs(value) >= 5e-5 else f"{value:+.0e}"
 
 
 def share(value: float | None) -> str:
