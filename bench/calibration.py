@@ -20,8 +20,8 @@ from engines.base import Calibration
 CASES = 16  # spread evenly over the training split; two tiles of each
 
 
-def from_training_cases(root: Path, evaluated: list[Found], recipe: Recipe) -> tuple[Calibration, list[str]] | None:
-    """Choose calibration cases in the split ``train``; None where there are none apart from the evaluated ones.
+def from_training_cases(root: Path, evaluated: list[Found], recipe: Recipe) -> tuple[Calibration | None, list[str]]:
+    """Choose calibration cases in the split ``train``, and name them; None where all that there are is evaluated.
 
     Raises:
         InputError: a case is both a training and an evaluated one.
@@ -29,9 +29,9 @@ def from_training_cases(root: Path, evaluated: list[Found], recipe: Recipe) -> t
     try:
         _, training = find_cases(root, "train")
     except InputError:
-        return None
+        return None, []
     if {case.image for case in training} == {case.image for case in evaluated}:
-        return None  # the training split itself is evaluated
+        return None, []  # the training split itself is evaluated
     at = np.unique(np.linspace(0, len(training) - 1, min(CASES, len(training))).round().astype(int))
     chosen = [training[i] for i in at]
     _refuse_leak(training, chosen, evaluated)

@@ -147,9 +147,8 @@ def _inspect(options: Namespace) -> int:
 
 def _doctor(options: Namespace) -> int:
     from bench import doctor, host
-    from bench.plan import resolve_device
 
-    device = resolve_device(options.device)
+    device = host.resolve_device(options.device)
     print(f"{host.processor()}, {host.available_cores()} cores, device {device}")
     for name, found in doctor.examine(device).items():
         print(f"{name:<20} {'ok' if found.ok else f'no: {found.reason}'}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import engines
 from bench import host
-from bench.plan import cache_folder
+from bench.cache import cache_folder
 from bench.process import WorkerLostError, WorkerProcess
 from bench.worker import Broke, Probe
 from engines.base import Availability, Calibration, Target

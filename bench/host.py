@@ -8,6 +8,8 @@ from typing import Any
 
 import psutil
 
+from bench.errors import InputError
+
 _DISTRIBUTIONS = (
     "voxbench", "torch", "numpy", "nibabel", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "openvino", "nncf",
     "tensorrt", "torch-tensorrt", "triton", "nvidia-ml-py",
@@ -61,3 +63,21 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def resolve_device(wanted: str) -> str:
+    """Turn `auto` into a device that is there.
+
+    Raises:
+        InputError: the wanted one is not.
+    """
+    if wanted == "cpu":
+        return "cpu"
+    import torch
+
+    there = torch.cuda.is_available()
+    if wanted == "auto":
+        return "cuda" if there else "cpu"
+    if not there:
+        raise InputError(f"--device {wanted}: PyTorch {torch.__version__} finds no CUDA device; use --device cpu")
+    return wanted

@@ -1,14 +1,14 @@
 """What a run will do: options and files checked, before anything is written or any backend is built."""
 
 import math
-import os
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import engines
 from bench import calibration, demo, host
+from bench.arms import backend_names, is_int8, refuse_conflict, required_names, table_name
+from bench.cache import cache_folder, demo_data
 from bench.errors import InputError
 from bench.pipeline.cases import Found, check_cases, find_cases, fingerprint, sha256_of
 from bench.pipeline.pipeline import Recipe
@@ -56,40 +56,6 @@ class Plan:
     opens: tuple[Open, ...]
 
 
-def cache_folder() -> Path:
-    """Where built engines and the demo's volumes are kept between runs: $VOXBENCH_CACHE or the user's cache folder."""
-    named = os.environ.get("VOXBENCH_CACHE")
-    if named:
-        return Path(named).expanduser().absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "voxbench"
-
-
-def backend_names(text: str) -> tuple[str, ...]:
-    """Expand ``all`` or a comma-separated list; a name that is listed again becomes ``NAME#2``, a backend of its own.
-
-    The baseline always comes first, whether it was named or not.
-
-    Raises:
-        InputError: a name that is no backend.
-    """
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if names == ["all"]:
-        names = list(engines.BACKENDS)
-    unknown = [name for name in names if name not in engines.BACKENDS]
-    if unknown or not names:
-        what = f"unknown backend {unknown[0]!r}" if unknown else "no backend named"
-        raise InputError(f"--backends: {what}; choose from all, {', '.join(engines.BACKENDS)}")
-    if engines.BASELINE not in names:
-        names.insert(0, engines.BASELINE)
-    names.sort(key=lambda name: name != engines.BASELINE)
-    seen: Counter[str] = Counter()
-    arms = []
-    for name in names:
-        seen[name] += 1
-        arms.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
-    return tuple(arms)
-
-
 def make_plan(request: Request, run_id: str, created: str, progress: Progress) -> Plan:
     """Check everything a run needs.
 
@@ -97,9 +63,9 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
         InputError, models.checkpoint.CheckpointError: something cannot be used; nothing was written.
     """
     backends = backend_names(request.backends)
-    required = _required(request, backends)
-    _refuse_conflict(backends)
-    device = resolve_device(request.device)
+    required = required_names(request.required, backends)
+    refuse_conflict(backends)
+    device = host.resolve_device(request.device)
     if request.demo_width is not None and request.checkpoint is not None:
         raise InputError("--demo-width: widens the bundled demo checkpoint only; leave it or --checkpoint out")
     path = (request.checkpoint or demo.CHECKPOINT).absolute()
@@ -112,23 +78,21 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
     cases = check_cases(found, progress.advance)
     _check_truth(found)
     recipe = recipe_of(settings, model)
-    calibrated = None
-    if any(_is_int8(name) for name in backends):
-        calibrated = calibration.from_training_cases(root, found, recipe)
+    tiles, calibration_cases = _calibrate(settings, root, found, recipe)
     record = RunRecord(
         id=run_id,
         created=created,
         command=request.command,
         settings=settings,
         checkpoint=_describe_checkpoint(model, checkpoint, path, request),
-        data=_describe_data(root, layout, request, found, calibrated[1] if calibrated else []),
+        data=_describe_data(root, layout, request, found, calibration_cases),
         cases=tuple(cases),
         host=host.describe(device),
         versions=host.versions(),
         declaration=declaration(settings),
         baseline=engines.BASELINE,
     )
-    return Plan(record, _opens(record, recipe, calibrated[0] if calibrated else None))
+    return Plan(record, _opens(record, recipe, tiles))
 
 
 def resume_plan(record: RunRecord, progress: Progress) -> Plan:
@@ -149,25 +113,13 @@ def resume_plan(record: RunRecord, progress: Progress) -> Plan:
     if fingerprint(found) != record.data["sha256"]:
         raise InputError(f"{root}: the cases are not those this run began with; start a new run")
     recipe = recipe_of(settings, model)
-    calibrated = None
-    if any(_is_int8(name) for name in settings.backends):
-        calibrated = calibration.from_training_cases(root, found, recipe)
-    return Plan(record, _opens(record, recipe, calibrated[0] if calibrated else None))
+    tiles, _ = _calibrate(settings, root, found, recipe)
+    return Plan(record, _opens(record, recipe, tiles))
 
 
 def recipe_of(settings: Settings, model: Model) -> Recipe:
     """How these settings bring a volume to this model."""
     return Recipe(settings.protocol, settings.tile, settings.overlap, settings.batch, settings.roi, model.window)
-
-
-def demo_data(progress: Progress) -> Path:
-    """The demo's made-up volumes, written on first use."""
-    folder = cache_folder() / f"demo-{demo.VERSION}"
-    if not folder.is_dir():
-        progress.start(f"writing the demo's volumes to {folder}", 1)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        demo.write_demo(folder)
-    return folder
 
 
 def evenly(found: list[Found], most: int | None) -> list[Found]:
@@ -220,6 +172,14 @@ def _settings(
     )
 
 
+def _calibrate(
+    settings: Settings, root: Path, found: list[Found], recipe: Recipe
+) -> tuple[Calibration | None, list[str]]:
+    if not any(is_int8(name) for name in settings.backends):
+        return None, []
+    return calibration.from_training_cases(root, found, recipe)
+
+
 def _opens(record: RunRecord, recipe: Recipe, tiles: Calibration | None) -> tuple[Open, ...]:
     settings = record.settings
     target = Target(settings.device, settings.tile, settings.batch, settings.threads, cache_folder(), tiles)
@@ -227,50 +187,6 @@ def _opens(record: RunRecord, recipe: Recipe, tiles: Calibration | None) -> tupl
     return tuple(
         Open(name, engines.BACKENDS[table_name(name)], path, widen_to, target, recipe) for name in settings.backends
     )
-
-
-def table_name(arm: str) -> str:
-    """Name in the table of backends: ``torch-fp32`` for ``torch-fp32#2``."""
-    return arm.partition("#")[0]
-
-
-def _is_int8(arm: str) -> bool:
-    return engines.BACKENDS[table_name(arm)].precision == "int8"
-
-
-def _required(request: Request, backends: tuple[str, ...]) -> tuple[str, ...]:
-    required = tuple(name.strip() for name in request.required.split(",") if name.strip())
-    for name in required:
-        if name not in backends:
-            raise InputError(f"--require: {name!r} is not among the backends of this run; add it to --backends")
-    return required
-
-
-def _refuse_conflict(backends: tuple[str, ...]) -> None:
-    if any(engines.BACKENDS[table_name(name)].module == "onnxruntime" for name in backends):
-        from engines.onnxruntime import onnxruntime_conflict
-
-        conflict = onnxruntime_conflict()
-        if conflict is not None:
-            raise InputError(conflict)
-
-
-def resolve_device(wanted: str) -> str:
-    """Turn `auto` into a device that is there.
-
-    Raises:
-        InputError: the wanted one is not.
-    """
-    if wanted == "cpu":
-        return "cpu"
-    import torch
-
-    there = torch.cuda.is_available()
-    if wanted == "auto":
-        return "cuda" if there else "cpu"
-    if not there:
-        raise InputError(f"--device {wanted}: PyTorch {torch.__version__} finds no CUDA device; use --device cpu")
-    return wanted
 
 
 def _check_truth(found: list[Found]) -> None:

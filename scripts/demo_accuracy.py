@@ -6,20 +6,15 @@ from demo_tiles import TILE, Volume, crop
 from monai.inferers.utils import sliding_window_inference
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, f1_score
-from torch import Tensor
+from torch import Tensor, nn
 
-from models.unet import SUBTYPES, MultiTaskUNet
-
-
-def dice(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
-    """The Dice coefficient; 1 when both are empty."""
-    total = int(found.sum() + truth.sum())
-    return 2 * int((found & truth).sum()) / total if total else 1.0
+from bench.parity import dsc
+from models.unet import SUBTYPES
 
 
 def mean_dice(found: NDArray[np.uint8], truth: NDArray[np.uint8]) -> tuple[float, float, float]:
     """Dice of pancreas, lesion and whole pancreas."""
-    return dice(found == 1, truth == 1), dice(found == 2, truth == 2), dice(found > 0, truth > 0)
+    return dsc(found == 1, truth == 1), dsc(found == 2, truth == 2), dsc(found > 0, truth > 0)
 
 
 def summarise(scores: list[tuple[float, float, float]], truth: list[int], named: list[int]) -> dict[str, np.float64]:
@@ -30,7 +25,7 @@ def summarise(scores: list[tuple[float, float, float]], truth: list[int], named:
 
 
 @torch.inference_mode()
-def crop_metrics(network: MultiTaskUNet, volumes: list[Volume], seed: int) -> dict[str, np.float64]:
+def crop_metrics(network: nn.Module, volumes: list[Volume], seed: int) -> dict[str, np.float64]:
     """Accuracy on one random tile of each case, and a line about it on the screen."""
     rng = np.random.default_rng(seed)
     scores, named = [], []
@@ -45,7 +40,7 @@ def crop_metrics(network: MultiTaskUNet, volumes: list[Volume], seed: int) -> di
 
 
 @torch.inference_mode()
-def evaluate(network: MultiTaskUNet, volumes: list[Volume]) -> None:
+def evaluate(network: nn.Module, volumes: list[Volume]) -> None:
     """Print the accuracy on whole volumes: tiles that overlap by half, Gaussian weights.
 
     A case's subtype is that of its tiles' logits, weighted by the pancreas that each tile predicts.

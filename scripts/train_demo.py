@@ -12,7 +12,6 @@ import math
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from demo_accuracy import crop_metrics, evaluate
 from demo_tiles import Batch, Volume, draw_batch, load_volumes
 
 from bench.demo import CHECKPOINT
+from models.architecture import load_model
 from models.unet import SEGMENTATION_CLASSES, SUBTYPES, MultiTaskUNet
 
 WIDTH = 8
@@ -169,16 +169,6 @@ def save(
     partial_file.replace(out)
 
 
-def load(path: Path) -> MultiTaskUNet:
-    """Load a checkpoint that this script wrote, without running code from it."""
-    scalar: Any = np.float64(0).__reduce__()[0]
-    with torch.serialization.safe_globals([scalar, np.dtype, type(np.dtype(np.float64))]):
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    network = MultiTaskUNet(WIDTH)
-    network.load_state_dict(content["model_state_dict"])
-    return network
-
-
 def main() -> None:
     """Train, or evaluate what was trained."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -193,7 +183,7 @@ def main() -> None:
     if not options.evaluate:
         volumes = load_volumes("train", options.cases, options.seed)
         train(volumes, held_out, options.steps, options.seed, options.out)
-    evaluate(load(options.out), held_out)
+    evaluate(load_model(options.out)[0].module, held_out)
 
 
 if __name__ == "__main__":

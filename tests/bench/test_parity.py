@@ -9,7 +9,8 @@ import torch
 from monai.metrics import DiceMetric
 
 from bench import parity
-from bench.plan import Request, backend_names, evenly, make_plan
+from bench.arms import backend_names
+from bench.plan import Request, evenly, make_plan
 from reports.record import Case, Settings
 
 SHAPE = (20, 18, 12)
