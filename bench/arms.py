@@ -1,26 +1,31 @@
-"""The backends of a run by name; a name that is listed twice is two arms, ``torch-fp32`` and ``torch-fp32#2``."""
+"""The backends of a run by name.
+
+``torch-half@4`` is a backend with four tiles in every pass, and a name that is listed twice is two arms,
+``torch-fp32`` and ``torch-fp32#2``.
+"""
 
 from collections import Counter
 
 import engines
 from bench.errors import InputError
 
+ALL = "all"
+MOST_TILES = 1024  # in a pass; what fits is the device's matter, but a slip of the keyboard is not asked of it
+
 
 def backend_names(text: str) -> tuple[str, ...]:
-    """Expand ``all`` or a comma-separated list; a name that is listed again becomes ``NAME#2``, a backend of its own.
+    """Expand a comma-separated list of names, each with ``@BATCH`` behind it or not; ``all`` stands for every backend.
 
-    The baseline always comes first, whether it was named or not.
+    A name that is listed again becomes ``NAME#2``, a backend of its own. The baseline always comes first, whether it
+    was named or not.
 
     Raises:
-        InputError: a name that is no backend.
+        InputError: a name that is no backend, or a batch that is no number of tiles.
     """
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if names == ["all"]:
-        names = list(engines.BACKENDS)
-    unknown = [name for name in names if name not in engines.BACKENDS]
-    if unknown or not names:
-        what = f"unknown backend {unknown[0]!r}" if unknown else "no backend named"
-        raise InputError(f"--backends: {what}; choose from all, {', '.join(engines.BACKENDS)}")
+    listed = [name.strip() for name in text.split(",") if name.strip()]
+    names = [name for one in listed for name in _expanded(one)]
+    if not names:
+        raise InputError(f"--backends: no backend named; choose from all, {', '.join(engines.BACKENDS)}")
     if engines.BASELINE not in names:
         names.insert(0, engines.BASELINE)
     names.sort(key=lambda name: name != engines.BASELINE)
@@ -32,9 +37,25 @@ def backend_names(text: str) -> tuple[str, ...]:
     return tuple(arms)
 
 
+def _expanded(listed: str) -> list[str]:
+    name, at, batch = listed.partition("@")
+    if at and not (batch.isdecimal() and 1 <= int(batch) <= MOST_TILES):
+        raise InputError(f"--backends: {listed!r}: a batch is a number of tiles from 1 to {MOST_TILES}, as in {name}@4")
+    if name != ALL and name not in engines.BACKENDS:
+        raise InputError(f"--backends: unknown backend {name!r}; choose from all, {', '.join(engines.BACKENDS)}")
+    suffix = f"@{int(batch)}" if at else ""
+    return [each + suffix for each in (engines.BACKENDS if name == ALL else (name,))]
+
+
 def table_name(arm: str) -> str:
-    """Name in the table of backends: ``torch-fp32`` for ``torch-fp32#2``."""
-    return arm.partition("#")[0]
+    """Name in the table of backends: ``torch-fp32`` for ``torch-fp32@4#2``."""
+    return arm.partition("#")[0].partition("@")[0]
+
+
+def batch_of(arm: str, default: int) -> int:
+    """Tiles in every pass of `arm`: 4 for ``torch-fp32@4#2``, `default` where its name says nothing."""
+    batch = arm.partition("#")[0].partition("@")[2]
+    return int(batch) if batch else default
 
 
 def is_int8(arm: str) -> bool:

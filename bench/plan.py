@@ -1,13 +1,13 @@
 """What a run will do: options and files checked, before anything is written or any backend is built."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import engines
 from bench import calibration, demo, host
-from bench.arms import backend_names, is_int8, refuse_conflict, required_names, table_name
+from bench.arms import backend_names, batch_of, is_int8, refuse_conflict, required_names, table_name
 from bench.cache import cache_folder, demo_data
 from bench.errors import InputError
 from bench.pipeline.cases import Found, check_cases, find_cases, fingerprint, sha256_of
@@ -136,7 +136,7 @@ def declaration(settings: Settings) -> dict[str, str]:
         "tile": " x ".join(map(str, settings.tile)),
         "overlap": f"{settings.overlap:g}",
         "tile weights": "Gaussian, sigma 0.125 of the tile",
-        "batch": str(settings.batch),
+        "batch": _batches(settings),
         "ROI": settings.roi,
         "test-time augmentation": "off",
         "accumulation": "float32",
@@ -145,6 +145,12 @@ def declaration(settings: Settings) -> dict[str, str]:
         "TF32 in the baseline": "off",
         "cudnn.benchmark in the baseline": "on" if settings.device.startswith("cuda") else "not applicable",
     }
+
+
+def _batches(settings: Settings) -> str:
+    others = sorted({batch_of(arm, settings.batch) for arm in settings.backends} - {settings.batch})
+    named = f", but {' and '.join(map(str, others))} where a backend's name says so" if others else ""
+    return f"{settings.batch}{named}"
 
 
 def _settings(
@@ -181,12 +187,16 @@ def _calibrate(
 
 
 def _opens(record: RunRecord, recipe: Recipe, tiles: Calibration | None) -> tuple[Open, ...]:
-    settings = record.settings
-    target = Target(settings.device, settings.tile, settings.batch, settings.threads, cache_folder(), tiles)
+    settings, cache = record.settings, cache_folder()
     path, widen_to = Path(record.checkpoint["path"]), record.checkpoint["widened_to"]
-    return tuple(
-        Open(name, engines.BACKENDS[table_name(name)], path, widen_to, target, recipe) for name in settings.backends
-    )
+
+    def request(arm: str) -> Open:
+        batch = batch_of(arm, settings.batch)
+        target = Target(settings.device, settings.tile, batch, settings.threads, cache, tiles)
+        backend = engines.BACKENDS[table_name(arm)]
+        return Open(arm, backend, path, widen_to, target, replace(recipe, batch=batch))
+
+    return tuple(request(arm) for arm in settings.backends)
 
 
 def _check_truth(found: list[Found]) -> None:

@@ -9,7 +9,6 @@ import torch
 from monai.metrics import DiceMetric
 
 from bench import parity
-from bench.arms import backend_names
 from bench.plan import Request, evenly, make_plan
 from reports.record import Case, Settings
 
@@ -70,12 +69,6 @@ def test_without_a_mask_there_is_no_score(tmp_path):
     path = save(tmp_path / "p.nii.gz", np.zeros(SHAPE, np.uint8))
     found = parity.score(Case("a", "", None, None, SHAPE, (1.0, 1.0, 1.0)), SETTINGS, path, path, 0, 0)
     assert (found.whole_dsc, found.lesion_dsc, found.differing_voxels) == (None, None, 0)
-
-
-def test_backend_names():
-    assert backend_names("torch-amp, ort-int8") == ("torch-fp32", "torch-amp", "ort-int8")
-    assert backend_names("torch-amp,torch-fp32,torch-fp32") == ("torch-fp32", "torch-fp32#2", "torch-amp")
-    assert backend_names("all")[0] == "torch-fp32"
 
 
 def test_max_cases_spread_over_the_sorted_list():
