@@ -32,16 +32,23 @@ BACKENDS: Mapping[str, Backend] = {
     "torch-half": Backend("half", "half"),
     "torchscript": Backend("torchscript", "fp32"),
     "torch-compile": Backend("inductor", "fp32"),
+    "torch-aoti": Backend("aoti", "fp32"),
+    "torch-graph": Backend("graph", "half", ("cuda",)),
+    "torch-fused": Backend("fused", "half", ("cuda",)),
     "ort-fp32": Backend("onnxruntime", "fp32"),
     "ort-fp16": Backend("onnxruntime", "fp16", ("cuda",)),
     # ONNX Runtime's CUDA provider has no INT8 convolution: it would run the same graph in float.
     "ort-int8": Backend("onnxruntime", "int8", ("cpu",)),
+    "ort-tensorrt-fp16": Backend("onnxruntime_tensorrt", "fp16", ("cuda",)),
     "openvino-fp32": Backend("openvino", "fp32", ("cpu",)),
     "openvino-bf16": Backend("openvino", "bf16", ("cpu",)),
     "openvino-int8": Backend("openvino", "int8", ("cpu",)),
     "tensorrt-fp32": Backend("tensorrt", "fp32", ("cuda",)),
     "tensorrt-fp16": Backend("tensorrt", "fp16", ("cuda",)),
     "tensorrt-int8": Backend("tensorrt", "int8", ("cuda",)),
+    "tensorrt-rtx-fp32": Backend("tensorrt_rtx", "fp32", ("cuda",)),
+    "tensorrt-rtx-fp16": Backend("tensorrt_rtx", "fp16", ("cuda",)),
+    "tensorrt-rtx-int8": Backend("tensorrt_rtx", "int8", ("cuda",)),
     "torch-tensorrt-fp16": Backend("torch_tensorrt", "fp16", ("cuda",)),
 }
 
@@ -54,9 +61,14 @@ _PROVIDERS: Mapping[str, Mapping[str, str]] = {
     "half": _TORCH,
     "torchscript": _TORCH,
     "inductor": _TORCH,
+    "aoti": _TORCH,
+    "graph": _TORCH,
+    "fused": _TORCH,
     "onnxruntime": {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"},
+    "onnxruntime_tensorrt": {"cuda": "TensorrtExecutionProvider"},
     "openvino": {"cpu": "openvino CPU"},
     "tensorrt": _TENSORRT,
+    "tensorrt_rtx": {"cuda": "tensorrt-rtx cuda"},
     "torch_tensorrt": _TENSORRT,
 }
 

@@ -1,6 +1,8 @@
 """What stands in the way of a backend: the checks that every `probe` shares. Imports nothing heavy."""
 
+import os
 import re
+import shutil
 from collections.abc import Sequence
 from importlib import metadata
 from importlib.util import find_spec
@@ -8,18 +10,19 @@ from importlib.util import find_spec
 from engines import Backend
 from engines.base import Availability, Target
 
-# A package's module and the command that installs it, where that is not `pip install MODULE`.
-_INSTALL = {
-    "onnxruntime": 'pip install "voxbench[{cpu_or_gpu}]"',
-    "tensorrt": 'pip install "voxbench[gpu]"',
-    "torch_tensorrt": 'pip install "voxbench[gpu]"',
-}
+# The extra of this project that brings a package together with what it needs beside it (docs/gpu.md).
+_EXTRAS = {"onnxruntime": "{cpu_or_gpu}", "tensorrt": "gpu", "tensorrt_rtx": "gpu-rtx", "torch_tensorrt": "gpu"}
 READY = Availability(ok=True)
 
 
 def unavailable(reason: str, fix: str) -> Availability:
     """An engine that cannot run: what was found, and what to do, one line each."""
     return Availability(False, " ".join(reason.split()), " ".join(fix.split()))
+
+
+def install(extra: str) -> str:
+    """The command that installs an extra of this project."""
+    return f'in the checkout of voxbench: pip install ".[{extra}]"'
 
 
 def check(target: Target, backend: Backend, packages: Sequence[str] = ()) -> Availability:
@@ -40,9 +43,10 @@ def check(target: Target, backend: Backend, packages: Sequence[str] = ()) -> Ava
             return found
     for package in packages:
         if find_spec(package) is None:
-            command = _INSTALL.get(package, f"pip install {package}")
-            command = command.format(cpu_or_gpu="gpu" if target.on_cuda else "cpu")
-            return unavailable(f"the package {package} is not installed", command)
+            extra = _EXTRAS.get(package, "").format(cpu_or_gpu="gpu" if target.on_cuda else "cpu")
+            return unavailable(
+                f"the package {package} is not installed", install(extra) if extra else f"pip install {package}"
+            )
     if backend.precision == "int8" and target.calibration is None:
         return unavailable("no training cases to calibrate from", "give --data a folder that has a training split")
     return READY
@@ -61,6 +65,14 @@ def _cuda(target: Target) -> Availability:
     return unavailable(
         f"PyTorch finds no device {target.device}", "check the driver with nvidia-smi, or use --device cpu"
     )
+
+
+def compiler_missing() -> Availability | None:
+    """What to do where Inductor would find no C++ compiler; None where there is one."""
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is not None:
+        return None
+    return unavailable(f"the C++ compiler {compiler} is not there", "apt install g++, or set CXX to a compiler")
 
 
 def distribution_version(name: str) -> str | None:

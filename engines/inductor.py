@@ -2,7 +2,6 @@
 
 import copy
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import Tensor
 from engines import Backend
 from engines.base import Availability, Target
 from engines.cache import device_identity
-from engines.checks import check, unavailable
+from engines.checks import check, compiler_missing
 from engines.torch_session import TorchSession, torch_settings, trace
 
 if TYPE_CHECKING:
@@ -34,10 +33,7 @@ class Inductor:
 
     def probe(self, target: Target) -> Availability:
         found = check(target, self._backend, ("triton",) if target.on_cuda else ())
-        compiler = os.environ.get("CXX", "g++")
-        if found.ok and shutil.which(compiler) is None:
-            return unavailable(f"the C++ compiler {compiler} is not there", "apt install g++, or set CXX to a compiler")
-        return found
+        return found if not found.ok else compiler_missing() or found
 
     @contextmanager
     def open(self, model: "Model", target: Target) -> Iterator[TorchSession]:

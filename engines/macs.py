@@ -59,6 +59,15 @@ def _recorder(name: str, found: list[Layer]) -> Any:
     return record
 
 
+@dataclass(frozen=True)
+class Operation:
+    """A convolution or matrix product that ran: in which precision, and the shapes of its tensors in any order."""
+
+    name: str
+    precision: str
+    shapes: Sequence[Sequence[int]]
+
+
 class Tally:
     """Matches the operations that a runtime tells of with a network's layers, and sums their MACs by precision.
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from models.model import Model
 
-_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+_CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 _TYPES = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16", "int8": "int8", "uint8": "int8"}
 _MULTIPLY = ("Conv", "Gemm", "MatMul")
 _ONE_OF_BOTH = (
@@ -41,11 +41,71 @@ def engine(backend: Backend) -> "OnnxRuntime":
     return OnnxRuntime(backend)
 
 
+@dataclass(frozen=True)
+class _Node:
+    """A node that ran, as the runtime's profile tells it."""
+
+    kind: str
+    provider: str
+    type: str
+    shapes: list[list[int]]
+
+
+class OnnxRuntimeSession:
+    """A session of ONNX Runtime."""
+
+    def __init__(self, runtime: Any, run: Any, ran: list[_Node], model: "Model", target: Target, cached: bool) -> None:
+        self._runtime, self._run, self.ran = runtime, run, ran
+        self._target, self._cached = target, cached
+        self._layers = layers_of(model.module, (target.batch, 1, *target.tile))
+
+    def infer(self, x: "Tensor") -> "tuple[Tensor, Tensor]":
+        segmentation, classification = self._run(x)
+        return segmentation, classification
+
+    def sync(self) -> None:
+        if self._target.on_cuda:
+            import torch
+
+            torch.cuda.synchronize(self._target.device)
+
+    def evidence(self) -> Evidence:
+        import onnxruntime
+
+        tally, providers, nodes = Tally(self._layers), set(), dict[str, int]()
+        options = self._runtime.get_provider_options().get(CUDA, {})
+        tf32 = options.get("use_tf32", "1") == "1"
+        for node in self.ran:
+            nodes[f"{node.provider} {node.kind}"] = nodes.get(f"{node.provider} {node.kind}", 0) + 1
+            precision = _TYPES.get(node.type, "unknown")
+            if precision == "fp32" and node.provider == CUDA and tf32:
+                precision = "tf32"
+            if any(word in node.kind for word in _MULTIPLY) and tally.add(precision, node.shapes):
+                providers.add(node.provider)
+        details = {
+            "cached": self._cached,
+            "read_from": "the session's own profile of its first pass",
+            "nodes": nodes,
+            "threads": self._runtime.get_session_options().intra_op_num_threads,
+            "onnxruntime": onnxruntime.__version__,
+        }
+        return Evidence(" + ".join(sorted(providers)), tally.share(), details)
+
+
 class OnnxRuntime:
     """Runs an ONNX file of the network; INT8 through ONNX Runtime's own static quantizer."""
 
+    session = OnnxRuntimeSession
+
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
+
+    def provider(self, model: "Model", target: Target) -> tuple[str, dict[str, str]]:  # noqa: ARG002
+        """The execution provider and its options."""
+        if not target.on_cuda:
+            return _CPU, {}
+        # EXHAUSTIVE, because the default choice of convolutions is several times slower.
+        return CUDA, {"device_id": str(index(target)), "cudnn_conv_algo_search": "EXHAUSTIVE", "use_tf32": "0"}
 
     def probe(self, target: Target) -> Availability:
         conflict = onnxruntime_conflict()
@@ -69,10 +129,10 @@ class OnnxRuntime:
         else:
             path, built = onnx_file(model, target, half=self._backend.precision == "fp16")
         with tempfile.TemporaryDirectory() as folder:
-            runtime = _start(path, target, Path(folder) / "profile")
+            runtime = _start(path, target, Path(folder) / "profile", *self.provider(model, target))
             run = _CudaRunner(runtime, target) if target.on_cuda else _CpuRunner(runtime)
             ran = _profiled(runtime, run, target)
-        yield OnnxRuntimeSession(runtime, run, ran, model, target, built.cached)
+        yield self.session(runtime, run, ran, model, target, built.cached)
 
 
 def _quantize(model: "Model", target: Target, folder: Path) -> None:
@@ -81,8 +141,8 @@ def _quantize(model: "Model", target: Target, folder: Path) -> None:
     quantization.quantize(onnx_file(model, target)[0], target, folder)
 
 
-def _start(path: Path, target: Target, profile: Path) -> Any:
-    """Load `path` on the target's provider and no other.
+def _start(path: Path, target: Target, profile: Path, provider: str, settings: dict[str, str]) -> Any:
+    """Load `path` on `provider` and no other.
 
     Raises:
         EngineError: the runtime chose another.
@@ -97,20 +157,17 @@ def _start(path: Path, target: Target, profile: Path) -> Any:
     options.enable_profiling, options.profile_file_prefix = True, str(profile)
     # A spinning pool would take cores from the backend that is being timed.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    provider: Any = _CPU
     if target.on_cuda:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        # EXHAUSTIVE, because the default choice of convolutions is several times slower.
-        settings = {"device_id": _index(target), "cudnn_conv_algo_search": "EXHAUSTIVE", "use_tf32": "0"}
-        provider = (_CUDA, settings)
-    runtime = onnxruntime.InferenceSession(str(path), options, providers=[provider])
-    expected = _CUDA if target.on_cuda else _CPU
-    if runtime.get_providers()[0] != expected:
-        raise EngineError(f"ONNX Runtime started {runtime.get_providers()[0]} where {expected} was asked for")
+    runtime = onnxruntime.InferenceSession(str(path), options, providers=[(provider, settings)])
+    started = runtime.get_providers()[0]
+    if started != provider:
+        raise EngineError(f"ONNX Runtime started {started} where {provider} was asked for; its libraries did not load")
     return runtime
 
 
-def _index(target: Target) -> int:
+def index(target: Target) -> int:
+    """Number of the target's CUDA device."""
     return int(target.device.partition(":")[2] or 0)
 
 
@@ -159,16 +216,6 @@ class _CudaRunner:
         return segmentation, classification
 
 
-@dataclass(frozen=True)
-class _Node:
-    """A node that ran, as the runtime's profile tells it."""
-
-    kind: str
-    provider: str
-    type: str
-    shapes: list[list[int]]
-
-
 def _profiled(runtime: Any, run: Any, target: Target) -> list[_Node]:
     """Run once and end the profile, so that the session that is timed afterwards is the one that tells what ran."""
     import torch
@@ -183,44 +230,3 @@ def _node(args: Mapping[str, Any]) -> _Node:
     shapes = [shape for _, shape in tensors]
     shapes += [shape for tensor in args.get("output_type_shape", []) for shape in tensor.values()]
     return _Node(args["op_name"], args.get("provider", "unknown"), tensors[0][0] if tensors else "unknown", shapes)
-
-
-class OnnxRuntimeSession:
-    """A session of ONNX Runtime."""
-
-    def __init__(self, runtime: Any, run: Any, ran: list[_Node], model: "Model", target: Target, cached: bool) -> None:
-        self._runtime, self._run, self._ran = runtime, run, ran
-        self._target, self._cached = target, cached
-        self._layers = layers_of(model.module, (target.batch, 1, *target.tile))
-
-    def infer(self, x: "Tensor") -> "tuple[Tensor, Tensor]":
-        segmentation, classification = self._run(x)
-        return segmentation, classification
-
-    def sync(self) -> None:
-        if self._target.on_cuda:
-            import torch
-
-            torch.cuda.synchronize(self._target.device)
-
-    def evidence(self) -> Evidence:
-        import onnxruntime
-
-        tally, providers, nodes = Tally(self._layers), set(), dict[str, int]()
-        options = self._runtime.get_provider_options().get(_CUDA, {})
-        tf32 = options.get("use_tf32", "1") == "1"
-        for node in self._ran:
-            nodes[f"{node.provider} {node.kind}"] = nodes.get(f"{node.provider} {node.kind}", 0) + 1
-            precision = _TYPES.get(node.type, "unknown")
-            if precision == "fp32" and node.provider == _CUDA and tf32:
-                precision = "tf32"
-            if any(word in node.kind for word in _MULTIPLY) and tally.add(precision, node.shapes):
-                providers.add(node.provider)
-        details = {
-            "cached": self._cached,
-            "read_from": "the session's own profile of its first pass",
-            "nodes": nodes,
-            "threads": self._runtime.get_session_options().intra_op_num_threads,
-            "onnxruntime": onnxruntime.__version__,
-        }
-        return Evidence(" + ".join(sorted(providers)), tally.share(), details)

@@ -1,37 +1,109 @@
-"""TensorRT: for now only the true reason why it cannot be used. Never creates a TensorRT object without CUDA."""
+"""TensorRT 10 and 11 in FP32, FP16 and INT8. Nothing of it is imported without CUDA. Not yet run on a GPU."""
 
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from engines import Backend
-from engines.base import Availability, EngineError, Session, Target
-from engines.checks import check, unavailable
+from engines.base import Availability, Target
+from engines.cache import Artefact, artefact, device_identity, key_of
+from engines.checks import check, distribution_version, install, unavailable
+from engines.export import PACKAGES, onnx_file
+from engines.macs import Operation
 
 if TYPE_CHECKING:
+    from engines.tensorrt_session import TensorRTSession
     from models.model import Model
 
-
-def engine(backend: Backend) -> "Unbuilt":
-    """Return the engine of `backend`."""
-    return Unbuilt(backend, ("tensorrt", "onnxscript"))
+OLDEST = 10  # the first release whose networks can be strongly typed in every precision
+_PLAN, _TOLD = "engine.plan", "told.json"
 
 
-class Unbuilt:
-    """An engine on TensorRT, which this version cannot build."""
+def engine(backend: Backend) -> "TensorRT":
+    """Return the engine of `backend`, ``fp32``, ``fp16`` or ``int8``."""
+    return TensorRT(backend, "tensorrt")
 
-    def __init__(self, backend: Backend, packages: tuple[str, ...]) -> None:
+
+class TensorRT:
+    """Builds a plan from an ONNX file of the network, strongly typed, for one shape.
+
+    FP32 from the float32 export with TF32 off, FP16 from the export of the halved network, INT8 from the halved one
+    with Q/DQ nodes.
+    """
+
+    def __init__(self, backend: Backend, package: str) -> None:
+        """`package`: ``tensorrt``, or ``tensorrt_rtx`` for TensorRT for RTX."""
         self._backend = backend
-        self._packages = packages
+        self._package = package
 
     def probe(self, target: Target) -> Availability:
-        found = check(target, self._backend, self._packages)
-        if not found.ok:
-            return found
-        return unavailable(
-            "this version of voxbench does not build TensorRT engines yet",
-            "leave it out; torch-half and ort-fp16 run in FP16 on this device",
-        )
+        found = check(target, self._backend, (self._package, *PACKAGES))
+        version = distribution_version(self._package)
+        if found.ok and self._package == "tensorrt" and version and int(version.partition(".")[0]) < OLDEST:
+            return unavailable(
+                f"TensorRT {version} is too old: {OLDEST} is the first with strong typing",
+                install("gpu"),
+            )
+        return found
 
-    def open(self, model: "Model", target: Target) -> AbstractContextManager[Session]:  # noqa: ARG002
-        found = self.probe(target)
-        raise EngineError(f"{found.reason}; {found.fix}")
+    @contextmanager
+    def open(self, model: "Model", target: Target) -> Iterator["TensorRTSession"]:
+        from engines.tensorrt_builder import logger
+
+        trt = import_module(self._package)
+        log = logger(trt)
+        path, quantized = self._onnx(model, target)
+        key = key_of(
+            model, target, ("torch", *PACKAGES), precision=self._backend.precision, runtime=trt.__version__,
+            calibration=target.calibration.sha256 if target.calibration and quantized else None, quantized=quantized,
+        )  # fmt: skip
+        timings = target.cache / f"{self._package}-timings" / f"{_file_name(device_identity(target), trt.__version__)}"
+        built = artefact(
+            target.cache, f"{self._package}-{self._backend.precision}", key,
+            lambda folder: _build(trt, path, log, timings, folder),
+        )  # fmt: skip
+        with opened(trt, log, built, model, target, quantized) as session:
+            yield session
+
+    def _onnx(self, model: "Model", target: Target) -> tuple[Path, Mapping[str, Any]]:
+        """The file to build from, and what its quantization tells."""
+        if self._backend.precision == "int8":
+            from engines.explicit_quantization import qdq_file
+
+            return qdq_file(model, target)
+        return onnx_file(model, target, half=self._backend.precision == "fp16")[0], {}
+
+
+@contextmanager
+def opened(
+    trt: Any, log: Any, built: Artefact, model: "Model", target: Target, details: Mapping[str, Any]
+) -> Iterator["TensorRTSession"]:
+    """Run the plan in `built`, as `save` left it there."""
+    from engines.tensorrt_session import TensorRTSession
+
+    typed = [Operation(**one) for one in json.loads((built.folder / _TOLD).read_text())]
+    kernels = target.cache / f"{trt.__name__}-kernels" / f"{built.folder.name}.bin"
+    plan = (built.folder / _PLAN).read_bytes()
+    yield TensorRTSession(trt, log, plan, model, target, typed, {"cached": built.cached, **details}, kernels)
+
+
+def _build(trt: Any, path: Path, log: Any, timings: Path, folder: Path) -> None:
+    from engines.tensorrt_builder import build
+
+    plan = build(trt, path, log, timings)
+    save(folder, plan.data, plan.typed)
+
+
+def save(folder: Path, plan: bytes, typed: tuple[Operation, ...] = ()) -> None:
+    """Write a plan where `opened` finds it."""
+    (folder / _PLAN).write_bytes(plan)
+    (folder / _TOLD).write_text(json.dumps([asdict(one) for one in typed]))
+
+
+def _file_name(*parts: str) -> str:
+    return re.sub(r"[^\w.]+", "-", " ".join(parts))

@@ -4,9 +4,8 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from engines.base import Evidence, Target
-from engines.macs import Tally, layers_of
+from engines.macs import Operation, Tally, layers_of
 
 if TYPE_CHECKING:
     from models.model import Model
@@ -25,15 +24,6 @@ Forward = Callable[[Tensor], tuple[Tensor, Tensor]]
 _PRECISIONS = {"float": "fp32", "double": "fp64", "c10::Half": "fp16", "c10::BFloat16": "bf16"}
 _PRECISIONS |= {"signed char": "int8", "unsigned char": "int8"}
 _MULTIPLIES = re.compile(r"conv|linear|mm$|triton_tem")
-
-
-@dataclass(frozen=True)
-class Operation:
-    """A convolution or matrix product that ran: the dtype of its first tensor, and the shapes of its tensors."""
-
-    name: str
-    precision: str
-    shapes: Sequence[Sequence[int]]
 
 
 def half_of(target: Target) -> torch.dtype:

@@ -13,7 +13,8 @@ from engines import Backend
 from engines.base import Availability, Target
 from engines.cache import artefact, key_of
 from engines.checks import check
-from engines.torch_session import Operation, TorchSession, fp32_as_run, torch_settings
+from engines.macs import Operation
+from engines.torch_session import TorchSession, fp32_as_run, torch_settings
 
 if TYPE_CHECKING:
     from models.model import Model

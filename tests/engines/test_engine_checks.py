@@ -11,9 +11,8 @@ import pytest
 
 import engines
 from engines import checks
-from engines.base import EngineError, Target
+from engines.base import Target
 from engines.onnxruntime import onnxruntime_conflict
-from models.model import Model
 
 
 def _without(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
@@ -24,7 +23,7 @@ def _without(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
 @pytest.mark.parametrize(
     ("name", "missing", "fix"),
     [
-        ("ort-fp32", "onnxruntime", 'pip install "voxbench[cpu]"'),
+        ("ort-fp32", "onnxruntime", 'in the checkout of voxbench: pip install ".[cpu]"'),
         ("ort-fp32", "onnxscript", "pip install onnxscript"),
         ("openvino-fp32", "openvino", "pip install openvino"),
         ("openvino-int8", "nncf", "pip install nncf"),
@@ -51,7 +50,6 @@ import sys
 sys.path.insert(0, {str(tmp_path)!r})
 import pathlib, torch, engines
 from engines.base import Target
-from models.model import Model
 target = Target("cpu", (16, 16, 16), 1, 1, pathlib.Path({str(tmp_path / "cache")!r}))
 engine = engines.load({name!r})
 print(engine.probe(target).ok)
@@ -86,25 +84,40 @@ def test_without_cuda_every_probe_on_it_says_so(
     assert "CUDA" in found.reason or "device cuda" in found.reason or "CPU only" in found.reason
 
 
-@pytest.mark.parametrize("name", [name for name in engines.BACKENDS if "tensorrt" in name])
-def test_tensorrt_refuses_with_its_reason(name: str, target: Callable[..., Target], model: Model) -> None:
-    engine = engines.load(name)
-    found = engine.probe(target())
-    assert found.reason == "it exists on CUDA only"
-    with pytest.raises(EngineError, match=found.reason):
-        engine.open(model, target())
-
-
-@pytest.mark.parametrize("name", [name for name in engines.BACKENDS if "tensorrt" in name])
-def test_tensorrt_with_everything_there_is_honest(
-    name: str, target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("name", "missing", "extra"),
+    [
+        ("tensorrt-fp16", "tensorrt", "gpu"),
+        ("tensorrt-rtx-int8", "tensorrt_rtx", "gpu-rtx"),
+        ("torch-tensorrt-fp16", "torch_tensorrt", "gpu"),
+        ("ort-fp16", "onnxruntime", "gpu"),
+    ],
+)
+def test_a_missing_gpu_package_names_the_extra_that_has_it(
+    name: str, missing: str, extra: str, target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checks, "_cuda", lambda _: checks.READY)
-    _without(monkeypatch, engines.BACKENDS[name].module)
-    assert engines.load(name).probe(target("cuda")).fix == 'pip install "voxbench[gpu]"'
-    monkeypatch.setattr(checks, "find_spec", lambda name: object())
+    monkeypatch.setattr(checks, "find_spec", lambda name: None if name == missing else object())
     found = engines.load(name).probe(target("cuda"))
-    assert found.reason == "this version of voxbench does not build TensorRT engines yet"
+    assert found.reason == f"the package {missing} is not installed"
+    assert found.fix == f'in the checkout of voxbench: pip install ".[{extra}]"'
+
+
+def test_ort_tensorrt_tells_which_tensorrt_is_there(
+    target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from engines import onnxruntime, onnxruntime_tensorrt
+
+    versions = {"onnxruntime-gpu": "1.31.1", "tensorrt": "11.0.0.114"}
+    monkeypatch.setattr(checks, "_cuda", lambda _: checks.READY)
+    for module in (onnxruntime, onnxruntime_tensorrt):
+        monkeypatch.setattr(module, "distribution_version", versions.get)
+    engine = engines.load("ort-tensorrt-fp16")
+    found = engine.probe(target("cuda"))
+    assert found.reason == "ONNX Runtime's TensorRT provider needs libnvinfer.so.10, and there is TensorRT 11.0.0.114"
+    assert found.fix == 'in the checkout of voxbench: pip install ".[gpu-trt10]"'
+    versions["tensorrt"] = "10.15.1.29"
+    assert engine.probe(target("cuda")).ok
 
 
 def test_a_missing_compiler_is_told(target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch) -> None:

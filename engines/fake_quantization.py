@@ -1,0 +1,136 @@
+"""INT8 arithmetic imitated in PyTorch, to find out what it costs before an engine is built.
+
+Symmetric, 8 bits, rounded to nearest: activations with one scale a tensor, weights with one an output channel, as
+TensorRT's explicit quantization has them.
+"""
+
+import copy
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LARGEST = 127  # of the symmetric range: -128 is left out, so that a sign may be turned
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Real numbers that one step of INT8 stands for.
+
+    Attributes:
+        activation: of the convolution's input.
+        weight: of each output channel, float32 ``[out]``.
+    """
+
+    activation: float
+    weight: Tensor
+
+
+def candidates(module: nn.Module) -> list[str]:
+    """Convolutions worth quantizing: those of more than one voxel that read more than one channel.
+
+    The first one (one channel) and the last (one voxel) are where INT8 saves least and costs most accuracy;
+    transposed convolutions run in FP16 under Q/DQ nodes anyway (TensorRT issue 4668).
+    """
+    return [
+        name
+        for name, layer in module.named_modules()
+        if isinstance(layer, nn.Conv3d) and layer.in_channels > 1 and max(layer.kernel_size) > 1
+    ]
+
+
+@torch.inference_mode()
+def calibrate(module: nn.Module, batches: Iterable[Tensor], percentile: float) -> dict[str, Scales]:
+    """Scales of all `candidates` from what passes through them; `percentile` of the magnitudes is not clipped.
+
+    The percentile is that of each batch's histogram of 2,048 bins, the largest over the batches: outliers beyond it
+    would stretch the scale for everyone else (Wu et al. 2020, Integer Quantization for Deep Learning Inference,
+    section 5.2).
+    """
+    layers = {name: module.get_submodule(name) for name in candidates(module)}
+    largest = dict.fromkeys(layers, 0.0)
+
+    def record(name: str) -> Callable[[Any, Any], None]:
+        def hook(_layer: Any, inputs: Any) -> None:
+            largest[name] = max(largest[name], _percentile(inputs[0], percentile))
+
+        return hook
+
+    hooks = [layer.register_forward_pre_hook(record(name)) for name, layer in layers.items()]
+    try:
+        for batch in batches:
+            module(batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {
+        name: Scales(float(_step(torch.tensor(largest[name]))), _step(_channels(layer.weight).cpu()))
+        for name, layer in layers.items()
+    }
+
+
+def _step(largest: Tensor) -> Tensor:
+    """What one step of INT8 stands for, as float16 can hold it, in float32; the smallest such number where all is 0."""
+    return (largest.float() / LARGEST).half().clamp_min(torch.finfo(torch.float16).smallest_normal).float()
+
+
+def _channels(weight: Any) -> Tensor:
+    found: Tensor = weight.detach().abs().amax(dim=tuple(range(1, weight.ndim)))
+    return found
+
+
+def _percentile(x: Tensor, percentile: float) -> float:
+    magnitudes = x.detach().abs().float()
+    top = float(magnitudes.max())
+    if percentile >= 100 or top == 0:
+        return top
+    bins = torch.histc(magnitudes, bins=2048, min=0, max=top).cumsum(0) / magnitudes.numel()
+    return top * (int(torch.searchsorted(bins, torch.tensor(percentile / 100, device=bins.device))) + 1) / 2048
+
+
+class FakeQuantized:
+    """A copy of a network in which chosen convolutions see what INT8 leaves of their inputs and weights."""
+
+    def __init__(self, module: nn.Module, scales: Mapping[str, Scales]) -> None:
+        self.module = copy.deepcopy(module)
+        self._scales = scales
+        self._active: frozenset[str] = frozenset()
+        for name in scales:
+            self.module.get_submodule(name).register_forward_pre_hook(self._rounder(name))
+
+    @contextmanager
+    def quantized(self, names: Iterable[str]) -> "Iterator[nn.Module]":
+        """The network with these layers quantized."""
+        self._active = frozenset(names)
+        kept: dict[str, Tensor] = {}
+        try:
+            for name in self._active:
+                weight: Any = self.module.get_submodule(name).weight
+                kept[name] = weight.data
+                weight.data = _rounded_weight(weight.data, self._scales[name].weight)
+            yield self.module
+        finally:
+            for name, data in kept.items():
+                weight = self.module.get_submodule(name).weight
+                weight.data = data
+            self._active = frozenset()
+
+    def _rounder(self, name: str) -> Callable[[Any, Any], Any]:
+        def hook(_layer: Any, inputs: Any) -> Any:
+            if name not in self._active:
+                return None
+            step = self._scales[name].activation
+            return (torch.fake_quantize_per_tensor_affine(inputs[0], step, 0, -LARGEST, LARGEST), *inputs[1:])
+
+        return hook
+
+
+def _rounded_weight(weight: Tensor, scales: Tensor) -> Tensor:
+    zeros = torch.zeros_like(scales, dtype=torch.int32, device=weight.device)
+    return torch.fake_quantize_per_channel_affine(weight, scales.to(weight.device), zeros, 0, -LARGEST, LARGEST)
