@@ -1,10 +1,29 @@
 """A trained network with everything an engine or a pipeline must know about it."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
+
+BACKGROUND, PANCREAS, LESION = 0, 1, 2  # the labels in masks
+LABELS = (BACKGROUND, PANCREAS, LESION)
+
+
+@dataclass(frozen=True)
+class Plans:
+    """How nnU-Net prepares a case for one of its networks.
+
+    Attributes:
+        plans, dataset: the contents of ``plans.json`` and ``dataset.json``.
+        configuration: which of the plans' configurations, e.g. ``3d_fullres``.
+    """
+
+    plans: Mapping[str, Any]
+    dataset: Mapping[str, Any]
+    configuration: str
 
 
 @dataclass(frozen=True)
@@ -16,10 +35,16 @@ class Model:
             ``[B, classes, D, H, W]`` and ``[B, subtypes]``.
         architecture: the name of the recognised architecture, e.g. ``multitask-unet``.
         width: channels of the first level.
-        tile: the training patch in voxels, in the order of the array's axes.
-        window: intensities in HU that preprocessing maps to 0 and 1.
+        tile: the training patch in voxels, in the order of the array's axes, or of nnU-Net's with `plans`.
+        window: intensities in HU that preprocessing maps to 0 and 1; not used with `plans`.
         sha256: over the names, shapes and values of the weights; equal weights give equal hashes
             whatever file they came from.
+        labels: the label in masks of each of the network's classes.
+        subtypes: how many the network tells apart; 0 where it only segments, and then the second output is a
+            placeholder ``[B, 1]`` that means nothing.
+        plans: nnU-Net's preprocessing, in the place of `window`; None for the volume as stored.
+        code: hash of what makes the function beside weights and `architecture`, such as the user's own files.
+        remarks: what was done to the network, or left out of it, on the way here.
     """
 
     module: nn.Module
@@ -28,6 +53,11 @@ class Model:
     tile: tuple[int, int, int]
     window: tuple[float, float]
     sha256: str
+    labels: tuple[int, ...] = LABELS
+    subtypes: int = 3
+    plans: Plans | None = None
+    code: str = ""
+    remarks: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> int:
@@ -42,3 +72,9 @@ def weights_sha256(module: nn.Module) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(memoryview(tensor.detach().contiguous().view(-1).view(torch.uint8).numpy()))
     return digest.hexdigest()
+
+
+def first_width(module: nn.Module) -> int:
+    """Channels that the first convolution of `module` puts out; 0 without one."""
+    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    return next((one.out_channels for one in module.modules() if isinstance(one, kinds)), 0)

@@ -1,8 +1,11 @@
 """Widens a network without changing the function it computes (Net2WiderNet: Chen et al., ICLR 2016)."""
 
+from dataclasses import replace
+from typing import Any
+
 from torch import Tensor, nn
 
-from models.unet import MultiTaskUNet
+from models.unet import INSTANCE, MultiTaskUNet
 
 
 def widen(module: MultiTaskUNet, width: int) -> MultiTaskUNet:
@@ -16,15 +19,20 @@ def widen(module: MultiTaskUNet, width: int) -> MultiTaskUNet:
     width costs, and knows no more than `module`. Dtype, device and train or eval mode are those of `module`.
 
     Raises:
-        ValueError: `width` is not a multiple of the module's width.
+        ValueError: `width` is not a multiple of the module's width, or the network has batch norms.
     """
+    if module.shape.norm != INSTANCE:
+        raise ValueError("only networks with instance norms are widened")
     narrow = module.seg_out.in_channels
     if width < narrow or width % narrow:
         raise ValueError(f"width {width} is not a multiple of the network's width {narrow}")
     weight = module.seg_out.weight
-    wide = MultiTaskUNet(width).to(device=weight.device, dtype=weight.dtype)
-    sources = dict(module.named_modules())
+    wide = MultiTaskUNet(shape=replace(module.shape, width=width)).to(device=weight.device, dtype=weight.dtype)
+    sources: dict[str, Any] = dict(module.named_modules())
     for name, target in wide.named_modules():
+        if isinstance(target, nn.InstanceNorm3d) and target.affine:
+            target.weight.data = _repeated(sources[name].weight.data, target.weight)
+            target.bias.data = _repeated(sources[name].bias.data, target.bias)
         if not isinstance(target, nn.Conv3d | nn.ConvTranspose3d | nn.Linear):
             continue
         source = sources[name]

@@ -1,14 +1,18 @@
 """The reference network: recognised by its tensors, built from them, or refused by name."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from models.architecture import load_model
 from models.checkpoint import CheckpointError
-from models.unet import MultiTaskUNet
+from models.folding import fold_batch_norms
+from models.given import Given
+from models.unet import BATCH, INSTANCE, MultiTaskUNet, Shape
 
 Save = Callable[..., Path]
 
@@ -73,7 +77,7 @@ def test_another_network_is_refused_by_names(network: MultiTaskUNet, saved: Save
         "is not the reference U-Net (multitask-unet, width 2); its tensors: "
         "2 missing (enc2.0.weight, seg_out.bias), 1 unexpected (attention.weight), "
         "1 of another shape (classifier.7.weight [4, 256] instead of [3, 256]); "
-        "give a checkpoint of multitask-unet, of any width"
+        "give a checkpoint of multitask-unet, or name the code of your own network with --arch FILE.py:FACTORY"
     )
 
 
@@ -99,3 +103,84 @@ def test_diverged_weights_are_refused(network: MultiTaskUNet, saved: Save) -> No
 def test_integer_weights_are_refused(network: MultiTaskUNet, saved: Save) -> None:
     state = network.state_dict() | {"seg_out.bias": torch.ones(3, dtype=torch.int8)}
     assert "not 16, 32 or 64 bit floats (seg_out.bias torch.int8)" in refused(saved(state))
+
+
+def trained(shape: Shape) -> MultiTaskUNet:
+    """A network whose norms are not those of initialisation."""
+    torch.manual_seed(3)
+    network = MultiTaskUNet(shape=shape).eval()
+    for name, tensor in network.state_dict().items():
+        if name.endswith(("1.weight", "4.weight", "running_var")):
+            tensor.uniform_(0.5, 2)
+        elif name.endswith("running_mean"):
+            tensor.normal_()
+    return network
+
+
+@pytest.mark.parametrize(("poolings", "side"), [(1, 8), (2, 8), (3, 16), (5, 32)])
+def test_any_depth_is_built_bit_equal(poolings: int, side: int, saved: Save) -> None:
+    source = trained(Shape(2, poolings))
+    model, _ = load_model(saved(source.state_dict()), given=Given(tile=(64, 64, 64)))
+    image = torch.rand(1, 1, side, side, 2 * side)
+    with torch.inference_mode():
+        assert all(map(torch.equal, model.module(image), source(image)))
+
+
+def test_affine_norms_and_convolutions_without_bias(saved: Save) -> None:
+    for affine, bias in ((True, True), (False, False), (True, False)):
+        source = trained(Shape(2, 2, INSTANCE, affine, bias))
+        model, _ = load_model(saved(source.state_dict()))
+        image = torch.rand(1, 1, 8, 8, 8)
+        with torch.inference_mode():
+            assert all(map(torch.equal, model.module(image), source(image)))
+        assert model.remarks == ()
+
+
+@pytest.mark.parametrize(("affine", "bias"), [(True, True), (True, False), (False, True)])
+def test_batch_norms_are_folded(affine: bool, bias: bool, saved: Save) -> None:
+    source = trained(Shape(2, 2, BATCH, affine, bias))
+    image = torch.rand(1, 1, 16, 8, 8)
+    exact = copy.deepcopy(source).double()
+    folded = copy.deepcopy(exact)
+    assert fold_batch_norms(folded) == 10
+    model, _ = load_model(saved(source.state_dict()))
+    with torch.inference_mode():
+        true = exact(image.double())
+        for found, one in zip(folded(image.double()), true, strict=True):
+            assert (found - one).abs().max() <= 1e-12 * one.abs().max()
+        for found, one in zip(model.module(image), true, strict=True):
+            assert (found - one).abs().max() <= 1e-4 * one.abs().max()
+    assert not any(isinstance(layer, nn.BatchNorm3d) for layer in model.module.modules())
+    assert model.remarks == (
+        "10 batch norms (eps 1e-5) folded into the convolutions before them, exact up to rounding",
+    )
+
+
+def test_instance_norms_with_running_statistics_are_what_batch_norms_are(saved: Save) -> None:
+    source = trained(Shape(2, 2, BATCH, True))
+    for block in [one for one in source.modules() if isinstance(one, nn.Sequential)]:
+        for i, layer in enumerate(block):
+            if isinstance(layer, nn.BatchNorm3d):
+                block[i] = nn.InstanceNorm3d(layer.num_features, affine=True, track_running_stats=True)
+                block[i].load_state_dict(layer.state_dict())
+    model, _ = load_model(saved(source.eval().state_dict()))
+    image = torch.rand(1, 1, 8, 8, 8)
+    with torch.inference_mode():
+        for found, one in zip(model.module(image), source(image), strict=True):
+            assert (found - one).abs().max() <= 1e-4 * one.abs().max()
+
+
+def test_a_tile_that_the_poolings_do_not_divide_is_refused(saved: Save) -> None:
+    path = saved(MultiTaskUNet(shape=Shape(2, 5)).state_dict())
+    assert load_model(path, given=Given(tile=(32, 64, 96)))[0].tile == (32, 64, 96)
+    with pytest.raises(CheckpointError, match="its poolings need tiles of multiples of 32, and 48 x 64 x 64 is not"):
+        load_model(path, given=Given(tile=(48, 64, 64)))
+
+
+def test_a_shape_is_told_where_it_is_not_the_references(saved: Save) -> None:
+    state = MultiTaskUNet(shape=Shape(3, 2, BATCH, True)).state_dict()
+    del state["dec1.3.weight"]
+    assert refused(saved(state)).startswith(
+        "is not the reference U-Net (multitask-unet, width 3, 2 poolings, BatchNorm); its tensors: 1 missing"
+    )
+    assert str(Shape(8, affine=True)) == "width 8, InstanceNorm with weights"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.unet import MultiTaskUNet
+from models.unet import BATCH, INSTANCE, MultiTaskUNet, Shape
 from models.widening import widen
 
 
@@ -41,3 +41,20 @@ def test_the_reference_width_has_the_reference_size() -> None:
 def test_other_widths_are_refused(width: int) -> None:
     with pytest.raises(ValueError, match=f"width {width} is not a multiple of the network's width 2"):
         widen(MultiTaskUNet(2), width)
+
+
+def test_other_depths_and_affine_norms() -> None:
+    torch.manual_seed(0)
+    module = MultiTaskUNet(shape=Shape(2, 2, INSTANCE, affine=True)).double().eval()
+    for norm in [one for one in module.modules() if isinstance(one, torch.nn.InstanceNorm3d)]:
+        norm.weight.data.uniform_(0.5, 2)
+        norm.bias.data.normal_()
+    image = torch.rand(1, 1, 8, 8, 12, dtype=torch.float64)
+    with torch.inference_mode():
+        for before, after in zip(module(image), widen(module, 6)(image), strict=True):
+            assert (after - before).abs().max() <= 1e-10 * before.abs().max()
+
+
+def test_batch_norms_are_not_widened() -> None:
+    with pytest.raises(ValueError, match="only networks with instance norms"):
+        widen(MultiTaskUNet(shape=Shape(2, 2, BATCH)), 4)

@@ -1,0 +1,18 @@
+"""What the user says about a network, beyond what its file holds."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Given:
+    """Options of the command line; None where one was left out.
+
+    Attributes:
+        arch: ``FILE.py:FACTORY``, the user's own code that makes the network.
+        tile: sides of the tile in voxels.
+        window: intensities in HU that preprocessing maps to 0 and 1.
+    """
+
+    arch: str | None = None
+    tile: tuple[int, int, int] | None = None
+    window: tuple[float, float] | None = None

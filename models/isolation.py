@@ -1,0 +1,152 @@
+"""Keeps the user's code and ours apart where they give their packages the same names.
+
+Ours are the top-level packages `OURS`. While the user's network is in use, those names belong to the user: their
+modules lie in `sys.modules`, where everything that looks modules up by name finds them (statements inside a forward,
+`importlib.import_module`, pickle, TorchDynamo). Ours are set aside, and imports from our own files are led to them.
+The other way round would break tracers, which import the modules of the functions they inline.
+"""
+
+import builtins
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import resolve_name
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+OURS = ("bench", "engines", "models", "reports")
+HOME = Path(__file__).resolve().parents[1]
+
+_active: "list[_Isolation]" = []
+
+
+@contextmanager
+def user_imports(root: Path) -> Iterator[None]:
+    """Import from `root` first, and give the user the names of our packages, until the end of the context.
+
+    On leaving it everything is as before, and what was imported from `root` is forgotten. Code that lies in our own
+    tree sees our packages: there is nothing to keep apart.
+    """
+    isolation = _Isolation(root.resolve())
+    isolation.enter()
+    _active.append(isolation)
+    try:
+        yield
+    finally:
+        _active.remove(isolation)
+        isolation.leave()
+
+
+@contextmanager
+def our_names() -> Iterator[None]:
+    """Give our packages their names back for a while, for pickle, which finds classes by name."""
+    if not _active:
+        yield
+        return
+    with _active[-1].swapped():
+        yield
+
+
+def user_files() -> list[Path]:
+    """Files under the user's root that were imported so far: what makes the network's function beside its weights."""
+    return sorted(_file_of(module) for module in _active[-1].theirs().values()) if _active else []
+
+
+class _Isolation:
+    """Which of the two owns the names, and the modules of the other."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._hides = root != HOME
+        self._before = set(sys.modules)
+        self._aside: dict[str, ModuleType] = {}  # ours, while the user's are in place
+        self._depth = 0
+        self._import = builtins.__import__
+        self._folders = tuple(f"{HOME / name}/" for name in OURS)
+
+    def enter(self) -> None:
+        sys.path.insert(0, str(self._root))
+        if self._hides:
+            self._aside = _take()
+            sys.meta_path.insert(0, self)  # a finder by its one method
+            builtins.__import__ = self._routed  # type: ignore[assignment]
+
+    def leave(self) -> None:
+        sys.path.remove(str(self._root))
+        for name in self.theirs():
+            del sys.modules[name]
+        if self._hides:
+            builtins.__import__ = self._import
+            sys.meta_path.remove(self)
+            _take()
+            sys.modules.update(self._aside)
+
+    def theirs(self) -> dict[str, ModuleType]:
+        """Modules that were imported from the user's root, packages installed below it left out."""
+        new = {name: module for name, module in sys.modules.items() if name not in self._before or name in self._aside}
+        return {
+            name: module
+            for name, module in new.items()
+            if self._root in (file := _file_of(module)).parents and "site-packages" not in file.parts
+        }
+
+    @contextmanager
+    def swapped(self) -> Iterator[None]:
+        """Our packages under their names."""
+        if self._depth or not self._hides:
+            yield
+            return
+        theirs = _take()
+        sys.modules.update(self._aside)
+        self._depth = 1
+        try:
+            yield
+        finally:
+            self._depth = 0
+            self._aside = _take()
+            sys.modules.update(theirs)
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, _target: object = None) -> ModuleSpec | None:
+        """Find the user's package of a name of ours, wherever but at home; other names are left to other finders."""
+        if path is not None or name not in OURS or self._depth:
+            return None
+        spec = PathFinder.find_spec(name, [entry for entry in sys.path if Path(entry).resolve() != HOME])
+        if spec is None:
+            raise ModuleNotFoundError(f"No module named {name!r} beside the --arch file or on the path", name=name)
+        return spec
+
+    def _routed(
+        self,
+        name: str,
+        importer: Mapping[str, Any] | None = None,
+        local: Mapping[str, Any] | None = None,
+        wanted: Sequence[str] | None = (),
+        level: int = 0,
+    ) -> ModuleType:
+        """Stand in for `__import__`: imports from our files are of our packages."""
+        file = importer.get("__file__") if importer else None
+        if self._depth or not isinstance(file, str) or not file.startswith(self._folders):
+            return self._import(name, importer, local, wanted or (), level)
+        assert importer is not None
+        absolute = resolve_name("." * level + name, importer["__package__"]) if level else name
+        package = absolute.partition(".")[0]
+        if package not in OURS:
+            return self._import(name, importer, local, wanted or (), level)
+        module = self._aside.get(absolute)
+        # Engines import inside the functions that are timed, so what is loaded already costs two look-ups.
+        if module is not None and all(hasattr(module, one) for one in wanted or ()):
+            return module if wanted or level else self._aside[package]
+        with self.swapped():
+            return self._import(name, importer, local, wanted or (), level)
+
+
+def _take() -> dict[str, ModuleType]:
+    """Take all modules under the names of our packages out of `sys.modules`."""
+    return {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] in OURS}
+
+
+def _file_of(module: ModuleType) -> Path:
+    file = getattr(module, "__file__", None)
+    return Path(file) if isinstance(file, str) else Path()

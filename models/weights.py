@@ -1,0 +1,61 @@
+"""A checkpoint's weights in a network: all of them, and nothing else."""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from models.checkpoint import Checkpoint
+from models.errors import refusal, some
+
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def differences(state: Mapping[str, Tensor], module: nn.Module) -> str | None:
+    """Say in words how `state` differs from what `module` wants: names missing, left over, of another shape."""
+    wanted = module.state_dict()
+    found = {
+        "missing": [name for name in wanted if name not in state],
+        "unexpected": [name for name in state if name not in wanted],
+        "of another shape": [
+            f"{name} {list(state[name].shape)} instead of {list(tensor.shape)}"
+            for name, tensor in wanted.items()
+            if name in state and state[name].shape != tensor.shape
+        ],
+    }
+    return ", ".join(f"{len(names)} {kind} ({some(names)})" for kind, names in found.items() if names) or None
+
+
+def refuse_unusable(checkpoint: Checkpoint, names: Iterable[str] | None = None) -> None:
+    """Refuse weights that are no floating-point numbers (counters excepted), or that diverged.
+
+    Raises:
+        CheckpointError: `names` (all, if None) hold integers, NaN or infinity.
+    """
+    looked_at = set(checkpoint.state if names is None else names)
+    odd = [
+        f"{name} {tensor.dtype}"
+        for name, tensor in checkpoint.state.items()
+        if name in looked_at and tensor.dtype not in DTYPES
+    ]
+    if odd:
+        remedy = "give the floating-point weights it was made from"
+        raise refusal(checkpoint.path, f"holds weights that are not 16, 32 or 64 bit floats ({some(odd)})", remedy)
+    diverged = [name for name in checkpoint.nonfinite if name in looked_at]
+    if diverged:
+        found = f"holds NaN or infinity in {some(diverged)}"
+        raise refusal(checkpoint.path, found, "use a checkpoint from before the training diverged")
+
+
+def put(state: Mapping[str, Tensor], module: nn.Module) -> nn.Module:
+    """Load `state`, which fits, into `module` as float32; ready for inference: eval mode, no gradients.
+
+    A module on the meta device takes the tensors themselves where they are float32; any other is copied into, so that
+    tensors it shares stay shared.
+    """
+    on_meta = any(tensor.is_meta for tensor in module.state_dict().values())
+    converted = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    if not on_meta:
+        module = module.float()
+    module.load_state_dict(converted, assign=on_meta)
+    return module.eval().requires_grad_(False)
