@@ -1,4 +1,7 @@
-"""The network as an ONNX file with Q/DQ nodes, as TensorRT's explicit quantization reads it."""
+"""The network as an ONNX file with Q/DQ nodes, as TensorRT's explicit quantization reads it.
+
+Not yet run on a GPU.
+"""
 
 import copy
 import json
@@ -6,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engines.base import Target
+from engines.base import EngineError, Target
 from engines.cache import artefact, key_of
 from engines.export import PACKAGES, calibration_batches, onnx_file
 
@@ -30,10 +33,12 @@ def qdq_file(model: "Model", target: Target) -> tuple[Path, Mapping[str, Any]]:
     Raises:
         EngineError: INT8 would change the network's answers too much.
     """
+    from engines import sensitivity
+
     assert target.calibration is not None, "an INT8 engine was opened without asking its probe"
     key = key_of(
         model, target, ("torch", *PACKAGES), precision="int8", calibration=target.calibration.sha256,
-        percentile=PERCENTILE,
+        percentile_of_tile=PERCENTILE, agreement=sensitivity.AGREEMENT,
     )  # fmt: skip
     built = artefact(target.cache, "onnx-int8", key, lambda folder: _build(model, target, folder))
     return built.folder / _FILE, json.loads((built.folder / _TOLD).read_text())
@@ -43,11 +48,13 @@ def _build(model: "Model", target: Target, folder: Path) -> None:
     from engines.fake_quantization import calibrate
     from engines.macs import layers_of
     from engines.sensitivity import select
+    from engines.torch_session import torch_settings
 
     batches = [batch.to(target.device) for batch in calibration_batches(target)]
     network = copy.deepcopy(model.module).to(target.device)
-    scales = calibrate(network, batches, PERCENTILE)
-    chosen = select(network, scales, batches, layers_of(model.module, batches[0].shape))
+    with torch_settings(target):
+        scales = calibrate(network, batches, PERCENTILE)
+        chosen = select(network, scales, batches, layers_of(model.module, batches[0].shape))
     path, _ = onnx_file(model, target, half=True)
     write(path, {name: scales[name] for name in chosen.layers}, folder / _FILE)
     details = {"calibrator": f"percentile {PERCENTILE}", "calibration_tiles": sum(map(len, batches))}
@@ -57,25 +64,33 @@ def _build(model: "Model", target: Target, folder: Path) -> None:
 def write(path: Path, scales: "Mapping[str, Scales]", out: Path) -> None:
     """Write the ONNX file at `path` with Q/DQ pairs around the inputs and weights of the layers in `scales`.
 
-    Activations are quantized right before the convolution, weights are stored as INT8. Scales have the type of what
-    they scale: up to opset 22 ONNX asks for it.
+    Weights are stored as INT8. Activations are quantized right before the convolution, its output is not, as NVIDIA
+    advises ("Q/DQ Layer-Placement Recommendations" in TensorRT's documentation): TensorRT itself moves the
+    quantization up through pooling and concatenation (TensorRT issue 4366). Scales have the type of what they scale,
+    float16 or float32: up to opset 22 ONNX asks for it.
+
+    Raises:
+        EngineError: the exporter has merged a layer's weights with others.
     """
     import onnx
 
     graph_of = onnx.load(str(path))
     graph = graph_of.graph
-    weights = {one.name: one for one in graph.initializer}
+    stored = {one.name: one for one in graph.initializer}
     wanted = {f"{name}.weight": scale for name, scale in scales.items()}
-    nodes: list[Any] = []
+    weights, nodes = dict[str, str](), list[Any]()
     for node in graph.node:
-        scale = wanted.pop(node.input[1], None) if node.op_type == "Conv" else None
-        if scale is not None:
-            activation = _quantized_activation(graph, node, scale)
-            weight = _quantized_weight(graph, weights[node.input[1]], scale)
-            nodes += [*activation, weight]
-            node.input[0], node.input[1] = activation[-1].output[0], weight.output[0]
+        weight = node.input[1] if node.op_type == "Conv" else ""
+        if weight in wanted:
+            if weight not in weights:  # else another use of the same layer
+                nodes.append(_quantized_weight(graph, stored[weight], wanted[weight]))
+                weights[weight] = nodes[-1].output[0]
+            nodes += _quantized_activation(graph, node, wanted[weight])
+            node.input[0], node.input[1] = nodes[-1].output[0], weights[weight]
         nodes.append(node)
-    assert not wanted, f"the exporter renamed {', '.join(wanted)}"
+    missing = [name for name in scales if f"{name}.weight" not in weights]
+    if missing:
+        raise EngineError(f"{path} holds no convolution with the weights of {', '.join(missing)}: use FP16")
     del graph.node[:]
     graph.node.extend(nodes)
     onnx.checker.check_model(graph_of)
@@ -83,11 +98,13 @@ def write(path: Path, scales: "Mapping[str, Scales]", out: Path) -> None:
 
 
 def _quantized_activation(graph: Any, conv: Any, scale: "Scales") -> list[Any]:
+    """The nodes that quantize the input of `conv` and scale it back."""
     import numpy as np
     from onnx import helper, numpy_helper
 
     step, zero, between, output = (f"{conv.name}_input_{part}" for part in ("scale", "zero", "int8", "dequantized"))
-    graph.initializer.append(numpy_helper.from_array(np.array(scale.activation, np.float16), step))
+    kind = helper.tensor_dtype_to_np_dtype(graph.input[0].type.tensor_type.elem_type)
+    graph.initializer.append(numpy_helper.from_array(np.array(scale.activation, kind), step))
     graph.initializer.append(numpy_helper.from_array(np.array(0, np.int8), zero))
     return [
         helper.make_node("QuantizeLinear", [conv.input[0], step, zero], [between], f"{between}_q"),
@@ -96,17 +113,16 @@ def _quantized_activation(graph: Any, conv: Any, scale: "Scales") -> list[Any]:
 
 
 def _quantized_weight(graph: Any, weight: Any, scale: "Scales") -> Any:
-    """Replace a float16 weight ``[out, in, D, H, W]`` by its INT8 values and the node that scales them back."""
+    """Replace a weight ``[out, in, D, H, W]`` by its INT8 values and the node that scales them back."""
     import numpy as np
     from onnx import helper, numpy_helper
 
     from engines.fake_quantization import LARGEST
 
-    steps = scale.weight.numpy()
-    values = numpy_helper.to_array(weight).astype(np.float32)
-    rounded = np.rint(values / steps.reshape(-1, 1, 1, 1, 1)).clip(-LARGEST, LARGEST)
+    values, steps = numpy_helper.to_array(weight), scale.weight.numpy()
+    rounded = np.rint(values.astype(np.float32) / steps.reshape(-1, 1, 1, 1, 1)).clip(-LARGEST, LARGEST)
     step, zero, stored, output = (f"{weight.name}_{part}" for part in ("scale", "zero", "int8", "dequantized"))
-    graph.initializer.append(numpy_helper.from_array(steps.astype(np.float16), step))
+    graph.initializer.append(numpy_helper.from_array(steps.astype(values.dtype), step))
     graph.initializer.append(numpy_helper.from_array(np.zeros(len(steps), np.int8), zero))
     graph.initializer.append(numpy_helper.from_array(rounded.astype(np.int8), stored))
     graph.initializer.remove(weight)

@@ -1,6 +1,7 @@
 """Which convolutions INT8 may have: the least sensitive ones, until the network still says what it said in FP32."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +59,8 @@ class Selection:
         return {
             "int8_layers": list(self.layers),
             "fp16_layers_by_sensitivity": dict(self.fp16),
+            "error_all_int8": self.before.error,
+            "error": self.after.error,
             "agreement_required": AGREEMENT,
             "agreement_all_int8": self.before.agreement,
             "agreement": self.after.agreement,
@@ -75,9 +78,14 @@ def select(module: nn.Module, scales: Mapping[str, Scales], batches: Sequence[Te
     Raises:
         EngineError: too few multiply-accumulates would be left in INT8.
     """
+    cost = Counter[str]()
+    for layer in macs:
+        cost[layer.name] += layer.macs
+    most = _share(scales, cost)
+    if most < LEAST_SHARE:
+        raise EngineError(f"only {most:.0%} of the multiply-accumulates are worth running in INT8: use FP16")
     network = FakeQuantized(module, scales)
     reference = _answers(module, batches)
-    cost = {layer.name: layer.macs for layer in macs}
     before = after = _divergence(network, scales, batches, reference)
     chosen, fp16 = list(scales), dict[str, float]()
     if not after.acceptable:
@@ -99,7 +107,7 @@ def select(module: nn.Module, scales: Mapping[str, Scales], batches: Sequence[Te
     return Selection(tuple(chosen), fp16, before, after, share)
 
 
-def _share(names: Sequence[str], cost: Mapping[str, int]) -> float:
+def _share(names: Iterable[str], cost: Mapping[str, int]) -> float:
     return sum(cost[name] for name in names) / sum(cost.values())
 
 
@@ -113,7 +121,7 @@ def _answers(module: nn.Module, batches: Sequence[Tensor]) -> list[tuple[Tensor,
 
 
 def _divergence(
-    network: FakeQuantized, names: Sequence[str] | Mapping[str, Scales], batches: Sequence[Tensor],
+    network: FakeQuantized, names: Iterable[str], batches: Sequence[Tensor],
     reference: list[tuple[Tensor, Tensor]],
 ) -> Divergence:  # fmt: skip
     with network.quantized(names) as module:
