@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 import engines
-from engines import fused
+from engines import fused, torch_norm
 from engines.base import EngineError, Target
-from models.model import Model
+from engines.fused_network import FusedUNet, NormActivation, rewritten
+from models.unet import MultiTaskUNet, Shape
 
 ROOT = Path(__file__).resolve().parents[2]
 LAST = torch.channels_last_3d
@@ -36,7 +37,7 @@ def errors(seed: int, device: str, dtype: str) -> dict[str, float]:
 
 
 def check(found: dict[str, float], dtype: str) -> None:
-    assert len(found) == 12
+    assert len(found) == 20
     norm, network = BOUNDS[dtype]
     for name, error in found.items():
         assert error < (network if "network" in name else norm), name  # NaN is below nothing
@@ -54,7 +55,7 @@ def test_the_kernels_on_the_gpu(dtype: str) -> None:
     check(errors(torch.seed() % 2**31, "cuda", dtype), dtype)
 
 
-@pytest.mark.parametrize("kernel", ["_sum_kernel", "_apply_kernel", "_pool_kernel", "_finish_kernel"])
+@pytest.mark.parametrize("kernel", ["_moments_kernel", "_apply_kernel", "_pool_kernel", "_add_kernel"])
 def test_the_kernels_compile_for_hopper_with_wide_loads(kernel: str) -> None:
     """At the sizes of the widest level; 16 bytes a load is what fills the memory's bandwidth."""
     pytest.importorskip("triton", reason="Triton is not installed")
@@ -63,7 +64,7 @@ def test_the_kernels_compile_for_hopper_with_wide_loads(kernel: str) -> None:
     loads = re.findall(r"ld\.global\S*", ptx)
     assert any("v4" in load for load in loads)
     assert "ld.local" not in ptx, "registers were spilled"
-    if kernel == "_apply_kernel":
+    if kernel in ("_apply_kernel", "_add_kernel"):
         assert all("v4" in store for store in re.findall(r"st\.global\S*", ptx))
 
 
@@ -75,43 +76,38 @@ def compiled(kernel: str) -> str:
     from engines import triton_norm
 
     function = getattr(triton_norm, kernel)
-    pointers = {"x": "*fp16", "out": "*fp16", "pooled": "*fp16", "weight": "*fp16", "bias": "*fp16"}
-    pointers |= {"partial": "*fp32", "scale": "*fp32", "offset": "*fp32"}
-    blocks = {"BLOCK_S": 32 if kernel == "_pool_kernel" else 128, "BLOCK_C": 32, "BLOCK_P": 32, "AFFINE": False}
+    pointers = {"x": "*fp16", "out": "*fp16", "pooled": "*fp16", "bias": "*fp16"}
+    pointers |= {"moments": "*fp32", "coefficients": "*fp32"}
+    blocks = {"BLOCK_S": 32 if kernel == "_pool_kernel" else 128, "BLOCK_C": 32}
     signature: dict[str, str] = {}
     multiples: dict[tuple[int], Any] = {}
     for i, name in enumerate(function.arg_names):
-        kind = "constexpr" if name in blocks else "fp32" if name in ("eps", "slope") else pointers.get(name, "i32")
+        kind = "constexpr" if name in blocks else "fp32" if name == "slope" else pointers.get(name, "i32")
         signature[name] = kind
-        if kind.startswith("*") or (kind == "i32" and name not in ("parts", "chunks")):
+        if kind.startswith("*") or (kind == "i32" and name != "chunks"):
             multiples[(i,)] = [["tt.divisibility", 16]]  # what Triton finds out by itself when a kernel is launched
     constants = {name: value for name, value in blocks.items() if name in signature}
     source = ASTSource(fn=function, signature=signature, constexprs=constants, attrs=multiples)
     return str(triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm["ptx"])
 
 
-@pytest.fixture
-def without_triton(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused, "find_spec", lambda _: None)
-
-
 def error(found: Tensor, true: Tensor) -> float:
     return float((found.detach().double() - true).norm() / true.norm())
 
 
-def test_without_triton_the_network_is_the_same(
-    without_triton: None, model: Model, tiles: Callable[[int, int], Tensor]
-) -> None:
+@pytest.mark.parametrize("poolings", [2, 4])
+def test_without_triton_the_network_is_the_same(poolings: int, tiles: Callable[[int, int], Tensor]) -> None:
+    network = MultiTaskUNet(shape=Shape(4, poolings)).eval()
     x = tiles(2, 1)
-    true = copy.deepcopy(model.module).double()(x.double())
-    module = fused.rewritten(copy.deepcopy(model.module))
-    assert isinstance(module, fused.FusedUNet)
+    true = copy.deepcopy(network).double()(x.double())
+    module = rewritten(network, torch_norm)
+    assert isinstance(module, FusedUNet)
     with torch.inference_mode():
         for found, one in zip(module(x), true, strict=True):
             assert error(found, one) < 1e-5
 
 
-def test_any_sequence_of_norm_and_activation_is_fused(without_triton: None) -> None:
+def test_any_sequence_of_norm_and_activation_is_fused() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(
         nn.Conv3d(1, 4, 3, padding=1), nn.InstanceNorm3d(4, affine=True, eps=1e-3), nn.LeakyReLU(0.2),
@@ -121,15 +117,15 @@ def test_any_sequence_of_norm_and_activation_is_fused(without_triton: None) -> N
     nn.init.normal_(network[1].bias)
     x = torch.rand(2, 1, 8, 9, 10)
     true = copy.deepcopy(network).double()(x.double()).detach()
-    module = fused.rewritten(network)
-    assert sum(isinstance(part, fused.NormActivation) for part in module.modules()) == 2
+    module = rewritten(network, torch_norm)
+    assert sum(isinstance(part, NormActivation) for part in module.modules()) == 2
     assert [part.bias is None for part in module.modules() if isinstance(part, nn.Conv3d)] == [True, True, False]
     assert error(module(x), true) < 1e-5
 
 
 def test_a_network_without_such_norms_is_refused() -> None:
     with pytest.raises(EngineError, match="no InstanceNorm3d followed by LeakyReLU"):
-        fused.rewritten(nn.Sequential(nn.Conv3d(1, 2, 3), nn.BatchNorm3d(2), nn.ReLU()))
+        rewritten(nn.Sequential(nn.Conv3d(1, 2, 3), nn.BatchNorm3d(2), nn.ReLU()), torch_norm)
 
 
 @pytest.mark.parametrize("name", ["torch-fused", "torch-graph"])
@@ -139,3 +135,12 @@ def test_without_cuda_the_reason_is_told(name: str, target: Callable[..., Target
         assert not found.ok
         assert found.reason
         assert found.fix
+
+
+def test_where_triton_cannot_work_pytorch_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not torch.cuda.is_available():
+        kernels, reason = fused.choose_kernels()
+        assert kernels is torch_norm
+        assert "triton cannot start" in reason or "not installed" in reason
+    monkeypatch.setattr(fused, "find_spec", lambda _: None)
+    assert fused.choose_kernels() == (torch_norm, "pytorch: the package triton is not installed")
