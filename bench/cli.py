@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from reports.summary import Summary
 
 DONE, REFUTED, BAD_INPUT, INCONCLUSIVE, BACKEND_LOST, INTERRUPTED = 0, 1, 2, 3, 4, 130
+_OURS = ("bench", "engines", "models", "reports")
 _EXIT_OF_VERDICT = {"CONFIRMED": DONE, "REFUTED": REFUTED, "INCONCLUSIVE": INCONCLUSIVE}
 
 
@@ -38,6 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         if isinstance(error, (BenchError, OSError, *_errors_below())):
             return _refuse(error, BAD_INPUT)
+        if isinstance(error, ImportError) and (error.name or "").partition(".")[0] not in _OURS:
+            return _refuse(ImportError(f"a package is broken ({error}); `bench doctor` tells which"), BAD_INPUT)
         raise
 
 
@@ -146,14 +149,11 @@ def _inspect(options: Namespace) -> int:
 
 
 def _doctor(options: Namespace) -> int:
-    from bench import doctor, host
+    from bench import doctor
 
-    device = host.resolve_device(options.device)
-    print(f"{host.processor()}, {host.available_cores()} cores, device {device}")
-    for name, found in doctor.examine(device).items():
-        print(f"{name:<20} {'ok' if found.ok else f'no: {found.reason}'}")
-        if found.fix:
-            print(f"{'':<20} -> {found.fix}")
+    findings = doctor.examine(options.device)
+    as_json = options.format == "json"
+    print(json.dumps(doctor.document(findings), indent=2) if as_json else doctor.text(findings))
     return DONE
 
 

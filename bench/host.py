@@ -9,10 +9,12 @@ from typing import Any
 import psutil
 
 from bench.errors import InputError
+from bench.telemetry import Meter
+from engines import driver
 
 _DISTRIBUTIONS = (
     "voxbench", "torch", "numpy", "nibabel", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "openvino", "nncf",
-    "tensorrt", "torch-tensorrt", "triton", "nvidia-ml-py",
+    "tensorrt", "tensorrt-rtx", "torch-tensorrt", "triton", "nvidia-ml-py",
 )  # fmt: skip
 
 
@@ -35,14 +37,22 @@ def describe(device: str) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
     }
-    if device.startswith("cuda"):
-        import torch
+    return host | (describe_gpu(device) if device.startswith("cuda") else {})
 
-        properties = torch.cuda.get_device_properties(device)
-        host["gpu"] = properties.name
-        host["gpu_memory_bytes"] = properties.total_memory
-        host["cuda"] = torch.version.cuda
-    return host
+
+def describe_gpu(device: str) -> dict[str, Any]:
+    """A CUDA device, by PyTorch and NVML."""
+    import torch
+
+    properties, found = torch.cuda.get_device_properties(device), driver.driver()
+    return {
+        "gpu": properties.name,
+        "gpu_memory_bytes": properties.total_memory,
+        "compute_capability": f"{properties.major}.{properties.minor}",
+        "driver": found and str(found).removeprefix("driver "),
+        "power_limit_w": Meter.of(device).power_limit_w(),
+        "cuda": torch.version.cuda,
+    }
 
 
 def processor() -> str:
@@ -73,11 +83,9 @@ def resolve_device(wanted: str) -> str:
     """
     if wanted == "cpu":
         return "cpu"
-    import torch
-
-    there = torch.cuda.is_available()
+    absent = driver.missing("cuda" if wanted == "auto" else wanted)
+    if absent is None:
+        return "cuda" if wanted == "auto" else wanted
     if wanted == "auto":
-        return "cuda" if there else "cpu"
-    if not there:
-        raise InputError(f"--device {wanted}: PyTorch {torch.__version__} finds no CUDA device; use --device cpu")
-    return wanted
+        return "cpu"
+    raise InputError(f"--device {wanted}: {absent.reason}; {absent.fix}")

@@ -80,6 +80,7 @@ def _inspect(inspect: argparse.ArgumentParser) -> None:
 
 def _doctor(doctor: argparse.ArgumentParser) -> None:
     doctor.add_argument("--device", type=_device, default="auto", metavar="auto|cpu|cuda[:N]")
+    doctor.add_argument("--format", choices=("text", "json"), default="text")
 
 
 def _which_run(command: argparse.ArgumentParser) -> None:

@@ -56,11 +56,15 @@ class Target:
 
 @dataclass(frozen=True)
 class Availability:
-    """Whether a backend can run on a target; if not, `reason` says what was found and `fix` what to do."""
+    """Whether a backend can run on a target; if not, `reason` says what was found and `fix` what to do.
+
+    If it can, `packages` are those that it will import beside torch: found, but not tried.
+    """
 
     ok: bool
     reason: str | None = None
     fix: str | None = None
+    packages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from engines.base import Target
 from engines.checks import versions
+from engines.driver import driver
 
 if TYPE_CHECKING:
     from models.model import Model
@@ -94,16 +95,17 @@ def _sha256(path: Path) -> str:
 def device_identity(target: Target) -> str:
     """The CPU's model, or the GPU's name and the driver's version."""
     if not target.on_cuda:
-        return f"{platform.machine()} {_found(Path('/proc/cpuinfo'), 'model name.*?: (.*)') or platform.processor()}"
+        return f"{platform.machine()} {_processor() or platform.processor()}"
     import torch
 
-    driver = _found(Path("/proc/driver/nvidia/version"), r"NVRM version:.*?(\d+\.\d+[.\d]*)")
-    return f"{torch.cuda.get_device_name(target.device)}, driver {driver or 'unknown'}, CUDA {torch.version.cuda}"
+    found = driver()
+    version = found.version if found else "unknown"
+    return f"{torch.cuda.get_device_name(target.device)}, driver {version}, CUDA {torch.version.cuda}"
 
 
-def _found(path: Path, pattern: str) -> str | None:
+def _processor() -> str | None:
     try:
-        match = re.search(pattern, path.read_text())
+        match = re.search("model name.*?: (.*)", Path("/proc/cpuinfo").read_text())
     except OSError:
         return None
     return match[1].strip() if match else None

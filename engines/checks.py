@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from importlib import metadata
 from importlib.util import find_spec
 
-from engines import Backend
+from engines import Backend, driver
 from engines.base import Availability, Target
 
 # The extra of this project that brings a package together with what it needs beside it (docs/gpu.md).
 _EXTRAS = {"onnxruntime": "{cpu_or_gpu}", "tensorrt": "gpu", "tensorrt_rtx": "gpu-rtx", "torch_tensorrt": "gpu"}
-READY = Availability(ok=True)
 
 
 def unavailable(reason: str, fix: str) -> Availability:
@@ -38,9 +37,9 @@ def check(target: Target, backend: Backend, packages: Sequence[str] = ()) -> Ava
             f"it exists on {there} only", f"run on a machine with {there}: --device {backend.devices[0]}"
         )
     if target.on_cuda:
-        found = _cuda(target)
-        if not found.ok:
-            return found
+        absent = driver.missing(target.device) or _runtime_too_new(packages)
+        if absent is not None:
+            return absent
     for package in packages:
         if find_spec(package) is None:
             extra = _EXTRAS.get(package, "").format(cpu_or_gpu="gpu" if target.on_cuda else "cpu")
@@ -49,22 +48,21 @@ def check(target: Target, backend: Backend, packages: Sequence[str] = ()) -> Ava
             )
     if backend.precision == "int8" and target.calibration is None:
         return unavailable("no training cases to calibrate from", "give --data a folder that has a training split")
-    return READY
+    return Availability(ok=True, packages=tuple(packages))
 
 
-def _cuda(target: Target) -> Availability:
-    import torch
-
-    if torch.cuda.is_available() and int(target.device.partition(":")[2] or 0) < torch.cuda.device_count():
-        return READY
-    if torch.version.cuda is None:
-        return unavailable(
-            f"PyTorch {torch.__version__} is built without CUDA",
-            "install PyTorch for CUDA, see pytorch.org/get-started",
-        )
-    return unavailable(
-        f"PyTorch finds no device {target.device}", "check the driver with nvidia-smi, or use --device cpu"
-    )
+def _runtime_too_new(packages: Sequence[str]) -> Availability | None:
+    """NVIDIA's wheels say in the names of their parts for which CUDA they are: ``tensorrt_cu13``."""
+    found = driver.driver()
+    if found is None:
+        return None
+    supported = found.cuda[0]
+    for package in packages:
+        for newer in (supported + 1, supported + 2):
+            if distribution_version(f"{package}_cu{newer}") is not None:
+                fix = f"update the driver, or pip install {package.replace('_', '-')}-cu{supported}"
+                return unavailable(f"{package} is built for CUDA {newer}, and there is {found}", fix)
+    return None
 
 
 def compiler_missing() -> Availability | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import engines
-from engines import checks
+from engines import checks, driver
 from engines.base import Target
 from engines.onnxruntime import onnxruntime_conflict
 
@@ -50,6 +50,7 @@ import sys
 sys.path.insert(0, {str(tmp_path)!r})
 import pathlib, torch, engines
 from engines.base import Target
+from models.model import Model
 target = Target("cpu", (16, 16, 16), 1, 1, pathlib.Path({str(tmp_path / "cache")!r}))
 engine = engines.load({name!r})
 print(engine.probe(target).ok)
@@ -96,7 +97,7 @@ def test_without_cuda_every_probe_on_it_says_so(
 def test_a_missing_gpu_package_names_the_extra_that_has_it(
     name: str, missing: str, extra: str, target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks, "_cuda", lambda _: checks.READY)
+    monkeypatch.setattr(driver, "missing", lambda _: None)
     monkeypatch.setattr(checks, "find_spec", lambda name: None if name == missing else object())
     found = engines.load(name).probe(target("cuda"))
     assert found.reason == f"the package {missing} is not installed"
@@ -109,7 +110,7 @@ def test_ort_tensorrt_tells_which_tensorrt_is_there(
     from engines import onnxruntime, onnxruntime_tensorrt
 
     versions = {"onnxruntime-gpu": "1.31.1", "tensorrt": "11.0.0.114"}
-    monkeypatch.setattr(checks, "_cuda", lambda _: checks.READY)
+    monkeypatch.setattr(driver, "missing", lambda _: None)
     for module in (onnxruntime, onnxruntime_tensorrt):
         monkeypatch.setattr(module, "distribution_version", versions.get)
     engine = engines.load("ort-tensorrt-fp16")
@@ -165,7 +166,7 @@ def test_one_onnxruntime_is_none(names: tuple[str, ...], monkeypatch: pytest.Mon
 
 
 def test_the_cpu_package_does_not_do_for_cuda(target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "_cuda", lambda _: checks.READY)
+    monkeypatch.setattr(driver, "missing", lambda _: None)
     monkeypatch.setattr(checks, "find_spec", lambda name: object())
     _installed(monkeypatch, "onnxruntime")
     found = engines.load("ort-fp16").probe(replace(target(), device="cuda"))
