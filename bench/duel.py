@@ -111,7 +111,7 @@ class Duel:
         record = self.records[name]
         self._update(
             name,
-            samples=(*record.samples, _sample(phase, number, case, reply)),
+            samples=(*record.samples, _sample(phase, number, case, reply, len(self._workers))),
             peak_memory_bytes=max(record.peak_memory_bytes or 0, reply.peak_memory_bytes),
         )
 
@@ -147,7 +147,7 @@ def _is(sample: Sample, phase: str, number: int, case: Case) -> bool:
     return (sample.phase, sample.round, sample.case) == (phase, number, case.name)
 
 
-def _sample(phase: str, number: int, case: Case, reply: Predicted) -> Sample:
+def _sample(phase: str, number: int, case: Case, reply: Predicted, workers: int) -> Sample:
     outcome = reply.outcome
     return Sample(
         phase=phase,
@@ -160,4 +160,6 @@ def _sample(phase: str, number: int, case: Case, reply: Predicted) -> Sample:
         subtype=outcome.subtype,
         started_unix_s=reply.started_unix_s,
         cpu_ns=reply.cpu_ns,
+        gpu=reply.gpu,
+        workers=workers,
     )

@@ -15,6 +15,7 @@ from bench.pipeline.pipeline import Recipe
 from bench.progress import Progress
 from bench.worker import Open
 from engines.base import Calibration, Target
+from engines.macs import layers_of
 from models.architecture import load_model
 from models.checkpoint import Checkpoint
 from models.model import Model
@@ -216,6 +217,7 @@ def _describe_checkpoint(model: Model, checkpoint: Checkpoint, path: Path, reque
         "architecture": model.architecture,
         "width": model.width,
         "parameters": model.parameters,
+        "macs_per_tile": sum(layer.macs for layer in layers_of(model.module, (1, 1, *model.tile))),
         "container": checkpoint.container,
         "wrappers": list(checkpoint.wrappers),
         "recorded": {name: value for name, value in checkpoint.metrics.items() if math.isfinite(value)},

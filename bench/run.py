@@ -1,5 +1,6 @@
 """The main job: plan -> duels -> parity -> verdict -> run directory."""
 
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,8 +10,10 @@ from bench.duel import Duel
 from bench.errors import InputError, InterruptedRunError
 from bench.pipeline.write import write_subtypes
 from bench.plan import Plan, Request, make_plan, resume_plan
+from bench.process import WorkerLostError, WorkerProcess
 from bench.progress import Progress
 from bench.rundir import RunDirectory, write_text
+from bench.worker import Broke, MeasurePeak, Peak
 from reports import render
 from reports.csv import cases_csv
 from reports.document import Run, read_run
@@ -75,8 +78,11 @@ def resume(folder: Path, progress: Progress) -> Path:
 
 def _measure(plan: Plan, records: dict[str, BackendRecord], directory: RunDirectory, progress: Progress) -> Path:
     directory.point_latest()
-    duel = Duel(directory, plan.record, records, progress)
     record = plan.record
+    if not record.peak_flops:
+        record = replace(record, peak_flops=_peak(record, progress))
+        directory.save_run(record)
+    duel = Duel(directory, record, records, progress)
     try:
         _build(plan, duel, progress)
         _duels(record, duel, progress)
@@ -95,6 +101,23 @@ def _measure(plan: Plan, records: dict[str, BackendRecord], directory: RunDirect
             raise InterruptedRunError(f"interrupted; what was measured is kept. To finish it: {way_on}") from None
         raise
     return directory.folder
+
+
+def _peak(record: RunRecord, progress: Progress) -> dict[str, float]:
+    """How fast the device multiplies, measured in a worker like any backend; empty where that fails."""
+    settings = record.settings
+    progress.start("measuring the device's peak", 1)
+    worker = WorkerProcess(Path(os.devnull), settings.threads)
+    try:
+        reply = worker.ask(MeasurePeak(settings.device, settings.threads), settings.timeout_s)
+    except WorkerLostError as lost:
+        reply = Broke(str(lost))
+    finally:
+        worker.stop()
+    if isinstance(reply, Peak):
+        return reply.flops
+    progress.note(f"the device's peak was not measured: {reply.reason}")
+    return {}
 
 
 def _build(plan: Plan, duel: Duel, progress: Progress) -> None:

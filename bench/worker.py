@@ -11,14 +11,17 @@ import time
 import traceback
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import engines
 from bench.measure import peak_resident_bytes
+from bench.telemetry import Meter
 from engines import Backend
 from engines.base import Availability, Session, Target
+from reports.record import GpuState
 
 if TYPE_CHECKING:
     from bench.pipeline.pipeline import Outcome, Pipeline, Recipe
@@ -48,6 +51,49 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class FindDevice:
+    """Say whether PyTorch can compute on this device, ``auto`` among them."""
+
+    wanted: str
+
+
+@dataclass(frozen=True)
+class FoundDevice:
+    """The device to take.
+
+    Attributes:
+        absent: why there is no CUDA device; None where `device` is one.
+        gpu: what it is.
+    """
+
+    device: str
+    absent: Availability | None
+    gpu: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TryImport:
+    """Import this package; the reply is empty where that works."""
+
+    package: str
+
+
+@dataclass(frozen=True)
+class MeasurePeak:
+    """Say how fast this device multiplies matrices."""
+
+    device: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Operations a second by precision."""
+
+    flops: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Opened:
     """It is built, warmed up, and what ran is what its name says."""
 
@@ -73,6 +119,7 @@ class Predicted:
     started_unix_s: float
     cpu_ns: int
     peak_memory_bytes: int
+    gpu: GpuState | None
 
 
 @dataclass(frozen=True)
@@ -82,6 +129,10 @@ class Broke:
     reason: str
 
 
+Request = Open | Probe | Predict | MeasurePeak | FindDevice | TryImport
+Reply = Opened | Availability | Predicted | Peak | FoundDevice | Broke | None
+
+
 class _Server:
     """Holds the open session between requests."""
 
@@ -89,8 +140,10 @@ class _Server:
         self._stack = stack
         self._pipeline: Pipeline | None = None
         self._device = "cpu"
+        self._meter = Meter()
+        self._grown_by: int | None = None
 
-    def answer(self, request: Open | Probe | Predict) -> Opened | Availability | Predicted | Broke:
+    def answer(self, request: Request) -> Reply:
         try:
             match request:
                 case Open():
@@ -99,6 +152,13 @@ class _Server:
                     return engines.load(request.name, request.backend).probe(request.target)
                 case Predict():
                     return self._predict(request)
+                case MeasurePeak():
+                    return self._peak(request)
+                case FindDevice():
+                    return _find_device(request.wanted)
+                case TryImport():
+                    import_module(request.package)
+                    return None
         except Exception as error:  # whatever a runtime raises costs this backend's row, not the run
             traceback.print_exc()
             return Broke(_one_line(error))
@@ -114,10 +174,14 @@ class _Server:
         from bench.pipeline.pipeline import Pipeline
         from models.architecture import load_model
 
+        self._device = request.target.device
+        if request.target.on_cuda:
+            torch.cuda.set_device(self._device)  # for libraries that ask CUDA and not us
         torch.set_num_threads(request.target.threads)
         torch.manual_seed(0)
         model, _ = load_model(request.checkpoint, request.widen_to)
-        self._device = request.target.device
+        self._meter = Meter.of(self._device)
+        used = self._meter.used_memory_bytes()
         x = torch.rand(request.target.batch, 1, *request.target.tile).to(self._device)
         start = time.perf_counter()
         session = self._stack.enter_context(engine.open(model, request.target))
@@ -125,6 +189,8 @@ class _Server:
         build_s = time.perf_counter() - start
         for _ in range(WARM_UP_PASSES - 1):
             _pass(session, x)
+        now = self._meter.used_memory_bytes()
+        self._grown_by = None if used is None or now is None else now - used
         evidence = session.evidence()
         wrong = engines.contradiction(request.backend, request.target, evidence)
         if wrong is not None:
@@ -134,16 +200,36 @@ class _Server:
 
     def _predict(self, request: Predict) -> Predicted:
         assert self._pipeline is not None, "Predict before Open"
+        self._meter.start()
         started, cpu = time.time(), time.process_time_ns()
         outcome = self._pipeline.run(request.image, request.mask)
-        return Predicted(outcome, started, time.process_time_ns() - cpu, self._peak_memory())
+        cpu_ns = time.process_time_ns() - cpu
+        return Predicted(outcome, started, cpu_ns, self._peak_memory(), self._meter.state())
+
+    def _peak(self, request: MeasurePeak) -> Peak:
+        import torch
+
+        from bench.peak import measure
+
+        torch.set_num_threads(request.threads)
+        return Peak(measure(request.device))
 
     def _peak_memory(self) -> int:
         if self._device == "cpu":
             return peak_resident_bytes()
         import torch
 
-        return int(torch.cuda.max_memory_reserved(self._device))
+        told = self._meter.process_memory_bytes()
+        return max(told or self._grown_by or 0, int(torch.cuda.max_memory_reserved(self._device)))
+
+
+def _find_device(wanted: str) -> FoundDevice:
+    from bench import host
+    from engines import driver
+
+    absent = driver.missing("cuda" if wanted in ("auto", "cpu") else wanted)
+    device = ("cuda" if absent is None else "cpu") if wanted == "auto" else wanted
+    return FoundDevice(device, absent, {} if absent else host.describe_gpu(device if device != "cpu" else "cuda"))
 
 
 def _pass(session: Session, x: Any) -> None:

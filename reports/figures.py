@@ -85,6 +85,14 @@ def bounded(estimate: float, low: float, high: float) -> str:
     return f"{_fixed(estimate)} %{bounds}"
 
 
+def rate(value: float | None) -> str:
+    """``97.3 GFLOP/s``, ``798 TFLOP/s``: operations a second, two for each multiply-accumulate."""
+    if value is None or not isfinite(value):
+        return NOT_MEASURED
+    number, unit = (value / 1e9, "GFLOP/s") if value < 1e12 else (value / 1e12, "TFLOP/s")
+    return f"{number:.{_decimals(number)}f} {unit}"
+
+
 def count(number: int, noun: str) -> str:
     """``1 case``, ``12 cases``"""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

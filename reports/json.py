@@ -39,6 +39,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "noise_floor": _noise(summary) if summary.noise else None,
         "targets": [_target(target) for target in summary.targets],
         "missing_required": list(summary.missing_required),
+        "doubts": list(summary.doubts),
         "failures": [
             {"name": row.name, "reason": row.reason, "log": row.log} for row in summary.rows if row.status == FAILED
         ],
@@ -49,6 +50,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "host": record.host,
         "versions": record.versions,
         "declaration": record.declaration,
+        "peak_flops": record.peak_flops,
     }
     finite: dict[str, Any] = _finite(document)
     return finite
@@ -81,6 +83,9 @@ def _backend(row: Row) -> dict[str, Any]:
         "stages_share": row.stages_share,
         "parity": _parity(row),
         "evidence": row.evidence,
+        "limit": vars(row.limit),
+        "device_share": row.device_share,
+        "gpu": vars(row.gpu) if row.gpu else None,
     }
 
 

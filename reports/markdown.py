@@ -17,4 +17,5 @@ def _verdict(summary: Summary) -> str:
         for name in summary.missing_required
     )
     reasons = bullets([text(reason) for reason in (*summary.reasons, *missing)])
-    return f"# {text(summary.headline)}\n\n{reasons}"
+    doubts = bullets([f"Note: {text(doubt)}." for doubt in summary.doubts])
+    return "\n".join(part for part in (f"# {text(summary.headline)}\n", reasons, doubts) if part)

@@ -30,6 +30,28 @@ class Case:
 
 
 @dataclass(frozen=True)
+class GpuState:
+    """A GPU right after a case, by NVML; None is what NVML would not tell.
+
+    Attributes:
+        sm_mhz, memory_mhz: clocks. temperature_c, power_w: at that moment.
+        energy_j: used by the whole board during the case.
+        throttled_by: why the clocks were lower than the GPU could have them.
+        process_memory_bytes: device memory of this backend's process.
+        processes: computing on the device, this one and the run's idle workers included.
+    """
+
+    sm_mhz: int | None = None
+    memory_mhz: int | None = None
+    temperature_c: int | None = None
+    power_w: float | None = None
+    energy_j: float | None = None
+    throttled_by: tuple[str, ...] = ()
+    process_memory_bytes: int | None = None
+    processes: int | None = None
+
+
+@dataclass(frozen=True)
 class Sample:
     """One timed case. Times are nanoseconds of one monotonic clock, the device synchronised on both sides.
 
@@ -42,6 +64,8 @@ class Sample:
         subtype: predicted class.
         started_unix_s: when it started.
         cpu_ns: processor time the worker spent, all threads.
+        gpu: None on a CPU, and where there is no NVML.
+        workers: workers of the run that were alive, this one included.
     """
 
     phase: str
@@ -54,6 +78,8 @@ class Sample:
     subtype: int
     started_unix_s: float
     cpu_ns: int
+    gpu: GpuState | None = None
+    workers: int | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +112,8 @@ class BackendRecord:
         log: the worker's log, relative to the run directory.
         build_s: seconds to build the engine (or load it from the cache) and warm it up.
         build_cached: the artefacts came from the cache.
-        peak_memory_bytes: largest resident set of the worker (CPU) or device memory it allocated (CUDA).
+        peak_memory_bytes: largest resident set of the worker (CPU), or device memory (CUDA): of its process by NVML,
+            else what the device's use grew by while it was built, else what PyTorch alone took.
         evidence: provider, MAC share by precision and details, as the runtime reports them.
         noise: for the baseline, how often it disagrees with itself: ``voxels``, ``differing_voxels``, ``class_flips``.
     """
@@ -145,6 +172,7 @@ class RunRecord:
         data: folder, layout, split, fingerprint, calibration cases.
         host: processor, memory, system, GPU; `versions`: of every runtime.
         declaration: what is held equal between the backends, name to value.
+        peak_flops: operations a second of a large matrix product on the device, by precision; measured with the run.
         confirmed: name of the backend that was chosen for the confirmation pass; None before it.
     """
 
@@ -161,4 +189,5 @@ class RunRecord:
     baseline: str
     status: str = RUNNING
     confirmed: str | None = None
+    peak_flops: Mapping[str, float] = field(default_factory=dict)
     schema: int = SCHEMA

@@ -8,6 +8,9 @@ from typing import Any
 
 from reports.comparison import Metric, Parity, Speed, pairs, parity
 from reports.document import Run
+from reports.doubts import doubts
+from reports.gpu import GpuUse, gpu_use
+from reports.limits import Limit, limit
 from reports.outcome import Candidate, decide, judge_candidates
 from reports.record import DUEL, FAILED, OK, PENDING, SKIPPED, STAGES, BackendRecord, RunRecord, Sample
 from reports.statistics import Interval, median, p95
@@ -35,6 +38,9 @@ class Row:
         case, forward: the time against the baseline's, in both scopes.
         stages_s, stages_share: median seconds of each stage, and its share of all the time.
         margins: how far each score may fall under the claim.
+        limit: the forward beside the device's measured peak.
+        device_share: the forward by device events over that by the host's clock, in the median; NaN on a CPU.
+        gpu: readings of the GPU; None on a CPU or without NVML.
     """
 
     name: str
@@ -58,6 +64,9 @@ class Row:
     parity: Parity
     margins: Mapping[str, float]
     evidence: Mapping[str, Any]
+    limit: Limit
+    device_share: float
+    gpu: GpuUse | None
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,7 @@ class Summary:
         confirmation: the subject's case time on fresh samples.
         noise: how often the baseline disagrees with itself: ``voxels``, ``differing_voxels``, ``class_flips``.
         missing_required: required backends that were skipped, failed or not part of the run.
+        doubts: what speaks against taking the figures at their word.
     """
 
     verdict: str
@@ -101,6 +111,7 @@ class Summary:
     targets: tuple[Target, ...]
     noise: Mapping[str, int]
     missing_required: tuple[str, ...]
+    doubts: tuple[str, ...]
     record: RunRecord = field(repr=False)
 
     def row(self, name: str | None) -> Row | None:
@@ -130,7 +141,7 @@ def summarise(run: Run, claim: Claim | None = None) -> Summary:
     return Summary(
         outcome.verdict, outcome.headline, outcome.reasons, claim, outcome.best, outcome.subject, outcome.confirmation,
         len(duels), max(duels.values(), default=0), rows, _targets(rows, outcome.subject, outcome.confirmation, claim),
-        baseline.noise, _missing(run), record,
+        baseline.noise, _missing(run), doubts(rows), record,
     )  # fmt: skip
 
 
@@ -155,7 +166,13 @@ def _row(run: Run, backend: BackendRecord, judged: Mapping[str, Candidate], clai
         {stage: sum(values) / total if total else nan for stage, values in stages.items()},
         candidate.comparison.parity if candidate else parity(run, backend.name) if is_baseline else Parity(),
         {metric: claim.margin(metric) for metric in METRICS}, backend.evidence,
+        limit(run.record, backend, samples), _device_share(samples), gpu_use(samples),
     )  # fmt: skip
+
+
+def _device_share(samples: list[Sample]) -> float:
+    forward = [(s.device_ns, s.stages_ns.get("forward", 0)) for s in samples]
+    return median([device / host for device, host in forward if device is not None and host > 0])
 
 
 def _timed(run: Run, backend: BackendRecord, is_baseline: bool) -> list[Sample]:

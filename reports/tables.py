@@ -23,6 +23,8 @@ def sections(summary: Summary) -> list[str]:
         _confirmation(summary),
         _parity(summary),
         _stages(summary),
+        _limits(summary),
+        _gpu(summary),
         recorded(summary),
         _absent(summary, SKIPPED, "Skipped backends", "what enables it"),
         _absent(summary, FAILED, "Failed backends", "what would mend it"),
@@ -55,7 +57,7 @@ def _kept(summary: Summary) -> list[str]:
 
 def _where(summary: Summary) -> str:
     record = summary.record
-    said = f"Measured on {count(summary.cases, 'case')} of these data, on the {record.settings.device.upper()}."
+    said = f"Measured on {count(summary.cases, 'case')} of these data, on {record.host.get('gpu', 'the CPU')}."
     if record.data.get("demo"):
         said += " **The data are the made-up volumes of the demo**: they show what an engine does to time "
         said += "and accuracy, and nothing about patients."
@@ -195,6 +197,49 @@ def _stage(row: Row) -> list[str]:
 
 def _stage_cell(duration: float, share: float) -> str:
     return f"{figures.milliseconds(duration)} ({100 * share:.1f} %)" if isfinite(duration) else NOT_MEASURED
+
+
+def _limits(summary: Summary) -> str:
+    peak = summary.record.peak_flops
+    if not peak:
+        return ""
+    head = ["backend", "floor of a case", "forward, median", "share of the peak", "reached"]
+    rows = [
+        [
+            text(row.name), figures.seconds(row.limit.floor_s), figures.seconds(row.forward_latency.median),
+            figures.percent(100 * row.limit.share), figures.rate(row.limit.flops),
+        ]
+        for row in _ordered(summary) if row.case.cases
+    ]  # fmt: skip
+    measured = ", ".join(f"{name} {figures.rate(flops)}" for name, flops in peak.items())
+    note = (
+        "The floor is the time that the multiply-accumulates of a case take at the device's peak in the precisions "
+        f"they ran in. The peak is that of a large matrix product by PyTorch, measured before the duels: {measured}. "
+        "Memory traffic may set a higher floor; a library with better kernels than PyTorch's product may pass 100 %."
+    )
+    return section("Limits of the device", table(head, rows), note) if rows else ""
+
+
+def _gpu(summary: Summary) -> str:
+    uses = [(row, row.gpu) for row in _ordered(summary) if row.gpu is not None]
+    if not uses:
+        return ""
+    head = ["backend", "SM clock, MHz", "hottest", "power", "energy a case", "throttled", "of device events"]
+    rows = [
+        [
+            text(row.name), f"{use.sm_mhz:.0f} ({use.sm_mhz_low:.0f} to {use.sm_mhz_high:.0f})",
+            f"{use.temperature_c:.0f} °C", f"{use.power_w:.0f} W",
+            f"{use.energy_j:.3g} J" if isfinite(use.energy_j) else NOT_MEASURED,
+            figures.share(use.throttled), figures.percent(100 * row.device_share),
+        ]
+        for row, use in uses
+    ]  # fmt: skip
+    note = (
+        "Read by NVML after each case, outside its time: median clock with its range, highest temperature, median "
+        "power and energy of the whole board, share of the samples with a reason for lower clocks. *Of device events*: "
+        "the forward by device events over that by the host's clock."
+    )
+    return section("The GPU during the run", table(head, rows), note)
 
 
 def _absent(summary: Summary, status: str, title: str, remedy: str) -> str:

@@ -13,6 +13,7 @@ from reports.record import (
     STAGES,
     BackendRecord,
     Case,
+    GpuState,
     RunRecord,
     Sample,
     Score,
@@ -150,3 +151,25 @@ def _data() -> dict[str, Any]:
         "root": "data/quiz", "layout": "quiz", "split": "validation", "sha256": "ef" * 32, "demo": False,
         "calibration_cases": [f"quiz_0_{i:03d}" for i in range(20)],
     }  # fmt: skip
+
+
+def on_gpu(run: Run, device_share: float = 0.99, processes: int = 2, throttled_by: tuple[str, ...] = ()) -> Run:
+    """The same run as a GPU would have given it: device events, readings after each case, and a measured peak."""
+    state = GpuState(1980, 2619, 45, 400.0, 35.0, throttled_by, 2 * 2**30, processes)
+    backends = tuple(
+        replace(
+            backend,
+            samples=tuple(
+                replace(one, device_ns=int(device_share * one.stages_ns["forward"]), gpu=state, workers=2)
+                for one in backend.samples
+            ),
+        )
+        for backend in run.backends
+    )
+    record = replace(
+        run.record,
+        checkpoint={**run.record.checkpoint, "macs_per_tile": 59_450_000_000},
+        host={**run.record.host, "gpu": "Example GPU", "driver": "580.95.05 (CUDA up to 13.0)"},
+        peak_flops={"fp32": 50e12, "tf32": 400e12, "fp16": 800e12},
+    )
+    return replace(run, record=record, backends=backends)

@@ -17,7 +17,7 @@ from reports.csv import cases_csv
 from reports.document import Run
 from reports.record import FAILED, INTERRUPTED, PENDING, SKIPPED, BackendRecord
 from reports.summary import summarise
-from tests.reports.factory import BASELINE, Candidate, make_run
+from tests.reports.factory import BASELINE, Candidate, make_run, on_gpu
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 
@@ -65,7 +65,17 @@ def interrupted() -> Run:
     return make_run({"torch-amp": BackendRecord("torch-amp", PENDING)}, status=INTERRUPTED)
 
 
-RUNS = {"confirmed": confirmed, "refuted": refuted, "few-cases": few, "interrupted": interrupted}
+def gpu() -> Run:
+    fp16 = {"provider": "torch cuda (Example GPU)", "mac_share": {"fp16": 1.0}, "details": {}}
+    candidates = {
+        "torch-fused": Candidate(9.0, confirmed_speedup=9.1, evidence=fp16), "torch-fp32@4": Candidate(1.3),
+        "torch-tf32": Candidate(2.0),
+    }  # fmt: skip
+    run = make_run(candidates, confirmed="torch-fused", device="cuda")
+    return on_gpu(run, device_share=0.9, processes=3, throttled_by=("software power cap",))
+
+
+RUNS = {"gpu": gpu, "confirmed": confirmed, "refuted": refuted, "few-cases": few, "interrupted": interrupted}
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -1,0 +1,69 @@
+"""The fastest that a device multiplies matrices, by precision: the ceiling of any engine's arithmetic.
+
+It is PyTorch's matrix product; where another library is faster, an engine may reach more than 100 % of it.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import torch
+from torch import Tensor
+
+_SIDE = {"cpu": 2048, "cuda": 8192}  # fills the chip, and takes a few tenths of a second at most
+_REPEATS = {"cpu": 3, "cuda": 10}
+_DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+_SLOWEST = 0.05  # of FP32: a precision below that is emulated here, and its product would take minutes
+
+
+def measure(device: str) -> dict[str, float]:
+    """Floating-point (INT8: integer) operations a second in each precision that `device` multiplies by hardware.
+
+    The best of several products of random square matrices, after one to warm up: a peak is a maximum.
+    """
+    kind = torch.device(device).type
+    found: dict[str, float] = {}
+    for precision in ("fp32", "tf32", "fp16", "bf16", "int8"):
+        if precision == "tf32" and kind != "cuda":
+            continue
+        with suppress(RuntimeError):  # no such product on this device, or in this PyTorch
+            rate = _rate(device, precision, found.get("fp32"))
+            if rate is not None:
+                found[precision] = rate
+    return found
+
+
+def _rate(device: str, precision: str, fp32: float | None) -> float | None:
+    kind = torch.device(device).type
+    small = _best(device, precision, _SIDE[kind] // 4, 2)
+    if fp32 is not None and small < _SLOWEST * fp32:
+        return None
+    return _best(device, precision, _SIDE[kind], _REPEATS[kind])
+
+
+def _best(device: str, precision: str, side: int, repeats: int) -> float:
+    multiply = _product(device, precision, side)
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    try:
+        multiply()
+        return 2 * side**3 / min(_seconds(multiply, device) for _ in range(repeats))
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def _product(device: str, precision: str, side: int) -> Callable[[], Tensor]:
+    if precision == "int8":
+        a, b = (torch.randint(-127, 128, (side, side), dtype=torch.int8, device=device) for _ in range(2))
+        return lambda: torch._int_mm(a, b.t())
+    x, y = (torch.randn(side, side, device=device).to(_DTYPES[precision]) for _ in range(2))
+    return lambda: x @ y
+
+
+def _seconds(multiply: Callable[[], Tensor], device: str) -> float:
+    synchronise = torch.cuda.synchronize if device.startswith("cuda") else lambda _: None
+    synchronise(device)
+    start = time.perf_counter()
+    multiply()
+    synchronise(device)
+    return time.perf_counter() - start

@@ -1,0 +1,72 @@
+"""What speaks against taking a run's figures at their word. Nothing here changes a verdict."""
+
+from collections.abc import Iterator, Sequence
+from math import isfinite
+from typing import TYPE_CHECKING
+
+from reports.figures import percent
+
+if TYPE_CHECKING:
+    from reports.summary import Row
+
+CLOCKS_DIFFER = 0.05  # of the forward, between the host's clock and device events
+OFTEN = 0.05  # of a backend's samples
+
+
+def doubts(rows: "Sequence[Row]") -> tuple[str, ...]:
+    """One line each."""
+    return (*_clocks(rows), *_throttled(rows), *_shared(rows), *_better_baseline(rows))
+
+
+def _clocks(rows: "Sequence[Row]") -> Iterator[str]:
+    """Device events cannot be longer than the synchronised host clock around them, unless something ran on."""
+    told = [(row.name, row.device_share) for row in rows if isfinite(row.device_share)]
+    shorter = [(name, share) for name, share in told if share < 1 - CLOCKS_DIFFER]
+    longer = [(name, share) for name, share in told if share > 1 + CLOCKS_DIFFER]
+    if shorter:
+        yield (
+            f"of the forward by the host's clock, device events account for {_listed(shorter)}; the rest is launching "
+            "kernels and waiting, which a CUDA graph or a larger batch would save"
+        )
+    if longer:
+        yield (
+            f"of the forward by the host's clock, device events give {_listed(longer)}; work was not over when the "
+            "clock was read, so do not trust these times"
+        )
+
+
+def _throttled(rows: "Sequence[Row]") -> Iterator[str]:
+    uses = [(row.name, row.gpu) for row in rows if row.gpu is not None and row.gpu.throttled > OFTEN]
+    if uses:
+        reasons = sorted({reason for _, use in uses for reason in use.throttled_by})
+        often = _listed([(name, use.throttled) for name, use in uses])
+        yield (
+            f"the GPU was throttled ({', '.join(reasons)}) after {often} of the samples; the backends of a "
+            "round suffer alike, but seconds are not comparable with other runs"
+        )
+
+
+def _shared(rows: "Sequence[Row]") -> Iterator[str]:
+    uses = [(row.name, row.gpu.shared) for row in rows if row.gpu is not None and row.gpu.shared > OFTEN]
+    if uses:
+        yield f"processes that are not the run's used the GPU beside {_listed(uses)} of the samples"
+
+
+def _better_baseline(rows: "Sequence[Row]") -> Iterator[str]:
+    """The baseline's own backend, run with another batch and faster: then the claim rests on the batch."""
+    baseline = next((row.name for row in rows if row.is_baseline), "")
+    for row in rows:
+        if row.name.startswith(f"{baseline}@") and row.case.reduction.low > 0:
+            r, batch = row.case.reduction, row.name.partition("@")[2].partition("#")[0]
+            yield (
+                f"{row.name} takes {percent(r.estimate)} less time than the baseline (at least {percent(r.low)}): with "
+                f"--batch {batch} as the baseline the others save less"
+            )
+
+
+def _listed(shares: Sequence[tuple[str, float]]) -> str:
+    """``90 % (a, b), 88 % (c)``"""
+    names: dict[str, list[str]] = {}
+    for name, share in sorted(shares, key=lambda one: one[1]):
+        names.setdefault(percent(100 * share, 0), []).append(name)
+    return ", ".join(f"{share} ({', '.join(those)})" for share, those in names.items())

@@ -1,0 +1,64 @@
+"""What the GPU was like while a backend was timed, over the readings after its samples."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import nan
+
+from reports.record import GpuState, Sample
+from reports.statistics import median
+
+
+@dataclass(frozen=True)
+class GpuUse:
+    """Readings of one backend's samples; NaN where NVML told nothing.
+
+    Attributes:
+        sm_mhz, sm_mhz_low, sm_mhz_high: median, smallest and largest clock of the multiprocessors.
+        temperature_c: the highest. power_w: the median. energy_j: the median over the cases, of the whole board.
+        throttled: share of the samples with a reason for lower clocks; `throttled_by`: all of those reasons.
+        shared: share of the samples beside which a process that is not the run's computed on the device.
+    """
+
+    samples: int
+    sm_mhz: float = nan
+    sm_mhz_low: float = nan
+    sm_mhz_high: float = nan
+    temperature_c: float = nan
+    power_w: float = nan
+    energy_j: float = nan
+    throttled: float = 0.0
+    throttled_by: tuple[str, ...] = ()
+    shared: float = 0.0
+
+
+def gpu_use(samples: Sequence[Sample]) -> GpuUse | None:
+    """Sum up the readings; None where there are none, as on a CPU."""
+    states = [sample.gpu for sample in samples if sample.gpu is not None]
+    if not states:
+        return None
+    clocks = _told(state.sm_mhz for state in states)
+    return GpuUse(
+        samples=len(states),
+        sm_mhz=median(clocks),
+        sm_mhz_low=min(clocks, default=nan),
+        sm_mhz_high=max(clocks, default=nan),
+        temperature_c=max(_told(state.temperature_c for state in states), default=nan),
+        power_w=median(_told(state.power_w for state in states)),
+        energy_j=median(_told(state.energy_j for state in states)),
+        throttled=_share(bool(state.throttled_by) for state in states),
+        throttled_by=tuple(sorted({reason for state in states for reason in state.throttled_by})),
+        shared=_share(_is_shared(sample, sample.gpu) for sample in samples if sample.gpu is not None),
+    )
+
+
+def _is_shared(sample: Sample, state: GpuState) -> bool:
+    return state.processes is not None and sample.workers is not None and state.processes > sample.workers
+
+
+def _told(values: Iterable[float | None]) -> list[float]:
+    return [float(value) for value in values if value is not None]
+
+
+def _share(flags: Iterable[bool]) -> float:
+    listed = list(flags)
+    return sum(listed) / len(listed)
