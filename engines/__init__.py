@@ -37,7 +37,7 @@ BACKENDS: Mapping[str, Backend] = {
     "torch-fused": Backend("fused", "half", ("cuda",)),
     "ort-fp32": Backend("onnxruntime", "fp32"),
     "ort-fp16": Backend("onnxruntime", "fp16", ("cuda",)),
-    # ONNX Runtime's CUDA provider has no INT8 convolution: it would run the same graph in float.
+    # ONNX Runtime's CUDA provider does not run quantized models (docs/gpu.md).
     "ort-int8": Backend("onnxruntime", "int8", ("cpu",)),
     "ort-tensorrt-fp16": Backend("onnxruntime_tensorrt", "fp16", ("cuda",)),
     "openvino-fp32": Backend("openvino", "fp32", ("cpu",)),
