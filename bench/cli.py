@@ -14,6 +14,7 @@ from bench.options import parser
 
 if TYPE_CHECKING:
     from bench.plan import Request
+    from models.given import Given
     from reports.summary import Summary
 
 DONE, REFUTED, BAD_INPUT, INCONCLUSIVE, BACKEND_LOST, INTERRUPTED = 0, 1, 2, 3, 4, 130
@@ -80,6 +81,7 @@ def _request(options: Namespace) -> "Request":
     return Request(
         checkpoint=options.checkpoint,
         data=options.data,
+        given=_given(options),
         demo_width=options.demo_width,
         split=options.split,
         backends=options.backends,
@@ -100,6 +102,12 @@ def _request(options: Namespace) -> "Request":
         timeout_s=options.timeout,
         command=options.typed,
     )
+
+
+def _given(options: Namespace) -> "Given":
+    from models.given import Given
+
+    return Given(options.arch, options.tile, options.window, options.trust)
 
 
 def _report(options: Namespace) -> int:
@@ -143,7 +151,7 @@ def _check(options: Namespace) -> int:
 def _inspect(options: Namespace) -> int:
     from models.inspection import describe, inspect
 
-    info = inspect(options.file)
+    info = inspect(options.file, _given(options))
     print(json.dumps(info, indent=2) if options.format == "json" else describe(info))
     return DONE
 

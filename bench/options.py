@@ -1,6 +1,7 @@
 """The options of `bench`, as argparse reads them. Nothing heavy is imported here: `bench --help` must be instant."""
 
 import argparse
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -34,6 +35,7 @@ def parser() -> Parser:
 def _run(run: argparse.ArgumentParser) -> None:
     what = run.add_argument_group("what to run")
     what.add_argument("--checkpoint", type=Path, metavar="FILE", help="trained network (default: the bundled demo)")
+    _network(what)
     what.add_argument("--data", type=Path, metavar="DIR", help="cases, quiz or nnU-Net layout (default: the demo)")
     what.add_argument("--split", choices=("train", "validation", "test"), default="validation")
     what.add_argument("--max-cases", type=_whole(1), metavar="N", help="at most N cases, spread over the split")
@@ -76,11 +78,19 @@ def _check(check: argparse.ArgumentParser) -> None:
 def _inspect(inspect: argparse.ArgumentParser) -> None:
     inspect.add_argument("file", type=Path, metavar="FILE")
     inspect.add_argument("--format", choices=("text", "json"), default="text")
+    _network(inspect)
 
 
 def _doctor(doctor: argparse.ArgumentParser) -> None:
     doctor.add_argument("--device", type=_device, default="auto", metavar="auto|cpu|cuda[:N]")
     doctor.add_argument("--format", choices=("text", "json"), default="text")
+
+
+def _network(group: "argparse._ActionsContainer") -> None:
+    group.add_argument("--arch", metavar="FILE.py:FACTORY", help="your own network: runs that function of your file")
+    group.add_argument("--tile", type=_tile, metavar="X,Y,Z", help="sides of a tile in voxels (the training patch)")
+    group.add_argument("--window", type=_window, metavar="LOW,HIGH", help="HU that are mapped to 0 and 1 (-1000,1000)")
+    group.add_argument("--trust", type=Path, metavar="FILE", help="run the code in this checkpoint, if it holds any")
 
 
 def _which_run(command: argparse.ArgumentParser) -> None:
@@ -120,6 +130,24 @@ def _number(least: float, most: float = float("inf")) -> Callable[[str], float]:
         return value
 
     return parse
+
+
+def _tile(text: str) -> tuple[int, int, int]:
+    parts = text.split(",")
+    if len(parts) != 3 or not all(part.isdecimal() and 1 <= int(part) <= 4096 for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not three sides in voxels, as in 64,64,64")
+    x, y, z = map(int, parts)
+    return x, y, z
+
+
+def _window(text: str) -> tuple[float, float]:
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError:
+        low = high = math.nan
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise argparse.ArgumentTypeError(f"{text!r} is not two rising intensities in HU, as in --window=-160,240")
+    return low, high
 
 
 def _rounds(text: str) -> int | None:

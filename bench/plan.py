@@ -16,8 +16,9 @@ from bench.progress import Progress
 from bench.worker import Open
 from engines.base import Calibration, Target
 from engines.macs import layers_of
-from models.architecture import load_model
+from models.architecture import load_model, surroundings
 from models.checkpoint import Checkpoint
+from models.given import Given
 from models.model import Model
 from reports.record import RunRecord, Settings
 
@@ -27,6 +28,7 @@ class Request:
     """What the user asked for; None where an option was left out and the default depends on something else."""
 
     checkpoint: Path | None = None
+    given: Given = field(default_factory=Given)
     data: Path | None = None
     demo_width: int | None = None
     split: str = "validation"
@@ -70,7 +72,9 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
     if request.demo_width is not None and request.checkpoint is not None:
         raise InputError("--demo-width: widens the bundled demo checkpoint only; leave it or --checkpoint out")
     path = (request.checkpoint or demo.CHECKPOINT).absolute()
-    model, checkpoint = load_model(path, request.demo_width)
+    with surroundings(request.given):
+        model, checkpoint = load_model(path, request.demo_width, request.given)
+        described = _describe_checkpoint(model, checkpoint, path, request)
     settings = _settings(request, backends, required, device, model)
     root = (request.data or demo_data(progress)).absolute()
     layout, found = find_cases(root, request.split)
@@ -85,7 +89,7 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
         created=created,
         command=request.command,
         settings=settings,
-        checkpoint=_describe_checkpoint(model, checkpoint, path, request),
+        checkpoint=described,
         data=_describe_data(root, layout, request, found, calibration_cases),
         cases=tuple(cases),
         host=host.describe(device),
@@ -102,10 +106,13 @@ def resume_plan(record: RunRecord, progress: Progress) -> Plan:
     Raises:
         InputError: checkpoint or data are no longer those the run began with.
     """
-    path = Path(record.checkpoint["path"])
-    model, _ = load_model(path, record.checkpoint["widened_to"])
+    path, given = Path(record.checkpoint["path"]), _given(record)
+    with surroundings(given):
+        model, _ = load_model(path, record.checkpoint["widened_to"], given)
     if model.sha256 != record.checkpoint["weights_sha256"]:
         raise InputError(f"{path}: the weights are not those this run began with; start a new run")
+    if model.code != record.checkpoint.get("code", ""):
+        raise InputError(f"{path}: the code of its network is not what this run began with; start a new run")
     root, settings = Path(record.data["root"]), record.settings
     _, everything = find_cases(root, record.data["split"])
     names = {case.name for case in record.cases}
@@ -120,7 +127,10 @@ def resume_plan(record: RunRecord, progress: Progress) -> Plan:
 
 def recipe_of(settings: Settings, model: Model) -> Recipe:
     """How these settings bring a volume to this model."""
-    return Recipe(settings.protocol, settings.tile, settings.overlap, settings.batch, settings.roi, model.window)
+    return Recipe(
+        settings.protocol, settings.tile, settings.overlap, settings.batch, settings.roi, model.window,
+        model.labels, model.subtypes, model.plans,
+    )  # fmt: skip
 
 
 def evenly(found: list[Found], most: int | None) -> list[Found]:
@@ -189,15 +199,24 @@ def _calibrate(
 
 def _opens(record: RunRecord, recipe: Recipe, tiles: Calibration | None) -> tuple[Open, ...]:
     settings, cache = record.settings, cache_folder()
-    path, widen_to = Path(record.checkpoint["path"]), record.checkpoint["widened_to"]
+    path, widen_to, given = Path(record.checkpoint["path"]), record.checkpoint["widened_to"], _given(record)
 
     def request(arm: str) -> Open:
         batch = batch_of(arm, settings.batch)
         target = Target(settings.device, settings.tile, batch, settings.threads, cache, tiles)
         backend = engines.BACKENDS[table_name(arm)]
-        return Open(arm, backend, path, widen_to, target, replace(recipe, batch=batch))
+        return Open(arm, backend, path, widen_to, given, target, replace(recipe, batch=batch))
 
     return tuple(request(arm) for arm in settings.backends)
+
+
+def _given(record: RunRecord) -> Given:
+    """What the user said about the network when the run began."""
+    told = record.checkpoint.get("given") or {}
+    tile, window, trust = told.get("tile"), told.get("window"), told.get("trust")
+    return Given(
+        told.get("arch"), tile and tuple(tile), window and tuple(window), None if trust is None else Path(trust)
+    )
 
 
 def _check_truth(found: list[Found]) -> None:
@@ -214,13 +233,29 @@ def _describe_checkpoint(model: Model, checkpoint: Checkpoint, path: Path, reque
         "weights_sha256": model.sha256,
         "demo": request.checkpoint is None,
         "widened_to": request.demo_width,
+        "given": _told(request.given),
         "architecture": model.architecture,
         "width": model.width,
         "parameters": model.parameters,
+        "labels": list(model.labels),
+        "subtypes": model.subtypes,
+        "code": model.code,
+        "remarks": list(model.remarks),
         "macs_per_tile": sum(layer.macs for layer in layers_of(model.module, (1, 1, *model.tile))),
         "container": checkpoint.container,
         "wrappers": list(checkpoint.wrappers),
         "recorded": {name: value for name, value in checkpoint.metrics.items() if math.isfinite(value)},
+    }
+
+
+def _told(given: Given) -> dict[str, Any]:
+    """For the record, with paths that do not depend on where `bench` is called."""
+    file, colon, factory = (given.arch or "").rpartition(":")
+    return {
+        "arch": None if given.arch is None else f"{Path(file).absolute()}{colon}{factory}",
+        "tile": given.tile,
+        "window": given.window,
+        "trust": None if given.trust is None else str(given.trust.absolute()),
     }
 
 

@@ -21,6 +21,8 @@ from bench.measure import peak_resident_bytes
 from bench.telemetry import Meter
 from engines import Backend
 from engines.base import Availability, Session, Target
+from models.given import Given
+from models.isolation import our_names
 from reports.record import GpuState
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ class Open:
     backend: Backend
     checkpoint: Path
     widen_to: int | None
+    given: Given
     target: Target
     recipe: "Recipe"
 
@@ -172,14 +175,15 @@ class _Server:
         import torch
 
         from bench.pipeline.pipeline import Pipeline
-        from models.architecture import load_model
+        from models.architecture import load_model, surroundings
 
         self._device = request.target.device
         if request.target.on_cuda:
             torch.cuda.set_device(self._device)  # for libraries that ask CUDA and not us
         torch.set_num_threads(request.target.threads)
         torch.manual_seed(0)
-        model, _ = load_model(request.checkpoint, request.widen_to)
+        self._stack.enter_context(surroundings(request.given))  # until the worker ends: the network is used all along
+        model, _ = load_model(request.checkpoint, request.widen_to, request.given)
         self._meter = Meter.of(self._device)
         used = self._meter.used_memory_bytes()
         x = torch.rand(request.target.batch, 1, *request.target.tile).to(self._device)
@@ -253,11 +257,14 @@ def main() -> None:
         server = _Server(stack)
         while True:
             try:
-                request = harness.recv()
+                with our_names():
+                    request = harness.recv()
             except EOFError:
                 break
+            reply = server.answer(request)
             try:
-                harness.send(server.answer(request))
+                with our_names():
+                    harness.send(reply)
             except BrokenPipeError:
                 break
     sys.stderr.flush()

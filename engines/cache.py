@@ -35,7 +35,7 @@ def key_of(model: "Model", target: Target, distributions: tuple[str, ...], **set
     return {
         "format": FORMAT,
         "weights": model.sha256,
-        "architecture": [model.architecture, model.width],
+        "architecture": [model.architecture, model.width, model.code],
         "shape": [target.batch, 1, *target.tile],
         "device": device_identity(target),
         "versions": versions(*distributions),

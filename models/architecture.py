@@ -29,7 +29,8 @@ def load_model(path: Path, widen_to: int | None = None, given: Given | None = No
     Raises:
         CheckpointError: the file cannot be read, holds another network, or cannot be widened so.
     """
-    checkpoint = read_checkpoint(path)
+    given = given or Given()
+    checkpoint = read_checkpoint(path, given.trusts(path))
     return build(checkpoint, widen_to, given), checkpoint
 
 

@@ -1,11 +1,12 @@
 """Reads a trained checkpoint: its weights and what was recorded beside them, and never runs what it holds."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.container import container_of
 from models.errors import CheckpointError, refusal, some
@@ -38,6 +39,9 @@ class Checkpoint:
         metadata: other plain values recorded at the top level.
         ignored: keys that were not used, such as ``optimizer_state_dict``.
         numpy: generation of numpy that wrote the file's numbers, ``1.x`` or ``2.x``; None where it has none.
+        network: the file's own network, where the file is a program that the user trusts.
+        graph: the file itself, where it is an ONNX graph.
+        init: plain values of nnU-Net's ``init_args``: plans, configuration, dataset.
     """
 
     path: Path
@@ -51,11 +55,14 @@ class Checkpoint:
     metrics: Mapping[str, float]
     metadata: Mapping[str, int | str]
     ignored: tuple[str, ...]
-    numpy: str | None
+    numpy: str | None = None
+    network: nn.Module | None = None
+    graph: Path | None = None
+    init: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Read the weights in `path`, and of all else in it only the plain values.
+def read_checkpoint(path: Path, trusted: bool = False) -> Checkpoint:  # noqa: ARG001
+    """Read the weights in `path`, and of all else in it only the plain values; code in it is run only if `trusted`.
 
     Raises:
         CheckpointError: the file is missing, damaged, of another kind, holds code, or holds no weights.

@@ -1,6 +1,7 @@
 """What the user says about a network, beyond what its file holds."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -11,8 +12,14 @@ class Given:
         arch: ``FILE.py:FACTORY``, the user's own code that makes the network.
         tile: sides of the tile in voxels.
         window: intensities in HU that preprocessing maps to 0 and 1.
+        trust: the one file whose own code may be run, such as that of a TorchScript archive.
     """
 
     arch: str | None = None
     tile: tuple[int, int, int] | None = None
     window: tuple[float, float] | None = None
+    trust: Path | None = None
+
+    def trusts(self, path: Path) -> bool:
+        """Whether the user named `path` with ``--trust``."""
+        return self.trust is not None and self.trust.resolve() == path.resolve()

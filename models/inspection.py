@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from models.architecture import build
+from models.architecture import build, surroundings
 from models.checkpoint import read_checkpoint
 from models.errors import CheckpointError
+from models.given import Given
 
 
-def inspect(path: Path) -> dict[str, Any]:
+def inspect(path: Path, given: Given | None = None) -> dict[str, Any]:
     """Tell what the checkpoint at `path` holds and how it was read, in values that JSON can carry.
 
     Sizes are in bytes. A network that is not recognised has ``architecture`` None and the reason under
@@ -20,7 +21,8 @@ def inspect(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: the file cannot be read as a checkpoint.
     """
-    checkpoint = read_checkpoint(path)
+    given = given or Given()
+    checkpoint = read_checkpoint(path, given.trusts(path))
     tensors = checkpoint.state.values()
     info: dict[str, Any] = {
         "file": str(path),
@@ -44,7 +46,8 @@ def inspect(path: Path) -> dict[str, Any]:
         "numpy": checkpoint.numpy,
     }
     try:
-        model = build(checkpoint)
+        with surroundings(given):
+            model = build(checkpoint, given=given)
     except CheckpointError as error:
         return info | {"architecture_reason": str(error).removeprefix(f"{path}: ")}
     return info | {

@@ -17,6 +17,7 @@ from bench.pipeline.tiles import Box, Grid, Shape
 from bench.pipeline.volume import read_image
 from bench.pipeline.write import write_mask
 from engines.base import Session
+from models.model import LABELS, Plans
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,9 @@ class Recipe:
         batch: tiles in every forward pass.
         roi: name of a strategy in `bench.pipeline.roi.ROIS`.
         window: HU that are mapped to 0 and 1.
+        labels: in masks, of each of the network's classes.
+        subtypes: that the network tells apart; 0 where it only segments.
+        plans: nnU-Net's preprocessing, in the place of `window`; None for the volume as stored.
     """
 
     protocol: str
@@ -38,6 +42,9 @@ class Recipe:
     batch: int
     roi: str
     window: tuple[float, float]
+    labels: tuple[int, ...] = LABELS
+    subtypes: int = 3
+    plans: Plans | None = None
 
 
 @dataclass(frozen=True)

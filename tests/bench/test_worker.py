@@ -14,6 +14,7 @@ from bench.pipeline.pipeline import Recipe
 from bench.process import WorkerLostError, WorkerProcess
 from bench.worker import Broke, Open, Opened, Predict, Predicted, Probe
 from engines.base import Availability, Target
+from models.given import Given
 from models.unet import MultiTaskUNet
 
 TILE = (32, 32, 32)
@@ -36,7 +37,7 @@ def start(files):
         workers.append(worker)
         target = Target("cpu", TILE, 1, 2, files / "cache")
         recipe = Recipe("sliding-window", TILE, 0.5, 1, "none", (-1000, 1000))
-        request = Open(name, engines.BACKENDS[name], files / "model.pth", None, target, recipe)
+        request = Open(name, engines.BACKENDS[name], files / "model.pth", None, Given(), target, recipe)
         return worker, worker.ask(request, 300)
 
     yield begin
