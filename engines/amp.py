@@ -10,8 +10,7 @@ from torch import Tensor
 
 from engines import Backend
 from engines.base import Availability, Target
-from engines.checks import check
-from engines.torch_session import TorchSession, half_of, torch_settings
+from engines.torch_session import TorchSession, check_half, half_of, torch_settings
 
 if TYPE_CHECKING:
     from models.model import Model
@@ -29,7 +28,7 @@ class Amp:
         self._backend = backend
 
     def probe(self, target: Target) -> Availability:
-        return check(target, self._backend)
+        return check_half(target, self._backend)
 
     @contextmanager
     def open(self, model: "Model", target: Target) -> Iterator[TorchSession]:

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from engines.base import Evidence, Target
+from engines import Backend
+from engines.base import Availability, Evidence, Target
+from engines.checks import check, unavailable
 from engines.macs import Operation, Tally, layers_of
 
 if TYPE_CHECKING:
@@ -29,6 +31,18 @@ _MULTIPLIES = re.compile(r"conv|linear|mm$|triton_tem")
 def half_of(target: Target) -> torch.dtype:
     """The 16-bit type that `target`'s device multiplies fastest: FP16 on CUDA, BF16 on a CPU."""
     return torch.float16 if target.on_cuda else torch.bfloat16
+
+
+def check_half(target: Target, backend: Backend) -> Availability:
+    """Ask what `check` asks, and whether the device computes in `half_of`.
+
+    PyTorch leaves BF16 to oneDNN where that has kernels for the processor, and to plain loops elsewhere: there a
+    convolution took a hundred times as long as in FP32 (measured on a CPU with AVX2).
+    """
+    found = check(target, backend)
+    if not found.ok or target.on_cuda or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return found
+    return unavailable("PyTorch has no BF16 kernels for this CPU", "run on a CPU with AVX512 or AMX")
 
 
 @contextmanager

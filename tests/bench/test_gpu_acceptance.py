@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def accept(out: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     env = os.environ | {
         "PYTHON": sys.executable, "DEVICE": "cpu", "WIDTH": "8", "CASES": "5", "BUDGET": "1", "TESTS": "no",
-        "BACKENDS": "torch-half,torch-half@2",
+        "BACKENDS": "ort-fp32,ort-fp32@2",
     } | settings  # fmt: skip
     command = ["bash", str(ROOT / "scripts/gpu_acceptance.sh"), str(out)]
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=500)
@@ -24,7 +24,7 @@ def test_runs_all_steps_and_goes_on_where_it_stopped(tmp_path):
     assert first.returncode in (0, 1, 3), first.stderr  # what five cases on a shared machine prove is not the matter
     summary = json.loads((out / "summary.json").read_text())
     assert {row["name"]: row["status"] for row in summary["backends"]} == {
-        "torch-fp32": "ok", "torch-half": "ok", "torch-half@2": "ok",
+        "torch-fp32": "ok", "ort-fp32": "ok", "ort-fp32@2": "ok",
     }  # fmt: skip
     assert (out / "report.md").is_file()
     assert "torch-fused" in (tmp_path / "accepted-logs" / "doctor.txt").read_text()

@@ -62,6 +62,21 @@ with engine.open(Model(torch.nn.Identity(), "none", 1, target.tile, (0, 1), "0")
     assert "No module named 'a_module_that_nobody_has'" in ran.stderr.splitlines()[-1]
 
 
+@pytest.mark.parametrize("name", ["torch-half", "torch-amp"])
+def test_half_precision_needs_a_processor_that_has_it(name: str, target: Callable[..., Target]) -> None:
+    """By the processor's own flags: where PyTorch would emulate BF16, a run would take hours."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.exists() or "flags" not in cpuinfo.read_text():
+        pytest.skip("the processor's flags are read from /proc/cpuinfo of x86")
+    flags = set(next(line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")).split())
+    found = engines.load(name).probe(target())
+    if "avx512bw" in flags:
+        assert found.ok
+    elif "avx512f" not in flags and "avx_ne_convert" not in flags:
+        assert (found.ok, found.reason) == (False, "PyTorch has no BF16 kernels for this CPU")
+        assert found.fix
+
+
 @pytest.mark.parametrize("name", [name for name, row in engines.BACKENDS.items() if row.precision == "int8"])
 def test_int8_needs_calibration(name: str, target: Callable[..., Target]) -> None:
     found = engines.load(name).probe(target(calibrated=False))
