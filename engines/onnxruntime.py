@@ -5,13 +5,15 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engines import Backend
 from engines.base import Availability, EngineError, Evidence, Target
 from engines.cache import artefact, key_of
-from engines.checks import check, distribution_version, unavailable
+from engines.checks import check, unavailable
 from engines.export import INPUT, OUTPUTS, PACKAGES, onnx_file
 from engines.macs import Tally, layers_of
 
@@ -29,11 +31,23 @@ _ONE_OF_BOTH = (
 
 
 def onnxruntime_conflict() -> str | None:
-    """Say in one line that two distributions of ONNX Runtime overwrite each other, and what to do; None if not."""
-    both = [name for name in ("onnxruntime", "onnxruntime-gpu") if distribution_version(name) is not None]
-    if len(both) < 2:
+    """Say in one line that two distributions of ONNX Runtime overwrite each other, and what to do; None if not.
+
+    In two folders they do not: then the first of `sys.path` is imported, as `distributions` tells.
+    """
+    if len(distributions()) < 2:
         return None
-    return f"{both[0]} and {both[1]} are both installed, and are the same module: {_ONE_OF_BOTH}"
+    return f"onnxruntime and onnxruntime-gpu are both installed, and are the same module: {_ONE_OF_BOTH}"
+
+
+def distributions() -> list[str]:
+    """The distributions that lie where ``import onnxruntime`` finds its module."""
+    spec = find_spec("onnxruntime")
+    if spec is None or spec.origin is None:
+        return []
+    root = Path(spec.origin).parents[1].resolve()
+    found = metadata.distributions(path=[str(root)])
+    return sorted({name for one in found if (name := one.name.lower()) in ("onnxruntime", "onnxruntime-gpu")})
 
 
 def engine(backend: Backend) -> "OnnxRuntime":
@@ -112,7 +126,7 @@ class OnnxRuntime:
         if conflict is not None:
             return unavailable(conflict.partition(":")[0], _ONE_OF_BOTH)
         found = check(target, self._backend, ("onnxruntime", *PACKAGES))
-        if found.ok and target.on_cuda and distribution_version("onnxruntime-gpu") is None:
+        if found.ok and target.on_cuda and "onnxruntime-gpu" not in distributions():
             return unavailable("the installed onnxruntime has no CUDA provider", _ONE_OF_BOTH)
         return found
 

@@ -60,11 +60,10 @@ def shown(found: dict[str, str]) -> str:
 
 def tensorrt_versions() -> list[str]:
     """Those that the index lists."""
-    command = [sys.executable, "-m", "pip", "index", "versions", "--json", "tensorrt-cu13"]
-    versions: list[str] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)[
-        "versions"
-    ]
-    return versions
+    command = [sys.executable, "-m", "pip", "index", "versions", "tensorrt-cu13"]  # before pip 25.1 it has no JSON
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    listed = next(line for line in printed.splitlines() if line.startswith("Available versions:"))
+    return listed.partition(":")[2].replace(",", " ").split()
 
 
 def write_empty(folder: Path, version: str) -> None:

@@ -4,15 +4,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 import engines
-from engines import checks, driver
+from engines import checks, driver, onnxruntime
 from engines.base import Target
-from engines.onnxruntime import onnxruntime_conflict
+from engines.onnxruntime import distributions, onnxruntime_conflict
 
 
 def _without(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
@@ -122,12 +121,12 @@ def test_a_missing_gpu_package_names_the_extra_that_has_it(
 def test_ort_tensorrt_tells_which_tensorrt_is_there(
     target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from engines import onnxruntime, onnxruntime_tensorrt
+    from engines import onnxruntime_tensorrt
 
-    versions = {"onnxruntime-gpu": "1.31.1", "tensorrt": "11.0.0.114"}
+    versions = {"tensorrt": "11.0.0.114"}
     monkeypatch.setattr(driver, "missing", lambda _: None)
-    for module in (onnxruntime, onnxruntime_tensorrt):
-        monkeypatch.setattr(module, "distribution_version", versions.get)
+    monkeypatch.setattr(onnxruntime, "distributions", lambda: ["onnxruntime-gpu"])
+    monkeypatch.setattr(onnxruntime_tensorrt, "distribution_version", versions.get)
     engine = engines.load("ort-tensorrt-fp16")
     found = engine.probe(target("cuda"))
     assert found.reason == "ONNX Runtime's TensorRT provider needs libnvinfer.so.10, and there is TensorRT 11.0.0.114"
@@ -152,17 +151,28 @@ def test_a_cpu_without_bf16_is_told(target: Callable[..., Target], monkeypatch: 
     assert found.reason == "this CPU has no BF16 instructions"
 
 
-def _installed(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
-    def version(name: str) -> str:
-        if name in names:
-            return "1.30.0"
-        raise metadata.PackageNotFoundError(name)
+def install(folder: Path, *names: str) -> None:
+    """Put a module `onnxruntime` into `folder`, and what pip leaves beside it of these distributions."""
+    (folder / "onnxruntime").mkdir(parents=True)
+    (folder / "onnxruntime" / "__init__.py").touch()
+    for name in names:
+        info = folder / f"{name.replace('-', '_')}-1.30.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.30.0\n")
 
-    monkeypatch.setattr(metadata, "version", version)
+
+@pytest.fixture
+def found_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Have ``import onnxruntime`` look into a folder first."""
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    return lambda folder: monkeypatch.syspath_prepend(str(folder))
 
 
-def test_two_onnxruntimes_are_a_conflict(target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch) -> None:
-    _installed(monkeypatch, "onnxruntime", "onnxruntime-gpu")
+def test_two_onnxruntimes_are_a_conflict(
+    target: Callable[..., Target], tmp_path: Path, found_in: Callable[[Path], None]
+) -> None:
+    install(tmp_path, "onnxruntime", "onnxruntime-gpu")
+    found_in(tmp_path)
     conflict = onnxruntime_conflict()
     assert conflict is not None
     assert "pip uninstall -y onnxruntime onnxruntime-gpu && pip install" in conflict
@@ -175,14 +185,26 @@ def test_two_onnxruntimes_are_a_conflict(target: Callable[..., Target], monkeypa
 
 
 @pytest.mark.parametrize("names", [("onnxruntime",), ("onnxruntime-gpu",), ()])
-def test_one_onnxruntime_is_none(names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    _installed(monkeypatch, *names)
+def test_one_onnxruntime_is_none(names: tuple[str, ...], tmp_path: Path, found_in: Callable[[Path], None]) -> None:
+    install(tmp_path, *names)
+    found_in(tmp_path)
     assert onnxruntime_conflict() is None
+    assert distributions() == list(names)
+
+
+def test_one_onnxruntime_ahead_of_another_is_no_conflict(tmp_path: Path, found_in: Callable[[Path], None]) -> None:
+    """As where the GPU's was unpacked into a folder of PYTHONPATH, and the system has the CPU's."""
+    install(tmp_path / "system", "onnxruntime")
+    install(tmp_path / "unpacked", "onnxruntime-gpu")
+    found_in(tmp_path / "system")
+    found_in(tmp_path / "unpacked")
+    assert onnxruntime_conflict() is None
+    assert distributions() == ["onnxruntime-gpu"]
 
 
 def test_the_cpu_package_does_not_do_for_cuda(target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver, "missing", lambda _: None)
     monkeypatch.setattr(checks, "find_spec", lambda name: object())
-    _installed(monkeypatch, "onnxruntime")
+    monkeypatch.setattr(onnxruntime, "distributions", lambda: ["onnxruntime"])
     found = engines.load("ort-fp16").probe(replace(target(), device="cuda"))
     assert found.reason == "the installed onnxruntime has no CUDA provider"
