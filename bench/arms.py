@@ -13,10 +13,10 @@ ALL = "all"
 MOST_TILES = 1024  # in a pass; what fits is the device's matter, but a slip of the keyboard is not asked of it
 
 
-def backend_names(text: str) -> tuple[str, ...]:
+def backend_names(text: str, baseline: str = engines.BASELINE) -> tuple[str, ...]:
     """Expand a comma-separated list of names, each with ``@BATCH`` behind it or not; ``all`` stands for every backend.
 
-    A name that is listed again becomes ``NAME#2``, a backend of its own. The baseline always comes first, whether it
+    A name that is listed again becomes ``NAME#2``, a backend of its own. The `baseline` always comes first, whether it
     was named or not.
 
     Raises:
@@ -26,9 +26,9 @@ def backend_names(text: str) -> tuple[str, ...]:
     names = [name for one in listed for name in _expanded(one)]
     if not names:
         raise InputError(f"--backends: no backend named; choose from all, {', '.join(engines.BACKENDS)}")
-    if engines.BASELINE not in names:
-        names.insert(0, engines.BASELINE)
-    names.sort(key=lambda name: name != engines.BASELINE)
+    if baseline not in names:
+        names.insert(0, baseline)
+    names.sort(key=lambda name: name != baseline)
     seen: Counter[str] = Counter()
     arms = []
     for name in names:

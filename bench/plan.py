@@ -14,8 +14,9 @@ from bench.pipeline.cases import Found, check_cases, find_cases, fingerprint, sh
 from bench.pipeline.pipeline import Recipe
 from bench.progress import Progress
 from bench.worker import Open
+from engines import checks
 from engines.base import Calibration, Target
-from engines.macs import layers_of
+from engines.macs import layers_in
 from models.architecture import load_model, surroundings
 from models.checkpoint import Checkpoint
 from models.given import Given
@@ -65,8 +66,8 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
     Raises:
         InputError, models.checkpoint.CheckpointError: something cannot be used; nothing was written.
     """
-    backends = backend_names(request.backends)
-    required = required_names(request.required, backends)
+    backends = backend_names(request.backends)  # before anything is read; the baseline depends on the checkpoint
+    required_names(request.required, backends)
     refuse_conflict(backends)
     device = host.resolve_device(request.device)
     if request.demo_width is not None and request.checkpoint is not None:
@@ -75,7 +76,10 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
     with surroundings(request.given):
         model, checkpoint = load_model(path, request.demo_width, request.given)
         described = _describe_checkpoint(model, checkpoint, path, request)
-    settings = _settings(request, backends, required, device, model)
+    baseline = engines.baseline_for(model.program.container if model.program else None)
+    backends = backend_names(request.backends, baseline)
+    _check_batch(request, model)
+    settings = _settings(request, backends, required_names(request.required, backends), device, model)
     root = (request.data or demo_data(progress)).absolute()
     layout, found = find_cases(root, request.split)
     found = evenly(found, request.max_cases)
@@ -94,10 +98,10 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
         cases=tuple(cases),
         host=host.describe(device),
         versions=host.versions(),
-        declaration=declaration(settings),
-        baseline=engines.BASELINE,
+        declaration=declaration(settings, baseline),
+        baseline=baseline,
     )
-    return Plan(record, _opens(record, recipe, tiles))
+    return Plan(record, _opens(record, model, recipe, tiles))
 
 
 def resume_plan(record: RunRecord, progress: Progress) -> Plan:
@@ -122,7 +126,7 @@ def resume_plan(record: RunRecord, progress: Progress) -> Plan:
         raise InputError(f"{root}: the cases are not those this run began with; start a new run")
     recipe = recipe_of(settings, model)
     tiles, _ = _calibrate(settings, root, found, recipe)
-    return Plan(record, _opens(record, recipe, tiles))
+    return Plan(record, _opens(record, model, recipe, tiles))
 
 
 def recipe_of(settings: Settings, model: Model) -> Recipe:
@@ -140,7 +144,7 @@ def evenly(found: list[Found], most: int | None) -> list[Found]:
     return [found[i * len(found) // most] for i in range(most)]
 
 
-def declaration(settings: Settings) -> dict[str, str]:
+def declaration(settings: Settings, baseline: str = engines.BASELINE) -> dict[str, str]:
     """What is held equal between the backends, so that only the engine differs."""
     return {
         "protocol": settings.protocol,
@@ -154,8 +158,18 @@ def declaration(settings: Settings) -> dict[str, str]:
         "threads": f"{settings.threads}, parked when idle",
         "memory format of inputs": "contiguous",
         "TF32 in the baseline": "off",
-        "cudnn.benchmark in the baseline": "on" if settings.device.startswith("cuda") else "not applicable",
+        "cudnn.benchmark in the baseline": (
+            "on" if settings.device.startswith("cuda") and baseline == engines.BASELINE else "not applicable"
+        ),
     }
+
+
+def _check_batch(request: Request, model: Model) -> None:
+    takes = model.program and model.program.batch
+    if takes and takes != request.batch:
+        raise InputError(
+            f"--batch {request.batch}: the checkpoint's program takes {takes} tiles in a pass; --batch {takes}"
+        )
 
 
 def _batches(settings: Settings) -> str:
@@ -197,7 +211,7 @@ def _calibrate(
     return calibration.from_training_cases(root, found, recipe)
 
 
-def _opens(record: RunRecord, recipe: Recipe, tiles: Calibration | None) -> tuple[Open, ...]:
+def _opens(record: RunRecord, model: Model, recipe: Recipe, tiles: Calibration | None) -> tuple[Open, ...]:
     settings, cache = record.settings, cache_folder()
     path, widen_to, given = Path(record.checkpoint["path"]), record.checkpoint["widened_to"], _given(record)
 
@@ -205,7 +219,8 @@ def _opens(record: RunRecord, recipe: Recipe, tiles: Calibration | None) -> tupl
         batch = batch_of(arm, settings.batch)
         target = Target(settings.device, settings.tile, batch, settings.threads, cache, tiles)
         backend = engines.BACKENDS[table_name(arm)]
-        return Open(arm, backend, path, widen_to, given, target, replace(recipe, batch=batch))
+        unfit = checks.unfit(backend, model.program, batch)
+        return Open(arm, backend, path, widen_to, given, target, replace(recipe, batch=batch), unfit)
 
     return tuple(request(arm) for arm in settings.backends)
 
@@ -241,11 +256,16 @@ def _describe_checkpoint(model: Model, checkpoint: Checkpoint, path: Path, reque
         "subtypes": model.subtypes,
         "code": model.code,
         "remarks": list(model.remarks),
-        "macs_per_tile": sum(layer.macs for layer in layers_of(model.module, (1, 1, *model.tile))),
+        "macs_per_tile": _macs_per_tile(model),
         "container": checkpoint.container,
         "wrappers": list(checkpoint.wrappers),
         "recorded": {name: value for name, value in checkpoint.metrics.items() if math.isfinite(value)},
     }
+
+
+def _macs_per_tile(model: Model) -> int:
+    batch = (model.program and model.program.batch) or 1
+    return sum(layer.macs for layer in layers_in(model, batch, model.tile)) // batch
 
 
 def _told(given: Given) -> dict[str, Any]:

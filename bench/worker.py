@@ -21,6 +21,7 @@ from bench.measure import peak_resident_bytes
 from bench.telemetry import Meter
 from engines import Backend
 from engines.base import Availability, Session, Target
+from models.errors import one_line
 from models.given import Given
 from models.isolation import our_names
 from reports.record import GpuState
@@ -33,7 +34,7 @@ WARM_UP_PASSES = 3
 
 @dataclass(frozen=True)
 class Open:
-    """Build this backend."""
+    """Build this backend; or say why the checkpoint's network is none for it, where `unfit` tells."""
 
     name: str
     backend: Backend
@@ -42,6 +43,7 @@ class Open:
     given: Given
     target: Target
     recipe: "Recipe"
+    unfit: Availability | None = None
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,8 @@ class _Server:
             return Broke(_one_line(error))
 
     def _open(self, request: Open) -> Opened | Availability | Broke:
+        if request.unfit is not None:
+            return request.unfit
         engine = engines.load(request.name, request.backend)
         available = engine.probe(request.target)
         if not available.ok:
@@ -245,9 +249,9 @@ def _pass(session: Session, x: Any) -> None:
 
 
 def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())[:300]
+    text = one_line(error)
     name = type(error).__name__
-    return text if name == "EngineError" and text else f"{name}: {text}" if text else name
+    return text if name == "EngineError" or text == name else f"{name}: {text}"
 
 
 def main() -> None:

@@ -6,10 +6,13 @@ from importlib import import_module
 from typing import cast
 
 from engines.base import Engine, EngineError, Evidence, Target
+from models.container import EXPORTED, ONNX, TORCHSCRIPT
 
-__all__ = ["BACKENDS", "BASELINE", "Backend", "contradiction", "load"]
+__all__ = ["BACKENDS", "BASELINE", "Backend", "baseline_for", "contradiction", "load"]
 
 BASELINE = "torch-fp32"
+_BASELINE_OF_GRAPHS = "ort-fp32"
+_CALLED = (TORCHSCRIPT, EXPORTED)  # what PyTorch can call, but not always take apart
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8")
 
 
@@ -17,39 +20,41 @@ PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8")
 class Backend:
     """A row of the table: the file under `engines` that builds it, in which precision, and where it exists.
 
-    A module with a dot in its name is imported as it stands.
+    A module with a dot in its name is imported as it stands. Every backend runs a network of PyTorch code; `programs`
+    are the containers whose own program it can run too.
     """
 
     module: str
     precision: str
     devices: tuple[str, ...] = ("cpu", "cuda")
+    programs: tuple[str, ...] = ()
 
 
 BACKENDS: Mapping[str, Backend] = {
-    "torch-fp32": Backend("eager", "fp32"),
-    "torch-tf32": Backend("eager", "tf32", ("cuda",)),
-    "torch-amp": Backend("amp", "half"),
-    "torch-half": Backend("half", "half"),
-    "torchscript": Backend("torchscript", "fp32"),
-    "torch-compile": Backend("inductor", "fp32"),
-    "torch-aoti": Backend("aoti", "fp32"),
-    "torch-graph": Backend("graph", "half", ("cuda",)),
+    "torch-fp32": Backend("eager", "fp32", programs=_CALLED),
+    "torch-tf32": Backend("eager", "tf32", ("cuda",), programs=_CALLED),
+    "torch-amp": Backend("amp", "half", programs=_CALLED),
+    "torch-half": Backend("half", "half", programs=_CALLED),
+    "torchscript": Backend("torchscript", "fp32", programs=_CALLED),
+    "torch-compile": Backend("inductor", "fp32", programs=(EXPORTED,)),
+    "torch-aoti": Backend("aoti", "fp32", programs=(EXPORTED,)),
+    "torch-graph": Backend("graph", "half", ("cuda",), programs=_CALLED),
     "torch-fused": Backend("fused", "half", ("cuda",)),
-    "ort-fp32": Backend("onnxruntime", "fp32"),
-    "ort-fp16": Backend("onnxruntime", "fp16", ("cuda",)),
+    "ort-fp32": Backend("onnxruntime", "fp32", programs=(EXPORTED, ONNX)),
+    "ort-fp16": Backend("onnxruntime", "fp16", ("cuda",), programs=(EXPORTED,)),
     # ONNX Runtime's CUDA provider does not run quantized models (docs/gpu.md).
-    "ort-int8": Backend("onnxruntime", "int8", ("cpu",)),
-    "ort-tensorrt-fp16": Backend("onnxruntime_tensorrt", "fp16", ("cuda",)),
-    "openvino-fp32": Backend("openvino", "fp32", ("cpu",)),
-    "openvino-bf16": Backend("openvino", "bf16", ("cpu",)),
-    "openvino-int8": Backend("openvino", "int8", ("cpu",)),
-    "tensorrt-fp32": Backend("tensorrt", "fp32", ("cuda",)),
-    "tensorrt-fp16": Backend("tensorrt", "fp16", ("cuda",)),
+    "ort-int8": Backend("onnxruntime", "int8", ("cpu",), programs=(EXPORTED, ONNX)),
+    "ort-tensorrt-fp16": Backend("onnxruntime_tensorrt", "fp16", ("cuda",), programs=(EXPORTED,)),
+    "openvino-fp32": Backend("openvino", "fp32", ("cpu",), programs=(EXPORTED, ONNX)),
+    "openvino-bf16": Backend("openvino", "bf16", ("cpu",), programs=(EXPORTED, ONNX)),
+    "openvino-int8": Backend("openvino", "int8", ("cpu",), programs=(EXPORTED, ONNX)),
+    "tensorrt-fp32": Backend("tensorrt", "fp32", ("cuda",), programs=(EXPORTED, ONNX)),
+    "tensorrt-fp16": Backend("tensorrt", "fp16", ("cuda",), programs=(EXPORTED,)),
     "tensorrt-int8": Backend("tensorrt", "int8", ("cuda",)),
-    "tensorrt-rtx-fp32": Backend("tensorrt_rtx", "fp32", ("cuda",)),
-    "tensorrt-rtx-fp16": Backend("tensorrt_rtx", "fp16", ("cuda",)),
+    "tensorrt-rtx-fp32": Backend("tensorrt_rtx", "fp32", ("cuda",), programs=(EXPORTED, ONNX)),
+    "tensorrt-rtx-fp16": Backend("tensorrt_rtx", "fp16", ("cuda",), programs=(EXPORTED,)),
     "tensorrt-rtx-int8": Backend("tensorrt_rtx", "int8", ("cuda",)),
-    "torch-tensorrt-fp16": Backend("torch_tensorrt", "fp16", ("cuda",)),
+    "torch-tensorrt-fp16": Backend("torch_tensorrt", "fp16", ("cuda",), programs=(EXPORTED,)),
 }
 
 # How the provider of each runtime's evidence begins, by device. Any other module is judged by the device alone.
@@ -84,6 +89,14 @@ def load(name: str, backend: Backend | None = None) -> Engine:
         raise EngineError(f"there is no backend {name!r}; choose from {', '.join(BACKENDS)}")
     module = row.module if "." in row.module else f"{__name__}.{row.module}"
     return cast(Engine, import_module(module).engine(row))
+
+
+def baseline_for(program: str | None) -> str:
+    """The backend that every speedup is against: PyTorch in FP32, or ONNX Runtime where the network is an ONNX graph.
+
+    `program` is the container whose own program the network is, None where it is PyTorch code.
+    """
+    return _BASELINE_OF_GRAPHS if program == ONNX else BASELINE
 
 
 def contradiction(backend: str | Backend, target: Target, evidence: Evidence) -> str | None:

@@ -6,12 +6,19 @@ import shutil
 from collections.abc import Sequence
 from importlib import metadata
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from engines import Backend, driver
 from engines.base import Availability, Target
+from models.container import EXPORTED, ONNX, TORCHSCRIPT
+
+if TYPE_CHECKING:
+    from models.program import Program
 
 # The extra of this project that brings a package together with what it needs beside it (docs/gpu.md).
 _EXTRAS = {"onnxruntime": "{cpu_or_gpu}", "tensorrt": "gpu", "tensorrt_rtx": "gpu-rtx", "torch_tensorrt": "gpu"}
+
+_PROGRAMS = {TORCHSCRIPT: "a TorchScript program", EXPORTED: "an exported program", ONNX: "an ONNX graph"}
 
 
 def unavailable(reason: str, fix: str) -> Availability:
@@ -49,6 +56,24 @@ def check(target: Target, backend: Backend, packages: Sequence[str] = ()) -> Ava
     if backend.precision == "int8" and target.calibration is None:
         return unavailable("no training cases to calibrate from", "give --data a folder that has a training split")
     return Availability(ok=True, packages=tuple(packages))
+
+
+def unfit(backend: Backend, program: "Program | None", batch: int) -> Availability | None:
+    """Why `backend` cannot run a file's own `program` with `batch` tiles in a pass; None where it can."""
+    if program is None:
+        return None
+    what = _PROGRAMS[program.container]
+    if program.container not in backend.programs:
+        return unavailable(
+            f"the checkpoint is {what}, and this backend needs the PyTorch network",
+            "give the network's state_dict() as the checkpoint, with --arch FILE.py:FACTORY if its code is your own",
+        )
+    if program.batch not in (None, batch):
+        return unavailable(
+            f"the checkpoint is {what} that takes {program.batch} tiles in a pass, and not {batch}",
+            "export it with a dynamic batch axis, or ask for that batch",
+        )
+    return None
 
 
 def _runtime_too_new(packages: Sequence[str]) -> Availability | None:

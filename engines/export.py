@@ -26,6 +26,8 @@ _FILE = "model.onnx"
 def onnx_file(model: "Model", target: Target, half: bool = False) -> tuple[Path, Artefact]:
     """Export `model` for one shape, in float32 or as a whole in float16, or take it from the cache.
 
+    Of a model that is an ONNX graph it is that graph, in float32.
+
     Returns:
         The file, with input ``image`` ``[B, 1, D, H, W]`` and the outputs ``segmentation`` and
         ``classification``, and its artefact.
@@ -39,8 +41,15 @@ def onnx_file(model: "Model", target: Target, half: bool = False) -> tuple[Path,
 
 
 def _export(model: "Model", target: Target, half: bool, path: Path) -> None:
+    import onnx
     import torch
 
+    from models.graph import Graph, fixed
+
+    if isinstance(model.program, Graph):
+        assert not half, "a graph is not halved: the table of backends tells which can start from one"
+        onnx.save(fixed(model, (target.batch, 1, *target.tile), INPUT, OUTPUTS), path)
+        return
     network, x = copy.deepcopy(model.module), torch.zeros(target.batch, 1, *target.tile)
     if half:
         network, x = network.half(), x.half()

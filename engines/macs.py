@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
+    from models.model import Model
+
 UNKNOWN = "unknown"
 
 
@@ -26,6 +28,20 @@ class Layer:
     name: str
     sizes: tuple[int, int, int]
     macs: int
+
+
+def layers_in(model: "Model", batch: int, tile: Sequence[int]) -> list[Layer]:
+    """List the layers of `model` that multiply in a pass over `batch` tiles."""
+    shape = (batch, 1, *tile)
+    if model.program is None:
+        return layers_of(model.module, shape)
+    from engines.export import INPUT, OUTPUTS
+    from engines.program_layers import called_layers, graph_layers
+    from models.graph import Graph, fixed
+
+    if isinstance(model.program, Graph):
+        return graph_layers(fixed(model, shape, INPUT, OUTPUTS))
+    return called_layers(model.module, shape)
 
 
 def layers_of(module: "nn.Module", shape: Sequence[int]) -> list[Layer]:

@@ -12,7 +12,7 @@ from engines.base import Availability, Evidence, Target
 from engines.cache import artefact, key_of
 from engines.checks import check, unavailable
 from engines.export import INPUT, PACKAGES, calibration_batches, onnx_file
-from engines.macs import Tally, layers_of
+from engines.macs import Tally, layers_in
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -114,7 +114,7 @@ class OpenVinoSession:
         self._compiled = compiled
         self._request = compiled.create_infer_request()
         self._target, self._cached = target, cached
-        self._layers = layers_of(model.module, (target.batch, 1, *target.tile))
+        self._layers = layers_in(model, target.batch, target.tile)
 
     def infer(self, x: "Tensor") -> "tuple[Tensor, Tensor]":
         import torch

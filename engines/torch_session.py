@@ -16,7 +16,7 @@ from torch.profiler import ProfilerActivity, profile
 from engines import Backend
 from engines.base import Availability, Evidence, Target
 from engines.checks import check, unavailable
-from engines.macs import Operation, Tally, layers_of
+from engines.macs import Operation, Tally, layers_in
 
 if TYPE_CHECKING:
     from models.model import Model
@@ -76,7 +76,7 @@ class TorchSession:
         self._forward = forward
         self._target = target
         self._shape = (target.batch, 1, *target.tile)
-        self._layers = layers_of(model.module, self._shape)
+        self._layers = layers_in(model, target.batch, target.tile)
         self._cached = cached
         self._operations = operations or self._traced
         self._read_from = read_from

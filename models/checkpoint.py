@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from models.container import container_of
+from models.container import ONNX, SAFETENSORS, TORCH_LEGACY, TORCH_ZIP, container_of
 from models.errors import CheckpointError, refusal, some
-from models.unpickling import load_safely
+from models.graph import read_graph
+from models.program import Program, load_program, refuse_untrusted
+from models.safetensors import read_safetensors
+from models.unpickling import load_safely, refuse_old_torch
 
 __all__ = ["Checkpoint", "CheckpointError", "read_checkpoint"]
 
@@ -27,7 +30,8 @@ class Checkpoint:
 
     Attributes:
         path: the file.
-        container: ``torch-zip`` or ``torch-legacy`` (before torch 1.6).
+        container: ``torch-zip``, ``torch-legacy`` (before torch 1.6), ``safetensors``, ``torchscript``,
+            ``torch-export`` or ``onnx``.
         keys: the file's top-level keys; empty where the weights lie bare.
         wrappers: what was taken off on the way to the weights, outermost first: dict keys, then name
             prefixes (those end in a dot).
@@ -39,8 +43,7 @@ class Checkpoint:
         metadata: other plain values recorded at the top level.
         ignored: keys that were not used, such as ``optimizer_state_dict``.
         numpy: generation of numpy that wrote the file's numbers, ``1.x`` or ``2.x``; None where it has none.
-        network: the file's own network, where the file is a program that the user trusts.
-        graph: the file itself, where it is an ONNX graph.
+        network: the file's own network, where the file is an ONNX graph or a program that the user trusts.
         init: plain values of nnU-Net's ``init_args``: plans, configuration, dataset.
     """
 
@@ -56,18 +59,19 @@ class Checkpoint:
     metadata: Mapping[str, int | str]
     ignored: tuple[str, ...]
     numpy: str | None = None
-    network: nn.Module | None = None
-    graph: Path | None = None
+    network: Program | None = None
     init: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_checkpoint(path: Path, trusted: bool = False) -> Checkpoint:  # noqa: ARG001
+def read_checkpoint(path: Path, trusted: bool = False) -> Checkpoint:
     """Read the weights in `path`, and of all else in it only the plain values; code in it is run only if `trusted`.
 
     Raises:
         CheckpointError: the file is missing, damaged, of another kind, holds code, or holds no weights.
     """
     container = container_of(path)
+    if container not in (TORCH_ZIP, TORCH_LEGACY):
+        return _read_other(path, container, trusted)
     held, numpy = load_safely(path, container)
     top = _entries(path, held)
     names = tuple(top)
@@ -88,6 +92,37 @@ def read_checkpoint(path: Path, trusted: bool = False) -> Checkpoint:  # noqa: A
         metadata=metadata,
         ignored=(*ignored, *dropped),
         numpy=numpy,
+    )
+
+
+def _read_other(path: Path, container: str, trusted: bool) -> Checkpoint:
+    """Read a file that is no pickle: safetensors, an ONNX graph, or, if `trusted`, a program."""
+    refuse_old_torch(path, torch.__version__)
+    network: Program | None = None
+    metadata: Mapping[str, str] = {}
+    constants: list[str] = []
+    if container == SAFETENSORS:
+        named, metadata = read_safetensors(path)
+    elif container == ONNX:
+        network, named, constants = read_graph(path)
+    elif trusted:
+        network, named = load_program(path, container)
+    else:
+        raise refuse_untrusted(path, container)
+    prefixes, state, dropped = _strip_prefixes(named)
+    return Checkpoint(
+        path=path,
+        container=container,
+        keys=(),
+        wrappers=tuple(prefixes),
+        state=state,
+        dtypes=tuple(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in state.values()})),
+        nonfinite=tuple(name for name, tensor in state.items() if not _finite(tensor)),
+        epoch=None,
+        metrics={},
+        metadata=metadata,
+        ignored=(*constants, *dropped),
+        network=network,
     )
 
 
@@ -133,7 +168,9 @@ def _strip_prefixes(named: dict[str, Tensor]) -> tuple[list[str], dict[str, Tens
     if averaged and not all(name.startswith("module.") for name in rest):
         averaged, rest = [], named
     prefixes: list[str] = []
-    while prefix := next((p for p in PREFIXES if all(n.startswith(p) and len(n) > len(p) for n in rest)), None):
+    while rest and (
+        prefix := next((p for p in PREFIXES if all(n.startswith(p) and len(n) > len(p) for n in rest)), None)
+    ):
         prefixes.append(prefix)
         rest = {name.removeprefix(prefix): tensor for name, tensor in rest.items()}
     return prefixes, rest, averaged

@@ -10,17 +10,22 @@ from models.errors import CheckpointError, refusal, some
 
 TORCH_ZIP = "torch-zip"
 TORCH_LEGACY = "torch-legacy"
+SAFETENSORS = "safetensors"
+TORCHSCRIPT = "torchscript"
+EXPORTED = "torch-export"
+ONNX = "onnx"
 
 _HEAD = 512  # bytes that tell the formats apart
 _LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save's magic number, pickled, before 1.6
 _ONNX_SECOND_FIELDS = b"\x12\x1a\x22\x28\x32\x3a\x42"  # protobuf tags that may follow ModelProto.ir_version
 _EXPORTED = {"archive_format", "models/model.json", "serialized_exported_program.json"}  # one of them in a .pt2
+_NATIVE = "data/aotinductor/"  # where a .pt2 holds what AOTInductor compiled
 _GIVE_CHECKPOINT = "give the .pth or .pt file that torch.save wrote"
-_GIVE_STATE_DICT = "save the network's state_dict() with torch.save and give that file"
+_JOIN = "join them: read each with safetensors.torch.load_file, write all with save_file, and give that file"
 
 
 def container_of(path: Path) -> str:
-    """Return `TORCH_ZIP` or `TORCH_LEGACY`.
+    """Return the kind of file: `TORCH_ZIP` and the other constants above.
 
     Raises:
         CheckpointError: the file is missing, unreadable, or of a kind that is not read here.
@@ -37,25 +42,31 @@ def container_of(path: Path) -> str:
     except OSError as error:
         raise refusal(path, f"cannot be read ({error.strerror})", "check the path and its permissions") from None
     if head.startswith(b"PK\x03\x04"):
-        _check_zip(path)
-        return TORCH_ZIP
+        return _zip_kind(path)
     if head.startswith(_LEGACY_MAGIC):
         return TORCH_LEGACY
+    if _is_onnx(head):
+        return ONNX
+    if _is_safetensors(head):
+        return SAFETENSORS
     raise _foreign(path, head)
 
 
-def _check_zip(path: Path) -> None:
-    """Refuse every zip archive that is not a plain `torch.save` file."""
+def _zip_kind(path: Path) -> str:
+    """Tell PyTorch's three kinds of zip archive apart, and refuse every other one."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         raise refusal(path, "is a zip archive cut short or damaged", "copy or download the file again") from None
     inner = {entry.filename.partition("/")[2] for entry in entries}
+    if any(name.startswith(_NATIVE) for name in inner):
+        found = "is an AOTInductor package: native code for one kind of machine, which runs as it is loaded"
+        raise refusal(path, found, "give the checkpoint it was compiled from; torch-aoti compiles it here")
     if "constants.pkl" in inner:
-        raise refusal(path, "is a TorchScript archive, which carries code", _GIVE_STATE_DICT)
+        return TORCHSCRIPT
     if inner & _EXPORTED:
-        raise refusal(path, "is a torch.export program (.pt2)", _GIVE_STATE_DICT)
+        return EXPORTED
     if "data.pkl" not in inner:
         raise refusal(path, "is a zip archive without the data.pkl of a checkpoint", _GIVE_CHECKPOINT)
     packed = [entry.filename for entry in entries if entry.compress_type != zipfile.ZIP_STORED]
@@ -65,6 +76,7 @@ def _check_zip(path: Path) -> None:
     if path.suffix == ".safetensors":
         # torch.load chooses its reader by this ending.
         raise refusal(path, "is a torch.save file under a .safetensors name", "rename it to end in .pth")
+    return TORCH_ZIP
 
 
 def _foreign(path: Path, head: bytes) -> CheckpointError:
@@ -97,6 +109,10 @@ def _is_safetensors(head: bytes) -> bool:
     return head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= 100_000_000
 
 
+def _is_shard_index(head: bytes) -> bool:
+    return head.lstrip()[:1] == b"{" and (b'"weight_map"' in head or b'"total_size"' in head)
+
+
 def _is_onnx(head: bytes) -> bool:
     return len(head) > 2 and head[0] == 8 and 1 <= head[1] <= 20 and head[2] in _ONNX_SECOND_FIELDS
 
@@ -104,8 +120,7 @@ def _is_onnx(head: bytes) -> bool:
 _FOREIGN: tuple[tuple[Callable[[bytes], bool], str, str], ...] = (
     (lambda head: not head, "is empty", "copy or download the file again"),
     (_is_nifti, "is a NIfTI image, not a checkpoint", "images go into the data folder; " + _GIVE_CHECKPOINT),
-    (_is_safetensors, "is a safetensors file", "load it with safetensors.torch.load_file and torch.save the result"),
-    (_is_onnx, "is an ONNX model", _GIVE_STATE_DICT),
+    (_is_shard_index, "is the index of a safetensors checkpoint in several files", _JOIN),
     (lambda head: head.startswith(b"version https://git-lfs"), "is a Git LFS pointer", "run git lfs pull"),
     (lambda head: head.lstrip()[:5].lower() in (b"<!doc", b"<html"), "is a web page", "download the file again"),
     (lambda head: head.startswith(b"\x1f\x8b"), "is gzip-compressed", "unpack it with gunzip"),

@@ -24,3 +24,11 @@ def some(names: list[str], limit: int = 3) -> str:
     """List the first few names and count the rest: ``a, b, c and 4 more``."""
     shown = ", ".join(name[:80] for name in names[:limit])
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+
+
+def one_line(error: BaseException) -> str:
+    """What a library said, on one line; of a traceback inside it, such as TorchScript's, only its cause."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if any(line.startswith("Traceback") for line in lines):
+        lines = lines[-1:]
+    return " ".join(" ".join(lines).split())[:300] or type(error).__name__

@@ -110,15 +110,16 @@ def build_given(
 
 
 def as_model(
-    network: nn.Module, architecture: str, tile: tuple[int, int, int], window: tuple[float, float], code: str = ""
-) -> Model:
-    """Describe a loaded network after running it once on an empty tile.
+    network: nn.Module, architecture: str, tile: tuple[int, int, int], window: tuple[float, float], code: str = "",
+    batch: int = 1,
+) -> Model:  # fmt: skip
+    """Describe a loaded network after running it once on `batch` empty tiles.
 
     Raises:
         ValueError: its outputs are no segmentation of 2 or 3 classes, with or without a classification.
     """
     with torch.inference_mode():
-        found = network(torch.zeros(1, 1, *tile))
+        found = network(torch.zeros(batch, 1, *tile))
     segmentation, classification = find_outputs(found, tile)
     classes = tensor_at(found, segmentation).shape[1]
     if classes not in (2, 3):

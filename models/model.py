@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from models.program import Program
+
 BACKGROUND, PANCREAS, LESION = 0, 1, 2  # the labels in masks
 LABELS = (BACKGROUND, PANCREAS, LESION)
 
@@ -44,6 +46,7 @@ class Model:
             placeholder ``[B, 1]`` that means nothing.
         plans: nnU-Net's preprocessing, in the place of `window`; None for the volume as stored.
         code: hash of what makes the function beside weights and `architecture`, such as the user's own files.
+        program: the file's own program that the network is; None where it is PyTorch code.
         remarks: what was done to the network, or left out of it, on the way here.
     """
 
@@ -57,6 +60,7 @@ class Model:
     subtypes: int = 3
     plans: Plans | None = None
     code: str = ""
+    program: Program | None = None
     remarks: tuple[str, ...] = ()
 
     @property
