@@ -1,6 +1,7 @@
 """Reads a trained checkpoint: its weights and what was recorded beside them, and never runs what it holds."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor
 from models.container import ONNX, SAFETENSORS, TORCH_LEGACY, TORCH_ZIP, container_of
 from models.errors import CheckpointError, refusal, some
 from models.graph import read_graph
+from models.mapping import MappedFile, is_finite
 from models.program import Program, load_program, refuse_untrusted
 from models.safetensors import read_safetensors
 from models.unpickling import load_safely, refuse_old_torch
@@ -21,6 +23,7 @@ __all__ = ["Checkpoint", "CheckpointError", "read_checkpoint"]
 WRAPPERS = ("model_state_dict", "state_dict", "model", "network_weights", "ema_state_dict", "ema")
 # What DataParallel and DDP, torch.compile, and Lightning-like classes put before each name.
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
+_LONGEST = 1000  # characters of a recorded text
 _DEEPEST = 8  # a pickle can hold a dict that holds itself
 
 
@@ -72,12 +75,12 @@ def read_checkpoint(path: Path, trusted: bool = False) -> Checkpoint:
     container = container_of(path)
     if container not in (TORCH_ZIP, TORCH_LEGACY):
         return _read_other(path, container, trusted)
-    held, numpy = load_safely(path, container)
+    held, numpy, mapped = load_safely(path, container)
     top = _entries(path, held)
     names = tuple(top)
     keys, named, beside = _find_weights(path, top)
     prefixes, named, dropped = _strip_prefixes(named)
-    state = {name: _own(path, name, tensor) for name, tensor in named.items()}
+    state, nonfinite = _own(path, named, mapped)
     epoch, metrics, metadata, ignored = _recorded(beside)
     return Checkpoint(
         path=path,
@@ -86,7 +89,7 @@ def read_checkpoint(path: Path, trusted: bool = False) -> Checkpoint:
         wrappers=(*keys, *prefixes),
         state=state,
         dtypes=tuple(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in state.values()})),
-        nonfinite=tuple(name for name, tensor in state.items() if not _finite(tensor)),
+        nonfinite=nonfinite,
         epoch=epoch,
         metrics=metrics,
         metadata=metadata,
@@ -117,7 +120,7 @@ def _read_other(path: Path, container: str, trusted: bool) -> Checkpoint:
         wrappers=tuple(prefixes),
         state=state,
         dtypes=tuple(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in state.values()})),
-        nonfinite=tuple(name for name, tensor in state.items() if not _finite(tensor)),
+        nonfinite=tuple(name for name, tensor in state.items() if not is_finite(tensor)),
         epoch=None,
         metrics={},
         metadata=metadata,
@@ -176,8 +179,28 @@ def _strip_prefixes(named: dict[str, Tensor]) -> tuple[list[str], dict[str, Tens
     return prefixes, rest, averaged
 
 
-def _own(path: Path, name: str, tensor: Tensor) -> Tensor:
-    """Copy a tensor out of the mapped file, so that the file may change or go away."""
+def _own(path: Path, named: dict[str, Tensor], mapped: MappedFile) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Copy tensors out of the file, so that it may change or go away; name those with NaN or infinity.
+
+    Weights that are tied in the file are one tensor here too.
+    """
+    distinct: dict[object, Tensor] = {}
+    keys: dict[str, object] = {}
+    for name, tensor in named.items():
+        _refuse_unusual(path, name, tensor)
+        keys[name] = (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
+        distinct.setdefault(keys[name], tensor)
+    claimed = sum(tensor.numel() * tensor.element_size() for tensor in distinct.values())
+    if claimed > 2 * path.stat().st_size:
+        found = f"makes {claimed} bytes of weights of a smaller file, by using the same bytes again and again"
+        raise refusal(path, found, "call .clone() on the weights before saving them")
+    with ThreadPoolExecutor(2) as pool:  # most of the time goes into fresh pages, which two can fill
+        copies = dict(zip(distinct, pool.map(mapped.copy, distinct.values()), strict=True))
+    state = {name: copies[key][0] for name, key in keys.items()}
+    return state, tuple(name for name, key in keys.items() if not copies[key][1])
+
+
+def _refuse_unusual(path: Path, name: str, tensor: Tensor) -> None:
     plain = tensor.layout == torch.strided and not tensor.is_quantized and tensor.device.type == "cpu"
     if not plain:
         found = f"holds {name} as a {tensor.device.type} tensor of layout {tensor.layout} and type {tensor.dtype}"
@@ -187,14 +210,6 @@ def _own(path: Path, name: str, tensor: Tensor) -> Tensor:
         # A stride of zero can make a few bytes look like terabytes.
         found = f"claims {tensor.numel()} elements for {name} and stores {stored} bytes"
         raise refusal(path, found, "call .contiguous() on the weights before saving them")
-    return tensor.detach().clone(memory_format=torch.contiguous_format)
-
-
-def _finite(tensor: Tensor) -> bool:
-    if not tensor.dtype.is_floating_point or not tensor.numel():
-        return True
-    wide = tensor if tensor.element_size() > 1 else tensor.float()  # 8-bit floats have no order in torch
-    return all(bool(torch.isfinite(end)) for end in torch.aminmax(wide))  # NaN shows in both, and nothing is copied
 
 
 def _recorded(
@@ -212,7 +227,7 @@ def _recorded(
             metrics |= _numbers(value)
         elif (number := _number(value)) is not None and not isinstance(value, int):
             metrics[name] = number
-        elif isinstance(value, int | str):
+        elif isinstance(value, int) or (isinstance(value, str) and len(value) <= _LONGEST):
             metadata[name] = value
         else:
             ignored.append(name)

@@ -1,10 +1,10 @@
 """Which kind of file lies at a path, told by its content and never by its name."""
 
-import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+from models.archive import entries_of
 from models.disassembly import LOOKED_AT, globals_in
 from models.errors import CheckpointError, refusal, some
 
@@ -54,12 +54,8 @@ def container_of(path: Path) -> str:
 
 def _zip_kind(path: Path) -> str:
     """Tell PyTorch's three kinds of zip archive apart, and refuse every other one."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        raise refusal(path, "is a zip archive cut short or damaged", "copy or download the file again") from None
-    inner = {entry.filename.partition("/")[2] for entry in entries}
+    entries = entries_of(path)
+    inner = {entry.name.partition("/")[2] for entry in entries}
     if any(name.startswith(_NATIVE) for name in inner):
         found = "is an AOTInductor package: native code for one kind of machine, which runs as it is loaded"
         raise refusal(path, found, "give the checkpoint it was compiled from; torch-aoti compiles it here")
@@ -69,13 +65,10 @@ def _zip_kind(path: Path) -> str:
         return EXPORTED
     if "data.pkl" not in inner:
         raise refusal(path, "is a zip archive without the data.pkl of a checkpoint", _GIVE_CHECKPOINT)
-    packed = [entry.filename for entry in entries if entry.compress_type != zipfile.ZIP_STORED]
+    packed = [entry.name for entry in entries if entry.packed]
     if packed:
-        # Memory mapping would take the compressed bytes for weights.
+        # The compressed bytes would be taken for weights.
         raise refusal(path, f"was re-packed with compression ({some(packed)})", "unpack it and pack it with zip -0 -r")
-    if path.suffix == ".safetensors":
-        # torch.load chooses its reader by this ending.
-        raise refusal(path, "is a torch.save file under a .safetensors name", "rename it to end in .pth")
     return TORCH_ZIP
 
 

@@ -1,9 +1,38 @@
-"""What a pickle wants to import, found by disassembling it, which runs nothing."""
+"""What a pickle would do, found by walking its instructions, which runs nothing."""
 
 import pickletools
+from collections.abc import Mapping
 from io import BytesIO
+from typing import Any
 
-LOOKED_AT = 16 * 2**20  # bytes of a pickle that are disassembled at most
+from models.errors import some
+
+LOOKED_AT = 16 * 2**20  # bytes of a pickle that are read at most; of a 1 GB checkpoint it has less than one MB
+MOST_INSTRUCTIONS = 10**6
+LONGEST_KEY = 1000  # characters of a name
+_LARGEST_KEY = 2**61 - 1  # integers from here on can be chosen to have one and the same hash
+
+# All that torch.save writes of tensors and plain values, with its own pickle protocol, 2.
+_INSTRUCTIONS = {
+    "PROTO", "STOP", "MARK", "GLOBAL", "REDUCE", "NEWOBJ", "BUILD", "BINPERSID", "NONE", "NEWTRUE", "NEWFALSE",
+    "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING",
+    "EMPTY_DICT", "EMPTY_LIST", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3",
+    "APPEND", "APPENDS", "SETITEM", "SETITEMS", "BINGET", "LONG_BINGET", "BINPUT", "LONG_BINPUT",
+}  # fmt: skip
+_KEYS = {"str", "bytes_or_str", "int", "bool", "float", "None"}  # hashed in no time, unlike tuples in tuples
+_NUMBERS = ("object numpy.core.multiarray.scalar", "object numpy._core.multiarray.scalar")
+
+
+class UnsafePickleError(Exception):
+    """A pickle holds more than tensors and plain values.
+
+    Attributes:
+        wanted: the globals it names that are not known.
+    """
+
+    def __init__(self, found: str, wanted: list[str] | None = None) -> None:
+        super().__init__(found)
+        self.wanted = wanted or []
 
 
 def globals_in(data: bytes, pickles: int = 1) -> list[str]:
@@ -18,13 +47,157 @@ def globals_in(data: bytes, pickles: int = 1) -> list[str]:
         for _ in range(pickles):
             for opcode, argument, _position in pickletools.genops(stream):
                 if opcode.name in ("GLOBAL", "INST"):
-                    found[str(argument).replace(" ", ".")] = None
+                    found[_dotted(argument)] = None
                 elif opcode.name == "STACK_GLOBAL":  # takes the two strings last pushed
                     found[".".join(strings[-2:])] = None
                 elif opcode.name.startswith("EXT"):
                     found[f"copyreg extension {argument}"] = None
                 elif isinstance(argument, str):
-                    strings.append(argument)
+                    strings = [strings[-1], argument]
     except Exception:  # genops raises whatever a hostile length or string makes it raise
         return list(found)
     return list(found)
+
+
+def walk(stream: BytesIO, known: Mapping[str, object]) -> set[str]:
+    """Follow the next pickle in `stream` to its end without unpickling it; return the globals it names.
+
+    `known` tells what the unpickler takes each global for. What passes calls only those, on arguments in a tuple,
+    fills and gives a state to instances of the classes among them only, has dict keys that are cheap to hash, and
+    unpickles in memory and time proportional to its length.
+
+    Raises:
+        UnsafePickleError: it needs more than a checkpoint of tensors and plain values does.
+        ValueError, LookupError: it is damaged.
+    """
+    start = stream.tell()
+    names: set[str] = set()
+    stack = _Stack(known)
+    for count, (opcode, argument, _position) in enumerate(pickletools.genops(stream)):
+        name = _dotted(argument) if opcode.name == "GLOBAL" else None
+        if opcode.name not in _INSTRUCTIONS or (name and name not in known):
+            raise _refused(stream.getvalue()[start:], known)
+        if count > MOST_INSTRUCTIONS:
+            raise UnsafePickleError(f"holds a pickle of more than {MOST_INSTRUCTIONS} instructions")
+        if name:
+            names.add(name)
+        stack.step(opcode, name or argument)
+    return names
+
+
+def _dotted(argument: Any) -> str:
+    """Turn ``module name`` into ``module.name``; Python 2 and protocol 2 say ``__builtin__``."""
+    module, _, name = str(argument).partition(" ")
+    return f"{'builtins' if module == '__builtin__' else module}.{name}"
+
+
+def _refused(pickled: bytes, known: Mapping[str, object]) -> UnsafePickleError:
+    """Say what is wrong: which globals are not known, and which instructions are not in the subset."""
+    wanted = [name for name in globals_in(pickled) if name not in known]
+    odd: dict[str, None] = {}
+    try:
+        for opcode, _, _ in pickletools.genops(pickled):
+            if opcode.name not in _INSTRUCTIONS:
+                odd[opcode.name] = None
+    except Exception:  # as in globals_in
+        pass
+    if not odd:
+        return UnsafePickleError(f"holds code or objects, not only tensors: it wants {some(wanted)}", wanted)
+    extra = f" and wants {some(wanted)}" if wanted else ""
+    return UnsafePickleError(f"uses pickle instructions outside the safe subset ({some(list(odd))}){extra}", wanted)
+
+
+class _Stack:
+    """What the unpickler's stack would hold: of each value its kind, in the words of pickletools."""
+
+    def __init__(self, known: Mapping[str, object]) -> None:
+        self.made = {f"object {name}" for name, one in known.items() if isinstance(one, type)}
+        self.lists, self.dicts = self.made | {"list"}, self.made | {"dict"}
+        self.kinds: list[str] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, str] = {}
+
+    def step(self, opcode: pickletools.OpcodeInfo, argument: Any) -> None:
+        match opcode.name:
+            case "PROTO":
+                pass
+            case "MARK":
+                self.marks.append(len(self.kinds))
+            case "BINPUT" | "LONG_BINPUT":
+                if argument > MOST_INSTRUCTIONS:  # the unpickler's memo is an array
+                    raise UnsafePickleError(f"holds a pickle that numbers a value {argument}")
+                [kind] = self._take(1)
+                self.kinds.append(kind)
+                self.memo[argument] = kind
+            case "BINGET" | "LONG_BINGET":
+                self.kinds.append(self.memo[argument])
+            case "STOP":
+                self._take(1)
+                if self.kinds or self.marks:
+                    raise ValueError("it ends with values left over")
+            case name if not opcode.stack_before:
+                self.kinds.append(_kind(name, argument, opcode.stack_after[0].name))
+            case name:
+                self.kinds.append(self._combine(name))
+
+    def _combine(self, name: str) -> str:
+        """Take values, and return the kind of what they become."""
+        items = self._take_to_mark() if name in ("TUPLE", "APPENDS", "SETITEMS") else []
+        match name:
+            case "TUPLE":
+                return "tuple"
+            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                self._take(int(name[-1]))
+                return "tuple"
+            case "APPEND" | "APPENDS":
+                target = self._take(1 if name == "APPENDS" else 2)[0]
+                return _expect(target, self.lists, name)
+            case "SETITEM" | "SETITEMS":
+                target, *pair = self._take(1 if name == "SETITEMS" else 3)
+                for key in (items or pair)[::2]:
+                    _expect(key, _KEYS, "a dict's key")
+                return _expect(target, self.dicts, name)
+            case "BUILD":
+                return _expect(self._take(2)[0], self.made, name)
+            case "BINPERSID":
+                _expect(self._take(1)[0], {"tuple"}, name)
+                return "storage"
+        function, arguments = self._take(2)  # REDUCE or NEWOBJ
+        _expect(arguments, {"tuple"}, name)
+        if not function.startswith("global "):
+            raise UnsafePickleError(f"uses the pickle instruction {name} on something other than a name")
+        made = function.replace("global", "object", 1)
+        if name == "NEWOBJ":
+            return _expect(made, self.made, name)
+        return "int" if made in _NUMBERS else made
+
+    def _take(self, number: int) -> list[str]:
+        start = len(self.kinds) - number
+        if start < (self.marks[-1] if self.marks else 0):
+            raise ValueError("it takes values that are not there")
+        taken = self.kinds[start:]
+        del self.kinds[start:]
+        return taken
+
+    def _take_to_mark(self) -> list[str]:
+        start = self.marks.pop()
+        taken = self.kinds[start:]
+        del self.kinds[start:]
+        return taken
+
+
+def _kind(name: str, argument: Any, kind: str) -> str:
+    """Name the kind of a plain value, keeping apart what may be a dict's key and what may not."""
+    if name == "GLOBAL":
+        return f"global {argument}"
+    if isinstance(argument, str) and len(argument) > LONGEST_KEY:
+        return "long text"
+    if isinstance(argument, int) and abs(argument) >= _LARGEST_KEY:
+        return "giant integer"
+    return kind
+
+
+def _expect(kind: str, wanted: set[str], place: str) -> str:
+    if kind not in wanted:
+        raise UnsafePickleError(f"holds a pickle with the wrong kind of value: {kind} for {place}")
+    return kind

@@ -142,10 +142,55 @@ def test_other_precisions_become_float32(network: MultiTaskUNet, saved: Save, dt
     assert same(model.module.state_dict(), {name: tensor.float() for name, tensor in state.items()})
 
 
+@pytest.mark.parametrize("name", ["epoch=3-val:0.5.ckpt", "a b.pth", "Modell \u00fc.pt", "..pth", "model.safetensors"])
+def test_any_name_of_the_file(saved: Save, name: str) -> None:
+    assert read_checkpoint(saved({"a.weight": torch.ones(2)}, name)).state["a.weight"].sum() == 2
+
+
 def test_legacy_container(reference: dict[str, Any], saved: Save) -> None:
     checkpoint = read_checkpoint(saved(reference, _use_new_zipfile_serialization=False))
     assert (checkpoint.container, checkpoint.metrics["cls_f1"]) == ("torch-legacy", 0.71)
     assert same(dict(checkpoint.state), reference["model_state_dict"])
+
+
+def test_the_same_as_torch_reads(saved: Save) -> None:
+    numbers = torch.arange(48.0).view(2, 3, 8)
+    kinds = [torch.float64, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2fnuz, torch.complex64]
+    kinds += [torch.complex128, torch.int8, torch.uint16, torch.uint64, torch.bool]
+    state = {str(kind): numbers.to(kind) for kind in kinds} | {
+        "transposed": numbers.transpose(0, 2),
+        "part": numbers[1, :, 2:5],
+        "every second": numbers.view(-1)[::2],
+        "a column": torch.arange(3000.0).view(3, 1000)[:, 7],
+        "tied": numbers,
+        "empty": torch.empty(0, 3),
+        "scalar": torch.tensor(7),
+        "parameter": nn.Parameter(numbers),
+    }
+    state["with attributes"] = nn.Parameter(torch.ones(2))
+    state["with attributes"].note = "mine"  # type: ignore[attr-defined]
+    beside = {"seen": {1, 2}, "size": torch.Size([1, 2]), "device": torch.device("cuda:1"), "kind": torch.float16}
+    for legacy in (False, True):
+        if legacy:  # which knows none of the newer types of numbers
+            state = {name: one for name, one in state.items() if "float8" not in name and "uint" not in name}
+        path = saved({"state_dict": state} | beside, _use_new_zipfile_serialization=not legacy)
+        checkpoint = read_checkpoint(path)
+        theirs = torch.load(path, weights_only=True)["state_dict"]
+        assert checkpoint.state.keys() == theirs.keys()
+        for name, tensor in theirs.items():
+            mine = checkpoint.state[name]
+            assert (mine.dtype, mine.shape, mine.is_contiguous()) == (tensor.dtype, tensor.shape, True)
+            assert mine.view(-1).view(torch.uint8).equal(tensor.contiguous().view(-1).view(torch.uint8))
+        assert checkpoint.state["tied"] is checkpoint.state["parameter"]
+        assert checkpoint.nonfinite == ()
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float16, torch.bfloat16, torch.float8_e5m2, torch.complex64])
+def test_nan_and_infinity_are_found(saved: Save, kind: torch.dtype) -> None:
+    state = {name: torch.zeros(300_000).to(kind) for name in ("good", "nan", "infinity")}
+    state["nan"][299_999] = float("nan")
+    state["infinity"][0] = float("-inf")
+    assert read_checkpoint(saved(state)).nonfinite == ("nan", "infinity")
 
 
 def test_weights_are_contiguous_and_outlive_the_file(network: MultiTaskUNet, saved: Save) -> None:
@@ -199,6 +244,26 @@ def test_optimizer_state_never_enters_memory(network: MultiTaskUNet, saved: Save
         [sys.executable, "-c", MEASURE, small, large], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert int(run.stdout) < 16 * 1024  # kB, of the 128 MiB
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+def test_memory_grows_by_the_weights_alone(network: MultiTaskUNet, saved: Save) -> None:
+    small = saved({"model_state_dict": network.state_dict()}, "small.pth")
+    weights = {str(number): torch.zeros(2**20, 4) for number in range(4)}  # 64 MiB
+    weights["turned"] = torch.zeros(4, 2**18).t()
+    held = {
+        "model_state_dict": weights,
+        "optimizer_state_dict": {"exp_avg": torch.zeros(128 * 2**20, dtype=torch.uint8)},
+    }
+    run = subprocess.run(
+        [sys.executable, "-c", MEASURE, small, saved(held, "large.pth")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    kilobytes = sum(tensor.nbytes for tensor in weights.values()) / 1024
+    assert 0.9 * kilobytes < int(run.stdout) < 1.3 * kilobytes
 
 
 def test_importing_the_package_is_light() -> None:
