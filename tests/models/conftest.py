@@ -61,18 +61,3 @@ def repickled() -> Callable[[Path, Callable[[bytes], bytes]], Path]:
         return path
 
     return rewrite
-
-
-@pytest.fixture
-def holding(tmp_path: Path) -> Callable[..., Path]:
-    """Put a hand-made pickle into the archive that torch.save would write."""
-
-    def write(pickled: bytes, name: str = "model.pth", compression: int = zipfile.ZIP_STORED) -> Path:
-        path = tmp_path / name
-        with zipfile.ZipFile(path, "w", compression) as archive:
-            archive.writestr("archive/data.pkl", pickled)
-            archive.writestr("archive/byteorder", b"little")
-            archive.writestr("archive/version", b"3\n")
-        return path
-
-    return write
