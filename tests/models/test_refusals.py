@@ -2,14 +2,12 @@
 
 import os
 import pickle
-import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
-import onnx
 import pytest
 import torch
 
@@ -81,17 +79,6 @@ def test_other_formats_are_told_by_content(tmp_path: Path) -> None:
     for name in ("image.nii", "image.nii.gz"):
         nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4), np.int16), np.eye(4)), tmp_path / name)  # type: ignore[no-untyped-call]
         refused((tmp_path / name).rename(path), "is a NIfTI image")
-    header = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
-    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
-    refused(path, "is a safetensors file")
-    linear = torch.nn.Linear(2, 2)
-    torch.jit.save(torch.jit.trace(linear, torch.ones(1, 2)), path)  # type: ignore[no-untyped-call]
-    refused(path, "is a TorchScript archive")
-    torch.export.save(torch.export.export(linear, (torch.ones(1, 2),)), tmp_path / "program.pt2")
-    refused((tmp_path / "program.pt2").rename(path), "is a torch.export program")
-    graph = onnx.helper.make_graph([], "empty", [], [])
-    path.write_bytes(onnx.helper.make_model(graph, producer_name="test").SerializeToString())
-    refused(path, "is an ONNX model")
     np.savez(tmp_path / "arrays.npz", a=np.ones(2))
     refused(tmp_path / "arrays.npz", "without the data.pkl")
 
