@@ -61,3 +61,9 @@ def repickled() -> Callable[[Path, Callable[[bytes], bytes]], Path]:
         return path
 
     return rewrite
+
+
+@pytest.fixture
+def image() -> torch.Tensor:
+    """One tile of noise."""
+    return torch.rand(1, 1, 32, 32, 32, generator=torch.Generator().manual_seed(5))
