@@ -120,26 +120,26 @@ class _Isolation:
     def _routed(
         self,
         name: str,
-        importer: Mapping[str, Any] | None = None,
-        local: Mapping[str, Any] | None = None,
-        wanted: Sequence[str] | None = (),
+        globals: Mapping[str, Any] | None = None,  # noqa: A002
+        locals: Mapping[str, Any] | None = None,  # noqa: A002
+        fromlist: Sequence[str] | None = (),
         level: int = 0,
     ) -> ModuleType:
-        """Stand in for `__import__`: imports from our files are of our packages."""
-        file = importer.get("__file__") if importer else None
+        """Stand in for `__import__`, also by the names of its parameters: imports from our files are of our packages."""
+        file = globals.get("__file__") if globals else None
         if self._depth or not isinstance(file, str) or not file.startswith(self._folders):
-            return self._import(name, importer, local, wanted or (), level)
-        assert importer is not None
-        absolute = resolve_name("." * level + name, importer["__package__"]) if level else name
+            return self._import(name, globals, locals, fromlist or (), level)
+        assert globals is not None
+        absolute = resolve_name("." * level + name, globals["__package__"]) if level else name
         package = absolute.partition(".")[0]
         if package not in OURS:
-            return self._import(name, importer, local, wanted or (), level)
+            return self._import(name, globals, locals, fromlist or (), level)
         module = self._aside.get(absolute)
         # Engines import inside the functions that are timed, so what is loaded already costs two look-ups.
-        if module is not None and all(hasattr(module, one) for one in wanted or ()):
-            return module if wanted or level else self._aside[package]
+        if module is not None and all(hasattr(module, one) for one in fromlist or ()):
+            return module if fromlist or level else self._aside[package]
         with self.swapped():
-            return self._import(name, importer, local, wanted or (), level)
+            return self._import(name, globals, locals, fromlist or (), level)
 
 
 def _take() -> dict[str, ModuleType]:
