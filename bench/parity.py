@@ -7,9 +7,7 @@ from numpy.typing import NDArray
 
 from bench.pipeline import tiles
 from bench.pipeline.volume import read_mask
-from reports.record import Case, Score, Settings
-
-LESION = 2
+from reports.record import LESION, Case, Score, Settings
 
 
 def dsc(prediction: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
@@ -19,11 +17,18 @@ def dsc(prediction: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
 
 
 def score(
-    case: Case, settings: Settings, prediction: Path, baseline: Path, subtype: int, baseline_subtype: int
+    case: Case,
+    settings: Settings,
+    prediction: Path,
+    baseline: Path,
+    subtype: int | None,
+    baseline_subtype: int | None,
+    finds_lesions: bool = True,
 ) -> Score:
     """Compare a predicted mask with the truth, where there is one, and with the baseline's mask.
 
-    Under `center-patch` only the patch is compared: nothing was predicted outside it.
+    Under `center-patch` only the patch is compared: nothing was predicted outside it. Where the network has no
+    class for them, lesions count as a part of the whole pancreas, and nowhere else.
     """
     region = _region(case, settings)
     labels, reference = (read_mask(path, case.shape)[region] for path in (prediction, baseline))
@@ -31,7 +36,7 @@ def score(
     if case.mask is not None:
         truth = read_mask(Path(case.mask), case.shape)[region]
         whole = dsc(labels > 0, truth > 0)
-        lesion = dsc(labels == LESION, truth == LESION)
+        lesion = dsc(labels == LESION, truth == LESION) if finds_lesions else None
     differing = int((labels != reference).sum())
     return Score(case.name, whole, lesion, subtype, baseline_subtype, labels.size, differing)
 

@@ -84,7 +84,7 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
     layout, found = find_cases(root, request.split)
     found = evenly(found, request.max_cases)
     progress.start("checking cases", len(found))
-    cases = check_cases(found, progress.advance)
+    cases = check_cases(found, model.subtypes, progress.advance)
     _check_truth(found)
     recipe = recipe_of(settings, model)
     tiles, calibration_cases = _calibrate(settings, root, found, recipe)

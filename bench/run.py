@@ -168,7 +168,7 @@ def _score(record: RunRecord, duel: Duel, directory: RunDirectory, progress: Pro
 
 
 def _scores(
-    record: RunRecord, backend: BackendRecord, baseline: dict[str, int], directory: RunDirectory
+    record: RunRecord, backend: BackendRecord, baseline: dict[str, int | None], directory: RunDirectory
 ) -> tuple[Score, ...]:
     subtypes = _subtypes(backend)
     return tuple(
@@ -179,14 +179,15 @@ def _scores(
             directory.prediction(record.baseline, case.name),
             subtypes[case.name],
             baseline[case.name],
+            record.finds_lesions,
         )
         for case in record.cases
         if case.name in subtypes and case.name in baseline
     )
 
 
-def _subtypes(backend: BackendRecord) -> dict[str, int]:
-    """Predicted classes of the first round, whose masks are kept."""
+def _subtypes(backend: BackendRecord) -> dict[str, int | None]:
+    """Predicted classes of the first round, whose masks are kept; None where the network has no classification."""
     return {s.case: s.subtype for s in backend.samples if s.phase == DUEL and s.round == 0}
 
 
@@ -201,8 +202,9 @@ def _noise(record: RunRecord, duel: Duel, directory: RunDirectory) -> None:
             size, wrong = parity.disagreement(case, *masks)
             voxels, differing = voxels + size, differing + wrong
     if voxels:
-        flips = sum(first[name] != sample.subtype for name, sample in later.items())
-        noise = {"voxels": voxels, "differing_voxels": differing, "class_flips": flips}
+        noise = {"voxels": voxels, "differing_voxels": differing}
+        if record.classifies:
+            noise["class_flips"] = sum(first[name] != sample.subtype for name, sample in later.items())
         duel.put(replace(backend, noise=noise))
 
 
@@ -217,7 +219,7 @@ def _finish(record: RunRecord, duel: Duel, directory: RunDirectory) -> None:
         if backend.status == PENDING and record.status == COMPLETE:
             duel.put(replace(backend, status=OK))
     for backend in duel.records.values():
-        subtypes = _subtypes(backend)
+        subtypes = {case: subtype for case, subtype in _subtypes(backend).items() if subtype is not None}
         if subtypes:
             path = directory.prediction(backend.name, "x").with_name("subtype_results.csv")
             write_subtypes(path, sorted(subtypes.items()))

@@ -87,7 +87,7 @@ class Session(Protocol):
     """A built engine, ready to infer."""
 
     def infer(self, x: "Tensor") -> "tuple[Tensor, Tensor]":
-        """Map float32 ``[batch, 1, D, H, W]`` to float32 logits ``[batch, 3, D, H, W]`` and ``[batch, 3]``.
+        """Map float32 ``[batch, 1, D, H, W]`` to float32 logits, ``[batch, classes, D, H, W]`` and ``[batch, K]``.
 
         They are on x's device. The outputs may be overwritten by the next call.
         """

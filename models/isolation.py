@@ -71,7 +71,7 @@ class _Isolation:
         if self._hides:
             self._aside = _take()
             sys.meta_path.insert(0, self)  # a finder by its one method
-            builtins.__import__ = self._routed  # type: ignore[assignment]
+            builtins.__import__ = self._routed
 
     def leave(self) -> None:
         sys.path.remove(str(self._root))
@@ -125,7 +125,7 @@ class _Isolation:
         fromlist: Sequence[str] | None = (),
         level: int = 0,
     ) -> ModuleType:
-        """Stand in for `__import__`, also by the names of its parameters: imports from our files are of our packages."""
+        """Stand in for `__import__`, which TorchDynamo calls by keywords: imports from our files find ours."""
         file = globals.get("__file__") if globals else None
         if self._depth or not isinstance(file, str) or not file.startswith(self._folders):
             return self._import(name, globals, locals, fromlist or (), level)

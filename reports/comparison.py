@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from math import isfinite, nan
 
 from reports.document import Run
-from reports.record import DUEL, OK, PENDING, BackendRecord, Sample, Score
+from reports.record import DUEL, OK, PENDING, BackendRecord, RunRecord, Sample, Score
 from reports.statistics import (
     Interval,
     geometric_speedup,
@@ -39,12 +39,16 @@ class Speed:
 
 @dataclass(frozen=True)
 class Metric:
-    """A score of the candidate, that of the baseline on the same cases, and the paired difference."""
+    """A score of the candidate, that of the baseline on the same cases, and the paired difference.
+
+    `applicable` is False where the network does not give what is scored; then there is nothing else.
+    """
 
     value: float = nan
     baseline: float = nan
     delta: Interval = field(default_factory=Interval)
     cases: int = 0
+    applicable: bool = True
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,12 @@ class Parity:
     flipped: tuple[str, ...] = ()
     voxel_disagreement: float = nan
     cases: int = 0
+
+    @classmethod
+    def none(cls, record: RunRecord) -> "Parity":
+        """Of a backend without scores: says what would apply to this run's network."""
+        lesion, f1 = Metric(applicable=record.finds_lesions), Metric(applicable=record.classifies)
+        return cls(lesion_dsc=lesion, macro_f1=f1)
 
 
 @dataclass(frozen=True)
@@ -119,10 +129,12 @@ def parity(run: Run, name: str) -> Parity:
     own, reference = _by_case(run.backend(name).scores), _by_case(run.backend(run.record.baseline).scores)
     both = [(own[case], reference[case]) for case in sorted(own.keys() & reference.keys())]
     voxels = sum(score.voxels for score, _ in both)
+    lesion = _dsc((candidate.lesion_dsc, baseline.lesion_dsc) for candidate, baseline in both)
+    f1 = _f1({case.name: case.subtype for case in run.record.cases}, both)
     return Parity(
         _dsc((candidate.whole_dsc, baseline.whole_dsc) for candidate, baseline in both),
-        _dsc((candidate.lesion_dsc, baseline.lesion_dsc) for candidate, baseline in both),
-        _f1({case.name: case.subtype for case in run.record.cases}, both),
+        lesion if run.record.finds_lesions else Metric(applicable=False),
+        f1 if run.record.classifies else Metric(applicable=False),
         tuple(score.case for score, _ in both if score.subtype != score.baseline_subtype),
         sum(score.differing_voxels for score, _ in both) / voxels if voxels else nan,
         len(both),
@@ -146,7 +158,8 @@ def _dsc(values: Iterable[tuple[float | None, float | None]]) -> Metric:
 
 
 def _f1(truth: dict[str, int | None], both: Iterable[tuple[Score, Score]]) -> Metric:
-    known = [(t, c.subtype, b.subtype) for c, b in both if (t := truth.get(c.case)) is not None]
+    rows = [(truth.get(c.case), c.subtype, b.subtype) for c, b in both]
+    known = [(t, c, b) for t, c, b in rows if t is not None and c is not None and b is not None]
     if not known:
         return Metric()
     labels, candidate, baseline = ([row[i] for row in known] for i in range(3))

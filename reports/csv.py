@@ -8,6 +8,7 @@ from typing import Any
 
 from reports.comparison import Metric
 from reports.document import Run
+from reports.figures import NOT_APPLICABLE
 from reports.record import STAGES, Sample, Score
 from reports.statistics import Interval
 from reports.summary import Row, Summary
@@ -20,7 +21,9 @@ _CASE_COLUMNS = (
 
 
 def render(summary: Summary) -> str:
-    """A row for each backend; empty where nothing was measured. Times in seconds, memory in bytes."""
+    """A row for each backend; empty where nothing was measured, and "not applicable" where the network gives no such
+    score. Times in seconds, memory in bytes.
+    """
     return _table([_backend(row) for row in summary.rows])
 
 
@@ -28,13 +31,15 @@ def cases_csv(run: Run) -> str:
     """The tidy table of raw values: a row for each backend, phase, case and round, in the order they were measured.
 
     Times are in seconds. ``subtype`` is that sample's prediction; the scores are those of the backend's kept
-    prediction of the case, and so repeat over its rounds.
+    prediction of the case, and so repeat over its rounds. What the network does not give is "not applicable".
     """
+    absent = {} if run.record.finds_lesions else {"lesion_dsc": NOT_APPLICABLE}
+    absent |= {} if run.record.classifies else {"subtype": NOT_APPLICABLE}
     truth = {case.name: case.subtype for case in run.record.cases}
     rows = []
     for backend in run.backends:
         scores = {score.case: score for score in backend.scores}
-        rows += [_sample(backend.name, s, truth.get(s.case), scores.get(s.case)) for s in backend.samples]
+        rows += [_sample(backend.name, s, truth.get(s.case), scores.get(s.case)) | absent for s in backend.samples]
     return _table(rows, _CASE_COLUMNS)
 
 
@@ -61,8 +66,10 @@ def _backend(row: Row) -> dict[str, Any]:
     cells |= {"build_cached": row.build_cached, "peak_memory_bytes": row.peak_memory_bytes}
     for name in METRICS:
         found_metric: Metric = getattr(row.parity, name)
-        cells |= {name: found_metric.value} | _bounds(f"{name}_delta", found_metric.delta)
-    cells |= {"class_flips": len(row.parity.flipped) if row.parity.cases else None}
+        figures: dict[str, Any] = {name: found_metric.value} | _bounds(f"{name}_delta", found_metric.delta)
+        cells |= figures if found_metric.applicable else dict.fromkeys(figures, NOT_APPLICABLE)
+    flips = len(row.parity.flipped) if row.parity.cases else None
+    cells |= {"class_flips": flips if row.parity.macro_f1.applicable else NOT_APPLICABLE}
     cells |= {"voxel_disagreement": row.parity.voxel_disagreement, "provider": row.evidence.get("provider")}
     return cells | {"reason": row.reason, "fix": row.fix, "log": row.log}
 

@@ -3,6 +3,7 @@
 from math import isfinite
 
 NOT_MEASURED = "not measured"
+NOT_APPLICABLE = "not applicable"  # to this network, whatever the data
 
 
 def _known(value: float | None) -> bool:

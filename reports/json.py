@@ -17,9 +17,11 @@ def render(summary: Summary) -> str:
 
 
 def summary_json(summary: Summary) -> dict[str, Any]:
-    """The summary as dicts, lists and scalars; null where nothing was measured, never NaN.
+    """The summary as dicts, lists and scalars; null where nothing was measured or nothing applies, never NaN.
 
-    Every backend has every key, so that a reader can index without asking. Times are in seconds, memory in bytes.
+    Every backend has every key, so that a reader can index without asking. A score that does not apply to the network
+    has the ``state`` "not applicable" under ``parity``, and ``applicable`` false among the ``targets``. Times are in
+    seconds, memory in bytes.
     """
     record, claim = summary.record, summary.claim
     document = {
@@ -93,7 +95,7 @@ def _parity(row: Row) -> dict[str, Any]:
     found: Parity = row.parity
     metrics: dict[str, Any] = {name: _metric(getattr(found, name), row.margins[name]) for name in METRICS}
     return metrics | {
-        "class_flips": len(found.flipped) if found.cases else None,
+        "class_flips": len(found.flipped) if found.cases and found.macro_f1.applicable else None,
         "flipped_cases": found.flipped,
         "voxel_disagreement": found.voxel_disagreement,
         "cases": found.cases,
@@ -121,7 +123,8 @@ def _speed(found: Speed) -> dict[str, Any]:
 def _noise(summary: Summary) -> dict[str, Any]:
     voxels = summary.noise.get("voxels", 0)
     return dict(summary.noise) | {
-        "voxel_disagreement": summary.noise.get("differing_voxels", 0) / voxels if voxels else None
+        "class_flips": summary.noise.get("class_flips"),
+        "voxel_disagreement": summary.noise.get("differing_voxels", 0) / voxels if voxels else None,
     }
 
 

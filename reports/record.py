@@ -10,6 +10,8 @@ from typing import Any
 
 SCHEMA = 1
 
+LESION = 2  # its label in masks
+
 STAGES = ("read", "preprocess", "roi", "forward", "stitch", "write")
 
 WARMUP, DUEL, CONFIRMATION = "warmup", "duel", "confirmation"  # phases of a run
@@ -61,7 +63,7 @@ class Sample:
         stages_ns: nanoseconds in each of `STAGES`; ``forward`` is the engine alone on resident tiles.
         device_ns: the forward by device events, a cross-check; None on the CPU.
         tiles: forward tiles in the case.
-        subtype: predicted class.
+        subtype: predicted class; None where the network has no classification.
         started_unix_s: when it started.
         cpu_ns: processor time the worker spent, all threads.
         gpu: None on a CPU, and where there is no NVML.
@@ -75,7 +77,7 @@ class Sample:
     stages_ns: Mapping[str, int]
     device_ns: int | None
     tiles: int
-    subtype: int
+    subtype: int | None
     started_unix_s: float
     cpu_ns: int
     gpu: GpuState | None = None
@@ -88,16 +90,16 @@ class Score:
 
     Attributes:
         whole_dsc: Dice similarity of label > 0 with the truth; None without a mask.
-        lesion_dsc: likewise for label 2.
-        subtype: predicted class; `baseline_subtype`: what the baseline predicted.
+        lesion_dsc: likewise for label 2; None also where the network has no lesion class.
+        subtype: predicted class, or None; `baseline_subtype`: what the baseline predicted.
         voxels: voxels compared; `differing_voxels`: those labelled otherwise than by the baseline.
     """
 
     case: str
     whole_dsc: float | None
     lesion_dsc: float | None
-    subtype: int
-    baseline_subtype: int
+    subtype: int | None
+    baseline_subtype: int | None
     voxels: int
     differing_voxels: int
 
@@ -115,7 +117,8 @@ class BackendRecord:
         peak_memory_bytes: largest resident set of the worker (CPU), or device memory (CUDA): of its process by NVML,
             else what the device's use grew by while it was built, else what PyTorch alone took.
         evidence: provider, MAC share by precision and details, as the runtime reports them.
-        noise: for the baseline, how often it disagrees with itself: ``voxels``, ``differing_voxels``, ``class_flips``.
+        noise: for the baseline, how often it disagrees with itself: ``voxels``, ``differing_voxels`` and, with a
+            classification, ``class_flips``.
     """
 
     name: str
@@ -167,8 +170,8 @@ class RunRecord:
 
     Attributes:
         command: the command line, as typed.
-        checkpoint: path, sha256 of file and of weights, how it was read, architecture, width, parameters,
-            recorded metrics (``recorded``), ``demo`` true for the bundled one.
+        checkpoint: path, sha256 of file and of weights, how it was read, architecture, width, parameters, the network's
+            ``labels`` and ``subtypes``, recorded metrics (``recorded``), ``demo`` true for the bundled one.
         data: folder, layout, split, fingerprint, calibration cases.
         host: processor, memory, system, GPU; `versions`: of every runtime.
         declaration: what is held equal between the backends, name to value.
@@ -191,3 +194,13 @@ class RunRecord:
     confirmed: str | None = None
     peak_flops: Mapping[str, float] = field(default_factory=dict)
     schema: int = SCHEMA
+
+    @property
+    def finds_lesions(self) -> bool:
+        """Whether the network has a lesion class. Runs from before it was recorded are of networks that do."""
+        return LESION in self.checkpoint.get("labels", (LESION,))
+
+    @property
+    def classifies(self) -> bool:
+        """Whether the network tells subtypes apart, likewise."""
+        return self.checkpoint.get("subtypes") != 0

@@ -1,10 +1,12 @@
 """What the checkpoint says about its own accuracy, beside what was measured, and never mixed with it."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from reports import figures
 from reports.commonmark import section, table, text
+from reports.comparison import Metric
 from reports.record import RunRecord
 from reports.summary import Summary
 from reports.verdict import METRICS
@@ -14,41 +16,61 @@ _NAMES = {  # last parts of the names that training scripts give them
     "lesion_dsc": ("lesion_dice", "lesion_dsc"),
     "macro_f1": ("cls_f1", "macro_f1"),
 }
+_KNOWN = [name for names in _NAMES.values() for name in names]
+_NNUNET = ("_best_ema", "ema_fg_dice", "mean_fg_dice", "dice_per_class_or_region")  # last parts of what nnU-Net records
 _REFERENCE = "multitask-unet"
 _PROTOCOLS = {"sliding-window": "whole volume by sliding window", "center-patch": "one centre patch a case"}
+_UNSTATED = "that of its training script, which the file does not state"
+_CROP = "one random 64^3 crop a case, as the reference training script takes it"
+_PSEUDO = (  # nnunetv2: nnUNetTrainer.on_validation_epoch_end, and nnUNetLogger.log for the moving average
+    "nnU-Net's pseudo Dice, over random patches of its validation fold with all voxels of an epoch pooled, as a mean "
+    "over the foreground classes (ema: moving average over epochs, 0.9 to 0.1)"
+)
 
 
 def recorded(summary: Summary) -> str:
     """A section with the recorded metrics and the measured baseline, each under its protocol."""
-    found: Mapping[str, Any] = summary.record.checkpoint.get("recorded") or {}
-    figures_found = {k: float(v) for k, v in found.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
-    if not figures_found:
+    held: Mapping[str, Any] = summary.record.checkpoint.get("recorded") or {}
+    found = {k: float(v) for k, v in held.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
+    if not found:
         return section("Recorded accuracy", "The checkpoint records no accuracy of its own.")
     baseline = summary.row(summary.record.baseline)
     rows = []
     for metric, label in METRICS.items():
-        value = next((v for k, v in figures_found.items() if _last(k) in _NAMES[metric]), None)
-        measured = getattr(baseline.parity, metric).value if baseline else None
-        rows.append([label, "not recorded" if value is None else figures.score(value), figures.score(measured)])
-    known = [name for names in _NAMES.values() for name in names]
-    rows += [[text(k), figures.score(v), "not measured"] for k, v in figures_found.items() if _last(k) not in known]
+        measured = _measured(getattr(baseline.parity, metric) if baseline else Metric())
+        values = {k: figures.score(v) for k, v in found.items() if _last(k) in _NAMES[metric]}
+        rows += [[label if len(values) == 1 else f"{label} ({text(k)})", v, measured] for k, v in values.items()]
+        if not values:
+            rows.append([label, "not recorded", measured])
+    rows += [[text(k), figures.score(v), figures.NOT_MEASURED] for k, v in found.items() if _last(k) not in _KNOWN]
     head = ["", "recorded in the checkpoint", f"measured here, {summary.record.baseline}"]
-    return section("Recorded accuracy", table(head, rows), _protocols(summary.record, summary.cases))
+    return section("Recorded accuracy", table(head, rows), _protocols(summary.record, found, summary.cases))
+
+
+def _measured(found: Metric) -> str:
+    return figures.score(found.value) if found.applicable else figures.NOT_APPLICABLE
 
 
 def _last(name: str) -> str:
-    return name.rpartition(".")[2]
+    return re.split(r"[./]", name)[-1]
 
 
-def _protocols(record: RunRecord, cases: int) -> str:
+def _protocols(record: RunRecord, names: Iterable[str], cases: int) -> str:
     settings = record.settings
-    how = "that of its training script, which the file does not state"
-    if record.checkpoint.get("architecture") == _REFERENCE:
-        how = "one random 64^3 crop a case, as the reference training script takes it"
     protocol = _PROTOCOLS.get(settings.protocol, settings.protocol)
     if settings.protocol == "sliding-window":
         protocol += f", overlap {settings.overlap:g}"
     return (
-        f"Protocol of the recorded figures: {how}. Protocol of the measured ones: {protocol}, "
+        f"Protocol of the recorded figures: {_how_recorded(record, names)}. Protocol of the measured ones: {protocol}, "
         f"{figures.count(cases, 'case')}. The two answer different questions; no verdict uses the recorded ones."
     )
+
+
+def _how_recorded(record: RunRecord, names: Iterable[str]) -> str:
+    """The protocol of each recorded figure, as far as its name or the network tells."""
+    script = _CROP if record.checkpoint.get("architecture") == _REFERENCE else _UNSTATED
+    own = [name for name in names if _last(name) in _NNUNET]
+    others = [name for name in names if _last(name) not in _NNUNET]
+    if not own:
+        return script
+    return f"for {', '.join(map(text, own))}: {_PSEUDO}" + (f"; for the others: {script}" if others else "")

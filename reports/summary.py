@@ -73,7 +73,8 @@ class Row:
 class Target:
     """A requirement. Scores meet theirs by their mean, the time by its lower bound.
 
-    `met` is None where it could not be measured or is undecided; only the time has bounds.
+    `met` is None where it could not be measured, is undecided, or is not applicable to the network; only the time has
+    bounds.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Target:
     met: bool | None
     low: float = nan
     high: float = nan
+    applicable: bool = True
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ class Summary:
         best: the fastest backend whose accuracy is not lost; `subject`: the one the verdict is about.
         cases, rounds: timed cases, and how often each was timed in the duels.
         confirmation: the subject's case time on fresh samples.
-        noise: how often the baseline disagrees with itself: ``voxels``, ``differing_voxels``, ``class_flips``.
+        noise: how often the baseline disagrees with itself: ``voxels``, ``differing_voxels`` and, with a
+            classification, ``class_flips``.
         missing_required: required backends that were skipped, failed or not part of the run.
         doubts: what speaks against taking the figures at their word.
     """
@@ -164,10 +167,16 @@ def _row(run: Run, backend: BackendRecord, judged: Mapping[str, Candidate], clai
         backend.build_s, backend.build_cached, backend.peak_memory_bytes,
         {stage: median(values) for stage, values in stages.items()},
         {stage: sum(values) / total if total else nan for stage, values in stages.items()},
-        candidate.comparison.parity if candidate else parity(run, backend.name) if is_baseline else Parity(),
+        _parity(run, backend.name, candidate, is_baseline),
         {metric: claim.margin(metric) for metric in METRICS}, backend.evidence,
         limit(run.record, backend, samples), _device_share(samples), gpu_use(samples),
     )  # fmt: skip
+
+
+def _parity(run: Run, name: str, candidate: Candidate | None, is_baseline: bool) -> Parity:
+    if candidate:
+        return candidate.comparison.parity
+    return parity(run, name) if is_baseline else Parity.none(run.record)
 
 
 def _device_share(samples: list[Sample]) -> float:
@@ -209,7 +218,8 @@ def _targets(rows: Sequence[Row], subject: str | None, confirmation: Speed | Non
         of_baseline: Metric = getattr(baseline.parity, name) if baseline else Metric()
         of_best: Metric = getattr(best.parity, name) if best else Metric()
         met = of_best.value >= target if isfinite(of_best.value) else None
-        found.append(Target(name, target, of_baseline.value, of_best.value, met))
+        applicable = of_baseline.applicable
+        found.append(Target(name, target, of_baseline.value, of_best.value, met, applicable=applicable))
     fastest = confirmation or (best.case if best else Speed())
     proved = {CONFIRMED: True, REFUTED: False}.get(judge_speed(fastest, claim)[0])
     r = fastest.reduction

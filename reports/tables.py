@@ -6,7 +6,7 @@ from math import isfinite, nan
 from reports import figures
 from reports.commonmark import bullets, section, table, text, words
 from reports.comparison import Metric, Speed
-from reports.figures import NOT_MEASURED, count
+from reports.figures import NOT_APPLICABLE, NOT_MEASURED, count
 from reports.record import FAILED, OK, SKIPPED, STAGES
 from reports.recorded import recorded
 from reports.summary import Row, Summary, Target
@@ -39,6 +39,8 @@ def _requirements(summary: Summary) -> str:
 
 
 def _requirement(found: Target) -> list[str]:
+    if not found.applicable:
+        return [METRICS[found.name], f">= {found.target:.2f}", *[NOT_APPLICABLE] * 3]
     if found.name in METRICS:
         cells = [f">= {found.target:.2f}", figures.score(found.baseline), figures.score(found.best)]
         return [METRICS[found.name], *cells, _STATUS[found.met] if isfinite(found.best) else NOT_MEASURED]
@@ -145,7 +147,8 @@ def _phase(name: str, found: Speed) -> list[str]:
 def _parity(summary: Summary) -> str:
     rows = [row for row in _ordered(summary) if row.parity.cases]
     head = ["backend", *(f"{label}: value, delta [low]" for label in METRICS.values()), "class flips", "voxels changed"]
-    margins = ", ".join(f"{label} {summary.claim.margin(name):g}" for name, label in METRICS.items())
+    applicable = [name for row in rows[:1] for name in METRICS if getattr(row.parity, name).applicable]
+    margins = ", ".join(f"{METRICS[name]} {summary.claim.margin(name):g}" for name in applicable)
     note = (
         "The value is the mean over cases against the ground truth (macro-F1: over classes); delta is the paired "
         "difference to the baseline, [low] its lower bound with one-sided 95 % confidence, which must not lie below "
@@ -160,11 +163,15 @@ def _parity(summary: Summary) -> str:
 def _accuracy(row: Row) -> list[str]:
     metrics: Iterable[Metric] = (getattr(row.parity, name) for name in METRICS)
     flips = "reference" if row.is_baseline else f"{len(row.parity.flipped)} of {row.parity.cases}"
+    if not row.parity.macro_f1.applicable:
+        flips = NOT_APPLICABLE
     changed = "reference" if row.is_baseline else figures.share(row.parity.voxel_disagreement)
     return [text(row.name), *(_metric(found, row.is_baseline) for found in metrics), flips, changed]
 
 
 def _metric(found: Metric, is_baseline: bool) -> str:
+    if not found.applicable:
+        return NOT_APPLICABLE
     if not found.cases:
         return NOT_MEASURED
     if is_baseline:
@@ -178,7 +185,9 @@ def _noise(summary: Summary) -> str:
     if not voxels:
         return "Noise floor (the baseline against itself): not measured."
     changed = figures.share(summary.noise.get("differing_voxels", 0) / voxels)
-    flips = count(summary.noise.get("class_flips", 0), "class flip")
+    flips = f"class flips {NOT_APPLICABLE}"
+    if summary.record.classifies:
+        flips = count(summary.noise.get("class_flips", 0), "class flip")
     return f"Noise floor (the baseline against its own repetition): {changed} of the voxels changed, {flips}."
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from reports.comparison import Metric, Parity, Speed
-from reports.figures import change, count, percent, plain_percent
+from reports.figures import NOT_APPLICABLE, change, count, percent, plain_percent
 from reports.record import Settings
 from reports.statistics import MIN_CASES
 
@@ -12,6 +12,7 @@ KEPT, LOST, UNDECIDED = "kept", "lost", "undecided"  # an accuracy
 
 METRICS = {"whole_dsc": "whole-pancreas DSC", "lesion_dsc": "lesion DSC", "macro_f1": "macro-F1"}
 _TRUTH = {"whole_dsc": "masks", "lesion_dsc": "lesion masks", "macro_f1": "subtypes"}
+_LACK = {"lesion_dsc": "the network has no lesion class", "macro_f1": "the network has no classification"}
 _CONFIDENCE = "with 95 % confidence"
 
 
@@ -73,8 +74,10 @@ def judge_speed(found: Speed, claim: Claim) -> tuple[str, str]:
 def metric_state(found: Metric, margin: float) -> str:
     """Non-inferiority: kept if the lower bound stays within the margin, lost if the estimate or the upper one does not.
 
-    Undecided without truth and below `MIN_CASES` cases.
+    Undecided without truth and below `MIN_CASES` cases; not applicable where the network does not give what is scored.
     """
+    if not found.applicable:
+        return NOT_APPLICABLE
     if found.cases < MIN_CASES:
         return UNDECIDED
     if found.delta.low >= -margin:
@@ -83,19 +86,22 @@ def metric_state(found: Metric, margin: float) -> str:
 
 
 def judge_accuracy(found: Parity, claim: Claim) -> tuple[str, str]:
-    """The state of the accuracy over all of `METRICS`, and its reason."""
-    metrics: dict[str, Metric] = {name: getattr(found, name) for name in METRICS}
+    """The state of the accuracy over those of `METRICS` that apply, and its reason, which names also the others."""
+    every: dict[str, Metric] = {name: getattr(found, name) for name in METRICS}
+    metrics = {name: metric for name, metric in every.items() if metric.applicable}
+    beside = [f"{METRICS[name]} is {NOT_APPLICABLE}, as {_LACK[name]}" for name in every if name not in metrics]
     if not found.cases:
         return UNDECIDED, "accuracy undecided: no prediction was compared with the baseline's"
     if not any(metric.cases for metric in metrics.values()):
-        return UNDECIDED, "accuracy undecided: the data hold no ground truth (masks, subtypes)"
+        truth = "masks, subtypes" if "macro_f1" in metrics else "masks"
+        return UNDECIDED, "; ".join([f"accuracy undecided: the data hold no ground truth ({truth})", *beside])
     states = {name: metric_state(metric, claim.margin(name)) for name, metric in metrics.items()}
     for state in (LOST, UNDECIDED):
-        said = [_say(name, metrics[name], state, claim) for name in METRICS if states[name] == state]
+        said = [_say(name, metrics[name], state, claim) for name in metrics if states[name] == state]
         if said:
-            return state, f"accuracy {state}: " + "; ".join(said)
-    said = [_say(name, metrics[name], KEPT, claim) for name in METRICS]
-    return KEPT, "accuracy unchanged within the margins: " + "; ".join(said)
+            return state, f"accuracy {state}: " + "; ".join(said + beside)
+    said = [_say(name, metrics[name], KEPT, claim) for name in metrics]
+    return KEPT, "accuracy unchanged within the margins: " + "; ".join(said + beside)
 
 
 def _say(name: str, found: Metric, state: str, claim: Claim) -> str:

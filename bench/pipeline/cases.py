@@ -13,7 +13,6 @@ from bench.pipeline.volume import read_image, read_mask
 from reports.record import Case
 
 SPLITS = ("train", "validation", "test")
-SUBTYPES = (0, 1, 2)
 _IMAGE = re.compile(r"^(?P<name>.+)_0000\.nii(\.gz)?$")
 _SUBTYPE_FOLDER = re.compile(r"^subtype(?P<subtype>\d+)$")
 # nnU-Net knows no validation folder of its own; these names are the ones in use.
@@ -57,16 +56,19 @@ def find_cases(root: Path, split: str) -> tuple[str, list[Found]]:
 _EXPECTED = "expected SPLIT/subtype*/NAME_0000.nii.gz (quiz) or imagesTr/NAME_0000.nii.gz (nnU-Net raw)"
 
 
-def check_cases(found: list[Found], done: Callable[[], None] = lambda: None) -> list[Case]:
+def check_cases(found: list[Found], subtypes: int = 3, done: Callable[[], None] = lambda: None) -> list[Case]:
     """Read every image and mask once, so that a bad file stops the run before it starts.
+
+    Classes must be among the `subtypes` that the network tells apart; with 0 they are not looked at.
 
     Raises:
         InputError: the first file that cannot be used.
     """
     cases = []
     for one in found:
-        if one.subtype is not None and one.subtype not in SUBTYPES:
-            raise InputError(f"{one.image}: unknown subtype {one.subtype}; known are 0, 1 and 2: correct the class")
+        if subtypes and one.subtype is not None and one.subtype not in range(subtypes):
+            known = f"the network tells {subtypes} apart, 0 to {subtypes - 1}"
+            raise InputError(f"{one.image}: unknown subtype {one.subtype}; {known}: correct the class")
         volume = read_image(one.image)
         if one.mask is not None:
             read_mask(one.mask, volume.intensities.shape)
@@ -130,7 +132,7 @@ def _class_table(root: Path) -> dict[str, int]:
                 if name is not None and value is not None:
                     table.update({_case_name(row[name]): int(float(row[value])) for row in rows})
         except (ValueError, TypeError, UnicodeDecodeError, csv.Error) as error:
-            raise InputError(f"{path}: not a table of classes ({error}); expected whole numbers 0, 1 or 2") from None
+            raise InputError(f"{path}: not a table of classes ({error}); expected whole numbers from 0") from None
     return table
 
 

@@ -31,7 +31,7 @@ class Recipe:
         batch: tiles in every forward pass.
         roi: name of a strategy in `bench.pipeline.roi.ROIS`.
         window: HU that are mapped to 0 and 1.
-        labels: in masks, of each of the network's classes.
+        labels: in masks, of each of the network's classes; the first is background.
         subtypes: that the network tells apart; 0 where it only segments.
         plans: nnU-Net's preprocessing, in the place of `window`; None for the volume as stored.
     """
@@ -49,9 +49,12 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a case gave, and the nanoseconds it took from the file on disk to the mask on disk."""
+    """What a case gave, and the nanoseconds it took from the file on disk to the mask on disk.
 
-    subtype: int
+    `subtype` is None where the network has no classification.
+    """
+
+    subtype: int | None
     tiles: int
     case_ns: int
     stages_ns: dict[str, int]
@@ -88,7 +91,7 @@ class Pipeline:
         with watch.stage("stitch", device=True):
             labels = np.zeros(volume.intensities.shape, np.uint8)
             labels[box] = stitcher.labels().cpu().numpy()
-            subtype = stitcher.subtype()
+            subtype = stitcher.subtype() if self._recipe.subtypes else None
         with watch.stage("write"):
             write_mask(mask, labels, volume.image)
         case_ns = time.perf_counter_ns() - start
@@ -106,7 +109,8 @@ class Pipeline:
 
     @torch.inference_mode()
     def _forward(self, volume: Tensor, grid: Grid, watch: Stopwatch) -> tuple[Stitcher, int | None]:
-        stitcher, boxes, batch = Stitcher(grid, self._weights), grid.boxes, self._recipe.batch
+        recipe, boxes = self._recipe, grid.boxes
+        stitcher, batch = Stitcher(grid, self._weights, recipe.labels, recipe.subtypes > 0), recipe.batch
         events = DeviceClock(self._device)
         for first in range(0, len(boxes), batch):
             some = boxes[first : first + batch]

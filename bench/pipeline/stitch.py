@@ -9,9 +9,18 @@ from bench.pipeline.tiles import Box, Grid
 class Stitcher:
     """Averages tile logits by weight; the class is the tiles' vote, weighted by the foreground each predicts."""
 
-    def __init__(self, grid: Grid, weights: Tensor) -> None:
-        """`weights`: of a tile's voxels, ``[D, H, W]``, on the device the logits will be on."""
+    def __init__(self, grid: Grid, weights: Tensor, labels: tuple[int, ...], classifies: bool) -> None:
+        """Start empty.
+
+        Args:
+            grid: where the tiles lie.
+            weights: of a tile's voxels, ``[D, H, W]``, on the device the logits will be on.
+            labels: of the C classes in masks; the first is background.
+            classifies: whether there is a classification to take the tiles' votes from.
+        """
         self._grid = grid
+        self._labels = labels
+        self._classifies = classifies
         self._weights = weights
         self._sum: Tensor | None = None
         self._votes: list[Tensor] = []
@@ -23,8 +32,9 @@ class Stitcher:
             self._sum = segmentation.new_zeros((segmentation.shape[1], *self._grid.padded))
         for box, logits in zip(boxes, segmentation, strict=True):
             self._sum[(slice(None), *box)].addcmul_(logits, self._weights)
-        self._foreground.append(1 - torch.softmax(segmentation, dim=1)[:, 0].mean(dim=(1, 2, 3)))
-        self._votes.append(classification.clone())
+        if self._classifies:
+            self._foreground.append(1 - torch.softmax(segmentation, dim=1)[:, 0].mean(dim=(1, 2, 3)))
+            self._votes.append(classification.clone())
 
     def logits(self) -> Tensor:
         """Weighted mean of the tiles' logits over the volume, ``[C, D, H, W]``."""
@@ -41,10 +51,11 @@ class Stitcher:
         """
         logits = self._accumulated()[(slice(None), *self._grid.interior)]
         # torch.argmax over the first axis takes tens of times as long on a CPU; of equal logits both take the first.
-        best, labels = logits[0], torch.zeros(logits.shape[1:], dtype=torch.uint8, device=logits.device)
-        for label in range(1, len(logits)):
-            labels.masked_fill_(logits[label] > best, label)
-            best = torch.maximum(best, logits[label])
+        best = logits[0]
+        labels = torch.full(best.shape, self._labels[0], dtype=torch.uint8, device=best.device)
+        for label, of_class in zip(self._labels[1:], logits[1:], strict=True):
+            labels.masked_fill_(of_class > best, label)
+            best = torch.maximum(best, of_class)
         return labels
 
     def subtype(self) -> int:

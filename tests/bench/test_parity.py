@@ -71,6 +71,16 @@ def test_without_a_mask_there_is_no_score(tmp_path):
     assert (found.whole_dsc, found.lesion_dsc, found.differing_voxels) == (None, None, 0)
 
 
+def test_a_lesion_is_pancreas_to_a_network_without_a_lesion_class(tmp_path):
+    truth = np.zeros(SHAPE, np.uint8)
+    truth[2:6], truth[6:8] = 1, 2
+    paths = [save(tmp_path / f"{i}.nii.gz", labels) for i, labels in enumerate(((truth > 0).astype(np.uint8), truth))]
+    case = Case("a", "a_0000.nii.gz", str(paths[1]), 1, SHAPE, (1.0, 1.0, 1.0))
+    found = parity.score(case, SETTINGS, paths[0], paths[0], None, None, finds_lesions=False)
+    assert (found.whole_dsc, found.lesion_dsc, found.subtype, found.baseline_subtype) == (1.0, None, None, None)
+    assert parity.score(case, SETTINGS, paths[0], paths[0], None, None).lesion_dsc == 0.0
+
+
 def test_max_cases_spread_over_the_sorted_list():
     found = list(range(36))
     assert evenly(found, 6) == [0, 6, 12, 18, 24, 30]

@@ -173,3 +173,20 @@ def on_gpu(run: Run, device_share: float = 0.99, processes: int = 2, throttled_b
         peak_flops={"fp32": 50e12, "tf32": 400e12, "fp16": 800e12},
     )
     return replace(run, record=record, backends=backends)
+
+
+def segmenting(run: Run, lesions: bool = True) -> Run:
+    """The same run as a network without a classification would have given it, or also without a lesion class."""
+
+    def only(backend: BackendRecord) -> BackendRecord:
+        scores = [replace(one, subtype=None, baseline_subtype=None) for one in backend.scores]
+        return replace(
+            backend,
+            samples=tuple(replace(one, subtype=None) for one in backend.samples),
+            scores=tuple(one if lesions else replace(one, lesion_dsc=None) for one in scores),
+            noise={name: value for name, value in backend.noise.items() if name != "class_flips"},
+        )
+
+    network = {"architecture": "net.py:make", "labels": [0, 1, 2] if lesions else [0, 1], "subtypes": 0}
+    record = replace(run.record, checkpoint={**run.record.checkpoint, **network})
+    return replace(run, record=record, backends=tuple(map(only, run.backends)))

@@ -17,7 +17,7 @@ from reports.csv import cases_csv
 from reports.document import Run
 from reports.record import FAILED, INTERRUPTED, PENDING, SKIPPED, BackendRecord
 from reports.summary import summarise
-from tests.reports.factory import BASELINE, Candidate, make_run, on_gpu
+from tests.reports.factory import BASELINE, Candidate, make_run, on_gpu, segmenting
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 
@@ -75,7 +75,24 @@ def gpu() -> Run:
     return on_gpu(run, device_share=0.9, processes=3, throttled_by=("software power cap",))
 
 
-RUNS = {"gpu": gpu, "confirmed": confirmed, "refuted": refuted, "few-cases": few, "interrupted": interrupted}
+def segmentation_only() -> Run:
+    candidates = {"torch-compile": Candidate(2.4, lesion=-0.03), "ort-fp32": Candidate(3.0, confirmed_speedup=3.1),
+                  SKIP.name: SKIP}  # fmt: skip
+    run = segmenting(make_run(candidates, confirmed="ort-fp32"))
+    ema = {"_best_ema": 0.812, "logging.ema_fg_dice": 0.806, "cls_f1": 0.514}
+    return replace(run, record=replace(run.record, checkpoint={**run.record.checkpoint, "recorded": ema}))
+
+
+def organ_only() -> Run:
+    return segmenting(
+        make_run({"ort-fp32": Candidate(3.0, confirmed_speedup=3.1)}, confirmed="ort-fp32"), lesions=False
+    )
+
+
+RUNS = {
+    "gpu": gpu, "confirmed": confirmed, "refuted": refuted, "few-cases": few, "interrupted": interrupted,
+    "segmentation-only": segmentation_only, "organ-only": organ_only,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -241,3 +258,81 @@ def test_nothing_measured_at_all_still_renders(form: str) -> None:
 def test_an_unknown_format_is_refused() -> None:
     with pytest.raises(ValueError, match="no report format 'pdf'; there are markdown, html"):
         render(summarise(refuted()), "pdf")
+
+
+# --- networks that give less ------------------------------------------------------------------------------------------
+
+
+def cells(text: str, label: str) -> list[list[str]]:
+    """The other cells of every row that begins with `label`."""
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    return [row[1:] for row in rows if row[0] == label]
+
+
+def test_f1_of_a_network_that_only_segments_is_not_applicable_in_markdown_and_html() -> None:
+    summary = summarise(segmentation_only())
+    text = render(summary, "markdown")
+    assert cells(text, "macro-F1") == [
+        [">= 0.70", "not applicable", "not applicable", "not applicable"],  # required
+        ["0.514", "not applicable"],  # recorded
+    ]
+    page = Page()
+    page.feed(render(summary, "html"))
+    for found in (text, page.text):
+        assert "macro-F1 is not applicable, as the network has no classification" in found
+        assert "0 % of the voxels changed, class flips not applicable" in found
+        assert "macro-F1 0.02" not in found
+        assert "nan" not in found.lower()
+
+
+def test_json_of_a_network_that_only_segments_has_null_and_says_why() -> None:
+    document = json.loads(render(summarise(segmentation_only()), "json"), parse_constant=pytest.fail)
+    assert document["verdict"] == "CONFIRMED"
+    assert document["noise_floor"]["class_flips"] is None
+    for backend in document["backends"]:
+        found = backend["parity"]["macro_f1"]
+        assert found.pop("state") == "not applicable", backend["name"]
+        assert (found.pop("margin"), found.pop("cases")) == (0.02, 0)
+        assert set(found.values()) == {None}
+        assert (backend["parity"]["class_flips"], backend["parity"]["flipped_cases"]) == (None, [])
+    targets = {target["name"]: target for target in document["targets"]}
+    assert [name for name, target in targets.items() if not target["applicable"]] == ["macro_f1"]
+    assert (targets["macro_f1"]["best"], targets["macro_f1"]["met"]) == (None, None)
+
+
+def test_csv_of_a_network_that_finds_neither_lesions_nor_classes() -> None:
+    run = organ_only()
+    rows = list(csv.DictReader(io.StringIO(render(summarise(run), "csv"))))
+    names = [name for name in rows[0] if name.startswith(("lesion_dsc", "macro_f1", "class_flips"))]
+    assert len(names) == 9
+    assert {row[name] for row in rows for name in names} == {"not applicable"}
+    assert all(float(row["whole_dsc"]) > 0.9 for row in rows)
+    cases = list(csv.DictReader(io.StringIO(cases_csv(run))))
+    assert {(row["subtype"], row["lesion_dsc"]) for row in cases} == {("not applicable", "not applicable")}
+    assert {row["true_subtype"] for row in cases} == {"0", "1", "2"}
+
+
+def test_junit_says_what_was_not_applicable() -> None:
+    verdict = ET.fromstring(render(summarise(organ_only()), "junit")).find(".//testcase[@name='verdict']")
+    assert verdict is not None
+    assert verdict.find("failure") is None
+    said = verdict.findtext("system-out") or ""
+    assert "lesion DSC is not applicable, as the network has no lesion class" in said
+    assert "macro-F1 is not applicable, as the network has no classification" in said
+
+
+def test_each_recorded_figure_has_its_protocol() -> None:
+    def said(recorded: dict[str, float], architecture: str) -> str:
+        run = refuted()
+        checkpoint = {**run.record.checkpoint, "recorded": recorded, "architecture": architecture}
+        text = render(summarise(replace(run, record=replace(run.record, checkpoint=checkpoint))), "markdown")
+        return text.partition("## Recorded accuracy")[2].partition("\n## ")[0]
+
+    both = said({"_best_ema": 0.8, "val/whole_dice": 0.7, "best.whole_dice": 0.9}, "net.py:make")
+    assert "for \\_best_ema: nnU-Net's pseudo Dice, over random patches" in both
+    assert "for the others: that of its training script, which the file does not state" in both
+    assert cells(both, "whole-pancreas DSC (val/whole_dice)") == [["0.700", "0.954"]]
+    assert cells(both, "whole-pancreas DSC (best.whole_dice)") == [["0.900", "0.954"]]
+    assert "Protocol of the recorded figures: that of its training script" in said({"best_dice": 0.8}, "net.py:make")
+    assert "pseudo" not in said({"cls_f1": 0.5}, "multitask-unet")
+    assert "records no accuracy of its own" in said({}, "multitask-unet")

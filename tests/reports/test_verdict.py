@@ -10,7 +10,7 @@ from reports.outcome import choose, settled
 from reports.record import CONFIRMATION, FAILED, INTERRUPTED, PENDING, SKIPPED, WARMUP, BackendRecord
 from reports.summary import Summary, summarise
 from reports.verdict import CONFIRMED, INCONCLUSIVE, REFUTED, Claim
-from tests.reports.factory import BASELINE, Candidate, make_run
+from tests.reports.factory import BASELINE, Candidate, make_run, segmenting
 
 FAST = Candidate(4.0)
 CONFIRMED_FAST = Candidate(4.0, confirmed_speedup=4.0)
@@ -101,6 +101,32 @@ def test_without_subtypes_the_class_cannot_be_judged() -> None:
     verdict, reasons = judged(FAST, subtypes=False)
     assert verdict == INCONCLUSIVE
     assert "macro-F1 cannot be judged, as the data hold no subtypes" in reasons[0]
+
+
+@pytest.mark.parametrize(("lesions", "candidate", "verdict", "reason"), [
+    (True, FAST, CONFIRMED, "accuracy unchanged within the margins: whole-pancreas DSC 0 (at worst 0 with 95 % "
+     "confidence; margin 0.005); lesion DSC 0 (at worst 0 with 95 % confidence; margin 0.005); macro-F1 is not "
+     "applicable, as the network has no classification"),
+    (False, FAST, CONFIRMED, "accuracy unchanged within the margins: whole-pancreas DSC 0 (at worst 0 with 95 % "
+     "confidence; margin 0.005); lesion DSC is not applicable, as the network has no lesion class; macro-F1 is not "
+     "applicable, as the network has no classification"),
+    (True, replace(FAST, lesion=-0.03), REFUTED, "accuracy lost: lesion DSC fell by 0.0300 (margin 0.005); macro-F1 is "
+     "not applicable, as the network has no classification"),
+])  # fmt: skip
+def test_what_does_not_apply_to_the_network_is_not_required(
+    lesions: bool, candidate: Candidate, verdict: str, reason: str
+) -> None:
+    row = summarise(segmenting(make_run({"x": candidate}), lesions)).row("x")
+    assert row is not None
+    assert row.verdict == verdict
+    assert reason in row.reasons
+
+
+def test_data_without_masks_leave_a_network_that_only_segments_undecided() -> None:
+    row = summarise(segmenting(make_run({"x": FAST}, masks=False))).row("x")
+    assert row is not None
+    assert row.verdict == INCONCLUSIVE
+    assert row.reasons[0].startswith("accuracy undecided: the data hold no ground truth (masks); macro-F1 is not appli")
 
 
 def test_lesions_in_few_cases_are_undecided() -> None:

@@ -138,7 +138,18 @@ def test_unknown_label(tmp_path, value):
 def test_unknown_subtype(tmp_path):
     quiz_case(tmp_path)
     (tmp_path / "validation" / "subtype1").rename(tmp_path / "validation" / "subtype7")
-    assert "unknown subtype 7" in refusal(tmp_path)
+    assert "unknown subtype 7; the network tells 3 apart, 0 to 2" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(("subtypes", "fits"), [(2, True), (4, True), (1, False), (0, True)])
+def test_classes_are_those_of_the_network_where_it_has_any(tmp_path, subtypes, fits):
+    quiz_case(tmp_path)
+    found = find_cases(tmp_path, "validation")[1]
+    if fits:
+        assert check_cases(found, subtypes)[0].subtype == 1
+    else:
+        with pytest.raises(InputError, match="unknown subtype 1"):
+            check_cases(found, subtypes)
 
 
 def test_two_cases_of_one_name(tmp_path):

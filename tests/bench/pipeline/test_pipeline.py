@@ -102,6 +102,37 @@ def test_the_subtype_is_the_foreground_weighted_vote():
     assert stitcher.subtype() == 1
 
 
+class Segments(torch.nn.Module):
+    """Classes by brightness, in as many steps as there are; no classification, but the placeholder of one."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        steps = torch.linspace(0, 1, self.classes).view(1, -1, 1, 1, 1)
+        segmentation = -((x - steps) ** 2)
+        return segmentation, segmentation[:, :1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("labels", [(0, 1), (0, 1, 2), (0, 2, 1), (0, 1, 1, 2)])
+def test_masks_hold_the_labels_of_the_classes_and_there_is_no_subtype_without_a_classification(tmp_path, labels):
+    classes = np.random.default_rng(0).integers(0, len(labels), (40, 32, 33))
+    hu = (classes * 2000 / (len(labels) - 1) - 1000).astype(np.int16)
+    nib.save(nib.Nifti1Image(hu, np.eye(4)), tmp_path / "a_0000.nii.gz")
+    pipeline = Pipeline(Plain(Segments(len(labels))), recipe(labels=labels, subtypes=0))
+    outcome = pipeline.run(tmp_path / "a_0000.nii.gz", tmp_path / "a.nii.gz")
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.nii.gz"), np.array(labels)[classes])
+    assert outcome.subtype is None
+
+
+def test_labels_and_classes_must_be_as_many(tmp_path):
+    nib.save(nib.Nifti1Image(np.zeros((32, 32, 32), np.int16), np.eye(4)), tmp_path / "a_0000.nii.gz")
+    with pytest.raises(ValueError, match="zip"):
+        Pipeline(Plain(Segments(4)), recipe(subtypes=0)).run(tmp_path / "a_0000.nii.gz", tmp_path / "a.nii.gz")
+    assert not (tmp_path / "a.nii.gz").exists()
+
+
 def test_center_patch_labels_only_the_patch(network, tmp_path):
     nib.save(nib.Nifti1Image(np.full((50, 41, 21), 100, np.int16), np.eye(4)), tmp_path / "a_0000.nii.gz")
     outcome = Pipeline(Plain(network), recipe(protocol="center-patch")).run(
