@@ -70,8 +70,8 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
     required_names(request.required, backends)
     refuse_conflict(backends)
     device = host.resolve_device(request.device)
-    if request.demo_width is not None and request.checkpoint is not None:
-        raise InputError("--demo-width: widens the bundled demo checkpoint only; leave it or --checkpoint out")
+    if request.demo_width is not None and (request.checkpoint is not None or request.given.arch is not None):
+        raise InputError("--demo-width: widens the bundled demo checkpoint only; leave --checkpoint and --arch out")
     path = (request.checkpoint or demo.CHECKPOINT).absolute()
     with surroundings(request.given):
         model, checkpoint = load_model(path, request.demo_width, request.given)

@@ -6,9 +6,10 @@ It is the one place where code that is not ours runs, and it runs only because t
 import hashlib
 import importlib
 import inspect
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from models.checkpoint import Checkpoint
 from models.errors import CheckpointError, refusal
 from models.isolation import user_files, user_imports
 from models.model import LABELS, Model, first_width, weights_sha256
-from models.outputs import Pair, find_outputs, tensor_at
+from models.outputs import OutputError, Pair, find_outputs, tensor_at
 from models.weights import differences, put, refuse_unusable
 
 TILE = (64, 64, 64)  # voxels; this and the window are the reference network's
@@ -83,7 +84,7 @@ def make_network(arch: str, state: Mapping[str, Tensor]) -> nn.Module:
         names = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
         raise refusal(source.file, f"has no function {source.factory}; it has {', '.join(names[:8]) or 'none'}", _USAGE)
     with _told(source, f"{source.factory}()"):
-        made = factory(**({"state": state} if _takes_state(factory) else {}))
+        made = factory(**({"state": dict(state)} if _takes_state(factory) else {}))
     if not isinstance(made, nn.Module):
         found_type = f"{source.factory}() returned a {type(made).__name__}"
         raise refusal(source.file, found_type, "return the network, a torch.nn.Module")
@@ -99,10 +100,12 @@ def build_given(
         CheckpointError: it cannot be made, the weights are not its weights, or its outputs cannot be used.
     """
     source = Source.of(arch)
+    name = f"{source.file.name}:{source.factory}"
     network = make_network(arch, checkpoint.state)
-    network = put(_fitting(checkpoint, network, f"{source.file.name}:{source.factory}"), network)
-    with _told(source, "its forward"):
-        model = as_model(network, f"{source.file.name}:{source.factory}", tile or TILE, window or WINDOW)
+    with _told(source, "loading its weights"):
+        network = put(_fitting(checkpoint, network, name), network)
+    with _told(source, "its forward", "mend it, or choose another tile with --tile"):
+        model = as_model(network, name, tile or TILE, window or WINDOW)
     code = hashlib.sha256(source.factory.encode())
     for file in user_files():
         code.update(file.read_bytes())
@@ -116,16 +119,20 @@ def as_model(
     """Describe a loaded network after running it once on `batch` empty tiles.
 
     Raises:
-        ValueError: its outputs are no segmentation of 2 or 3 classes, with or without a classification.
+        OutputError: its outputs are no segmentation of 2 or 3 classes, with or without a classification.
     """
     with torch.inference_mode():
         found = network(torch.zeros(batch, 1, *tile))
     segmentation, classification = find_outputs(found, tile)
     classes = tensor_at(found, segmentation).shape[1]
     if classes not in (2, 3):
-        raise ValueError(f"its segmentation has {classes} classes, not background, pancreas and, if any, lesion")
+        expected = "background, pancreas and, if any, lesion are expected"
+        raise OutputError(f"its segmentation has {classes} channels where {expected}")
     subtypes = 0 if classification is None else tensor_at(found, classification).shape[1]
-    remarks = () if subtypes else ("it has no classification: F1 is not applicable",)
+    remarks: tuple[str, ...] = ()
+    if subtypes != 3:
+        told = f"it tells {subtypes} subtypes apart" if subtypes else "it has no classification: F1 is not applicable"
+        remarks = (told,)
     if classes == 2:
         remarks = (*remarks, "it has no lesion class: lesion DSC is not applicable")
     module = Pair(network, segmentation, classification).eval()
@@ -154,20 +161,27 @@ def _fitting(checkpoint: Checkpoint, network: nn.Module, name: str) -> dict[str,
 def _takes_state(factory: Callable[..., Any]) -> bool:
     try:
         return "state" in inspect.signature(factory).parameters
-    except ValueError:
+    except (TypeError, ValueError):  # no signature, as of some builtins
         return False
 
 
 @contextmanager
-def _told(source: Source, doing: str) -> Iterator[None]:
-    """Tell an error of the user's code in one line, with its place in their files."""
+def _told(source: Source, doing: str, remedy: str = "mend it") -> Iterator[None]:
+    """Tell an error of the user's code in one line, with its place in their files; what they print is no output of ours.
+
+    Scripts that parse arguments or train when they are imported end in a SystemExit.
+    """
     try:
-        yield
+        with redirect_stdout(sys.stderr):
+            yield
     except CheckpointError:
         raise
-    except Exception as error:
+    except OutputError as error:
+        raise refusal(
+            source.file, str(error), "return the logits of a segmentation, and of a classification if any"
+        ) from None
+    except (Exception, SystemExit) as error:
         frames = [one for one in traceback.extract_tb(error.__traceback__) if source.root in Path(one.filename).parents]
         place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-        kind = "" if isinstance(error, ValueError) and not frames else f"{type(error).__name__}{place}: "
-        found = f"{doing} failed: {kind}{' '.join(str(error).split())[:300]}"
-        raise refusal(source.file, found, "mend it, or choose another tile with --tile") from error
+        found = f"{doing} failed: {type(error).__name__}{place}: {' '.join(str(error).split())[:300]}"
+        raise refusal(source.file, found, remedy) from error

@@ -18,6 +18,7 @@ from typing import Any
 
 OURS = ("bench", "engines", "models", "reports")
 HOME = Path(__file__).resolve().parents[1]
+_FOLDERS = tuple(f"{Path(__file__).parents[1] / name}/" for name in OURS)  # as our modules spell it, links not followed
 
 _active: "list[_Isolation]" = []
 
@@ -50,7 +51,7 @@ def our_names() -> Iterator[None]:
 
 
 def user_files() -> list[Path]:
-    """Files under the user's root that were imported so far: what makes the network's function beside its weights."""
+    """The user's files that were imported so far: what makes the network's function beside its weights."""
     return sorted(_file_of(module) for module in _active[-1].theirs().values()) if _active else []
 
 
@@ -61,10 +62,10 @@ class _Isolation:
         self._root = root
         self._hides = root != HOME
         self._before = set(sys.modules)
+        self._path = list(sys.path)
         self._aside: dict[str, ModuleType] = {}  # ours, while the user's are in place
         self._depth = 0
         self._import = builtins.__import__
-        self._folders = tuple(f"{HOME / name}/" for name in OURS)
 
     def enter(self) -> None:
         sys.path.insert(0, str(self._root))
@@ -74,9 +75,9 @@ class _Isolation:
             builtins.__import__ = self._routed
 
     def leave(self) -> None:
-        sys.path.remove(str(self._root))
         for name in self.theirs():
             del sys.modules[name]
+        sys.path[:] = self._path
         if self._hides:
             builtins.__import__ = self._import
             sys.meta_path.remove(self)
@@ -84,12 +85,13 @@ class _Isolation:
             sys.modules.update(self._aside)
 
     def theirs(self) -> dict[str, ModuleType]:
-        """Modules that were imported from the user's root, packages installed below it left out."""
+        """Modules from the user's root, or from where their code led `sys.path`; installed packages left out."""
+        roots = {self._root, *(Path(entry).resolve() for entry in sys.path if entry not in self._path)}
         new = {name: module for name, module in sys.modules.items() if name not in self._before or name in self._aside}
         return {
             name: module
             for name, module in new.items()
-            if self._root in (file := _file_of(module)).parents and "site-packages" not in file.parts
+            if not roots.isdisjoint((file := _file_of(module)).parents) and "site-packages" not in file.parts
         }
 
     @contextmanager
@@ -127,7 +129,7 @@ class _Isolation:
     ) -> ModuleType:
         """Stand in for `__import__`, which TorchDynamo calls by keywords: imports from our files find ours."""
         file = globals.get("__file__") if globals else None
-        if self._depth or not isinstance(file, str) or not file.startswith(self._folders):
+        if self._depth or not isinstance(file, str) or not file.startswith(_FOLDERS):
             return self._import(name, globals, locals, fromlist or (), level)
         assert globals is not None
         absolute = resolve_name("." * level + name, globals["__package__"]) if level else name
@@ -149,4 +151,4 @@ def _take() -> dict[str, ModuleType]:
 
 def _file_of(module: ModuleType) -> Path:
     file = getattr(module, "__file__", None)
-    return Path(file) if isinstance(file, str) else Path()
+    return Path(file).resolve() if isinstance(file, str) else Path()

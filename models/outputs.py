@@ -5,6 +5,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+
+class OutputError(ValueError):
+    """What a network returns is not what the pipeline can use. The message is one line."""
+
+
 Way = tuple[Any, ...]  # keys and indices that lead from what a network returns to a tensor in it
 
 # Where several tensors have the shape of a segmentation, or of a classification, the first of these names decides.
@@ -49,15 +54,18 @@ def find_outputs(found: object, tile: tuple[int, int, int]) -> tuple[Way, Way | 
     The segmentation is ``[1, classes, *tile]``, so that of the outputs of deep supervision the finest is taken; the
     classification is ``[1, subtypes]`` of at least 2, and may be absent.
 
+    Of several candidates for a segmentation those of 2 or 3 classes come first: others may be features.
+
     Raises:
-        ValueError: there is no segmentation, or no telling which it is.
+        OutputError: there is no segmentation, or no telling which it is.
     """
-    leaves = list(_leaves(found))
-    segmentations = [way for way, tensor in leaves if tensor.ndim == 5 and tuple(tensor.shape[2:]) == tile]
+    leaves = [(way, tensor) for way, tensor in _leaves(found) if tensor.is_floating_point()]
+    full = {way: tensor.shape[1] for way, tensor in leaves if tensor.ndim == 5 and tuple(tensor.shape[2:]) == tile}
+    segmentations = [way for way, channels in full.items() if channels in (2, 3)] or list(full)
     classifications = [way for way, tensor in leaves if tensor.ndim == 2 and tensor.shape[1] > 1]
     if not segmentations:
         shapes = ", ".join(str(list(tensor.shape)) for _, tensor in leaves[:6]) or type(found).__name__
-        raise ValueError(f"its forward returns no [1, classes, {', '.join(map(str, tile))}] tensor but {shapes}")
+        raise OutputError(f"its forward returns no float [1, classes, {', '.join(map(str, tile))}] tensor but {shapes}")
     segmentation = _chosen(segmentations, _SEGMENTATION, "segmentation")
     return segmentation, _chosen(classifications, _CLASSIFICATION, "classification") if classifications else None
 
@@ -89,4 +97,4 @@ def _chosen(ways: list[Way], names: Sequence[str], what: str) -> Way:
         if len(named) == 1:
             return named[0]
     told = ", ".join(".".join(map(str, way)) for way in ways)
-    raise ValueError(f"its forward returns several tensors that could be the {what} ({told}); name one '{names[0]}'")
+    raise OutputError(f"its forward returns several tensors that could be the {what} ({told}); name one '{names[0]}'")

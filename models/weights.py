@@ -48,7 +48,7 @@ def refuse_unusable(checkpoint: Checkpoint, names: Iterable[str] | None = None) 
 
 
 def put(state: Mapping[str, Tensor], module: nn.Module) -> nn.Module:
-    """Load `state`, which fits, into `module` as float32; ready for inference: eval mode, no gradients.
+    """Load `state`, which fits, into `module` as float32; ready for inference: on the CPU, eval mode, no gradients.
 
     A module on the meta device takes the tensors themselves where they are float32; any other is copied into, so that
     tensors it shares stay shared.
@@ -56,6 +56,6 @@ def put(state: Mapping[str, Tensor], module: nn.Module) -> nn.Module:
     on_meta = any(tensor.is_meta for tensor in module.state_dict().values())
     converted = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     if not on_meta:
-        module = module.float()
+        module = module.cpu().float()
     module.load_state_dict(converted, assign=on_meta)
     return module.eval().requires_grad_(False)
