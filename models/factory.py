@@ -167,9 +167,9 @@ def _takes_state(factory: Callable[..., Any]) -> bool:
 
 @contextmanager
 def _told(source: Source, doing: str, remedy: str = "mend it") -> Iterator[None]:
-    """Tell an error of the user's code in one line, with its place in their files; what they print is no output of ours.
+    """Tell an error of the user's code in one line, with its place in their files; what they print goes to stderr.
 
-    Scripts that parse arguments or train when they are imported end in a SystemExit.
+    A script that parses arguments when it is imported ends in a SystemExit.
     """
     try:
         with redirect_stdout(sys.stderr):
@@ -177,9 +177,8 @@ def _told(source: Source, doing: str, remedy: str = "mend it") -> Iterator[None]
     except CheckpointError:
         raise
     except OutputError as error:
-        raise refusal(
-            source.file, str(error), "return the logits of a segmentation, and of a classification if any"
-        ) from None
+        wanted = "return the logits of a segmentation, and of a classification if there is one"
+        raise refusal(source.file, str(error), wanted) from None
     except (Exception, SystemExit) as error:
         frames = [one for one in traceback.extract_tb(error.__traceback__) if source.root in Path(one.filename).parents]
         place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""

@@ -10,7 +10,7 @@ import builtins
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec, NamespaceLoader, PathFinder
 from importlib.util import resolve_name
 from pathlib import Path
 from types import ModuleType
@@ -111,12 +111,17 @@ class _Isolation:
             sys.modules.update(theirs)
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, _target: object = None) -> ModuleSpec | None:
-        """Find the user's package of a name of ours, wherever but at home; other names are left to other finders."""
-        if path is not None or name not in OURS or self._depth:
+        """Find the user's module of a name of ours, wherever but at home; other names are left to other finders."""
+        if name.partition(".")[0] not in OURS or self._depth:
             return None
-        spec = PathFinder.find_spec(name, [entry for entry in sys.path if Path(entry).resolve() != HOME])
-        if spec is None:
+        where = [entry for entry in sys.path if Path(entry).resolve() != HOME] if path is None else path
+        spec = PathFinder.find_spec(name, where)
+        if spec is None and path is None:
             raise ModuleNotFoundError(f"No module named {name!r} beside the --arch file or on the path", name=name)
+        if spec is not None and spec.loader is None:
+            # A folder without __init__.py. Without a loader its __file__ would be None, on which `inspect` raises when
+            # it remembers a file for this name: that of ours.
+            spec.loader = NamespaceLoader(name, list(spec.submodule_search_locations or ()), PathFinder.find_spec)
         return spec
 
     def _routed(

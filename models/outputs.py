@@ -5,16 +5,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
-
-class OutputError(ValueError):
-    """What a network returns is not what the pipeline can use. The message is one line."""
-
-
 Way = tuple[Any, ...]  # keys and indices that lead from what a network returns to a tensor in it
 
 # Where several tensors have the shape of a segmentation, or of a classification, the first of these names decides.
 _SEGMENTATION = ("segmentation", "seg", "seg_logits", "mask", "masks", "out", "logits", "pred")
 _CLASSIFICATION = ("classification", "cls", "cls_logits", "class_logits", "classes", "subtype", "label", "logits")
+
+
+class OutputError(ValueError):
+    """What a network returns is not what the pipeline can use. The message is one line."""
 
 
 class Pair(nn.Module):

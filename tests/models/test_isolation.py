@@ -1,0 +1,145 @@
+"""Their packages and ours under the same names, as real files."""
+
+import importlib
+import inspect
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import models.unet
+from models.isolation import OURS, our_names, user_files, user_imports
+from models.model import Model
+
+FILES = {
+    "net.py": "from models import WHO\nfrom models.blocks import block\nimport engines.fast, bench, reports\n"
+              "def lazily():\n    from models.late import LATE\n    return LATE\n",
+    "models/__init__.py": "from .who import WHO\n",
+    "models/who.py": "WHO = 'theirs'\n",
+    "models/blocks.py": "import importlib\nfrom . import who\nfrom models.who import WHO as absolute\n"
+                        "def block():\n    return who.WHO, absolute, importlib.import_module('models.who').WHO\n",
+    "models/late.py": "LATE = 'theirs, late'\n",
+    "engines/__init__.py": "", "engines/fast.py": "FAST = True\n", "bench/__init__.py": "BENCH = 'theirs'\n",
+    "reports.py": "REPORTS = 'theirs'\n",
+}  # fmt: skip
+
+
+def write(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    return write(tmp_path / "project", FILES)
+
+
+def state() -> tuple[dict[str, object], list[str], object]:
+    import builtins
+
+    return dict(sys.modules), list(sys.path), builtins.__import__
+
+
+def test_each_finds_its_own(root):
+    before = state()
+    with user_imports(root):
+        net = importlib.import_module("net")
+        assert net.WHO == "theirs"
+        assert net.block() == ("theirs", "theirs", "theirs")
+        assert net.lazily() == "theirs, late"
+        assert (net.engines.fast.FAST, net.bench.BENCH, net.reports.REPORTS) == (True, "theirs", "theirs")
+        assert sys.modules["models"].WHO == "theirs"
+        assert __import__(name="models.late", globals=None, locals=None, fromlist=("LATE",), level=0).LATE
+        assert {str(file.relative_to(root)) for file in user_files()} == set(FILES)
+    assert state() == before
+    assert user_files() == []
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_ours_import_ours_inside_functions(root, name):
+    """By the very statements that our files hold, run as our files' code is: with their globals."""
+    module = sys.modules.get(name) or importlib.import_module(name)
+    code = (
+        f"def late():\n    import {name}\n    from models.unet import MultiTaskUNet\n    return {name}, MultiTaskUNet\n"
+    )
+    if name == "models":
+        code += "def near():\n    from . import widening\n    return widening\n"
+    space = {"__file__": module.__file__, "__package__": name, "__name__": f"{name}.x"}
+    exec(code, space)
+    with user_imports(root):
+        importlib.import_module("net")
+        assert space["late"]() == (module, models.unet.MultiTaskUNet)
+        if name == "models":
+            assert space["near"]().__file__ == str(Path(module.__file__).with_name("widening.py"))
+        assert sys.modules[name].__file__.startswith(str(root)), "theirs are in place again"
+
+
+def test_pickle_finds_ours_while_their_names_are_in_place(root):
+    with user_imports(root):
+        importlib.import_module("net")
+        with our_names():
+            held = pickle.dumps(Model)
+            assert pickle.loads(held) is Model
+        with pytest.raises(AttributeError), our_names():
+            assert sys.modules["models"].WHO
+        assert sys.modules["models"].WHO == "theirs"
+
+
+def test_a_package_of_ours_that_they_do_not_have_is_not_there(root):
+    with user_imports(write(root.parent / "other", {"net.py": ""})), pytest.raises(ModuleNotFoundError) as missing:
+        importlib.import_module("models.unet")
+    assert str(missing.value) == "No module named 'models' beside the --arch file or on the path"
+
+
+def test_nothing_is_left_where_their_code_raises_or_changes_the_path(root):
+    write(root.parent / "library", {"their_library.py": "VALUE = 7\n"})
+    library = root.parent / "library"
+    text = f"import sys\nsys.path.insert(0, {str(library)!r})\nimport their_library\n"
+    write(root, {"odd.py": text + f"sys.path.remove({str(root)!r})\nraise RuntimeError\n"})
+    before = state()
+    with user_imports(root):
+        with pytest.raises(RuntimeError):
+            importlib.import_module("odd")
+        assert user_files() == [library / "their_library.py"]
+    assert state() == before
+
+
+def test_their_folders_without_init_do_not_upset_inspect(root):
+    """It remembers the file of a module's name, and would ask for that of a package that has none."""
+    inspect.getmodule(object(), "no such file")
+    with user_imports(write(root.parent / "plain", {"engines/fast.py": "", "bench/pipeline/one.py": ""})):
+        importlib.import_module("engines.fast")
+        importlib.import_module("bench.pipeline.one")
+        assert inspect.getmodule(object(), "no such file either") is None
+
+
+def test_packages_installed_below_their_root_are_not_their_files(root):
+    write(root, {"venv/lib/site-packages/installed_one.py": "", "odd.py": "import sys\nsys.path.append("
+                 f"{str(root / 'venv/lib/site-packages')!r})\nimport installed_one\n"})  # fmt: skip
+    with user_imports(root):
+        importlib.import_module("odd")
+        assert user_files() == [root / "odd.py"]
+        del sys.modules["installed_one"]
+
+
+def test_ours_are_known_also_through_a_link(root, tmp_path):
+    """An installation may be reached by a link, and its modules' files then are spelled by it."""
+    (tmp_path / "link").symlink_to(Path(__file__).parents[2])
+    code = (
+        "import models.isolation as isolation, models.given, importlib, sys\n"
+        f"with isolation.user_imports(isolation.Path({str(root)!r})):\n"
+        "    importlib.import_module('net')\n"
+        "    space = {'__file__': models.given.__file__, '__package__': 'models'}\n"
+        "    exec('def late():\\n    from models.given import Given\\n    return Given', space)\n"
+        "    assert space['late']() is models.given.Given\n"
+        "    print(models.given.__file__)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "link")}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(str(tmp_path / "link")), "the link was not followed"
