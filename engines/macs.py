@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
+    from engines.dataflow import Dataflow
     from models.model import Model
 
 UNKNOWN = "unknown"
@@ -45,7 +46,7 @@ def layers_in(model: "Model", batch: int, tile: Sequence[int]) -> list[Layer]:
 
 
 def layers_of(module: "nn.Module", shape: Sequence[int]) -> list[Layer]:
-    """List the layers of `module` that multiply, for an input of `shape`; computes nothing.
+    """List the layers of `module` that multiply and reach its outputs, for an input of `shape`; computes nothing.
 
     Each element of a convolution's output takes a filter's size of multiply-accumulates; in a transposed
     convolution each element of the input does.
@@ -53,23 +54,27 @@ def layers_of(module: "nn.Module", shape: Sequence[int]) -> list[Layer]:
     import torch
     from torch import nn
 
+    from engines.dataflow import Dataflow
+
     kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
     found: list[Layer] = []
+    flow = Dataflow()
     on_meta = copy.deepcopy(module).to("meta")
     for name, layer in on_meta.named_modules():
         if isinstance(layer, kinds):
-            layer.register_forward_hook(_recorder(name, found))
-    with torch.inference_mode():
-        on_meta(torch.empty(tuple(shape), device="meta"))
-    return found
+            layer.register_forward_hook(_recorder(name, found, flow))
+    with torch.inference_mode(), flow:
+        used = flow.marks(on_meta(torch.empty(tuple(shape), device="meta")))
+    return [layer for number, layer in enumerate(found) if number in used]
 
 
-def _recorder(name: str, found: list[Layer]) -> Any:
+def _recorder(name: str, found: list[Layer], flow: "Dataflow") -> Any:
     def record(layer: Any, inputs: Any, output: Any) -> None:
         x, weight = inputs[0], layer.weight
         transposed = getattr(layer, "transposed", False)
         # weight: [out, in / groups, ...]; transposed: [in, out / groups, ...]
         macs = (x if transposed else output).numel() * weight.numel() // weight.shape[0]
+        flow.mark(output, len(found))
         found.append(Layer(name, (x.numel(), weight.numel(), output.numel()), macs))
 
     return record

@@ -1,7 +1,8 @@
 """The arithmetic of multiply-accumulates."""
 
 import pytest
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from engines.macs import Layer, Tally, layers_of
 from models.model import Model
@@ -23,6 +24,44 @@ def test_finds_every_layer_of_the_reference_network(model: Model) -> None:
     layers = layers_of(model.module, (1, 1, 32, 32, 32))
     assert len(layers) == 19 + 4 + 3
     assert layers[0] == Layer("enc1.0", (32**3, 4 * 27, 4 * 32**3), 32**3 * 4 * 27)
+
+
+class Entangled(nn.Module):
+    """A dead head, and layers that reach the outputs in place, through views, detached or without gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Conv3d(2, 2, 1) for _ in range(5))
+        self.dead = nn.Conv3d(2, 7, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        a, b, c, d, e = self.layers
+        with torch.no_grad():
+            y = a(x).detach()
+        self.dead(y)
+        z = torch.zeros_like(y)
+        z[:, :1] += b(y)[:, :1].relu_()
+        gated = torch.where(c(y).view(-1) > 0, z.view(-1), 0).view_as(z)
+        return d(gated), e(gated).mean((2, 3, 4))
+
+
+def test_layers_that_reach_no_output_do_not_count() -> None:
+    names = [layer.name for layer in layers_of(Entangled(), (1, 2, 4, 4, 4))]
+    assert names == [f"layers.{number}" for number in range(5)]
+
+
+def test_a_layer_counts_by_its_calls() -> None:
+    head = nn.Conv3d(1, 3, 1)
+
+    class Supervised(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = head
+
+        def forward(self, x: Tensor) -> Tensor:
+            return [self.head(x), self.head(x[..., ::2])][0]
+
+    assert [layer.macs for layer in layers_of(Supervised(), (1, 1, 4, 4, 4))] == [3 * 64]
 
 
 def test_an_operation_is_known_by_its_sizes_in_any_order() -> None:

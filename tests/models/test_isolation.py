@@ -111,11 +111,11 @@ def test_nothing_is_left_where_their_code_raises_or_changes_the_path(root):
 
 def test_their_folders_without_init_do_not_upset_inspect(root):
     """It remembers the file of a module's name, and would ask for that of a package that has none."""
-    inspect.getmodule(object(), "no such file")
+    inspect.getmodule(compile("", "nowhere", "exec"), "nowhere")
     with user_imports(write(root.parent / "plain", {"engines/fast.py": "", "bench/pipeline/one.py": ""})):
         importlib.import_module("engines.fast")
         importlib.import_module("bench.pipeline.one")
-        assert inspect.getmodule(object(), "no such file either") is None
+        assert inspect.getmodule(compile("", "elsewhere", "exec"), "elsewhere") is None
 
 
 def test_packages_installed_below_their_root_are_not_their_files(root):
