@@ -1,7 +1,6 @@
 """Their packages and ours under the same names, as real files."""
 
 import importlib
-import inspect
 import os
 import pickle
 import subprocess
@@ -109,13 +108,18 @@ def test_nothing_is_left_where_their_code_raises_or_changes_the_path(root):
     assert state() == before
 
 
-def test_their_folders_without_init_do_not_upset_inspect(root):
+def test_their_folders_without_init_do_not_upset_inspect(root, tmp_path):
     """It remembers the file of a module's name, and would ask for that of a package that has none."""
-    inspect.getmodule(compile("", "nowhere", "exec"), "nowhere")
-    with user_imports(write(root.parent / "plain", {"engines/fast.py": "", "bench/pipeline/one.py": ""})):
-        importlib.import_module("engines.fast")
-        importlib.import_module("bench.pipeline.one")
-        assert inspect.getmodule(compile("", "elsewhere", "exec"), "elsewhere") is None
+    plain = write(root.parent / "plain", {"engines/fast.py": "", "bench/pipeline/one.py": ""})
+    run(
+        "import inspect, importlib, engines, bench.pipeline\n"
+        "from models.isolation import Path, user_imports\n"
+        "inspect.getmodule(compile('', 'nowhere', 'exec'), 'nowhere')\n"
+        f"with user_imports(Path({str(plain)!r})):\n"
+        "    importlib.import_module('engines.fast'), importlib.import_module('bench.pipeline.one')\n"
+        "    inspect.getmodule(compile('', 'elsewhere', 'exec'), 'elsewhere')\n",
+        tmp_path, Path(__file__).parents[2],
+    )  # fmt: skip
 
 
 def test_packages_installed_below_their_root_are_not_their_files(root):
@@ -139,7 +143,13 @@ def test_ours_are_known_also_through_a_link(root, tmp_path):
         "    assert space['late']() is models.given.Given\n"
         "    print(models.given.__file__)\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "link")}
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    said = run(code, tmp_path, tmp_path / "link")
+    assert said.startswith(str(tmp_path / "link")), "the link was not followed"
+
+
+def run(code: str, folder: Path, path: Path) -> str:
+    """Run code in a process of its own, which finds our packages in `path`."""
+    environment = {**os.environ, "PYTHONPATH": str(path)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(str(tmp_path / "link")), "the link was not followed"
+    return done.stdout
