@@ -1,5 +1,6 @@
 """Reads a trained checkpoint: its weights and what was recorded beside them, and never runs what it holds."""
 
+import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from models.container import ONNX, SAFETENSORS, TORCH_LEGACY, TORCH_ZIP, contain
 from models.errors import CheckpointError, refusal, some
 from models.graph import read_graph
 from models.mapping import MappedFile, is_finite
+from models.plain import plain
 from models.program import Program, load_program, refuse_untrusted
 from models.safetensors import read_safetensors
 from models.unpickling import load_safely, refuse_old_torch
@@ -23,6 +25,8 @@ __all__ = ["Checkpoint", "CheckpointError", "read_checkpoint"]
 WRAPPERS = ("model_state_dict", "state_dict", "model", "network_weights", "ema_state_dict", "ema")
 # What DataParallel and DDP, torch.compile, and Lightning-like classes put before each name.
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
+# Keys under which forks of nnU-Net put the weights of a classification head, beside those of the network.
+_HEAD = re.compile(r"head|cls|classif")
 _LONGEST = 1000  # characters of a recorded text
 _DEEPEST = 8  # a pickle can hold a dict that holds itself
 
@@ -39,6 +43,7 @@ class Checkpoint:
         wrappers: what was taken off on the way to the weights, outermost first: dict keys, then name
             prefixes (those end in a dot).
         state: the weights by name, contiguous, on the CPU, in the dtypes of the file; independent of the file.
+            Those of a head that has a key of its own (``cls_head_state``) begin with ``cls_head.``.
         dtypes: the distinct dtypes of the weights, e.g. ``float32``.
         nonfinite: names of the weights that hold NaN or infinity.
         epoch: the recorded epoch, or None.
@@ -80,7 +85,8 @@ def read_checkpoint(path: Path, trusted: bool = False) -> Checkpoint:
     names = tuple(top)
     keys, named, beside = _find_weights(path, top)
     prefixes, named, dropped = _strip_prefixes(named)
-    state, nonfinite = _own(path, named, mapped)
+    state, nonfinite = _own(path, named | _head(path, beside), mapped)
+    init = _init(path, beside)
     epoch, metrics, metadata, ignored = _recorded(beside)
     return Checkpoint(
         path=path,
@@ -95,6 +101,7 @@ def read_checkpoint(path: Path, trusted: bool = False) -> Checkpoint:
         metadata=metadata,
         ignored=(*ignored, *dropped),
         numpy=numpy,
+        init=init,
     )
 
 
@@ -179,6 +186,29 @@ def _strip_prefixes(named: dict[str, Tensor]) -> tuple[list[str], dict[str, Tens
     return prefixes, rest, averaged
 
 
+def _head(path: Path, beside: dict[str, object]) -> dict[str, Tensor]:
+    """Take the weights of a classification head from beside those of the network."""
+    held = [name for name, value in beside.items() if _HEAD.search(name) and _has_tensors(value)]
+    if not held:
+        return {}
+    entries = _entries(path, beside.pop(held[0]))
+    return {f"cls_head.{name}": value for name, value in entries.items() if isinstance(value, Tensor)}
+
+
+def _has_tensors(value: object) -> bool:
+    return isinstance(value, dict) and any(isinstance(one, Tensor) for one in dict.values(value))
+
+
+def _init(path: Path, beside: dict[str, object]) -> dict[str, Any]:
+    """Take the plain values of nnU-Net's ``init_args``; the device among them, an object, is left out."""
+    if not isinstance(beside.get("init_args"), dict):
+        return {}
+    try:
+        return dict(plain(beside.pop("init_args")))
+    except ValueError as error:
+        raise refusal(path, f"holds under init_args {error}", "give a file that nnU-Net wrote") from None
+
+
 def _own(path: Path, named: dict[str, Tensor], mapped: MappedFile) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """Copy tensors out of the file, so that it may change or go away; name those with NaN or infinity.
 
@@ -221,7 +251,7 @@ def _recorded(
     metadata: dict[str, int | str] = {}
     ignored: list[str] = []
     for name, value in beside.items():
-        if name == "epoch" and isinstance(value, int):
+        if name in ("epoch", "current_epoch") and isinstance(value, int):
             epoch = value
         elif name == "metrics" and isinstance(value, dict):
             metrics |= _numbers(value)

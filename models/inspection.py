@@ -23,7 +23,7 @@ def inspect(path: Path, given: Given | None = None) -> dict[str, Any]:
     """
     given = given or Given()
     checkpoint = read_checkpoint(path, given.trusts(path))
-    tensors = checkpoint.state.values()
+    tensors = {id(tensor): tensor for tensor in checkpoint.state.values()}.values()  # one may have several names
     info: dict[str, Any] = {
         "file": str(path),
         "file_bytes": path.stat().st_size,
