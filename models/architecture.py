@@ -12,6 +12,7 @@ from models.factory import build_given, imports_for
 from models.folding import fold_batch_norms
 from models.given import Given
 from models.model import Model, weights_sha256
+from models.nnunet import build_nnunet, is_nnunet
 from models.recognition import build_program
 from models.unet import BATCH, MultiTaskUNet, Shape
 from models.weights import differences, put, refuse_unusable
@@ -52,10 +53,12 @@ def build(checkpoint: Checkpoint, widen_to: int | None = None, given: Given | No
             or cannot be widened to `widen_to`; the tile does not suit the network.
     """
     given = given or Given()
+    if checkpoint.network is not None and given.arch is None:
+        return build_program(checkpoint, checkpoint.network, given, build)
+    if is_nnunet(checkpoint, given):
+        return build_nnunet(checkpoint, given)
     if given.arch is not None:
         return build_given(checkpoint, given.arch, given.tile, given.window)
-    if checkpoint.network is not None:
-        return build_program(checkpoint, checkpoint.network, given, build)
     return _unet(checkpoint, widen_to, given)
 
 

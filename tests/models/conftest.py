@@ -1,5 +1,6 @@
 """Checkpoint files for the tests, written as people write them."""
 
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -67,3 +68,18 @@ def repickled() -> Callable[[Path, Callable[[bytes], bytes]], Path]:
 def image() -> torch.Tensor:
     """One tile of noise."""
     return torch.rand(1, 1, 32, 32, 32, generator=torch.Generator().manual_seed(5))
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that nnU-Net's trainer wrote, in its results folder."""
+    from tests.nnunet import train
+
+    return train(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture
+def copied(trained: Path, tmp_path: Path) -> Path:
+    """A copy of it, in which plans, dataset and checkpoint may be changed."""
+    folder = shutil.copytree(trained.parent.parent, tmp_path / "results")
+    return Path(folder) / "fold_0" / trained.name
