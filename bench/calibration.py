@@ -9,12 +9,9 @@ import torch
 from torch import Tensor
 
 from bench.errors import InputError
-from bench.pipeline import tiles
 from bench.pipeline.cases import Found, find_cases, sha256_of
 from bench.pipeline.pipeline import Recipe
-from bench.pipeline.preprocess import normalise
-from bench.pipeline.roi import ROIS
-from bench.pipeline.volume import read_image, read_mask
+from bench.pipeline.preparation import preparation_of
 from engines.base import Calibration
 
 CASES = 16  # spread evenly over the training split; two tiles of each
@@ -56,14 +53,13 @@ def _refuse_leak(training: list[Found], chosen: list[Found], evaluated: list[Fou
 def _tiles(cases: tuple[Found, ...], recipe: Recipe) -> Tensor:
     """Two tiles of each case, ``[N, 1, D, H, W]``: the one with most foreground and one anywhere."""
     rng = np.random.default_rng(0)
+    way = preparation_of(recipe, torch.device("cpu"))
     chosen = []
     for case in cases:
-        volume = read_image(case.image)
-        box = ROIS[recipe.roi](volume.intensities, volume.image.header.get_zooms())
-        image = normalise(volume.intensities[box], recipe.window)
+        volume = way.read(case.image)
+        image, mask = way.prepare(volume, way.region(volume), case.mask)
         x, y, z = image.shape
-        grid = tiles.make_grid(recipe.protocol, (x, y, z), recipe.tile, recipe.overlap)
-        mask = None if case.mask is None else torch.from_numpy(read_mask(case.mask)[box])
+        grid = way.grid((x, y, z))
         boxes = [grid.boxes[int(rng.integers(len(grid.boxes)))]]
         if mask is not None:
             foreground = grid.pad(mask)

@@ -98,7 +98,7 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
         cases=tuple(cases),
         host=host.describe(device),
         versions=host.versions(),
-        declaration=declaration(settings, baseline),
+        declaration=declaration(settings, model, baseline),
         baseline=baseline,
     )
     return Plan(record, _opens(record, model, recipe, tiles))
@@ -144,17 +144,19 @@ def evenly(found: list[Found], most: int | None) -> list[Found]:
     return [found[i * len(found) // most] for i in range(most)]
 
 
-def declaration(settings: Settings, baseline: str = engines.BASELINE) -> dict[str, str]:
+def declaration(settings: Settings, model: Model, baseline: str) -> dict[str, str]:
     """What is held equal between the backends, so that only the engine differs."""
+    plans = model.plans
     return {
+        "preparation": "as stored" if plans is None else f"nnU-Net's, by its plans ({plans.configuration})",
         "protocol": settings.protocol,
         "tile": " x ".join(map(str, settings.tile)),
         "overlap": f"{settings.overlap:g}",
-        "tile weights": "Gaussian, sigma 0.125 of the tile",
+        "tile weights": "Gaussian, sigma 0.125 of the tile" + ("" if plans is None else ", as nnU-Net's predictor"),
         "batch": _batches(settings),
         "ROI": settings.roi,
         "test-time augmentation": "off",
-        "accumulation": "float32",
+        "accumulation": "float32" if plans is None else "float16, as nnU-Net's predictor",
         "threads": f"{settings.threads}, parked when idle",
         "memory format of inputs": "contiguous",
         "TF32 in the baseline": "off",
@@ -183,6 +185,11 @@ def _settings(
 ) -> Settings:
     if request.protocol == "center-patch" and request.roi != "none":
         raise InputError("--roi: the centre patch is a crop already; use --roi none with --protocol center-patch")
+    if model.plans is not None and (request.roi, request.protocol) != ("none", "sliding-window"):
+        raise InputError(
+            "--roi, --protocol: nnU-Net's plans say how a volume is cropped and tiled; "
+            "use --roi none and --protocol sliding-window with its networks"
+        )
     return Settings(
         backends=backends,
         device=device,

@@ -4,17 +4,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from bench.measure import DeviceClock, Stopwatch
-from bench.pipeline import tiles
-from bench.pipeline.preprocess import normalise
-from bench.pipeline.roi import ROIS
+from bench.pipeline.preparation import preparation_of
 from bench.pipeline.stitch import Stitcher
 from bench.pipeline.tiles import Box, Grid, Shape
-from bench.pipeline.volume import read_image
 from bench.pipeline.write import write_mask
 from engines.base import Session
 from models.model import LABELS, Plans
@@ -68,7 +64,7 @@ class Pipeline:
         self._session = session
         self._recipe = recipe
         self._device = torch.device(device)
-        self._weights = tiles.gaussian_weights(recipe.tile).to(self._device)
+        self._way = preparation_of(recipe, self._device)
 
     def run(self, image: Path, mask: Path) -> Outcome:
         """Predict the case in `image`, write its `mask`, and time both.
@@ -79,38 +75,35 @@ class Pipeline:
         watch = Stopwatch(self._session.sync)
         start = time.perf_counter_ns()
         with watch.stage("read"):
-            volume = read_image(image)
+            case = self._way.read(image)
         with watch.stage("roi"):
-            spacing = volume.image.header.get_zooms()
-            box = ROIS[self._recipe.roi](volume.intensities, spacing)
+            region = self._way.region(case)
         with watch.stage("preprocess", device=True):
-            cropped = normalise(volume.intensities[box], self._recipe.window).to(self._device)
-            grid = self._grid(cropped)
-            padded = grid.pad(cropped)
+            prepared = self._way.prepare(case, region)[0].to(self._device)
+            grid = self._grid(prepared)
+            padded = grid.pad(prepared)
         stitcher, device_ns = self._forward(padded, grid, watch)
         with watch.stage("stitch", device=True):
-            labels = np.zeros(volume.intensities.shape, np.uint8)
-            labels[box] = stitcher.labels().cpu().numpy()
+            labels = self._way.labels(case, region, stitcher)
             subtype = stitcher.subtype() if self._recipe.subtypes else None
         with watch.stage("write"):
-            write_mask(mask, labels, volume.image)
+            write_mask(mask, labels, case.image)
         case_ns = time.perf_counter_ns() - start
         return Outcome(subtype, len(grid.starts), case_ns, watch.stages_ns, device_ns)
 
     def logits(self, volume: Tensor) -> Tensor:
-        """Whole-volume logits ``[C, D, H, W]`` of a normalised ``[D, H, W]`` volume."""
+        """Whole-volume logits ``[C, D, H, W]`` of a prepared ``[D, H, W]`` volume."""
         grid = self._grid(volume)
         stitcher, _ = self._forward(grid.pad(volume), grid, Stopwatch(self._session.sync))
         return stitcher.logits()
 
     def _grid(self, volume: Tensor) -> Grid:
         x, y, z = volume.shape
-        return tiles.make_grid(self._recipe.protocol, (x, y, z), self._recipe.tile, self._recipe.overlap)
+        return self._way.grid((x, y, z))
 
     @torch.inference_mode()
     def _forward(self, volume: Tensor, grid: Grid, watch: Stopwatch) -> tuple[Stitcher, int | None]:
-        recipe, boxes = self._recipe, grid.boxes
-        stitcher, batch = Stitcher(grid, self._weights, recipe.labels, recipe.subtypes > 0), recipe.batch
+        stitcher, boxes, batch = self._way.stitcher(grid), grid.boxes, self._recipe.batch
         events = DeviceClock(self._device)
         for first in range(0, len(boxes), batch):
             some = boxes[first : first + batch]

@@ -15,7 +15,7 @@ _STRIDE = 4  # the body is large: every fourth voxel of an axis finds its box to
 
 def whole(intensities: NDArray[np.float32], _spacing_mm: tuple[float, ...]) -> Box:
     """The full volume."""
-    return _everything(intensities.shape)
+    return everything(intensities.shape)
 
 
 def body(intensities: NDArray[np.float32], spacing_mm: tuple[float, ...]) -> Box:
@@ -23,7 +23,7 @@ def body(intensities: NDArray[np.float32], spacing_mm: tuple[float, ...]) -> Box
     coarse = intensities[::_STRIDE, ::_STRIDE, ::_STRIDE] > BODY_ABOVE_HU
     components, count = ndimage.label(coarse)
     if count == 0:
-        return _everything(intensities.shape)
+        return everything(intensities.shape)
     largest = int(np.bincount(components.ravel())[1:].argmax())
     box = ndimage.find_objects(components)[largest]
     bounds = []
@@ -37,6 +37,7 @@ def body(intensities: NDArray[np.float32], spacing_mm: tuple[float, ...]) -> Box
 ROIS: Mapping[str, Callable[[NDArray[np.float32], tuple[float, ...]], Box]] = {"none": whole, "body": body}
 
 
-def _everything(shape: tuple[int, ...]) -> Box:
+def everything(shape: tuple[int, ...]) -> Box:
+    """All of a volume."""
     x, y, z = (slice(0, n) for n in shape)
     return x, y, z

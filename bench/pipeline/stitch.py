@@ -14,7 +14,7 @@ class Stitcher:
 
         Args:
             grid: where the tiles lie.
-            weights: of a tile's voxels, ``[D, H, W]``, on the device the logits will be on.
+            weights: of a tile's voxels, ``[D, H, W]``, on the device the logits will be on, in the dtype of sums.
             labels: of the C classes in masks; the first is background.
             classifies: whether there is a classification to take the tiles' votes from.
         """
@@ -29,12 +29,16 @@ class Stitcher:
     def add(self, boxes: list[Box], segmentation: Tensor, classification: Tensor) -> None:
         """Take the logits of some tiles: ``[n, C, D, H, W]`` and ``[n, K]``, tile i covering ``boxes[i]``."""
         if self._sum is None:
-            self._sum = segmentation.new_zeros((segmentation.shape[1], *self._grid.padded))
+            self._sum = self._weights.new_zeros((segmentation.shape[1], *self._grid.padded))
         for box, logits in zip(boxes, segmentation, strict=True):
-            self._sum[(slice(None), *box)].addcmul_(logits, self._weights)
+            self._put(self._sum[(slice(None), *box)], logits)
         if self._classifies:
             self._foreground.append(1 - torch.softmax(segmentation, dim=1)[:, 0].mean(dim=(1, 2, 3)))
             self._votes.append(classification.clone())
+
+    def _put(self, total: Tensor, logits: Tensor) -> None:
+        """Add a tile's weighted logits to its part of the sum, in place."""
+        total.addcmul_(logits, self._weights)
 
     def logits(self) -> Tensor:
         """Weighted mean of the tiles' logits over the volume, ``[C, D, H, W]``."""

@@ -65,6 +65,11 @@ def sliding_window(shape: Shape, tile: Shape, overlap: float) -> Grid:
         step = side if n == side else max(int(side * (1 - overlap)), 1)
         count = math.ceil((n - side) / step) + 1
         per_axis.append([min(i * step, n - side) for i in range(count)])
+    return grid_of(shape, tile, per_axis)
+
+
+def grid_of(shape: Shape, tile: Shape, per_axis: Iterable[Iterable[int]]) -> Grid:
+    """Tiles that start at the given voxels of each axis of the padded volume."""
     starts = tuple(_triple(start) for start in itertools.product(*per_axis))
     return Grid(shape, tile, _before(shape, tile), starts)
 

@@ -40,15 +40,25 @@ def read_image(path: Path) -> Volume:
     Raises:
         InputError: missing, damaged, not 3-D, empty or with values that are not finite.
     """
-    image = _open(path)
-    if len(image.shape) != 3 or 0 in image.shape:
-        shape = " x ".join(map(str, image.shape))
-        raise InputError(f"{path}: the image is {len(image.shape)}-D ({shape}), not 3-D; save a single volume")
+    image = read_header(path)
     intensities = _values(image, path, np.float32)
     # The sum is NaN or infinite as soon as one voxel is, and costs a tenth of a test for each voxel.
     if not np.isfinite(intensities.sum(dtype=np.float64)):
         raise InputError(f"{path}: the image has voxels that are NaN or infinite; replace them by real intensities")
     return Volume(intensities, image)
+
+
+def read_header(path: Path) -> Any:
+    """Open a 3-D image with nibabel; its voxels are not read.
+
+    Raises:
+        InputError: missing, damaged, not 3-D or empty.
+    """
+    image = _open(path)
+    if len(image.shape) != 3 or 0 in image.shape:
+        shape = " x ".join(map(str, image.shape))
+        raise InputError(f"{path}: the image is {len(image.shape)}-D ({shape}), not 3-D; save a single volume")
+    return image
 
 
 def read_mask(path: Path, shape: tuple[int, ...] | None = None) -> NDArray[np.uint8]:

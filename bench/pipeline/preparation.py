@@ -1,0 +1,93 @@
+"""A volume's way to the network and back onto its own grid: as stored in its file, or as nnU-Net's plans say."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bench.pipeline import tiles
+from bench.pipeline.preprocess import normalise
+from bench.pipeline.roi import ROIS
+from bench.pipeline.stitch import Stitcher
+from bench.pipeline.tiles import Box, Grid, Shape
+from bench.pipeline.volume import Volume, read_image, read_mask
+
+if TYPE_CHECKING:
+    from bench.pipeline.pipeline import Recipe
+
+
+class Preparation(Protocol):
+    """What is done to a case before and after its tiles; a case is whatever `read` returns, with its ``image``."""
+
+    def read(self, path: Path) -> Any:
+        """Read an image.
+
+        Raises:
+            InputError: it cannot be used.
+        """
+        ...
+
+    def region(self, case: Any) -> Box:
+        """The part of the image that the network is run on."""
+        ...
+
+    def prepare(self, case: Any, region: Box, mask: Path | None = None) -> tuple[Tensor, Tensor | None]:
+        """The region as the network was trained to see it, ``[D, H, W]`` float32, and its mask likewise.
+
+        Raises:
+            InputError: it cannot be used.
+        """
+        ...
+
+    def grid(self, shape: Shape) -> Grid:
+        """The tiles of a prepared volume."""
+        ...
+
+    def stitcher(self, grid: Grid) -> Stitcher:
+        """What adds their logits up."""
+        ...
+
+    def labels(self, case: Any, region: Box, stitcher: Stitcher) -> NDArray[np.uint8]:
+        """The mask on the image's grid, axes as stored."""
+        ...
+
+
+class AsStored:
+    """Axes and spacing as stored in the file; intensities through a window; tiles as MONAI lays them."""
+
+    def __init__(self, recipe: "Recipe", device: torch.device) -> None:
+        self._recipe = recipe
+        self._weights = tiles.gaussian_weights(recipe.tile).to(device)
+
+    def read(self, path: Path) -> Volume:
+        return read_image(path)
+
+    def region(self, case: Volume) -> Box:
+        return ROIS[self._recipe.roi](case.intensities, case.image.header.get_zooms())
+
+    def prepare(self, case: Volume, region: Box, mask: Path | None = None) -> tuple[Tensor, Tensor | None]:
+        prepared = normalise(case.intensities[region], self._recipe.window)
+        return prepared, None if mask is None else torch.from_numpy(read_mask(mask)[region])
+
+    def grid(self, shape: Shape) -> Grid:
+        return tiles.make_grid(self._recipe.protocol, shape, self._recipe.tile, self._recipe.overlap)
+
+    def stitcher(self, grid: Grid) -> Stitcher:
+        return Stitcher(grid, self._weights, self._recipe.labels, self._recipe.subtypes > 0)
+
+    def labels(self, case: Volume, region: Box, stitcher: Stitcher) -> NDArray[np.uint8]:
+        labels = np.zeros(case.intensities.shape, np.uint8)
+        labels[region] = stitcher.labels().cpu().numpy()
+        return labels
+
+
+def preparation_of(recipe: "Recipe", device: torch.device) -> Preparation:
+    """How `recipe` prepares a case; sums of logits are on `device`."""
+    if recipe.plans is None:
+        return AsStored(recipe, device)
+    from bench.pipeline.nnunet import ByPlans
+
+    return ByPlans(recipe, recipe.plans, device)

@@ -1,0 +1,252 @@
+"""Cases through nnU-Net's preprocessing, tiles and export, against nnU-Net's own predictor."""
+
+import json
+import shutil
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+from scipy.spatial.transform import Rotation
+
+from bench.calibration import from_training_cases
+from bench.cli import main
+from bench.errors import InputError
+from bench.pipeline.cases import find_cases
+from bench.pipeline.pipeline import Pipeline, Recipe
+from models.architecture import load_model
+from models.quiet import quietly
+from tests.nnunet import DATASET, architecture, plans, train
+
+pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed")
+
+TORCH_RESAMPLING = {
+    f"resampling_fn_{what}{ending}": value
+    for what in ("data", "seg", "probabilities")
+    for ending, value in (("", "resample_torch_fornnunet"), ("_kwargs", {"is_seg": what == "seg"}))
+}
+RESIDUAL = {"architecture": architecture("ResidualEncoderUNet", n_blocks_per_stage=[1, 2, 2])}
+SETUPS = {
+    "default": (plans(), DATASET),
+    "residual, resampled by torch": (plans(**RESIDUAL, **TORCH_RESAMPLING), DATASET),
+    "transposed, NibabelIO, z-score": (
+        plans(spacing=[1.0, 1.0, 3.0], patch_size=[16, 16, 8], normalization_schemes=["ZScoreNormalization"],
+              use_mask_for_norm=[True])
+        | {"transpose_forward": [1, 2, 0], "transpose_backward": [2, 0, 1], "image_reader_writer": "NibabelIO"},
+        DATASET | {"labels": {"background": 0, "lesion": 1, "pancreas": 2}},
+    ),
+    "reoriented": (plans() | {"image_reader_writer": "NibabelIOWithReorient"}, DATASET),
+}  # fmt: skip
+
+# Shape (x, y, z), mm, and which way the axes point. The plans ask for 1 x 1 x 3 mm and patches of 16 x 16 x 8.
+CASES = {
+    "as planned": ((30, 28, 12), (1, 1, 3), np.eye(3)),
+    "smaller than the patch, flipped": ((40, 13, 9), (0.7, 0.8, 2), np.diag([-1, -1, 1])),
+    "few thick slices, oblique": (
+        (25, 50, 6),
+        (1.3, 0.9, 5),
+        Rotation.from_euler("xyz", (12, -7, 20), True).as_matrix(),
+    ),
+    "axes exchanged, scaled": ((20, 12, 34), (1, 2.5, 1.1), np.array([[0, 0, -1], [1, 0, 0], [0, 1, 0]])),
+}
+
+
+class Module:
+    """The network itself as a session."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self.infer = module
+
+    def sync(self) -> None:
+        pass
+
+
+def write_case(path: Path, shape, spacing, direction, seed=0) -> Path:
+    """Smooth blobs with a border of zeros that nnU-Net crops."""
+    rng = np.random.default_rng(seed)
+    hu = (gaussian_filter(rng.normal(0, 1, shape), 1.5) * 900 + 80).astype(np.int16)
+    hu[:3], hu[:, :1] = 0, 0
+    affine = np.eye(4)
+    affine[:3, :3] = direction @ np.diag(spacing)
+    affine[:3, 3] = (-30.5, 12, 7)
+    image = nib.Nifti1Image(hu, affine)
+    if seed:
+        image.header.set_slope_inter(0.5, -20)
+    nib.save(image, path)
+    return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Threads cost more than they bring on tiles as small as these."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module", params=SETUPS)
+def setup(request, tmp_path_factory):
+    """Our model, and nnU-Net's predictor, of the same checkpoint."""
+    return load(train(tmp_path_factory.mktemp("trained"), *SETUPS[request.param]))
+
+
+def load(checkpoint):
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    with quietly():
+        predictor = nnUNetPredictor(0.5, use_mirroring=False, device=torch.device("cpu"), allow_tqdm=False)
+        predictor.initialize_from_trained_model_folder(str(checkpoint.parent.parent), (0,), checkpoint.name)
+    return load_model(checkpoint)[0], predictor
+
+
+def recipe_of(model, **changes):
+    given = {"protocol": "sliding-window", "tile": model.tile, "overlap": 0.5, "batch": 1, "roi": "none"}
+    return Recipe(
+        **given | changes, window=model.window, labels=model.labels, subtypes=model.subtypes, plans=model.plans
+    )
+
+
+@pytest.mark.parametrize(("name", "batch"), zip(CASES, (1, 3, 1, 2), strict=True))
+def test_masks_are_those_of_nnunets_predictor(setup, name, batch, tmp_path):
+    model, predictor = setup
+    image = write_case(tmp_path / "case_0000.nii.gz", *CASES[name], seed=len(name))
+    with quietly():
+        predictor.predict_from_files_sequential([[str(image)]], [str(tmp_path / "theirs")])
+    outcome = Pipeline(Module(model.module), recipe_of(model, batch=batch)).run(image, tmp_path / "ours.nii.gz")
+    ours, theirs = nib.load(tmp_path / "ours.nii.gz"), nib.load(tmp_path / "theirs.nii.gz")
+    expected = np.asarray(model.labels)[np.asarray(theirs.dataobj)]
+    labels = np.asarray(ours.dataobj)
+    assert len(np.unique(labels)) == 3, "a mask that says nothing"
+    assert (labels != expected).mean() <= 1e-4
+    np.testing.assert_allclose(theirs.affine, nib.load(image).affine, atol=1e-5)
+    np.testing.assert_array_equal(ours.affine, nib.load(image).affine)
+    assert ours.header["sform_code"] == nib.load(image).header["sform_code"]
+    assert set(outcome.stages_ns) == {"read", "roi", "preprocess", "forward", "stitch", "write"}
+    assert all(ns > 0 for ns in outcome.stages_ns.values())
+    assert sum(outcome.stages_ns.values()) <= outcome.case_ns
+    assert outcome.tiles > 1
+
+
+def test_logits_are_bit_equal_to_the_predictors(setup):
+    model, predictor = setup
+    volume = torch.randn(19, 11, 30, generator=torch.Generator().manual_seed(2))
+    theirs = predictor.predict_sliding_window_return_logits(volume[None])
+    ours = Pipeline(Module(model.module), recipe_of(model)).logits(volume)
+    assert theirs.shape == ours.shape
+    assert torch.equal(ours, theirs)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    return train(tmp_path_factory.mktemp("trained"))
+
+
+def test_images_that_nnunets_reader_cannot_read(trained, tmp_path):
+    model, _ = load_model(trained)
+    pipeline = Pipeline(Module(model.module), recipe_of(model))
+    sheared = write_case(
+        tmp_path / "a_0000.nii.gz", (20, 20, 8), (1, 1, 3), np.array([[1, 0.5, 0], [0, 1, 0], [0, 0, 1]])
+    )
+    with pytest.raises(InputError, match=r"nnU-Net's SimpleITKIO cannot read it \(.*\); export it again") as caught:
+        pipeline.run(sheared, tmp_path / "mask.nii.gz")
+    assert "\n" not in str(caught.value)
+    huge = write_case(tmp_path / "b_0000.nii.gz", (20, 20, 8), (9e4, 1, 3e3), np.eye(3))
+    with pytest.raises(InputError, match=r"voxels at the plans' spacing of 3\.0 x 1\.0 x 1\.0 mm"):
+        pipeline.run(huge, tmp_path / "mask.nii.gz")
+    assert not (tmp_path / "mask.nii.gz").exists()
+
+
+def test_an_image_of_zeros_is_predicted_too(trained, tmp_path):
+    model, predictor = load(trained)
+    nib.save(nib.Nifti1Image(np.zeros((20, 18, 9), np.int16), np.diag([1, 1, 3, 1])), tmp_path / "case_0000.nii.gz")
+    with quietly():
+        predictor.predict_from_files_sequential([[str(tmp_path / "case_0000.nii.gz")]], [str(tmp_path / "theirs")])
+    Pipeline(Module(model.module), recipe_of(model)).run(tmp_path / "case_0000.nii.gz", tmp_path / "ours.nii.gz")
+    masks = [np.asarray(nib.load(tmp_path / f"{name}.nii.gz").dataobj) for name in ("ours", "theirs")]
+    np.testing.assert_array_equal(*masks)
+
+
+def raw_dataset(root: Path) -> Path:
+    """nnU-Net's raw layout: two cases to evaluate and two to calibrate on; the truth is a box."""
+    for split, seeds in (("Val", (1, 2)), ("Tr", (3, 4))):
+        for seed in seeds:
+            for kind in ("images", "labels"):
+                (root / f"{kind}{split}").mkdir(parents=True, exist_ok=True)
+            shape, spacing, direction = list(CASES.values())[seed % 3]
+            image = nib.load(
+                write_case(root / f"images{split}" / f"case_{seed}_0000.nii.gz", shape, spacing, direction, seed)
+            )
+            truth = np.zeros(shape, np.uint8)
+            truth[8:16, 4:10, 2:5], truth[10:12, 5:7, 3:4] = 1, 2
+            nib.save(nib.Nifti1Image(truth, image.affine), root / f"labels{split}" / f"case_{seed}.nii.gz")
+    rows = "".join(f"case_{seed}.nii.gz,{seed % 3}\n" for seed in range(1, 5))
+    (root / "classes.csv").write_text("Names,Subtype\n" + rows)
+    return root
+
+
+def test_calibration_tiles_are_prepared_by_the_plans(trained, tmp_path):
+    model, predictor = load(trained)
+    _, evaluated = find_cases(raw_dataset(tmp_path), "validation")
+    chosen, names = from_training_cases(tmp_path, evaluated, recipe_of(model))
+    tiles = chosen.tiles()
+    assert names == ["case_3", "case_4"]
+    assert tiles.shape == (4, 1, *model.tile)
+    with quietly():
+        data, _, _ = predictor.configuration_manager.preprocessor_class(verbose=False).run_case(
+            [str(tmp_path / "imagesTr" / "case_3_0000.nii.gz")], None, predictor.plans_manager,
+            predictor.configuration_manager, predictor.dataset_json,
+        )  # fmt: skip
+    values = set(np.unique(data))
+    assert {float(v) for v in tiles[:2].flatten()} <= {*map(float, values), 0.0}, "0 is padding"
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VOXBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
+
+    def run(*options):
+        return main(["run", "--device", "cpu", "--out", "run", *map(str, options)]), capsys.readouterr()
+
+    return run
+
+
+def test_a_run_from_end_to_end(bench, trained, tmp_path):
+    data = raw_dataset(tmp_path / "raw")
+    code, printed = bench(
+        "--checkpoint", trained, "--data", data, "--backends", "torch-fp32,ort-fp32", "--rounds", 2, "--threads", 1,
+        "--require", "ort-fp32",
+    )  # fmt: skip
+    assert code in (0, 1, 3), printed.err
+    assert "Traceback" not in printed.out + printed.err
+    assert "nnUNet_raw" not in printed.out + printed.err
+    _, predictor = load(trained)
+    record = json.loads(Path("run/run.json").read_text())
+    assert record["checkpoint"]["architecture"] == "nnunet-PlainConvUNet"
+    assert record["declaration"]["accumulation"] == "float16, as nnU-Net's predictor"
+    for seed in (1, 2):
+        image = data / "imagesVal" / f"case_{seed}_0000.nii.gz"
+        with quietly():
+            predictor.predict_from_files_sequential([[str(image)]], [str(tmp_path / "theirs")])
+        theirs = np.asarray(nib.load(tmp_path / "theirs.nii.gz").dataobj)
+        for backend in ("torch-fp32", "ort-fp32"):
+            mask = next(Path("run").rglob(f"{backend}/**/case_{seed}.nii.gz"))
+            assert (np.asarray(nib.load(mask).dataobj) != theirs).mean() <= 1e-4, backend
+
+
+def test_what_plans_leave_no_choice_about_is_refused(bench, trained, tmp_path):
+    data = raw_dataset(tmp_path / "raw")
+    for option in (("--roi", "body"), ("--protocol", "center-patch")):
+        code, printed = bench("--checkpoint", trained, "--data", data, "--backends", "torch-fp32", *option)
+        assert code == 2
+        assert "nnU-Net's plans say how a volume is cropped and tiled; use --roi none" in printed.err
+        assert not Path("run").exists()
+    moved = shutil.copytree(trained.parent.parent, tmp_path / "moved")
+    (moved / "plans.json").write_text("{}")
+    code, printed = bench("--checkpoint", moved / "fold_0" / trained.name, "--data", data)
+    assert code == 2
+    assert "its nnU-Net plans have no configurations; give plans that nnU-Net wrote" in printed.err
