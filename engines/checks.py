@@ -70,7 +70,7 @@ def unfit(backend: Backend, program: "Program | None", batch: int) -> Availabili
         )
     if program.batch not in (None, batch):
         return unavailable(
-            f"the checkpoint is {what} that takes {program.batch} tiles in a pass, and not {batch}",
+            f"the checkpoint is {what} that takes batches of {program.batch} only, and not of {batch}",
             "export it with a dynamic batch axis, or ask for that batch",
         )
     return None
