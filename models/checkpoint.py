@@ -200,7 +200,7 @@ def _has_tensors(value: object) -> bool:
 
 
 def _init(path: Path, beside: dict[str, object]) -> dict[str, Any]:
-    """Take the plain values of nnU-Net's ``init_args``; the device among them, an object, is left out."""
+    """Take the plain values of nnU-Net's ``init_args``."""
     if not isinstance(beside.get("init_args"), dict):
         return {}
     try:

@@ -40,7 +40,7 @@ def test_outputs_are_bit_equal_to_those_of_nnunets_network(held, tmp_path):
     assert "deep supervision is off: 1 of its outputs left out" in model.remarks
     assert (checkpoint.epoch, checkpoint.metrics) == (1, {"_best_ema": 0.75})
     assert checkpoint.init["configuration"] == "3d_fullres"
-    assert "device" not in checkpoint.init
+    assert checkpoint.init["device"] == "cpu"
     assert len({tensor.data_ptr() for tensor in checkpoint.state.values()}) < len(checkpoint.state) / 2, "copied once"
 
 
