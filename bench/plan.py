@@ -170,7 +170,8 @@ def _check_batch(request: Request, model: Model) -> None:
     takes = model.program and model.program.batch
     if takes and takes != request.batch:
         raise InputError(
-            f"--batch {request.batch}: the checkpoint is a program for batches of {takes} only; give --batch {takes}"
+            f"--batch {request.batch}: the checkpoint is a program that takes batches of {takes} only; "
+            f"give --batch {takes}"
         )
 
 
