@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.models import corpus
 
@@ -64,6 +65,8 @@ def readings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
     folder = tmp_path_factory.mktemp("corpus")
     files = {"good": folder / "good.pth"}
     files["good"].write_bytes(corpus.plain())
+    files["large"] = folder / "large.pth"
+    files["large"].write_bytes(corpus.saved({"weight": torch.zeros(2**24)}))  # 64 MiB
     for number, (name, case) in enumerate(corpus.CASES.items()):
         files[name] = folder / f"{number}{case.suffix}"
         files[name].write_bytes(case.make())
@@ -77,8 +80,9 @@ def readings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
     return {name: one | {"file": str(files[name])} for name, one in read.items()}
 
 
-def test_a_good_file_is_read(readings: dict[str, dict[str, Any]]) -> None:
-    assert readings["good"]["code"] == 0
+def test_good_files_are_read_and_their_memory_is_noticed(readings: dict[str, dict[str, Any]]) -> None:
+    assert (readings["good"]["code"], readings["large"]["code"]) == (0, 0)
+    assert readings["large"]["peak_kb"] - readings["good"]["peak_kb"] > 48 * 1024
 
 
 @pytest.mark.parametrize("name", corpus.CASES)
