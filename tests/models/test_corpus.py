@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from tests.models import corpus
 
 ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs" / "checkpoints.md"
 MEMORY_KB = 2**20  # 1 GiB
 HANGS_S = 10
 
@@ -102,6 +104,19 @@ def test_file(readings: dict[str, dict[str, Any]], name: str) -> None:
         assert (said.count("\n"), said.count("; ") >= 1) == (1, True)
     else:
         assert not case.said or case.said == (corpus.READ,), said
+
+
+def test_the_docs_show_what_is_printed(readings: dict[str, dict[str, Any]]) -> None:
+    """Each text in the first table of refusals, numbers aside."""
+
+    def alike(said: str) -> str:
+        return re.sub(r"\d+", "N", said)
+
+    table = DOCS.read_text().partition("### Damaged and hostile files")[2].partition("\n### ")[0]
+    shown = re.findall(r"^\| [^|]+ \| `(.+)` \|$", table, re.MULTILINE)
+    printed = "\n".join(alike(one["said"].replace(one["file"], "FILE")) for one in readings.values())
+    assert len(shown) > 50
+    assert [said for said in shown if alike(f"bench: FILE: {said}") not in printed] == []
 
 
 def test_there_are_enough_of_them() -> None:

@@ -263,8 +263,9 @@ def test_errors_of_theirs_are_one_line_with_their_place(project, trained, text, 
 
 def test_a_file_named_like_a_module_that_is_loaded(project, trained):
     path, _ = trained()
-    assert f"has the name of a module that is loaded already ({Path(torch.__file__).resolve()}); rename the file" in refused(
-        path, project(others={"torch.py": NET}) / "torch.py:Net"
+    assert (
+        f"has the name of a module that is loaded already ({Path(torch.__file__).resolve()}); rename the file"
+        in refused(path, project(others={"torch.py": NET}) / "torch.py:Net")
     )
 
 
