@@ -199,7 +199,7 @@ REFUSED = {
     ),
     "no segmentation": (
         graph(helper.make_node("Relu", ["image"], ["seg"])),
-        "its segmentation has 1 channels where background, pancreas and, if any, lesion are expected; export a network that returns",
+        "its segmentation has 1 channels where background, pancreas and, if any, lesion are expected; export a",
     ),
 }  # fmt: skip
 
