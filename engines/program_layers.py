@@ -6,8 +6,8 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from engines.dataflow import Dataflow
 from engines.macs import Layer
 
 if TYPE_CHECKING:
@@ -16,46 +16,43 @@ if TYPE_CHECKING:
 _TRANSPOSED = 6  # of the arguments of aten.convolution: input, weight, bias, stride, padding, dilation, transposed
 
 
-class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes every convolution and matrix product that PyTorch computes."""
+class _Recorder(Dataflow):  # type: ignore[no-untyped-call]
+    """Notes every convolution and matrix product that PyTorch computes, and marks what comes of each by its number."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.found: list[Layer] = []
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        output = operation(*args, **(kwargs or {}))
+        output = super().__torch_dispatch__(operation, types, args, kwargs)
         name = operation.overloadpacket.__name__.strip("_")
         if name == "convolution":
-            self._add(
-                name,
-                args[0],
-                args[1],
-                output,
-                filter_macs(args[0].shape, args[1].shape, output.shape, args[_TRANSPOSED]),
-            )
+            x, weight = args[:2]
+            macs = filter_macs(x.shape, weight.shape, output.shape, args[_TRANSPOSED])
         elif name in ("mm", "bmm", "addmm", "baddbmm"):
-            left, right = args[-2:]
-            self._add(name, left, right, output, output.numel() * left.shape[-1])
+            x, weight = args[-2:]
+            macs = output.numel() * x.shape[-1]
+        else:
+            return output
+        number = len(self.found)
+        self.mark(output, number)
+        self.found.append(Layer(f"{name} {number}", (x.numel(), weight.numel(), output.numel()), macs))
         return output
-
-    def _add(self, name: str, x: Any, weight: Any, output: Any, macs: int) -> None:
-        self.found.append(Layer(f"{name} {len(self.found)}", (x.numel(), weight.numel(), output.numel()), macs))
 
 
 def called_layers(module: "nn.Module", shape: Sequence[int]) -> list[Layer]:
-    """List what `module` multiplies in one pass on the CPU over zeros of `shape`."""
-    # Under inference mode a linear layer would reach the recorder whole, under a name for every kind of call.
+    """List what `module` multiplies on the way to its outputs, in one pass on the CPU over zeros of `shape`."""
     recorder = _Recorder()
+    # Under inference mode a linear layer would reach the recorder whole, under a name for every kind of call.
     with torch.no_grad(), recorder:
-        module(torch.zeros(tuple(shape)))
-    return recorder.found
+        outputs = module(torch.zeros(tuple(shape)))
+    return [recorder.found[number] for number in sorted(recorder.marks(outputs))]
 
 
 def graph_layers(model: Any) -> list[Layer]:
     """List the Conv, ConvTranspose, Gemm and MatMul nodes of an ONNX model with inferred shapes.
 
-    Products of two constants are left out: every runtime computes them beforehand.
+    Products of two constants are left out: every runtime computes them beforehand. So are those of unknown shape.
     """
     graph = model.graph
     constants = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
@@ -64,9 +61,10 @@ def graph_layers(model: Any) -> list[Layer]:
     found = []
     for node in graph.node:
         if node.op_type in _MACS and not all(name in constants for name in node.input[:2]):
-            x, weight, output = (shapes[name] for name in (*node.input[:2], node.output[0]))
-            macs = _MACS[node.op_type](x, weight, output, {one.name: one.i for one in node.attribute})
-            found.append(Layer(node.name or node.output[0], (prod(x), prod(weight), prod(output)), macs))
+            x, weight, output = (shapes.get(name, []) for name in (*node.input[:2], node.output[0]))
+            if all(shape and all(shape) for shape in (x, weight, output)):
+                macs = _MACS[node.op_type](x, weight, output, {one.name: one.i for one in node.attribute})
+                found.append(Layer(node.name or node.output[0], (prod(x), prod(weight), prod(output)), macs))
     return found
 
 

@@ -1,7 +1,9 @@
 """An ONNX file as the network itself."""
 
+import hashlib
 from collections.abc import Sequence
 from importlib.util import find_spec
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from models.model import Model
 
+_LARGEST = 1024  # elements of a tensor inside the network, for each of the image's
 _PARAMETERS = ("weight", "bias", "running_mean", "running_var")  # as PyTorch's layers call them, and its exporter too
 _READ = (np.float32, np.float16, np.float64)
 
@@ -31,7 +34,7 @@ class Graph(Program):
     """
 
     def __init__(self, path: Path, model: "ModelProto", takes: Sides, weights: dict[str, Tensor]) -> None:
-        super().__init__(ONNX, takes)
+        super().__init__(ONNX, takes, hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest())
         self.path = path
         self.input = _inputs(model)[0].name
         self.weights = nn.ParameterList(nn.Parameter(weight, requires_grad=False) for weight in weights.values())
@@ -39,10 +42,12 @@ class Graph(Program):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """All outputs by name, from ONNX Runtime on the CPU, started for this one call: for checks, not for timing."""
+        import onnx
         import onnxruntime
 
         model = read_checked(self.path)
-        _fix_input(model, tuple(x.shape))
+        _fix_input(model, x.shape)
+        _refuse_large(onnx.shape_inference.infer_shapes(model, data_prop=True), x.numel())
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
@@ -133,6 +138,14 @@ def _sides(value: Any) -> Sides:
 def _fix_input(model: Any, shape: Sequence[int]) -> None:
     for dim, side in zip(_inputs(model)[0].type.tensor_type.shape.dim, shape, strict=True):
         dim.dim_value = side
+
+
+def _refuse_large(model: Any, elements: int) -> None:
+    """A few bytes can ask for a tensor of any size, so that of a network's is measured against its image."""
+    for value in (*model.graph.value_info, *model.graph.output):
+        sides = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        if prod(sides) > _LARGEST * elements:
+            raise ValueError(f"{value.name[:80]} would be {sides[:8]}, more than {_LARGEST} times the image")
 
 
 def _rename(graph: Any, names: dict[str, str]) -> None:

@@ -3,6 +3,7 @@
 Loading one runs whatever its writer put there, so it is done for a file only that the user named with ``--trust``.
 """
 
+import hashlib
 import shlex
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,14 @@ class Program(nn.Module):
     Attributes:
         container: of the file.
         takes: the input it accepts.
+        sha256: of all that it was read from.
     """
 
-    def __init__(self, container: str, takes: Sides) -> None:
+    def __init__(self, container: str, takes: Sides, sha256: str) -> None:
         super().__init__()
         self.container = container
         self.takes = takes
+        self.sha256 = sha256
 
     @property
     def batch(self) -> int | None:
@@ -50,8 +53,9 @@ class Program(nn.Module):
 class Loaded(Program):
     """A program that PyTorch runs: a ScriptModule, or the module of an exported program."""
 
-    def __init__(self, container: str, takes: Sides, program: nn.Module) -> None:
-        super().__init__(container, takes)
+    def __init__(self, container: str, takes: Sides, path: Path, program: nn.Module) -> None:
+        with path.open("rb") as file:
+            super().__init__(container, takes, hashlib.file_digest(file, "sha256").hexdigest())
         self.program = program
         for parameter in program.parameters():  # requires_grad_ is not there in every program
             parameter.requires_grad = False
@@ -91,7 +95,7 @@ def load_program(path: Path, container: str) -> tuple[Loaded, dict[str, Tensor]]
 
 
 def _scripted(path: Path) -> Loaded:
-    return Loaded(TORCHSCRIPT, ANY, torch.jit.load(str(path), map_location="cpu"))  # type: ignore[no-untyped-call]
+    return Loaded(TORCHSCRIPT, ANY, path, torch.jit.load(str(path), map_location="cpu"))  # type: ignore[no-untyped-call]
 
 
 def _exported(path: Path) -> Loaded:
@@ -104,4 +108,4 @@ def _exported(path: Path) -> Loaded:
     shapes = [node.meta["val"].shape for node in exported.graph.nodes if node.name in inputs and "val" in node.meta]
     if len(shapes) != 1 or len(shapes[0]) != 5:
         raise ValueError(f"its inputs are {', '.join(str(list(shape)) for shape in shapes)}, not one [B, 1, D, H, W]")
-    return Loaded(EXPORTED, tuple(side if isinstance(side, int) else None for side in shapes[0]), module)
+    return Loaded(EXPORTED, tuple(side if isinstance(side, int) else None for side in shapes[0]), path, module)

@@ -1,6 +1,5 @@
 """A file's own program, or in its place our network of the same weights where that provably answers alike."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,6 +12,7 @@ from models.container import EXPORTED, ONNX, TORCHSCRIPT
 from models.errors import CheckpointError, one_line, refusal
 from models.factory import TILE, WINDOW, as_model
 from models.given import Given
+from models.graph import Graph, fixed
 from models.model import Model
 from models.outputs import find_outputs, tensor_at
 from models.program import Program
@@ -103,14 +103,19 @@ def _as_it_is(checkpoint: Checkpoint, program: Program, given: Given, tile: tupl
         model = as_model(program, name, tile, given.window or WINDOW, batch=program.batch or 1)
     except ValueError as error:
         raise refusal(checkpoint.path, one_line(error), "export a network that returns logits") from None
-    with checkpoint.path.open("rb") as file:
-        code = hashlib.file_digest(file, "sha256").hexdigest()
+    if isinstance(program, Graph):
+        _check_shapes(checkpoint, model, program)
     remarks = [f"{_NAMES[program.container]} itself is run: {why}", *model.remarks]
-    for what, fixed in (
-        ("tiles of " + " x ".join(map(str, tile)), program.tile),
-        (f"batches of {program.batch}", program.batch),
-    ):
-        if fixed:
-            remarks.append(f"it takes {what} only")
+    remarks += [f"it takes tiles of {' x '.join(map(str, tile))} only"] if program.tile else []
+    remarks += [f"it takes batches of {program.batch} only"] if program.batch else []
     width = next((weight.shape[0] for weight in checkpoint.state.values() if weight.ndim == 5), 0)
-    return replace(model, width=width, code=code, program=program, remarks=tuple(remarks))
+    return replace(model, width=width, code=program.sha256, program=program, remarks=tuple(remarks))
+
+
+def _check_shapes(checkpoint: Checkpoint, model: Model, graph: Graph) -> None:
+    """Every runtime is given the graph with its shapes fixed, so that must be possible."""
+    try:
+        fixed(model, (graph.batch or 1, 1, *model.tile), "image", ("segmentation", "classification"))
+    except Exception as error:  # whatever ONNX's tools raise
+        remedy = "export it for tiles of one size"
+        raise refusal(checkpoint.path, f"contradicts itself about shapes ({one_line(error)})", remedy) from None

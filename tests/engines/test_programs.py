@@ -91,6 +91,14 @@ def test_layers_are_those_of_the_source(programs: dict[str, Model], source: Othe
         assert sorted(found) == expected
 
 
+@pytest.mark.parametrize("name", WRITERS)
+def test_layers_that_reach_no_output_are_left_out(programs: dict[str, Model], tmp_path: Path, name: str) -> None:
+    WRITERS[name](Other(deep=True), tmp_path / name, torch.rand(1, 1, *TILE))
+    model, _ = load_model(tmp_path / name, given=Given(tile=TILE, trust=tmp_path / name))
+    told = [[(one.macs, one.sizes) for one in layers_in(each, 1, TILE)] for each in (model, programs[name])]
+    assert sorted(told[0]) == sorted(told[1])
+
+
 def test_what_cannot_run_a_program_says_so(programs: dict[str, Model]) -> None:
     fix = "give the network's state_dict() as the checkpoint, with --arch FILE.py:FACTORY if its code is your own"
     for name, what in (

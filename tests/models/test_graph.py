@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -88,6 +89,7 @@ def test_onnx_weights_in_the_users_own_network(image: Tensor, tmp_path: Path) ->
 
 
 def test_weights_of_a_graph_decide_its_hash_and_its_key(image: Tensor, tmp_path: Path) -> None:
+    """Those in external data too, whatever they are called."""
     first, second = tmp_path / "first.onnx", tmp_path / "second.onnx"
     network = Other()
     dynamo(network, first, image)
@@ -97,6 +99,18 @@ def test_weights_of_a_graph_decide_its_hash_and_its_key(image: Tensor, tmp_path:
     one, other = (load_model(path)[0] for path in (first, second))
     assert one.sha256 != other.sha256
     assert one.code != other.code
+    path, found = tmp_path / "graph.onnx", []
+    unnamed = external("own", length="4").graph.initializer[0]
+    unnamed.name = "unnamed"
+    unnamed.dims[:] = [1]
+    add = helper.make_node("Add", ["image", "unnamed"], ["sum"])
+    conv = helper.make_node("Conv", ["sum", "conv.weight"], ["seg"])
+    path.write_bytes(graph(add, conv, constants=[unnamed, WEIGHT]).SerializeToString())
+    for value in (1.0, 2.0):
+        (tmp_path / "own").write_bytes(np.float32(value).tobytes())
+        found.append(load_model(path)[0])
+    assert found[0].sha256 == found[1].sha256
+    assert found[0].code != found[1].code
 
 
 # ONNX files that are refused
@@ -197,9 +211,19 @@ REFUSED = {
         graph(CONV, constants=[changed(raw_data=torch.full((3,), torch.nan).numpy().tobytes())]),
         "holds NaN or infinity in conv.weight; use a checkpoint from before the training diverged",
     ),
+    "a tensor beyond all measure": (
+        graph(
+            helper.make_node("ConstantOfShape", ["sides"], ["much"]),
+            helper.make_node("ReduceMax", ["much"], ["most"], keepdims=0),
+            helper.make_node("Add", ["image", "most"], ["sum"]),
+            helper.make_node("Conv", ["sum", "conv.weight"], ["seg"]),
+            constants=[WEIGHT, numpy_helper.from_array(np.array([40_000, 40_000]), "sides")],
+        ),
+        "does not run on a tile of 32 x 32 x 32 (much would be [40000, 40000], more than 1024 times the image)",
+    ),
     "no segmentation": (
         graph(helper.make_node("Relu", ["image"], ["seg"])),
-        "its segmentation has 1 channels where background, pancreas and, if any, lesion are expected; export a",
+        "its segmentation has 1 channels where background, pancreas and, if any, lesion are expected; export a network",
     ),
 }  # fmt: skip
 
