@@ -12,7 +12,7 @@ from bench import doctor
 from bench.cli import main
 from engines.base import Availability
 
-HEALTHY = "torch-half"
+HEALTHY = "torchscript"
 
 
 @pytest.fixture
