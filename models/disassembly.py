@@ -2,6 +2,7 @@
 
 import pickletools
 from collections.abc import Mapping
+from functools import cache
 from io import BytesIO
 from typing import Any
 
@@ -10,6 +11,7 @@ from models.errors import some
 LOOKED_AT = 16 * 2**20  # bytes of a pickle that are read at most; of a 1 GB checkpoint it has less than one MB
 MOST_INSTRUCTIONS = 10**6
 LONGEST_KEY = 1000  # characters of a name
+_COPIES, _FEW = 4, 2**17  # what objects may be made of, in values and letters: for each byte of a pickle, and at first
 _LARGEST_KEY = 2**61 - 1  # integers from here on can be chosen to have one and the same hash
 
 # All that torch.save writes of tensors and plain values, with its own pickle protocol, 2.
@@ -73,7 +75,7 @@ def walk(stream: BytesIO, known: Mapping[str, object]) -> set[str]:
     start = stream.tell()
     names: set[str] = set()
     stack = _Stack(known)
-    for count, (opcode, argument, _position) in enumerate(pickletools.genops(stream)):
+    for count, (opcode, argument, position) in enumerate(pickletools.genops(stream)):
         name = _dotted(argument) if opcode.name == "GLOBAL" else None
         if opcode.name not in _INSTRUCTIONS or (name and name not in known):
             raise _refused(stream.getvalue()[start:], known)
@@ -82,6 +84,8 @@ def walk(stream: BytesIO, known: Mapping[str, object]) -> set[str]:
         if name:
             names.add(name)
         stack.step(opcode, name or argument)
+        if stack.copied > _FEW + _COPIES * ((position or 0) - start):
+            raise UnsafePickleError("makes objects of the same long values again and again")
     return names
 
 
@@ -107,15 +111,47 @@ def _refused(pickled: bytes, known: Mapping[str, object]) -> UnsafePickleError:
     return UnsafePickleError(f"uses pickle instructions outside the safe subset ({some(list(odd))}){extra}", wanted)
 
 
+class _Kind(str):
+    """What a value is, in the words of pickletools.
+
+    Attributes:
+        sizes: its values or letters, those of its values, and those of theirs: no constructor copies what lies deeper.
+    """
+
+    __slots__ = ("sizes",)
+    sizes: tuple[int, int, int]
+
+    def __new__(cls, kind: str, size: int = 0) -> "_Kind":
+        made = super().__new__(cls, kind)
+        made.sizes = size, 0, 0
+        return made
+
+    def add(self, items: list["_Kind"]) -> "_Kind":
+        more = len(items), sum(item.sizes[0] for item in items), sum(item.sizes[1] for item in items)
+        self.sizes = self.sizes[0] + more[0], self.sizes[1] + more[1], self.sizes[2] + more[2]
+        return self
+
+
+@cache
+def _atom(kind: str) -> _Kind:
+    """The one object for all values of a kind that has no values in it."""
+    return _Kind(kind)
+
+
 class _Stack:
-    """What the unpickler's stack would hold: of each value its kind, in the words of pickletools."""
+    """What the unpickler's stack would hold: of each value its kind.
+
+    `copied` is how many values and letters objects were made of: a pickle can have them made of one long value again
+    and again, at a few bytes each.
+    """
 
     def __init__(self, known: Mapping[str, object]) -> None:
+        self.copied = 0
         self.made = {f"object {name}" for name, one in known.items() if isinstance(one, type)}
         self.lists, self.dicts = self.made | {"list"}, self.made | {"dict"}
-        self.kinds: list[str] = []
+        self.kinds: list[_Kind] = []
         self.marks: list[int] = []
-        self.memo: dict[int, str] = {}
+        self.memo: dict[int, _Kind] = {}
 
     def step(self, opcode: pickletools.OpcodeInfo, argument: Any) -> None:
         match opcode.name:
@@ -140,38 +176,38 @@ class _Stack:
             case name:
                 self.kinds.append(self._combine(name))
 
-    def _combine(self, name: str) -> str:
+    def _combine(self, name: str) -> _Kind:
         """Take values, and return the kind of what they become."""
         items = self._take_to_mark() if name in ("TUPLE", "APPENDS", "SETITEMS") else []
         match name:
             case "TUPLE":
-                return "tuple"
+                return _Kind("tuple").add(items)
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                self._take(int(name[-1]))
-                return "tuple"
+                return _Kind("tuple").add(self._take(int(name[-1])))
             case "APPEND" | "APPENDS":
-                target = self._take(1 if name == "APPENDS" else 2)[0]
-                return _expect(target, self.lists, name)
+                target, *item = self._take(1 if name == "APPENDS" else 2)
+                return _expect(target, self.lists, name).add(items or item)
             case "SETITEM" | "SETITEMS":
                 target, *pair = self._take(1 if name == "SETITEMS" else 3)
                 for key in (items or pair)[::2]:
                     _expect(key, _KEYS, "a dict's key")
-                return _expect(target, self.dicts, name)
+                return _expect(target, self.dicts, name).add(items or pair)
             case "BUILD":
                 return _expect(self._take(2)[0], self.made, name)
             case "BINPERSID":
                 _expect(self._take(1)[0], {"tuple"}, name)
-                return "storage"
+                return _Kind("storage")
         function, arguments = self._take(2)  # REDUCE or NEWOBJ
         _expect(arguments, {"tuple"}, name)
         if not function.startswith("global "):
             raise UnsafePickleError(f"uses the pickle instruction {name} on something other than a name")
-        made = function.replace("global", "object", 1)
+        self.copied += sum(arguments.sizes)
+        made = _Kind(function.replace("global", "object", 1))
         if name == "NEWOBJ":
             return _expect(made, self.made, name)
-        return "int" if made in _NUMBERS else made
+        return _Kind("int") if made in _NUMBERS else made
 
-    def _take(self, number: int) -> list[str]:
+    def _take(self, number: int) -> list[_Kind]:
         start = len(self.kinds) - number
         if start < (self.marks[-1] if self.marks else 0):
             raise ValueError("it takes values that are not there")
@@ -179,25 +215,25 @@ class _Stack:
         del self.kinds[start:]
         return taken
 
-    def _take_to_mark(self) -> list[str]:
+    def _take_to_mark(self) -> list[_Kind]:
         start = self.marks.pop()
         taken = self.kinds[start:]
         del self.kinds[start:]
         return taken
 
 
-def _kind(name: str, argument: Any, kind: str) -> str:
+def _kind(name: str, argument: Any, kind: str) -> _Kind:
     """Name the kind of a plain value, keeping apart what may be a dict's key and what may not."""
     if name == "GLOBAL":
-        return f"global {argument}"
-    if isinstance(argument, str) and len(argument) > LONGEST_KEY:
-        return "long text"
+        return _Kind(f"global {argument}")
+    if isinstance(argument, str | bytes):
+        return _Kind("long text" if len(argument) > LONGEST_KEY else kind, len(argument))
     if isinstance(argument, int) and abs(argument) >= _LARGEST_KEY:
-        return "giant integer"
-    return kind
+        return _Kind("giant integer")
+    return _Kind(kind) if name.startswith("EMPTY") else _atom(kind)
 
 
-def _expect(kind: str, wanted: set[str], place: str) -> str:
+def _expect(kind: _Kind, wanted: set[str], place: str) -> _Kind:
     if kind not in wanted:
         raise UnsafePickleError(f"holds a pickle with the wrong kind of value: {kind} for {place}")
     return kind
