@@ -14,8 +14,8 @@ from models.given import Given
 from models.model import Model, weights_sha256
 from models.nnunet import build_nnunet, is_nnunet
 from models.recognition import build_program
-from models.unet import BATCH, MultiTaskUNet, Shape
-from models.weights import differences, put, refuse_unusable
+from models.unet import BATCH, FIRST_WEIGHT, MultiTaskUNet, Shape
+from models.weights import differences, narrowed, put, refuse_unusable
 from models.widening import widen
 
 UNET = "multitask-unet"
@@ -63,6 +63,7 @@ def build(checkpoint: Checkpoint, widen_to: int | None = None, given: Given | No
 
 
 def _unet(checkpoint: Checkpoint, widen_to: int | None, given: Given) -> Model:
+    checkpoint, remarks = narrowed(checkpoint, FIRST_WEIGHT)
     shape = Shape.of(checkpoint.state)
     with torch.device("meta"):
         module = MultiTaskUNet(shape=shape)
@@ -81,10 +82,9 @@ def _unet(checkpoint: Checkpoint, widen_to: int | None, given: Given) -> Model:
             module = widen(module, widen_to).requires_grad_(False)
         except ValueError as error:
             raise refusal(checkpoint.path, f"cannot be widened: {error}", "ask for a multiple of it") from None
-    remarks: tuple[str, ...] = ()
     if shape.norm == BATCH:
-        folded = fold_batch_norms(module)
-        remarks = (f"{folded} batch norms (eps 1e-5) folded into the convolutions before them, exact up to rounding",)
+        folded = f"{fold_batch_norms(module)} batch norms (eps 1e-5) folded into the convolutions before them"
+        remarks = (*remarks, f"{folded}, exact up to rounding")
     return Model(
         module=module,
         architecture=UNET,
@@ -93,6 +93,7 @@ def _unet(checkpoint: Checkpoint, widen_to: int | None, given: Given) -> Model:
         window=given.window or UNET_WINDOW,
         sha256=weights_sha256(module),
         remarks=remarks,
+        evidence=shape.evidence(checkpoint.state),
     )
 
 

@@ -16,18 +16,22 @@ from models.graph import read_graph
 from models.mapping import MappedFile, is_finite
 from models.plain import plain
 from models.program import Program, load_program, refuse_untrusted
+from models.recorded import recorded
 from models.safetensors import read_safetensors
+from models.stand_ins import StandIn
 from models.unpickling import load_safely, refuse_old_torch
 
 __all__ = ["Checkpoint", "CheckpointError", "read_checkpoint"]
 
 # Where training scripts put the weights; of several in one file the first of this list is taken.
-WRAPPERS = ("model_state_dict", "state_dict", "model", "network_weights", "ema_state_dict", "ema")
+WRAPPERS = (
+    "model_state_dict", "state_dict", "model", "network_weights", "net", "network",
+    "ema_state_dict", "state_dict_ema", "model_ema", "ema_model", "ema",
+)  # fmt: skip
 # What DataParallel and DDP, torch.compile, and Lightning-like classes put before each name.
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
 # Keys under which forks of nnU-Net put the weights of a classification head, beside those of the network.
 _HEAD = re.compile(r"head|cls|classif")
-_LONGEST = 1000  # characters of a recorded text
 _DEEPEST = 8  # a pickle can hold a dict that holds itself
 
 
@@ -36,7 +40,7 @@ class Checkpoint:
     """A trained checkpoint, read into memory.
 
     Attributes:
-        path: the file.
+        path: the file; of a bundle, that of its weights.
         container: ``torch-zip``, ``torch-legacy`` (before torch 1.6), ``safetensors``, ``torchscript``,
             ``torch-export`` or ``onnx``.
         keys: the file's top-level keys; empty where the weights lie bare.
@@ -48,11 +52,12 @@ class Checkpoint:
         nonfinite: names of the weights that hold NaN or infinity.
         epoch: the recorded epoch, or None.
         metrics: recorded real numbers, nested ones under dotted names; as written, units unknown.
-        metadata: other plain values recorded at the top level.
+        metadata: other plain values recorded at the top level, and settings under dotted names.
         ignored: keys that were not used, such as ``optimizer_state_dict``.
         numpy: generation of numpy that wrote the file's numbers, ``1.x`` or ``2.x``; None where it has none.
         network: the file's own network, where the file is an ONNX graph or a program that the user trusts.
         init: plain values of nnU-Net's ``init_args``: plans, configuration, dataset.
+        others: keys of other sets of weights in the file, such as ``ema`` beside ``model``; not used.
     """
 
     path: Path
@@ -64,15 +69,18 @@ class Checkpoint:
     nonfinite: tuple[str, ...]
     epoch: int | None
     metrics: Mapping[str, float]
-    metadata: Mapping[str, int | str]
+    metadata: Mapping[str, int | float | str]
     ignored: tuple[str, ...]
     numpy: str | None = None
     network: Program | None = None
     init: Mapping[str, Any] = field(default_factory=dict)
+    others: tuple[str, ...] = ()
 
 
 def read_checkpoint(path: Path, trusted: bool = False) -> Checkpoint:
-    """Read the weights in `path`, and of all else in it only the plain values; code in it is run only if `trusted`.
+    """Read the weights in `path`, a file or a MONAI bundle, and of all else only the plain values.
+
+    Code in it is run only if `trusted`.
 
     Raises:
         CheckpointError: the file is missing, damaged, of another kind, holds code, or holds no weights.
@@ -87,7 +95,8 @@ def read_checkpoint(path: Path, trusted: bool = False) -> Checkpoint:
     prefixes, named, dropped = _strip_prefixes(named)
     state, nonfinite = _own(path, named | _head(path, beside), mapped)
     init = _init(path, beside)
-    epoch, metrics, metadata, ignored = _recorded(beside)
+    others = tuple(name for name, value in beside.items() if name in WRAPPERS and _has_tensors(value))
+    told = recorded({name: value for name, value in beside.items() if name not in others})
     return Checkpoint(
         path=path,
         container=container,
@@ -96,12 +105,13 @@ def read_checkpoint(path: Path, trusted: bool = False) -> Checkpoint:
         state=state,
         dtypes=tuple(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in state.values()})),
         nonfinite=nonfinite,
-        epoch=epoch,
-        metrics=metrics,
-        metadata=metadata,
-        ignored=(*ignored, *dropped),
+        epoch=told.epoch,
+        metrics=told.metrics,
+        metadata=told.metadata,
+        ignored=(*told.ignored, *dropped),
         numpy=numpy,
         init=init,
+        others=others,
     )
 
 
@@ -139,7 +149,8 @@ def _read_other(path: Path, container: str, trusted: bool) -> Checkpoint:
 def _entries(path: Path, held: object) -> dict[str, object]:
     """Copy a dict out of the file, with names as strings."""
     if not isinstance(held, dict):
-        found = f"holds a {type(held).__name__} where a dict of tensors is expected"
+        kind = held.kind if isinstance(held, StandIn) else type(held).__name__.strip("_")
+        found = f"holds a {kind} where a dict of tensors is expected"
         raise refusal(path, found, "save the network's state_dict() with torch.save")
     # A pickle may hang attributes on an OrderedDict that hide its methods, so they are not looked up on it.
     return {str(name): value for name, value in dict.items(held)}
@@ -163,7 +174,7 @@ def _find_weights(
     beside |= {name: value for name, value in entries.items() if name not in named}
     if not named:
         where = f"under {'.'.join(keys)}" if keys else f"among its keys ({some(list(entries), 8) or 'none'})"
-        remedy = f"put the network's state_dict() under one of {', '.join(WRAPPERS)}, or save it bare"
+        remedy = f"put the network's state_dict() under one of {', '.join(WRAPPERS[:4])}, or save it bare"
         raise refusal(path, f"holds no tensors {where}", remedy)
     return tuple(keys), named, beside
 
@@ -240,43 +251,3 @@ def _refuse_unusual(path: Path, name: str, tensor: Tensor) -> None:
         # A stride of zero can make a few bytes look like terabytes.
         found = f"claims {tensor.numel()} elements for {name} and stores {stored} bytes"
         raise refusal(path, found, "call .contiguous() on the weights before saving them")
-
-
-def _recorded(
-    beside: dict[str, object],
-) -> tuple[int | None, dict[str, float], dict[str, int | str], tuple[str, ...]]:
-    """Sort what lies beside the weights into epoch, metrics, other plain values, and keys left alone."""
-    epoch: int | None = None
-    metrics: dict[str, float] = {}
-    metadata: dict[str, int | str] = {}
-    ignored: list[str] = []
-    for name, value in beside.items():
-        if name in ("epoch", "current_epoch") and isinstance(value, int):
-            epoch = value
-        elif name == "metrics" and isinstance(value, dict):
-            metrics |= _numbers(value)
-        elif (number := _number(value)) is not None and not isinstance(value, int):
-            metrics[name] = number
-        elif isinstance(value, int) or (isinstance(value, str) and len(value) <= _LONGEST):
-            metadata[name] = value
-        else:
-            ignored.append(name)
-    return epoch, metrics, metadata, tuple(ignored)
-
-
-def _numbers(values: dict[object, object]) -> dict[str, float]:
-    """Take the numbers out of a dict and out of the dicts right inside it."""
-    found: dict[str, float] = {}
-    for name, value in dict.items(values):
-        inner = dict.items(value) if isinstance(value, dict) else []
-        pairs = [(str(name), value), *((f"{name}.{key}", leaf) for key, leaf in inner)]
-        found |= {key: number for key, leaf in pairs if (number := _number(leaf)) is not None}
-    return found
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, Tensor) and value.ndim == 0 and value.device.type == "cpu" and value.is_floating_point():
-        return float(value.item())
-    if isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**53):
-        return float(value)
-    return None

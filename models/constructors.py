@@ -4,6 +4,7 @@ None of them is the object that the file names: each is a stand-in that makes a 
 """
 
 import pickle
+import re
 import struct
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models.stand_ins import STAND_INS, StandIn
+
 _LARGEST = 2**48  # elements; numel() of more could overflow
 _SCALAR_FORMATS = {
     "f2": "e", "f4": "f", "f8": "d", "b1": "?",
     "i1": "b", "i2": "h", "i4": "i", "i8": "q", "u1": "B", "u2": "H", "u4": "I", "u8": "Q",
 }  # fmt: skip
+_OTHER_TYPES = re.compile(r"[OSUVMmc]\d{0,9}")  # of arrays that are not read: objects, texts, dates, records
 
 
 def shown(value: object) -> str:
@@ -60,18 +64,27 @@ class _ScalarType:
     """Stands in for `numpy.dtype`: knows plain numbers, and nothing else can be built from it."""
 
     def __init__(self, code: str, *_flags: object) -> None:
-        if not isinstance(code, str) or code not in _SCALAR_FORMATS:
-            raise pickle.UnpicklingError(f"a numpy value of type {shown(code)}, where only plain numbers are read")
-        self.format = _SCALAR_FORMATS[code]
+        if not isinstance(code, str) or not (code in _SCALAR_FORMATS or _OTHER_TYPES.fullmatch(code)):
+            raise _no_number(code)
+        self.code = code
         self.order = "<"
 
     def __setstate__(self, state: tuple[object, ...]) -> None:
         self.order = ">" if state[1] == ">" else "<"  # (version, byte order, ...); "|" is one byte wide
 
 
-def _scalar(kind: _ScalarType, data: bytes) -> float:
+def _no_number(code: object) -> pickle.UnpicklingError:
+    return pickle.UnpicklingError(f"a numpy value of type {shown(code)}, where only plain numbers are read")
+
+
+def _scalar(kind: _ScalarType, data: bytes) -> float | StandIn:
     """Stand in for numpy's `scalar(dtype, bytes)`."""
-    return struct.unpack(kind.order + kind.format, data)[0]  # type: ignore[no-any-return]
+    if kind.code.startswith("O"):
+        raise _no_number(kind.code)
+    if kind.code not in _SCALAR_FORMATS:
+        other: StandIn = STAND_INS["numpy.ndarray"]()
+        return other
+    return struct.unpack(kind.order + _SCALAR_FORMATS[kind.code], data)[0]  # type: ignore[no-any-return]
 
 
 def _encode(text: str, encoding: str) -> bytes:
@@ -129,8 +142,8 @@ def _listed(items: Any = ()) -> tuple[Any, ...]:
     return tuple(items)
 
 
-def _device(*parts: object) -> str:
-    return ":".join(map(shown, parts))
+def _device(name: object, index: object = None) -> str:
+    return shown(name) if index is None else f"{shown(name)}:{shown(index)}"
 
 
 _DTYPES = [
@@ -165,6 +178,7 @@ CONSTRUCTORS: dict[str, object] = {
     "torch.storage.UntypedStorage": torch.uint8,
     **{f"torch.{name}Storage": dtype for name, dtype in _STORAGES.items()},
     **{f"torch.{name}": getattr(torch, name) for name in _DTYPES},
+    **STAND_INS,
 }
 
 # Tensors that are no plain array of numbers, and what they are called.

@@ -22,7 +22,7 @@ from models.errors import CheckpointError, refusal
 from models.isolation import user_files, user_imports
 from models.model import LABELS, Model, first_width, weights_sha256
 from models.outputs import OutputError, Pair, find_outputs, tensor_at
-from models.weights import differences, put, refuse_unusable
+from models.weights import differences, narrowed, put, refuse_unusable
 
 TILE = (64, 64, 64)  # voxels; this and the window are the reference network's
 WINDOW = (-1000.0, 1000.0)  # HU
@@ -103,13 +103,15 @@ def build_given(
     name = f"{source.file.name}:{source.factory}"
     network = make_network(arch, checkpoint.state)
     with _told(source, "loading its weights"):
-        network = put(_fitting(checkpoint, network, name), network)
+        state, aside = fitting(checkpoint, network, name, "name the factory that made the trained network")
+        network = put(state, network)
     with _told(source, "its forward", "mend it, or choose another tile with --tile"):
         model = as_model(network, name, tile or TILE, window or WINDOW)
     code = hashlib.sha256(source.factory.encode())
     for file in user_files():
         code.update(file.read_bytes())
-    return replace(model, code=code.hexdigest())
+    evidence = f"the weights fit all {len(state)} tensors of the network that {source.factory}() returns"
+    return replace(model, code=code.hexdigest(), remarks=(*aside, *model.remarks), evidence=evidence)
 
 
 def as_model(
@@ -142,20 +144,37 @@ def as_model(
     )  # fmt: skip
 
 
-def _fitting(checkpoint: Checkpoint, network: nn.Module, name: str) -> dict[str, Tensor]:
-    """The weights under the names the network wants; prefixes that reading took off may have been its own."""
+def fitting(
+    checkpoint: Checkpoint, network: nn.Module, name: str, remedy: str
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The weights under the names the network wants, and what is to be said of others beside them.
+
+    Prefixes that reading took off may have been the network's own.
+
+    Raises:
+        CheckpointError: they are not the weights of `network`, which the message calls `name`, or cannot be used.
+    """
+    first = next(iter(network.state_dict()), "")
+    inside, aside = narrowed(checkpoint, first)
+    if aside and differences(inside.state, network) is None:
+        refuse_unusable(inside, _floats(network))
+        return dict(inside.state), aside
     prefixes = [one for one in checkpoint.wrappers if one.endswith(".")]
     candidates = ["".join(prefixes[at:]) for at in range(len(prefixes), -1, -1)]
     renamed = [{prefix + key: tensor for key, tensor in checkpoint.state.items()} for prefix in candidates]
     wrong = [differences(state, network) for state in renamed]
     if all(wrong):
-        found = f"its weights are not those of {name}: {wrong[0]}"
-        raise refusal(checkpoint.path, found, "name the factory that made the trained network")
+        closest = max(renamed, key=lambda state: len(state.keys() & network.state_dict().keys()))
+        found = f"its weights are not those of {name}: {differences(closest, network)}"
+        raise refusal(checkpoint.path, found, remedy)
     state = renamed[wrong.index(None)]
     prefix = candidates[wrong.index(None)]
-    floats = {key for key, tensor in network.state_dict().items() if tensor.is_floating_point()}
-    refuse_unusable(checkpoint, [key.removeprefix(prefix) for key in floats])
-    return state
+    refuse_unusable(checkpoint, [key.removeprefix(prefix) for key in _floats(network)])
+    return state, ()
+
+
+def _floats(network: nn.Module) -> list[str]:
+    return [key for key, tensor in network.state_dict().items() if tensor.is_floating_point()]
 
 
 def _takes_state(factory: Callable[..., Any]) -> bool:

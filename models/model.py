@@ -48,6 +48,7 @@ class Model:
         code: hash of what makes the function beside weights and `architecture`, such as the user's own files.
         program: the file's own program that the network is; None where it is PyTorch code.
         remarks: what was done to the network, or left out of it, on the way here.
+        evidence: what told the architecture: names and shapes of weights, or a configuration beside them.
     """
 
     module: nn.Module
@@ -62,6 +63,7 @@ class Model:
     code: str = ""
     program: Program | None = None
     remarks: tuple[str, ...] = ()
+    evidence: str = ""
 
     @property
     def parameters(self) -> int:

@@ -85,6 +85,7 @@ def _of_plans(checkpoint: Checkpoint, plans: Plans) -> Model:
         plans=plans,
         code=_hash(plans),
         remarks=tuple(remarks),
+        evidence=f"{_LAST}* among its names; {class_name(architecture)} of its plans, whose names and shapes fit",
     )
 
 

@@ -13,6 +13,8 @@ POOLINGS = 4  # of the reference; each halves every axis, so a tile's sides are 
 DEEPEST = 7  # beyond any tile that fits in memory, and a name in a file may say anything
 WIDEST = 1024  # likewise
 
+FIRST_WEIGHT = "enc1.0.weight"  # [width, 1, 3, 3, 3]
+
 INSTANCE, BATCH = "instance", "batch"
 _NORMS: Mapping[str, Any] = {INSTANCE: nn.InstanceNorm3d, BATCH: nn.BatchNorm3d}
 
@@ -42,7 +44,7 @@ class Shape:
         Instance norms with running statistics have the same names as batch norms and, in eval mode, are the same
         function: both are taken for batch norms.
         """
-        first = state.get("enc1.0.weight")  # [width, 1, 3, 3, 3]
+        first = state.get(FIRST_WEIGHT)
         width = first.shape[0] if first is not None and first.ndim == 5 else 0
         levels = {int(level) for level in (_level(name) for name in state) if level.isdecimal() and len(level) < 3}
         poolings = max(levels, default=0)
@@ -52,6 +54,15 @@ class Shape:
             BATCH if "enc1.1.running_mean" in state else INSTANCE,
             "enc1.1.weight" in state,
             first is None or "enc1.0.bias" in state or "enc1.3.bias" in state,
+        )
+
+    def evidence(self, state: Mapping[str, Tensor]) -> str:
+        """Which names and shapes of `state`, whose all fit, tell this shape."""
+        first, deepest = list(state[FIRST_WEIGHT].shape), f"enc{self.poolings}"
+        norms = "enc1.1.running_mean" if self.norm == BATCH else "no enc1.1.running_mean"
+        return (
+            f"{FIRST_WEIGHT} {first} tells the width, enc1 to {deepest} the poolings, {norms} the norm; "
+            f"the names and shapes of all {len(state)} tensors fit"
         )
 
     def __str__(self) -> str:

@@ -20,6 +20,7 @@ from models.container import TORCH_ZIP
 from models.disassembly import LOOKED_AT, UnsafePickleError, walk
 from models.errors import CheckpointError, refusal, some
 from models.mapping import MappedFile
+from models.stand_ins import stood_for
 
 _RESAVE = "do not load it otherwise; where you trust its source, save only network.state_dict() and plain numbers there"
 _AGAIN = "copy or download the file again, or save it anew with torch.save"
@@ -179,6 +180,7 @@ def _measure(value: object, measured: dict[int, tuple[int, int]], level: int) ->
 
     Ten lists, each of ten times the next, are 10^10 values to whoever walks through them.
     """
+    value = stood_for(value)
     if not isinstance(value, dict | list | tuple):
         return 1, 0
     if id(value) not in measured:

@@ -1,6 +1,7 @@
 """A checkpoint's weights in a network: all of them, and nothing else."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from models.checkpoint import Checkpoint
 from models.errors import refusal, some
 
+_USUAL = ("model.", "net.", "network.", "student.")
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -24,6 +26,30 @@ def differences(state: Mapping[str, Tensor], module: nn.Module) -> str | None:
         ],
     }
     return ", ".join(f"{len(names)} {kind} ({some(names)})" for kind, names in found.items() if names) or None
+
+
+def narrowed(checkpoint: Checkpoint, anchor: str) -> tuple[Checkpoint, tuple[str, ...]]:
+    """Keep only the network with the weight `anchor`, where it lies beside others under a prefix; say what was left.
+
+    A training class saves its loss's weights or a teacher beside the network, so that not all names share its prefix.
+    Of several such networks one whose prefix says ``model`` or ``net`` is taken, else the first in the file.
+    """
+    dotted = f".{anchor}"
+    prefixes = [name.removesuffix(anchor) for name in checkpoint.state if name.endswith(dotted)]
+    if anchor in checkpoint.state or not prefixes:
+        return checkpoint, ()
+    prefix = next((known for known in _USUAL if known in prefixes), prefixes[0])
+    state = {name.removeprefix(prefix): one for name, one in checkpoint.state.items() if name.startswith(prefix)}
+    aside = [name for name in checkpoint.state if not name.startswith(prefix)]
+    inside = replace(
+        checkpoint,
+        wrappers=(*checkpoint.wrappers, prefix),
+        state=state,
+        nonfinite=tuple(name.removeprefix(prefix) for name in checkpoint.nonfinite if name.startswith(prefix)),
+    )
+    if not aside:
+        return inside, ()
+    return inside, (f"its weights are those under {prefix[:80]} of the file; not used beside them: {some(aside)}",)
 
 
 def refuse_unusable(checkpoint: Checkpoint, names: Iterable[str] | None = None) -> None:

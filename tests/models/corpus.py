@@ -162,6 +162,13 @@ _DEEP = 100_000
 BOMB = b"K\x01\x85" + b"q\x00h\x00\x86" * 100  # a tuple of 2^100 values: hash() and str() of it never end
 
 
+def again(value: bytes, name: bytes, arguments: bytes) -> Any:
+    """A pickle that keeps `value` and has a thousand objects made of it; `arguments` make a tuple of it."""
+    calls = b"".join([b"h\x02h\x01", arguments, b"R"]) * 1000
+    pickled = b"\x80\x02](" + value + b"q\x01c" + name + b"\nq\x02" + calls + b"e."
+    return pickled, ("objects of the same long values",)
+
+
 def code() -> Iterator[tuple[str, Case]]:
     for name, (pickled, wanted) in CODE.items():
         yield f"code by {name}", Case(lambda p=pickled: zipped(p), (wanted, "where you trust its source"))  # type: ignore[misc]
@@ -179,7 +186,7 @@ def code() -> Iterator[tuple[str, Case]]:
         "torch.hub": b"torch.hub\nload",
         "torch.jit": b"torch.jit\nload",
         "numpy.load": b"numpy\nload",
-        "numpy's array": b"numpy._core.multiarray\n_reconstruct",
+        "numpy's view of bytes": b"numpy._core.numeric\n_frombuffer",
         "bytearray": b"__builtin__\nbytearray",
         "torch's tensor class": b"torch\nFloatTensor",
         "a tensor of a subclass": b"torch._utils\n_rebuild_wrapper_subclass",
@@ -208,6 +215,13 @@ def pickles() -> Iterator[tuple[str, Case]]:
         "an unknown memo": (b"\x80\x02h\x05.", ("damaged",)),
         "a memo of 2^31": (b"\x80\x02}r\xff\xff\xff\x7f.", ("numbers a value 2147483647",)),
         "a million instructions": (b"\x80\x02](" + b"N" * 1_100_000 + b"e.", ("more than 1000000 instructions",)),
+        "a text encoded a thousand times": again(text(b"x" * 10**6), b"_codecs\nencode", text(b"latin1") + b"\x86"),
+        "a dict copied a thousand times": again(
+            b"}(" + b"".join(number(i) + b"N" for i in range(20_000)) + b"u", b"collections\nOrderedDict", b"\x85"
+        ),
+        "a list copied a thousand times": again(b"](" + b"N" * 10**5 + b"e", b"torch\nSize", b"\x85"),
+        "15,000 arguments, a thousand times": again(b"(" + b"N" * 15_000 + b"t", b"torch\ndevice", b""),
+        "paths of 15,000 parts": again(b"(" + text(b"x") * 15_000 + b"t", b"pathlib\nPosixPath", b""),
         "17 MiB": (holding(text(bytes(17 * 2**20))), ("where 16777216 are read",)),
         "a string of 4 GiB": (b"\x80\x02X\xff\xff\xff\xffabc.", ("damaged",)),
         "bytes of 2^62": (b"\x80\x04\x8e" + struct.pack("<Q", 2**62) + b".", ("damaged",)),
@@ -240,7 +254,10 @@ def pickles() -> Iterator[tuple[str, Case]]:
         "REDUCE with a list": (b"\x80\x02ccollections\nOrderedDict\n]R.", ("list for REDUCE",)),
         "REDUCE of a type of numbers": (b"\x80\x02ctorch\nfloat32\n)R.", ("damaged",)),
         "an unknown persistent id": (b"\x80\x02" + text(b"module") + b"K\x01\x86Q.", ("no tensor's storage",)),
-        "numpy's object type": (call(b"numpy\ndtype", text(b"O8")), ("where only plain numbers are read",)),
+        "numpy's object type": (
+            call(b"numpy._core.multiarray\nscalar", call(b"numpy\ndtype", text(b"O8"))[2:-1], text(b"12345678")),
+            ("a numpy value of type O8, where only plain numbers are read",),
+        ),
         "numpy's nested type": (call(b"numpy\ndtype", text(b"(9,9)f8")), ("where only plain numbers are read",)),
         "numpy's type of a list": (call(b"numpy\ndtype", b"]"), ("damaged",)),
         "numpy's type, half built": (b"\x80\x02cnumpy\ndtype\n(" + text(b"f8") + b"tRN\x85b.", ("damaged",)),
