@@ -252,7 +252,7 @@ def _check_truth(found: list[Found]) -> None:
 def _describe_checkpoint(model: Model, checkpoint: Checkpoint, path: Path, request: Request) -> dict[str, Any]:
     return {
         "path": str(path),
-        "sha256": sha256_of(path),
+        "sha256": sha256_of(checkpoint.path),
         "weights_sha256": model.sha256,
         "demo": request.checkpoint is None,
         "widened_to": request.demo_width,

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import torch
 
+from models.bundle import Bundle
+from models.bundle_network import build_bundle, trusted_imports
 from models.checkpoint import Checkpoint, read_checkpoint
 from models.errors import refusal
 from models.factory import build_given, imports_for
@@ -38,8 +40,12 @@ def load_model(path: Path, widen_to: int | None = None, given: Given | None = No
 
 @contextmanager
 def surroundings(given: Given | None) -> Iterator[None]:
-    """The context in which a model of ``given.arch`` is loaded and used: imports find the user's modules first."""
-    with imports_for(given.arch if given else None):
+    """The context in which a model of ``given.arch`` is loaded and used: imports find the user's modules first.
+
+    So it is with the files of a bundle that ``given.trust`` names.
+    """
+    arch = given.arch if given else None
+    with imports_for(arch), trusted_imports(None if arch else given):
         yield
 
 
@@ -59,6 +65,8 @@ def build(checkpoint: Checkpoint, widen_to: int | None = None, given: Given | No
         return build_nnunet(checkpoint, given)
     if given.arch is not None:
         return build_given(checkpoint, given.arch, given.tile, given.window)
+    if (bundle := Bundle.of(checkpoint.path)) is not None:
+        return build_bundle(checkpoint, bundle, given)
     return _unet(checkpoint, widen_to, given)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models.bundle import weights_file
 from models.container import ONNX, SAFETENSORS, TORCH_LEGACY, TORCH_ZIP, container_of
 from models.errors import CheckpointError, refusal, some
 from models.graph import read_graph
@@ -85,6 +86,7 @@ def read_checkpoint(path: Path, trusted: bool = False) -> Checkpoint:
     Raises:
         CheckpointError: the file is missing, damaged, of another kind, holds code, or holds no weights.
     """
+    path = weights_file(path)
     container = container_of(path)
     if container not in (TORCH_ZIP, TORCH_LEGACY):
         return _read_other(path, container, trusted)

@@ -31,7 +31,7 @@ def container_of(path: Path) -> str:
         CheckpointError: the file is missing, unreadable, or of a kind that is not read here.
     """
     if path.is_dir():
-        raise refusal(path, "is a folder", "give the checkpoint file itself")
+        raise refusal(path, "is a folder", "give the checkpoint file itself, or a MONAI bundle")
     try:
         if not path.exists():
             raise refusal(path, "there is no such file", "check the path")
