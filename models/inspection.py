@@ -1,22 +1,35 @@
 """What a checkpoint file holds, as plain values and as text."""
 
 import math
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from models.architecture import build, surroundings
-from models.checkpoint import read_checkpoint
+from models.bundle import Bundle
+from models.bundle_network import trusts
+from models.checkpoint import Checkpoint, read_checkpoint
+from models.container import ONNX
 from models.errors import CheckpointError
 from models.given import Given
+from models.model import BACKGROUND, LESION, PANCREAS, Model, Plans
+
+_LABELS = {BACKGROUND: "background", PANCREAS: "pancreas", LESION: "lesion"}
+_LINE = 110  # columns of text
+_LONGEST = 80  # characters of a name or value in the text; the JSON has them whole
+_PLANNED = ("spacing", "patch_size", "normalization_schemes")
+_OF_MODEL = (
+    "architecture", "architecture_reason", "width", "weights_sha256", "tile", "window", "labels", "subtypes", "plans",
+)  # fmt: skip
 
 
 def inspect(path: Path, given: Given | None = None) -> dict[str, Any]:
     """Tell what the checkpoint at `path` holds and how it was read, in values that JSON can carry.
 
-    Sizes are in bytes. A network that is not recognised has ``architecture`` None and the reason under
-    ``architecture_reason``; then ``width`` and ``weights_sha256`` are None too. Metrics that are not
-    finite are None.
+    Sizes are in bytes, tiles in voxels, windows in HU, spacings in mm. A network that is not recognised has
+    ``architecture`` None and the reason under ``architecture_reason``; then all that a network has is None too.
+    Numbers that are not finite are None. ``code_run`` names the options by which code that is not ours was run.
 
     Raises:
         CheckpointError: the file cannot be read as a checkpoint.
@@ -25,76 +38,140 @@ def inspect(path: Path, given: Given | None = None) -> dict[str, Any]:
     checkpoint = read_checkpoint(path, given.trusts(path))
     tensors = {id(tensor): tensor for tensor in checkpoint.state.values()}.values()  # one may have several names
     info: dict[str, Any] = {
-        "file": str(path),
-        "file_bytes": path.stat().st_size,
+        "file": str(checkpoint.path),
+        "file_bytes": checkpoint.path.stat().st_size,
         "container": checkpoint.container,
         "keys": list(checkpoint.keys),
         "wrappers_removed": list(checkpoint.wrappers),
-        "architecture": None,
-        "architecture_reason": None,
-        "width": None,
+        "other_weights": list(checkpoint.others),
+        **dict.fromkeys(_OF_MODEL),
         "tensors": len(checkpoint.state),
         "parameters": sum(tensor.numel() for tensor in tensors),
         "weights_bytes": sum(tensor.numel() * tensor.element_size() for tensor in tensors),
-        "weights_sha256": None,
         "dtypes": list(checkpoint.dtypes),
         "nonfinite": list(checkpoint.nonfinite),
         "epoch": checkpoint.epoch,
-        "metrics": {name: value if math.isfinite(value) else None for name, value in checkpoint.metrics.items()},
-        "metadata": dict(checkpoint.metadata),
+        "metrics": {name: _finite(value) for name, value in checkpoint.metrics.items()},
+        "metadata": {name: _finite(value) for name, value in checkpoint.metadata.items()},
         "ignored": list(checkpoint.ignored),
         "numpy": checkpoint.numpy,
+        "remarks": [],
+        "code_run": _code_run(checkpoint, given),
     }
     try:
         with surroundings(given):
-            model = build(checkpoint, given=given)
+            return info | _of_model(build(checkpoint, given=given))
     except CheckpointError as error:
-        return info | {"architecture_reason": str(error).removeprefix(f"{path}: ")}
-    return info | {
+        return info | {"architecture_reason": str(error).removeprefix(f"{checkpoint.path}: ")}
+
+
+def _of_model(model: Model) -> dict[str, Any]:
+    return {
         "architecture": model.architecture,
-        "architecture_reason": "names and shapes of all its tensors",
+        "architecture_reason": model.evidence or "what the file holds: the whole network",
         "width": model.width,
         "weights_sha256": model.sha256,
+        "tile": list(model.tile),
+        "window": list(model.window) if model.plans is None else None,
+        "labels": list(model.labels),
+        "subtypes": model.subtypes,
+        "plans": None if model.plans is None else _planned(model.plans),
+        "remarks": list(model.remarks),
     }
+
+
+def _planned(plans: Plans) -> dict[str, Any]:
+    planned = plans.plans["configurations"][plans.configuration]
+    return {"configuration": plans.configuration} | {key: planned[key] for key in _PLANNED if key in planned}
+
+
+def _code_run(checkpoint: Checkpoint, given: Given) -> list[str]:
+    if given.arch is not None:
+        return [f"--arch {given.arch}"]
+    program = checkpoint.network is not None and checkpoint.container != ONNX
+    bundle = None if program else Bundle.of(checkpoint.path)
+    ran = program if bundle is None else trusts(given, bundle, checkpoint)
+    return [f"--trust {given.trust}"] if ran else []
+
+
+def _finite(value: float | int | str) -> float | int | str | None:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def describe(info: Mapping[str, Any]) -> str:
     """Render what `inspect` returned as aligned lines of text."""
-    known = info["architecture"]
-    rows = {
-        "file": f"{info['file']} ({_megabytes(info['file_bytes'])})",
-        "container": info["container"],
-        "keys": _listed(info["keys"], "none: a bare state dict"),
-        "wrappers removed": _listed(info["wrappers_removed"], "none"),
-        "architecture": f"{known}, width {info['width']}" if known else "not recognised",
-        "recognised by" if known else "reason": info["architecture_reason"],
-        "parameters": f"{info['parameters']:,} in {info['tensors']} tensors",
-        "weights": f"{_megabytes(info['weights_bytes'])}, {_listed(info['dtypes'], 'no dtype')}",
-        "weights sha256": info["weights_sha256"] or "not computed",
-        "NaN or infinity": _listed(info["nonfinite"], "none"),
-        "epoch": "not recorded" if info["epoch"] is None else str(info["epoch"]),
-        "recorded metrics": _listed([f"{name} {_figure(value)}" for name, value in info["metrics"].items()], "none"),
-        "other values": _listed([f"{name} {value}" for name, value in info["metadata"].items()], "none"),
-        "ignored": _listed(info["ignored"], "nothing"),
-        "numbers written by": f"numpy {info['numpy']}" if info["numpy"] else "plain Python",
-    }
-    column = max(map(len, rows)) + 2
-    return "\n".join(f"{name:<{column}}{_printable(text)}" for name, text in rows.items())
+    rows = [*_of_file(info), *_of_network(info), *_of_weights(info)]
+    column = max(len(name) for name, _ in rows) + 2
+    return "\n".join(_row(name, text, column) for name, text in rows)
+
+
+def _of_file(info: Mapping[str, Any]) -> list[tuple[str, str]]:
+    others = [("other weights", f"{_listed(info['other_weights'], '')}: not used")] if info["other_weights"] else []
+    return [
+        ("file", f"{info['file']} ({_megabytes(info['file_bytes'])})"),
+        ("container", info["container"]),
+        ("keys", _listed(info["keys"], "none: a bare state dict")),
+        ("wrappers removed", _listed(info["wrappers_removed"], "none")),
+        *others,
+        ("code run", _listed(info["code_run"], "none")),
+    ]
+
+
+def _of_network(info: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if info["architecture"] is None:
+        return [("architecture", "not recognised"), ("reason", info["architecture_reason"])]
+    low, high = info["window"] or (None, None)
+    labels = [f"{_LABELS.get(label, label)} in channel {channel}" for channel, label in enumerate(info["labels"])]
+    planned = [f"{name.replace('_', ' ')} {value}" for name, value in (info["plans"] or {}).items()]
+    preprocessing = f"clipped to {low:g} to {high:g} HU, mapped to 0 to 1" if planned == [] else ", ".join(planned)
+    return [
+        ("architecture", f"{info['architecture']}, width {info['width']}"),
+        ("recognised by", info["architecture_reason"]),
+        ("classes", ", ".join(labels)),
+        ("subtypes", str(info["subtypes"] or "none: it only segments")),
+        ("tile", " x ".join(map(str, info["tile"])) + " voxels"),
+        ("intensities" if planned == [] else "nnU-Net plans", preprocessing),
+        *(("remark", remark) for remark in info["remarks"]),
+    ]
+
+
+def _of_weights(info: Mapping[str, Any]) -> list[tuple[str, str]]:
+    metrics = [f"{_short(name)} {_figure(value)}" for name, value in info["metrics"].items()]
+    others = [f"{_short(name)} {_figure(value)}" for name, value in info["metadata"].items()]
+    return [
+        ("parameters", f"{info['parameters']:,} in {info['tensors']} tensors"),
+        ("weights", f"{_megabytes(info['weights_bytes'])}, {_listed(info['dtypes'], 'no dtype')}"),
+        ("weights sha256", info["weights_sha256"] or "not computed"),
+        ("NaN or infinity", _listed(info["nonfinite"], "none")),
+        ("epoch", "not recorded" if info["epoch"] is None else str(info["epoch"])),
+        ("recorded metrics", _listed(metrics, "none")),
+        ("other values", _listed(others, "none")),
+        ("ignored", _listed(info["ignored"], "nothing")),
+        ("numbers written by", f"numpy {info['numpy']}" if info["numpy"] else "plain Python"),
+    ]
+
+
+def _row(name: str, text: str, column: int) -> str:
+    """One entry, wrapped under itself; free of control characters, which names that a file chose may hold."""
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    lines = textwrap.wrap(printable, _LINE - column, break_long_words=False, break_on_hyphens=False)
+    return f"{name:<{column}}" + f"\n{'':<{column}}".join(lines)
 
 
 def _listed(values: list[str], empty: str, limit: int = 12) -> str:
-    more = f" and {len(values) - limit} more" if len(values) > limit else ""
-    return ", ".join(values[:limit]) + more if values else empty
+    more = f" and {len(values) - limit:,} more" if len(values) > limit else ""
+    return ", ".join(_short(value) for value in values[:limit]) + more if values else empty
+
+
+def _short(value: str) -> str:
+    return value if len(value) <= 2 * _LONGEST else f"{value[:_LONGEST]}..."
 
 
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB"
 
 
-def _figure(value: float | None) -> str:
-    return "not finite" if value is None else f"{value:.4g}"
-
-
-def _printable(text: str) -> str:
-    """Keep a terminal safe from control characters in names that a file chose."""
-    return "".join(c if c.isprintable() else " " for c in text)
+def _figure(value: object) -> str:
+    if value is None:
+        return "not finite"
+    return f"{value:.4g}" if isinstance(value, float) else _short(str(value))
