@@ -30,8 +30,8 @@ def build_program(checkpoint: Checkpoint, program: Program, given: Given, build:
     that network, which every backend can run. Else it is the program, which some cannot.
 
     Raises:
-        CheckpointError: the program does not run on that tile or on no tile the same way twice, its outputs cannot be
-            used, or it gives NaN or infinity.
+        CheckpointError: the program does not run on that tile, or answers otherwise the second time; its outputs cannot
+            be used, or are NaN or infinity.
     """
     refuse_unusable(checkpoint, checkpoint.nonfinite)
     if given.tile and program.tile and given.tile != program.tile:
