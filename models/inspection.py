@@ -10,7 +10,7 @@ from models.architecture import build, surroundings
 from models.bundle import Bundle
 from models.bundle_network import trusts
 from models.checkpoint import Checkpoint, read_checkpoint
-from models.container import ONNX
+from models.container import ONNX, TORCH_LEGACY, TORCH_ZIP
 from models.errors import CheckpointError
 from models.given import Given
 from models.model import BACKGROUND, LESION, PANCREAS, Model, Plans
@@ -107,10 +107,11 @@ def describe(info: Mapping[str, Any]) -> str:
 
 def _of_file(info: Mapping[str, Any]) -> list[tuple[str, str]]:
     others = [("other weights", f"{_listed(info['other_weights'], '')}: not used")] if info["other_weights"] else []
+    bare = "none: a bare state dict" if info["container"] in (TORCH_ZIP, TORCH_LEGACY) else "none"
     return [
         ("file", f"{info['file']} ({_megabytes(info['file_bytes'])})"),
         ("container", info["container"]),
-        ("keys", _listed(info["keys"], "none: a bare state dict")),
+        ("keys", _listed(info["keys"], bare)),
         ("wrappers removed", _listed(info["wrappers_removed"], "none")),
         *others,
         ("code run", _listed(info["code_run"], "none")),
