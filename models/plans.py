@@ -57,7 +57,7 @@ def find_plans(checkpoint: Checkpoint) -> Plans:
         if error.name != "nnunetv2":
             raise
         found = "is a network of nnU-Net, which needs the package nnunetv2, and it is not installed"
-        raise refusal(checkpoint.path, found, 'pip install "voxbench[nnunet]"') from None
+        raise refusal(checkpoint.path, found, 'in the checkout of voxbench: pip install ".[nnunet]"') from None
     except ValueError as error:
         found, _, remedy = str(error).partition("; ")
         raise refusal(

@@ -208,7 +208,7 @@ class Target:
 
     def _peak(self) -> int:
         """Kilobytes; not by getrusage, whose peak a process inherits from the one that started it."""
-        with open("/proc/self/status") as status:
+        with Path("/proc/self/status").open() as status:
             return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
 
 

@@ -116,5 +116,5 @@ def test_without_nnunetv2_one_line_says_how_to_get_it(trained):
     command = [sys.executable, "-c", ABSENT, "run", "--checkpoint", str(trained)]
     found = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert found.returncode == 2
-    assert found.stderr.endswith('and it is not installed; pip install "voxbench[nnunet]"\n')
+    assert found.stderr.endswith('and it is not installed; in the checkout of voxbench: pip install ".[nnunet]"\n')
     assert found.stderr.count("\n") == 1
