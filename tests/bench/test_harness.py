@@ -17,6 +17,12 @@ from engines import Backend
 CASES = 5
 
 
+@pytest.fixture(autouse=True)
+def without_peak(monkeypatch):
+    """`test_cuda` has the device's peak measured; here it would only take its seconds in each of many runs."""
+    monkeypatch.setattr("bench.run._peak", lambda record, progress: {})
+
+
 def fault(monkeypatch, kind: str, name: str = "faulty") -> None:
     monkeypatch.setitem(engines.BACKENDS, name, Backend("tests.bench.faulty", "fp32"))
     monkeypatch.setenv("FAULT", kind)
