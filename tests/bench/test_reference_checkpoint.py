@@ -43,7 +43,7 @@ def test_the_reference_checkpoint_runs_and_its_masks_overlay_the_images(
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VOXBENCH_CACHE", str(tmp_path / "cache"))
-    code = main(["run", "--checkpoint", str(reference_checkpoint), "--data", str(data), "--backends", "torch-half",
+    code = main(["run", "--checkpoint", str(reference_checkpoint), "--data", str(data), "--backends", "torchscript",
                  "--device", "cpu", "--rounds", "1"])  # fmt: skip
     assert code == 3, "two cases are too few for any claim"
     assert main(["report", "--format", "json"]) == 0

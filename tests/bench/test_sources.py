@@ -11,7 +11,7 @@ FEW = ("--rounds", "1", "--max-cases", "2")
 
 
 class Hidden(nn.Module):
-    """A network whose weights have names that nobody knows."""
+    """A network whose weights are known inside it, and which answers otherwise."""
 
     def __init__(self, core: nn.Module) -> None:
         super().__init__()
@@ -19,7 +19,7 @@ class Hidden(nn.Module):
 
     def forward(self, x):
         segmentation, classification = self.core(x)
-        return {"seg": segmentation, "cls": classification}
+        return {"seg": segmentation, "cls": 2 * classification}
 
 
 @pytest.fixture
@@ -43,9 +43,7 @@ def test_an_onnx_graph_runs_against_onnxruntime(bench, hidden, image, tmp_path):
     assert code in (0, 1, 3), printed
     record = json.loads(Path("run/run.json").read_text())
     assert record["baseline"] == "ort-fp32"
-    assert record["checkpoint"]["remarks"][0] == (
-        "the ONNX graph itself is run: its weights are not those of a network that is known here"
-    )
+    assert record["checkpoint"]["remarks"][0].startswith("the ONNX graph itself is run: ")
     assert record["checkpoint"]["macs_per_tile"] > 10**6
     found = rows(summary)
     for name in ("torch-fp32", "torch-compile", "ort-fp16", "tensorrt-fp16"):
