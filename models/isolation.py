@@ -110,15 +110,16 @@ class _Isolation:
             self._aside = _take()
             sys.modules.update(theirs)
 
-    def find_spec(self, name: str, path: Sequence[str] | None = None, _target: object = None) -> ModuleSpec | None:
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         """Find the user's module of a name of ours, wherever but at home; other names are left to other finders."""
         if name.partition(".")[0] not in OURS or self._depth:
             return None
-        where = [entry for entry in sys.path if Path(entry).resolve() != HOME] if path is None else path
-        spec = PathFinder.find_spec(name, where)
-        if spec is None and path is None:
+        spec = _theirs(name, path, target)
+        if spec is None:  # said here, since a finder asked next may know ours, as that of an editable installation does
             raise ModuleNotFoundError(f"No module named {name!r} beside the --arch file or on the path", name=name)
-        if spec is not None and spec.loader is None:
+        if spec.loader is None:
             # A folder without __init__.py. Without a loader its __file__ would be None, on which `inspect` raises when
             # it remembers a file for this name: that of ours.
             spec.loader = NamespaceLoader(name, list(spec.submodule_search_locations or ()), PathFinder.find_spec)
@@ -152,6 +153,19 @@ class _Isolation:
 def _take() -> dict[str, ModuleType]:
     """Take all modules under the names of our packages out of `sys.modules`."""
     return {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] in OURS}
+
+
+def _theirs(name: str, path: Sequence[str] | None, target: ModuleType | None) -> ModuleSpec | None:
+    """Ask every finder for the user's module; what they find at home is ours."""
+    where = [entry for entry in sys.path if Path(entry).resolve() != HOME] if path is None else path
+    home = HOME / name.partition(".")[0]
+    for finder in sys.meta_path:
+        if isinstance(finder, _Isolation) or not hasattr(finder, "find_spec"):
+            continue
+        spec = finder.find_spec(name, where if finder is PathFinder else path, target)
+        if spec is not None and not Path(spec.origin or "").resolve().is_relative_to(home):
+            return spec
+    return None
 
 
 def _file_of(module: ModuleType) -> Path:

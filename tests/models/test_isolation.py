@@ -5,12 +5,13 @@ import os
 import pickle
 import subprocess
 import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import pytest
 
 import models.unet
-from models.isolation import OURS, our_names, user_files, user_imports
+from models.isolation import HOME, OURS, our_names, user_files, user_imports
 from models.model import Model
 
 FILES = {
@@ -93,6 +94,38 @@ def test_a_package_of_ours_that_they_do_not_have_is_not_there(root):
     with user_imports(write(root.parent / "other", {"net.py": ""})), pytest.raises(ModuleNotFoundError) as missing:
         importlib.import_module("models.unet")
     assert str(missing.value) == "No module named 'models' beside the --arch file or on the path"
+
+
+class Installed:
+    """Finds packages as an editable installation does: by their names, wherever they lie."""
+
+    def __init__(self, folder: Path, *names: str) -> None:
+        self.folder, self.names = folder, names
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] not in self.names:
+            return None
+        return PathFinder.find_spec(name, [str(self.folder.joinpath(*name.split(".")[:-1]))])
+
+
+def test_a_module_that_their_package_lacks_is_not_taken_from_ours(root, monkeypatch):
+    """Also where a finder knows ours by name, as that of our own editable installation does."""
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Installed(HOME, *OURS)])
+    with user_imports(root):
+        assert importlib.import_module("models").WHO == "theirs"
+        with pytest.raises(ModuleNotFoundError, match=r"'models\.unet'"):
+            importlib.import_module("models.unet")
+        with pytest.raises(ImportError):
+            exec("from models import unet", {})
+
+
+def test_theirs_may_be_installed_by_a_finder_of_its_own(root, tmp_path, monkeypatch):
+    plain = write(tmp_path / "elsewhere", {"net.py": "from models import WHO\n"})
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Installed(HOME, *OURS), Installed(root, "models")])
+    with user_imports(plain):
+        assert importlib.import_module("net").WHO == "theirs"
+        assert importlib.import_module("models.late").LATE == "theirs, late"
+    assert sys.modules["models"] is models
 
 
 def test_nothing_is_left_where_their_code_raises_or_changes_the_path(root):
