@@ -175,10 +175,12 @@ def _channel_names(config: Config) -> list[str] | None:
     outputs: Any = config.values["_meta_"]
     for name in ("network_data_format", "outputs"):
         outputs = outputs.get(name) if isinstance(outputs, dict) else None
-    defined = [one["channel_def"] for one in (outputs or {}).values() if isinstance(one, dict) and "channel_def" in one]
+    of_each = outputs.values() if isinstance(outputs, dict) else ()
+    defined = [one["channel_def"] for one in of_each if isinstance(one, dict) and "channel_def" in one]
     if not defined or not isinstance(defined[0], dict) or not defined[0]:
         return None
-    numbered = {int(number): str(name) for number, name in defined[0].items() if str(number).isdecimal()}
+    numbers = [number for number in defined[0] if str(number).isdecimal() and len(str(number)) < 4]
+    numbered = {int(number): str(defined[0][number]) for number in numbers}
     return [name for _, name in sorted(numbered.items())]
 
 

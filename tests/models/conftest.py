@@ -2,7 +2,7 @@
 
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,14 @@ def saved(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / name
 
     return save
+
+
+@pytest.fixture
+def marker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The file that the code in hostile files would create; it must not be there after the test."""
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path / "MARKER"
+    assert not (tmp_path / "MARKER").exists()
 
 
 @pytest.fixture

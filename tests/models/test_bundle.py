@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -209,14 +209,6 @@ def refused(path: Path, *said: str, given: Given | None = None) -> str:
     return message
 
 
-@pytest.fixture
-def marker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The file that the code in hostile bundles would create; it must not be there after the test."""
-    monkeypatch.chdir(tmp_path)
-    yield tmp_path / "MARKER"
-    assert not (tmp_path / "MARKER").exists()
-
-
 TOUCH = "$__import__('os').system('touch MARKER')"
 CALL = {"_target_": "os.system", "command": "touch MARKER"}
 HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
@@ -318,6 +310,16 @@ def test_other_windows_are_refused(changed: dict[str, Any], said: str, bundle: W
 def test_channels_that_are_not_scored_are_refused(bundle: Write) -> None:
     refused(bundle(inference(UNET), channels={"0": "background", "1": "spleen", "2": "liver"}), "background, spleen")
     refused(bundle(inference(UNET), channels={"0": "background", "1": "pancreas"}), "its network has 3;")
+    refused(
+        bundle(inference(UNET), channels=CHANNELS | {"9" * 5000: "duct"} | {"2": "spleen"}), "background, pancreas,"
+    )
+
+
+@pytest.mark.parametrize("outputs", ["x", [{"channel_def": CHANNELS}], {"pred": 1}, {"pred": {"channel_def": "x"}}])
+def test_metadata_without_channels(outputs: Any, bundle: Write) -> None:
+    root = bundle(inference(UNET))
+    (root / "configs" / "metadata.json").write_text(json.dumps({"network_data_format": {"outputs": outputs}}))
+    assert "its metadata names no channels: taken for background, pancreas, lesion" in load_model(root)[0].remarks
 
 
 def test_files_that_are_damaged_or_too_large(bundle: Write) -> None:

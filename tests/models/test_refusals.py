@@ -2,7 +2,7 @@
 
 import os
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -32,14 +32,6 @@ def refused(path: Path, *said: str) -> str:
     for words in said:
         assert words in message, message
     return message
-
-
-@pytest.fixture
-def marker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The file that the code in hostile checkpoints would create; it must not be there after the test."""
-    monkeypatch.chdir(tmp_path)
-    yield tmp_path / "MARKER"
-    assert not (tmp_path / "MARKER").exists()
 
 
 def test_code_beside_real_weights(network: MultiTaskUNet, saved: Save, marker: Path) -> None:
