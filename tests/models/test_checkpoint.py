@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from models.architecture import load_model
 from models.checkpoint import read_checkpoint
 from models.unet import MultiTaskUNet
+from tests.models.memory import growth, needs_proc
 
 ROOT = Path(__file__).parents[2]
 REAL = ROOT.parent / "shared" / "checkpoints" / "best_model_w8.pth"
@@ -222,31 +223,15 @@ def test_damaged_optimizer_state_goes_unnoticed(reference: dict[str, Any], saved
     assert same(dict(read_checkpoint(path).state), reference["model_state_dict"])
 
 
-MEASURE = """
-import sys
-from pathlib import Path
-from models.checkpoint import read_checkpoint
-def peak():
-    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
-read_checkpoint(Path(sys.argv[1]))
-before = peak()
-read_checkpoint(Path(sys.argv[2]))
-print(peak() - before)
-"""
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+@needs_proc
 def test_optimizer_state_never_enters_memory(network: MultiTaskUNet, saved: Save) -> None:
     small = saved({"model_state_dict": network.state_dict()}, "small.pth")
     state = {"exp_avg": torch.zeros(128 * 2**20, dtype=torch.uint8)}
     large = saved({"model_state_dict": network.state_dict(), "optimizer_state_dict": state}, "large.pth")
-    run = subprocess.run(
-        [sys.executable, "-c", MEASURE, small, large], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert int(run.stdout) < 16 * 1024  # kB, of the 128 MiB
+    assert growth(small, large) < 16 * 1024  # kB, of the 128 MiB
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+@needs_proc
 def test_memory_grows_by_the_weights_alone(network: MultiTaskUNet, saved: Save) -> None:
     small = saved({"model_state_dict": network.state_dict()}, "small.pth")
     weights = {str(number): torch.zeros(2**20, 4) for number in range(4)}  # 64 MiB
@@ -255,15 +240,8 @@ def test_memory_grows_by_the_weights_alone(network: MultiTaskUNet, saved: Save) 
         "model_state_dict": weights,
         "optimizer_state_dict": {"exp_avg": torch.zeros(128 * 2**20, dtype=torch.uint8)},
     }
-    run = subprocess.run(
-        [sys.executable, "-c", MEASURE, small, saved(held, "large.pth")],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
     kilobytes = sum(tensor.nbytes for tensor in weights.values()) / 1024
-    assert 0.9 * kilobytes < int(run.stdout) < 1.3 * kilobytes
+    assert 0.9 * kilobytes < growth(small, saved(held, "large.pth")) < 1.3 * kilobytes
 
 
 def test_importing_the_package_is_light() -> None:

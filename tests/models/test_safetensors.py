@@ -1,8 +1,6 @@
 """Safetensors files, as the library writes them, and as nobody should."""
 
 import struct
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +12,8 @@ from torch import Tensor
 from models.architecture import load_model
 from models.checkpoint import CheckpointError, read_checkpoint
 from models.unet import MultiTaskUNet
+from tests.models.memory import growth, needs_proc
 from tests.models.sources import answers, as_is, dynamo, refused, traced
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_safetensors(network: MultiTaskUNet, image: Tensor, tmp_path: Path) -> None:
@@ -68,26 +65,11 @@ def test_safetensors_in_parts_are_refused(tmp_path: Path) -> None:
     )
 
 
-MEASURE = """
-import sys
-from pathlib import Path
-from models.checkpoint import read_checkpoint
-def peak():
-    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
-read_checkpoint(Path(sys.argv[1]))
-before = peak()
-read_checkpoint(Path(sys.argv[2]))
-print(peak() - before)
-"""
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+@needs_proc
 def test_the_weights_are_in_memory_once(tmp_path: Path) -> None:
     save_file({"a": torch.ones(1)}, tmp_path / "small")
     save_file({f"{i}.weight": torch.ones(2**20) for i in range(32)}, tmp_path / "large")
-    command = [sys.executable, "-c", MEASURE, str(tmp_path / "small"), str(tmp_path / "large")]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert int(run.stdout) < 1.3 * 128 * 1024  # kB
+    assert growth(tmp_path / "small", tmp_path / "large") < 1.3 * 128 * 1024  # kB
 
 
 def test_every_reader_refuses_an_old_torch(
