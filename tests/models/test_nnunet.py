@@ -1,8 +1,6 @@
 """Checkpoints that nnU-Net's own trainer wrote."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -96,25 +94,3 @@ def test_bare_weights_and_several_configurations(copied):
 def test_the_window_and_the_tile_are_the_plans(trained):
     refused(trained, "leave --tile and --window out", Given(window=(-100.0, 200.0)))
     refused(trained, "leave --tile and --window out", Given(tile=(16, 16, 16)))
-
-
-ABSENT = """
-import sys
-
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name == "nnunetv2":
-            raise ModuleNotFoundError("No module named 'nnunetv2'", name=name)
-
-sys.meta_path.insert(0, Absent())
-from bench.cli import main
-sys.exit(main(sys.argv[1:]))
-"""
-
-
-def test_without_nnunetv2_one_line_says_how_to_get_it(trained):
-    command = [sys.executable, "-c", ABSENT, "run", "--checkpoint", str(trained)]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert found.returncode == 2
-    assert found.stderr.endswith('and it is not installed; in the checkout of voxbench: pip install ".[nnunet]"\n')
-    assert found.stderr.count("\n") == 1
