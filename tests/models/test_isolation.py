@@ -34,6 +34,12 @@ def write(root: Path, files: dict[str, str]) -> Path:
     return root
 
 
+@pytest.fixture(autouse=True)
+def path(monkeypatch) -> None:
+    """ONNX Runtime's tools for quantisation, once imported, add a folder to the path that holds another ``models``."""
+    monkeypatch.setattr(sys, "path", [one for one in sys.path if "onnxruntime" not in one])
+
+
 @pytest.fixture
 def root(tmp_path) -> Path:
     return write(tmp_path / "project", FILES)
