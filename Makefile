@@ -19,7 +19,7 @@ bench: setup
 	$(BIN)/bench run --backends all; status=$$?; $(BIN)/bench report; exit $$status
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: setup
 	$(BIN)/ruff check .

@@ -45,7 +45,11 @@ def shared_target(device: str, batch: int, target: Callable[..., Target]) -> Tar
     return target(device, batch)
 
 
-@pytest.fixture(scope="module", params=tuple(engines.BACKENDS))
+# A backend is built once: pytest-xdist gives all its tests to one process.
+EVERY = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in engines.BACKENDS]
+
+
+@pytest.fixture(scope="module", params=EVERY)
 def opened(
     request: pytest.FixtureRequest, shared_target: Target, model: Model, tiles: Callable[[int, int], Tensor]
 ) -> Iterator[Opened]:

@@ -15,6 +15,7 @@ from tests.models import corpus
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs" / "checkpoints.md"
+pytestmark = pytest.mark.xdist_group("corpus")  # all of them are read once, in one place
 MEMORY_KB = 2**20  # 1 GiB
 HANGS_S = 10
 
