@@ -54,6 +54,37 @@ class GpuState:
 
 
 @dataclass(frozen=True)
+class Ambient:
+    """What else the machine did during a case; None is what it would not tell.
+
+    Attributes:
+        others: processor cores that other processes used, as a mean over the case.
+        stolen: cores that the hypervisor gave to other machines, likewise.
+        mhz: frequency of the processor right after the case, as a mean over its cores.
+    """
+
+    others: float | None = None
+    stolen: float | None = None
+    mhz: float | None = None
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a case took beside time; None is what could not be read.
+
+    Attributes:
+        memory_byte_s: resident memory of the worker, integrated over the case by the trapezoidal rule.
+        flare_memory_mb_s, flare_cpu_pct_s: FLARE's AUC of memory and of CPU use: samples x 0.1 s, whatever lay between.
+        cpu_energy_j: of the processor's packages during the case, by RAPL.
+    """
+
+    memory_byte_s: float | None = None
+    flare_memory_mb_s: float | None = None
+    flare_cpu_pct_s: float | None = None
+    cpu_energy_j: float | None = None
+
+
+@dataclass(frozen=True)
 class Sample:
     """One timed case. Times are nanoseconds of one monotonic clock, the device synchronised on both sides.
 
@@ -68,6 +99,8 @@ class Sample:
         cpu_ns: processor time the worker spent, all threads.
         gpu: None on a CPU, and where there is no NVML.
         workers: workers of the run that were alive, this one included.
+        start: of the worker process: 0 in the duels, then counted up each time it is started anew.
+        ambient, usage: None where they were not taken.
     """
 
     phase: str
@@ -82,6 +115,9 @@ class Sample:
     cpu_ns: int
     gpu: GpuState | None = None
     workers: int | None = None
+    start: int = 0
+    ambient: Ambient | None = None
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +127,8 @@ class Score:
     Attributes:
         whole_dsc: Dice similarity of label > 0 with the truth; None without a mask.
         lesion_dsc: likewise for label 2; None also where the network has no lesion class.
+        whole_nsd, lesion_nsd: normalised surface distance at 5 mm and 2 mm; None as the DSC is, and in runs from before
+            it was taken.
         subtype: predicted class, or None; `baseline_subtype`: what the baseline predicted.
         voxels: voxels compared; `differing_voxels`: those labelled otherwise than by the baseline.
     """
@@ -102,6 +140,8 @@ class Score:
     baseline_subtype: int | None
     voxels: int
     differing_voxels: int
+    whole_nsd: float | None = None
+    lesion_nsd: float | None = None
 
 
 @dataclass(frozen=True)
@@ -142,7 +182,7 @@ class Settings:
     Attributes:
         rounds: number of rounds, or None for as many as the claim needs within `budget_s`.
         threads: size of each worker's CPU thread pool.
-        min_reduction_pct, max_dsc_drop, max_f1_drop: the claim and its margins.
+        min_reduction_pct, max_dsc_drop, max_nsd_drop, max_f1_drop: the claim and its margins.
         timeout_s: seconds one step of a worker may take.
     """
 
@@ -162,6 +202,7 @@ class Settings:
     max_f1_drop: float
     required: tuple[str, ...]
     timeout_s: float
+    max_nsd_drop: float = 0.01
 
 
 @dataclass(frozen=True)
