@@ -1,0 +1,162 @@
+"""How often the decision is wrong on this machine: real runs of the demo with a known truth.
+
+    python scripts/real_claims.py aa --runs 30                      two equal backends: no claim may be confirmed
+    python scripts/real_claims.py power --reductions 5,9,11,15,25 --runs 4
+    python scripts/real_claims.py neighbour --reductions 0,25 --runs 10      both cores loaded for half of the run
+    python scripts/real_claims.py noise --runs 1                    2 % of the logits are those of other voxels
+    python scripts/real_claims.py show
+
+Each run is a whole `bench run`, with worker processes of its own, of the bundled demo. A true reduction of the case
+time is made by a baseline that sleeps after each forward, for a share of that forward's own time; what it really came
+to is told from the samples. Outcomes are appended to ``--out`` (a line of JSON each) and are not measured again:
+interrupted, it goes on where it was. `show` prints them as tables.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+import engines
+from bench.cli import main as bench
+from engines import BASELINE, Backend
+from reports.document import read_run
+from reports.record import DUEL
+from reports.summary import summarise
+from reports.verdict import CONFIRMED, INCONCLUSIVE, REFUTED
+
+FORWARD_SHARE = 0.96  # of the case, at width 8; the sleep is a share of the forward, the truth is told from the samples
+PERIOD_S = 4.0  # of the neighbour: it works for half of each
+VERDICTS = (CONFIRMED, REFUTED, INCONCLUSIVE)
+BURN = "while True: pass"
+
+
+@contextlib.contextmanager
+def neighbour(busy: bool, seed: int) -> Iterator[None]:
+    """A process on each core that works for half of the time, in turns of random length."""
+    if not busy:
+        yield
+        return
+    burning = [subprocess.Popen([sys.executable, "-c", BURN]) for _ in range(os.cpu_count() or 1)]
+    turns = f"""
+import os, random, signal, time
+chance = random.Random({seed})
+while True:
+    for what in (signal.SIGCONT, signal.SIGSTOP):
+        for process in {[one.pid for one in burning]}:
+            os.kill(process, what)
+        time.sleep(chance.uniform(0.5, 1.5) * {PERIOD_S / 2})
+"""
+    switch = subprocess.Popen([sys.executable, "-c", turns])
+    try:
+        yield
+    finally:
+        switch.kill()
+        switch.wait()
+        for process in burning:
+            process.kill()
+            process.wait()
+
+
+def measure(options: argparse.Namespace, reduction: float, number: int) -> dict[str, Any]:
+    """One run of the demo whose baseline sleeps so long that the other takes `reduction` percent less time."""
+    share = reduction / 100 / (1 - reduction / 100) / FORWARD_SHARE
+    os.environ["VOXBENCH_INJECT"] = "noise=0.02" if options.what == "noise" else f"sleep={share}"
+    row = engines.BACKENDS[BASELINE]
+    own = Backend("scripts.injected", row.precision)
+    slowed = {BASELINE: own, "plain": row} if reduction else {}
+    noised = {"noised": own} if options.what == "noise" else {}
+    names = next(iter(noised), "plain" if reduction else BASELINE)
+    with tempfile.TemporaryDirectory() as folder, neighbour(options.what == "neighbour", number), io.StringIO() as said:
+        engines.BACKENDS |= slowed | noised
+        command = ["run", "--device", "cpu", "--backends", f"{BASELINE},{names}", "--seed", str(number)]
+        command += ["--max-cases", str(options.cases), "--protocol", options.protocol, "--out", f"{folder}/run"]
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+            code = bench(command)
+        engines.BACKENDS[BASELINE] = row
+        if code not in (0, 1, 3):
+            raise SystemExit(said.getvalue())
+        return _told(Path(folder) / "run", share) | {"exit": code}
+
+
+def _told(folder: Path, share: float) -> dict[str, Any]:
+    run = read_run(folder)
+    summary = summarise(run)
+    candidate = next(row for row in summary.rows if not row.is_baseline)
+    found = summary.confirmation or candidate.case
+    baseline = run.backend(run.record.baseline).samples
+    slept = [s.stages_ns["forward"] * share / (1 + share) / s.case_ns for s in baseline]
+    return {
+        "verdict": summary.verdict,
+        "row": candidate.verdict,
+        "true": 100 * mean(slept),
+        "estimate": found.reduction.estimate,
+        "low": found.reduction.low,
+        "high": found.reduction.high,
+        "confirmed_on_fresh": summary.confirmation is not None,
+        "rounds": 1 + max(s.round for s in baseline if s.phase == DUEL),
+        "seconds": max(s.started_unix_s for s in baseline) - min(s.started_unix_s for s in baseline),
+        "reasons": list(summary.reasons),
+    }
+
+
+def show(out: Path) -> None:
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    for line in out.read_text().splitlines():
+        one = json.loads(line)
+        groups[one["what"], one["reduction"], one["cases"], one["protocol"]].append(one)
+    head = ["experiment", "reduction set", "true, median", "cases", "protocol", "runs", *VERDICTS]
+    head += ["half-width, median", "truth within the bounds", "duels, median"]
+    print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
+    for (what, reduction, cases, protocol), found in sorted(groups.items()):
+        verdicts = Counter(one["verdict"] for one in found)
+        half = median((one["high"] - one["low"]) / 2 for one in found)
+        within = sum(one["low"] <= one["true"] <= one["high"] for one in found)
+        cells = [what, f"{reduction:g} %", f"{median(one['true'] for one in found):.1f} %", cases, protocol, len(found)]
+        cells += [*(verdicts[name] for name in VERDICTS), f"{half:.2f} points", f"{within} of {len(found)}"]
+        cells += [f"{median(one['seconds'] for one in found):.0f} s"]
+        print("| " + " | ".join(map(str, cells)) + " |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("aa", "power", "neighbour", "noise", "show"))
+    parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--reductions", default="0", help="true reductions of the case time in per cent")
+    parser.add_argument("--cases", type=int, default=12)
+    parser.add_argument("--protocol", default="sliding-window")
+    parser.add_argument("--out", type=Path, default=Path("claims.jsonl"))
+    options = parser.parse_args()
+    if options.what == "show":
+        show(options.out)
+        return
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    done = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
+    wanted = [(number, float(each)) for number in range(options.runs) for each in options.reductions.split(",")]
+    random.Random(0).shuffle(wanted)
+    for number, reduction in wanted:
+        place = {"what": options.what, "reduction": reduction, "number": number, "cases": options.cases}
+        place |= {"protocol": options.protocol}
+        if any(place.items() <= one.items() for one in done):
+            continue
+        found = place | measure(options, reduction, number)
+        with options.out.open("a") as file:
+            file.write(json.dumps(found) + "\n")
+        print(f"{options.what} {reduction:g} % #{number}: {found['verdict']}, {found['estimate']:.2f} "
+              f"[{found['low']:.2f}, {found['high']:.2f}] %, true {found['true']:.2f} %", flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    main()

@@ -1,0 +1,157 @@
+"""How often the decision is wrong: made-up runs with a known truth, judged by the code that judges real ones.
+
+    python scripts/simulate_claims.py [--runs 200] [--seed 0] [--cases 12,36] [--candidates 1,6]
+
+Each run goes the way of `bench run`: rounds of duels until the claims are settled, the choice of a backend, and a pass
+of fresh samples by newly started processes. Told is the share of verdicts CONFIRMED for each true reduction of the case
+time; for 0 (A/A, all candidates equal to the baseline) and all below 10 % that is the rate of false claims.
+
+A sample's log time is the sum of the case's own (standard deviation 0.3), the backend's, what the backend does with
+this case (0.01), what this start of its process is like (0.004, as two equal processes on a machine with two cores
+differed), a drift of up to 10 % over the run with a slow wave of 3 %, noise that remembers half of its last value
+(0.028), and, for one sample in fifty, a disturbance of 20 to 200 %.
+"""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from bench.run import MOST_ROUNDS
+from reports.document import Run
+from reports.outcome import choose, decide, judge_candidates, settled
+from reports.record import COMPLETE, CONFIRMATION, DUEL, OK, BackendRecord, Case, RunRecord, Sample, Score, Settings
+from reports.statistics import Interval
+from reports.verdict import CONFIRMED, Claim
+
+BASELINE = "baseline"
+REDUCTIONS = (0.0, 5.0, 9.0, 10.0, 11.0, 15.0, 25.0)  # %
+STARTS = 3  # of the processes of a confirmation pass, each for one round at least
+BUDGET_ROUNDS = 6  # what the default budget leaves of the rounds with some 36 cases of 1.4 s
+OF_CASE, OF_BACKEND_IN_CASE, OF_START, OF_SAMPLE, MEMORY = 0.3, 0.01, 0.004, 0.028, 0.5
+DRIFT, WAVE, OUTLIERS = 0.10, 0.03, 0.02
+
+
+@dataclass
+class Machine:
+    """Draws the times of a run's samples, one after the other."""
+
+    random: np.random.Generator
+    cases: int
+    names: list[str]
+    effects: dict[str, float]  # log time of each backend
+
+    def __post_init__(self) -> None:
+        self._of_case = self.random.normal(0, OF_CASE, self.cases)
+        self._interaction = {name: self.random.normal(0, OF_BACKEND_IN_CASE, self.cases) for name in self.names}
+        self._drift = self.random.uniform(-DRIFT, DRIFT)
+        self._phase = self.random.uniform(0, 2 * np.pi)
+        self._last, self._taken = 0.0, 0
+        self.restart(self.names)
+
+    def restart(self, names: list[str]) -> None:
+        self._of_start = {name: self.random.normal(0, OF_START) for name in names}
+
+    def seconds(self, name: str, case: int) -> float:
+        progress = self._taken / (2 * BUDGET_ROUNDS * self.cases * len(self.names))
+        self._last = MEMORY * self._last + self.random.normal(0, OF_SAMPLE * np.sqrt(1 - MEMORY**2))
+        self._taken += 1
+        log = self._of_case[case] + self.effects[name] + self._interaction[name][case] + self._of_start[name]
+        log += self._drift * progress + WAVE * np.sin(2 * np.pi * progress * 3 + self._phase) + self._last
+        slow = self.random.uniform(1.2, 3.0) if self.random.random() < OUTLIERS else 1.0
+        return float(np.exp(log) * slow)
+
+
+def settings(names: list[str]) -> Settings:
+    return Settings(
+        backends=tuple(names), device="cpu", protocol="sliding-window", overlap=0.5, roi="none", tile=(64, 64, 64),
+        batch=1, rounds=None, budget_s=600.0, threads=2, seed=0, min_reduction_pct=10.0, max_dsc_drop=0.005,
+        max_f1_drop=0.02, required=(), timeout_s=600.0,
+    )  # fmt: skip
+
+
+def simulate(random: np.random.Generator, cases: int, candidates: int, reduction: float) -> Run:
+    """One run whose candidates all take `reduction` percent less time than the baseline, and label as it does."""
+    names = [BASELINE, *(f"candidate{number}" for number in range(candidates))]
+    effects = dict.fromkeys(names, float(np.log(1 - reduction / 100))) | {BASELINE: 0.0}
+    machine = Machine(random, cases, names, effects)
+    held = tuple(Case(f"case{i}", f"case{i}", f"mask{i}", i % 3, (64, 64, 64), (1.0, 1.0, 1.0)) for i in range(cases))
+    scores = tuple(Score(case.name, 0.9, 0.8, case.subtype, case.subtype, 10**6, 0, 0.95, 0.9) for case in held)
+    record = RunRecord("simulated", "", "", settings(names), {}, {}, held, {}, {}, {}, BASELINE, COMPLETE)
+    run = Run(record, tuple(BackendRecord(name, OK, scores=scores) for name in names), Path())
+    claim = Claim.of(record.settings)
+    for rounds in range(1, min(MOST_ROUNDS, BUDGET_ROUNDS) + 1):
+        run = _round(run, machine, names, DUEL, rounds - 1, 0)
+        if settled(run, claim):
+            break
+    chosen = choose(run, claim)
+    if chosen is None:
+        return run
+    run = replace(run, record=replace(record, confirmed=chosen))
+    rounds = max(rounds, STARTS)
+    start = 0
+    for number in range(rounds):
+        if number * STARTS // rounds >= start:
+            start += 1
+            machine.restart([BASELINE, chosen])
+        run = _round(run, machine, [BASELINE, chosen], CONFIRMATION, number, start)
+    return run
+
+
+def _round(run: Run, machine: Machine, names: list[str], phase: str, number: int, start: int) -> Run:
+    taken: dict[str, list[Sample]] = {name: [] for name in names}
+    for case in machine.random.permutation(machine.cases):
+        for name in machine.random.permutation(names):
+            ns = round(machine.seconds(name, case) * 1e9)
+            sample = Sample(phase, number, f"case{case}", ns, {"forward": ns}, None, 8, 0, float(machine._taken), ns)
+            taken[name].append(replace(sample, start=start))
+    backends = (replace(one, samples=(*one.samples, *taken.get(one.name, []))) for one in run.backends)
+    return replace(run, backends=tuple(backends))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    confirmed: bool
+    rounds: int
+    reduction: Interval
+
+
+def outcomes(runs: int, seed: int, cases: int, candidates: int, reduction: float) -> Iterator[Outcome]:
+    for number in range(runs):
+        random = np.random.default_rng([seed, number, cases, candidates, round(10 * reduction)])
+        run = simulate(random, cases, candidates, reduction)
+        claim = Claim.of(run.record.settings)
+        judged = judge_candidates(run, claim)
+        found = decide(run, claim, judged)
+        shown = found.confirmation or next(iter(judged.values())).comparison.case
+        rounds = 1 + max(sample.round for sample in run.backend(BASELINE).samples if sample.phase == DUEL)
+        yield Outcome(found.verdict == CONFIRMED, rounds, shown.reduction)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cases", default="12,36")
+    parser.add_argument("--candidates", default="1,6")
+    parser.add_argument("--reductions", default=",".join(map(str, REDUCTIONS)))
+    options = parser.parse_args()
+    print("| true reduction | cases | candidates | CONFIRMED | rounds, median | half-width of the interval, median |")
+    print("|---:|---:|---:|---:|---:|---:|")
+    for candidates in map(int, options.candidates.split(",")):
+        for cases in map(int, options.cases.split(",")):
+            for reduction in map(float, options.reductions.split(",")):
+                found = list(outcomes(options.runs, options.seed, cases, candidates, reduction))
+                rate = 100 * np.mean([one.confirmed for one in found])
+                half = np.median([(one.reduction.high - one.reduction.low) / 2 for one in found])
+                rounds = np.median([one.rounds for one in found])
+                print(
+                    f"| {reduction:g} % | {cases} | {candidates} | {rate:.1f} % | {rounds:g} | {half:.2f} points |",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()
