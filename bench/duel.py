@@ -57,6 +57,7 @@ class Duel:
                     build_cached=reply.cached,
                     evidence=reply.evidence,
                     peak_memory_bytes=reply.peak_memory_bytes,
+                    warmup=reply.warmup,
                     log=self._log(request.name),
                 )
                 self._sample(request.name, WARMUP, 0, self._run.cases[0])

@@ -48,7 +48,7 @@ def _surface(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.argwhere(mask & ~ndimage.binary_erosion(mask))
 
 
-def _within(points: NDArray[np.float64], others: NDArray[np.float64], distance: float) -> int:
+def _within(points: NDArray[np.floating], others: NDArray[np.floating], distance: float) -> int:
     # The bound is exclusive, and products of indices and spacings are rounded.
     found, _ = KDTree(others).query(points, distance_upper_bound=distance * (1 + 1e-9))
     return int(np.isfinite(found).sum())

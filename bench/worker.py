@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import engines
 from bench.measure import peak_resident_bytes
 from bench.telemetry import Meter
+from bench.warmup import warm_up
 from engines import Backend
 from engines.base import Availability, Session, Target
 from models.errors import one_line
@@ -28,8 +29,6 @@ from reports.record import GpuState
 
 if TYPE_CHECKING:
     from bench.pipeline.pipeline import Outcome, Pipeline, Recipe
-
-WARM_UP_PASSES = 3
 
 
 @dataclass(frozen=True)
@@ -106,6 +105,7 @@ class Opened:
     cached: bool
     evidence: dict[str, Any]
     peak_memory_bytes: int
+    warmup: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -195,8 +195,7 @@ class _Server:
         session = self._stack.enter_context(engine.open(model, request.target))
         _pass(session, x)
         build_s = time.perf_counter() - start
-        for _ in range(WARM_UP_PASSES - 1):
-            _pass(session, x)
+        warmup = warm_up(lambda: _pass(session, x))
         now = self._meter.used_memory_bytes()
         self._grown_by = None if used is None or now is None else now - used
         evidence = session.evidence()
@@ -204,7 +203,7 @@ class _Server:
         if wrong is not None:
             return Broke(wrong)
         self._pipeline = Pipeline(session, request.recipe, self._device)
-        return Opened(build_s, bool(evidence.details.get("cached")), asdict(evidence), self._peak_memory())
+        return Opened(build_s, bool(evidence.details.get("cached")), asdict(evidence), self._peak_memory(), warmup)
 
     def _predict(self, request: Predict) -> Predicted:
         assert self._pipeline is not None, "Predict before Open"

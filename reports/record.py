@@ -159,6 +159,8 @@ class BackendRecord:
         evidence: provider, MAC share by precision and details, as the runtime reports them.
         noise: for the baseline, how often it disagrees with itself: ``voxels``, ``differing_voxels`` and, with a
             classification, ``class_flips``.
+        warmup: ``passes`` and ``seconds`` over a random tile after the build, and ``stable``, 1 where its times had
+            settled; those of a later start carry its number, as in ``passes_1``. Empty in runs from before it was kept.
     """
 
     name: str
@@ -173,6 +175,7 @@ class BackendRecord:
     samples: tuple[Sample, ...] = ()
     scores: tuple[Score, ...] = ()
     noise: Mapping[str, int] = field(default_factory=dict)
+    warmup: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
