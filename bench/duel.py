@@ -29,6 +29,8 @@ class Duel:
         self._run = run
         self._progress = progress
         self._workers: dict[str, WorkerProcess] = {}
+        self._requests: dict[str, Open] = {}
+        self._start = 0
 
     @property
     def folder(self) -> Path:
@@ -42,15 +44,8 @@ class Duel:
 
     def open(self, request: Open) -> None:
         """Build one backend in a new worker; record why if that is not possible."""
-        worker = WorkerProcess(self._directory.log(request.name), request.target.threads)
-        self._workers[request.name] = worker
-        try:
-            reply = worker.ask(request, self._run.settings.timeout_s)
-        except WorkerLostError as lost:
-            self._fail(request.name, str(lost))
-            return
-        match reply:
-            case Opened():
+        match self._begin(request):
+            case Opened() as reply:
                 self._update(
                     request.name,
                     build_s=reply.build_s,
@@ -61,14 +56,46 @@ class Duel:
                     log=self._log(request.name),
                 )
                 self._sample(request.name, WARMUP, 0, self._run.cases[0])
-            case Availability():
+            case Availability() as reply:
                 self._close(request.name)
                 self._directory.log(request.name).unlink(missing_ok=True)
                 self._update(request.name, status=SKIPPED, reason=reply.reason, fix=reply.fix)
                 if request.name == self._run.baseline:
                     raise BackendLostError(f"the baseline {request.name} cannot run: {reply.reason}; {reply.fix}")
-            case Broke():
+            case Broke() as reply:
                 self._fail(request.name, reply.reason)
+
+    def restart(self, start: int) -> None:
+        """Stop the live backends and open them anew, as start `start`; what an earlier one of that number left, goes.
+
+        Their build stays that of the first time. One that does not open again has failed.
+        """
+        names = self.live
+        for name in names:
+            self._close(name)
+            kept = tuple(s for s in self.records[name].samples if s.start != start)
+            self._update(name, samples=kept)
+        self._start = start
+        for name in _shuffled(names, f"{self._run.settings.seed} start {start}"):
+            match self._begin(self._requests[name]):
+                case Opened() as reply:
+                    peak, again = self.records[name].peak_memory_bytes or 0, reply.warmup
+                    self._update(
+                        name,
+                        peak_memory_bytes=max(peak, reply.peak_memory_bytes),
+                        warmup={**self.records[name].warmup, **{f"{key}_{start}": again[key] for key in again}},
+                    )
+                    self._sample(name, WARMUP, 0, self._run.cases[0])
+                case Availability() | Broke() as reply:
+                    self._fail(name, f"start {start}: {reply.reason}")
+
+    def complete(self, phase: str, start: int, rounds: Iterable[int]) -> bool:
+        """Whether all live backends have had every case in these rounds of that start."""
+        wanted = {(start, number, case.name) for number in rounds for case in self._run.cases}
+        return all(
+            wanted <= {(s.start, s.round, s.case) for s in self.records[name].samples if s.phase == phase}
+            for name in self.live
+        )
 
     def round(self, phase: str, number: int) -> None:
         """Run every case through every live backend once; a case that all of them have had already is left out."""
@@ -97,6 +124,17 @@ class Duel:
         self.records[record.name] = record
         self._directory.save_backend(record)
 
+    def _begin(self, request: Open) -> Opened | Availability | Broke:
+        """Start a worker and have it build a backend; `Broke` also where it died or hung."""
+        self._requests[request.name] = request
+        worker = WorkerProcess(self._directory.log(request.name), request.target.threads)
+        self._workers[request.name] = worker
+        try:
+            reply: Opened | Availability | Broke = worker.ask(request, self._run.settings.timeout_s)
+        except WorkerLostError as lost:
+            return Broke(str(lost))
+        return reply
+
     def _sample(self, name: str, phase: str, number: int, case: Case) -> None:
         if name not in self._workers:
             return
@@ -112,7 +150,7 @@ class Duel:
         record = self.records[name]
         self._update(
             name,
-            samples=(*record.samples, _sample(phase, number, case, reply, len(self._workers))),
+            samples=(*record.samples, _sample(phase, number, case, reply, len(self._workers), self._start)),
             peak_memory_bytes=max(record.peak_memory_bytes or 0, reply.peak_memory_bytes),
         )
 
@@ -144,11 +182,15 @@ class Duel:
         self.put(replace(self.records[name], **changes))
 
 
+def _shuffled(names: list[str], seed: str) -> list[str]:
+    return random.Random(seed).sample(names, len(names))
+
+
 def _is(sample: Sample, phase: str, number: int, case: Case) -> bool:
     return (sample.phase, sample.round, sample.case) == (phase, number, case.name)
 
 
-def _sample(phase: str, number: int, case: Case, reply: Predicted, workers: int) -> Sample:
+def _sample(phase: str, number: int, case: Case, reply: Predicted, workers: int, start: int) -> Sample:
     outcome = reply.outcome
     return Sample(
         phase=phase,
@@ -163,4 +205,5 @@ def _sample(phase: str, number: int, case: Case, reply: Predicted, workers: int)
         cpu_ns=reply.cpu_ns,
         gpu=reply.gpu,
         workers=workers,
+        start=start,
     )

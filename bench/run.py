@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import parity
+from bench.confirmation import confirm
 from bench.duel import Duel
 from bench.errors import InputError, InterruptedRunError
 from bench.pipeline.write import write_subtypes
@@ -91,7 +92,7 @@ def _measure(plan: Plan, records: dict[str, BackendRecord], directory: RunDirect
         if chosen in duel.live:
             record = replace(record, confirmed=chosen)
             directory.save_run(record)
-            _confirm(record, duel, progress)
+            confirm(record, duel, progress)
         _noise(record, duel, directory)
         _finish(replace(record, status=COMPLETE), duel, directory)
     except BaseException as error:
@@ -146,16 +147,6 @@ def _spent(duel: Duel, rounds: int) -> float:
     """Seconds that the duels will have taken after one more round."""
     spent = sum(s.case_ns for b in duel.records.values() for s in b.samples if s.phase == DUEL) * 1e-9
     return spent * (rounds + 1) / rounds
-
-
-def _confirm(record: RunRecord, duel: Duel, progress: Progress) -> None:
-    """Run the chosen backend against the baseline afresh, as often as they duelled: a number fixed beforehand."""
-    assert record.confirmed is not None
-    duel.keep((record.baseline, record.confirmed))
-    rounds = 1 + max(s.round for s in duel.records[record.baseline].samples if s.phase == DUEL)
-    progress.start(f"confirming {record.confirmed}", rounds * len(record.cases) * len(duel.live))
-    for number in range(rounds):
-        duel.round(CONFIRMATION, number)
 
 
 def _score(record: RunRecord, duel: Duel, directory: RunDirectory, progress: Progress) -> None:
