@@ -9,10 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bench.ambient import Counters, between
 from bench.errors import BackendLostError
 from bench.process import WorkerLostError, WorkerProcess
 from bench.progress import Progress
 from bench.rundir import RunDirectory
+from bench.usage import INTERVAL_S, UsageMeter
 from bench.worker import Broke, Open, Opened, Predict, Predicted
 from engines.base import Availability
 from reports.record import DUEL, FAILED, SKIPPED, WARMUP, BackendRecord, Case, RunRecord, Sample
@@ -140,17 +142,23 @@ class Duel:
             return
         kept = phase == DUEL and number == 0
         mask = (self._directory.prediction if kept else self._directory.repeat)(name, case.name)
+        worker = self._workers[name]
+        meter, before = UsageMeter(worker.pid), Counters.now()
         try:
-            reply = self._workers[name].ask(Predict(Path(case.image), mask), self._run.settings.timeout_s)
+            request, patience = Predict(Path(case.image), mask), self._run.settings.timeout_s
+            reply = worker.ask(request, patience, meter.tick, INTERVAL_S)
         except WorkerLostError as lost:
             reply = Broke(str(lost))
         if isinstance(reply, Broke):
             self._fail(name, reply.reason)
             return
+        usage, ambient = meter.usage(), between(before, Counters.now(), reply.cpu_ns * 1e-9)
+        sample = _sample(phase, number, case, reply)
+        sample = replace(sample, workers=len(self._workers), start=self._start, ambient=ambient, usage=usage)
         record = self.records[name]
         self._update(
             name,
-            samples=(*record.samples, _sample(phase, number, case, reply, len(self._workers), self._start)),
+            samples=(*record.samples, sample),
             peak_memory_bytes=max(record.peak_memory_bytes or 0, reply.peak_memory_bytes),
         )
 
@@ -190,7 +198,7 @@ def _is(sample: Sample, phase: str, number: int, case: Case) -> bool:
     return (sample.phase, sample.round, sample.case) == (phase, number, case.name)
 
 
-def _sample(phase: str, number: int, case: Case, reply: Predicted, workers: int, start: int) -> Sample:
+def _sample(phase: str, number: int, case: Case, reply: Predicted) -> Sample:
     outcome = reply.outcome
     return Sample(
         phase=phase,
@@ -204,6 +212,4 @@ def _sample(phase: str, number: int, case: Case, reply: Predicted, workers: int,
         started_unix_s=reply.started_unix_s,
         cpu_ns=reply.cpu_ns,
         gpu=reply.gpu,
-        workers=workers,
-        start=start,
     )

@@ -71,6 +71,11 @@ def test_a_backend_that_is_really_faster_is_confirmed_on_a_fresh_pass(bench, mon
             expected += [("warmup", number, 0)] + [("confirmation", number, number - 1)] * CASES
         assert starts == [("warmup", 0, 0), *expected]
         assert {"passes", "passes_1", "passes_2", "passes_3"} < record["warmup"].keys()
+        for sample in record["samples"]:
+            assert sample["ambient"]["others"] >= 0
+            mean = sample["usage"]["memory_byte_s"] / (sample["case_ns"] * 1e-9)
+            assert mean > 0.3 * record["peak_memory_bytes"], "the memory of the worker, not of something small"
+            assert sample["usage"]["flare_memory_mb_s"] > 0
     workers = psutil.Process().children()
     assert not workers, "every worker of every start is gone"
 
