@@ -98,6 +98,28 @@ class Peak:
 
 
 @dataclass(frozen=True)
+class Repeat:
+    """Do a fixed piece of work again and again for so long."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """What each piece took, and the processor time of all of it."""
+
+    times_ns: list[int]
+    cpu_ns: int
+
+
+@dataclass(frozen=True)
+class TellGpu:
+    """Say how this CUDA device does; the reply is None where NVML does not tell."""
+
+    device: str
+
+
+@dataclass(frozen=True)
 class Opened:
     """It is built, warmed up, and what ran is what its name says."""
 
@@ -134,8 +156,8 @@ class Broke:
     reason: str
 
 
-Request = Open | Probe | Predict | MeasurePeak | FindDevice | TryImport
-Reply = Opened | Availability | Predicted | Peak | FoundDevice | Broke | None
+Request = Open | Probe | Predict | MeasurePeak | FindDevice | TryImport | Repeat | TellGpu
+Reply = Opened | Availability | Predicted | Peak | FoundDevice | Repeated | GpuState | Broke | None
 
 
 class _Server:
@@ -161,6 +183,10 @@ class _Server:
                     return self._peak(request)
                 case FindDevice():
                     return _find_device(request.wanted)
+                case Repeat():
+                    return _repeat(request)
+                case TellGpu():
+                    return Meter.of(request.device).state()
                 case TryImport():
                     import_module(request.package)
                     return None
@@ -228,6 +254,14 @@ class _Server:
 
         told = self._meter.process_memory_bytes()
         return max(told or self._grown_by or 0, int(torch.cuda.max_memory_reserved(self._device)))
+
+
+def _repeat(request: Repeat) -> Repeated:
+    from bench.noise import repeat
+
+    cpu = time.process_time_ns()
+    times = repeat(request.seconds)
+    return Repeated(times, time.process_time_ns() - cpu)
 
 
 def _find_device(wanted: str) -> FoundDevice:
