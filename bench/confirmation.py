@@ -22,11 +22,13 @@ def confirm(record: RunRecord, duel: Duel, progress: Progress) -> None:
     rounds = max(len(duelled), STARTS)
     progress.start(f"confirming {record.confirmed}", rounds * len(record.cases) * 2)
     for start, numbers in enumerate(_split(rounds, STARTS), 1):
-        if not duel.complete(CONFIRMATION, start, numbers):
-            duel.restart(start)
+        if duel.complete((record.baseline, record.confirmed), CONFIRMATION, start, numbers):
+            continue
+        duel.restart((record.baseline, record.confirmed), start)
         for number in numbers:
-            if record.confirmed in duel.live:  # else it has failed, and the baseline alone confirms nothing
-                duel.round(CONFIRMATION, number)
+            if record.confirmed not in duel.live:
+                return  # it has failed, and the baseline alone confirms nothing
+            duel.round(CONFIRMATION, number)
 
 
 def _split(rounds: int, starts: int) -> list[Sequence[int]]:

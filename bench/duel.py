@@ -4,11 +4,12 @@ So each sample has its baseline beside it, and whatever the machine does in betw
 """
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bench import memory
 from bench.ambient import Counters, between
 from bench.errors import BackendLostError
 from bench.process import WorkerLostError, WorkerProcess
@@ -21,7 +22,11 @@ from reports.record import DUEL, FAILED, SKIPPED, WARMUP, BackendRecord, Case, R
 
 
 class Duel:
-    """The backends of a run, each in its own worker, only one of them working at a time."""
+    """The backends of a run, each in its own worker, only one of them working at a time.
+
+    Attributes:
+        first_round: of the open group; the masks of a backend's first round are kept.
+    """
 
     def __init__(
         self, directory: RunDirectory, run: RunRecord, records: Mapping[str, BackendRecord], progress: Progress
@@ -33,6 +38,9 @@ class Duel:
         self._workers: dict[str, WorkerProcess] = {}
         self._requests: dict[str, Open] = {}
         self._start = 0
+        self._largest: dict[str, int] = {}  # bytes of memory that a worker took at most, by where
+        self._device_memory: tuple[int, int] | None = None  # free and total, when the last worker was open
+        self.first_round = 0
 
     @property
     def folder(self) -> Path:
@@ -57,6 +65,7 @@ class Duel:
                     warmup=reply.warmup,
                     log=self._log(request.name),
                 )
+                self._weigh(request.name, reply)
                 self._sample(request.name, WARMUP, 0, self._run.cases[0])
             case Availability() as reply:
                 self._close(request.name)
@@ -67,14 +76,13 @@ class Duel:
             case Broke() as reply:
                 self._fail(request.name, reply.reason)
 
-    def restart(self, start: int) -> None:
-        """Stop the live backends and open them anew, as start `start`; what an earlier one of that number left, goes.
+    def restart(self, names: Sequence[str], start: int) -> None:
+        """Stop all backends and open these anew, as start `start`; what an earlier one of that number left, goes.
 
         Their build stays that of the first time. One that does not open again has failed.
         """
-        names = self.live
+        self.keep(())
         for name in names:
-            self._close(name)
             kept = tuple(s for s in self.records[name].samples if s.start != start)
             self._update(name, samples=kept)
         self._start = start
@@ -91,13 +99,19 @@ class Duel:
                 case Availability() | Broke() as reply:
                     self._fail(name, f"start {start}: {reply.reason}")
 
-    def complete(self, phase: str, start: int, rounds: Iterable[int]) -> bool:
-        """Whether all live backends have had every case in these rounds of that start."""
+    def complete(self, names: Sequence[str], phase: str, start: int, rounds: Iterable[int]) -> bool:
+        """Whether these backends have had every case in these rounds of that start."""
         wanted = {(start, number, case.name) for number in rounds for case in self._run.cases}
         return all(
             wanted <= {(s.start, s.round, s.case) for s in self.records[name].samples if s.phase == phase}
-            for name in self.live
+            for name in names
         )
+
+    def has_room(self) -> bool:
+        """Whether memory, also of the device where it tells, suffices for one more worker as large as the largest."""
+        if self._device_memory is not None and not memory.fits(self._largest.get("device", 0), *self._device_memory):
+            return False
+        return memory.fits(self._largest.get("machine", 0), *memory.machine())
 
     def round(self, phase: str, number: int) -> None:
         """Run every case through every live backend once; a case that all of them have had already is left out."""
@@ -137,10 +151,18 @@ class Duel:
             return Broke(str(lost))
         return reply
 
+    def _weigh(self, name: str, opened: Opened) -> None:
+        on_device = self._requests[name].target.on_cuda
+        taken = {"machine": self._workers[name].memory_bytes()}
+        taken["device" if on_device else "machine"] = opened.peak_memory_bytes
+        for where, size in taken.items():
+            self._largest[where] = max(self._largest.get(where, 0), size)
+        self._device_memory = opened.device_memory
+
     def _sample(self, name: str, phase: str, number: int, case: Case) -> None:
         if name not in self._workers:
             return
-        kept = phase == DUEL and number == 0
+        kept = phase == DUEL and number == (0 if name == self._run.baseline else self.first_round)
         mask = (self._directory.prediction if kept else self._directory.repeat)(name, case.name)
         worker = self._workers[name]
         meter, before = UsageMeter(worker.pid), Counters.now()
@@ -190,7 +212,7 @@ class Duel:
         self.put(replace(self.records[name], **changes))
 
 
-def _shuffled(names: list[str], seed: str) -> list[str]:
+def _shuffled(names: Sequence[str], seed: str) -> list[str]:
     return random.Random(seed).sample(names, len(names))
 
 

@@ -177,8 +177,10 @@ def _of_gpu(gpu: GpuState | None) -> list[Finding]:
         return []
     known = ((gpu.sm_mhz, "MHz"), (gpu.temperature_c, "C"), (gpu.power_w, "W"))
     state = ", ".join(f"{value:.0f} {unit}" for value, unit in known if value is not None) or "tells nothing"
-    if gpu.processes:
-        return [Finding("GPU", NOISY, f"{gpu.processes} processes compute on it; {state}", "end them (nvidia-smi)")]
+    others = (gpu.processes or 1) - 1  # beside the one that looked
+    if others:
+        what = f"{others} other {'process computes' if others == 1 else 'processes compute'} on it; {state}"
+        return [Finding("GPU", NOISY, what, "end them (nvidia-smi)")]
     if gpu.throttled_by:
         why = ", ".join(gpu.throttled_by)
         return [

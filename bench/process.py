@@ -12,6 +12,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 # Idle workers share the machine with the one that is being timed: their pools must sleep, not spin.
 _PARKED = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 
@@ -42,6 +44,13 @@ class WorkerProcess:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    def memory_bytes(self) -> int:
+        """Its resident memory; 0 where it is gone."""
+        try:
+            return int(psutil.Process(self.pid).memory_info().rss)
+        except psutil.Error:
+            return 0
 
     def ask(
         self, request: Any, timeout_s: float, meanwhile: Callable[[], None] | None = None, every_s: float = 0.1

@@ -121,13 +121,14 @@ class TellGpu:
 
 @dataclass(frozen=True)
 class Opened:
-    """It is built, warmed up, and what ran is what its name says."""
+    """It is built, warmed up, and what ran is what its name says; `device_memory`: free and total bytes, by NVML."""
 
     build_s: float
     cached: bool
     evidence: dict[str, Any]
     peak_memory_bytes: int
     warmup: dict[str, float]
+    device_memory: tuple[int, int] | None
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,7 @@ class _Server:
                 case Repeat():
                     return _repeat(request)
                 case TellGpu():
-                    return Meter.of(request.device).state()
+                    return _tell_gpu(request.device)
                 case TryImport():
                     import_module(request.package)
                     return None
@@ -229,7 +230,8 @@ class _Server:
         if wrong is not None:
             return Broke(wrong)
         self._pipeline = Pipeline(session, request.recipe, self._device)
-        return Opened(build_s, bool(evidence.details.get("cached")), asdict(evidence), self._peak_memory(), warmup)
+        cached, peak, memory = bool(evidence.details.get("cached")), self._peak_memory(), self._meter.device_memory()
+        return Opened(build_s, cached, asdict(evidence), peak, warmup, memory)
 
     def _predict(self, request: Predict) -> Predicted:
         assert self._pipeline is not None, "Predict before Open"
@@ -262,6 +264,13 @@ def _repeat(request: Repeat) -> Repeated:
     cpu = time.process_time_ns()
     times = repeat(request.seconds)
     return Repeated(times, time.process_time_ns() - cpu)
+
+
+def _tell_gpu(device: str) -> GpuState | None:
+    import torch
+
+    torch.zeros(1, device=device)  # this process then is one of those that compute there, for certain
+    return Meter.of(device).state()
 
 
 def _find_device(wanted: str) -> FoundDevice:

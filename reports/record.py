@@ -220,6 +220,7 @@ class RunRecord:
         host: processor, memory, system, GPU; `versions`: of every runtime.
         declaration: what is held equal between the backends, name to value.
         peak_flops: operations a second of a large matrix product on the device, by precision; measured with the run.
+        groups: backends that were open together, the baseline in each; empty in runs from before they were recorded.
         confirmed: name of the backend that was chosen for the confirmation pass; None before it.
     """
 
@@ -238,6 +239,7 @@ class RunRecord:
     confirmed: str | None = None
     peak_flops: Mapping[str, float] = field(default_factory=dict)
     schema: int = SCHEMA
+    groups: tuple[tuple[str, ...], ...] = ()
 
     @property
     def finds_lesions(self) -> bool:

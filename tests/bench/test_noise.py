@@ -36,7 +36,7 @@ def test_a_still_machine_is_quiet_and_needs_nothing():
         ({"stolen": 0.06}, NOISY),
         ({"frequency": 0.1}, USABLE),
         ({"governors": ("performance", "powersave")}, USABLE),
-        ({"gpu": GpuState(sm_mhz=1500, temperature_c=40, processes=0)}, QUIET),
+        ({"gpu": GpuState(sm_mhz=1500, temperature_c=40, processes=1)}, QUIET),
         ({"gpu": GpuState(throttled_by=("software power cap",))}, USABLE),
         ({"gpu": GpuState(processes=2)}, NOISY),
     ],
