@@ -94,7 +94,8 @@ def _measure(plan: Plan, records: dict[str, BackendRecord], directory: RunDirect
         _noise(record, duel, directory)
         _finish(replace(record, status=COMPLETE), duel, directory)
     except BaseException as error:
-        _finish(replace(record, status=INTERRUPTED), duel, directory)
+        saved = read_run(directory.folder).record  # with the groups and the choice made since
+        _finish(replace(saved, status=INTERRUPTED), duel, directory)
         if isinstance(error, KeyboardInterrupt):
             way_on = f"bench run --resume --out {directory.folder}"
             raise InterruptedRunError(f"interrupted; what was measured is kept. To finish it: {way_on}") from None

@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench import memory
+from bench import groups, memory
 from bench.cli import main
 
 CASES, GIB = 5, 2**30
@@ -42,37 +42,34 @@ def _duels(name: str) -> list[dict]:
 
 
 def test_groups_follow_one_another_each_with_the_baseline(bench, monkeypatch):
+    """Interrupted at the second group and resumed with room for all, the groups stay as they are."""
     monkeypatch.setattr("bench.run._peak", lambda record, progress: {})
     monkeypatch.setattr(memory, "machine", _two_at_most)
-    code, summary, printed = bench("--backends", "torch-fp32,torch-fp32,torch-fp32", "--rounds", "1")
-    assert code in (1, 3), printed
-    groups = [["torch-fp32", "torch-fp32#2"], ["torch-fp32", "torch-fp32#3"]]
-    assert json.loads(Path("run/run.json").read_text())["groups"] == groups
-    for name, rounds in (("torch-fp32", {0, 1}), ("torch-fp32#2", {0}), ("torch-fp32#3", {1})):
+    rounds, calls = groups._rounds, []
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return rounds(*arguments)
+
+    monkeypatch.setattr(groups, "_rounds", interrupted)
+    code, _, printed = bench("--backends", "torch-fp32,torch-fp32,torch-fp32", "--rounds", "1")
+    assert code == 130, printed
+    expected = [["torch-fp32", "torch-fp32#2"], ["torch-fp32", "torch-fp32#3"]]
+    assert json.loads(Path("run/run.json").read_text())["groups"] == expected
+    before = _duels("torch-fp32#2")
+    assert (len(before), _duels("torch-fp32#3")) == (CASES, [])
+
+    monkeypatch.setattr(memory, "machine", lambda: (2**50, 2**50))
+    assert main(["run", "--resume", "--out", "run"]) in (1, 3)
+    assert json.loads(Path("run/run.json").read_text())["groups"] == expected
+    assert _duels("torch-fp32#2") == before
+    for name, numbers in (("torch-fp32", {0, 1}), ("torch-fp32#2", {0}), ("torch-fp32#3", {1})):
         found = _duels(name)
-        assert {sample["round"] for sample in found} == rounds
-        assert len(found) == CASES * len(rounds)
+        assert len(found) == CASES * len(numbers)
+        assert {sample["round"] for sample in found} == numbers
         assert {sample["workers"] for sample in found} == {2}
         record = json.loads(Path(f"run/backends/{name}.json").read_text())
         assert [score["whole_dsc"] for score in record["scores"]] == [1.0] * CASES, "each kept its own first masks"
         assert [score["lesion_nsd"] for score in record["scores"]] == [1.0] * CASES
-
-    named = {backend["name"]: backend for backend in summary["backends"]}
-    assert all(named[name]["time_reduction_pct"] for name in ("torch-fp32#2", "torch-fp32#3"))
-
-    # Resumed within the second group, and with room for all, the groups stay as they are.
-    before = _duels("torch-fp32#3")
-    for path in Path("run/backends").glob("*.json"):
-        record = json.loads(path.read_text())
-        left = [s for s in record["samples"] if s["phase"] == "duel"]
-        left = left[:-1] if path.stem == "torch-fp32#3" else left
-        path.write_text(json.dumps(record | {"samples": left, "status": "pending", "scores": []}))
-    run = json.loads(Path("run/run.json").read_text())
-    Path("run/run.json").write_text(json.dumps(run | {"status": "interrupted", "confirmed": None}))
-    monkeypatch.setattr(memory, "machine", lambda: (2**50, 2**50))
-    assert main(["run", "--resume", "--out", "run"]) in (1, 3)
-    assert json.loads(Path("run/run.json").read_text())["groups"] == groups
-    after = _duels("torch-fp32#3")
-    assert len(after) == CASES
-    assert sum(sample in before for sample in after) == CASES - 1
-    assert len(_duels("torch-fp32#2")) == CASES
