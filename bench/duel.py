@@ -18,7 +18,7 @@ from bench.rundir import RunDirectory
 from bench.usage import INTERVAL_S, UsageMeter
 from bench.worker import Broke, Open, Opened, Predict, Predicted
 from engines.base import Availability
-from reports.record import DUEL, FAILED, SKIPPED, WARMUP, BackendRecord, Case, RunRecord, Sample
+from reports.record import CONFIRMATION, DUEL, FAILED, SKIPPED, WARMUP, BackendRecord, Case, RunRecord, Sample
 
 
 class Duel:
@@ -62,7 +62,7 @@ class Duel:
                     build_cached=reply.cached,
                     evidence=reply.evidence,
                     peak_memory_bytes=reply.peak_memory_bytes,
-                    warmup=reply.warmup,
+                    warmup={**self.records[request.name].warmup, **reply.warmup},
                     log=self._log(request.name),
                 )
                 self._weigh(request.name, reply)
@@ -83,8 +83,9 @@ class Duel:
         """
         self.keep(())
         for name in names:
-            kept = tuple(s for s in self.records[name].samples if s.start != start)
-            self._update(name, samples=kept)
+            samples = [s for s in self.records[name].samples if s.start != start]
+            # Runs from before there were starts confirmed within the duels' processes.
+            self._update(name, samples=tuple(s for s in samples if (s.phase, s.start) != (CONFIRMATION, 0)))
         self._start = start
         for name in _shuffled(names, f"{self._run.settings.seed} start {start}"):
             match self._begin(self._requests[name]):
