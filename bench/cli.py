@@ -157,10 +157,19 @@ def _inspect(options: Namespace) -> int:
 
 
 def _doctor(options: Namespace) -> int:
-    from bench import doctor
+    from bench import doctor, noise
+    from bench.errors import InputError
+    from bench.process import WorkerLostError
 
-    findings = doctor.examine(options.device)
     as_json = options.format == "json"
+    if options.noise:
+        try:
+            found = noise.measure(options.device)
+        except WorkerLostError as lost:
+            raise InputError(str(lost)) from None
+        print(json.dumps(noise.document(found), indent=2) if as_json else noise.text(found))
+        return DONE
+    findings = doctor.examine(options.device)
     print(json.dumps(doctor.document(findings), indent=2) if as_json else doctor.text(findings))
     return DONE
 

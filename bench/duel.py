@@ -4,22 +4,29 @@ So each sample has its baseline beside it, and whatever the machine does in betw
 """
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bench import memory
+from bench.ambient import Counters, between
 from bench.errors import BackendLostError
 from bench.process import WorkerLostError, WorkerProcess
 from bench.progress import Progress
 from bench.rundir import RunDirectory
+from bench.usage import INTERVAL_S, UsageMeter
 from bench.worker import Broke, Open, Opened, Predict, Predicted
 from engines.base import Availability
-from reports.record import DUEL, FAILED, SKIPPED, WARMUP, BackendRecord, Case, RunRecord, Sample
+from reports.record import CONFIRMATION, DUEL, FAILED, SKIPPED, WARMUP, BackendRecord, Case, RunRecord, Sample
 
 
 class Duel:
-    """The backends of a run, each in its own worker, only one of them working at a time."""
+    """The backends of a run, each in its own worker, only one of them working at a time.
+
+    Attributes:
+        first_round: of the open group; the masks of a backend's first round are kept.
+    """
 
     def __init__(
         self, directory: RunDirectory, run: RunRecord, records: Mapping[str, BackendRecord], progress: Progress
@@ -29,6 +36,11 @@ class Duel:
         self._run = run
         self._progress = progress
         self._workers: dict[str, WorkerProcess] = {}
+        self._requests: dict[str, Open] = {}
+        self._start = 0
+        self._largest: dict[str, int] = {}  # bytes of memory that a worker took at most, by where
+        self._device_memory: tuple[int, int] | None = None  # free and total, when the last worker was open
+        self.first_round = 0
 
     @property
     def folder(self) -> Path:
@@ -42,32 +54,65 @@ class Duel:
 
     def open(self, request: Open) -> None:
         """Build one backend in a new worker; record why if that is not possible."""
-        worker = WorkerProcess(self._directory.log(request.name), request.target.threads)
-        self._workers[request.name] = worker
-        try:
-            reply = worker.ask(request, self._run.settings.timeout_s)
-        except WorkerLostError as lost:
-            self._fail(request.name, str(lost))
-            return
-        match reply:
-            case Opened():
+        match self._begin(request):
+            case Opened() as reply:
                 self._update(
                     request.name,
                     build_s=reply.build_s,
                     build_cached=reply.cached,
                     evidence=reply.evidence,
                     peak_memory_bytes=reply.peak_memory_bytes,
+                    warmup={**self.records[request.name].warmup, **reply.warmup},
                     log=self._log(request.name),
                 )
+                self._weigh(request.name, reply)
                 self._sample(request.name, WARMUP, 0, self._run.cases[0])
-            case Availability():
+            case Availability() as reply:
                 self._close(request.name)
                 self._directory.log(request.name).unlink(missing_ok=True)
                 self._update(request.name, status=SKIPPED, reason=reply.reason, fix=reply.fix)
                 if request.name == self._run.baseline:
                     raise BackendLostError(f"the baseline {request.name} cannot run: {reply.reason}; {reply.fix}")
-            case Broke():
+            case Broke() as reply:
                 self._fail(request.name, reply.reason)
+
+    def restart(self, names: Sequence[str], start: int) -> None:
+        """Stop all backends and open these anew, as start `start`; what an earlier one of that number left, goes.
+
+        Their build stays that of the first time. One that does not open again has failed.
+        """
+        self.keep(())
+        for name in names:
+            samples = [s for s in self.records[name].samples if s.start != start]
+            # Runs from before there were starts confirmed within the duels' processes.
+            self._update(name, samples=tuple(s for s in samples if (s.phase, s.start) != (CONFIRMATION, 0)))
+        self._start = start
+        for name in _shuffled(names, f"{self._run.settings.seed} start {start}"):
+            match self._begin(self._requests[name]):
+                case Opened() as reply:
+                    peak, again = self.records[name].peak_memory_bytes or 0, reply.warmup
+                    self._update(
+                        name,
+                        peak_memory_bytes=max(peak, reply.peak_memory_bytes),
+                        warmup={**self.records[name].warmup, **{f"{key}_{start}": again[key] for key in again}},
+                    )
+                    self._sample(name, WARMUP, 0, self._run.cases[0])
+                case Availability() | Broke() as reply:
+                    self._fail(name, f"start {start}: {reply.reason}")
+
+    def complete(self, names: Sequence[str], phase: str, start: int, rounds: Iterable[int]) -> bool:
+        """Whether these backends have had every case in these rounds of that start."""
+        wanted = {(start, number, case.name) for number in rounds for case in self._run.cases}
+        return all(
+            wanted <= {(s.start, s.round, s.case) for s in self.records[name].samples if s.phase == phase}
+            for name in names
+        )
+
+    def has_room(self) -> bool:
+        """Whether memory, also of the device where it tells, suffices for one more worker as large as the largest."""
+        if self._device_memory is not None and not memory.fits(self._largest.get("device", 0), *self._device_memory):
+            return False
+        return memory.fits(self._largest.get("machine", 0), *memory.machine())
 
     def round(self, phase: str, number: int) -> None:
         """Run every case through every live backend once; a case that all of them have had already is left out."""
@@ -96,22 +141,47 @@ class Duel:
         self.records[record.name] = record
         self._directory.save_backend(record)
 
+    def _begin(self, request: Open) -> Opened | Availability | Broke:
+        """Start a worker and have it build a backend; `Broke` also where it died or hung."""
+        self._requests[request.name] = request
+        worker = WorkerProcess(self._directory.log(request.name), request.target.threads)
+        self._workers[request.name] = worker
+        try:
+            reply: Opened | Availability | Broke = worker.ask(request, self._run.settings.timeout_s)
+        except WorkerLostError as lost:
+            return Broke(str(lost))
+        return reply
+
+    def _weigh(self, name: str, opened: Opened) -> None:
+        on_device = self._requests[name].target.on_cuda
+        taken = {"machine": self._workers[name].memory_bytes()}
+        taken["device" if on_device else "machine"] = opened.peak_memory_bytes
+        for where, size in taken.items():
+            self._largest[where] = max(self._largest.get(where, 0), size)
+        self._device_memory = opened.device_memory
+
     def _sample(self, name: str, phase: str, number: int, case: Case) -> None:
         if name not in self._workers:
             return
-        kept = phase == DUEL and number == 0
+        kept = phase == DUEL and number == (0 if name == self._run.baseline else self.first_round)
         mask = (self._directory.prediction if kept else self._directory.repeat)(name, case.name)
+        worker = self._workers[name]
+        meter, before = UsageMeter(worker.pid), Counters.now()
         try:
-            reply = self._workers[name].ask(Predict(Path(case.image), mask), self._run.settings.timeout_s)
+            request, patience = Predict(Path(case.image), mask), self._run.settings.timeout_s
+            reply = worker.ask(request, patience, meter.tick, INTERVAL_S)
         except WorkerLostError as lost:
             reply = Broke(str(lost))
         if isinstance(reply, Broke):
             self._fail(name, reply.reason)
             return
+        usage, ambient = meter.usage(), between(before, Counters.now(), reply.cpu_ns * 1e-9)
+        sample = _sample(phase, number, case, reply)
+        sample = replace(sample, workers=len(self._workers), start=self._start, ambient=ambient, usage=usage)
         record = self.records[name]
         self._update(
             name,
-            samples=(*record.samples, _sample(phase, number, case, reply, len(self._workers))),
+            samples=(*record.samples, sample),
             peak_memory_bytes=max(record.peak_memory_bytes or 0, reply.peak_memory_bytes),
         )
 
@@ -143,11 +213,15 @@ class Duel:
         self.put(replace(self.records[name], **changes))
 
 
+def _shuffled(names: Sequence[str], seed: str) -> list[str]:
+    return random.Random(seed).sample(names, len(names))
+
+
 def _is(sample: Sample, phase: str, number: int, case: Case) -> bool:
     return (sample.phase, sample.round, sample.case) == (phase, number, case.name)
 
 
-def _sample(phase: str, number: int, case: Case, reply: Predicted, workers: int) -> Sample:
+def _sample(phase: str, number: int, case: Case, reply: Predicted) -> Sample:
     outcome = reply.outcome
     return Sample(
         phase=phase,
@@ -161,5 +235,4 @@ def _sample(phase: str, number: int, case: Case, reply: Predicted, workers: int)
         started_unix_s=reply.started_unix_s,
         cpu_ns=reply.cpu_ns,
         gpu=reply.gpu,
-        workers=workers,
     )

@@ -6,9 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 # Idle workers share the machine with the one that is being timed: their pools must sleep, not spin.
 _PARKED = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
@@ -37,20 +41,43 @@ class WorkerProcess:
         theirs.close()
         self._connection = Connection(ours.detach())
 
-    def ask(self, request: Any, timeout_s: float) -> Any:
-        """Send a request and wait for its reply.
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def memory_bytes(self) -> int:
+        """Its resident memory; 0 where it is gone."""
+        try:
+            return int(psutil.Process(self.pid).memory_info().rss)
+        except psutil.Error:
+            return 0
+
+    def ask(
+        self, request: Any, timeout_s: float, meanwhile: Callable[[], None] | None = None, every_s: float = 0.1
+    ) -> Any:
+        """Send a request and wait for its reply; call `meanwhile` each time that `every_s` seconds have gone by.
 
         Raises:
             WorkerLostError: no reply came.
         """
         try:
             self._connection.send(request)
-            if not self._connection.poll(timeout_s):
+            if not self._wait(timeout_s, meanwhile, every_s):
                 self.stop()
                 raise WorkerLostError(f"no answer within {timeout_s:g} s; it was stopped (--timeout gives it longer)")
             return self._connection.recv()
         except (EOFError, ConnectionError):
             raise WorkerLostError(self._epitaph()) from None
+
+    def _wait(self, timeout_s: float, meanwhile: Callable[[], None] | None, every_s: float) -> bool:
+        if meanwhile is None:
+            return self._connection.poll(timeout_s)
+        end = time.monotonic() + timeout_s
+        while (left := end - time.monotonic()) > 0:
+            if self._connection.poll(min(left, every_s)):
+                return True
+            meanwhile()
+        return self._connection.poll(0)
 
     def stop(self) -> None:
         """End the process and everything it started; harmless when it is gone already."""

@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import parity
+from bench.confirmation import confirm
 from bench.duel import Duel
 from bench.errors import InputError, InterruptedRunError
+from bench.groups import duel_in_groups
 from bench.pipeline.write import write_subtypes
 from bench.plan import Plan, Request, make_plan, resume_plan
 from bench.process import WorkerLostError, WorkerProcess
@@ -17,7 +19,7 @@ from bench.worker import Broke, MeasurePeak, Peak
 from reports import render
 from reports.csv import cases_csv
 from reports.document import Run, read_run
-from reports.outcome import choose, settled
+from reports.outcome import choose
 from reports.record import (
     COMPLETE,
     CONFIRMATION,
@@ -33,8 +35,6 @@ from reports.record import (
 )
 from reports.summary import summarise
 from reports.verdict import Claim
-
-MOST_ROUNDS = 20  # of `--rounds auto`; past that the noise is not of the kind that more rounds average out
 
 
 def run(request: Request, out: Path | None, progress: Progress) -> Path:
@@ -84,18 +84,18 @@ def _measure(plan: Plan, records: dict[str, BackendRecord], directory: RunDirect
         directory.save_run(record)
     duel = Duel(directory, record, records, progress)
     try:
-        _build(plan, duel, progress)
-        _duels(record, duel, progress)
+        record = duel_in_groups(plan, record, duel, directory, progress)
         _score(record, duel, directory, progress)
         chosen = record.confirmed or choose(_current(record, duel), Claim.of(record.settings))
-        if chosen in duel.live:
+        if chosen is not None and duel.records[chosen].status == PENDING:
             record = replace(record, confirmed=chosen)
             directory.save_run(record)
-            _confirm(record, duel, progress)
+            confirm(record, duel, progress)
         _noise(record, duel, directory)
         _finish(replace(record, status=COMPLETE), duel, directory)
     except BaseException as error:
-        _finish(replace(record, status=INTERRUPTED), duel, directory)
+        saved = read_run(directory.folder).record  # with the groups and the choice made since
+        _finish(replace(saved, status=INTERRUPTED), duel, directory)
         if isinstance(error, KeyboardInterrupt):
             way_on = f"bench run --resume --out {directory.folder}"
             raise InterruptedRunError(f"interrupted; what was measured is kept. To finish it: {way_on}") from None
@@ -120,48 +120,11 @@ def _peak(record: RunRecord, progress: Progress) -> dict[str, float]:
     return {}
 
 
-def _build(plan: Plan, duel: Duel, progress: Progress) -> None:
-    progress.start("building backends", len(plan.opens))
-    for request in plan.opens:
-        if duel.records[request.name].status == PENDING:
-            duel.open(request)
-        progress.advance(request.name)
-
-
-def _duels(record: RunRecord, duel: Duel, progress: Progress) -> None:
-    """Rounds over all cases until the wanted number, or until every claim is settled or the budget is spent."""
-    settings, number, claim = record.settings, 0, Claim.of(record.settings)
-    most = settings.rounds or MOST_ROUNDS
-    while number < most:
-        progress.start(f"round {number + 1}", len(record.cases) * len(duel.live))
-        duel.round(DUEL, number)
-        number += 1
-        if settings.rounds is None and (
-            settled(_current(record, duel), claim) or _spent(duel, number) > settings.budget_s
-        ):
-            break
-
-
-def _spent(duel: Duel, rounds: int) -> float:
-    """Seconds that the duels will have taken after one more round."""
-    spent = sum(s.case_ns for b in duel.records.values() for s in b.samples if s.phase == DUEL) * 1e-9
-    return spent * (rounds + 1) / rounds
-
-
-def _confirm(record: RunRecord, duel: Duel, progress: Progress) -> None:
-    """Run the chosen backend against the baseline afresh, as often as they duelled: a number fixed beforehand."""
-    assert record.confirmed is not None
-    duel.keep((record.baseline, record.confirmed))
-    rounds = 1 + max(s.round for s in duel.records[record.baseline].samples if s.phase == DUEL)
-    progress.start(f"confirming {record.confirmed}", rounds * len(record.cases) * len(duel.live))
-    for number in range(rounds):
-        duel.round(CONFIRMATION, number)
-
-
 def _score(record: RunRecord, duel: Duel, directory: RunDirectory, progress: Progress) -> None:
-    progress.start("checking parity", len(duel.live))
+    names = [name for name in record.settings.backends if duel.records[name].status == PENDING]
+    progress.start("checking parity", len(names))
     baseline = _subtypes(duel.records[record.baseline])
-    for name in duel.live:
+    for name in names:
         scores = _scores(record, duel.records[name], baseline, directory)
         duel.put(replace(duel.records[name], scores=scores))
         progress.advance(name)
@@ -187,8 +150,9 @@ def _scores(
 
 
 def _subtypes(backend: BackendRecord) -> dict[str, int | None]:
-    """Predicted classes of the first round, whose masks are kept; None where the network has no classification."""
-    return {s.case: s.subtype for s in backend.samples if s.phase == DUEL and s.round == 0}
+    """Predicted classes of its first round, whose masks are kept; None where the network has no classification."""
+    duels = [s for s in backend.samples if s.phase == DUEL]
+    return {s.case: s.subtype for s in duels if s.round == min(s.round for s in duels)}
 
 
 def _noise(record: RunRecord, duel: Duel, directory: RunDirectory) -> None:

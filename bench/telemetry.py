@@ -74,6 +74,11 @@ class Meter:
         found = self._ask("nvmlDeviceGetMemoryInfo")
         return None if found is None else int(found.used)
 
+    def device_memory(self) -> tuple[int, int] | None:
+        """Bytes of device memory that are free, and all of them."""
+        found = self._ask("nvmlDeviceGetMemoryInfo")
+        return None if found is None else (int(found.free), int(found.total))
+
     def power_limit_w(self) -> float | None:
         """What the board may draw."""
         found = self._ask("nvmlDeviceGetEnforcedPowerLimit")

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import engines
 from bench.measure import peak_resident_bytes
 from bench.telemetry import Meter
+from bench.warmup import warm_up
 from engines import Backend
 from engines.base import Availability, Session, Target
 from models.errors import one_line
@@ -28,8 +29,6 @@ from reports.record import GpuState
 
 if TYPE_CHECKING:
     from bench.pipeline.pipeline import Outcome, Pipeline, Recipe
-
-WARM_UP_PASSES = 3
 
 
 @dataclass(frozen=True)
@@ -99,13 +98,37 @@ class Peak:
 
 
 @dataclass(frozen=True)
+class Repeat:
+    """Do a fixed piece of work again and again for so long."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """What each piece took, and the processor time of all of it."""
+
+    times_ns: list[int]
+    cpu_ns: int
+
+
+@dataclass(frozen=True)
+class TellGpu:
+    """Say how this CUDA device does; the reply is None where NVML does not tell."""
+
+    device: str
+
+
+@dataclass(frozen=True)
 class Opened:
-    """It is built, warmed up, and what ran is what its name says."""
+    """It is built, warmed up, and what ran is what its name says; `device_memory`: free and total bytes, by NVML."""
 
     build_s: float
     cached: bool
     evidence: dict[str, Any]
     peak_memory_bytes: int
+    warmup: dict[str, float]
+    device_memory: tuple[int, int] | None
 
 
 @dataclass(frozen=True)
@@ -134,8 +157,8 @@ class Broke:
     reason: str
 
 
-Request = Open | Probe | Predict | MeasurePeak | FindDevice | TryImport
-Reply = Opened | Availability | Predicted | Peak | FoundDevice | Broke | None
+Request = Open | Probe | Predict | MeasurePeak | FindDevice | TryImport | Repeat | TellGpu
+Reply = Opened | Availability | Predicted | Peak | FoundDevice | Repeated | GpuState | Broke | None
 
 
 class _Server:
@@ -161,6 +184,10 @@ class _Server:
                     return self._peak(request)
                 case FindDevice():
                     return _find_device(request.wanted)
+                case Repeat():
+                    return _repeat(request)
+                case TellGpu():
+                    return _tell_gpu(request.device)
                 case TryImport():
                     import_module(request.package)
                     return None
@@ -195,8 +222,7 @@ class _Server:
         session = self._stack.enter_context(engine.open(model, request.target))
         _pass(session, x)
         build_s = time.perf_counter() - start
-        for _ in range(WARM_UP_PASSES - 1):
-            _pass(session, x)
+        warmup = warm_up(lambda: _pass(session, x))
         now = self._meter.used_memory_bytes()
         self._grown_by = None if used is None or now is None else now - used
         evidence = session.evidence()
@@ -204,7 +230,8 @@ class _Server:
         if wrong is not None:
             return Broke(wrong)
         self._pipeline = Pipeline(session, request.recipe, self._device)
-        return Opened(build_s, bool(evidence.details.get("cached")), asdict(evidence), self._peak_memory())
+        cached, peak, memory = bool(evidence.details.get("cached")), self._peak_memory(), self._meter.device_memory()
+        return Opened(build_s, cached, asdict(evidence), peak, warmup, memory)
 
     def _predict(self, request: Predict) -> Predicted:
         assert self._pipeline is not None, "Predict before Open"
@@ -229,6 +256,21 @@ class _Server:
 
         told = self._meter.process_memory_bytes()
         return max(told or self._grown_by or 0, int(torch.cuda.max_memory_reserved(self._device)))
+
+
+def _repeat(request: Repeat) -> Repeated:
+    from bench.noise import repeat
+
+    cpu = time.process_time_ns()
+    times = repeat(request.seconds)
+    return Repeated(times, time.process_time_ns() - cpu)
+
+
+def _tell_gpu(device: str) -> GpuState | None:
+    import torch
+
+    torch.zeros(1, device=device)  # this process then is one of those that compute there, for certain
+    return Meter.of(device).state()
 
 
 def _find_device(wanted: str) -> FoundDevice:

@@ -159,6 +159,8 @@ class BackendRecord:
         evidence: provider, MAC share by precision and details, as the runtime reports them.
         noise: for the baseline, how often it disagrees with itself: ``voxels``, ``differing_voxels`` and, with a
             classification, ``class_flips``.
+        warmup: ``passes`` and ``seconds`` over a random tile after the build, and ``stable``, 1 where its times had
+            settled; those of a later start carry its number, as in ``passes_1``. Empty in runs from before it was kept.
     """
 
     name: str
@@ -173,6 +175,7 @@ class BackendRecord:
     samples: tuple[Sample, ...] = ()
     scores: tuple[Score, ...] = ()
     noise: Mapping[str, int] = field(default_factory=dict)
+    warmup: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -217,6 +220,7 @@ class RunRecord:
         host: processor, memory, system, GPU; `versions`: of every runtime.
         declaration: what is held equal between the backends, name to value.
         peak_flops: operations a second of a large matrix product on the device, by precision; measured with the run.
+        groups: backends that were open together, the baseline in each; empty in runs from before they were recorded.
         confirmed: name of the backend that was chosen for the confirmation pass; None before it.
     """
 
@@ -235,6 +239,7 @@ class RunRecord:
     confirmed: str | None = None
     peak_flops: Mapping[str, float] = field(default_factory=dict)
     schema: int = SCHEMA
+    groups: tuple[tuple[str, ...], ...] = ()
 
     @property
     def finds_lesions(self) -> bool:

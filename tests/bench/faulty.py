@@ -20,7 +20,7 @@ class _Session:
     def infer(self, x):
         self._passes += 1
         kind, _, value = self._fault.partition("=")
-        late = self._passes > 6  # the warm-up and a case or two go well
+        late = self._passes > 3  # the build, its warm-up and a case or two go well
         match kind:
             case "slow":
                 time.sleep(float(value))
@@ -42,6 +42,7 @@ class _Session:
         self._real.sync()
 
     def evidence(self):
+        self._passes = 0  # asked once, after the warm-up
         found = self._real.evidence()
         return replace(found, mac_share={"bf16": 1.0}) if self._fault == "lying" else found
 

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 import engines
@@ -61,7 +62,57 @@ def test_a_backend_that_is_really_faster_is_confirmed_on_a_fresh_pass(bench, mon
     assert main(["check"]) == 0, "runs/latest leads to the newest run, wherever it is"
     record = json.loads(Path("run/backends/plain.json").read_text())
     phases = [sample["phase"] for sample in record["samples"]]
-    assert (phases.count("duel"), phases.count("confirmation")) == (CASES, CASES)
+    assert (phases.count("duel"), phases.count("confirmation")) == (CASES, 3 * CASES)
+    for name in ("torch-fp32", "plain"):
+        record = json.loads(Path(f"run/backends/{name}.json").read_text())
+        starts = [(s["phase"], s["start"], s["round"]) for s in record["samples"]]
+        expected = [("duel", 0, 0)] * CASES
+        for number in (1, 2, 3):
+            expected += [("warmup", number, 0)] + [("confirmation", number, number - 1)] * CASES
+        assert starts == [("warmup", 0, 0), *expected]
+        assert {"passes", "passes_1", "passes_2", "passes_3"} < record["warmup"].keys()
+        for sample in record["samples"]:
+            assert sample["ambient"]["others"] >= 0
+            mean = sample["usage"]["memory_byte_s"] / (sample["case_ns"] * 1e-9)
+            assert mean > 0.3 * record["peak_memory_bytes"], "the memory of the worker, not of something small"
+            assert sample["usage"]["flare_memory_mb_s"] > 0
+    workers = psutil.Process().children()
+    assert not workers, "every worker of every start is gone"
+
+
+def test_a_half_done_confirmation_is_finished(bench, monkeypatch):
+    """Left within its second start: the first one keeps its samples, the second is made anew as a whole."""
+    monkeypatch.setitem(engines.BACKENDS, "plain", engines.BACKENDS["torch-fp32"])
+    fault(monkeypatch, "slow=0.4", "torch-fp32")
+    assert bench("--backends", "plain", "--rounds", "1")[0] == 0
+    paths = [Path(f"run/backends/{name}.json") for name in ("torch-fp32", "plain")]
+    before = {path: json.loads(path.read_text()) for path in paths}
+    for path, record in before.items():
+        left = record["samples"][: 1 + CASES + (1 + CASES) + 1 + (3 if path is paths[0] else 2)]
+        path.write_text(json.dumps(record | {"samples": left, "status": "pending"}))
+    run = json.loads(Path("run/run.json").read_text())
+    Path("run/run.json").write_text(json.dumps(run | {"status": "interrupted"}))
+    assert main(["run", "--resume", "--out", "run"]) == 0
+    for path, record in before.items():
+        after = json.loads(path.read_text())["samples"]
+        for start in (0, 1, 2, 3):
+            ours, theirs = (
+                [s for s in some if s["start"] == start and s["phase"] != "warmup"]
+                for some in (record["samples"], after)
+            )
+            assert len(theirs) == CASES
+            assert (ours == theirs) == (start < 2), "what was complete is kept, the rest is new"
+
+
+def test_a_backend_that_does_not_start_again_has_failed(bench, monkeypatch, tmp_path):
+    monkeypatch.setitem(engines.BACKENDS, "plain", Backend("tests.bench.unstartable", "fp32"))
+    monkeypatch.setenv("STARTED", str(tmp_path / "started"))
+    fault(monkeypatch, "slow=0.3", "torch-fp32")
+    code, summary, _ = bench("--backends", "plain", "--rounds", "1", "--require", "plain")
+    found = row(summary, "plain")
+    assert (code, found["status"], found["reason"]) == (4, "failed", "start 2: RuntimeError: no second restart")
+    samples = json.loads(Path("run/backends/torch-fp32.json").read_text())["samples"]
+    assert max(s["round"] for s in samples if s["phase"] == "confirmation") == 0, "alone it confirms nothing"
 
 
 def test_changed_logits_are_refuted_for_parity_however_fast(bench, monkeypatch):

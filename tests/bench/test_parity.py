@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.metrics import DiceMetric
+from monai.metrics import DiceMetric, compute_surface_dice
 
 from bench import parity
 from bench.plan import Request, evenly, make_plan
@@ -52,6 +52,65 @@ def test_both_empty_is_one_and_one_empty_is_zero():
     nothing, something = np.zeros(SHAPE, bool), np.ones(SHAPE, bool)
     assert parity.dsc(nothing, nothing) == 1
     assert parity.dsc(nothing, something) == parity.dsc(something, nothing) == 0
+
+
+def blobs(rng, shape=(24, 20, 16)) -> np.ndarray:
+    """A few random balls that may touch the volume's sides."""
+    grid = np.indices(shape)
+    found = np.zeros(shape, bool)
+    for _ in range(3):
+        centre, radius = rng.uniform(0, shape)[:, None, None, None], rng.uniform(2, 7)
+        found |= ((grid - centre) ** 2).sum(0) < radius**2
+    return found
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.7, 0.8, 2.5)])
+@pytest.mark.parametrize("tolerance", [2.0, 5.0])
+def test_nsd_is_monais(seed, spacing, tolerance):
+    """MONAI's knows neither FLARE's rule for a small DSC nor a value for two empty masks."""
+    rng = np.random.default_rng(seed)
+    truth = blobs(rng)
+    prediction = np.roll(truth, rng.integers(-3, 4, 3), (0, 1, 2)) | (rng.random(truth.shape) < 0.002)
+    one, other = (torch.from_numpy(mask)[None, None] for mask in (prediction, truth))
+    theirs = float(compute_surface_dice(one, other, [tolerance], include_background=True, spacing=spacing))
+    rule = parity.dsc(prediction, truth) >= 0.2
+    assert parity.nsd(prediction, truth, spacing, tolerance) == pytest.approx(theirs if rule else 0, abs=1e-6)
+
+
+def cube(first: int, last: int) -> np.ndarray:
+    mask = np.zeros((30, 30, 30), bool)
+    mask[first:last, 5:15, 5:15] = True
+    return mask
+
+
+def test_nsd_of_known_shapes():
+    nothing, one = np.zeros((30, 30, 30), bool), cube(5, 15)
+    assert parity.nsd(nothing, nothing, (1, 1, 1), 2) == parity.nsd(one, one, (1, 1, 1), 0) == 1
+    assert parity.nsd(nothing, one, (1, 1, 1), 5) == parity.nsd(one, nothing, (1, 1, 1), 5) == 0
+    assert parity.nsd(one, cube(7, 17), (1, 1, 1), 2) == 1, "a shift by the tolerance is within it"
+    assert parity.nsd(one, cube(7, 17), (1.1, 1, 1), 2) < 1
+    # Moved by 3 along x. Of a cube's 2 x 100 + 8 x 36 surface voxels those of the outer face are 3 from the other cube,
+    # and of the face inside it the middle 4 x 4 are at least 3 from its sides.
+    assert parity.nsd(one, cube(8, 18), (1, 1, 1), 2) == pytest.approx(1 - 2 * (100 + 16) / (2 * 488))
+    assert parity.nsd(one, cube(14, 24), (1, 1, 1), 20) == 0, "the overlap is too small for a surface to count"
+
+
+def test_nsd_goes_with_the_dsc(tmp_path):
+    """With the case's spacing, 5 mm for the pancreas and 2 mm for the lesion; a part of a long pancreas is moved."""
+    truth = np.zeros((40, 18, 12), np.uint8)
+    truth[4:34, 4:14, 2:10], truth[10:24, 6:12, 4:8] = 1, 2
+    prediction = np.roll(truth, 2, axis=0)
+    paths = [save(tmp_path / f"{i}.nii.gz", labels) for i, labels in enumerate((prediction, truth))]
+    case = Case("a", "", str(paths[1]), None, truth.shape, (2.0, 1.0, 1.0))
+    found = parity.score(case, SETTINGS, paths[0], paths[0], None, None)
+    assert found.whole_nsd == 1, "4 mm"
+    assert found.lesion_nsd == pytest.approx(parity.nsd(prediction == 2, truth == 2, (2, 1, 1), 2))
+    assert found.lesion_nsd < 1
+    found = parity.score(case, SETTINGS, paths[0], paths[0], None, None, finds_lesions=False)
+    assert (found.whole_nsd, found.lesion_dsc, found.lesion_nsd) == (1, None, None)
+    found = parity.score(replace(case, mask=None), SETTINGS, paths[0], paths[0], None, None)
+    assert (found.whole_dsc, found.whole_nsd, found.lesion_nsd) == (None, None, None)
 
 
 def test_center_patch_scores_the_patch_alone(tmp_path):

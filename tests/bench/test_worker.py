@@ -84,3 +84,10 @@ def test_a_stopped_worker_is_lost_to_the_next_question(files, start):
         child.kill()
     with pytest.raises(WorkerLostError, match="killed by SIGKILL"):
         worker.ask(Predict(files / "a_0000.nii.gz", files / "a.nii.gz"), 60)
+
+
+def test_a_backend_is_warm_when_it_is_open(files, start):
+    _, opened = start("torch-fp32")
+    assert 3 <= opened.warmup["passes"] <= 20
+    assert opened.warmup["seconds"] > 0
+    assert opened.warmup["stable"] or opened.warmup["passes"] == 20 or opened.warmup["seconds"] >= 20
