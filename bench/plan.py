@@ -149,6 +149,7 @@ def declaration(settings: Settings, model: Model, baseline: str) -> dict[str, st
     plans = model.plans
     return {
         "preparation": "as stored" if plans is None else f"nnU-Net's, by its plans ({plans.configuration})",
+        "intensity window": _window(model),
         "protocol": settings.protocol,
         "tile": " x ".join(map(str, settings.tile)),
         "overlap": f"{settings.overlap:g}",
@@ -159,11 +160,17 @@ def declaration(settings: Settings, model: Model, baseline: str) -> dict[str, st
         "accumulation": "float32" if plans is None else "float16, as nnU-Net's predictor",
         "threads": f"{settings.threads}, parked when idle",
         "memory format of inputs": "contiguous",
+        "precision of the baseline": "float32",
         "TF32 in the baseline": "off",
         "cudnn.benchmark in the baseline": (
             "on" if settings.device.startswith("cuda") and baseline == engines.BASELINE else "not applicable"
         ),
     }
+
+
+def _window(model: Model) -> str:
+    low, high = model.window
+    return f"{low:g} to {high:g} HU to 0 and 1" if model.plans is None else "by the plans"
 
 
 def _check_batch(request: Request, model: Model) -> None:

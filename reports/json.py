@@ -54,8 +54,8 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "declaration": record.declaration,
         "peak_flops": record.peak_flops,
     }
-    finite: dict[str, Any] = _finite(document)
-    return finite
+    clean: dict[str, Any] = finite(document)
+    return clean
 
 
 def _backend(row: Row) -> dict[str, Any]:
@@ -132,9 +132,10 @@ def _target(target: Target) -> dict[str, Any]:
     return vars(target)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The value with null in place of what is not a finite number, in plain dicts and lists."""
     if isinstance(value, float):
         return value if isfinite(value) else None
     if hasattr(value, "items"):
-        return {str(key): _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, (tuple, list)) else value
+        return {str(key): finite(item) for key, item in value.items()}
+    return [finite(item) for item in value] if isinstance(value, (tuple, list)) else value
