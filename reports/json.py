@@ -42,6 +42,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "targets": [_target(target) for target in summary.targets],
         "missing_required": list(summary.missing_required),
         "doubts": list(summary.doubts),
+        "ambient": vars(summary.ambient) | {"share": summary.ambient.share},
         "failures": [
             {"name": row.name, "reason": row.reason, "log": row.log} for row in summary.rows if row.status == FAILED
         ],

@@ -18,7 +18,6 @@ from reports.record import DUEL, FAILED, OK, PENDING, SKIPPED, Score
 from reports.statistics import (
     MIN_CASES,
     Interval,
-    geometric_speedup,
     macro_f1,
     macro_f1_difference,
     median,
@@ -127,10 +126,14 @@ def _presence(run: Run, name: str) -> str | None:
 
 
 def _speedup(reference: Run, run: Run, name: str) -> tuple[int, Interval]:
-    """Cases, and the ratio of the speedups by case: log speedups are averaged over a case's rounds in either run."""
+    """How many cases, and the ratio of the speedups: geometric mean over the cases, bounds by bootstrap over them.
+
+    Log speedups are averaged over a case's rounds in either run, and their differences over the cases.
+    """
     old, new = _log_speedups(reference, name), _log_speedups(run, name)
-    ratios = [[exp(new[case] - old[case])] for case in sorted(old.keys() & new.keys())]
-    return len(ratios), geometric_speedup(ratios)
+    cases = sorted(old.keys() & new.keys())
+    found = paired_difference([new[case] for case in cases], [old[case] for case in cases])
+    return len(cases), Interval(exp(found.estimate), exp(found.low), exp(found.high))
 
 
 def _log_speedups(run: Run, name: str) -> dict[str, float]:

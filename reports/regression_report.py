@@ -16,11 +16,12 @@ from reports.statistics import Interval
 from reports.verdict import METRICS, Claim
 
 _NOTE = (
-    "*Speedup* is the ratio of the speedups over each run's own baseline, this run over the reference: by case, then "
-    "the geometric mean over the cases, with one-sided 95 % bounds by bootstrap over the cases; below 0 % is slower. "
-    "*Seconds* is the ratio of the median seconds a case; the runs are not interleaved, so it decides nothing. Scores "
-    "are paired differences by case, this run minus the reference, [the lower bound]; flips are cases whose predicted "
-    "class changed. A baseline has no speedup over itself: its seconds stand alone."
+    "*Change of the speedup* is the ratio of the speedups over each run's own baseline, this run over the reference: "
+    "by case, then the geometric mean over the cases, with one-sided 95 % bounds by bootstrap over the cases; below 0 "
+    "% is slower. *Seconds* is the ratio of the median seconds a case; the runs are not interleaved, so it decides "
+    "nothing. Scores are paired differences by case, this run minus the reference, [the lower bound]; flips are cases "
+    "whose predicted class changed. A baseline has no speedup over itself: its seconds stand alone. The others' "
+    "speedup falls also where the baseline became faster and they did not."
 )
 
 
@@ -54,7 +55,7 @@ def _headline(found: Sequence[Regression]) -> str:
 
 def _comparison(found: Regression) -> str:
     claim = Claim.of(found.reference.record.settings)
-    head = ["backend", "state", "speedup", "seconds (not interleaved)", *METRICS.values(), "class flips"]
+    head = ["backend", "state", "change of the speedup", "seconds (not interleaved)", *METRICS.values(), "class flips"]
     rows = [_row(change) for change in found.changes]
     reasons = bullets(f"{text(change.name)}: {text(reason)}" for change in found.changes for reason in change.reasons)
     margins = ", ".join(f"{label} {claim.margin(name):g}" for name, label in METRICS.items())

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from math import isfinite, nan
 from typing import Any
 
+from reports import disturbance
 from reports.comparison import Metric, Parity, Speed, pairs, parity
 from reports.document import Run
 from reports.doubts import doubts
@@ -99,6 +100,7 @@ class Summary:
             classification, ``class_flips``.
         missing_required: required backends that were skipped, failed or not part of the run.
         doubts: what speaks against taking the figures at their word.
+        ambient: how much of the run was disturbed, and the verdict without that.
     """
 
     verdict: str
@@ -115,6 +117,7 @@ class Summary:
     noise: Mapping[str, int]
     missing_required: tuple[str, ...]
     doubts: tuple[str, ...]
+    ambient: disturbance.Disturbance
     record: RunRecord = field(repr=False)
 
     def row(self, name: str | None) -> Row | None:
@@ -140,11 +143,12 @@ def summarise(run: Run, claim: Claim | None = None) -> Summary:
     outcome = decide(run, claim, judged)
     rows = tuple(_row(run, backend, judged, claim) for backend in run.backends)
     baseline = run.backend(record.baseline)
+    ambient = disturbance.disturbance(run, claim)
     duels = Counter(sample.case for sample in baseline.samples if sample.phase == DUEL)
     return Summary(
         outcome.verdict, outcome.headline, outcome.reasons, claim, outcome.best, outcome.subject, outcome.confirmation,
         len(duels), max(duels.values(), default=0), rows, _targets(rows, outcome.subject, outcome.confirmation, claim),
-        baseline.noise, _missing(run), doubts(rows), record,
+        baseline.noise, _missing(run), (*doubts(rows), *disturbance.doubts(ambient, outcome.verdict)), ambient, record,
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from math import isfinite, nan
 from reports import figures
 from reports.commonmark import bullets, section, table, text, words
 from reports.comparison import Metric, Speed
+from reports.disturbance import surroundings
 from reports.figures import NOT_APPLICABLE, NOT_MEASURED, count
 from reports.record import FAILED, OK, SKIPPED, STAGES
 from reports.recorded import recorded
@@ -25,6 +26,7 @@ def sections(summary: Summary) -> list[str]:
         _stages(summary),
         _limits(summary),
         _gpu(summary),
+        surroundings(summary.ambient, summary.verdict),
         recorded(summary),
         _absent(summary, SKIPPED, "Skipped backends", "what enables it"),
         _absent(summary, FAILED, "Failed backends", "what would mend it"),
