@@ -16,7 +16,7 @@ from reports.verdict import Claim
 
 OTHERS_CORES = 0.25
 """Of other processes. A parallel loop ends with its slowest thread: where another process has that thread's core for a
-quarter of the time, the loop takes up to a third longer; spread over two cores it is an eighth of the machine. Either is
+quarter of the time, the loop takes up to a third longer. Spread over two cores it is an eighth of them. Either is
 more than the smallest reduction claimed by default, 10 %."""
 STOLEN_CORES = 0.05
 """By the hypervisor. It stops a core under a thread that the guest cannot move away in time, so all of it is waited

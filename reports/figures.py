@@ -39,6 +39,13 @@ def milliseconds(value: float | None) -> str:
     return f"{value * 1e3:.{_decimals(value * 1e3)}f}"
 
 
+def significant(value: float | None) -> str:
+    """``8.42``, ``1,240``: three significant digits at least, the unit in the table's head."""
+    if value is None or not isfinite(value):
+        return NOT_MEASURED
+    return f"{value:,.{_decimals(value)}f}"
+
+
 def _decimals(number: float) -> int:
     return max(0, 2 - next((d for d in (2, 1) if abs(number) >= 10**d), 0))
 

@@ -89,6 +89,7 @@ def _backend(row: Row) -> dict[str, Any]:
         "limit": vars(row.limit),
         "device_share": row.device_share,
         "gpu": vars(row.gpu) if row.gpu else None,
+        "resources": vars(row.resources),
     }
 
 

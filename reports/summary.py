@@ -14,6 +14,7 @@ from reports.gpu import GpuUse, gpu_use
 from reports.limits import Limit, limit
 from reports.outcome import Candidate, decide, judge_candidates
 from reports.record import DUEL, FAILED, OK, PENDING, SKIPPED, STAGES, BackendRecord, RunRecord, Sample
+from reports.resources import Resources, resources
 from reports.statistics import Interval, median, p95
 from reports.verdict import CONFIRMED, METRICS, REFUTED, Claim, judge_speed
 
@@ -42,6 +43,7 @@ class Row:
         limit: the forward beside the device's measured peak.
         device_share: the forward by device events over that by the host's clock, in the median; NaN on a CPU.
         gpu: readings of the GPU; None on a CPU or without NVML.
+        resources: what a case took beside time, and when the build has paid off.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Row:
     limit: Limit
     device_share: float
     gpu: GpuUse | None
+    resources: Resources
 
 
 @dataclass(frozen=True)
@@ -174,6 +177,7 @@ def _row(run: Run, backend: BackendRecord, judged: Mapping[str, Candidate], clai
         _parity(run, backend.name, candidate, is_baseline),
         {metric: claim.margin(metric) for metric in METRICS}, backend.evidence,
         limit(run.record, backend, samples), _device_share(samples), gpu_use(samples),
+        resources(backend, samples, run.backend(run.record.baseline)),
     )  # fmt: skip
 
 

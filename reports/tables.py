@@ -10,6 +10,7 @@ from reports.disturbance import surroundings
 from reports.figures import NOT_APPLICABLE, NOT_MEASURED, count
 from reports.record import FAILED, OK, SKIPPED, STAGES
 from reports.recorded import recorded
+from reports.resources import resources_section
 from reports.summary import Row, Summary, Target
 from reports.verdict import CONFIRMED, KEPT, LOST, METRICS, UNDECIDED, judge_accuracy
 
@@ -24,6 +25,7 @@ def sections(summary: Summary) -> list[str]:
         _confirmation(summary),
         _parity(summary),
         _stages(summary),
+        resources_section(_ordered(summary)),
         _limits(summary),
         _gpu(summary),
         surroundings(summary.ambient, summary.verdict),
