@@ -271,16 +271,23 @@ def _describe_checkpoint(model: Model, checkpoint: Checkpoint, path: Path, reque
         "subtypes": model.subtypes,
         "code": model.code,
         "remarks": list(model.remarks),
-        "macs_per_tile": _macs_per_tile(model),
+        **_work(model),
         "container": checkpoint.container,
         "wrappers": list(checkpoint.wrappers),
         "recorded": {name: value for name, value in checkpoint.metrics.items() if math.isfinite(value)},
     }
 
 
-def _macs_per_tile(model: Model) -> int:
+def _work(model: Model) -> dict[str, Any]:
+    """Of a tile: multiply-accumulates, and elements of the layers' inputs and outputs; and those of all weights."""
     batch = (model.program and model.program.batch) or 1
-    return sum(layer.macs for layer in layers_in(model, batch, model.tile)) // batch
+    layers = layers_in(model, batch, model.tile)
+    activations = sum(layer.sizes[0] + layer.sizes[2] for layer in layers) // batch
+    return {
+        "macs_per_tile": sum(layer.macs for layer in layers) // batch,
+        "activations_per_tile": activations,
+        "layer_weights": sum(layer.sizes[1] for layer in layers),
+    }
 
 
 def _told(given: Given) -> dict[str, Any]:

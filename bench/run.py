@@ -80,7 +80,7 @@ def _measure(plan: Plan, records: dict[str, BackendRecord], directory: RunDirect
     directory.point_latest()
     record = plan.record
     if not record.peak_flops:
-        record = replace(record, peak_flops=_peak(record, progress))
+        record = _with_peak(record, progress)
         directory.save_run(record)
     duel = Duel(directory, record, records, progress)
     try:
@@ -103,8 +103,8 @@ def _measure(plan: Plan, records: dict[str, BackendRecord], directory: RunDirect
     return directory.folder
 
 
-def _peak(record: RunRecord, progress: Progress) -> dict[str, float]:
-    """How fast the device multiplies, measured in a worker like any backend; empty where that fails."""
+def _with_peak(record: RunRecord, progress: Progress) -> RunRecord:
+    """With how fast the device multiplies and moves memory, measured in a worker like a backend; as it is on failure."""
     settings = record.settings
     progress.start("measuring the device's peak", 1)
     worker = WorkerProcess(Path(os.devnull), settings.threads)
@@ -115,9 +115,9 @@ def _peak(record: RunRecord, progress: Progress) -> dict[str, float]:
     finally:
         worker.stop()
     if isinstance(reply, Peak):
-        return reply.flops
+        return replace(record, peak_flops=reply.flops, peak_bytes_per_s=reply.bytes_per_s)
     progress.note(f"the device's peak was not measured: {reply.reason}")
-    return {}
+    return record
 
 
 def _build(plan: Plan, duel: Duel, progress: Progress) -> None:

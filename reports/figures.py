@@ -101,6 +101,14 @@ def rate(value: float | None) -> str:
     return f"{number:.{_decimals(number)}f} {unit}"
 
 
+def bandwidth(value: float | None) -> str:
+    """``12.4 GB/s``, ``3.01 TB/s``: decimal bytes a second."""
+    if value is None or not isfinite(value):
+        return NOT_MEASURED
+    number, unit = (value / 1e9, "GB/s") if value < 1e12 else (value / 1e12, "TB/s")
+    return f"{number:.{_decimals(number)}f} {unit}"
+
+
 def count(number: int, noun: str) -> str:
     """``1 case``, ``12 cases``"""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
