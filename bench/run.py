@@ -104,7 +104,7 @@ def _measure(plan: Plan, records: dict[str, BackendRecord], directory: RunDirect
 
 
 def _with_peak(record: RunRecord, progress: Progress) -> RunRecord:
-    """With how fast the device multiplies and moves memory, measured in a worker like a backend; as it is on failure."""
+    """With how fast the device multiplies and moves memory, measured in a worker; as it was where that fails."""
     settings = record.settings
     progress.start("measuring the device's peak", 1)
     worker = WorkerProcess(Path(os.devnull), settings.threads)
