@@ -35,19 +35,19 @@ def measure(device: str) -> dict[str, float]:
     return found
 
 
-def measure_bandwidth(device: str) -> float:
+def measure_bandwidth(device: str) -> float | None:
     """Bytes a second that `device` reads and writes in a large copy, each counted once; the best of several.
+
+    None where there is no room for it.
 
     Counted as McCalpin's STREAM does (1995), so that what a cache fetches before it is overwritten does not count.
     """
-    source = torch.zeros(_COPIED[torch.device(device).type], dtype=torch.uint8, device=device)
-    target = torch.ones_like(source)  # both written to, so that no page of them is still to be given out
-
-    def copy() -> Tensor:
-        return target.copy_(source)
-
-    copy()
-    return 2 * source.numel() / min(_seconds(copy, device) for _ in range(_COPIES))
+    with suppress(RuntimeError):
+        source = torch.ones(_COPIED[torch.device(device).type], dtype=torch.uint8, device=device)
+        target = torch.empty_like(source)
+        target.copy_(source)  # now each page of both is there, and none is the system's one page of zeros
+        return 2 * source.numel() / min(_seconds(lambda: target.copy_(source), device) for _ in range(_COPIES))
+    return None
 
 
 def _rate(device: str, precision: str, fp32: float | None) -> float | None:

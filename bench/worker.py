@@ -96,7 +96,7 @@ class Peak:
     """Operations a second by precision, and bytes read and written a second."""
 
     flops: dict[str, float]
-    bytes_per_s: float
+    bytes_per_s: float | None
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,12 @@ def test_a_copy_reads_and_writes_every_byte_once(monkeypatch):
     monkeypatch.setitem(peak._COPIED, "cpu", 4096)
     assert peak.measure_bandwidth("cpu") == 2 * 4096 / 0.5, "the best of several"
     assert len(copies) == 5
-    assert all(int(copied.sum()) == 0 for copied in copies), "the zeros are really there"
+    assert all(int(copied.sum()) == 4096 for copied in copies), "the ones are really there"
+
+
+def test_without_room_for_a_copy_there_is_no_bandwidth(monkeypatch):
+    monkeypatch.setitem(peak._COPIED, "cpu", 2**60)
+    assert peak.measure_bandwidth("cpu") is None
 
 
 def test_what_is_copied_fits_no_cache():
