@@ -148,6 +148,18 @@ def _check(options: Namespace) -> int:
     return _exit_code(summary)
 
 
+def _compare(options: Namespace) -> int:
+    from reports import regression, regression_report
+    from reports.document import read_run
+    from reports.verdict import UNDECIDED
+
+    reference, *others = map(read_run, (options.reference, *options.runs))
+    found = [regression.regression(reference, run, options.max_slowdown) for run in others]
+    print(regression_report.render(found, options.format), end="")
+    exits = {regression.REGRESSION: REFUTED, regression.NO_REGRESSION: DONE, UNDECIDED: INCONCLUSIVE}
+    return exits[regression.worst(one.state for one in found)]
+
+
 def _inspect(options: Namespace) -> int:
     from models.inspection import describe, inspect
 
@@ -187,7 +199,14 @@ def _exit_code(summary: "Summary") -> int:
     return BACKEND_LOST if summary.missing_required else _EXIT_OF_VERDICT[summary.verdict]
 
 
-_COMMANDS = {"run": _run, "report": _report, "check": _check, "inspect": _inspect, "doctor": _doctor}
+_COMMANDS = {
+    "run": _run,
+    "report": _report,
+    "check": _check,
+    "compare": _compare,
+    "inspect": _inspect,
+    "doctor": _doctor,
+}
 
 
 def entry() -> None:

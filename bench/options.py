@@ -27,6 +27,7 @@ def parser() -> Parser:
     _run(commands.add_parser("run", help="time every backend against PyTorch FP32 and judge the speedup"))
     _report(commands.add_parser("report", help="show a run as markdown, HTML, JSON, CSV or JUnit XML"))
     _check(commands.add_parser("check", help="the CI gate: exit 0 only if a run confirms the claim"))
+    _compare(commands.add_parser("compare", help="runs over commits or machines: exit 1 if a backend regressed"))
     _inspect(commands.add_parser("inspect", help="what a checkpoint holds, and how it was read"))
     _doctor(commands.add_parser("doctor", help="which backends can run here, and how to enable the others"))
     return top
@@ -73,6 +74,16 @@ def _check(check: argparse.ArgumentParser) -> None:
     _which_run(check)
     _claim(check, defaults=False)
     check.add_argument("--backend", metavar="NAME", help="judge this one rather than the best")
+
+
+def _compare(compare: argparse.ArgumentParser) -> None:
+    compare.add_argument("reference", type=Path, metavar="RUN", help="run directory that the others are held against")
+    compare.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="each is compared with the first")
+    compare.add_argument(
+        "--max-slowdown", type=_number(0, 99), default=5.0, metavar="X",
+        help="per cent by which the speedup over a run's own baseline may fall (5)",
+    )  # fmt: skip
+    compare.add_argument("--format", choices=("markdown", "json"), default="markdown")
 
 
 def _inspect(inspect: argparse.ArgumentParser) -> None:

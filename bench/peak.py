@@ -1,6 +1,6 @@
-"""The fastest that a device multiplies matrices, by precision: the ceiling of any engine's arithmetic.
+"""The fastest that a device multiplies matrices, by precision, and moves memory: the ceiling of any engine.
 
-It is PyTorch's matrix product; where another library is faster, an engine may reach more than 100 % of it.
+The product is PyTorch's; where another library is faster, an engine may reach more than 100 % of it.
 """
 
 import time
@@ -13,6 +13,8 @@ from torch import Tensor
 _SIDE = {"cpu": 2048, "cuda": 8192}  # fills the chip, and takes a few tenths of a second at most
 _REPEATS = {"cpu": 3, "cuda": 10}
 _DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+_COPIED = {"cpu": 2**28, "cuda": 2**30}  # bytes; far more than caches hold
+_COPIES = 5
 _SLOWEST = 0.05  # of FP32: a precision below that is emulated here, and its product would take minutes
 
 
@@ -31,6 +33,21 @@ def measure(device: str) -> dict[str, float]:
             if rate is not None:
                 found[precision] = rate
     return found
+
+
+def measure_bandwidth(device: str) -> float | None:
+    """Bytes a second that `device` reads and writes in a large copy, each counted once; the best of several.
+
+    None where there is no room for it.
+
+    Counted as McCalpin's STREAM does (1995), so that what a cache fetches before it is overwritten does not count.
+    """
+    with suppress(RuntimeError):
+        source = torch.ones(_COPIED[torch.device(device).type], dtype=torch.uint8, device=device)
+        target = torch.empty_like(source)
+        target.copy_(source)  # now each page of both is there, and none is the system's one page of zeros
+        return 2 * source.numel() / min(_seconds(lambda: target.copy_(source), device) for _ in range(_COPIES))
+    return None
 
 
 def _rate(device: str, precision: str, fp32: float | None) -> float | None:

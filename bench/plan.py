@@ -149,6 +149,7 @@ def declaration(settings: Settings, model: Model, baseline: str) -> dict[str, st
     plans = model.plans
     return {
         "preparation": "as stored" if plans is None else f"nnU-Net's, by its plans ({plans.configuration})",
+        "intensity window": _window(model),
         "protocol": settings.protocol,
         "tile": " x ".join(map(str, settings.tile)),
         "overlap": f"{settings.overlap:g}",
@@ -159,11 +160,17 @@ def declaration(settings: Settings, model: Model, baseline: str) -> dict[str, st
         "accumulation": "float32" if plans is None else "float16, as nnU-Net's predictor",
         "threads": f"{settings.threads}, parked when idle",
         "memory format of inputs": "contiguous",
+        "precision of the baseline": "float32",
         "TF32 in the baseline": "off",
         "cudnn.benchmark in the baseline": (
             "on" if settings.device.startswith("cuda") and baseline == engines.BASELINE else "not applicable"
         ),
     }
+
+
+def _window(model: Model) -> str:
+    low, high = model.window
+    return f"{low:g} to {high:g} HU to 0 and 1" if model.plans is None else "by the plans"
 
 
 def _check_batch(request: Request, model: Model) -> None:
@@ -264,16 +271,23 @@ def _describe_checkpoint(model: Model, checkpoint: Checkpoint, path: Path, reque
         "subtypes": model.subtypes,
         "code": model.code,
         "remarks": list(model.remarks),
-        "macs_per_tile": _macs_per_tile(model),
+        **_work(model),
         "container": checkpoint.container,
         "wrappers": list(checkpoint.wrappers),
         "recorded": {name: value for name, value in checkpoint.metrics.items() if math.isfinite(value)},
     }
 
 
-def _macs_per_tile(model: Model) -> int:
+def _work(model: Model) -> dict[str, Any]:
+    """Of a tile: multiply-accumulates, and elements of the layers' inputs and outputs; and those of all weights."""
     batch = (model.program and model.program.batch) or 1
-    return sum(layer.macs for layer in layers_in(model, batch, model.tile)) // batch
+    layers = layers_in(model, batch, model.tile)
+    activations = sum(layer.sizes[0] + layer.sizes[2] for layer in layers) // batch
+    return {
+        "macs_per_tile": sum(layer.macs for layer in layers) // batch,
+        "activations_per_tile": activations,
+        "layer_weights": sum(layer.sizes[1] for layer in layers),
+    }
 
 
 def _told(given: Given) -> dict[str, Any]:

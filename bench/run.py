@@ -4,6 +4,7 @@ import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from bench import parity
 from bench.confirmation import confirm
@@ -80,7 +81,7 @@ def _measure(plan: Plan, records: dict[str, BackendRecord], directory: RunDirect
     directory.point_latest()
     record = plan.record
     if not record.peak_flops:
-        record = replace(record, peak_flops=_peak(record, progress))
+        record = replace(record, **_peak(record, progress))
         directory.save_run(record)
     duel = Duel(directory, record, records, progress)
     try:
@@ -103,8 +104,11 @@ def _measure(plan: Plan, records: dict[str, BackendRecord], directory: RunDirect
     return directory.folder
 
 
-def _peak(record: RunRecord, progress: Progress) -> dict[str, float]:
-    """How fast the device multiplies, measured in a worker like any backend; empty where that fails."""
+def _peak(record: RunRecord, progress: Progress) -> dict[str, Any]:
+    """How fast the device multiplies and moves memory, measured in a worker like any backend; empty where that fails.
+
+    The keys are fields of the run's record.
+    """
     settings = record.settings
     progress.start("measuring the device's peak", 1)
     worker = WorkerProcess(Path(os.devnull), settings.threads)
@@ -115,7 +119,7 @@ def _peak(record: RunRecord, progress: Progress) -> dict[str, float]:
     finally:
         worker.stop()
     if isinstance(reply, Peak):
-        return reply.flops
+        return {"peak_flops": reply.flops, "peak_bytes_per_s": reply.bytes_per_s}
     progress.note(f"the device's peak was not measured: {reply.reason}")
     return {}
 

@@ -84,7 +84,7 @@ class TryImport:
 
 @dataclass(frozen=True)
 class MeasurePeak:
-    """Say how fast this device multiplies matrices."""
+    """Say how fast this device multiplies matrices and moves memory."""
 
     device: str
     threads: int
@@ -92,9 +92,10 @@ class MeasurePeak:
 
 @dataclass(frozen=True)
 class Peak:
-    """Operations a second by precision."""
+    """Operations a second by precision, and bytes read and written a second."""
 
     flops: dict[str, float]
+    bytes_per_s: float | None
 
 
 @dataclass(frozen=True)
@@ -244,10 +245,10 @@ class _Server:
     def _peak(self, request: MeasurePeak) -> Peak:
         import torch
 
-        from bench.peak import measure
+        from bench.peak import measure, measure_bandwidth
 
         torch.set_num_threads(request.threads)
-        return Peak(measure(request.device))
+        return Peak(measure(request.device), measure_bandwidth(request.device))
 
     def _peak_memory(self) -> int:
         if self._device == "cpu":

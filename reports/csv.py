@@ -64,6 +64,7 @@ def _backend(row: Row) -> dict[str, Any]:
     cells |= {f"{stage}_median_s": row.stages_s[stage] for stage in STAGES}
     cells |= {"cases": row.case.cases, "samples": row.case.pairs, "build_s": row.build_s}
     cells |= {"build_cached": row.build_cached, "peak_memory_bytes": row.peak_memory_bytes}
+    cells |= vars(row.resources)
     for name in METRICS:
         found_metric: Metric = getattr(row.parity, name)
         figures: dict[str, Any] = {name: found_metric.value} | _bounds(f"{name}_delta", found_metric.delta)

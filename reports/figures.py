@@ -39,6 +39,13 @@ def milliseconds(value: float | None) -> str:
     return f"{value * 1e3:.{_decimals(value * 1e3)}f}"
 
 
+def significant(value: float | None) -> str:
+    """``8.42``, ``1,240``: three significant digits at least, the unit in the table's head."""
+    if value is None or not isfinite(value):
+        return NOT_MEASURED
+    return f"{value:,.{_decimals(value)}f}"
+
+
 def _decimals(number: float) -> int:
     return max(0, 2 - next((d for d in (2, 1) if abs(number) >= 10**d), 0))
 
@@ -91,6 +98,14 @@ def rate(value: float | None) -> str:
     if value is None or not isfinite(value):
         return NOT_MEASURED
     number, unit = (value / 1e9, "GFLOP/s") if value < 1e12 else (value / 1e12, "TFLOP/s")
+    return f"{number:.{_decimals(number)}f} {unit}"
+
+
+def bandwidth(value: float | None) -> str:
+    """``12.4 GB/s``, ``3.01 TB/s``: decimal bytes a second."""
+    if value is None or not isfinite(value):
+        return NOT_MEASURED
+    number, unit = (value / 1e9, "GB/s") if value < 1e12 else (value / 1e12, "TB/s")
     return f"{number:.{_decimals(number)}f} {unit}"
 
 

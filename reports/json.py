@@ -42,6 +42,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "targets": [_target(target) for target in summary.targets],
         "missing_required": list(summary.missing_required),
         "doubts": list(summary.doubts),
+        "ambient": vars(summary.ambient) | {"share": summary.ambient.share},
         "failures": [
             {"name": row.name, "reason": row.reason, "log": row.log} for row in summary.rows if row.status == FAILED
         ],
@@ -53,9 +54,10 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "versions": record.versions,
         "declaration": record.declaration,
         "peak_flops": record.peak_flops,
+        "peak_bytes_per_s": record.peak_bytes_per_s,
     }
-    finite: dict[str, Any] = _finite(document)
-    return finite
+    clean: dict[str, Any] = finite(document)
+    return clean
 
 
 def _backend(row: Row) -> dict[str, Any]:
@@ -88,6 +90,7 @@ def _backend(row: Row) -> dict[str, Any]:
         "limit": vars(row.limit),
         "device_share": row.device_share,
         "gpu": vars(row.gpu) if row.gpu else None,
+        "resources": vars(row.resources),
     }
 
 
@@ -132,9 +135,10 @@ def _target(target: Target) -> dict[str, Any]:
     return vars(target)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The value with null in place of what is not a finite number, in plain dicts and lists."""
     if isinstance(value, float):
         return value if isfinite(value) else None
     if hasattr(value, "items"):
-        return {str(key): _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, (tuple, list)) else value
+        return {str(key): finite(item) for key, item in value.items()}
+    return [finite(item) for item in value] if isinstance(value, (tuple, list)) else value

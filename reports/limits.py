@@ -2,30 +2,37 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import nan
+from math import isfinite, nan
 
 from reports.record import BackendRecord, RunRecord, Sample
 from reports.statistics import median
 
 _NEGLIGIBLE = 1e-3  # share of the MACs in a precision whose peak may be unknown
+_BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2, "int8": 1}  # of an element
 
 
 @dataclass(frozen=True)
 class Limit:
-    """The arithmetic of a case against the device's measured peak; NaN where either is unknown.
+    """The work of a case against the device's measured peaks; NaN where either is unknown.
 
-    The roofline's flat part (Williams, Waterman and Patterson 2009, Roofline): operations over the peak rate of the
-    precision they ran in. Memory may set a higher floor.
+    The roofline (Williams, Waterman and Patterson 2009): a device that computes and moves memory at once needs the
+    longer of the two times.
 
     Attributes:
-        floor_s: seconds that the multiply-accumulates of a case take at the peak, in the median over the samples.
-        share: floor over the measured forward, in the median; above 1 where a library beats PyTorch's matrix product.
+        floor_s: the longer of `arithmetic_s` and `traffic_s`; the former where the latter is unknown.
+        share: floor over the measured forward, in the median; above 1 where a library beats PyTorch's matrix product or
+            keeps layers' outputs in the cache.
         flops: operations a second that the forward reached, two for each multiply-accumulate.
+        arithmetic_s: seconds that the multiply-accumulates of a case take at the peak, in the median over the samples.
+        traffic_s: seconds that moving each layer's input and output once a tile and the weights once a case takes, in
+            the narrowest precision that ran.
     """
 
     floor_s: float = nan
     share: float = nan
     flops: float = nan
+    arithmetic_s: float = nan
+    traffic_s: float = nan
 
 
 def limit(record: RunRecord, backend: BackendRecord, samples: Sequence[Sample]) -> Limit:
@@ -35,18 +42,31 @@ def limit(record: RunRecord, backend: BackendRecord, samples: Sequence[Sample]) 
     if not macs or not samples or not all(forward):
         return Limit()
     operations = [2 * macs * sample.tiles for sample in samples]
-    rate = _rate(record.peak_flops, backend.evidence.get("mac_share") or {})
-    floors = [count / rate for count in operations]
+    shares = {name: part for name, part in (backend.evidence.get("mac_share") or {}).items() if part > _NEGLIGIBLE}
+    rate = _rate(record.peak_flops, shares)
+    arithmetic = [count / rate for count in operations]
+    traffic = [_traffic_s(record, shares, sample.tiles) for sample in samples]
+    floors = [max(a, t) if isfinite(t) else a for a, t in zip(arithmetic, traffic, strict=True)]
     return Limit(
         median(floors),
         median([floor / spent for floor, spent in zip(floors, forward, strict=True)]),
         median([count / spent for count, spent in zip(operations, forward, strict=True)]),
+        median(arithmetic),
+        median(traffic),
     )
 
 
 def _rate(peak: Mapping[str, float], share: Mapping[str, float]) -> float:
     """Operations a second at the peak, for this mixture of precisions; NaN where one has no measured peak."""
-    counted = {name: part for name, part in share.items() if part > _NEGLIGIBLE}
-    if not counted or any(not peak.get(name) for name in counted):
+    if not share or any(not peak.get(name) for name in share):
         return nan
-    return sum(counted.values()) / sum(part / peak[name] for name, part in counted.items())
+    return sum(share.values()) / sum(part / peak[name] for name, part in share.items())
+
+
+def _traffic_s(record: RunRecord, share: Mapping[str, float], tiles: int) -> float:
+    """Seconds at the measured bandwidth. The narrowest precision, and weights once, keep it from being too long."""
+    activations, weights = (record.checkpoint.get(name) for name in ("activations_per_tile", "layer_weights"))
+    if not record.peak_bytes_per_s or not activations or weights is None or not share.keys() <= _BYTES.keys():
+        return nan
+    size = min((_BYTES[name] for name in share), default=nan)
+    return float(size * (activations * tiles + weights) / record.peak_bytes_per_s)

@@ -221,6 +221,7 @@ class RunRecord:
         declaration: what is held equal between the backends, name to value.
         peak_flops: operations a second of a large matrix product on the device, by precision; measured with the run.
         groups: backends that were open together, the baseline in each; empty in runs from before they were recorded.
+        peak_bytes_per_s: that a large copy on the device reads and writes a second, likewise; None in runs from before.
         confirmed: name of the backend that was chosen for the confirmation pass; None before it.
     """
 
@@ -238,6 +239,7 @@ class RunRecord:
     status: str = RUNNING
     confirmed: str | None = None
     peak_flops: Mapping[str, float] = field(default_factory=dict)
+    peak_bytes_per_s: float | None = None
     schema: int = SCHEMA
     groups: tuple[tuple[str, ...], ...] = ()
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from math import isfinite, nan
 from typing import Any
 
+from reports import disturbance
 from reports.comparison import Metric, Parity, Speed, pairs, parity
 from reports.document import Run
 from reports.doubts import doubts
@@ -13,6 +14,7 @@ from reports.gpu import GpuUse, gpu_use
 from reports.limits import Limit, limit
 from reports.outcome import Candidate, decide, judge_candidates
 from reports.record import DUEL, FAILED, OK, PENDING, SKIPPED, STAGES, BackendRecord, RunRecord, Sample
+from reports.resources import Resources, resources
 from reports.statistics import Interval, median, p95
 from reports.verdict import CONFIRMED, METRICS, REFUTED, Claim, judge_speed
 
@@ -41,6 +43,7 @@ class Row:
         limit: the forward beside the device's measured peak.
         device_share: the forward by device events over that by the host's clock, in the median; NaN on a CPU.
         gpu: readings of the GPU; None on a CPU or without NVML.
+        resources: what a case took beside time, and when the build has paid off.
     """
 
     name: str
@@ -67,6 +70,7 @@ class Row:
     limit: Limit
     device_share: float
     gpu: GpuUse | None
+    resources: Resources
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,7 @@ class Summary:
             classification, ``class_flips``.
         missing_required: required backends that were skipped, failed or not part of the run.
         doubts: what speaks against taking the figures at their word.
+        ambient: how much of the run was disturbed, and the verdict without that.
     """
 
     verdict: str
@@ -115,6 +120,7 @@ class Summary:
     noise: Mapping[str, int]
     missing_required: tuple[str, ...]
     doubts: tuple[str, ...]
+    ambient: disturbance.Disturbance
     record: RunRecord = field(repr=False)
 
     def row(self, name: str | None) -> Row | None:
@@ -140,11 +146,12 @@ def summarise(run: Run, claim: Claim | None = None) -> Summary:
     outcome = decide(run, claim, judged)
     rows = tuple(_row(run, backend, judged, claim) for backend in run.backends)
     baseline = run.backend(record.baseline)
+    ambient = disturbance.disturbance(run, claim)
     duels = Counter(sample.case for sample in baseline.samples if sample.phase == DUEL)
     return Summary(
         outcome.verdict, outcome.headline, outcome.reasons, claim, outcome.best, outcome.subject, outcome.confirmation,
         len(duels), max(duels.values(), default=0), rows, _targets(rows, outcome.subject, outcome.confirmation, claim),
-        baseline.noise, _missing(run), doubts(rows), record,
+        baseline.noise, _missing(run), (*doubts(rows), *disturbance.doubts(ambient, outcome.verdict)), ambient, record,
     )  # fmt: skip
 
 
@@ -170,6 +177,7 @@ def _row(run: Run, backend: BackendRecord, judged: Mapping[str, Candidate], clai
         _parity(run, backend.name, candidate, is_baseline),
         {metric: claim.margin(metric) for metric in METRICS}, backend.evidence,
         limit(run.record, backend, samples), _device_share(samples), gpu_use(samples),
+        resources(backend, samples, run.backend(run.record.baseline)),
     )  # fmt: skip
 
 

@@ -6,9 +6,11 @@ from math import isfinite, nan
 from reports import figures
 from reports.commonmark import bullets, section, table, text, words
 from reports.comparison import Metric, Speed
+from reports.disturbance import surroundings
 from reports.figures import NOT_APPLICABLE, NOT_MEASURED, count
 from reports.record import FAILED, OK, SKIPPED, STAGES
 from reports.recorded import recorded
+from reports.resources import resources_section
 from reports.summary import Row, Summary, Target
 from reports.verdict import CONFIRMED, KEPT, LOST, METRICS, UNDECIDED, judge_accuracy
 
@@ -23,8 +25,10 @@ def sections(summary: Summary) -> list[str]:
         _confirmation(summary),
         _parity(summary),
         _stages(summary),
+        resources_section(_ordered(summary)),
         _limits(summary),
         _gpu(summary),
+        surroundings(summary.ambient, summary.verdict),
         recorded(summary),
         _absent(summary, SKIPPED, "Skipped backends", "what enables it"),
         _absent(summary, FAILED, "Failed backends", "what would mend it"),
@@ -209,22 +213,26 @@ def _stage_cell(duration: float, share: float) -> str:
 
 
 def _limits(summary: Summary) -> str:
-    peak = summary.record.peak_flops
+    peak, bandwidth = summary.record.peak_flops, summary.record.peak_bytes_per_s
     if not peak:
         return ""
-    head = ["backend", "floor of a case", "forward, median", "share of the peak", "reached"]
+    head = ["backend", "arithmetic", "memory traffic", "forward, median", "share of the peak", "reached"]
     rows = [
         [
-            text(row.name), figures.seconds(row.limit.floor_s), figures.seconds(row.forward_latency.median),
+            text(row.name), figures.seconds(row.limit.arithmetic_s), figures.seconds(row.limit.traffic_s),
+            figures.seconds(row.forward_latency.median),
             figures.percent(100 * row.limit.share), figures.rate(row.limit.flops),
         ]
         for row in _ordered(summary) if row.case.cases
     ]  # fmt: skip
     measured = ", ".join(f"{name} {figures.rate(flops)}" for name, flops in peak.items())
     note = (
-        "The floor is the time that the multiply-accumulates of a case take at the device's peak in the precisions "
-        f"they ran in. The peak is that of a large matrix product by PyTorch, measured before the duels: {measured}. "
-        "Memory traffic may set a higher floor; a library with better kernels than PyTorch's product may pass 100 %."
+        "*Arithmetic* is the time that the multiply-accumulates of a case take at the device's peak in the precisions "
+        f"they ran in, that of a large matrix product by PyTorch, measured before the duels: {measured}. *Memory "
+        "traffic* is the time to move each layer's input and output once a tile, and the weights once, in the "
+        f"narrowest precision that ran, at the bandwidth of a large copy: {figures.bandwidth(bandwidth)}. The longer "
+        "of the two is the floor of the case, and the share is that floor over the forward. A library with better "
+        "kernels than PyTorch's product, or one that keeps layers' outputs in the cache, may pass 100 %."
     )
     return section("Limits of the device", table(head, rows), note) if rows else ""
 

@@ -23,7 +23,8 @@ def test_a_run_states_the_peak_of_its_device_and_the_share_reached(bench, device
     for name in ("torch-fp32", "torch-fp32@2"):
         assert found[name]["status"] == "ok", found[name]["reason"]
         limit = found[name]["limit"]
-        assert limit["floor_s"] == pytest.approx(2 * macs / peak["fp32"]), "one tile a case"
+        assert limit["arithmetic_s"] == pytest.approx(2 * macs / peak["fp32"]), "one tile a case"
+        assert limit["floor_s"] == max(limit["arithmetic_s"], limit["traffic_s"])
         assert 0 < limit["share"] < 2
     assert main(["report", "run"]) == 0
     assert "## Limits of the device" in capsys.readouterr().out

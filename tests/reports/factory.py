@@ -168,10 +168,12 @@ def on_gpu(run: Run, device_share: float = 0.99, processes: int = 2, throttled_b
     )
     record = replace(
         run.record,
-        checkpoint={**run.record.checkpoint, "macs_per_tile": 59_450_000_000},
+        checkpoint={**run.record.checkpoint, "macs_per_tile": 59_450_000_000, "activations_per_tile": 80_000_000,
+                    "layer_weights": 1_600_000},
         host={**run.record.host, "gpu": "Example GPU", "driver": "580.95.05 (CUDA up to 13.0)"},
         peak_flops={"fp32": 50e12, "tf32": 400e12, "fp16": 800e12},
-    )
+        peak_bytes_per_s=3e12,
+    )  # fmt: skip
     return replace(run, record=record, backends=backends)
 
 

@@ -70,7 +70,8 @@ def test_a_share_of_the_peak_is_operations_over_time() -> None:
     operations = 2 * run.record.checkpoint["macs_per_tile"] * sample.tiles
     found = limit(run.record, backend, [sample])
     assert found.flops == pytest.approx(operations / forward_s)
-    assert found.floor_s == pytest.approx(operations / run.record.peak_flops["fp16"])
+    assert found.arithmetic_s == pytest.approx(operations / run.record.peak_flops["fp16"])
+    assert found.floor_s == found.arithmetic_s > found.traffic_s
     assert found.share == pytest.approx(found.floor_s / forward_s)
 
 
@@ -87,11 +88,34 @@ def test_a_mixture_of_precisions_takes_the_time_of_both() -> None:
     assert isnan(floor(fp16=0.5, fp64=0.5)), "no peak was measured for a part of it"
 
 
+@pytest.mark.parametrize(("precision", "size"), [("fp32", 4), ("tf32", 4), ("fp16", 2), ("int8", 1)])
+def test_memory_traffic_is_the_floor_where_it_takes_longer(precision: str, size: int) -> None:
+    run = on_gpu(make_run({"torch-half": Candidate(2.0, (1.0,))}, cases=1, rounds=1))
+    record = replace(run.record, peak_bytes_per_s=1e9, peak_flops={precision: 50e12})
+    backend = replace(run.backend("torch-half"), evidence={"mac_share": {precision: 1.0}})
+    (sample,) = backend.samples
+    found = limit(record, backend, [sample])
+    assert found.traffic_s == pytest.approx(size * (80_000_000 * sample.tiles + 1_600_000) / 1e9)
+    assert found.floor_s == found.traffic_s > found.arithmetic_s
+    assert found.share == pytest.approx(found.floor_s / (sample.stages_ns["forward"] / 1e9))
+
+
+def test_traffic_of_a_mixture_counts_the_narrowest_and_unknown_traffic_is_no_floor() -> None:
+    run = on_gpu(make_run({"torch-half": Candidate(2.0, (1.0,))}, cases=1, rounds=1))
+    backend = replace(run.backend("torch-half"), evidence={"mac_share": {"fp32": 0.9, "fp16": 0.1}})
+    narrow = replace(backend, evidence={"mac_share": {"fp16": 1.0}})
+    samples = list(backend.samples)
+    assert limit(run.record, backend, samples).traffic_s == limit(run.record, narrow, samples).traffic_s
+    before = limit(replace(run.record, peak_bytes_per_s=None), backend, samples)
+    assert isnan(before.traffic_s)
+    assert before.floor_s == before.arithmetic_s > 0
+
+
 def test_an_older_run_has_no_limits_and_no_doubts() -> None:
     run = make_run({"torch-half": Candidate(3.0)})
     summary = summarise(run)
     assert summary.doubts == ()
     assert isnan(summary.rows[0].limit.floor_s)
     document = summary.to_json()
-    assert document["backends"][0]["limit"] == {"floor_s": None, "share": None, "flops": None}
+    assert document["backends"][0]["limit"] == dict.fromkeys(("floor_s", "share", "flops", "arithmetic_s", "traffic_s"))
     assert document["backends"][0]["gpu"] is None
