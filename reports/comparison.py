@@ -2,20 +2,23 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from math import isfinite, nan
+from math import exp, isfinite, log, nan
 
+import numpy as np
+
+from reports.bootstrap import Bootstrap, Floats, Interval
 from reports.document import Run
 from reports.record import DUEL, OK, PENDING, BackendRecord, RunRecord, Sample, Score
 from reports.statistics import (
-    Interval,
-    geometric_speedup,
+    exponential,
+    log_speedup,
     macro_f1,
     macro_f1_difference,
     paired_difference,
     time_reduction_pct,
 )
 
-Pair = tuple[Sample, Sample]  # the baseline's sample and the candidate's: same phase, round and case
+Pair = tuple[Sample, Sample]  # the baseline's sample and the candidate's: same phase, start, round and case
 
 
 @dataclass(frozen=True)
@@ -26,15 +29,27 @@ class Speed:
         cases, pairs: how many cases and pairs of samples the figures rest on.
         speedup: baseline time / candidate time.
         reduction: percentage of the baseline's time that is saved.
+        log_speedup: what the speedup and its bounds are taken from.
+        starts: of the processes, over which the samples are spread.
     """
 
     cases: int = 0
     pairs: int = 0
     speedup: Interval = field(default_factory=Interval)
+    log_speedup: Bootstrap = field(default_factory=Bootstrap, repr=False)
+    starts: int = 0
 
     @property
     def reduction(self) -> Interval:
         return time_reduction_pct(self.speedup)
+
+    def reduction_high(self, alpha: float) -> float:
+        """The upper bound of the reduction with error rate `alpha`, in percent."""
+        return 100 * (1 - exp(-self.log_speedup.high(alpha)))
+
+    def p_at_most(self, reduction_pct: float) -> float:
+        """The p-value of "the reduction is at most so many percent"; NaN where there are no bounds."""
+        return self.log_speedup.p_at_most(-log(1 - reduction_pct / 100))
 
 
 @dataclass(frozen=True)
@@ -114,14 +129,25 @@ def pairs(run: Run, name: str, phase: str) -> tuple[Pair, ...]:
 
 
 def speed(paired: Iterable[Pair], time_ns: Callable[[Sample], int]) -> Speed:
-    """The speedup over `paired` in one scope of time; the case is the unit."""
-    ratios: dict[str, list[float]] = {}
+    """The speedup over `paired` in one scope of time; cases and starts of the processes are the units."""
+    ratios: dict[tuple[str, int], list[float]] = {}
     for baseline, candidate in paired:
         before, after = time_ns(baseline), time_ns(candidate)
         if before > 0 and after > 0:
-            ratios.setdefault(baseline.case, []).append(before / after)
-    by_case = [ratios[case] for case in sorted(ratios)]
-    return Speed(len(by_case), sum(map(len, by_case)), geometric_speedup(by_case))
+            ratios.setdefault((candidate.case, candidate.start), []).append(log(before / after))
+    cells = _cells(ratios)
+    found, (cases, starts) = log_speedup(cells), cells.shape
+    return Speed(cases, sum(map(len, ratios.values())), exponential(found.interval), found, starts)
+
+
+def _cells(log_ratios: dict[tuple[str, int], list[float]]) -> Floats:
+    """Means over the rounds [cases, starts]; NaN where a case was not run in a start."""
+    cases = sorted({case for case, _ in log_ratios})
+    starts = sorted({start for _, start in log_ratios})
+    cells = np.full((len(cases), len(starts)), nan)
+    for (case, start), values in log_ratios.items():
+        cells[cases.index(case), starts.index(start)] = sum(values) / len(values)
+    return cells
 
 
 def parity(run: Run, name: str) -> Parity:
@@ -141,8 +167,8 @@ def parity(run: Run, name: str) -> Parity:
     )
 
 
-def _by_place(samples: Iterable[Sample], phase: str) -> dict[tuple[int, str], Sample]:
-    return {(s.round, s.case): s for s in samples if s.phase == phase}
+def _by_place(samples: Iterable[Sample], phase: str) -> dict[tuple[int, int, str], Sample]:
+    return {(s.start, s.round, s.case): s for s in samples if s.phase == phase}
 
 
 def _by_case(scores: Iterable[Score]) -> dict[str, Score]:

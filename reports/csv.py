@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from math import isfinite
 from typing import Any
 
+from reports.bootstrap import Interval
 from reports.comparison import Metric
 from reports.document import Run
 from reports.figures import NOT_APPLICABLE
 from reports.record import STAGES, Sample, Score
-from reports.statistics import Interval
 from reports.summary import Row, Summary
 from reports.verdict import METRICS
 

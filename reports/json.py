@@ -4,9 +4,9 @@ import json
 from math import isfinite
 from typing import Any
 
+from reports.bootstrap import Interval
 from reports.comparison import Metric, Parity, Speed
 from reports.record import FAILED, SCHEMA
-from reports.statistics import Interval
 from reports.summary import Row, Summary, Target
 from reports.verdict import METRICS, metric_state
 

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from reports.bootstrap import MIN_CASES
 from reports.comparison import Comparison, Speed, candidates, case_ns, compare, pairs, speed
 from reports.document import RecordError, Run
 from reports.figures import percent, plain_percent
 from reports.record import COMPLETE, CONFIRMATION, DUEL, FAILED, OK, PENDING, SKIPPED
-from reports.statistics import MIN_CASES
 from reports.verdict import (
     CONFIRMED,
     INCONCLUSIVE,

@@ -6,8 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from reports import figures
+from reports.bootstrap import MIN_CASES, RESAMPLES
 from reports.commonmark import bullets, section, text, words
-from reports.statistics import MIN_CASES, RESAMPLES
 from reports.summary import Summary
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")

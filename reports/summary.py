@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from math import isfinite, nan
 from typing import Any
 
+from reports.bootstrap import Interval
 from reports.comparison import Metric, Parity, Speed, pairs, parity
 from reports.document import Run
 from reports.doubts import doubts
@@ -13,7 +14,7 @@ from reports.gpu import GpuUse, gpu_use
 from reports.limits import Limit, limit
 from reports.outcome import Candidate, decide, judge_candidates
 from reports.record import DUEL, FAILED, OK, PENDING, SKIPPED, STAGES, BackendRecord, RunRecord, Sample
-from reports.statistics import Interval, median, p95
+from reports.statistics import median, p95
 from reports.verdict import CONFIRMED, METRICS, REFUTED, Claim, judge_speed
 
 TARGETS = {"whole_dsc": 0.91, "lesion_dsc": 0.31, "macro_f1": 0.70}  # set for the reference model

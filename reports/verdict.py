@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
+from reports.bootstrap import MIN_CASES
 from reports.comparison import Metric, Parity, Speed
 from reports.figures import NOT_APPLICABLE, change, count, percent, plain_percent
 from reports.record import Settings
-from reports.statistics import MIN_CASES
 
 CONFIRMED, REFUTED, INCONCLUSIVE = "CONFIRMED", "REFUTED", "INCONCLUSIVE"
 KEPT, LOST, UNDECIDED = "kept", "lost", "undecided"  # an accuracy
