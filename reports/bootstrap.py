@@ -172,7 +172,7 @@ def _freedom(y: Floats) -> float:
     of_starts = float(np.nanmean(y, axis=0).var(ddof=1)) / starts
     if of_cases + of_starts == 0:
         return most
-    found = (of_cases + of_starts) ** 2 / (of_cases**2 / (cases - 1) + of_starts**2 / (starts - 1))
+    found: float = (of_cases + of_starts) ** 2 / (of_cases**2 / (cases - 1) + of_starts**2 / (starts - 1))
     return min(found, most)
 
 

@@ -17,8 +17,10 @@ from reports.verdict import (
     UNDECIDED,
     Claim,
     Judgement,
+    SpeedVerdict,
     judge,
     judge_speed,
+    judge_speeds,
 )
 
 
@@ -40,6 +42,7 @@ class Outcome:
         best: the fastest backend whose accuracy is not lost; None if there is none.
         subject: the backend that the verdict is about: the claim's, otherwise the best.
         confirmation: the subject's case time on fresh samples, taken after it was chosen; None without any.
+        speed: the verdict on the subject's time alone.
     """
 
     verdict: str
@@ -48,12 +51,25 @@ class Outcome:
     best: str | None = None
     subject: str | None = None
     confirmation: Speed | None = None
+    speed: str = INCONCLUSIVE
 
 
 def judge_candidates(run: Run, claim: Claim) -> dict[str, Candidate]:
     """Every candidate of the run with its verdict, by the duels."""
-    found = [compare(run, backend.name) for backend in candidates(run)]
-    return {c.name: Candidate(c, judge(c.case, c.parity, claim)) for c in found}
+    found = {backend.name: compare(run, backend.name) for backend in candidates(run)}
+    tests = judge_speeds({name: one.case for name, one in found.items()}, claim, looks(run))
+    return {name: Candidate(one, judge(tests[name], one.parity, claim)) for name, one in found.items()}
+
+
+def looks(run: Run) -> int | None:
+    """After how many rounds of its duels the run looked whether to go on; None where their number was fixed beforehand.
+
+    A round that was begun counts.
+    """
+    if run.record.settings.rounds is not None:
+        return None
+    baseline = run.backend(run.record.baseline)
+    return 1 + max((sample.round for sample in baseline.samples if sample.phase == DUEL), default=0)
 
 
 def choose(run: Run, claim: Claim) -> str | None:
@@ -70,12 +86,9 @@ def settled(run: Run, claim: Claim) -> bool:
     cases so that no number of rounds suffices, once each of them was timed.
     """
     planned = len(run.record.cases)
-
-    def is_settled(name: str) -> bool:
-        found = speed(pairs(run, name, DUEL), case_ns)
-        return judge_speed(found, claim)[0] != INCONCLUSIVE or found.cases == planned < MIN_CASES
-
-    return all(is_settled(backend.name) for backend in candidates(run))
+    found = {backend.name: speed(pairs(run, backend.name, DUEL), case_ns) for backend in candidates(run)}
+    tests = judge_speeds(found, claim, looks(run))
+    return all(tests[name].verdict != INCONCLUSIVE or one.cases == planned < MIN_CASES for name, one in found.items())
 
 
 def decide(run: Run, claim: Claim, judged: Mapping[str, Candidate]) -> Outcome:
@@ -93,7 +106,7 @@ def decide(run: Run, claim: Claim, judged: Mapping[str, Candidate]) -> Outcome:
     judgement = _judge_subject(run, claim, subject, confirmation, judged)
     shown = confirmation or (judged[subject].comparison.case if subject in judged else Speed())
     headline = f"{judgement.verdict}: {_sentence(subject, judgement, shown, claim)}"
-    return Outcome(judgement.verdict, headline, judgement.reasons, best, subject, confirmation)
+    return Outcome(judgement.verdict, headline, judgement.reasons, best, subject, confirmation, judgement.speed)
 
 
 def _best(judged: Mapping[str, Candidate]) -> str | None:
@@ -131,7 +144,7 @@ def _judge_subject(
     candidate = judged[subject]
     judgement = candidate.judgement
     if confirmation is not None:
-        judgement = judge(confirmation, candidate.comparison.parity, claim)
+        judgement = judge(judge_speed(confirmation, claim), candidate.comparison.parity, claim)
     chosen_by_run = claim.backend is None
     if judgement.verdict == CONFIRMED and run.record.status != COMPLETE:
         return _withheld(judgement, f"the run did not come to its end: {_resume(run)} finishes it")
@@ -162,7 +175,7 @@ def _all_refuted(judged: Mapping[str, Candidate]) -> bool:
 
 
 def _inconclusive(reason: str) -> Judgement:
-    return Judgement(INCONCLUSIVE, (reason,), INCONCLUSIVE, UNDECIDED)
+    return Judgement(INCONCLUSIVE, (reason,), SpeedVerdict(INCONCLUSIVE, reason), UNDECIDED)
 
 
 def _withheld(judgement: Judgement, reason: str) -> Judgement:

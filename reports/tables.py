@@ -7,6 +7,8 @@ from reports import figures
 from reports.commonmark import bullets, section, table, text, words
 from reports.comparison import Metric, Speed
 from reports.figures import NOT_APPLICABLE, NOT_MEASURED, count
+from reports.latency import FEWEST_SIZES, TileFit
+from reports.power import ENOUGH_FOR_F1, LOST_SHARE
 from reports.record import FAILED, OK, SKIPPED, STAGES
 from reports.recorded import recorded
 from reports.summary import Row, Summary, Target
@@ -22,7 +24,10 @@ def sections(summary: Summary) -> list[str]:
         _backends(summary),
         _confirmation(summary),
         _parity(summary),
+        _detectable(summary),
+        _latency(summary),
         _stages(summary),
+        _course(summary),
         _limits(summary),
         _gpu(summary),
         recorded(summary),
@@ -88,13 +93,22 @@ def _backends(summary: Summary) -> str:
         f"Duels: {count(summary.rounds, 'round')} over {count(summary.cases, 'case')}, every sample paired with the "
         "baseline's of the same round and case. *Case*: from the file on disk to mask and class on disk; *forward*: "
         "the engine alone. Brackets hold the lower and the upper bound, each with one-sided 95 % confidence. A row's "
-        "verdict is that of its duels, taken by itself."
+        f"verdict is that of its duels{_judged(rows)}."
     )
     doubted = [row for row in rows if row.verdict not in (None, CONFIRMED)]
     why = bullets(f"{text(row.name)} is {row.verdict}: {text(_ground(row))}" for row in doubted)
     partial = [text(row.name) for row in rows if row.partial]
     short = f"Measured only in part: {', '.join(partial)}." if partial else ""
     return section("Backends", table(head, [_backend(row) for row in rows], (0, 1, 9)), note, why, short)
+
+
+def _judged(rows: list[Row]) -> str:
+    """How the rows' speeds were judged together."""
+    look = next((row.test.look for row in rows if row.test), None)
+    if look is None:
+        return ""
+    holm = f", by Holm's test over {look.claims} backends" if look.claims > 1 else ""
+    return holm + (f" at look {look.number} (level {look.alpha:.2g})" if look.number else "")
 
 
 def _ground(row: Row) -> str:
@@ -146,27 +160,83 @@ def _phase(name: str, found: Speed) -> list[str]:
 
 def _parity(summary: Summary) -> str:
     rows = [row for row in _ordered(summary) if row.parity.cases]
-    head = ["backend", *(f"{label}: value, delta [low]" for label in METRICS.values()), "class flips", "voxels changed"]
-    applicable = [name for row in rows[:1] for name in METRICS if getattr(row.parity, name).applicable]
+    metrics = _taken(rows)
+    head = ["backend", *(f"{METRICS[name]}: value, delta [low]" for name in metrics), "class flips", "voxels changed"]
+    applicable = [name for row in rows[:1] for name in metrics if getattr(row.parity, name).applicable]
     margins = ", ".join(f"{METRICS[name]} {summary.claim.margin(name):g}" for name in applicable)
     note = (
         "The value is the mean over cases against the ground truth (macro-F1: over classes); delta is the paired "
         "difference to the baseline, [low] its lower bound with one-sided 95 % confidence, which must not lie below "
         f"minus the margin ({margins}). Flips and changed voxels count against the baseline's own output."
     )
-    flips = [f"{text(row.name)} changes the class of: {', '.join(map(text, row.parity.flipped))}" for row in rows
-             if row.parity.flipped]  # fmt: skip
-    body = table(head, [_accuracy(row) for row in rows]) if rows else ""
-    return section("Accuracy", body, note if rows else "", bullets(flips), _noise(summary) if rows else "")
+    body = table(head, [_accuracy(row, metrics) for row in rows]) if rows else ""
+    return section("Accuracy", body, note if rows else "", *_flips(rows), _noise(summary) if rows else "")
 
 
-def _accuracy(row: Row) -> list[str]:
-    metrics: Iterable[Metric] = (getattr(row.parity, name) for name in METRICS)
+def _taken(rows: list[Row]) -> list[str]:
+    """The metrics that the run's scores hold; surface distances are missing in older runs."""
+    return [name for name in METRICS if all(getattr(row.parity, name).taken for row in rows)]
+
+
+def _accuracy(row: Row, names: Iterable[str]) -> list[str]:
+    metrics: Iterable[Metric] = (getattr(row.parity, name) for name in names)
     flips = "reference" if row.is_baseline else f"{len(row.parity.flipped)} of {row.parity.cases}"
     if not row.parity.macro_f1.applicable:
         flips = NOT_APPLICABLE
     changed = "reference" if row.is_baseline else figures.share(row.parity.voxel_disagreement)
     return [text(row.name), *(_metric(found, row.is_baseline) for found in metrics), flips, changed]
+
+
+def _flips(rows: list[Row]) -> tuple[str, str]:
+    flips = [
+        [text(row.name), text(flip.case), *map(_class, (flip.truth, flip.baseline, flip.candidate))]
+        for row in rows
+        for flip in row.parity.flips
+    ]
+    told = [(row.name, row.parity.mcnemar) for row in rows if row.parity.flips and isfinite(row.parity.mcnemar.p)]
+    tests = bullets(
+        f"{text(name)}: {count(found.lost, 'case')} right by the baseline alone, {found.gained} by {text(name)} alone "
+        f"(McNemar's exact test, p = {found.p:.2g})."
+        for name, found in told
+    )
+    return words(["backend", "flipped case", "truth", "baseline", "backend's class"], flips) if flips else "", tests
+
+
+def _class(subtype: int | None) -> str:
+    return "unknown" if subtype is None else str(subtype)
+
+
+def _detectable(summary: Summary) -> str:
+    rows = [row for row in _ordered(summary) if row.parity.cases and not row.is_baseline]
+    names = [name for name in _taken(rows) if any(isfinite(getattr(row.parity, name).detectable) for row in rows)]
+    if not names:
+        return ""
+    head = ["backend", "cases", *(f"{METRICS[n]}{', share of cases' * (n == 'macro_f1')}" for n in names)]
+    cells = [
+        [text(row.name), str(row.parity.cases), *(_loss(name, getattr(row.parity, name)) for name in names)]
+        for row in rows
+    ]
+    margins = ", ".join(f"{METRICS[name]} {summary.claim.margin(name):g}" for name in names)
+    note = (
+        "The smallest loss that so many cases would have shown with a power of 80 %: of a mean score by the spread of "
+        "its paired differences, of macro-F1 as the share of cases whose class is lost. A loss below it may be there "
+        "unseen. *No spread*: all cases differ from the baseline by the same, most often by nothing. "
+        f"The margins are {margins}. A macro-F1 counts as kept from {ENOUGH_FOR_F1} cases, which show a share "
+        f"of {figures.plain_percent(100 * LOST_SHARE)}."
+    )
+    return section("What these cases could have detected", table(head, cells), note)
+
+
+def _loss(name: str, found: Metric) -> str:
+    if not found.applicable:
+        return NOT_APPLICABLE
+    if not isfinite(found.detectable):
+        return NOT_MEASURED
+    if name == "macro_f1":
+        return figures.percent(100 * found.detectable)
+    if not found.detectable:
+        return "no spread"
+    return f"{found.detectable:.4f}" if found.detectable >= 5e-5 else f"{found.detectable:.0e}"
 
 
 def _metric(found: Metric, is_baseline: bool) -> str:
@@ -189,6 +259,58 @@ def _noise(summary: Summary) -> str:
     if summary.record.classifies:
         flips = count(summary.noise.get("class_flips", 0), "class flip")
     return f"Noise floor (the baseline against its own repetition): {changed} of the voxels changed, {flips}."
+
+
+def _latency(summary: Summary) -> str:
+    rows = [row for row in _ordered(summary) if row.case.cases]
+    if not rows:
+        return ""
+    head = ["backend", "p50", "p90", "p95", "p99", "fastest to slowest case", "variation", "without tiles", "each tile",
+            "r²"]  # fmt: skip
+    cells = [
+        [
+            text(row.name), *(figures.seconds(getattr(row.latency, name)) for name in ("median", "p90", "p95", "p99")),
+            f"{figures.seconds(row.spread.fastest_s)} to {figures.seconds(row.spread.slowest_s)}",
+            figures.percent(100 * row.spread.variation), *_fit(row.tile_fit),
+        ]
+        for row in rows
+    ]  # fmt: skip
+    note = (
+        "Percentiles of the case time over all samples; the cases' own medians from the fastest to the slowest with "
+        "their coefficient of variation; and a straight line through these medians over the number of tiles: what a "
+        f"case takes without any, and each tile. It needs cases of at least {FEWEST_SIZES} different numbers of tiles."
+    )
+    return section("Case times", table(head, cells), note)
+
+
+def _fit(found: TileFit) -> list[str]:
+    if found.sizes < FEWEST_SIZES:
+        return ["not fitted"] * 3
+    return [figures.seconds(found.intercept_s), figures.seconds(found.slope_s), f"{found.r2:.3f}"]
+
+
+def _course(summary: Summary) -> str:
+    found = summary.course
+    lines = []
+    if found.drift:
+        lines.append(
+            f"Drift of the baseline: {found.drift.pct_per_hour:+.2g} % an hour, {found.drift.pct_over_run:+.2g} % over "
+            f"the duels (p = {found.drift.p:.2g})."
+        )
+    if found.order:
+        name, effect = min(found.order.items(), key=lambda item: item[1].p_holm)
+        lines.append(
+            f"Position within a round: the clearest of {count(len(found.order), 'backend')} is {text(name)}, "
+            f"{figures.percent(effect.range_pct)} between its {effect.positions} positions (p = {effect.p_holm:.2g} by "
+            "Kruskal and Wallis, adjusted by Holm)."
+        )
+    if found.autocorrelation:
+        name, lag = max(found.autocorrelation.items(), key=lambda item: abs(item[1].lag1))
+        lines.append(
+            f"Autocorrelation of the log ratios from sample to sample: at most {lag.lag1:+.2f} ({text(name)}; standard "
+            f"error {lag.standard_error:.2f})."
+        )
+    return section("Course of the duels", bullets(lines)) if lines else ""
 
 
 def _stages(summary: Summary) -> str:

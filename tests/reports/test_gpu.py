@@ -88,7 +88,7 @@ def test_a_mixture_of_precisions_takes_the_time_of_both() -> None:
 
 
 def test_an_older_run_has_no_limits_and_no_doubts() -> None:
-    run = make_run({"torch-half": Candidate(3.0)})
+    run = make_run({"torch-half": Candidate(3.0, (1.0,))})
     summary = summarise(run)
     assert summary.doubts == ()
     assert isnan(summary.rows[0].limit.floor_s)
