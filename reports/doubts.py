@@ -52,8 +52,8 @@ def _lasting(course: "Course") -> Iterator[str]:
     if told:
         listed = ", ".join(f"{name} ({found.lag1:+.2f})" for name, found in told)
         yield (
-            f"the log ratios of neighbouring samples depend on each other: autocorrelation {listed}; the bounds rest "
-            "on cases and not on samples, yet more rounds tell less, or more, than their number"
+            f"the log ratios of neighbouring samples depend on each other: autocorrelation {listed}; the bounds take "
+            "cases as independent, and are too narrow where it is positive, too wide where it is negative"
         )
 
 

@@ -13,8 +13,9 @@ import pytest
 import engines
 from bench.cli import main
 from engines import Backend
+from reports.power import ENOUGH_FOR_F1
 
-CASES = 5
+CASES = 5  # those of `bench` where a test does not say otherwise
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +54,8 @@ def test_a_slow_backend_is_refuted(bench, monkeypatch):
 def test_a_backend_that_is_really_faster_is_confirmed_on_a_fresh_pass(bench, monkeypatch):
     monkeypatch.setitem(engines.BACKENDS, "plain", engines.BACKENDS["torch-fp32"])
     fault(monkeypatch, "slow=0.5", "torch-fp32")
-    code, summary, printed = bench("--backends", "plain", "--rounds", "1", "--require", "plain")
+    options = ("--backends", "plain", "--rounds", "1", "--require", "plain", "--max-cases", str(ENOUGH_FOR_F1))
+    code, summary, printed = bench(*options)
     assert (code, summary["verdict"], summary["best"]) == (0, "CONFIRMED", "plain")
     assert printed.startswith("CONFIRMED: plain")
     assert main(["check", "run"]) == 0
@@ -61,7 +63,17 @@ def test_a_backend_that_is_really_faster_is_confirmed_on_a_fresh_pass(bench, mon
     assert main(["check"]) == 0, "runs/latest leads to the newest run, wherever it is"
     record = json.loads(Path("run/backends/plain.json").read_text())
     phases = [sample["phase"] for sample in record["samples"]]
-    assert (phases.count("duel"), phases.count("confirmation")) == (CASES, CASES)
+    assert (phases.count("duel"), phases.count("confirmation")) == (ENOUGH_FOR_F1, ENOUGH_FOR_F1)
+
+
+def test_no_difference_on_few_cases_does_not_read_as_proof(bench, monkeypatch):
+    monkeypatch.setitem(engines.BACKENDS, "plain", engines.BACKENDS["torch-fp32"])
+    fault(monkeypatch, "slow=0.5", "torch-fp32")
+    code, summary, printed = bench("--backends", "plain", "--rounds", "1")
+    found = row(summary, "plain")
+    assert (found["speed_claim"]["verdict"], found["parity"]["class_flips"]) == ("CONFIRMED", 0)
+    assert (code, summary["verdict"]) == (3, "INCONCLUSIVE")
+    assert "16 cases would settle it" in printed
 
 
 def test_changed_logits_are_refuted_for_parity_however_fast(bench, monkeypatch):
@@ -138,7 +150,7 @@ def test_files_of_a_run(bench):
 def test_an_interrupt_keeps_what_was_measured_and_resume_finishes(network, data, tmp_path):
     command = [
         sys.executable, "-m", "bench.cli", "run", "--checkpoint", str(network[0]), "--data", str(data),
-        "--backends", "torch-fp32,torch-fp32", "--rounds", "4", "--out", "run",
+        "--backends", "torch-fp32,torch-fp32", "--rounds", "4", "--out", "run", "--max-cases", str(CASES),
     ]  # fmt: skip
     root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root), "VOXBENCH_CACHE": str(tmp_path / "cache")}
@@ -175,6 +187,7 @@ def test_a_killed_harness_leaves_no_worker_and_loses_nothing(network, data, tmp_
         "VOXBENCH_CACHE": str(tmp_path / "cache"),
     }
     options = ["--checkpoint", str(network[0]), "--data", str(data), "--rounds", "50", "--out", "run"]
+    options += ["--max-cases", str(CASES)]
     process = subprocess.Popen(
         [sys.executable, "-m", "bench.cli", "run", "--backends", "torch-fp32,torch-fp32", *options],
         cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL,

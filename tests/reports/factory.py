@@ -136,7 +136,7 @@ def sample(phase: str, round_: int, index: int, case: Case, candidate: Candidate
 def _shuffled(index: int, length: int) -> int:
     """Each of `length` numbers once in each block of as many indices, in an order that does not repeat."""
     block, place = divmod(index, length)
-    return random.Random(block).sample(range(length), length)[place]
+    return random.Random(500 + block).sample(range(length), length)[place]
 
 
 def _score(index: int, case: Case, candidate: Candidate) -> Score:
