@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 CONFIDENCE = 0.95
-ALPHA = 1 - CONFIDENCE
+ALPHA = 0.05  # 1 - CONFIDENCE, without the rounding of that difference
 RESAMPLES = 10_000
 SEED = 0  # fixed, so that nobody can shop for a favourable one
 MIN_CASES = 5

@@ -123,6 +123,16 @@ class Summary:
         """The row of a backend, if the run has it."""
         return next((row for row in self.rows if row.name == name), None)
 
+    @property
+    def measured(self) -> list[Row]:
+        """The backends that ran: the baseline, then the fastest first."""
+
+        def place(row: Row) -> tuple[bool, float]:
+            speedup = row.case.speedup.estimate
+            return not row.is_baseline, -speedup if isfinite(speedup) else 1.0
+
+        return sorted((row for row in self.rows if row.status == OK), key=place)
+
     def to_json(self) -> dict[str, Any]:
         """The summary as documented in the contract of ``bench report --format json``."""
         from reports.json import summary_json  # which needs this module
