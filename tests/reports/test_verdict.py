@@ -251,6 +251,41 @@ def test_a_pair_is_of_one_case_in_one_round() -> None:
     assert row.case.speedup.low == pytest.approx(2.0)
 
 
+def test_starts_that_differ_widen_the_bounds() -> None:
+    run = make_run({"x": Candidate(2.0, (1.0,), confirmed_speedup=2.0)}, rounds=3, confirmed="x")
+
+    def started(apart: float, starts: int) -> Run:
+        """Each round of the confirmation is a start of its own, or all are one; the rounds' times lie `apart`."""
+        backends = [
+            replace(
+                b,
+                samples=tuple(
+                    replace(
+                        s,
+                        start=1 + s.round % starts,
+                        case_ns=int(s.case_ns * (1 + apart * (s.round - 1) * (b.name == "x"))),
+                    )
+                    if s.phase == CONFIRMATION
+                    else s
+                    for s in b.samples
+                ),
+            )
+            for b in run.backends
+        ]
+        return replace(run, backends=tuple(backends))
+
+    one, three = (summarise(started(0.05, starts)).confirmation for starts in (1, 3))
+    assert one is not None
+    assert three is not None
+    assert (one.starts, three.starts, one.pairs, three.pairs) == (1, 3, 48, 48)
+    assert one.speedup.estimate == pytest.approx(three.speedup.estimate)
+    assert one.reduction.high - one.reduction.low < 0.1
+    assert three.reduction.high - three.reduction.low > 4  # 2.9 standard errors of 2.9 % on both sides of half the time
+    alike = summarise(started(0.0, 3)).confirmation
+    assert alike is not None
+    assert alike.reduction.high - alike.reduction.low < 0.1
+
+
 # --- the run ---------------------------------------------------------------------------------------------------------
 
 
@@ -396,6 +431,13 @@ def test_settled_once_every_live_candidate_is() -> None:
     assert not settled(run, claim_of(run))
     unmeasured = make_run({"a": FAST, "b": BackendRecord("b")})
     assert not settled(unmeasured, claim_of(unmeasured))
+
+
+def test_a_look_settles_less_than_a_bound_by_itself() -> None:
+    run = make_run({"x": CLOSE}, rounds=3)
+    assert not settled(run, claim_of(run))
+    fixed = make_run({"x": CLOSE}, rounds=3, asked=3)
+    assert settled(fixed, claim_of(fixed))
 
 
 def test_too_few_cases_are_settled_after_one_round() -> None:
