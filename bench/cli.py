@@ -97,6 +97,7 @@ def _request(options: Namespace) -> "Request":
         seed=options.seed,
         min_reduction_pct=options.min_reduction,
         max_dsc_drop=options.max_dsc_drop,
+        max_nsd_drop=options.max_nsd_drop,
         max_f1_drop=options.max_f1_drop,
         required=options.require,
         timeout_s=options.timeout,
@@ -138,6 +139,7 @@ def _check(options: Namespace) -> int:
     given = {
         "min_reduction_pct": options.min_reduction,
         "max_dsc_drop": options.max_dsc_drop,
+        "max_nsd_drop": options.max_nsd_drop,
         "max_f1_drop": options.max_f1_drop,
         "backend": options.backend,
     }

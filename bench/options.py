@@ -113,6 +113,7 @@ def _claim(group: "argparse._ActionsContainer", *, defaults: bool) -> None:
     for name, most, default, text in (
         ("--min-reduction", 99.0, 10.0, "per cent of the case time that must be saved"),
         ("--max-dsc-drop", 1.0, 0.005, "largest tolerated loss of mean DSC"),
+        ("--max-nsd-drop", 1.0, 0.01, "largest tolerated loss of mean NSD (pancreas 5 mm, lesion 2 mm)"),
         ("--max-f1-drop", 1.0, 0.02, "largest tolerated loss of macro-F1"),
     ):
         shown = f"{default:g}" if defaults else "the run's"

@@ -46,6 +46,7 @@ class Request:
     seed: int = 0
     min_reduction_pct: float = 10.0
     max_dsc_drop: float = 0.005
+    max_nsd_drop: float = 0.01
     max_f1_drop: float = 0.02
     required: str = ""
     timeout_s: float = 1800.0
@@ -212,6 +213,7 @@ def _settings(
         seed=request.seed,
         min_reduction_pct=request.min_reduction_pct,
         max_dsc_drop=request.max_dsc_drop,
+        max_nsd_drop=request.max_nsd_drop,
         max_f1_drop=request.max_f1_drop,
         required=required,
         timeout_s=request.timeout_s,

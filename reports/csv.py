@@ -6,17 +6,18 @@ from collections.abc import Iterable
 from math import isfinite
 from typing import Any
 
+from reports.bootstrap import Interval
 from reports.comparison import Metric
 from reports.document import Run
 from reports.figures import NOT_APPLICABLE
 from reports.record import STAGES, Sample, Score
-from reports.statistics import Interval
 from reports.summary import Row, Summary
 from reports.verdict import METRICS
 
 _CASE_COLUMNS = (
     "backend", "phase", "case", "round", "case_s", *(f"{stage}_s" for stage in STAGES), "device_s", "cpu_s", "tiles",
     "started_unix_s", "true_subtype", "subtype", "whole_dsc", "lesion_dsc", "voxels", "differing_voxels",
+    "start", "whole_nsd", "lesion_nsd",
 )  # fmt: skip
 
 
@@ -24,7 +25,8 @@ def render(summary: Summary) -> str:
     """A row for each backend; empty where nothing was measured, and "not applicable" where the network gives no such
     score. Times in seconds, memory in bytes.
     """
-    return _table([_backend(row) for row in summary.rows])
+    classes = sorted({name for row in summary.rows for name in row.parity.f1})
+    return _table([_backend(row, classes) for row in summary.rows])
 
 
 def cases_csv(run: Run) -> str:
@@ -33,7 +35,7 @@ def cases_csv(run: Run) -> str:
     Times are in seconds. ``subtype`` is that sample's prediction; the scores are those of the backend's kept
     prediction of the case, and so repeat over its rounds. What the network does not give is "not applicable".
     """
-    absent = {} if run.record.finds_lesions else {"lesion_dsc": NOT_APPLICABLE}
+    absent = {} if run.record.finds_lesions else dict.fromkeys(("lesion_dsc", "lesion_nsd"), NOT_APPLICABLE)
     absent |= {} if run.record.classifies else {"subtype": NOT_APPLICABLE}
     truth = {case.name: case.subtype for case in run.record.cases}
     rows = []
@@ -55,7 +57,7 @@ def _cell(value: Any) -> Any:
     return "" if value is None or (isinstance(value, float) and not isfinite(value)) else value
 
 
-def _backend(row: Row) -> dict[str, Any]:
+def _backend(row: Row, classes: list[int]) -> dict[str, Any]:
     cells: dict[str, Any] = {"name": row.name, "status": row.status, "verdict": row.verdict}
     for scope, found in (("case", row.case), ("forward", row.forward)):
         cells |= _bounds(f"{scope}_time_reduction_pct", found.reduction) | _bounds(f"{scope}_speedup", found.speedup)
@@ -68,10 +70,18 @@ def _backend(row: Row) -> dict[str, Any]:
     for name in METRICS:
         found_metric: Metric = getattr(row.parity, name)
         figures: dict[str, Any] = {name: found_metric.value} | _bounds(f"{name}_delta", found_metric.delta)
+        figures |= {f"{name}_detectable": found_metric.detectable}
         cells |= figures if found_metric.applicable else dict.fromkeys(figures, NOT_APPLICABLE)
     flips = len(row.parity.flipped) if row.parity.cases else None
     cells |= {"class_flips": flips if row.parity.macro_f1.applicable else NOT_APPLICABLE}
     cells |= {"voxel_disagreement": row.parity.voxel_disagreement, "provider": row.evidence.get("provider")}
+    cells |= {
+        f"{scope}_{name}_s": getattr(found, name)
+        for scope, found in (("case", row.latency), ("forward", row.forward_latency))
+        for name in ("p90", "p99")
+    }
+    cells |= {f"f1_{name}": row.parity.f1.get(name, (None,))[0] for name in classes}
+    cells |= {"mcnemar_p": row.parity.mcnemar.p}
     return cells | {"reason": row.reason, "fix": row.fix, "log": row.log}
 
 
@@ -83,10 +93,11 @@ def _sample(backend: str, sample: Sample, true_subtype: int | None, score: Score
     cells: dict[str, Any] = {"backend": backend, "phase": sample.phase, "case": sample.case, "round": sample.round}
     cells |= {"case_s": _s(sample.case_ns), "device_s": _s(sample.device_ns), "cpu_s": _s(sample.cpu_ns)}
     cells |= {f"{stage}_s": _s(sample.stages_ns.get(stage)) for stage in STAGES}
-    cells |= {"tiles": sample.tiles, "started_unix_s": sample.started_unix_s}
+    cells |= {"start": sample.start, "tiles": sample.tiles, "started_unix_s": sample.started_unix_s}
     cells |= {"true_subtype": true_subtype, "subtype": sample.subtype}
     if score is not None:
         cells |= {"whole_dsc": score.whole_dsc, "lesion_dsc": score.lesion_dsc}
+        cells |= {"whole_nsd": score.whole_nsd, "lesion_nsd": score.lesion_nsd}
         cells |= {"voxels": score.voxels, "differing_voxels": score.differing_voxels}
     return cells
 

@@ -23,6 +23,7 @@ STOLEN_CORES = 0.05
 for: 0.05 cores is up to 5 % of a parallel loop, half of that claim."""
 SLOW_CLOCK = 0.10
 """Below the run's median. Time goes with the clock, so that this much makes up the claim of 10 % by itself."""
+_OWN_LOAD = "software power cap"  # which a backend that uses the GPU well meets in every sample
 MOSTLY = 0.5  # of the pairs: beyond that the decision without them rests on less than half of what was planned
 
 BUSY, STOLEN, SLOW = "other processes", "stolen by the hypervisor", "processor clock"
@@ -31,7 +32,7 @@ CRITERIA = {
     BUSY: f"other processes used more than {OTHERS_CORES:g} cores",
     STOLEN: f"the hypervisor took more than {STOLEN_CORES:g} cores",
     SLOW: f"the processor's clock was more than {100 * SLOW_CLOCK:g} % under the run's median",
-    THROTTLED: "the GPU had a reason for lower clocks",
+    THROTTLED: "the GPU had a reason for lower clocks other than its power limit",
     SHARED: "a process that is not the run's computed on the GPU",
 }
 
@@ -139,7 +140,7 @@ def _by_ambient(found: Ambient, usual_mhz: float) -> Iterator[str]:
 
 
 def _by_gpu(found: GpuState, workers: int | None) -> Iterator[str]:
-    if found.throttled_by:
+    if set(found.throttled_by) - {_OWN_LOAD}:
         yield THROTTLED
     if found.processes is not None and workers is not None and found.processes > workers:
         yield SHARED

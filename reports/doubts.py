@@ -7,15 +7,54 @@ from typing import TYPE_CHECKING
 from reports.figures import percent
 
 if TYPE_CHECKING:
+    from reports.course import Course
     from reports.summary import Row
 
 CLOCKS_DIFFER = 0.05  # of the forward, between the host's clock and device events
 OFTEN = 0.05  # of a backend's samples
 
 
-def doubts(rows: "Sequence[Row]") -> tuple[str, ...]:
+DRIFT_PCT = 2.0  # of the baseline's time over the run
+ORDER_PCT, ORDER_P = 1.0, 0.01
+LASTING = 0.2  # autocorrelation that would matter if samples were the unit; cases are
+
+
+def doubts(rows: "Sequence[Row]", course: "Course") -> tuple[str, ...]:
     """One line each."""
-    return (*_clocks(rows), *_throttled(rows), *_shared(rows), *_better_baseline(rows))
+    return (
+        *_clocks(rows), *_throttled(rows), *_shared(rows), *_better_baseline(rows), *_drifting(course),
+        *_ordered(course), *_lasting(course),
+    )  # fmt: skip
+
+
+def _drifting(course: "Course") -> Iterator[str]:
+    drift = course.drift
+    if drift is not None and abs(drift.pct_over_run) > DRIFT_PCT and drift.p < 0.05:
+        yield (
+            f"the baseline's time changed by {drift.pct_over_run:+.1f} % over the duels (p = {drift.p:.1g}); the "
+            "ratios of neighbours hardly notice, but seconds are not comparable with other runs"
+        )
+
+
+def _ordered(course: "Course") -> Iterator[str]:
+    told = [(n, e) for n, e in course.order.items() if e.p_holm < ORDER_P and e.range_pct > ORDER_PCT]
+    if told:
+        listed = ", ".join(f"{name} (up to {percent(effect.range_pct)})" for name, effect in told)
+        yield f"time depends on the position within a round: {listed}; the order is random, so it widens the bounds"
+
+
+def _lasting(course: "Course") -> Iterator[str]:
+    told = [
+        (name, found)
+        for name, found in course.autocorrelation.items()
+        if abs(found.lag1) > max(2 * found.standard_error, LASTING)
+    ]
+    if told:
+        listed = ", ".join(f"{name} ({found.lag1:+.2f})" for name, found in told)
+        yield (
+            f"the log ratios of neighbouring samples depend on each other: autocorrelation {listed}; the bounds take "
+            "cases as independent, and are too narrow where it is positive, too wide where it is negative"
+        )
 
 
 def _clocks(rows: "Sequence[Row]") -> Iterator[str]:

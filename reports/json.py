@@ -4,11 +4,13 @@ import json
 from math import isfinite
 from typing import Any
 
+from reports.bootstrap import Interval
 from reports.comparison import Metric, Parity, Speed
+from reports.course import Course
+from reports.latency import Latency
 from reports.record import FAILED, SCHEMA
-from reports.statistics import Interval
 from reports.summary import Row, Summary, Target
-from reports.verdict import METRICS, metric_state
+from reports.verdict import METRICS, SpeedVerdict, metric_state
 
 
 def render(summary: Summary) -> str:
@@ -21,7 +23,8 @@ def summary_json(summary: Summary) -> dict[str, Any]:
 
     Every backend has every key, so that a reader can index without asking. A score that does not apply to the network
     has the ``state`` "not applicable" under ``parity``, and ``applicable`` false among the ``targets``. Times are in
-    seconds, memory in bytes.
+    seconds, memory in bytes. ``detectable`` is the smallest loss that so many cases would have shown with a power of
+    80 %: of a mean score in its unit, of ``macro_f1`` as the share of cases whose class is lost.
     """
     record, claim = summary.record, summary.claim
     document = {
@@ -43,6 +46,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "missing_required": list(summary.missing_required),
         "doubts": list(summary.doubts),
         "ambient": vars(summary.ambient) | {"share": summary.ambient.share},
+        "course": _course(summary.course),
         "failures": [
             {"name": row.name, "reason": row.reason, "log": row.log} for row in summary.rows if row.status == FAILED
         ],
@@ -72,11 +76,14 @@ def _backend(row: Row) -> dict[str, Any]:
         "reasons": list(row.reasons),
         "cases": row.case.cases,
         "samples": row.case.pairs,
-        "latency_s": vars(row.latency),
+        "speed_claim": _speed_claim(row.test) if row.test else None,
+        "latency_s": _latency(row.latency),
+        "between_cases": vars(row.spread),
+        "tile_fit": vars(row.tile_fit),
         "time_reduction_pct": vars(row.case.reduction),
         "speedup": vars(row.case.speedup),
         "forward": {
-            "latency_s": vars(row.forward_latency),
+            "latency_s": _latency(row.forward_latency),
             "time_reduction_pct": vars(row.forward.reduction),
             "speedup": vars(row.forward.speedup),
         },
@@ -94,18 +101,44 @@ def _backend(row: Row) -> dict[str, Any]:
     }
 
 
+def _speed_claim(test: SpeedVerdict) -> dict[str, Any]:
+    """`look` is null where the number of rounds was fixed beforehand; `level` is what `p_holm` is held against."""
+    return {
+        "verdict": test.verdict, "p": test.p, "p_holm": test.p_holm, "level": test.look.alpha,
+        "look": test.look.number, "claims": test.look.claims,
+    }  # fmt: skip
+
+
+def _latency(found: Latency) -> dict[str, Any]:
+    return vars(found) | {"p50": found.median}
+
+
+def _course(found: Course) -> dict[str, Any]:
+    return {
+        "order": {name: vars(effect) for name, effect in found.order.items()},
+        "drift": vars(found.drift) if found.drift else None,
+        "autocorrelation": {name: vars(one) for name, one in found.autocorrelation.items()},
+    }
+
+
 def _parity(row: Row) -> dict[str, Any]:
     found: Parity = row.parity
-    metrics: dict[str, Any] = {name: _metric(getattr(found, name), row.margins[name]) for name in METRICS}
+    metrics: dict[str, Any] = {name: _metric(name, getattr(found, name), row.margins[name]) for name in METRICS}
+    by_class = {str(name): {"value": own, "baseline": reference} for name, (own, reference) in found.f1.items()}
+    metrics["macro_f1"]["per_class"] = by_class or None
+    classified = bool(found.cases) and found.macro_f1.applicable
     return metrics | {
-        "class_flips": len(found.flipped) if found.cases and found.macro_f1.applicable else None,
+        "class_flips": len(found.flips) if classified else None,
         "flipped_cases": found.flipped,
+        "flips": [vars(flip) for flip in found.flips],
+        "mcnemar": vars(found.mcnemar) if classified else None,
+        "detectable": {name: getattr(found, name).detectable for name in METRICS},
         "voxel_disagreement": found.voxel_disagreement,
         "cases": found.cases,
     }
 
 
-def _metric(found: Metric, margin: float) -> dict[str, Any]:
+def _metric(name: str, found: Metric, margin: float) -> dict[str, Any]:
     return {
         "value": found.value,
         "baseline": found.baseline,
@@ -113,14 +146,16 @@ def _metric(found: Metric, margin: float) -> dict[str, Any]:
         "low": found.delta.low,
         "high": found.delta.high,
         "margin": margin,
-        "state": metric_state(found, margin),
+        "state": metric_state(name, found, margin),
         "cases": found.cases,
     }
 
 
 def _speed(found: Speed) -> dict[str, Any]:
     intervals: dict[str, Interval] = {"time_reduction_pct": found.reduction, "speedup": found.speedup}
-    return {"cases": found.cases, "samples": found.pairs} | {name: vars(i) for name, i in intervals.items()}
+    return {"cases": found.cases, "samples": found.pairs, "starts": found.starts} | {
+        name: vars(i) for name, i in intervals.items()
+    }
 
 
 def _noise(summary: Summary) -> dict[str, Any]:

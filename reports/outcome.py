@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from reports.bootstrap import MIN_CASES
 from reports.comparison import Comparison, Speed, candidates, case_ns, compare, pairs, speed
 from reports.document import RecordError, Run
 from reports.figures import percent, plain_percent
 from reports.record import COMPLETE, CONFIRMATION, DUEL, FAILED, OK, PENDING, SKIPPED
-from reports.statistics import MIN_CASES
 from reports.verdict import (
     CONFIRMED,
     INCONCLUSIVE,
@@ -17,9 +17,13 @@ from reports.verdict import (
     UNDECIDED,
     Claim,
     Judgement,
+    SpeedVerdict,
     judge,
     judge_speed,
+    judge_speeds,
 )
+
+WIDEST = 0.02  # half of the distance between the bounds of a figure that is worth reporting: see `Speed.half_width`
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Outcome:
         best: the fastest backend whose accuracy is not lost; None if there is none.
         subject: the backend that the verdict is about: the claim's, otherwise the best.
         confirmation: the subject's case time on fresh samples, taken after it was chosen; None without any.
+        speed: the verdict on the subject's time alone.
     """
 
     verdict: str
@@ -48,12 +53,25 @@ class Outcome:
     best: str | None = None
     subject: str | None = None
     confirmation: Speed | None = None
+    speed: str = INCONCLUSIVE
 
 
 def judge_candidates(run: Run, claim: Claim) -> dict[str, Candidate]:
     """Every candidate of the run with its verdict, by the duels."""
-    found = [compare(run, backend.name) for backend in candidates(run)]
-    return {c.name: Candidate(c, judge(c.case, c.parity, claim)) for c in found}
+    found = {backend.name: compare(run, backend.name) for backend in candidates(run)}
+    tests = judge_speeds({name: one.case for name, one in found.items()}, claim, looks(run))
+    return {name: Candidate(one, judge(tests[name], one.parity, claim)) for name, one in found.items()}
+
+
+def looks(run: Run) -> int | None:
+    """After how many rounds of its duels the run looked whether to go on; None where their number was fixed beforehand.
+
+    A round that was begun counts.
+    """
+    if run.record.settings.rounds is not None:
+        return None
+    baseline = run.backend(run.record.baseline)
+    return 1 + max((sample.round for sample in baseline.samples if sample.phase == DUEL), default=0)
 
 
 def choose(run: Run, claim: Claim) -> str | None:
@@ -64,18 +82,18 @@ def choose(run: Run, claim: Claim) -> str | None:
 
 
 def settled(run: Run, claim: Claim) -> bool:
-    """Whether more rounds would change no speed verdict of the duels.
+    """Whether more rounds would change no speed verdict of the duels, and make no figure much better known.
 
-    That is so once each backend still running is confirmed or refuted and, where the run has fewer than `MIN_CASES`
-    cases so that no number of rounds suffices, once each of them was timed.
+    That is so once each backend still running is confirmed or refuted, with bounds at most `WIDEST` from their middle,
+    and, where the run has fewer than `MIN_CASES` cases so that no number of rounds suffices, once each was timed.
     """
     planned = len(run.record.cases)
-
-    def is_settled(name: str) -> bool:
-        found = speed(pairs(run, name, DUEL), case_ns)
-        return judge_speed(found, claim)[0] != INCONCLUSIVE or found.cases == planned < MIN_CASES
-
-    return all(is_settled(backend.name) for backend in candidates(run))
+    found = {backend.name: speed(pairs(run, backend.name, DUEL), case_ns) for backend in candidates(run)}
+    tests = judge_speeds(found, claim, looks(run))
+    return all(
+        (tests[name].verdict != INCONCLUSIVE and one.half_width <= WIDEST) or one.cases == planned < MIN_CASES
+        for name, one in found.items()
+    )
 
 
 def decide(run: Run, claim: Claim, judged: Mapping[str, Candidate]) -> Outcome:
@@ -93,7 +111,7 @@ def decide(run: Run, claim: Claim, judged: Mapping[str, Candidate]) -> Outcome:
     judgement = _judge_subject(run, claim, subject, confirmation, judged)
     shown = confirmation or (judged[subject].comparison.case if subject in judged else Speed())
     headline = f"{judgement.verdict}: {_sentence(subject, judgement, shown, claim)}"
-    return Outcome(judgement.verdict, headline, judgement.reasons, best, subject, confirmation)
+    return Outcome(judgement.verdict, headline, judgement.reasons, best, subject, confirmation, judgement.speed)
 
 
 def _best(judged: Mapping[str, Candidate]) -> str | None:
@@ -131,7 +149,7 @@ def _judge_subject(
     candidate = judged[subject]
     judgement = candidate.judgement
     if confirmation is not None:
-        judgement = judge(confirmation, candidate.comparison.parity, claim)
+        judgement = judge(judge_speed(confirmation, claim), candidate.comparison.parity, claim)
     chosen_by_run = claim.backend is None
     if judgement.verdict == CONFIRMED and run.record.status != COMPLETE:
         return _withheld(judgement, f"the run did not come to its end: {_resume(run)} finishes it")
@@ -162,7 +180,7 @@ def _all_refuted(judged: Mapping[str, Candidate]) -> bool:
 
 
 def _inconclusive(reason: str) -> Judgement:
-    return Judgement(INCONCLUSIVE, (reason,), INCONCLUSIVE, UNDECIDED)
+    return Judgement(INCONCLUSIVE, (reason,), SpeedVerdict(INCONCLUSIVE, reason), UNDECIDED)
 
 
 def _withheld(judgement: Judgement, reason: str) -> Judgement:

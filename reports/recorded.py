@@ -36,7 +36,8 @@ def recorded(summary: Summary) -> str:
         return section("Recorded accuracy", "The checkpoint records no accuracy of its own.")
     baseline = summary.row(summary.record.baseline)
     rows = []
-    for metric, label in METRICS.items():
+    for metric in _NAMES:
+        label = METRICS[metric]
         measured = _measured(getattr(baseline.parity, metric) if baseline else Metric())
         values = {k: figures.score(v) for k, v in found.items() if _last(k) in _NAMES[metric]}
         rows += [[label if len(values) == 1 else f"{label} ({text(k)})", v, measured] for k, v in values.items()]

@@ -6,23 +6,17 @@ baseline beside every sample, though: what is compared is the speedup over it.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from math import exp, isfinite, log, nan
+from math import isfinite, log, nan
 
 import numpy as np
 
+from reports.bootstrap import MIN_CASES, Interval
 from reports.comparison import Metric, case_ns, pairs
 from reports.document import Run
 from reports.equality import Difference, differing, refuse_unequal
 from reports.figures import NOT_MEASURED, count, percent
 from reports.record import DUEL, FAILED, OK, PENDING, SKIPPED, Score
-from reports.statistics import (
-    MIN_CASES,
-    Interval,
-    macro_f1,
-    macro_f1_difference,
-    median,
-    paired_difference,
-)
+from reports.statistics import exponential, macro_f1, macro_f1_difference, median, paired_difference
 from reports.verdict import KEPT, LOST, METRICS, UNDECIDED, Claim, metric_state
 
 REGRESSION, NO_REGRESSION = "regression", "no regression"  # or UNDECIDED
@@ -102,7 +96,7 @@ def _change(reference: Run, run: Run, name: str, max_slowdown_pct: float) -> Cha
     speed_state, why = (NO_REGRESSION, "") if is_baseline else _judge_speed(speedup, cases, max_slowdown_pct)
     metrics = _metrics(reference, run, name)
     claim = Claim.of(reference.record.settings)
-    states = {metric: _metric_state(found, claim.margin(metric)) for metric, found in metrics.items()}
+    states = {metric: _metric_state(metric, found, claim.margin(metric)) for metric, found in metrics.items()}
     accuracy_state, lost = _judge_accuracy(metrics, states, claim)
     flipped, compared = _flips(reference, run, name)
     return Change(
@@ -128,12 +122,12 @@ def _presence(run: Run, name: str) -> str | None:
 def _speedup(reference: Run, run: Run, name: str) -> tuple[int, Interval]:
     """How many cases, and the ratio of the speedups: geometric mean over the cases, bounds by bootstrap over them.
 
-    Log speedups are averaged over a case's rounds in either run, and their differences over the cases.
+    Of a case's rounds the median counts in either run, as in a run's own claim.
     """
     old, new = _log_speedups(reference, name), _log_speedups(run, name)
     cases = sorted(old.keys() & new.keys())
     found = paired_difference([new[case] for case in cases], [old[case] for case in cases])
-    return len(cases), Interval(exp(found.estimate), exp(found.low), exp(found.high))
+    return len(cases), exponential(found)
 
 
 def _log_speedups(run: Run, name: str) -> dict[str, float]:
@@ -141,7 +135,7 @@ def _log_speedups(run: Run, name: str) -> dict[str, float]:
     for baseline, candidate in pairs(run, name, DUEL):
         if case_ns(baseline) > 0 and case_ns(candidate) > 0:
             ratios.setdefault(baseline.case, []).append(log(case_ns(baseline) / case_ns(candidate)))
-    return {case: float(np.mean(values)) for case, values in ratios.items()}
+    return {case: median(values) for case, values in ratios.items()}
 
 
 def _judge_speed(found: Interval, cases: int, max_slowdown_pct: float) -> tuple[str, str]:
@@ -213,9 +207,9 @@ def _f1(truth: Mapping[str, int | None], both: list[tuple[Score, Score]]) -> Met
     return Metric(macro_f1(labels, new), macro_f1(labels, old), macro_f1_difference(labels, new, old), len(known))
 
 
-def _metric_state(found: Metric, margin: float) -> str:
+def _metric_state(name: str, found: Metric, margin: float) -> str:
     """As for a backend against its baseline; what neither run could score is "not measured"."""
-    return metric_state(found, margin) if found.cases or not found.applicable else NOT_MEASURED
+    return metric_state(name, found, margin) if found.cases or not found.applicable else NOT_MEASURED
 
 
 def _judge_accuracy(metrics: Mapping[str, Metric], states: Mapping[str, str], claim: Claim) -> tuple[str, str]:

@@ -6,13 +6,13 @@ from math import isfinite
 from typing import Any
 
 from reports import figures
+from reports.bootstrap import Interval
 from reports.commonmark import bullets, section, table, text, words
 from reports.comparison import Metric
 from reports.document import Run
 from reports.json import finite
 from reports.record import SCHEMA
 from reports.regression import NO_REGRESSION, Change, Regression, worst
-from reports.statistics import Interval
 from reports.verdict import METRICS, Claim
 
 _NOTE = (

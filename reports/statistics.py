@@ -1,67 +1,22 @@
 """Statistics over cases: pure functions of arrays, seeded, so that a run's files always give the same answer.
 
-The patient is the unit: whatever is resampled, a case goes with all its rounds and with both arms of its pair.
-Bounds are one-sided at `CONFIDENCE`, so ``low`` and ``high`` together enclose 90 %. They are NaN with fewer than
-`MIN_CASES` cases.
+The patient is the unit; how bounds are made is told in `reports.bootstrap`.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from math import exp, nan
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-CONFIDENCE = 0.95
-RESAMPLES = 10_000
-SEED = 0  # fixed, so that nobody can shop for a favourable one
-MIN_CASES = 5
-"""Cases that a claim needs. In a sign test n cases that all favour it have probability 1/2^n under "no effect",
-and the first n with 1/2^n <= 1 - `CONFIDENCE` is 5 (1/32; with 4 it is 1/16)."""
-
-_ELEMENTS = 1_000_000  # of a block of resamples, which keeps memory near 10 MB whatever the number of cases
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from reports.bootstrap import SEED, Bootstrap, Floats, Interval, Ints, of_mean, resampled_counts
 
 
-@dataclass(frozen=True)
-class Interval:
-    """An estimate with its one-sided lower and upper bounds."""
+def exponential(found: Interval) -> Interval:
+    """From a mean log ratio to the geometric mean of the ratios.
 
-    estimate: float = nan
-    low: float = nan
-    high: float = nan
-
-
-def bootstrap_means(values: ArrayLike, seed: int = SEED) -> Floats:
-    """Means of `RESAMPLES` samples of cases drawn with replacement from `values` [cases].
-
-    Source: Efron & Tibshirani, An Introduction to the Bootstrap (1993), chapter 6.
+    It is the only mean of normalised times that does not depend on which arm is the reference: Fleming & Wallace, "How
+    not to lie with statistics", CACM 29(3), 1986.
     """
-    x = np.asarray(values, dtype=np.float64)
-    return np.concatenate([x[drawn].mean(axis=1) for drawn in _draws(x.size, seed)])
-
-
-def percentile_bounds(estimate: float, resampled: Floats, cases: int) -> Interval:
-    """The percentile interval (Efron & Tibshirani 1993, section 13.3); bounds are NaN below `MIN_CASES` cases."""
-    if cases < MIN_CASES:
-        return Interval(estimate)
-    low, high = np.quantile(resampled, (1 - CONFIDENCE, CONFIDENCE))
-    return Interval(estimate, float(low), float(high))
-
-
-def geometric_speedup(ratios: Sequence[ArrayLike], seed: int = SEED) -> Interval:
-    """Geometric mean of paired ratios, over a case's rounds first and then over the cases.
-
-    `ratios` holds for each case the ratios baseline time / candidate time of its rounds. The geometric mean is the
-    only mean of normalised times that does not depend on which arm is the reference: Fleming & Wallace, "How not to
-    lie with statistics", CACM 29(3), 1986. Bounds by bootstrap over the cases.
-    """
-    logs = np.array([np.log(np.asarray(case, dtype=np.float64)).mean() for case in ratios])
-    if logs.size == 0:
-        return Interval()
-    found = percentile_bounds(float(logs.mean()), bootstrap_means(logs, seed), logs.size)
     return Interval(exp(found.estimate), exp(found.low), exp(found.high))
 
 
@@ -76,9 +31,7 @@ def paired_difference(candidate: ArrayLike, baseline: ArrayLike, seed: int = SEE
     For non-inferiority the lower bound is held against the margin: ICH E9 (1998), section 3.3.2.
     """
     differences = np.asarray(candidate, dtype=np.float64) - np.asarray(baseline, dtype=np.float64)
-    if differences.size == 0:
-        return Interval()
-    return percentile_bounds(float(differences.mean()), bootstrap_means(differences, seed), differences.size)
+    return of_mean(differences, seed).interval
 
 
 def macro_f1(truth: ArrayLike, predicted: ArrayLike) -> float:
@@ -91,6 +44,14 @@ def macro_f1(truth: ArrayLike, predicted: ArrayLike) -> float:
     return float(_macro_f1(_cells(t, p), np.ones((1, t.size)))[0]) if t.size else nan
 
 
+def f1_by_class(truth: ArrayLike, predicted: ArrayLike) -> dict[int, float]:
+    """The F1 score of each class that occurs in truth or prediction; their mean is `macro_f1`."""
+    t, p = np.asarray(truth, dtype=np.int64), np.asarray(predicted, dtype=np.int64)
+    hits, truths, predictions = _cells(t, p).sum(axis=1)  # each [classes]
+    found = 2 * hits / (truths + predictions)
+    return {int(name): float(value) for name, value in zip(np.union1d(t, p), found, strict=True)}
+
+
 def macro_f1_difference(truth: ArrayLike, candidate: ArrayLike, baseline: ArrayLike, seed: int = SEED) -> Interval:
     """Macro-F1 of the candidate minus that of the baseline on the same cases, with bounds by bootstrap over cases.
 
@@ -101,10 +62,9 @@ def macro_f1_difference(truth: ArrayLike, candidate: ArrayLike, baseline: ArrayL
         return Interval()
     of_candidate, of_baseline = _cells(t, c), _cells(t, b)
     resampled = [
-        _macro_f1(of_candidate, counts) - _macro_f1(of_baseline, counts)
-        for counts in (_counts(drawn) for drawn in _draws(t.size, seed))
+        _macro_f1(of_candidate, counts) - _macro_f1(of_baseline, counts) for counts in resampled_counts(t.size, seed)
     ]
-    return percentile_bounds(macro_f1(t, c) - macro_f1(t, b), np.concatenate(resampled), t.size)
+    return Bootstrap.of(macro_f1(t, c) - macro_f1(t, b), np.concatenate(resampled), t.size).interval
 
 
 def median(values: ArrayLike) -> float:
@@ -121,21 +81,6 @@ def percentile(values: ArrayLike, percent: float) -> float:
     """A percentile by linear interpolation: Hyndman & Fan, The American Statistician 50(4), 1996, type 7."""
     x = np.asarray(values, dtype=np.float64)
     return float(np.percentile(x, percent)) if x.size else nan
-
-
-def _draws(cases: int, seed: int) -> Iterator[Ints]:
-    """`RESAMPLES` rows [resamples, cases] of case numbers drawn with replacement, in blocks."""
-    generator = np.random.default_rng(seed)
-    block = max(1, _ELEMENTS // max(1, cases))
-    for start in range(0, RESAMPLES, block):
-        yield generator.integers(cases, size=(min(block, RESAMPLES - start), cases))
-
-
-def _counts(drawn: Ints) -> Floats:
-    """How often each case was drawn: [resamples, cases] of case numbers to [resamples, cases] of counts."""
-    rows, cases = drawn.shape
-    flat = (drawn + cases * np.arange(rows)[:, None]).ravel()
-    return np.bincount(flat, minlength=rows * cases).reshape(rows, cases).astype(np.float64)
 
 
 def _cells(truth: Ints, predicted: Ints) -> Floats:

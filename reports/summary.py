@@ -7,26 +7,21 @@ from math import isfinite, nan
 from typing import Any
 
 from reports import disturbance
+from reports.bootstrap import Interval
 from reports.comparison import Metric, Parity, Speed, pairs, parity
+from reports.course import Course, course
 from reports.document import Run
 from reports.doubts import doubts
 from reports.gpu import GpuUse, gpu_use
+from reports.latency import Latency, Spread, TileFit, latency, spread, tile_fit
 from reports.limits import Limit, limit
-from reports.outcome import Candidate, decide, judge_candidates
+from reports.outcome import Candidate, Outcome, decide, judge_candidates
 from reports.record import DUEL, FAILED, OK, PENDING, SKIPPED, STAGES, BackendRecord, RunRecord, Sample
 from reports.resources import Resources, resources
-from reports.statistics import Interval, median, p95
-from reports.verdict import CONFIRMED, METRICS, REFUTED, Claim, judge_speed
+from reports.statistics import median
+from reports.verdict import CONFIRMED, METRICS, REFUTED, Claim, SpeedVerdict
 
 TARGETS = {"whole_dsc": 0.91, "lesion_dsc": 0.31, "macro_f1": 0.70}  # set for the reference model
-
-
-@dataclass(frozen=True)
-class Latency:
-    """Seconds a case, over all its samples."""
-
-    median: float = nan
-    p95: float = nan
 
 
 @dataclass(frozen=True)
@@ -36,7 +31,9 @@ class Row:
     Attributes:
         status: ``ok``, ``skipped`` or ``failed``; `partial`: the run ended before this backend's last sample.
         verdict, reasons: None and empty for the baseline and for what did not run.
+        test: the verdict on the duels' case time alone, with its p-value; None as the verdict is.
         latency, forward_latency: of the case, and of the engine alone in it.
+        spread, tile_fit: how the case time differs between cases, and grows with their tiles.
         case, forward: the time against the baseline's, in both scopes.
         stages_s, stages_share: median seconds of each stage, and its share of all the time.
         margins: how far each score may fall under the claim.
@@ -55,8 +52,11 @@ class Row:
     is_baseline: bool
     verdict: str | None
     reasons: tuple[str, ...]
+    test: SpeedVerdict | None
     latency: Latency
     forward_latency: Latency
+    spread: Spread
+    tile_fit: TileFit
     case: Speed
     forward: Speed
     build_s: float | None
@@ -104,6 +104,7 @@ class Summary:
         missing_required: required backends that were skipped, failed or not part of the run.
         doubts: what speaks against taking the figures at their word.
         ambient: how much of the run was disturbed, and the verdict without that.
+        course: order effects, drift and autocorrelation in the duels.
     """
 
     verdict: str
@@ -121,11 +122,22 @@ class Summary:
     missing_required: tuple[str, ...]
     doubts: tuple[str, ...]
     ambient: disturbance.Disturbance
+    course: Course
     record: RunRecord = field(repr=False)
 
     def row(self, name: str | None) -> Row | None:
         """The row of a backend, if the run has it."""
         return next((row for row in self.rows if row.name == name), None)
+
+    @property
+    def measured(self) -> list[Row]:
+        """The backends that ran: the baseline, then the fastest first."""
+
+        def place(row: Row) -> tuple[bool, float]:
+            speedup = row.case.speedup.estimate
+            return not row.is_baseline, -speedup if isfinite(speedup) else 1.0
+
+        return sorted((row for row in self.rows if row.status == OK), key=place)
 
     def to_json(self) -> dict[str, Any]:
         """The summary as documented in the contract of ``bench report --format json``."""
@@ -145,13 +157,13 @@ def summarise(run: Run, claim: Claim | None = None) -> Summary:
     judged = judge_candidates(run, claim)
     outcome = decide(run, claim, judged)
     rows = tuple(_row(run, backend, judged, claim) for backend in run.backends)
-    baseline = run.backend(record.baseline)
+    baseline, found = run.backend(record.baseline), course(run)
     ambient = disturbance.disturbance(run, claim)
     duels = Counter(sample.case for sample in baseline.samples if sample.phase == DUEL)
     return Summary(
         outcome.verdict, outcome.headline, outcome.reasons, claim, outcome.best, outcome.subject, outcome.confirmation,
-        len(duels), max(duels.values(), default=0), rows, _targets(rows, outcome.subject, outcome.confirmation, claim),
-        baseline.noise, _missing(run), (*doubts(rows), *disturbance.doubts(ambient, outcome.verdict)), ambient, record,
+        len(duels), max(duels.values(), default=0), rows, _targets(rows, outcome, claim), baseline.noise, _missing(run),
+        (*doubts(rows, found), *disturbance.doubts(ambient, outcome.verdict)), ambient, found, record,
     )  # fmt: skip
 
 
@@ -168,7 +180,8 @@ def _row(run: Run, backend: BackendRecord, judged: Mapping[str, Candidate], clai
         backend.status == PENDING and status == OK, is_baseline,
         candidate.judgement.verdict if candidate else None,
         candidate.judgement.reasons if candidate else (),
-        _latency([s.case_ns / 1e9 for s in samples]), _latency(stages["forward"]),
+        candidate.judgement.test if candidate else None,
+        latency([s.case_ns / 1e9 for s in samples]), latency(stages["forward"]), spread(samples), tile_fit(samples),
         candidate.comparison.case if candidate else itself if is_baseline else Speed(),
         candidate.comparison.forward if candidate else itself if is_baseline else Speed(),
         backend.build_s, backend.build_cached, backend.peak_memory_bytes,
@@ -184,7 +197,7 @@ def _row(run: Run, backend: BackendRecord, judged: Mapping[str, Candidate], clai
 def _parity(run: Run, name: str, candidate: Candidate | None, is_baseline: bool) -> Parity:
     if candidate:
         return candidate.comparison.parity
-    return parity(run, name) if is_baseline else Parity.none(run.record)
+    return parity(run, name) if is_baseline else Parity.none(run)
 
 
 def _device_share(samples: list[Sample]) -> float:
@@ -209,18 +222,14 @@ def _status(backend: BackendRecord, measured: bool) -> tuple[str, str | None, st
     return SKIPPED, "the run ended before this backend was measured", "bench run --resume --out DIR"
 
 
-def _latency(values: list[float]) -> Latency:
-    return Latency(median(values), p95(values))
-
-
 def _missing(run: Run) -> tuple[str, ...]:
     present = {b.name for b in run.backends if b.status not in (SKIPPED, FAILED)}
     return tuple(name for name in run.record.settings.required if name not in present)
 
 
-def _targets(rows: Sequence[Row], subject: str | None, confirmation: Speed | None, claim: Claim) -> tuple[Target, ...]:
+def _targets(rows: Sequence[Row], outcome: Outcome, claim: Claim) -> tuple[Target, ...]:
     baseline = next((row for row in rows if row.is_baseline), None)
-    best = next((row for row in rows if row.name == subject), None)
+    best = next((row for row in rows if row.name == outcome.subject), None)
     found = []
     for name, target in TARGETS.items():
         of_baseline: Metric = getattr(baseline.parity, name) if baseline else Metric()
@@ -228,7 +237,7 @@ def _targets(rows: Sequence[Row], subject: str | None, confirmation: Speed | Non
         met = of_best.value >= target if isfinite(of_best.value) else None
         applicable = of_baseline.applicable
         found.append(Target(name, target, of_baseline.value, of_best.value, met, applicable=applicable))
-    fastest = confirmation or (best.case if best else Speed())
-    proved = {CONFIRMED: True, REFUTED: False}.get(judge_speed(fastest, claim)[0])
+    fastest = outcome.confirmation or (best.case if best else Speed())
+    proved = {CONFIRMED: True, REFUTED: False}.get(outcome.speed)
     r = fastest.reduction
     return (*found, Target("time_reduction_pct", claim.min_reduction_pct, 0.0, r.estimate, proved, r.low, r.high))

@@ -1,14 +1,13 @@
 """The report's measurements: requirements, backends, stages, parity, confirmation."""
 
-from collections.abc import Iterable
-from math import isfinite, nan
+from math import isfinite
 
-from reports import figures
+from reports import accuracy, figures, times
 from reports.commonmark import bullets, section, table, text, words
-from reports.comparison import Metric, Speed
+from reports.comparison import Speed
 from reports.disturbance import surroundings
 from reports.figures import NOT_APPLICABLE, NOT_MEASURED, count
-from reports.record import FAILED, OK, SKIPPED, STAGES
+from reports.record import FAILED, SKIPPED
 from reports.recorded import recorded
 from reports.resources import resources_section
 from reports.summary import Row, Summary, Target
@@ -23,9 +22,12 @@ def sections(summary: Summary) -> list[str]:
         _requirements(summary),
         _backends(summary),
         _confirmation(summary),
-        _parity(summary),
-        _stages(summary),
-        resources_section(_ordered(summary)),
+        accuracy.parity(summary),
+        accuracy.detectable(summary),
+        times.latency(summary),
+        times.stages(summary),
+        times.course(summary),
+        resources_section(summary.measured),
         _limits(summary),
         _gpu(summary),
         surroundings(summary.ambient, summary.verdict),
@@ -72,18 +74,8 @@ def _where(summary: Summary) -> str:
     return said + " The targets are those set for the reference model; a score is held against its target by its mean."
 
 
-def _ordered(summary: Summary) -> list[Row]:
-    """The backends that ran: the baseline, then the fastest first."""
-    rows = [row for row in summary.rows if row.status == OK]
-    return sorted(rows, key=lambda row: (not row.is_baseline, -_sortable(row.case.speedup.estimate)))
-
-
-def _sortable(value: float) -> float:
-    return value if isfinite(value) else -1.0
-
-
 def _backends(summary: Summary) -> str:
-    rows = _ordered(summary)
+    rows = summary.measured
     if not rows:
         return section("Backends", "No backend ran.")
     head = ["backend", "verdict", "case time reduction", "case median", "case p95", "forward median",
@@ -92,13 +84,22 @@ def _backends(summary: Summary) -> str:
         f"Duels: {count(summary.rounds, 'round')} over {count(summary.cases, 'case')}, every sample paired with the "
         "baseline's of the same round and case. *Case*: from the file on disk to mask and class on disk; *forward*: "
         "the engine alone. Brackets hold the lower and the upper bound, each with one-sided 95 % confidence. A row's "
-        "verdict is that of its duels, taken by itself."
+        f"verdict is that of its duels{_judged(rows)}."
     )
     doubted = [row for row in rows if row.verdict not in (None, CONFIRMED)]
     why = bullets(f"{text(row.name)} is {row.verdict}: {text(_ground(row))}" for row in doubted)
     partial = [text(row.name) for row in rows if row.partial]
     short = f"Measured only in part: {', '.join(partial)}." if partial else ""
     return section("Backends", table(head, [_backend(row) for row in rows], (0, 1, 9)), note, why, short)
+
+
+def _judged(rows: list[Row]) -> str:
+    """How the rows' speeds were judged together."""
+    look = next((row.test.look for row in rows if row.test), None)
+    if look is None:
+        return ""
+    holm = f", by Holm's test over {look.claims} backends" if look.claims > 1 else ""
+    return holm + (f" at look {look.number} (level {look.alpha:.2g})" if look.number else "")
 
 
 def _ground(row: Row) -> str:
@@ -148,70 +149,6 @@ def _phase(name: str, found: Speed) -> list[str]:
     return [name, bounds, figures.factor(found.speedup.estimate), str(found.cases), str(found.pairs)]
 
 
-def _parity(summary: Summary) -> str:
-    rows = [row for row in _ordered(summary) if row.parity.cases]
-    head = ["backend", *(f"{label}: value, delta [low]" for label in METRICS.values()), "class flips", "voxels changed"]
-    applicable = [name for row in rows[:1] for name in METRICS if getattr(row.parity, name).applicable]
-    margins = ", ".join(f"{METRICS[name]} {summary.claim.margin(name):g}" for name in applicable)
-    note = (
-        "The value is the mean over cases against the ground truth (macro-F1: over classes); delta is the paired "
-        "difference to the baseline, [low] its lower bound with one-sided 95 % confidence, which must not lie below "
-        f"minus the margin ({margins}). Flips and changed voxels count against the baseline's own output."
-    )
-    flips = [f"{text(row.name)} changes the class of: {', '.join(map(text, row.parity.flipped))}" for row in rows
-             if row.parity.flipped]  # fmt: skip
-    body = table(head, [_accuracy(row) for row in rows]) if rows else ""
-    return section("Accuracy", body, note if rows else "", bullets(flips), _noise(summary) if rows else "")
-
-
-def _accuracy(row: Row) -> list[str]:
-    metrics: Iterable[Metric] = (getattr(row.parity, name) for name in METRICS)
-    flips = "reference" if row.is_baseline else f"{len(row.parity.flipped)} of {row.parity.cases}"
-    if not row.parity.macro_f1.applicable:
-        flips = NOT_APPLICABLE
-    changed = "reference" if row.is_baseline else figures.share(row.parity.voxel_disagreement)
-    return [text(row.name), *(_metric(found, row.is_baseline) for found in metrics), flips, changed]
-
-
-def _metric(found: Metric, is_baseline: bool) -> str:
-    if not found.applicable:
-        return NOT_APPLICABLE
-    if not found.cases:
-        return NOT_MEASURED
-    if is_baseline:
-        return figures.score(found.value)
-    low = f" [{figures.change(found.delta.low)}]" if isfinite(found.delta.low) else ""
-    return f"{figures.score(found.value)}, {figures.change(found.delta.estimate)}{low}"
-
-
-def _noise(summary: Summary) -> str:
-    voxels = summary.noise.get("voxels", 0)
-    if not voxels:
-        return "Noise floor (the baseline against itself): not measured."
-    changed = figures.share(summary.noise.get("differing_voxels", 0) / voxels)
-    flips = f"class flips {NOT_APPLICABLE}"
-    if summary.record.classifies:
-        flips = count(summary.noise.get("class_flips", 0), "class flip")
-    return f"Noise floor (the baseline against its own repetition): {changed} of the voxels changed, {flips}."
-
-
-def _stages(summary: Summary) -> str:
-    rows = [row for row in _ordered(summary) if row.case.cases]
-    head = ["backend", *(f"{stage}, ms (share)" for stage in STAGES), "other"]
-    note = "Median milliseconds a case in each stage, and its share of all the case time; the rest is other."
-    return section("Where the time goes", table(head, [_stage(row) for row in rows]), note) if rows else ""
-
-
-def _stage(row: Row) -> list[str]:
-    cells = [_stage_cell(row.stages_s.get(stage, nan), row.stages_share.get(stage, nan)) for stage in STAGES]
-    other = 1 - sum(share for share in row.stages_share.values() if isfinite(share))
-    return [text(row.name), *cells, f"{100 * other:.1f} %"]
-
-
-def _stage_cell(duration: float, share: float) -> str:
-    return f"{figures.milliseconds(duration)} ({100 * share:.1f} %)" if isfinite(duration) else NOT_MEASURED
-
-
 def _limits(summary: Summary) -> str:
     peak, bandwidth = summary.record.peak_flops, summary.record.peak_bytes_per_s
     if not peak:
@@ -223,7 +160,7 @@ def _limits(summary: Summary) -> str:
             figures.seconds(row.forward_latency.median),
             figures.percent(100 * row.limit.share), figures.rate(row.limit.flops),
         ]
-        for row in _ordered(summary) if row.case.cases
+        for row in summary.measured if row.case.cases
     ]  # fmt: skip
     measured = ", ".join(f"{name} {figures.rate(flops)}" for name, flops in peak.items())
     note = (
@@ -238,7 +175,7 @@ def _limits(summary: Summary) -> str:
 
 
 def _gpu(summary: Summary) -> str:
-    uses = [(row, row.gpu) for row in _ordered(summary) if row.gpu is not None]
+    uses = [(row, row.gpu) for row in summary.measured if row.gpu is not None]
     if not uses:
         return ""
     head = ["backend", "SM clock, MHz", "hottest", "power", "energy a case", "throttled", "of device events"]

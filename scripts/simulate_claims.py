@@ -1,6 +1,6 @@
 """How often the decision is wrong: made-up runs with a known truth, judged by the code that judges real ones.
 
-    python scripts/simulate_claims.py [--runs 200] [--seed 0] [--cases 12,36] [--candidates 1,6]
+    python scripts/simulate_claims.py [--runs 200] [--seed 0] [--cases 16,36] [--candidates 1,6]
 
 Each run goes the way of `bench run`: rounds of duels until the claims are settled, the choice of a backend, and a pass
 of fresh samples by newly started processes. Told is the share of verdicts CONFIRMED for each true reduction of the case
@@ -19,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.run import MOST_ROUNDS
+from bench.confirmation import STARTS
+from bench.groups import MOST_ROUNDS
 from reports.document import Run
 from reports.outcome import choose, decide, judge_candidates, settled
 from reports.record import COMPLETE, CONFIRMATION, DUEL, OK, BackendRecord, Case, RunRecord, Sample, Score, Settings
@@ -28,7 +29,6 @@ from reports.verdict import CONFIRMED, Claim
 
 BASELINE = "baseline"
 REDUCTIONS = (0.0, 5.0, 9.0, 10.0, 11.0, 15.0, 25.0)  # %
-STARTS = 3  # of the processes of a confirmation pass, each for one round at least
 BUDGET_ROUNDS = 6  # what the default budget leaves of the rounds with some 36 cases of 1.4 s
 OF_CASE, OF_BACKEND_IN_CASE, OF_START, OF_SAMPLE, MEMORY = 0.3, 0.01, 0.004, 0.028, 0.5
 DRIFT, WAVE, OUTLIERS = 0.10, 0.03, 0.02
@@ -134,7 +134,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cases", default="12,36")
+    parser.add_argument("--cases", default="16,36")
     parser.add_argument("--candidates", default="1,6")
     parser.add_argument("--reductions", default=",".join(map(str, REDUCTIONS)))
     options = parser.parse_args()

@@ -12,6 +12,7 @@ import torch
 
 from bench import demo
 from bench.cli import main
+from bench.plan import Request
 from engines import onnxruntime
 from models.unet import MultiTaskUNet
 
@@ -79,6 +80,15 @@ def test_help_is_light():
 )
 def test_bad_usage(refusal, arguments, said):
     assert said in refusal(*arguments)
+
+
+def test_margins_are_options_of_the_run_and_of_the_check():
+    from bench.options import parser
+
+    run, check = (parser().parse_args([command, "--max-nsd-drop", "0.03"]) for command in ("run", "check"))
+    assert (run.max_nsd_drop, check.max_nsd_drop) == (0.03, 0.03)
+    assert parser().parse_args(["run"]).max_nsd_drop == Request().max_nsd_drop == 0.01
+    assert parser().parse_args(["check"]).max_nsd_drop is None, "then the run's"
 
 
 def test_unknown_backend_lists_the_known(refusal):

@@ -1,5 +1,7 @@
 """Builders of records for the tests: a run is described by a speedup and a loss for each backend."""
 
+import random
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,8 +32,8 @@ class Candidate:
     """A backend to make up.
 
     Attributes:
-        speedup: the same for all samples, but for `jitter`: factors that alternate from case to case.
-        whole, lesion: what the DSC of each case changes by; a sequence holds a change for each case.
+        speedup: the same for all samples, but for `jitter`: factors that change from case to case.
+        whole, lesion, nsd: what the DSC, and both NSD, of each case change by; a sequence holds a change for each case.
         flips: number of cases whose class changes.
         confirmed_speedup: on the confirmation pass, if it has one.
     """
@@ -40,6 +42,7 @@ class Candidate:
     jitter: Sequence[float] = (1.0, 1.01, 0.99)
     whole: float | Sequence[float] = 0.0
     lesion: float | Sequence[float] = 0.0
+    nsd: float | Sequence[float] = 0.0
     flips: int = 0
     confirmed_speedup: float | None = None
     evidence: Mapping[str, Any] | None = None
@@ -68,16 +71,20 @@ def make_cases(count: int, masks: bool = True, subtypes: bool = True) -> tuple[C
 def make_run(
     candidates: Mapping[str, Candidate | BackendRecord],
     *,
-    cases: int = 8,
+    cases: int = 16,
     rounds: int = 2,
     masks: bool = True,
     subtypes: bool = True,
     baseline: BackendRecord | None = None,
     status: str = COMPLETE,
     confirmed: str | None = None,
+    asked: int | None = None,
     **settings: Any,
 ) -> Run:
-    """A run of `BASELINE` and `candidates`; ready-made records are taken as they are."""
+    """A run of `BASELINE` and `candidates`; ready-made records are taken as they are.
+
+    `rounds` were made; `asked` is what was asked for, None for as many as needed.
+    """
     found = make_cases(cases, masks, subtypes)
     backends = [baseline or _backend(BASELINE, Candidate(1.0, (1.0,), confirmed_speedup=1.0), found, rounds)]
     for name, candidate in candidates.items():
@@ -85,7 +92,8 @@ def make_run(
         backends.append(made)
     record = RunRecord(
         id="20260102-030405", created="2026-01-02T03:04:05+00:00", command="bench run --backends all --rounds 2",
-        settings=make_settings([b.name for b in backends], **settings), checkpoint=_checkpoint(), data=_data(),
+        settings=make_settings([b.name for b in backends], rounds=asked, **settings),
+        checkpoint=_checkpoint(), data=_data(),
         cases=found, host={"processor": "Example CPU", "cores": 2, "memory_bytes": 8 * 2**30},
         versions={"torch": "2.13.0", "openvino": "2026.1.0"},
         declaration={"protocol": "sliding-window", "TF32 in the baseline": "off", "test-time augmentation": "off"},
@@ -113,15 +121,22 @@ def _backend(name: str, candidate: Candidate, cases: Sequence[Case], rounds: int
 
 
 def sample(phase: str, round_: int, index: int, case: Case, candidate: Candidate, speedup: float) -> Sample:
-    factor = candidate.jitter[(index + round_) % len(candidate.jitter)]
+    factor = candidate.jitter[(_shuffled(index, len(candidate.jitter)) + round_) % len(candidate.jitter)]
     base = int(BASE_NS * (1 + 0.1 * index))
     case_ns = int(base / (speedup * factor))
     fixed = {s: int(base * SHARES[s]) for s in STAGES if s != "forward"}
     shrink = min(1.0, case_ns / (2 * sum(fixed.values())))
     stages = {s: int(ns * shrink) for s, ns in fixed.items()}
     stages["forward"] = int(0.99 * (case_ns - sum(stages.values())))
-    started = 1_767_323_045.0 + 10 * round_ + index
+    within = zlib.crc32(f"{candidate.speedup} {phase} {round_} {index}".encode()) / 2**32  # who came first, by lot
+    started = 1_767_323_045.0 + 1000 * round_ + 10 * index + within
     return Sample(phase, round_, case.name, case_ns, stages, None, 12, index % 3, started, 2 * case_ns)
+
+
+def _shuffled(index: int, length: int) -> int:
+    """Each of `length` numbers once in each block of as many indices, in an order that does not repeat."""
+    block, place = divmod(index, length)
+    return random.Random(500 + block).sample(range(length), length)[place]
 
 
 def _score(index: int, case: Case, candidate: Candidate) -> Score:
@@ -134,7 +149,8 @@ def _score(index: int, case: Case, candidate: Candidate) -> Score:
     whole = 0.95 + 0.001 * index + change(candidate.whole) if case.mask else None
     lesion = 0.78 + 0.004 * index + change(candidate.lesion) if case.mask else None
     differing = 150 if candidate.whole or candidate.lesion or candidate.flips else 0
-    return Score(case.name, whole, lesion, subtype, baseline, 774_144, differing)
+    nsd = (0.98 + change(candidate.nsd), 0.85 + change(candidate.nsd)) if case.mask else (None, None)
+    return Score(case.name, whole, lesion, subtype, baseline, 774_144, differing, *nsd)
 
 
 def _checkpoint() -> dict[str, Any]:
@@ -185,10 +201,17 @@ def segmenting(run: Run, lesions: bool = True) -> Run:
         return replace(
             backend,
             samples=tuple(replace(one, subtype=None) for one in backend.samples),
-            scores=tuple(one if lesions else replace(one, lesion_dsc=None) for one in scores),
+            scores=tuple(one if lesions else replace(one, lesion_dsc=None, lesion_nsd=None) for one in scores),
             noise={name: value for name, value in backend.noise.items() if name != "class_flips"},
         )
 
     network = {"architecture": "net.py:make", "labels": [0, 1, 2] if lesions else [0, 1], "subtypes": 0}
     record = replace(run.record, checkpoint={**run.record.checkpoint, **network})
     return replace(run, record=record, backends=tuple(map(only, run.backends)))
+
+
+def without_nsd(run: Run) -> Run:
+    """The same run from before surface distances were taken."""
+    old = [tuple(replace(one, whole_nsd=None, lesion_nsd=None) for one in b.scores) for b in run.backends]
+    backends = (replace(b, scores=scores) for b, scores in zip(run.backends, old, strict=True))
+    return replace(run, backends=tuple(backends))

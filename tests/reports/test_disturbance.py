@@ -62,7 +62,8 @@ def test_the_machine_flags_a_sample(ambient: Ambient | None, found: tuple[str, .
     [
         (GpuState(processes=2), ()),
         (GpuState(processes=3), (SHARED,)),
-        (GpuState(throttled_by=("software power cap",)), (THROTTLED,)),
+        (GpuState(throttled_by=("software power cap",)), ()),
+        (GpuState(throttled_by=("software power cap", "hardware thermal slowdown")), (THROTTLED,)),
     ],
 )
 def test_the_gpu_flags_a_sample(gpu: GpuState, found: tuple[str, ...]) -> None:
@@ -77,7 +78,7 @@ def test_the_usual_clock_is_the_runs_median() -> None:
     run = surrounded(make_run({X: Candidate(2.0)}), lambda _, s: Ambient(mhz=2600.0 if s.round else 3000.0))
     assert summarise(run).ambient.flagged == 0, "half at either: the median lies between them"
     run = surrounded(run, lambda name, s: Ambient(mhz=2600.0 if (name, s.round) == (X, 1) else 3000.0))
-    assert summarise(run).ambient.reasons == {SLOW: 8}
+    assert summarise(run).ambient.reasons == {SLOW: 16}
 
 
 def test_either_sample_of_a_pair_takes_it_out() -> None:
@@ -97,23 +98,26 @@ def test_all_samples_stay_in_the_figures() -> None:
     loud = slowed(run, X, 1.5, lambda s: s.round == 1)
     row = summarise(loud).row(X)
     assert row is not None
-    assert row.case.pairs == 16
+    assert row.case.pairs == 32
     assert row.case.speedup.estimate == pytest.approx(2.0 / 1.5**0.5, rel=0.01)
 
 
 def test_a_neighbour_that_changes_nothing_is_no_doubt() -> None:
     run = make_run({X: Candidate(2.0, confirmed_speedup=2.0)}, confirmed=X)
     summary = summarise(slowed(run, X, 1.2, lambda s: s.round == 1))
-    assert (summary.verdict, summary.ambient.verdict, summary.doubts) == (CONFIRMED, CONFIRMED, ())
+    assert (summary.verdict, summary.ambient.verdict) == (CONFIRMED, CONFIRMED)
+    assert not [doubt for doubt in summary.doubts if "disturbed" in doubt]
     assert summary.ambient.share == 0.5, "half is not more than half"
 
 
 def test_a_verdict_that_hangs_on_disturbed_samples_is_a_doubt() -> None:
-    run = make_run({X: Candidate(1.0, confirmed_speedup=1.0)}, confirmed=X, rounds=3)
-    summary = summarise(slowed(run, BASELINE, 2.0, lambda s: s.round == 1))
+    run = make_run({X: Candidate(1.0, confirmed_speedup=1.0)}, confirmed=X, rounds=4)
+    summary = summarise(slowed(run, BASELINE, 2.0, lambda s: s.round < 2))
     assert (summary.verdict, summary.ambient.verdict) == (CONFIRMED, REFUTED)
-    (line,) = summary.doubts
-    assert line.startswith("the verdict is CONFIRMED, but REFUTED without 16 disturbed pairs of 48 (ort-fp32 does not ")
+    (line,) = (doubt for doubt in summary.doubts if "disturbed" in doubt)
+    assert line.startswith(
+        "the verdict is CONFIRMED, but REFUTED without 64 disturbed pairs of 128 (ort-fp32 does not "
+    )
     assert f"- Note: {line}." in render(summary, "markdown")
 
 
@@ -131,20 +135,20 @@ def test_more_than_half_is_said() -> None:
 
 
 def test_the_json_holds_share_and_verdict() -> None:
-    run = make_run({X: Candidate(1.0, confirmed_speedup=1.0)}, confirmed=X, rounds=3)
-    summary = summarise(slowed(run, BASELINE, 2.0, lambda s: s.round == 1))
+    run = make_run({X: Candidate(1.0, confirmed_speedup=1.0)}, confirmed=X, rounds=4)
+    summary = summarise(slowed(run, BASELINE, 2.0, lambda s: s.round < 2))
     ambient = json.loads(render(summary, "json"), parse_constant=pytest.fail)["ambient"]
-    assert (ambient["share"], ambient["verdict"], ambient["reasons"]) == (pytest.approx(1 / 3), REFUTED, {BUSY: 32})
+    assert (ambient["share"], ambient["verdict"], ambient["reasons"]) == (0.5, REFUTED, {BUSY: 128})
 
 
 def test_the_report_lists_what_happened() -> None:
     run = make_run({X: Candidate(2.0, confirmed_speedup=2.0)}, confirmed=X)
     text = render(summarise(slowed(run, X, 1.2, lambda s: s.round == 1)), "markdown")
     part = text.partition("## Disturbed samples")[2].partition("\n## ")[0]
-    assert "| other processes used more than 0.25 cores | 32 of 64" in part
-    assert "50.0 % of the pairs (16 of 32). All are kept. Without them the verdict is CONFIRMED, with them" in part
+    assert "| other processes used more than 0.25 cores | 64 of 128" in part
+    assert "50.0 % of the pairs (32 of 64). All are kept. Without them the verdict is CONFIRMED, with them" in part
     quiet = render(summarise(surrounded(run, lambda *_: QUIET)), "markdown")
-    assert "None of 64 samples was disturbed." in quiet
+    assert "None of 128 samples was disturbed." in quiet
 
 
 def test_a_run_from_before_it_was_recorded_says_nothing() -> None:

@@ -112,7 +112,7 @@ def test_traffic_of_a_mixture_counts_the_narrowest_and_unknown_traffic_is_no_flo
 
 
 def test_an_older_run_has_no_limits_and_no_doubts() -> None:
-    run = make_run({"torch-half": Candidate(3.0)})
+    run = make_run({"torch-half": Candidate(3.0, (1.0,))})
     summary = summarise(run)
     assert summary.doubts == ()
     assert isnan(summary.rows[0].limit.floor_s)

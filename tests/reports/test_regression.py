@@ -127,7 +127,7 @@ def test_a_run_against_itself_has_not_changed() -> None:
     change = changed(run, run)
     assert change.state == NO_REGRESSION
     assert (change.speedup.low, change.speedup.estimate, change.speedup.high) == (1.0, 1.0, 1.0)
-    assert (change.seconds, change.reasons, change.flipped, change.compared) == (1.0, (), (), 8)
+    assert (change.seconds, change.reasons, change.flipped, change.compared) == (1.0, (), (), 16)
 
 
 @pytest.mark.parametrize(
@@ -168,17 +168,15 @@ def test_the_bounds_are_those_of_a_bootstrap_over_the_cases() -> None:
         for base, own in zip(duels, run.backend(X).samples, strict=True):
             assert (own.phase, base.case, base.round) == (DUEL, own.case, own.round)
             by_case.setdefault(own.case, []).append(log(base.case_ns / own.case_ns))
-        return [sum(values) / len(values) for _, values in sorted(by_case.items())]
+        return [float(np.median(values)) for _, values in sorted(by_case.items())]
 
     differences = np.array(logs(run)) - np.array(logs(reference))
-    expected = stats.bootstrap(
-        (differences,), np.mean, confidence_level=0.9, n_resamples=100_000, method="percentile",
-        rng=np.random.default_rng(1),
-    ).confidence_interval  # fmt: skip
+    # the bootstrap's bounds are expanded for few cases: for a mean those of the t-interval
+    low, high = stats.t.interval(0.9, len(differences) - 1, differences.mean(), stats.sem(differences))
     found = changed(reference, run).speedup
     assert found.estimate == pytest.approx(exp(differences.mean()))
-    assert (found.low, found.high) == pytest.approx((exp(expected.low), exp(expected.high)), abs=1e-3)
-    assert found.high - found.low > 0.02, "so that 1e-3 is a small part of it"
+    assert (found.low, found.high) == pytest.approx((exp(low), exp(high)), abs=2e-3)
+    assert found.high - found.low > 0.04, "so that 2e-3 is a small part of it"
 
 
 def test_few_cases_decide_nothing() -> None:
@@ -196,7 +194,7 @@ def test_a_lost_accuracy_is_a_regression() -> None:
     assert change.states["lesion_dsc"] == "lost"
     assert change.states["whole_dsc"] == "kept"
     assert change.reasons == (
-        "accuracy lost: lesion DSC -0.0500 on 8 cases, at least -0.0500 with 95 % confidence (margin 0.005)",
+        "accuracy lost: lesion DSC -0.0500 on 16 cases, at least -0.0500 with 95 % confidence (margin 0.005)",
     )
 
 
@@ -327,7 +325,16 @@ def test_the_report_says_what_fell_and_by_how_much(folders: dict[str, str], caps
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ort")]
     assert [row[:2] for row in rows] == [["ort-fp32", NO_REGRESSION], ["ort-fp32", REGRESSION]]
     assert rows[0][2] == "1.0 % [1.0, 1.0]"
-    assert rows[1][2:] == ["-25.0 % [-25.0, -25.0]", "1.33x", "0 [0]", "-0.0500 [-0.0500]", "0 [0]", "0 of 8"]
+    assert rows[1][2:] == [
+        "-25.0 % [-25.0, -25.0]",
+        "1.33x",
+        "0 [0]",
+        "-0.0500 [-0.0500]",
+        "0 [0]",
+        "0 [0]",
+        "0 [0]",
+        "0 of 16",
+    ]
     assert "ort-fp32: the speedup over the baseline fell by 25.0 % (at best it fell by 25.0 %, with 95 % confid" in text
     assert "nan" not in text
 

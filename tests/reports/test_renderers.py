@@ -17,7 +17,7 @@ from reports.csv import cases_csv
 from reports.document import Run
 from reports.record import FAILED, INTERRUPTED, PENDING, SKIPPED, BackendRecord
 from reports.summary import summarise
-from tests.reports.factory import BASELINE, Candidate, make_run, on_gpu, segmenting
+from tests.reports.factory import BASELINE, Candidate, make_run, on_gpu, segmenting, without_nsd
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 
@@ -124,7 +124,7 @@ def test_json_keeps_the_contract(name: str) -> None:
         assert backend.keys() >= BACKEND_KEYS
         assert backend["status"] in ("ok", "skipped", "failed")
         assert backend["verdict"] in ("CONFIRMED", "REFUTED", "INCONCLUSIVE", None)
-        assert backend["latency_s"].keys() == {"median", "p95"}
+        assert backend["latency_s"].keys() >= {"median", "p50", "p90", "p95", "p99"}
         assert backend["time_reduction_pct"].keys() == backend["speedup"].keys() == {"estimate", "low", "high"}
         assert list(backend["stages_s"]) == ["read", "preprocess", "roi", "forward", "stitch", "write"]
         parity = backend["parity"]
@@ -137,7 +137,7 @@ def test_json_keeps_the_contract(name: str) -> None:
 def test_json_holds_the_figures() -> None:
     document = summarise(confirmed()).to_json()
     rows: dict[str, Any] = {row["name"]: row for row in document["backends"]}
-    assert (document["cases"], document["rounds"], document["best"]) == (8, 2, "openvino-int8")
+    assert (document["cases"], document["rounds"], document["best"]) == (16, 2, "openvino-int8")
     assert document["missing_required"] == ["tensorrt-fp16"]
     assert document["failures"][0]["log"] == "backends/ort-int8.log"
     assert document["confirmation"]["speedup"]["estimate"] == pytest.approx(5.3, rel=0.02)
@@ -145,8 +145,38 @@ def test_json_holds_the_figures() -> None:
     assert rows[BASELINE]["speedup"] == {"estimate": 1.0, "low": 1.0, "high": 1.0}
     assert rows["shifted"]["parity"]["class_flips"] == 2
     assert rows["shifted"]["parity"]["lesion_dsc"]["state"] == "lost"
-    assert rows[SKIP.name]["latency_s"] == {"median": None, "p95": None}
+    assert set(rows[SKIP.name]["latency_s"].values()) == {None}
     assert rows[SKIP.name]["fix"] == 'pip install "voxbench[gpu]"'
+
+
+def test_json_holds_what_the_cases_and_classes_tell() -> None:
+    document = summarise(confirmed()).to_json()
+    found = {row["name"]: row for row in document["backends"]}["shifted"]
+    parity = found["parity"]
+    assert parity["whole_nsd"]["state"] == parity["lesion_nsd"]["state"] == "kept"
+    assert parity["detectable"]["macro_f1"] == pytest.approx(1 - 0.2 ** (1 / 16))
+    assert parity["flips"] == [
+        {"case": "quiz_0_000", "truth": 0, "baseline": 1, "candidate": 2},
+        {"case": "quiz_1_001", "truth": 1, "baseline": 1, "candidate": 0},
+    ]
+    assert parity["mcnemar"] == {"lost": 1, "gained": 0, "p": 1.0}
+    classes = parity["macro_f1"]["per_class"]
+    mean = sum(one["value"] for one in classes.values()) / 3
+    assert (list(classes), mean) == (["0", "1", "2"], pytest.approx(parity["macro_f1"]["value"]))
+    assert found["speed_claim"]["level"] == pytest.approx(0.05 / 6)
+    assert (found["speed_claim"]["look"], found["speed_claim"]["claims"]) == (2, 5)
+    assert found["between_cases"]["fastest_s"] < found["latency_s"]["p50"] < found["latency_s"]["p99"]
+    assert found["tile_fit"] == {"intercept_s": None, "slope_s": None, "r2": None, "sizes": 1}
+    assert document["course"].keys() == {"order", "drift", "autocorrelation"}
+
+
+def test_runs_from_before_surface_distances_leave_them_out() -> None:
+    summary = summarise(without_nsd(confirmed()))
+    assert summary.verdict == "CONFIRMED"
+    assert "NSD" not in render(summary, "markdown").partition("## Held equal")[0]
+    found = {row["name"]: row for row in summary.to_json()["backends"]}["openvino-int8"]["parity"]
+    assert (found["whole_nsd"]["state"], found["whole_nsd"]["value"]) == ("not measured", None)
+    assert "whole-pancreas NSD" in render(summarise(confirmed()), "markdown")
 
 
 def test_a_backend_that_was_never_measured_says_so() -> None:
@@ -303,12 +333,12 @@ def test_json_of_a_network_that_only_segments_has_null_and_says_why() -> None:
 def test_csv_of_a_network_that_finds_neither_lesions_nor_classes() -> None:
     run = organ_only()
     rows = list(csv.DictReader(io.StringIO(render(summarise(run), "csv"))))
-    names = [name for name in rows[0] if name.startswith(("lesion_dsc", "macro_f1", "class_flips"))]
-    assert len(names) == 9
+    names = [name for name in rows[0] if name.startswith(("lesion_", "macro_f1", "class_flips"))]
+    assert len(names) == 16
     assert {row[name] for row in rows for name in names} == {"not applicable"}
     assert all(float(row["whole_dsc"]) > 0.9 for row in rows)
     cases = list(csv.DictReader(io.StringIO(cases_csv(run))))
-    assert {(row["subtype"], row["lesion_dsc"]) for row in cases} == {("not applicable", "not applicable")}
+    assert {row[name] for row in cases for name in ("subtype", "lesion_dsc", "lesion_nsd")} == {"not applicable"}
     assert {row["true_subtype"] for row in cases} == {"0", "1", "2"}
 
 
@@ -331,8 +361,8 @@ def test_each_recorded_figure_has_its_protocol() -> None:
     both = said({"_best_ema": 0.8, "val/whole_dice": 0.7, "best.whole_dice": 0.9}, "net.py:make")
     assert "for \\_best_ema: nnU-Net's pseudo Dice, over random patches" in both
     assert "for the others: that of its training script, which the file does not state" in both
-    assert cells(both, "whole-pancreas DSC (val/whole_dice)") == [["0.700", "0.954"]]
-    assert cells(both, "whole-pancreas DSC (best.whole_dice)") == [["0.900", "0.954"]]
+    assert cells(both, "whole-pancreas DSC (val/whole_dice)") == [["0.700", "0.958"]]
+    assert cells(both, "whole-pancreas DSC (best.whole_dice)") == [["0.900", "0.958"]]
     assert "Protocol of the recorded figures: that of its training script" in said({"best_dice": 0.8}, "net.py:make")
     assert "pseudo" not in said({"cls_f1": 0.5}, "multitask-unet")
     assert "records no accuracy of its own" in said({}, "multitask-unet")

@@ -1,0 +1,197 @@
+"""The bootstrap over cases: bounds and p-values, seeded, so that a run's files always give the same answer.
+
+The patient is the unit: whatever is resampled, a case goes with all its rounds and with both arms of its pair.
+Bounds are NaN with fewer than `MIN_CASES` cases.
+"""
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import inf, nan, sqrt
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+CONFIDENCE = 0.95
+ALPHA = 0.05  # 1 - CONFIDENCE, without the rounding of that difference
+RESAMPLES = 10_000
+SEED = 0  # fixed, so that nobody can shop for a favourable one
+MIN_CASES = 5
+"""Cases that a claim needs. In a sign test n cases that all favour it have probability 1/2^n under "no effect",
+and the first n with 1/2^n <= 1 - `CONFIDENCE` is 5 (1/32; with 4 it is 1/16)."""
+
+_ELEMENTS = 1_000_000  # of a block of resamples, which keeps memory near 10 MB whatever the number of cases
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its one-sided lower and upper bounds at `CONFIDENCE`: together they enclose 90 %."""
+
+    estimate: float = nan
+    low: float = nan
+    high: float = nan
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """An estimate and what it came to in resamples of its cases.
+
+    A bound is a percentile of the resamples (Efron & Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3)
+    at a level that is expanded for few cases, Phi(-sqrt(n / (n - 1)) t), with t the quantile of Student's distribution
+    (Hesterberg, "What Teachers Should Know About the Bootstrap", The American Statistician 69(4), 2015); or the
+    estimate less sqrt(n / (n - 1)) t standard deviations of the resamples, which for a mean is the t-interval:
+    whichever claims less. The first follows a skewed distribution, the second reaches further out than resamples do.
+
+    Attributes:
+        resampled: the estimate in each resample, ascending [resamples]; empty without cases.
+        cases: how many were resampled.
+        freedom: degrees of freedom; n - 1 unless the starts of the processes vary too.
+    """
+
+    estimate: float = nan
+    resampled: Floats = field(default_factory=lambda: np.empty(0), repr=False, compare=False)
+    cases: int = 0
+    freedom: float = nan
+
+    @classmethod
+    def of(cls, estimate: float, resampled: Floats, cases: int, freedom: float | None = None) -> "Bootstrap":
+        """Of resamples in any order."""
+        return cls(estimate, np.sort(resampled), cases, cases - 1 if freedom is None else freedom)
+
+    @property
+    def interval(self) -> Interval:
+        """The estimate with its bounds at `CONFIDENCE`."""
+        return Interval(self.estimate, self.low(ALPHA), self.high(ALPHA))
+
+    def low(self, alpha: float) -> float:
+        """The one-sided lower bound with error rate `alpha` < 0.5; NaN below `MIN_CASES` cases."""
+        if self.cases < MIN_CASES:
+            return nan
+        z = self._z(alpha)
+        return min(float(np.quantile(self.resampled, stats.norm.sf(z))), self.estimate - z * self._deviation)
+
+    def high(self, alpha: float) -> float:
+        """The one-sided upper bound, likewise."""
+        if self.cases < MIN_CASES:
+            return nan
+        z = self._z(alpha)
+        return max(float(np.quantile(self.resampled, stats.norm.cdf(z))), self.estimate + z * self._deviation)
+
+    def p_at_most(self, value: float) -> float:
+        """The p-value of "it is at most `value`": the smallest alpha whose lower bound reaches `value`.
+
+        So ``low(alpha) >= value`` exactly when ``p_at_most(value) <= alpha``. NaN below `MIN_CASES` cases.
+        """
+        if self.cases < MIN_CASES:
+            return nan
+        above = self.estimate - value
+        by_deviation = above / self._deviation if self._deviation else inf if above >= 0 else -inf
+        return float(stats.t.sf(min(self._z_of_percentile(value), by_deviation) / self._expansion, self.freedom))
+
+    def _z_of_percentile(self, value: float) -> float:
+        """How far out, as a normal quantile, the percentile lies that equals `value`: the inverse of `np.quantile`."""
+        after = int(np.searchsorted(self.resampled, value))
+        if after in (0, len(self.resampled)):
+            return -inf if after else inf
+        lower, upper = self.resampled[after - 1 : after + 1]  # between which np.quantile interpolates linearly
+        place = (after - 1 + (value - lower) / (upper - lower)) / (len(self.resampled) - 1)
+        return float(stats.norm.isf(place))
+
+    def _z(self, alpha: float) -> float:
+        return self._expansion * float(stats.t.isf(alpha, self.freedom))
+
+    @property
+    def _expansion(self) -> float:
+        return sqrt(self.cases / (self.cases - 1))
+
+    @cached_property
+    def _deviation(self) -> float:
+        return float(self.resampled.std())
+
+
+def resampled_means(values: ArrayLike, seed: int = SEED) -> Floats:
+    """Means of `RESAMPLES` samples of cases drawn with replacement from `values` [cases].
+
+    Source: Efron & Tibshirani, An Introduction to the Bootstrap (1993), chapter 6.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    return np.concatenate([x[drawn].mean(axis=1) for drawn in _draws(x.size, seed)])
+
+
+def of_mean(values: ArrayLike, seed: int = SEED) -> Bootstrap:
+    """The mean of `values` [cases]."""
+    x = np.asarray(values, dtype=np.float64)
+    return Bootstrap.of(float(x.mean()), resampled_means(x, seed), x.size) if x.size else Bootstrap()
+
+
+def of_crossed(values: ArrayLike, seed: int = SEED) -> Bootstrap:
+    """The mean over cases of `values` [cases, starts, rounds], of which each start of the processes may shift its own.
+
+    NaN where a case was not run. A start's effect is the median over the cases of what lies between it and the case's
+    mean over the starts; a case's value is the median of all its rounds with the effects of their starts taken off:
+    the steps of a median polish (Tukey, Exploratory Data Analysis, 1977), so that a disturbed sample hardly counts.
+    Resamples draw the cases, and add a normal draw of the starts' mean effect, whose variance is that of the effects
+    over their number (a hierarchical bootstrap whose upper level is parametric, since so few starts cannot be drawn
+    from: Davison & Hinkley, Bootstrap Methods and their Application, 1997, section 3.8). Degrees of freedom are
+    Satterthwaite's. A single start varies nothing: then this is `of_mean` of the cases' medians.
+    """
+    y = np.asarray(values, dtype=np.float64)
+    y = y[np.isfinite(y).any(axis=(1, 2))] if y.size else y
+    if not y.size:
+        return Bootstrap()
+    starts = y.shape[1]
+    effects = _effects_of_starts(y) if starts > 1 else np.zeros(1)
+    by_case = np.nanmedian((y - effects[:, None]).reshape(len(y), -1), axis=1)
+    resampled = resampled_means(by_case, seed)
+    variance = float(effects.var(ddof=1)) / starts if starts > 1 else 0.0
+    if variance:
+        resampled = resampled + np.random.default_rng((seed, 1)).normal(0, sqrt(variance), RESAMPLES)
+    return Bootstrap.of(float(by_case.mean()), resampled, len(y), _freedom(by_case, variance, starts))
+
+
+def _effects_of_starts(y: Floats) -> Floats:
+    """What each start adds to all cases, less the mean of these effects [starts]."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of cells without any round, which stay NaN
+        cells = np.nanmedian(y, axis=2)
+    found = np.nanmedian(cells - np.nanmean(cells, axis=1, keepdims=True), axis=0)
+    effects: Floats = found - found.mean()
+    return effects
+
+
+def _freedom(by_case: Floats, of_starts: float, starts: int) -> float:
+    """Degrees of freedom of a mean over cases and starts, with the variance `of_starts`; at most those of the cases.
+
+    Source: Satterthwaite, "An Approximate Distribution of Estimates of Variance Components", Biometrics Bulletin 2(6),
+    1946.
+    """
+    most = len(by_case) - 1.0
+    if not of_starts or most < 1:
+        return most
+    of_cases = float(by_case.var(ddof=1)) / len(by_case)
+    return min((of_cases + of_starts) ** 2 / (of_cases**2 / most + of_starts**2 / (starts - 1)), most)
+
+
+def resampled_counts(cases: int, seed: int = SEED) -> Iterator[Floats]:
+    """How often each case is in each of `RESAMPLES` samples: blocks of [resamples, cases]."""
+    return (_counts(drawn) for drawn in _draws(cases, seed))
+
+
+def _draws(cases: int, seed: int) -> Iterator[Ints]:
+    """`RESAMPLES` rows [resamples, cases] of case numbers drawn with replacement, in blocks."""
+    generator = np.random.default_rng(seed)
+    block = max(1, _ELEMENTS // max(1, cases))
+    for start in range(0, RESAMPLES, block):
+        yield generator.integers(cases, size=(min(block, RESAMPLES - start), cases))
+
+
+def _counts(drawn: Ints) -> Floats:
+    """How often each case was drawn: [resamples, cases] of case numbers to [resamples, cases] of counts."""
+    rows, cases = drawn.shape
+    flat = (drawn + cases * np.arange(rows)[:, None]).ravel()
+    return np.bincount(flat, minlength=rows * cases).reshape(rows, cases).astype(np.float64)
