@@ -67,8 +67,8 @@ def _identity(summary: Summary) -> str:
 
 def _method() -> str:
     return bullets([
-        "Speedup: baseline time / candidate time of each paired sample; the median over a case's rounds, the geometric mean over "
-        "the cases. Time reduction: 1 - 1 / speedup.",
+        "Speedup: baseline time / candidate time of each paired sample; the median over a case's rounds, then the "
+        "geometric mean over the cases. Time reduction: 1 - 1 / speedup.",
         "Bounds: bootstrap over the cases, and over the starts of the processes where there are several; "
         f"{RESAMPLES:,} resamples, fixed seed, percentiles expanded for few cases, never narrower than the t-interval. "
         "The patient is the unit.",
