@@ -41,7 +41,6 @@ class Drift:
     Source: the within estimator, Wooldridge, Econometric Analysis of Cross Section and Panel Data (2010), section 10.5.
     """
 
-    pct_per_hour: float
     pct_over_run: float
     p: float
     hours: float
@@ -117,7 +116,7 @@ def _drift(samples: Sequence[Sample]) -> Drift | None:
     slope, span = float(x @ y) / squares, float(np.ptp(hours))
     error = sqrt(float(((y - slope * x) ** 2).sum()) / freedom / squares)
     p = float(2 * stats.t.sf(abs(slope) / error, freedom)) if error else float(slope == 0)
-    return Drift(100 * expm1(slope), 100 * expm1(slope * span), p, span)
+    return Drift(100 * expm1(slope * span), p, span)
 
 
 def _autocorrelation(run: Run, name: str) -> Autocorrelation | None:

@@ -45,7 +45,7 @@ def course(summary: Summary) -> str:
     lines = []
     if found.drift:
         lines.append(
-            f"Drift of the baseline: {found.drift.pct_per_hour:+.2g} % an hour, {found.drift.pct_over_run:+.2g} % over "
+            f"Drift of the baseline: {found.drift.pct_over_run:+.2g} % over the {60 * found.drift.hours:.3g} minutes of "
             f"the duels (p = {found.drift.p:.2g})."
         )
     if found.order:

@@ -1,4 +1,4 @@
-"""How often a loss of accuracy is caught: known losses made in a run's own masks and classes, judged by the run's rules.
+"""How often a loss of accuracy is caught: known losses made in a run's masks and classes, judged by the run's rules.
 
     python scripts/accuracy_losses.py RUN [--draws 200] [--cases 5,16,36]
 

@@ -71,9 +71,19 @@ def test_a_drift_is_measured_as_by_regression_with_an_effect_for_each_case() -> 
     y = np.log([s.case_ns for s in samples])
     solution, residual, *_ = np.linalg.lstsq(x, y, rcond=None)
     error = np.sqrt(residual[0] / (len(y) - x.shape[1]) * np.linalg.inv(x.T @ x)[0, 0])
-    assert found.pct_per_hour == pytest.approx(100 * np.expm1(solution[0]), rel=1e-6)
+    assert found.pct_over_run == pytest.approx(100 * np.expm1(solution[0] * found.hours), rel=1e-6)
     assert found.p == pytest.approx(2 * stats.t.sf(solution[0] / error, len(y) - x.shape[1]), rel=1e-6)
     assert any(doubt.startswith("the baseline's time changed by +") for doubt in summarise(run).doubts)
+
+
+def test_a_short_run_is_not_drawn_out_to_hours() -> None:
+    """A few milliseconds in which the baseline became ten times slower."""
+    run = run_with(lambda name, position, number: 2.3 * number / (len(NAMES) * ROUNDS * CASES))
+    baseline = run.backends[0]
+    quick = tuple(replace(s, started_unix_s=1e9 + (s.started_unix_s - 1e9) * 1e-6) for s in baseline.samples)
+    found = course(replace(run, backends=(replace(baseline, samples=quick), *run.backends[1:]))).drift
+    assert found is not None
+    assert 100 < found.pct_over_run < 2000
 
 
 def test_noise_that_lasts_is_found() -> None:
