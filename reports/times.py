@@ -45,8 +45,8 @@ def course(summary: Summary) -> str:
     lines = []
     if found.drift:
         lines.append(
-            f"Drift of the baseline: {found.drift.pct_over_run:+.2g} % over the {60 * found.drift.hours:.3g} minutes of "
-            f"the duels (p = {found.drift.p:.2g})."
+            f"Drift of the baseline: {found.drift.pct_over_run:+.2g} % over the duels' {60 * found.drift.hours:.3g} "
+            f"minutes (p = {found.drift.p:.2g})."
         )
     if found.order:
         name, effect = min(found.order.items(), key=lambda item: item[1].p_holm)
