@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from bench import confirmation
 from bench.cli import main
 from models.unet import MultiTaskUNet
 
@@ -52,24 +53,12 @@ def bench(network, data, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("VOXBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     monkeypatch.setenv("FAULT", "")
+    monkeypatch.setattr(confirmation, "STARTS", 1)  # each start takes seconds; tests of the starts ask for three
 
     def run(*options: str) -> tuple[int, dict, str]:
         most = () if "--max-cases" in options else ("--max-cases", str(FEW))
-        code = main(
-            [
-                "run",
-                "--checkpoint",
-                str(network[0]),
-                "--data",
-                str(data),
-                "--device",
-                "cpu",
-                "--out",
-                "run",
-                *most,
-                *options,
-            ]
-        )
+        where = ("--checkpoint", str(network[0]), "--data", str(data), "--device", "cpu", "--out", "run")
+        code = main(["run", *where, *most, *options])
         printed = capsys.readouterr()
         assert "Traceback" not in printed.err + printed.out
         if not Path("run/run.json").exists():

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 import engines
+from bench import confirmation
 from bench.cli import main
 from engines import Backend
 from reports.power import ENOUGH_FOR_F1
@@ -46,15 +47,16 @@ def test_the_baseline_against_itself_is_never_confirmed(bench):
 
 
 def test_a_slow_backend_is_refuted(bench, monkeypatch):
-    fault(monkeypatch, "slow=0.3")
+    fault(monkeypatch, "slow=0.2")
     code, summary, _ = bench("--backends", "faulty", "--rounds", "1")
     assert (code, summary["verdict"], row(summary, "faulty")["verdict"]) == (1, "REFUTED", "REFUTED")
     assert row(summary, "faulty")["time_reduction_pct"]["high"] < 0
 
 
 def test_a_backend_that_is_really_faster_is_confirmed_on_a_fresh_pass(bench, monkeypatch):
+    monkeypatch.setattr(confirmation, "STARTS", 3)
     monkeypatch.setitem(engines.BACKENDS, "plain", engines.BACKENDS["torch-fp32"])
-    fault(monkeypatch, "slow=0.5", "torch-fp32")
+    fault(monkeypatch, "slow=0.2", "torch-fp32")
     options = ("--backends", "plain", "--rounds", "1", "--require", "plain", "--max-cases", str(ENOUGH_FOR_F1))
     code, summary, printed = bench(*options)
     assert (code, summary["verdict"], summary["best"]) == (0, "CONFIRMED", "plain")
@@ -84,8 +86,9 @@ def test_a_backend_that_is_really_faster_is_confirmed_on_a_fresh_pass(bench, mon
 
 def test_a_half_done_confirmation_is_finished(bench, monkeypatch):
     """Left within its second start: the first one keeps its samples, the second is made anew as a whole."""
+    monkeypatch.setattr(confirmation, "STARTS", 3)
     monkeypatch.setitem(engines.BACKENDS, "plain", engines.BACKENDS["torch-fp32"])
-    fault(monkeypatch, "slow=0.4", "torch-fp32")
+    fault(monkeypatch, "slow=0.2", "torch-fp32")
     assert bench("--backends", "plain", "--rounds", "1")[0] == 3, "five cases prove nothing about classes"
     paths = [Path(f"run/backends/{name}.json") for name in ("torch-fp32", "plain")]
     before = {path: json.loads(path.read_text()) for path in paths}
@@ -107,9 +110,10 @@ def test_a_half_done_confirmation_is_finished(bench, monkeypatch):
 
 
 def test_a_backend_that_does_not_start_again_has_failed(bench, monkeypatch, tmp_path):
+    monkeypatch.setattr(confirmation, "STARTS", 3)
     monkeypatch.setitem(engines.BACKENDS, "plain", Backend("tests.bench.unstartable", "fp32"))
     monkeypatch.setenv("STARTED", str(tmp_path / "started"))
-    fault(monkeypatch, "slow=0.3", "torch-fp32")
+    fault(monkeypatch, "slow=0.2", "torch-fp32")
     code, summary, _ = bench("--backends", "plain", "--rounds", "1", "--require", "plain")
     found = row(summary, "plain")
     assert (code, found["status"], found["reason"]) == (4, "failed", "start 2: RuntimeError: no second restart")
@@ -119,7 +123,7 @@ def test_a_backend_that_does_not_start_again_has_failed(bench, monkeypatch, tmp_
 
 def test_no_difference_on_few_cases_does_not_read_as_proof(bench, monkeypatch):
     monkeypatch.setitem(engines.BACKENDS, "plain", engines.BACKENDS["torch-fp32"])
-    fault(monkeypatch, "slow=0.5", "torch-fp32")
+    fault(monkeypatch, "slow=0.2", "torch-fp32")
     code, summary, printed = bench("--backends", "plain", "--rounds", "1")
     found = row(summary, "plain")
     assert (found["speed_claim"]["verdict"], found["parity"]["class_flips"]) == ("CONFIRMED", 0)
