@@ -15,14 +15,15 @@ class _Session:
     def __init__(self, real, fault):
         self._real = real
         self._fault = fault
+        self._built = False
         self._passes = 0
 
     def infer(self, x):
-        self._passes += 1
+        self._passes += self._built
         kind, _, value = self._fault.partition("=")
-        late = self._passes > 3  # the build, its warm-up and a case or two go well
+        late = self._passes > 2  # the build, its warm-up and a case or two go well
         match kind:
-            case "slow":
+            case "slow" if self._built:
                 time.sleep(float(value))
             case "killed" if late:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -43,6 +44,7 @@ class _Session:
 
     def evidence(self):
         self._passes = 0  # asked once, after the warm-up
+        self._built = True
         found = self._real.evidence()
         return replace(found, mac_share={"bf16": 1.0}) if self._fault == "lying" else found
 

@@ -156,7 +156,7 @@ def test_a_fault_costs_one_row_with_its_log(bench, monkeypatch, kind, reason):
     fault(monkeypatch, kind)
     patience = "60" if kind == "hung" else "600"  # seconds: a busy machine builds slowly
     code, summary, printed = bench(
-        "--backends", "faulty,torch-fp32,torch-fp32", "--rounds", "2", "--timeout", patience, "--require", "faulty"
+        "--backends", "faulty,torch-fp32,torch-fp32", "--rounds", "1", "--timeout", patience, "--require", "faulty"
     )  # fmt: skip
     assert code == 4
     assert "faulty" in printed
