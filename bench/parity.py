@@ -66,8 +66,8 @@ def score(
     """Compare a predicted mask with the truth, where there is one, and with the baseline's mask.
 
     Under `center-patch` only the patch is compared: nothing was predicted outside it, and what is cut off at its sides
-    counts as surface there. Where the network has no
-    class for them, lesions count as a part of the whole pancreas, and nowhere else.
+    counts as surface there. Where the network has no class for them, lesions count as a part of the whole pancreas, and
+    nowhere else.
     """
     region = _region(case, settings)
     labels, reference = (read_mask(path, case.shape)[region] for path in (prediction, baseline))

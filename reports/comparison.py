@@ -162,22 +162,28 @@ def pairs(run: Run, name: str, phase: str) -> tuple[Pair, ...]:
 
 def speed(paired: Iterable[Pair], time_ns: Callable[[Sample], int]) -> Speed:
     """The speedup over `paired` in one scope of time; cases and starts of the processes are the units."""
-    ratios: dict[tuple[str, int], list[float]] = {}
-    for baseline, candidate in paired:
-        before, after = time_ns(baseline), time_ns(candidate)
-        if before > 0 and after > 0:
-            ratios.setdefault((candidate.case, candidate.start), []).append(log(before / after))
+    ratios = log_ratios(paired, time_ns)
     cells = _cells(ratios)
     found, (cases, starts, _) = of_crossed(cells), cells.shape
     return Speed(cases, sum(map(len, ratios.values())), exponential(found.interval), found, starts)
 
 
-def _cells(log_ratios: dict[tuple[str, int], list[float]]) -> Floats:
+def log_ratios(paired: Iterable[Pair], time_ns: Callable[[Sample], int]) -> dict[tuple[str, int], list[float]]:
+    """Logs of baseline time / candidate time of each case and start, over the rounds."""
+    ratios: dict[tuple[str, int], list[float]] = {}
+    for baseline, candidate in paired:
+        before, after = time_ns(baseline), time_ns(candidate)
+        if before > 0 and after > 0:
+            ratios.setdefault((candidate.case, candidate.start), []).append(log(before / after))
+    return ratios
+
+
+def _cells(ratios: dict[tuple[str, int], list[float]]) -> Floats:
     """[cases, starts, rounds]; NaN where a case was not run."""
-    cases = sorted({case for case, _ in log_ratios})
-    starts = sorted({start for _, start in log_ratios})
-    cells = np.full((len(cases), len(starts), max(map(len, log_ratios.values()), default=0)), nan)
-    for (case, start), values in log_ratios.items():
+    cases = sorted({case for case, _ in ratios})
+    starts = sorted({start for _, start in ratios})
+    cells = np.full((len(cases), len(starts), max(map(len, ratios.values()), default=0)), nan)
+    for (case, start), values in ratios.items():
         cells[cases.index(case), starts.index(start), : len(values)] = values
     return cells
 
@@ -191,10 +197,10 @@ def parity(run: Run, name: str) -> Parity:
     truth = {case.name: case.subtype for case in run.record.cases}
     absent = Parity.none(run)
     measured = {
-        metric: _mean_score((getattr(candidate, metric), getattr(baseline, metric)) for candidate, baseline in both)
+        metric: mean_score((getattr(candidate, metric), getattr(baseline, metric)) for candidate, baseline in both)
         for metric in ("whole_dsc", "lesion_dsc", "whole_nsd", "lesion_nsd")
     }
-    f1, by_class = _f1(truth, both)
+    f1, by_class = f1_score(truth, both)
     found = {metric: value for metric, value in (measured | {"macro_f1": f1}).items() if _is_scored(absent, metric)}
     return replace(
         absent,
@@ -227,7 +233,8 @@ def _by_case(scores: Iterable[Score]) -> dict[str, Score]:
     return {score.case: score for score in scores}
 
 
-def _mean_score(values: Iterable[tuple[float | None, float | None]]) -> Metric:
+def mean_score(values: Iterable[tuple[float | None, float | None]]) -> Metric:
+    """The mean of a score, candidate and baseline of each case, over the cases that have both."""
     known = [(c, b) for c, b in values if c is not None and b is not None and isfinite(c) and isfinite(b)]
     if not known:
         return Metric()
@@ -238,7 +245,7 @@ def _mean_score(values: Iterable[tuple[float | None, float | None]]) -> Metric:
     )  # fmt: skip
 
 
-def _f1(
+def f1_score(
     truth: Mapping[str, int | None], both: Iterable[tuple[Score, Score]]
 ) -> tuple[Metric, dict[int, tuple[float, float]]]:
     """Macro-F1, and of each class the candidate's and the baseline's F1."""

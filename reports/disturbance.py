@@ -9,6 +9,7 @@ from reports import figures
 from reports.commonmark import section, words
 from reports.comparison import candidates, pairs
 from reports.document import Run
+from reports.gpu import is_shared
 from reports.outcome import decide, judge_candidates
 from reports.record import CONFIRMATION, DUEL, Ambient, GpuState, Sample
 from reports.statistics import median
@@ -142,7 +143,7 @@ def _by_ambient(found: Ambient, usual_mhz: float) -> Iterator[str]:
 def _by_gpu(found: GpuState, workers: int | None) -> Iterator[str]:
     if set(found.throttled_by) - {_OWN_LOAD}:
         yield THROTTLED
-    if found.processes is not None and workers is not None and found.processes > workers:
+    if is_shared(found, workers):
         yield SHARED
 
 

@@ -47,12 +47,13 @@ def gpu_use(samples: Sequence[Sample]) -> GpuUse | None:
         energy_j=median(_told(state.energy_j for state in states)),
         throttled=_share(bool(state.throttled_by) for state in states),
         throttled_by=tuple(sorted({reason for state in states for reason in state.throttled_by})),
-        shared=_share(_is_shared(sample, sample.gpu) for sample in samples if sample.gpu is not None),
+        shared=_share(is_shared(sample.gpu, sample.workers) for sample in samples if sample.gpu is not None),
     )
 
 
-def _is_shared(sample: Sample, state: GpuState) -> bool:
-    return state.processes is not None and sample.workers is not None and state.processes > sample.workers
+def is_shared(state: GpuState, workers: int | None) -> bool:
+    """Whether more processes computed on the GPU than the run's workers; not, where either is unknown."""
+    return state.processes is not None and workers is not None and state.processes > workers
 
 
 def _told(values: Iterable[float | None]) -> list[float]:

@@ -6,17 +6,15 @@ baseline beside every sample, though: what is compared is the speedup over it.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from math import isfinite, log, nan
-
-import numpy as np
+from math import isfinite, nan
 
 from reports.bootstrap import MIN_CASES, Interval
-from reports.comparison import Metric, case_ns, pairs
+from reports.comparison import Metric, case_ns, f1_score, log_ratios, mean_score, pairs
 from reports.document import Run
 from reports.equality import Difference, differing, refuse_unequal
 from reports.figures import NOT_MEASURED, count, percent
-from reports.record import DUEL, FAILED, OK, PENDING, SKIPPED, Score
-from reports.statistics import exponential, macro_f1, macro_f1_difference, median, paired_difference
+from reports.record import DUEL, FAILED, OK, PENDING, SKIPPED
+from reports.statistics import exponential, median, paired_difference
 from reports.verdict import KEPT, LOST, METRICS, UNDECIDED, Claim, metric_state
 
 REGRESSION, NO_REGRESSION = "regression", "no regression"  # or UNDECIDED
@@ -131,11 +129,7 @@ def _speedup(reference: Run, run: Run, name: str) -> tuple[int, Interval]:
 
 
 def _log_speedups(run: Run, name: str) -> dict[str, float]:
-    ratios: dict[str, list[float]] = {}
-    for baseline, candidate in pairs(run, name, DUEL):
-        if case_ns(baseline) > 0 and case_ns(candidate) > 0:
-            ratios.setdefault(baseline.case, []).append(log(case_ns(baseline) / case_ns(candidate)))
-    return {case: median(values) for case, values in ratios.items()}
+    return {case: median(values) for (case, _), values in log_ratios(pairs(run, name, DUEL), case_ns).items()}
 
 
 def _judge_speed(found: Interval, cases: int, max_slowdown_pct: float) -> tuple[str, str]:
@@ -179,32 +173,17 @@ def _metrics(reference: Run, run: Run, name: str) -> dict[str, Metric]:
     old = {score.case: score for score in reference.backend(name).scores}
     both = [(score, old[score.case]) for score in run.backend(name).scores if score.case in old]
     truth = {case.name: case.subtype for case in reference.record.cases}
-    found = {metric: _mean_score(metric, both) for metric in METRICS if metric != "macro_f1"}
-    found["macro_f1"] = _f1(truth, both)
+    found = {
+        metric: mean_score((getattr(new, metric), getattr(old, metric)) for new, old in both)
+        for metric in METRICS
+        if metric != "macro_f1"
+    }
+    found["macro_f1"], _ = f1_score(truth, both)
     absent = {"lesion": run.record.finds_lesions, "macro_f1": run.record.classifies}
     for metric in found:
         if any(metric.startswith(kind) and not given for kind, given in absent.items()):
             found[metric] = Metric(applicable=False)
     return {metric: found[metric] for metric in METRICS}
-
-
-def _mean_score(metric: str, both: list[tuple[Score, Score]]) -> Metric:
-    pairs_ = [(getattr(new, metric), getattr(old, metric)) for new, old in both]
-    known = np.array([pair for pair in pairs_ if None not in pair], dtype=np.float64).reshape(-1, 2)
-    known = known[np.isfinite(known).all(axis=1)]
-    if not len(known):
-        return Metric()
-    new_mean, old_mean = known.mean(axis=0)
-    return Metric(float(new_mean), float(old_mean), paired_difference(known[:, 0], known[:, 1]), len(known))
-
-
-def _f1(truth: Mapping[str, int | None], both: list[tuple[Score, Score]]) -> Metric:
-    rows = [(truth.get(new.case), new.subtype, old.subtype) for new, old in both]
-    known = [row for row in rows if None not in row]
-    if not known:
-        return Metric()
-    labels, new, old = np.array(known, dtype=np.int64).T
-    return Metric(macro_f1(labels, new), macro_f1(labels, old), macro_f1_difference(labels, new, old), len(known))
 
 
 def _metric_state(name: str, found: Metric, margin: float) -> str:
