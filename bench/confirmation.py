@@ -11,17 +11,19 @@ STARTS = 3  # two processes of the same backend differ, so one pair would take i
 
 
 def confirm(record: RunRecord, duel: Duel, progress: Progress) -> None:
-    """Run `record.confirmed` and the baseline as often as they duelled, at least once a start.
+    """Run `record.confirmed` and the baseline as often as they duelled, in as many starts, which are `STARTS` at least.
 
-    The number is thus fixed beforehand. Starts that an interrupted run finished keep their samples; one that it left
+    Both numbers are thus fixed beforehand. Starts that an interrupted run finished keep their samples; one that it left
     half done is made anew as a whole, since its processes are gone.
     """
     assert record.confirmed is not None
     duel.keep((record.baseline, record.confirmed))
-    duelled = {s.round for s in duel.records[record.confirmed].samples if s.phase == DUEL}
-    rounds = max(len(duelled), STARTS)
+    duelled = {(s.start, s.round) for s in duel.records[record.confirmed].samples if s.phase == DUEL}
+    starts = max(len({start for start, _ in duelled}), STARTS)
+    rounds = max(len({number for _, number in duelled}), starts)
+    first = 1 + max(s.start for r in duel.records.values() for s in r.samples if s.phase == DUEL)
     progress.start(f"confirming {record.confirmed}", rounds * len(record.cases) * 2)
-    for start, numbers in enumerate(_split(rounds, STARTS), 1):
+    for start, numbers in enumerate(_split(rounds, starts), first):
         if duel.complete((record.baseline, record.confirmed), CONFIRMATION, start, numbers):
             continue
         duel.restart((record.baseline, record.confirmed), start)

@@ -4,6 +4,7 @@ So each sample has its baseline beside it, and whatever the machine does in betw
 """
 
 import random
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +38,8 @@ class Duel:
         self._progress = progress
         self._workers: dict[str, WorkerProcess] = {}
         self._requests: dict[str, Open] = {}
-        self._start = 0
+        self._start = self.next_start if any(record.samples for record in self.records.values()) else 0
+        self._starting_s = self._running_s = 0.0
         self._largest: dict[str, int] = {}  # bytes of memory that a worker took at most, by where
         self._device_memory: tuple[int, int] | None = None  # free and total, when the last worker was open
         self.first_round = 0
@@ -52,8 +54,23 @@ class Duel:
         """Backends that are open and have not failed."""
         return list(self._workers)
 
+    @property
+    def next_start(self) -> int:
+        """A number that no start of the processes has had, also before the run was interrupted."""
+        return 1 + max((s.start for record in self.records.values() for s in record.samples), default=-1)
+
+    @property
+    def paid_off(self) -> bool:
+        """Whether the rounds since the last start have taken at least as long as it did."""
+        return self._running_s >= self._starting_s
+
     def open(self, request: Open) -> None:
         """Build one backend in a new worker; record why if that is not possible."""
+        begin = time.monotonic()
+        self._open(request)
+        self._starting_s += time.monotonic() - begin
+
+    def _open(self, request: Open) -> None:
         match self._begin(request):
             case Opened() as reply:
                 self._update(
@@ -81,6 +98,7 @@ class Duel:
 
         Their build stays that of the first time. One that does not open again has failed.
         """
+        begin = time.monotonic()
         self.keep(())
         for name in names:
             samples = [s for s in self.records[name].samples if s.start != start]
@@ -99,6 +117,7 @@ class Duel:
                     self._sample(name, WARMUP, 0, self._run.cases[0])
                 case Availability() | Broke() as reply:
                     self._fail(name, f"start {start}: {reply.reason}")
+        self._starting_s, self._running_s = time.monotonic() - begin, 0.0
 
     def complete(self, names: Sequence[str], phase: str, start: int, rounds: Iterable[int]) -> bool:
         """Whether these backends have had every case in these rounds of that start."""
@@ -116,6 +135,7 @@ class Duel:
 
     def round(self, phase: str, number: int) -> None:
         """Run every case through every live backend once; a case that all of them have had already is left out."""
+        begin = time.monotonic()
         shuffle = random.Random(f"{self._run.settings.seed} {phase} {number}").shuffle
         cases = list(self._run.cases)
         shuffle(cases)
@@ -130,6 +150,7 @@ class Duel:
             for name in order:
                 self._sample(name, phase, number, case)
                 self._progress.advance(f"{case.name} {name}")
+        self._running_s += time.monotonic() - begin
 
     def keep(self, names: Iterable[str]) -> None:
         """Close every worker but these."""

@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+from bench.confirmation import STARTS
 from bench.duel import Duel
 from bench.plan import Plan
 from bench.progress import Progress
 from bench.rundir import RunDirectory
 from bench.worker import Open
+from reports.bootstrap import MIN_CASES
 from reports.document import Run
 from reports.outcome import settled
 from reports.record import DUEL, PENDING, BackendRecord, RunRecord
@@ -59,22 +61,31 @@ def _open(request: Open, duel: Duel, progress: Progress) -> None:
 def _rounds(record: RunRecord, group: list[str], first: int, share: float, duel: Duel, progress: Progress) -> int:
     """Rounds over all cases until the wanted number, or until every claim is settled or the budget is spent.
 
-    `share`: of the budget, by the group's share of the backends. Returns the number of the next group's first round.
+    The processes are started anew before each round, yet not before the rounds since took as long as their start did.
+    Claims count as settled in `STARTS` starts at least, without which nobody knows how much these differ. `share`: of the budget, by the group's share of the backends. Returns the number of the next group's first round.
     """
     settings, done, claim = record.settings, 0, Claim.of(record.settings)
     most, duel.first_round = settings.rounds or MOST_ROUNDS, first
     while done < most:
+        if done and duel.paid_off:
+            progress.start(f"starting anew for round {first + done + 1}", 1)
+            duel.restart(duel.live, duel.next_start)
         progress.start(f"round {first + done + 1}", len(record.cases) * len(duel.live))
         duel.round(DUEL, first + done)
         done += 1
         if settings.rounds is None:
             backends = tuple(duel.records[name] for name in (record.baseline, *group))
             late = _spent(backends, first, done) > settings.budget_s * share
-            if late or settled(Run(record, backends, duel.folder), claim):
+            enough = _starts(backends, first) >= STARTS or len(record.cases) < MIN_CASES
+            if late or (enough and settled(Run(record, backends, duel.folder), claim)):
                 break
     # A resumed run may stop earlier than the one before did, whose rounds keep their numbers all the same.
     had = [s.round for name in group for s in duel.records[name].samples if s.phase == DUEL]
     return max([first + done, *(number + 1 for number in had)])
+
+
+def _starts(backends: tuple[BackendRecord, ...], first: int) -> int:
+    return len({s.start for b in backends for s in b.samples if s.phase == DUEL and s.round >= first})
 
 
 def _spent(backends: tuple[BackendRecord, ...], first: int, rounds: int) -> float:

@@ -121,19 +121,20 @@ def _drift(samples: Sequence[Sample]) -> Drift | None:
 
 def _autocorrelation(run: Run, name: str) -> Autocorrelation | None:
     paired = sorted(pairs(run, name, DUEL), key=lambda pair: pair[1].started_unix_s)
-    told = [(new.case, log(case_ns(old) / case_ns(new))) for old, new in paired if case_ns(old) and case_ns(new)]
-    residuals = _within([case for case, _ in told], [ratio for _, ratio in told])
+    told = [(new, log(case_ns(old) / case_ns(new))) for old, new in paired if case_ns(old) and case_ns(new)]
+    residuals = _within([sample.case for sample, _ in told], [ratio for _, ratio in told])
+    residuals = _within([sample.start for sample, _ in told], residuals)  # the bounds take account of the starts
     if not (squares := float(residuals @ residuals)):
         return None
     lag1 = float(residuals[1:] @ residuals[:-1]) / squares
     return Autocorrelation(lag1, 1 / sqrt(len(residuals)), len(residuals))
 
 
-def _within(cases: Sequence[str], values: Iterable[float]) -> Floats:
-    """The values less the mean of their case."""
+def _within(groups: Sequence[str] | Sequence[int], values: Iterable[float]) -> Floats:
+    """The values less the mean of their group."""
     found = np.array(list(values), dtype=np.float64)
     if not found.size:
         return found
-    _, place = np.unique(np.array(cases), return_inverse=True)
+    _, place = np.unique(np.array(groups), return_inverse=True)
     residuals: Floats = found - (np.bincount(place, found) / np.bincount(place))[place]
     return np.where(np.abs(residuals) < 1e-12, 0.0, residuals)  # what only rounding left

@@ -23,7 +23,7 @@ def doubts(rows: "Sequence[Row]", course: "Course") -> tuple[str, ...]:
     """One line each."""
     return (
         *_clocks(rows), *_throttled(rows), *_shared(rows), *_better_baseline(rows), *_drifting(course),
-        *_ordered(course), *_lasting(course),
+        *_ordered(course), *_lasting(course), *_started_once(rows),
     )  # fmt: skip
 
 
@@ -54,6 +54,15 @@ def _lasting(course: "Course") -> Iterator[str]:
         yield (
             f"the log ratios of neighbouring samples depend on each other: autocorrelation {listed}; the bounds take "
             "cases as independent, and are too narrow where it is positive, too wide where it is negative"
+        )
+
+
+def _started_once(rows: "Sequence[Row]") -> Iterator[str]:
+    told = [row.name for row in rows if not row.is_baseline and row.case.cases and row.case.starts == 1]
+    if told:
+        yield (
+            f"{', '.join(told)}: timed in the duels by one start of the processes, and two starts of the same backend "
+            "differ; the bounds of these rows do not hold that"
         )
 
 

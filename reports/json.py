@@ -76,6 +76,7 @@ def _backend(row: Row) -> dict[str, Any]:
         "reasons": list(row.reasons),
         "cases": row.case.cases,
         "samples": row.case.pairs,
+        "starts": row.case.starts,
         "speed_claim": _speed_claim(row.test) if row.test else None,
         "latency_s": _latency(row.latency),
         "between_cases": vars(row.spread),

@@ -82,6 +82,7 @@ def measure(options: argparse.Namespace, reduction: float, number: int) -> dict[
         engines.BACKENDS |= slowed | noised
         command = ["run", "--device", "cpu", "--backends", f"{BASELINE},{names}", "--seed", str(number)]
         command += ["--max-cases", str(options.cases), "--protocol", options.protocol, "--out", f"{folder}/run"]
+        command += ["--budget", str(options.budget)]
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
             code = bench(command)
         engines.BACKENDS[BASELINE] = row
@@ -105,6 +106,9 @@ def _told(folder: Path, share: float) -> dict[str, Any]:
         "low": found.reduction.low,
         "high": found.reduction.high,
         "confirmed_on_fresh": summary.confirmation is not None,
+        "row_low": candidate.case.reduction.low,
+        "row_high": candidate.case.reduction.high,
+        "starts": candidate.case.starts,
         "rounds": 1 + max(s.round for s in baseline if s.phase == DUEL),
         "seconds": max(s.started_unix_s for s in baseline) - min(s.started_unix_s for s in baseline),
         "reasons": list(summary.reasons),
@@ -136,6 +140,7 @@ def main() -> None:
     parser.add_argument("--reductions", default="0", help="true reductions of the case time in per cent")
     parser.add_argument("--cases", type=int, default=12)
     parser.add_argument("--protocol", default="sliding-window")
+    parser.add_argument("--budget", type=float, default=90.0, help="seconds of duels in a run")
     parser.add_argument("--out", type=Path, default=Path("claims.jsonl"))
     options = parser.parse_args()
     if options.what == "show":

@@ -7,8 +7,8 @@ of fresh samples by newly started processes. Told is the share of verdicts CONFI
 time; for 0 (A/A, all candidates equal to the baseline) and all below 10 % that is the rate of false claims.
 
 A sample's log time is the sum of the case's own (standard deviation 0.3), the backend's, what the backend does with
-this case (0.01), what this start of its process is like (0.004, as two equal processes on a machine with two cores
-differed), a drift of up to 10 % over the run with a slow wave of 3 %, noise that remembers half of its last value
+this case (0.01), what this start of its process is like (``--start-sd``: 0.004, as two equal processes on one machine with
+two cores differed; 0.017 on another), a drift of up to 10 % over the run with a slow wave of 3 %, noise that remembers half of its last value
 (0.028), and, for one sample in fifty, a disturbance of 20 to 200 %.
 """
 
@@ -30,7 +30,7 @@ from reports.verdict import CONFIRMED, Claim
 BASELINE = "baseline"
 REDUCTIONS = (0.0, 5.0, 9.0, 10.0, 11.0, 15.0, 25.0)  # %
 BUDGET_ROUNDS = 6  # what the default budget leaves of the rounds with some 36 cases of 1.4 s
-OF_CASE, OF_BACKEND_IN_CASE, OF_START, OF_SAMPLE, MEMORY = 0.3, 0.01, 0.004, 0.028, 0.5
+OF_CASE, OF_BACKEND_IN_CASE, OF_SAMPLE, MEMORY = 0.3, 0.01, 0.028, 0.5
 DRIFT, WAVE, OUTLIERS = 0.10, 0.03, 0.02
 
 
@@ -42,6 +42,7 @@ class Machine:
     cases: int
     names: list[str]
     effects: dict[str, float]  # log time of each backend
+    start_sd: float
 
     def __post_init__(self) -> None:
         self._of_case = self.random.normal(0, OF_CASE, self.cases)
@@ -52,7 +53,7 @@ class Machine:
         self.restart(self.names)
 
     def restart(self, names: list[str]) -> None:
-        self._of_start = {name: self.random.normal(0, OF_START) for name in names}
+        self._of_start = {name: self.random.normal(0, self.start_sd) for name in names}
 
     def seconds(self, name: str, case: int) -> float:
         progress = self._taken / (2 * BUDGET_ROUNDS * self.cases * len(self.names))
@@ -72,31 +73,28 @@ def settings(names: list[str]) -> Settings:
     )  # fmt: skip
 
 
-def simulate(random: np.random.Generator, cases: int, candidates: int, reduction: float) -> Run:
+def simulate(random: np.random.Generator, cases: int, candidates: int, reduction: float, start_sd: float) -> Run:
     """One run whose candidates all take `reduction` percent less time than the baseline, and label as it does."""
     names = [BASELINE, *(f"candidate{number}" for number in range(candidates))]
     effects = dict.fromkeys(names, float(np.log(1 - reduction / 100))) | {BASELINE: 0.0}
-    machine = Machine(random, cases, names, effects)
+    machine = Machine(random, cases, names, effects, start_sd)
     held = tuple(Case(f"case{i}", f"case{i}", f"mask{i}", i % 3, (64, 64, 64), (1.0, 1.0, 1.0)) for i in range(cases))
     scores = tuple(Score(case.name, 0.9, 0.8, case.subtype, case.subtype, 10**6, 0, 0.95, 0.9) for case in held)
     record = RunRecord("simulated", "", "", settings(names), {}, {}, held, {}, {}, {}, BASELINE, COMPLETE)
     run = Run(record, tuple(BackendRecord(name, OK, scores=scores) for name in names), Path())
     claim = Claim.of(record.settings)
     for rounds in range(1, min(MOST_ROUNDS, BUDGET_ROUNDS) + 1):
-        run = _round(run, machine, names, DUEL, rounds - 1, 0)
-        if settled(run, claim):
+        run = _round(run, machine, names, DUEL, rounds - 1, rounds - 1)
+        machine.restart(names)
+        if rounds >= STARTS and settled(run, claim):
             break
     chosen = choose(run, claim)
     if chosen is None:
         return run
     run = replace(run, record=replace(record, confirmed=chosen))
-    rounds = max(rounds, STARTS)
-    start = 0
     for number in range(rounds):
-        if number * STARTS // rounds >= start:
-            start += 1
-            machine.restart([BASELINE, chosen])
-        run = _round(run, machine, [BASELINE, chosen], CONFIRMATION, number, start)
+        run = _round(run, machine, [BASELINE, chosen], CONFIRMATION, number, rounds + number)
+        machine.restart([BASELINE, chosen])
     return run
 
 
@@ -118,10 +116,10 @@ class Outcome:
     reduction: Interval
 
 
-def outcomes(runs: int, seed: int, cases: int, candidates: int, reduction: float) -> Iterator[Outcome]:
-    for number in range(runs):
-        random = np.random.default_rng([seed, number, cases, candidates, round(10 * reduction)])
-        run = simulate(random, cases, candidates, reduction)
+def outcomes(options: argparse.Namespace, cases: int, candidates: int, reduction: float) -> Iterator[Outcome]:
+    for number in range(options.runs):
+        random = np.random.default_rng([options.seed, number, cases, candidates, round(10 * reduction)])
+        run = simulate(random, cases, candidates, reduction, options.start_sd)
         claim = Claim.of(run.record.settings)
         judged = judge_candidates(run, claim)
         found = decide(run, claim, judged)
@@ -136,6 +134,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cases", default="16,36")
     parser.add_argument("--candidates", default="1,6")
+    parser.add_argument("--start-sd", type=float, default=0.004, help="of a start's log time")
     parser.add_argument("--reductions", default=",".join(map(str, REDUCTIONS)))
     options = parser.parse_args()
     print("| true reduction | cases | candidates | CONFIRMED | rounds, median | half-width of the interval, median |")
@@ -143,7 +142,7 @@ def main() -> None:
     for candidates in map(int, options.candidates.split(",")):
         for cases in map(int, options.cases.split(",")):
             for reduction in map(float, options.reductions.split(",")):
-                found = list(outcomes(options.runs, options.seed, cases, candidates, reduction))
+                found = list(outcomes(options, cases, candidates, reduction))
                 rate = 100 * np.mean([one.confirmed for one in found])
                 half = np.median([(one.reduction.high - one.reduction.low) / 2 for one in found])
                 rounds = np.median([one.rounds for one in found])

@@ -14,6 +14,7 @@ import pytest
 import engines
 from bench import confirmation
 from bench.cli import main
+from bench.duel import Duel
 from engines import Backend
 from reports.power import ENOUGH_FOR_F1
 
@@ -82,6 +83,20 @@ def test_a_backend_that_is_really_faster_is_confirmed_on_a_fresh_pass(bench, mon
             assert sample["usage"]["flare_memory_mb_s"] > 0
     workers = psutil.Process().children()
     assert not workers, "every worker of every start is gone"
+
+
+def test_rounds_have_starts_of_their_own_once_the_last_one_paid_off(bench, monkeypatch):
+    """And the confirmation has as many starts as the duels, where these are more than the least."""
+    monkeypatch.setattr(Duel, "paid_off", True)
+    monkeypatch.setitem(engines.BACKENDS, "plain", engines.BACKENDS["torch-fp32"])
+    fault(monkeypatch, "slow=0.2", "torch-fp32")
+    _, summary, _ = bench("--backends", "plain", "--rounds", "2")
+    for name in ("torch-fp32", "plain"):
+        record = json.loads(Path(f"run/backends/{name}.json").read_text())
+        places = {(s["phase"], s["start"], s["round"]) for s in record["samples"] if s["phase"] != "warmup"}
+        assert places == {("duel", 0, 0), ("duel", 1, 1), ("confirmation", 2, 0), ("confirmation", 3, 1)}
+        assert {"passes", "passes_1", "passes_2", "passes_3"} <= record["warmup"].keys()
+    assert (row(summary, "plain")["starts"], summary["confirmation"]["starts"]) == (2, 2)
 
 
 def test_a_half_done_confirmation_is_finished(bench, monkeypatch):
