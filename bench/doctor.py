@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import engines
 from bench import host
 from bench.cache import cache_folder
+from bench.messages import Broke, FindDevice, FoundDevice, Probe, Request, TryImport
 from bench.process import WorkerLostError, WorkerProcess
-from bench.worker import Broke, FindDevice, FoundDevice, Probe, Request, TryImport
 from engines.base import Availability, Calibration, Target
 from reports.figures import count
 

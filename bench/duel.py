@@ -13,11 +13,11 @@ from typing import Any
 from bench import memory
 from bench.ambient import Counters, between
 from bench.errors import BackendLostError
+from bench.messages import Broke, Open, Opened, Predict, Predicted
 from bench.process import WorkerLostError, WorkerProcess
 from bench.progress import Progress
 from bench.rundir import RunDirectory
 from bench.usage import INTERVAL_S, UsageMeter
-from bench.worker import Broke, Open, Opened, Predict, Predicted
 from engines.base import Availability
 from reports.record import CONFIRMATION, DUEL, FAILED, SKIPPED, WARMUP, BackendRecord, Case, RunRecord, Sample
 

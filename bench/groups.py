@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from bench.confirmation import STARTS
 from bench.duel import Duel
+from bench.messages import Open
 from bench.plan import Plan
 from bench.progress import Progress
 from bench.rundir import RunDirectory
-from bench.worker import Open
 from reports.bootstrap import MIN_CASES
 from reports.document import Run
 from reports.outcome import settled
@@ -62,7 +62,9 @@ def _rounds(record: RunRecord, group: list[str], first: int, share: float, duel:
     """Rounds over all cases until the wanted number, or until every claim is settled or the budget is spent.
 
     The processes are started anew before each round, yet not before the rounds since took as long as their start did.
-    Claims count as settled in `STARTS` starts at least, without which nobody knows how much these differ. `share`: of the budget, by the group's share of the backends. Returns the number of the next group's first round.
+    Claims count as settled in `STARTS` starts at least, without which nobody knows how much these differ.
+
+    `share`: of the budget, by the group's share of the backends. Returns the number of the next group's first round.
     """
     settings, done, claim = record.settings, 0, Claim.of(record.settings)
     most, duel.first_round = settings.rounds or MOST_ROUNDS, first

@@ -11,8 +11,8 @@ from typing import Any
 
 from bench import host
 from bench.ambient import Counters, between, frequency_mhz
+from bench.messages import FindDevice, FoundDevice, Repeat, Repeated, TellGpu, TryImport
 from bench.process import WorkerLostError, WorkerProcess
-from bench.worker import FindDevice, FoundDevice, Repeat, Repeated, TellGpu, TryImport
 from reports.record import GpuState
 
 SECONDS = 10.0  # half of them on one thread, half on all

@@ -10,10 +10,10 @@ from bench import calibration, demo, host
 from bench.arms import backend_names, batch_of, is_int8, refuse_conflict, required_names, table_name
 from bench.cache import cache_folder, demo_data
 from bench.errors import InputError
+from bench.messages import Open
 from bench.pipeline.cases import Found, check_cases, find_cases, fingerprint, sha256_of
 from bench.pipeline.pipeline import Recipe
 from bench.progress import Progress
-from bench.worker import Open
 from engines import checks
 from engines.base import Calibration, Target
 from engines.macs import layers_in

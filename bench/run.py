@@ -11,12 +11,12 @@ from bench.confirmation import confirm
 from bench.duel import Duel
 from bench.errors import InputError, InterruptedRunError
 from bench.groups import duel_in_groups
+from bench.messages import Broke, MeasurePeak, Peak
 from bench.pipeline.write import write_subtypes
 from bench.plan import Plan, Request, make_plan, resume_plan
 from bench.process import WorkerLostError, WorkerProcess
 from bench.progress import Progress
 from bench.rundir import RunDirectory, write_text
-from bench.worker import Broke, MeasurePeak, Peak
 from reports import render
 from reports.csv import cases_csv
 from reports.document import Run, read_run

@@ -7,9 +7,9 @@ of fresh samples by newly started processes. Told is the share of verdicts CONFI
 time; for 0 (A/A, all candidates equal to the baseline) and all below 10 % that is the rate of false claims.
 
 A sample's log time is the sum of the case's own (standard deviation 0.3), the backend's, what the backend does with
-this case (0.01), what this start of its process is like (``--start-sd``: 0.004, as two equal processes on one machine with
-two cores differed; 0.017 on another), a drift of up to 10 % over the run with a slow wave of 3 %, noise that remembers half of its last value
-(0.028), and, for one sample in fifty, a disturbance of 20 to 200 %.
+this case (0.01), what this start of its process is like (``--start-sd``: 0.004, as two equal processes differed on one
+machine with two cores; 0.017 on another), a drift of up to 10 % over the run with a slow wave of 3 %, noise that
+remembers half of its last value (0.028), and, for one sample in fifty, a disturbance of 20 to 200 %.
 """
 
 import argparse

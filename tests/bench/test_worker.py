@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import engines
+from bench.messages import Broke, Open, Opened, Predict, Predicted, Probe
 from bench.pipeline.pipeline import Recipe
 from bench.process import WorkerLostError, WorkerProcess
-from bench.worker import Broke, Open, Opened, Predict, Predicted, Probe
 from engines.base import Availability, Target
 from models.given import Given
 from models.unet import MultiTaskUNet

@@ -130,7 +130,8 @@ def sample(phase: str, round_: int, index: int, case: Case, candidate: Candidate
     stages["forward"] = int(0.99 * (case_ns - sum(stages.values())))
     within = zlib.crc32(f"{candidate.speedup} {phase} {round_} {index}".encode()) / 2**32  # who came first, by lot
     started = 1_767_323_045.0 + 1000 * round_ + 10 * index + within
-    return Sample(phase, round_, case.name, case_ns, stages, None, 12, index % 3, started, 2 * case_ns)
+    start = index % 2 * (phase == DUEL)  # two starts of the processes that share no case, so that neither shifts any
+    return Sample(phase, round_, case.name, case_ns, stages, None, 12, index % 3, started, 2 * case_ns, start=start)
 
 
 def _shuffled(index: int, length: int) -> int:

@@ -102,3 +102,24 @@ def test_noise_that_lasts_is_found() -> None:
 def test_one_round_tells_nothing() -> None:
     found = course(make_run({"a": Candidate(2.0)}, rounds=1))
     assert (found.order, found.drift, found.autocorrelation) == ({}, None, {})
+
+
+def with_starts(run: Run, start_of: Callable[[int], int]) -> Run:
+    """The run with its rounds spread over starts of the processes."""
+    backends = (replace(b, samples=tuple(replace(s, start=start_of(s.round)) for s in b.samples)) for b in run.backends)
+    return replace(run, backends=tuple(backends))
+
+
+def test_starts_that_differ_are_no_noise_that_lasts() -> None:
+    luck = (0.0, 0.05, -0.04, 0.03)
+    run = run_with(lambda name, _, number: luck[number // (len(NAMES) * CASES)] * (name == "a"))
+    assert course(run).autocorrelation["a"].lag1 > 0.5
+    started = with_starts(run, lambda number: number)
+    assert abs(course(started).autocorrelation["a"].lag1) < 0.3
+    assert summarise(started).row("a").case.half_width > 2 * summarise(run).row("a").case.half_width
+    assert summarise(started).doubts == ()
+
+
+def test_a_single_start_is_a_doubt() -> None:
+    (doubt,) = summarise(with_starts(run_with(lambda *_: 0.0), lambda _: 0)).doubts
+    assert doubt.startswith("a, b: timed in the duels by one start of the processes")
