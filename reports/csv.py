@@ -10,14 +10,14 @@ from reports.bootstrap import Interval
 from reports.comparison import Metric
 from reports.document import Run
 from reports.figures import NOT_APPLICABLE
-from reports.record import STAGES, Sample, Score
+from reports.record import STAGES, Ambient, Sample, Score, Usage
 from reports.summary import Row, Summary
 from reports.verdict import METRICS
 
 _CASE_COLUMNS = (
     "backend", "phase", "case", "round", "case_s", *(f"{stage}_s" for stage in STAGES), "device_s", "cpu_s", "tiles",
     "started_unix_s", "true_subtype", "subtype", "whole_dsc", "lesion_dsc", "voxels", "differing_voxels",
-    "start", "whole_nsd", "lesion_nsd",
+    "start", "whole_nsd", "lesion_nsd", "others_cores", "stolen_cores", "mhz", "memory_byte_s", "cpu_energy_j",
 )  # fmt: skip
 
 
@@ -95,6 +95,9 @@ def _sample(backend: str, sample: Sample, true_subtype: int | None, score: Score
     cells |= {f"{stage}_s": _s(sample.stages_ns.get(stage)) for stage in STAGES}
     cells |= {"start": sample.start, "tiles": sample.tiles, "started_unix_s": sample.started_unix_s}
     cells |= {"true_subtype": true_subtype, "subtype": sample.subtype}
+    ambient, usage = sample.ambient or Ambient(), sample.usage or Usage()
+    cells |= {"others_cores": ambient.others, "stolen_cores": ambient.stolen, "mhz": ambient.mhz}
+    cells |= {"memory_byte_s": usage.memory_byte_s, "cpu_energy_j": usage.cpu_energy_j}
     if score is not None:
         cells |= {"whole_dsc": score.whole_dsc, "lesion_dsc": score.lesion_dsc}
         cells |= {"whole_nsd": score.whole_nsd, "lesion_nsd": score.lesion_nsd}

@@ -15,7 +15,7 @@ import pytest
 from reports import FORMATS, render
 from reports.csv import cases_csv
 from reports.document import Run
-from reports.record import FAILED, INTERRUPTED, PENDING, SKIPPED, BackendRecord
+from reports.record import FAILED, INTERRUPTED, PENDING, SKIPPED, Ambient, BackendRecord, Usage
 from reports.summary import summarise
 from tests.reports.factory import BASELINE, Candidate, make_run, on_gpu, segmenting, without_nsd
 
@@ -249,6 +249,17 @@ def test_cases_csv_is_tidy_and_exact() -> None:
         assert row["device_s"] == ""
         assert (int(row["tiles"]), int(row["subtype"])) == (sample.tiles, sample.subtype)
     assert float(rows[0]["whole_dsc"]) == run.backends[0].scores[0].whole_dsc
+
+
+def test_cases_csv_tells_a_samples_surroundings() -> None:
+    run = confirmed()
+    baseline = run.backends[0]
+    told = replace(baseline.samples[0], ambient=Ambient(0.5, 0.01, 2450.0), usage=Usage(1e9, cpu_energy_j=12.5))
+    changed = replace(baseline, samples=(told, *baseline.samples[1:]))
+    first, second, *_ = csv.DictReader(io.StringIO(cases_csv(replace(run, backends=(changed,)))))
+    names = ("others_cores", "stolen_cores", "mhz", "memory_byte_s", "cpu_energy_j")
+    assert [float(first[name]) for name in names] == [0.5, 0.01, 2450.0, 1e9, 12.5]
+    assert [second[name] for name in names] == [""] * 5
 
 
 def test_cases_csv_of_nothing_is_its_header() -> None:
