@@ -1,13 +1,15 @@
 """The backends of a run by name.
 
 ``torch-half@4`` is a backend with four tiles in every pass, and a name that is listed twice is two arms,
-``torch-fp32`` and ``torch-fp32#2``.
+``torch-fp32`` and ``torch-fp32#2``. A recipe's name stands for what the recipe says.
 """
 
 from collections import Counter
+from collections.abc import Iterable
 
 import engines
 from bench.errors import InputError
+from reports.record import RecipeSettings, Settings
 
 ALL = "all"
 MOST_TILES = 1024  # in a pass; what fits is the device's matter, but a slip of the keyboard is not asked of it
@@ -58,9 +60,10 @@ def batch_of(arm: str, default: int) -> int:
     return int(batch) if batch else default
 
 
-def is_int8(arm: str) -> bool:
-    """Whether it must be calibrated."""
-    return engines.BACKENDS[table_name(arm)].precision == "int8"
+def settings_of(arm: str, settings: Settings) -> RecipeSettings:
+    """What an arm of the run is made of: what its recipe says, or else its name and the run."""
+    plain = RecipeSettings(table_name(arm), settings.roi, settings.overlap, batch_of(arm, settings.batch))
+    return settings.recipes.get(arm, plain)
 
 
 def required_names(text: str, arms: tuple[str, ...]) -> tuple[str, ...]:
@@ -76,13 +79,13 @@ def required_names(text: str, arms: tuple[str, ...]) -> tuple[str, ...]:
     return required
 
 
-def refuse_conflict(arms: tuple[str, ...]) -> None:
+def refuse_conflict(backends: Iterable[str]) -> None:
     """Refuse to run ONNX Runtime where two distributions of it overwrite each other.
 
     Raises:
         InputError: both are installed.
     """
-    if any(engines.BACKENDS[table_name(name)].module == "onnxruntime" for name in arms):
+    if any(engines.BACKENDS[name].module == "onnxruntime" for name in backends):
         from engines.onnxruntime import onnxruntime_conflict
 
         conflict = onnxruntime_conflict()

@@ -85,6 +85,7 @@ def _request(options: Namespace) -> "Request":
         demo_width=options.demo_width,
         split=options.split,
         backends=options.backends,
+        recipes=options.recipes,
         device=options.device,
         protocol=options.protocol,
         overlap=options.overlap,

@@ -42,9 +42,15 @@ def _run(run: argparse.ArgumentParser) -> None:
     what.add_argument("--max-cases", type=_whole(1), metavar="N", help="at most N cases, spread over the split")
     what.add_argument("--demo-width", type=_whole(1), metavar="W", help="widen the demo network without changing it")
     what.add_argument(
-        "--backends", default="all", metavar="all|A,B",
-        help=f"what to time; A@4 runs A with 4 tiles in a pass, and all@4 every one: {', '.join(BACKENDS)}",
+        "--backends", metavar="all|A,B",
+        help="what to time (all, with --recipes none but the baseline); A@4 runs A with 4 tiles in a pass, and all@4 "
+        f"every one: {', '.join(BACKENDS)}",
     )  # fmt: skip
+    what.add_argument(
+        "--recipes",
+        metavar="FILE.toml|builtin",
+        help="time these too: backends with ROI, overlap, batch of their own",
+    )
     what.add_argument("--require", default="", metavar="A,B", help="exit 4 if one of these is skipped or fails")
     how = run.add_argument_group("how a case is run (the same for every backend)")
     how.add_argument("--device", type=_device, default="auto", metavar="auto|cpu|cuda[:N]")

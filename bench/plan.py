@@ -1,19 +1,21 @@
 """What a run will do: options and files checked, before anything is written or any backend is built."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import engines
 from bench import calibration, demo, host
-from bench.arms import backend_names, batch_of, is_int8, refuse_conflict, required_names, table_name
+from bench.arms import backend_names, refuse_conflict, required_names, settings_of, table_name
 from bench.cache import cache_folder, demo_data
 from bench.errors import InputError
 from bench.messages import Open
 from bench.pipeline.cases import Found, check_cases, find_cases, fingerprint, sha256_of
 from bench.pipeline.pipeline import Recipe
 from bench.progress import Progress
+from bench.recipes import BUILT_IN, read_recipes
 from engines import checks
 from engines.base import Calibration, Target
 from engines.macs import layers_in
@@ -21,7 +23,7 @@ from models.architecture import load_model, surroundings
 from models.checkpoint import Checkpoint
 from models.given import Given
 from models.model import Model
-from reports.record import RunRecord, Settings
+from reports.record import RecipeSettings, RunRecord, Settings
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class Request:
     data: Path | None = None
     demo_width: int | None = None
     split: str = "validation"
-    backends: str = "all"
+    backends: str | None = None
+    recipes: str | None = None
     device: str = "auto"
     protocol: str = "sliding-window"
     overlap: float = 0.5
@@ -67,9 +70,10 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
     Raises:
         InputError, models.checkpoint.CheckpointError: something cannot be used; nothing was written.
     """
-    backends = backend_names(request.backends)  # before anything is read; the baseline depends on the checkpoint
+    recipes = _recipes(request)
+    backends = _names(request, recipes)  # before anything is read; the baseline depends on the checkpoint
     required_names(request.required, backends)
-    refuse_conflict(backends)
+    refuse_conflict([recipes[arm].backend if arm in recipes else table_name(arm) for arm in backends])
     device = host.resolve_device(request.device)
     if request.demo_width is not None and (request.checkpoint is not None or request.given.arch is not None):
         raise InputError("--demo-width: widens the bundled demo checkpoint only; leave --checkpoint and --arch out")
@@ -78,9 +82,9 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
         model, checkpoint = load_model(path, request.demo_width, request.given)
         described = _describe_checkpoint(model, checkpoint, path, request)
     baseline = engines.baseline_for(model.program.container if model.program else None)
-    backends = backend_names(request.backends, baseline)
+    backends = _names(request, recipes, baseline)
     _check_batch(request, model)
-    settings = _settings(request, backends, required_names(request.required, backends), device, model)
+    settings = _settings(request, recipes, backends, required_names(request.required, backends), device, model)
     root = (request.data or demo_data(progress)).absolute()
     layout, found = find_cases(root, request.split)
     found = evenly(found, request.max_cases)
@@ -130,6 +134,19 @@ def resume_plan(record: RunRecord, progress: Progress) -> Plan:
     return Plan(record, _opens(record, model, recipe, tiles))
 
 
+def _recipes(request: Request) -> dict[str, RecipeSettings]:
+    if request.recipes is None:
+        return {}
+    path = BUILT_IN if request.recipes == "builtin" else Path(request.recipes)
+    return read_recipes(path, request.roi, request.overlap, request.batch)
+
+
+def _names(request: Request, recipes: Iterable[str], baseline: str = engines.BASELINE) -> tuple[str, ...]:
+    """Everything that is timed, the recipes last; with recipes and no ``--backends`` only the baseline beside them."""
+    listed = request.backends or (baseline if recipes else "all")
+    return (*backend_names(listed, baseline), *recipes)
+
+
 def recipe_of(settings: Settings, model: Model) -> Recipe:
     """How these settings bring a volume to this model."""
     return Recipe(
@@ -166,7 +183,12 @@ def declaration(settings: Settings, model: Model, baseline: str) -> dict[str, st
         "cudnn.benchmark in the baseline": (
             "on" if settings.device.startswith("cuda") and baseline == engines.BASELINE else "not applicable"
         ),
+        **{f"but recipe {name}": _made_of(recipe) for name, recipe in settings.recipes.items()},
     }
+
+
+def _made_of(recipe: RecipeSettings) -> str:
+    return f"{recipe.backend}, ROI {recipe.roi}, overlap {recipe.overlap:g}, batch {recipe.batch}"
 
 
 def _window(model: Model) -> str:
@@ -184,21 +206,21 @@ def _check_batch(request: Request, model: Model) -> None:
 
 
 def _batches(settings: Settings) -> str:
-    others = sorted({batch_of(arm, settings.batch) for arm in settings.backends} - {settings.batch})
+    arms = [arm for arm in settings.backends if arm not in settings.recipes]
+    others = sorted({settings_of(arm, settings).batch for arm in arms} - {settings.batch})
     named = f", but {' and '.join(map(str, others))} where a backend's name says so" if others else ""
     return f"{settings.batch}{named}"
 
 
 def _settings(
-    request: Request, backends: tuple[str, ...], required: tuple[str, ...], device: str, model: Model
+    request: Request,
+    recipes: dict[str, RecipeSettings],
+    backends: tuple[str, ...],
+    required: tuple[str, ...],
+    device: str,
+    model: Model,
 ) -> Settings:
-    if request.protocol == "center-patch" and request.roi != "none":
-        raise InputError("--roi: the centre patch is a crop already; use --roi none with --protocol center-patch")
-    if model.plans is not None and (request.roi, request.protocol) != ("none", "sliding-window"):
-        raise InputError(
-            "--roi, --protocol: nnU-Net's plans say how a volume is cropped and tiled; "
-            "use --roi none and --protocol sliding-window with its networks"
-        )
+    _check_roi(request, recipes, model)
     return Settings(
         backends=backends,
         device=device,
@@ -217,13 +239,27 @@ def _settings(
         max_f1_drop=request.max_f1_drop,
         required=required,
         timeout_s=request.timeout_s,
+        recipes=recipes,
     )
+
+
+def _check_roi(request: Request, recipes: dict[str, RecipeSettings], model: Model) -> None:
+    crops = request.roi != "none" or any(recipe.roi != "none" for recipe in recipes.values())
+    where = "--roi, --recipes" if recipes else "--roi"
+    if request.protocol == "center-patch" and crops:
+        raise InputError(f"{where}: the centre patch is a crop already; use ROI none with --protocol center-patch")
+    if model.plans is not None and (crops or request.protocol != "sliding-window"):
+        raise InputError(
+            f"{where}, --protocol: nnU-Net's plans say how a volume is cropped and tiled; "
+            "use ROI none and --protocol sliding-window with its networks"
+        )
 
 
 def _calibrate(
     settings: Settings, root: Path, found: list[Found], recipe: Recipe
 ) -> tuple[Calibration | None, list[str]]:
-    if not any(is_int8(name) for name in settings.backends):
+    used = {settings_of(arm, settings).backend for arm in settings.backends}
+    if all(engines.BACKENDS[name].precision != "int8" for name in used):
         return None, []
     return calibration.from_training_cases(root, found, recipe)
 
@@ -233,11 +269,12 @@ def _opens(record: RunRecord, model: Model, recipe: Recipe, tiles: Calibration |
     path, widen_to, given = Path(record.checkpoint["path"]), record.checkpoint["widened_to"], _given(record)
 
     def request(arm: str) -> Open:
-        batch = batch_of(arm, settings.batch)
-        target = Target(settings.device, settings.tile, batch, settings.threads, cache, tiles)
-        backend = engines.BACKENDS[table_name(arm)]
-        unfit = checks.unfit(backend, model.program, batch)
-        return Open(arm, backend, path, widen_to, given, target, replace(recipe, batch=batch), unfit)
+        own = settings_of(arm, settings)
+        target = Target(settings.device, settings.tile, own.batch, settings.threads, cache, tiles)
+        backend = engines.BACKENDS[own.backend]
+        unfit = checks.unfit(backend, model.program, own.batch)
+        way = replace(recipe, batch=own.batch, overlap=own.overlap, roi=own.roi)
+        return Open(arm, backend, path, widen_to, given, target, way, unfit)
 
     return tuple(request(arm) for arm in settings.backends)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reports.document import RecordError, Run
-from reports.record import RunRecord
+from reports.record import RecipeSettings, RunRecord
 
 _CHECKPOINT = {"weights_sha256": "weights", "code": "code of the network", "widened_to": "widened to"}
 _NOT_STATED = "not stated"
@@ -21,7 +21,7 @@ def refuse_unequal(reference: Run, other: Run) -> None:
         RecordError: one of them is not. The line lists each difference.
     """
     found = _differences(_must_be_equal(reference.record), _must_be_equal(other.record))
-    found += _calibration(reference.record, other.record)
+    found += _calibration(reference.record, other.record) + _recipes(reference.record, other.record)
     if found:
         said = "; ".join(f"{name} is {new}, there {old}" for name, old, new in found)
         raise RecordError(
@@ -37,7 +37,8 @@ def differing(reference: Run, other: Run) -> tuple[Difference, ...]:
 def _must_be_equal(record: RunRecord) -> dict[str, str]:
     settings, checkpoint = record.settings, record.checkpoint
     # The declared batch also names those of single backends (A@4), which a run may have or lack.
-    declared = {**record.declaration, "batch": str(settings.batch)}
+    declared = {name: value for name, value in record.declaration.items() if not name.startswith("but recipe ")}
+    declared |= {"batch": str(settings.batch)}
     declared["tile"] = " x ".join(map(str, settings.tile))
     declared |= {"overlap": f"{settings.overlap:g}", "ROI": settings.roi, "protocol": settings.protocol}
     known = {said: _short(checkpoint[name]) for name, said in _CHECKPOINT.items() if checkpoint.get(name)}
@@ -60,6 +61,17 @@ def _calibration(reference: RunRecord, other: RunRecord) -> list[Difference]:
         return []
     said = [f"{len(names)}, from {min(names)} on" for names in (old, new)]
     return [("calibration cases", said[0], said[1])]
+
+
+def _recipes(reference: RunRecord, other: RunRecord) -> list[Difference]:
+    """A run may have or lack a recipe, but one name must stand for one thing."""
+    old, new = reference.settings.recipes, other.settings.recipes
+    said = {name: [_made_of(recipes[name]) for recipes in (old, new)] for name in old if name in new}
+    return [(f"recipe {name}", before, after) for name, (before, after) in said.items() if before != after]
+
+
+def _made_of(recipe: RecipeSettings) -> str:
+    return f"{recipe.backend} with ROI {recipe.roi}, overlap {recipe.overlap:g} and batch {recipe.batch}"
 
 
 def _may_differ(record: RunRecord) -> dict[str, str]:

@@ -8,7 +8,8 @@ from reports.bootstrap import Interval
 from reports.comparison import Metric, Parity, Speed
 from reports.course import Course
 from reports.latency import Latency
-from reports.record import FAILED, SCHEMA
+from reports.pareto import front
+from reports.record import FAILED, SCHEMA, RecipeSettings
 from reports.summary import Row, Summary, Target
 from reports.verdict import METRICS, SpeedVerdict, metric_state
 
@@ -38,7 +39,8 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "device": record.settings.device,
         "cases": summary.cases,
         "rounds": summary.rounds,
-        "backends": [_backend(row) for row in summary.rows],
+        "backends": [_backend(row, record.settings.recipes.get(row.name)) for row in summary.rows],
+        "pareto_front": front(summary.measured),
         "claim": vars(claim),
         "confirmation": _speed(summary.confirmation) if summary.confirmation else None,
         "noise_floor": _noise(summary) if summary.noise else None,
@@ -51,7 +53,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
             {"name": row.name, "reason": row.reason, "log": row.log} for row in summary.rows if row.status == FAILED
         ],
         "run": {"id": record.id, "created": record.created, "status": record.status, "command": record.command},
-        "settings": vars(record.settings),
+        "settings": vars(record.settings) | {"recipes": {n: vars(r) for n, r in record.settings.recipes.items()}},
         "checkpoint": record.checkpoint,
         "data": record.data,
         "host": record.host,
@@ -64,9 +66,10 @@ def summary_json(summary: Summary) -> dict[str, Any]:
     return clean
 
 
-def _backend(row: Row) -> dict[str, Any]:
+def _backend(row: Row, recipe: RecipeSettings | None) -> dict[str, Any]:
     return {
         "name": row.name,
+        "recipe": recipe and vars(recipe),
         "status": row.status,
         "reason": row.reason,
         "fix": row.fix,

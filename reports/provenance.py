@@ -20,6 +20,7 @@ def sections(summary: Summary) -> list[str]:
     record = summary.record
     checkpoint = {name: value for name, value in record.checkpoint.items() if name != "recorded"}
     settings = asdict(record.settings) | ({"rounds": "auto"} if record.settings.rounds is None else {})
+    del settings["recipes"]  # the declaration has them
     subtypes = {case.subtype for case in record.cases} - {None}
     cases = {
         "cases": f"{len(record.cases)}, {sum(c.mask is not None for c in record.cases)} with a mask, "

@@ -179,14 +179,26 @@ class BackendRecord:
 
 
 @dataclass(frozen=True)
+class RecipeSettings:
+    """A backend with settings of its own in the place of the run's."""
+
+    backend: str
+    roi: str
+    overlap: float
+    batch: int
+
+
+@dataclass(frozen=True)
 class Settings:
-    """What the user chose, held equal for every backend of the run.
+    """What the user chose, held equal for every backend of the run but its recipes.
 
     Attributes:
+        backends: everything that is timed, the recipes by their names among them.
         rounds: number of rounds, or None for as many as the claim needs within `budget_s`.
         threads: size of each worker's CPU thread pool.
         min_reduction_pct, max_dsc_drop, max_nsd_drop, max_f1_drop: the claim and its margins.
         timeout_s: seconds one step of a worker may take.
+        recipes: name to what it is made of.
     """
 
     backends: tuple[str, ...]
@@ -206,6 +218,7 @@ class Settings:
     required: tuple[str, ...]
     timeout_s: float
     max_nsd_drop: float = 0.01
+    recipes: Mapping[str, RecipeSettings] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from reports.commonmark import bullets, section, table, text, words
 from reports.comparison import Speed
 from reports.disturbance import surroundings
 from reports.figures import NOT_APPLICABLE, NOT_MEASURED, count
+from reports.pareto import recipes_section
 from reports.record import FAILED, SKIPPED
 from reports.recorded import recorded
 from reports.resources import resources_section
@@ -22,6 +23,7 @@ def sections(summary: Summary) -> list[str]:
         _requirements(summary),
         _backends(summary),
         _confirmation(summary),
+        recipes_section(summary),
         accuracy.parity(summary),
         accuracy.detectable(summary),
         times.latency(summary),

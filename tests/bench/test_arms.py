@@ -6,7 +6,7 @@ from io import StringIO
 import pytest
 
 import engines
-from bench.arms import backend_names, batch_of, is_int8, required_names, table_name
+from bench.arms import backend_names, batch_of, required_names, table_name
 from bench.errors import InputError
 from bench.plan import Request, make_plan
 from bench.terminal import PlainProgress
@@ -27,10 +27,8 @@ def test_a_batch_makes_an_arm_of_its_own():
 
 
 def test_an_arm_tells_its_backend_and_its_batch():
-    assert (table_name("ort-int8@4#2"), batch_of("ort-int8@4#2", 1), is_int8("ort-int8@4#2")) == ("ort-int8", 4, True)
-    assert (table_name("torch-fp32#2"), batch_of("torch-fp32#2", 3), is_int8("torch-fp32#2")) == (
-        "torch-fp32", 3, False,
-    )  # fmt: skip
+    assert (table_name("ort-int8@4#2"), batch_of("ort-int8@4#2", 1)) == ("ort-int8", 4)
+    assert (table_name("torch-fp32#2"), batch_of("torch-fp32#2", 3)) == ("torch-fp32", 3)
 
 
 @pytest.mark.parametrize(

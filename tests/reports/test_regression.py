@@ -13,7 +13,7 @@ from scipy import stats
 
 from bench.cli import main
 from reports.document import RecordError, Run, backend_path, write_json
-from reports.record import DUEL, FAILED, INTERRUPTED, PENDING, SKIPPED, BackendRecord
+from reports.record import DUEL, FAILED, INTERRUPTED, PENDING, SKIPPED, BackendRecord, RecipeSettings
 from reports.regression import NO_REGRESSION, REGRESSION, Change, regression, worst
 from reports.verdict import UNDECIDED
 from tests.reports.factory import BASELINE, Candidate, make_run, segmenting
@@ -102,6 +102,18 @@ def test_the_refusal_lists_every_difference_in_one_line() -> None:
 def test_another_batch_of_another_backend_is_no_difference() -> None:
     reference = declaring(one(Candidate(2.0)), batch="1, but 4 where a backend's name says so")
     assert changed(reference, declaring(one(Candidate(2.0)), batch="1")).state == NO_REGRESSION
+
+
+def test_a_recipe_may_be_missing_but_not_mean_something_else() -> None:
+    def cooking(overlap: float) -> Run:
+        run = declaring(one(Candidate(2.0)), **{"but recipe lean": f"overlap {overlap}"})
+        recipes = {"lean": RecipeSettings("openvino-int8", "none", overlap, 1)}
+        return with_record(run, settings=replace(run.record.settings, recipes=recipes))
+
+    assert changed(cooking(0.25), one(Candidate(2.0))).state == NO_REGRESSION
+    assert changed(cooking(0.25), cooking(0.25)).state == NO_REGRESSION
+    with pytest.raises(RecordError, match=r"recipe lean is openvino-int8 with ROI none, overlap 0.5 and batch 1"):
+        regression(cooking(0.25), cooking(0.5))
 
 
 def test_host_versions_and_date_may_differ_and_are_listed() -> None:
