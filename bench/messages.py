@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Open:
-    """Build this backend; or say why the checkpoint's network is none for it, where `unfit` tells."""
+    """Build this backend; or say why the checkpoint's network is none for it, where `unfit` tells.
+
+    `rewrites`: of the network, by their names in `engines.rewrites`.
+    """
 
     name: str
     backend: Backend
@@ -25,6 +28,7 @@ class Open:
     target: Target
     recipe: "Recipe"
     unfit: Availability | None = None
+    rewrites: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

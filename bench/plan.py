@@ -188,7 +188,8 @@ def declaration(settings: Settings, model: Model, baseline: str) -> dict[str, st
 
 
 def _made_of(recipe: RecipeSettings) -> str:
-    return f"{recipe.backend}, ROI {recipe.roi}, overlap {recipe.overlap:g}, batch {recipe.batch}"
+    rewrites = f", rewritten: {' and '.join(recipe.rewrites)}" if recipe.rewrites else ""
+    return f"{recipe.backend}, ROI {recipe.roi}, overlap {recipe.overlap:g}, batch {recipe.batch}{rewrites}"
 
 
 def _window(model: Model) -> str:
@@ -272,9 +273,9 @@ def _opens(record: RunRecord, model: Model, recipe: Recipe, tiles: Calibration |
         own = settings_of(arm, settings)
         target = Target(settings.device, settings.tile, own.batch, settings.threads, cache, tiles)
         backend = engines.BACKENDS[own.backend]
-        unfit = checks.unfit(backend, model.program, own.batch)
+        unfit = checks.unfit(backend, model.program, own.batch) or checks.unwritable(own.rewrites, model.program)
         way = replace(recipe, batch=own.batch, overlap=own.overlap, roi=own.roi)
-        return Open(arm, backend, path, widen_to, given, target, way, unfit)
+        return Open(arm, backend, path, widen_to, given, target, way, unfit, own.rewrites)
 
     return tuple(request(arm) for arm in settings.backends)
 

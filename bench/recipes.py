@@ -7,6 +7,7 @@ Each table of the file is a recipe; what it leaves out is the run's::
     roi = "foreground"
     overlap = 0.25
     batch = 2
+    rewrites = ["drop-biases"]
 """
 
 import re
@@ -24,7 +25,8 @@ from reports.record import RecipeSettings
 BUILT_IN: Path = Path(__file__).with_name("recipes.toml")
 MOST_OVERLAP = 0.95
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_KEYS = ("backend", "roi", "overlap", "batch")
+_KEYS = ("backend", "roi", "overlap", "batch", "rewrites")
+_REWRITES = ("drop-biases", "shuffle-upsampling", "split-concatenations")  # of `engines.rewrites`, which imports torch
 
 
 def read_recipes(path: Path, roi: str, overlap: float, batch: int) -> dict[str, RecipeSettings]:
@@ -64,6 +66,7 @@ def _recipe(where: str, name: str, table: Any, defaults: Mapping[str, Any]) -> R
         _one_of(where, "roi", given["roi"], ROIS),
         _overlap(where, given["overlap"]),
         _batch(where, given["batch"]),
+        _rewrites(where, given.get("rewrites", [])),
     )
 
 
@@ -83,3 +86,9 @@ def _batch(where: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_TILES:
         raise InputError(f"{where}: batch = {value!r}: give a number of tiles from 1 to {MOST_TILES}")
     return value
+
+
+def _rewrites(where: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or any(name not in _REWRITES for name in value):
+        raise InputError(f"{where}: rewrites = {value!r}: give a list of {', '.join(_REWRITES)}")
+    return tuple(name for name in _REWRITES if name in value)

@@ -91,6 +91,7 @@ class _Server:
         import torch
 
         from bench.pipeline.pipeline import Pipeline
+        from engines.rewrites import rewritten
         from models.architecture import load_model, surroundings
 
         self._device = request.target.device
@@ -100,6 +101,7 @@ class _Server:
         torch.manual_seed(0)
         self._stack.enter_context(surroundings(request.given))  # until the worker ends: the network is used all along
         model, _ = load_model(request.checkpoint, request.widen_to, request.given)
+        model = rewritten(model, request.rewrites)
         self._meter = Meter.of(self._device)
         used = self._meter.used_memory_bytes()
         x = torch.rand(request.target.batch, 1, *request.target.tile).to(self._device)

@@ -76,6 +76,16 @@ def unfit(backend: Backend, program: "Program | None", batch: int) -> Availabili
     return None
 
 
+def unwritable(rewrites: Sequence[str], program: "Program | None") -> Availability | None:
+    """Why `rewrites` cannot be done to a file's own `program`; None where there are none or it is PyTorch code."""
+    if program is None or not rewrites:
+        return None
+    what = _PROGRAMS[program.container]
+    return unavailable(
+        f"the checkpoint is {what}, and rewrites need the PyTorch network", "leave rewrites out of this recipe"
+    )
+
+
 def _runtime_too_new(packages: Sequence[str]) -> Availability | None:
     """NVIDIA's wheels say in the names of their parts for which CUDA they are: ``tensorrt_cu13``."""
     found = driver.driver()

@@ -71,7 +71,8 @@ def _recipes(reference: RunRecord, other: RunRecord) -> list[Difference]:
 
 
 def _made_of(recipe: RecipeSettings) -> str:
-    return f"{recipe.backend} with ROI {recipe.roi}, overlap {recipe.overlap:g} and batch {recipe.batch}"
+    rewrites = f", rewritten ({', '.join(recipe.rewrites)})" if recipe.rewrites else ""
+    return f"{recipe.backend} with ROI {recipe.roi}, overlap {recipe.overlap:g} and batch {recipe.batch}{rewrites}"
 
 
 def _may_differ(record: RunRecord) -> dict[str, str]:

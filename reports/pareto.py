@@ -31,15 +31,15 @@ def recipes_section(summary: Summary) -> str:
         return ""
     rows.sort(key=lambda row: -row.case.speedup.estimate)
     best = front(rows)
-    head = ["", "backend", "ROI", "overlap", "batch", "case median", "speedup", *(METRICS[name] for name in SCORES),
-            "accuracy", "on the front"]  # fmt: skip
+    head = ["", "backend", "ROI", "overlap", "batch", "rewrites", "case median", "speedup",
+            *(METRICS[name] for name in SCORES), "accuracy", "on the front"]  # fmt: skip
     body = [_line(row, summary, row.name in best) for row in rows]
     note = (
         "The fastest first. *On the front*: nothing else in this table is at least as fast and at least as accurate in "
         "every score, by the estimates. ROI and overlap change what the network is given, so a recipe's accuracy is "
         "judged like any backend's, against the baseline with the run's own settings."
     )
-    return section("Time against accuracy", table(head, body, (0, 1, 2, 10, 11)), note, _failing(rows, summary))
+    return section("Time against accuracy", table(head, body, (0, 1, 2, 5, 11, 12)), note, _failing(rows, summary))
 
 
 def _line(row: Row, summary: Summary, on_front: bool) -> list[str]:
@@ -54,9 +54,10 @@ def _line(row: Row, summary: Summary, on_front: bool) -> list[str]:
 def _made_of(name: str, settings: Settings) -> list[str]:
     recipe = settings.recipes.get(name)
     if recipe is not None:
-        return [recipe.backend, recipe.roi, f"{recipe.overlap:g}", str(recipe.batch)]
+        rewrites = ", ".join(recipe.rewrites) or "none"
+        return [recipe.backend, recipe.roi, f"{recipe.overlap:g}", str(recipe.batch), rewrites]
     backend, _, batch = name.partition("#")[0].partition("@")
-    return [backend, settings.roi, f"{settings.overlap:g}", batch or str(settings.batch)]
+    return [backend, settings.roi, f"{settings.overlap:g}", batch or str(settings.batch), "none"]
 
 
 def _state(row: Row, summary: Summary) -> str:

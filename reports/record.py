@@ -180,12 +180,13 @@ class BackendRecord:
 
 @dataclass(frozen=True)
 class RecipeSettings:
-    """A backend with settings of its own in the place of the run's."""
+    """A backend with settings of its own in the place of the run's, and exact rewrites of the network by name."""
 
     backend: str
     roi: str
     overlap: float
     batch: int
+    rewrites: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from bench.errors import InputError
 from bench.plan import Request, make_plan
 from bench.recipes import BUILT_IN, read_recipes
 from bench.terminal import PlainProgress
+from engines.rewrites import REWRITES
 from reports.record import RecipeSettings
 
 
@@ -30,6 +31,12 @@ def test_what_a_recipe_leaves_out_is_the_runs(tmp_path):
         "b": RecipeSettings("torch-amp", "body", 0.625, 2),
         "a": RecipeSettings("ort-int8", "none", 0.0, 3),
     }
+
+
+def test_the_rewrites_that_can_be_named_are_those_there_are():
+    from bench.recipes import _REWRITES
+
+    assert tuple(REWRITES) == _REWRITES
 
 
 def test_the_built_in_recipes_can_be_read():
@@ -54,7 +61,15 @@ def test_the_built_in_recipes_can_be_read():
         ("[a]\nbackend = 'torch-amp'\noverlap = nan", "overlap = nan"),
         ("[a]\nbackend = 'torch-amp'\nbatch = 0", "batch = 0: give a number of tiles from 1 to 1024"),
         ("[a]\nbackend = 'torch-amp'\nbatch = 1.0", "batch = 1.0"),
-        ("[a]\nbackend = 'torch-amp'\ntile = 3", "[a]: unknown key 'tile'; known are backend, roi, overlap, batch"),
+        (
+            "[a]\nbackend = 'torch-amp'\ntile = 3",
+            "[a]: unknown key 'tile'; known are backend, roi, overlap, batch, rewrites",
+        ),
+        (
+            "[a]\nbackend = 'torch-amp'\nrewrites = 'drop-biases'",
+            "rewrites = 'drop-biases': give a list of drop-biases",
+        ),
+        ("[a]\nbackend = 'torch-amp'\nrewrites = ['faster']", "rewrites = ['faster']"),
         ("[torch-amp]\nbackend = 'torch-amp'", "cannot be a recipe's name"),
         ("['../a']\nbackend = 'torch-amp'", "cannot be a recipe's name"),
         ("['a@2']\nbackend = 'torch-amp'", "cannot be a recipe's name"),
@@ -77,7 +92,9 @@ def test_a_file_that_is_not_there_is_refused(tmp_path, capsys):
 
 
 def test_a_recipe_reaches_engine_and_pipeline(tmp_path, network, data):
-    path = written(tmp_path, '[lean]\nbackend = "torch-amp"\nroi = "body"\noverlap = 0.25\nbatch = 3\n')
+    path = written(
+        tmp_path, '[lean]\nbackend = "torch-amp"\nroi = "body"\noverlap = 0.25\nbatch = 3\nrewrites = ["drop-biases"]\n'
+    )
     request = Request(checkpoint=network[0], data=data, recipes=str(path), device="cpu", required="lean", overlap=0.625)
     plan = make_plan(request, "", "", PlainProgress(StringIO()))
     baseline, lean = plan.opens
@@ -85,7 +102,11 @@ def test_a_recipe_reaches_engine_and_pipeline(tmp_path, network, data):
     assert (baseline.recipe.roi, baseline.recipe.overlap, baseline.recipe.batch) == ("none", 0.625, 1)
     assert (lean.recipe.roi, lean.recipe.overlap, lean.recipe.batch, lean.target.batch) == ("body", 0.25, 3, 3)
     assert lean.backend == engines.BACKENDS["torch-amp"]
-    assert plan.record.declaration["but recipe lean"] == "torch-amp, ROI body, overlap 0.25, batch 3"
+    assert (
+        plan.record.declaration["but recipe lean"]
+        == "torch-amp, ROI body, overlap 0.25, batch 3, rewritten: drop-biases"
+    )
+    assert (baseline.rewrites, lean.rewrites) == ((), ("drop-biases",))
     assert plan.record.declaration["ROI"] == "none"
 
 
@@ -104,11 +125,19 @@ def test_the_centre_patch_takes_no_roi(tmp_path, network, data):
 
 
 def test_a_run_with_a_recipe(bench, tmp_path):
-    path = written(tmp_path, '[every-tile]\nbackend = "torch-fp32"\noverlap = 0.25\n')
+    path = written(
+        tmp_path, '[every-tile]\nbackend = "torch-fp32"\noverlap = 0.25\n' + f"rewrites = {list(REWRITES)}\n"
+    )
     _, summary, _ = bench("--recipes", str(path), "--rounds", "1")
     lean = next(one for one in summary["backends"] if one["name"] == "every-tile")
-    assert lean["recipe"] == {"backend": "torch-fp32", "roi": "none", "overlap": 0.25, "batch": 1}
-    assert lean["parity"]["voxel_disagreement"] == 0, "one tile a case, so the overlap changes nothing"
+    assert lean["recipe"] == {
+        "backend": "torch-fp32",
+        "roi": "none",
+        "overlap": 0.25,
+        "batch": 1,
+        "rewrites": list(REWRITES),
+    }
+    assert lean["parity"]["voxel_disagreement"] < 1e-3, "one tile a case, and exact rewrites"
     assert summary["pareto_front"]
     report = Path("run/report.md").read_text()
     assert "## Time against accuracy" in report

@@ -9,7 +9,7 @@ from torch import Tensor
 
 import engines
 from engines.base import Target
-from engines.checks import unfit
+from engines.checks import unfit, unwritable
 from engines.macs import layers_in, layers_of
 from models.architecture import load_model
 from models.container import EXPORTED, ONNX, TORCHSCRIPT
@@ -137,3 +137,13 @@ def test_a_graph_is_fixed_once_and_found_in_the_cache(
         with engines.load("ort-fp32").open(programs["graph.onnx"], here) as session:
             cached.append(session.evidence().details["cached"])
     assert cached == [False, True]
+
+
+def test_a_program_is_not_rewritten(programs):
+    program = programs["program.pt2"].program
+    found = unwritable(("drop-biases",), program)
+    assert found is not None
+    assert not found.ok
+    assert found.reason.endswith("and rewrites need the PyTorch network")
+    assert unwritable((), program) is None
+    assert unwritable(("drop-biases",), None) is None

@@ -35,14 +35,14 @@ def test_a_score_that_one_lacks_is_not_held_against_the_other() -> None:
 
 
 def test_the_table_tells_what_each_is_made_of_and_what_fails() -> None:
-    run = with_recipes(make_run(ARMS), fast=RecipeSettings("openvino-int8", "coarse", 0.25, 4))
+    run = with_recipes(make_run(ARMS), fast=RecipeSettings("openvino-int8", "coarse", 0.25, 4, ("drop-biases",)))
     said = recipes_section(summarise(run))
     lines = [line for line in said.splitlines() if line.startswith("|")][2:]
     assert [line.split("|")[1].strip() for line in lines] == [
         "fast", "slower-and-worse", "exact", "same-speed-worse", BASELINE,
     ]  # fmt: skip
     cells = [cell.strip() for cell in lines[0].split("|")[2:-1]]
-    assert cells[:4] == ["openvino-int8", "coarse", "0.25", "4"]
+    assert cells[:5] == ["openvino-int8", "coarse", "0.25", "4", "drop-biases"]
     assert cells[-2:] == ["lost", "yes"]
     assert lines[-1].rstrip(" |").endswith("no")
     assert "Accuracy lost, so not to be used: fast, slower-and-worse." in said
