@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,11 @@ def engine(backend: Backend) -> "OpenVino":
 
 
 class OpenVino:
-    """Compiles an ONNX file of the network for the CPU."""
+    """Compiles an ONNX file of the network for the CPU.
+
+    The tiles of a batch are requests of their own that run side by side, each on its share of the threads: a layer that
+    two threads share makes both wait at its end, two tiles do not. (On 2 cores: docs/method.md.)
+    """
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -52,6 +57,7 @@ class OpenVino:
     def open(self, model: "Model", target: Target) -> Iterator["OpenVinoSession"]:
         import openvino
 
+        whole, target = target.batch, _single(model, target)
         if self._backend.precision == "int8":
             assert target.calibration is not None, "an INT8 engine was opened without asking its probe"
             used = ("torch", "openvino", "nncf", *PACKAGES)
@@ -62,12 +68,11 @@ class OpenVino:
             path, built = onnx_file(model, target)
         settings = {
             "INFERENCE_PRECISION_HINT": self._hint(),
-            "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": target.threads,
-            "NUM_STREAMS": 1,
+            "NUM_STREAMS": min(whole // target.batch, target.threads),
         }
         compiled = openvino.Core().compile_model(str(path), "CPU", settings)
-        yield OpenVinoSession(compiled, model, target, built.cached)
+        yield OpenVinoSession(compiled, model, target, whole // target.batch, built.cached)
 
     def _hint(self) -> str:
         """Precision of whatever is not quantized. The default would be BF16 on every CPU that has it."""
@@ -76,6 +81,12 @@ class OpenVino:
             # at width 32 and the same at width 8. The logits' error is INT8's own and stays (0.064 against 0.063).
             return "bf16" if _has_bf16() else "f32"
         return {"fp32": "f32", "bf16": "bf16"}[self._backend.precision]
+
+
+def _single(model: "Model", target: Target) -> Target:
+    """The target of one request: a single tile, unless the network is a program that takes one batch only."""
+    fixed = model.program is not None and model.program.batch is not None
+    return target if fixed else replace(target, batch=1)
 
 
 def _has_bf16() -> bool:
@@ -107,20 +118,47 @@ def _quantize(model: "Model", target: Target, folder: Path) -> None:
         openvino.save_model(quantized, str(folder / _FILE), compress_to_fp16=False)
 
 
-class OpenVinoSession:
-    """An inference request whose input and outputs are shared with PyTorch; every call overwrites the outputs."""
+def _empty(requests: int, output: Any) -> "Tensor":
+    """For an output of all requests, ``[batch, ...]`` float32."""
+    import torch
 
-    def __init__(self, compiled: Any, model: "Model", target: Target, cached: bool) -> None:
-        self._compiled = compiled
-        self._request = compiled.create_infer_request()
-        self._target, self._cached = target, cached
+    part, *sides = output.shape
+    return torch.empty(requests * part, *sides)
+
+
+class OpenVinoSession:
+    """Inference requests whose inputs and outputs are shared with PyTorch; every call overwrites the outputs.
+
+    Args:
+        target: of one request; `requests`: so many make a batch.
+    """
+
+    def __init__(self, compiled: Any, model: "Model", target: Target, requests: int, cached: bool) -> None:
+        self._compiled, self._target, self._cached = compiled, target, cached
         self._layers = layers_in(model, target.batch, target.tile)
+        self._outputs = [_empty(requests, output) for output in compiled.outputs]
+        self._requests = [self._request(number) for number in range(requests)]
+
+    def _request(self, number: int) -> Any:
+        """Of the batch's part `number`, which it writes into its place of the outputs."""
+        import openvino
+
+        request, part = self._compiled.create_infer_request(), self._target.batch
+        for index, whole in enumerate(self._outputs):
+            place = whole[number * part : (number + 1) * part].numpy()
+            request.set_output_tensor(index, openvino.Tensor(place, shared_memory=True))
+        return request
 
     def infer(self, x: "Tensor") -> "tuple[Tensor, Tensor]":
         import torch
 
-        results = self._request.infer({0: x.contiguous().numpy()}, share_inputs=True, share_outputs=True)
-        return torch.from_numpy(results[0]), torch.from_numpy(results[1])
+        parts = [part.numpy() for part in torch.split(x.contiguous(), self._target.batch)]  # kept until all have run
+        for request, part in zip(self._requests, parts, strict=True):
+            request.start_async({0: part}, share_inputs=True)
+        for request in self._requests:
+            request.wait()
+        segmentation, classification = self._outputs
+        return segmentation, classification
 
     def sync(self) -> None:
         """Nothing is left running when `infer` returns."""
@@ -143,6 +181,7 @@ class OpenVinoSession:
             "kernels": sorted(kernels),
             "hint": str(self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()),
             "threads": int(self._compiled.get_property("INFERENCE_NUM_THREADS")),
+            "streams": int(self._compiled.get_property("NUM_STREAMS")),
             "openvino": openvino.__version__,
         }
         devices = "+".join(self._compiled.get_property("EXECUTION_DEVICES"))
