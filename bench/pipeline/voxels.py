@@ -6,7 +6,6 @@ result; nibabel's way takes 8 bytes more where a slope or an intercept is applie
 """
 
 import math
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,9 @@ from nibabel.arrayproxy import ArrayProxy
 from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import NDArray
 
+from bench.pipeline.blocks import ROWS, columns
 from bench.pipeline.compression import gunzip
 
-_ROWS = 32  # along the first axis: as many int16 as a cache line holds
-_BLOCK = 2**16  # voxels: a block's stored and scaled values stay in the second-level cache
 _EXPANSION = 1032  # the most that deflate gains
 
 
@@ -38,13 +36,13 @@ def read_voxels(image: Any) -> NDArray[np.float32]:
     voxels = np.empty(stored.shape, np.float32)
 
     def scale(rows: slice) -> None:
-        for block in _blocks(rows, stored.shape):
-            values = apply_read_scaling(stored[block], slope, inter)
+        for y in columns(stored.shape):
+            values = apply_read_scaling(stored[rows, y], slope, inter)
             # nibabel rounds twice where the first rounding is to float64, as of int64.
-            voxels[block] = values.astype(np.promote_types(values.dtype, np.float32), copy=False)
+            voxels[rows, y] = values.astype(np.promote_types(values.dtype, np.float32), copy=False)
 
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        list(pool.map(scale, (slice(x, x + _ROWS) for x in range(0, stored.shape[0], _ROWS))))
+        list(pool.map(scale, (slice(x, x + ROWS) for x in range(0, stored.shape[0], ROWS))))
     return voxels
 
 
@@ -54,9 +52,9 @@ def stored_voxels(image: Any) -> NDArray[Any] | None:
     Raises:
         as `read_voxels`
     """
-    proxy: Any = image.dataobj
-    if type(image) not in (nib.Nifti1Image, nib.Nifti2Image) or type(proxy) is not ArrayProxy:
+    if type(image) not in (nib.Nifti1Image, nib.Nifti2Image) or type(image.dataobj) is not ArrayProxy:
         return None
+    proxy: Any = image.dataobj
     path, content = Path(image.get_filename()), None
     size = proxy.offset + math.prod(proxy.shape) * proxy.dtype.itemsize
     if path.suffix == ".gz" and size <= _EXPANSION * path.stat().st_size:
@@ -82,10 +80,3 @@ def all_finite(image: Any, voxels: NDArray[np.float32]) -> bool:
         if np.isfinite(bounds).all():  # scaling is monotone: what lies between is finite
             return True
     return all(math.isfinite(bound) for bound in torch.aminmax(torch.from_numpy(voxels)))  # NaN where one voxel is
-
-
-def _blocks(rows: slice, shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
-    """Parts of some rows along the second axis: files are stored first axis first, so that whole lines are used."""
-    columns = max(1, _BLOCK // (_ROWS * shape[2]))
-    for y in range(0, shape[1], columns):
-        yield rows, slice(y, y + columns)
