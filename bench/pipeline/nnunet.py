@@ -107,7 +107,7 @@ class ByPlans:
         stored = np.array(self._recipe.labels, np.uint8)[classes].transpose(2, 1, 0)
         if type(self._reader).__name__ == "NibabelIOWithReorient":
             stored = _as_oriented(stored, origin.image.affine)
-        return np.ascontiguousarray(stored)
+        return np.asfortranarray(stored)  # as it will be written
 
     def _by_reader(self, path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
         with _told(path, type(self._reader).__name__), quietly():
