@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bench.errors import InputError
 from bench.pipeline import compression
-from bench.pipeline.voxels import all_finite, is_scaled, read_voxels, stored_voxels
+from bench.pipeline.voxels import all_finite, read_voxels, scaled_blocks
 
 LABELS = (0, 1, 2)  # background, pancreas, lesion
 # Masks are often stored as floats such as 1.0000152587890625; anything further from an integer is no label.
@@ -82,22 +82,21 @@ def read_mask(path: Path, shape: tuple[int, ...] | None = None) -> NDArray[np.ui
         raise InputError(
             f"{path}: the mask is {_by(image.shape)}, its image {_by(shape)}; resample the mask onto its image's grid"
         )
+    labels, unknown = np.empty(image.shape, np.uint8), [np.empty(0)]
     with _told(path):
-        stored = stored_voxels(image)
-        if stored is not None and stored.dtype == np.uint8 and not is_scaled(image) and stored.max() <= LABELS[-1]:
-            return np.ascontiguousarray(stored)
-        del stored
-        values: NDArray[np.float64] = image.get_fdata(caching="unchanged")
-    labels = np.rint(values)
-    wrong = ~(np.abs(values - labels) <= LABEL_TOLERANCE) | (labels < LABELS[0]) | (labels > LABELS[-1])
-    if wrong.any():
-        example = float(values[wrong].flat[0])
+        for block, values in scaled_blocks(image):
+            rounded = np.rint(values)
+            wrong = ~(np.abs(values - rounded) <= LABEL_TOLERANCE) | (rounded < LABELS[0]) | (rounded > LABELS[-1])
+            unknown.append(values[wrong])
+            rounded[wrong] = 0
+            labels[block] = rounded
+    found = np.concatenate(unknown)
+    if found.size:
         raise InputError(
-            f"{path}: unknown label {example:g} in {int(wrong.sum())} voxels; "
+            f"{path}: unknown label {found[0]:g} in {found.size} voxels; "
             "known are 0 background, 1 pancreas, 2 lesion: relabel the mask"
         )
-    found: NDArray[np.uint8] = labels.astype(np.uint8)
-    return found
+    return labels
 
 
 def _open(path: Path) -> Any:

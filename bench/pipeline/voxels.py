@@ -6,6 +6,7 @@ result; nibabel's way takes 8 bytes more where a slope or an intercept is applie
 """
 
 import math
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -29,21 +30,48 @@ def read_voxels(image: Any) -> NDArray[np.float32]:
     Raises:
         OSError, EOFError, ValueError, or one of `compression.ERRORS`: the file is damaged or cut short.
     """
-    stored = stored_voxels(image)
-    if stored is None or stored.dtype.kind not in "iuf" or stored.dtype.itemsize > 8:
-        return np.ascontiguousarray(image.get_fdata(dtype=np.float32, caching="unchanged"))
-    slope, inter = image.dataobj.slope, image.dataobj.inter
-    voxels = np.empty(stored.shape, np.float32)
+    voxels = np.empty(image.shape, np.float32)
+    stored = _stored(image, np.float32)
 
     def scale(rows: slice) -> None:
-        for y in columns(stored.shape):
-            values = apply_read_scaling(stored[rows, y], slope, inter)
+        for block, values in _scaled(*stored, rows):
             # nibabel rounds twice where the first rounding is to float64, as of int64.
-            voxels[rows, y] = values.astype(np.promote_types(values.dtype, np.float32), copy=False)
+            voxels[block] = values.astype(np.promote_types(values.dtype, np.float32), copy=False)
 
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        list(pool.map(scale, (slice(x, x + ROWS) for x in range(0, stored.shape[0], ROWS))))
+        list(pool.map(scale, _rows(voxels.shape)))
     return voxels
+
+
+def scaled_blocks(image: Any) -> Iterator[tuple[tuple[slice, slice], NDArray[np.float64]]]:
+    """Scaled voxels of a 3-D nibabel image block by block, as float64, and where each block lies.
+
+    Raises:
+        as `read_voxels`
+    """
+    stored = _stored(image, np.float64)
+    for rows in _rows(image.shape):
+        for block, values in _scaled(*stored, rows):
+            yield block, values.astype(np.float64, copy=False)
+
+
+def _stored(image: Any, dtype: type) -> tuple[NDArray[Any], float, float]:
+    """Voxels, and the slope and the intercept that they still need."""
+    stored = stored_voxels(image)
+    if stored is None or stored.dtype.kind not in "iuf" or stored.dtype.itemsize > 8:
+        return image.get_fdata(dtype=dtype, caching="unchanged"), 1.0, 0.0
+    return stored, image.dataobj.slope, image.dataobj.inter
+
+
+def _scaled(
+    stored: NDArray[Any], slope: float, inter: float, rows: slice
+) -> Iterator[tuple[tuple[slice, slice], NDArray[Any]]]:
+    for y in columns(stored.shape):
+        yield (rows, y), apply_read_scaling(stored[rows, y], slope, inter)
+
+
+def _rows(shape: tuple[int, ...]) -> Iterator[slice]:
+    return (slice(x, x + ROWS) for x in range(0, shape[0], ROWS))
 
 
 def stored_voxels(image: Any) -> NDArray[Any] | None:
@@ -63,11 +91,6 @@ def stored_voxels(image: Any) -> NDArray[Any] | None:
         as_nibabel_reads: NDArray[Any] = proxy.get_unscaled()
         return as_nibabel_reads
     return np.ndarray(proxy.shape, proxy.dtype, content, proxy.offset, order="F")
-
-
-def is_scaled(image: Any) -> bool:
-    """Whether stored voxels become values by a slope or an intercept."""
-    return (image.dataobj.slope, image.dataobj.inter) != (1, 0)
 
 
 def all_finite(image: Any, voxels: NDArray[np.float32]) -> bool:
