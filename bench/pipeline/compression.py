@@ -17,6 +17,7 @@ def _find_codec() -> Any:
 
 
 _codec = _find_codec()
+CODEC: str = _codec.__name__
 
 ERRORS: tuple[type[Exception], ...] = (zlib.error, _codec.error)
 """What a damaged stream raises."""

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from bench.pipeline.blocks import ROWS, columns
 from bench.pipeline.compression import gunzip
 
+_MOST_THREADS = 4  # a block takes some ten microseconds, in part of which Python's lock is held
 _EXPANSION = 1032  # the most that deflate gains
 
 
@@ -38,7 +39,7 @@ def read_voxels(image: Any) -> NDArray[np.float32]:
             # nibabel rounds twice where the first rounding is to float64, as of int64.
             voxels[block] = values.astype(np.promote_types(values.dtype, np.float32), copy=False)
 
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+    with ThreadPoolExecutor(min(torch.get_num_threads(), _MOST_THREADS)) as pool:
         list(pool.map(scale, _rows(voxels.shape)))
     return voxels
 
