@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-ROWS = 32  # along the first axis: as many int16 as a cache line holds
-_BLOCK = 2**16  # voxels: 256 KiB as float32
+ROWS = 64  # along the first axis, along which files are stored: at least a cache line of any type
+_BLOCK = 2**14  # voxels: 64 KiB as float32
 _SLAB = 2**18  # voxels: PyTorch works on them with several threads
 
 
@@ -19,7 +19,7 @@ def slabs(shape: tuple[int, ...]) -> Iterator[slice]:
 
 
 def columns(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Ranges of the second axis; with ROWS of the first one they make blocks of at most about 64 Ki voxels.
+    """Ranges of the second axis; with ROWS of the first one they make blocks of about 16 Ki voxels.
 
     A copy from one order of the axes to the other then finds the lines it has begun in the cache still.
     """
