@@ -7,6 +7,7 @@ import sys
 import warnings
 from argparse import Namespace
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import BackendLostError, BenchError, InterruptedRunError
@@ -189,6 +190,37 @@ def _doctor(options: Namespace) -> int:
     return DONE
 
 
+def _scenario(options: Namespace) -> int:
+    from tempfile import TemporaryDirectory
+
+    from bench import scenario
+    from bench.plan import Request
+    from bench.rundir import write_text
+    from bench.terminal import progress
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    request = Request(
+        checkpoint=options.checkpoint,
+        data=options.data,
+        given=_given(options),
+        demo_width=options.demo_width,
+        split=options.split,
+        device=options.device,
+        overlap=options.overlap,
+        roi=options.roi,
+        max_cases=options.max_cases,
+        threads=options.threads,
+        timeout_s=options.timeout,
+    )
+    wanted = scenario.SCENARIOS if options.scenario == "all" else (options.scenario,)
+    with progress(sys.stderr) as shown, TemporaryDirectory(prefix="voxbench-") as masks:
+        found = scenario.measure(request, options.backend, wanted, options.read_ahead, Path(masks), shown)
+    if options.out is not None:
+        write_text(options.out, json.dumps(scenario.document(found), indent=2) + "\n")
+    print(scenario.text(found))
+    return DONE
+
+
 def _tell(summary: "Summary") -> None:
     print(summary.headline)
     for reason in summary.reasons:
@@ -209,6 +241,7 @@ _COMMANDS = {
     "compare": _compare,
     "inspect": _inspect,
     "doctor": _doctor,
+    "scenario": _scenario,
 }
 
 

@@ -11,6 +11,7 @@ from reports.record import GpuState
 
 if TYPE_CHECKING:
     from bench.pipeline.pipeline import Outcome, Recipe
+    from bench.pipeline.stream import Streamed
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Open:
     """Build this backend; or say why the checkpoint's network is none for it, where `unfit` tells.
 
     `rewrites`: of the network, by their names in `engines.rewrites`.
+    With `cold`, neither is it warmed up nor does it tell what ran: it is there for one case and that case's latency.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Open:
     recipe: "Recipe"
     unfit: Availability | None = None
     rewrites: tuple[str, ...] = ()
+    cold: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,11 +141,28 @@ class Predicted:
 
 
 @dataclass(frozen=True)
+class PredictAll:
+    """Run these cases (image, mask), at most `read_ahead` of them read before their turn."""
+
+    cases: tuple[tuple[Path, Path], ...]
+    read_ahead: int
+
+
+@dataclass(frozen=True)
+class PredictedAll:
+    """All of them were run; `cpu_ns` is the processor time of all threads meanwhile."""
+
+    streamed: "Streamed"
+    cpu_ns: int
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
 class Broke:
     """An exception ended the request; its traceback is in the worker's log."""
 
     reason: str
 
 
-Request = Open | Probe | Predict | MeasurePeak | FindDevice | TryImport | Repeat | TellGpu
-Reply = Opened | Availability | Predicted | Peak | FoundDevice | Repeated | GpuState | Broke | None
+Request = Open | Probe | Predict | PredictAll | MeasurePeak | FindDevice | TryImport | Repeat | TellGpu
+Reply = Opened | Availability | Predicted | PredictedAll | Peak | FoundDevice | Repeated | GpuState | Broke | None

@@ -30,6 +30,7 @@ def parser() -> Parser:
     _compare(commands.add_parser("compare", help="runs over commits or machines: exit 1 if a backend regressed"))
     _inspect(commands.add_parser("inspect", help="what a checkpoint holds, and how it was read"))
     _doctor(commands.add_parser("doctor", help="which backends can run here, and how to enable the others"))
+    _scenario(commands.add_parser("scenario", help="MLPerf's scenarios: latency, throughput, cold starts"))
     return top
 
 
@@ -102,6 +103,26 @@ def _doctor(doctor: argparse.ArgumentParser) -> None:
     doctor.add_argument("--device", type=_device, default="auto", metavar="auto|cpu|cuda[:N]")
     doctor.add_argument("--noise", action="store_true", help="rate how steady the machine is instead (10 s)")
     doctor.add_argument("--format", choices=("text", "json"), default="text")
+
+
+def _scenario(scenario: argparse.ArgumentParser) -> None:
+    scenario.add_argument("--checkpoint", type=Path, metavar="FILE", help="trained network (default: the bundled demo)")
+    _network(scenario)
+    scenario.add_argument("--data", type=Path, metavar="DIR", help="cases, as of `bench run` (default: the demo)")
+    scenario.add_argument("--split", choices=("train", "validation", "test"), default="validation")
+    scenario.add_argument("--max-cases", type=_whole(1), metavar="N", help="at most N cases, spread over the split")
+    scenario.add_argument("--demo-width", type=_whole(1), metavar="W", help="widen the demo network")
+    scenario.add_argument("--backend", metavar="NAME", help="one of those of `bench run`, or NAME@4 (the baseline)")
+    scenario.add_argument("--device", type=_device, default="auto", metavar="auto|cpu|cuda[:N]")
+    scenario.add_argument(
+        "--overlap", type=_number(0, 0.95), default=0.5, metavar="F", help="of neighbouring tiles (0.5)"
+    )
+    scenario.add_argument("--roi", default="none", metavar="NAME", help="crop before the network (none)")
+    scenario.add_argument("--threads", type=_whole(1), metavar="N", help="CPU threads (one a core)")
+    scenario.add_argument("--scenario", choices=("single-stream", "offline", "cold", "all"), default="all")
+    scenario.add_argument("--read-ahead", type=_whole(1), default=2, metavar="N", help="cases, in `offline` (2)")
+    scenario.add_argument("--timeout", type=_number(0), default=1800.0, metavar="S", help="for a build or case (1800)")
+    scenario.add_argument("--out", type=Path, metavar="FILE.json", help="write what was measured there too")
 
 
 def _network(group: "argparse._ActionsContainer") -> None:

@@ -26,7 +26,9 @@ from bench.messages import (
     Opened,
     Peak,
     Predict,
+    PredictAll,
     Predicted,
+    PredictedAll,
     Probe,
     Repeat,
     Repeated,
@@ -65,6 +67,8 @@ class _Server:
                     return engines.load(request.name, request.backend).probe(request.target)
                 case Predict():
                     return self._predict(request)
+                case PredictAll():
+                    return self._predict_all(request)
                 case MeasurePeak():
                     return self._peak(request)
                 case FindDevice():
@@ -107,6 +111,9 @@ class _Server:
         x = torch.rand(request.target.batch, 1, *request.target.tile).to(self._device)
         start = time.perf_counter()
         session = self._stack.enter_context(engine.open(model, request.target))
+        if request.cold:
+            self._pipeline = Pipeline(session, request.recipe, self._device)
+            return Opened(time.perf_counter() - start, False, {}, self._peak_memory(), {}, None)
         _pass(session, x)
         build_s = time.perf_counter() - start
         warmup = warm_up(lambda: _pass(session, x))
@@ -127,6 +134,14 @@ class _Server:
         outcome = self._pipeline.run(request.image, request.mask)
         cpu_ns = time.process_time_ns() - cpu
         return Predicted(outcome, started, cpu_ns, self._peak_memory(), self._meter.state())
+
+    def _predict_all(self, request: PredictAll) -> PredictedAll:
+        from bench.pipeline.stream import Stream
+
+        assert self._pipeline is not None, "PredictAll before Open"
+        cpu = time.process_time_ns()
+        streamed = Stream(self._pipeline, request.read_ahead).run(request.cases)
+        return PredictedAll(streamed, time.process_time_ns() - cpu, self._peak_memory())
 
     def _peak(self, request: MeasurePeak) -> Peak:
         import torch

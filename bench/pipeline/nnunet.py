@@ -6,7 +6,7 @@ the weights of tiles are those of its predictor (`nnunetv2.inference`) without m
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,18 +93,21 @@ class ByPlans:
     def stitcher(self, grid: Grid) -> Stitcher:
         return HalfStitcher(grid, self._weights, self._recipe.labels, self._recipe.subtypes > 0)
 
-    def labels(self, case: Scan, region: Box, stitcher: Stitcher) -> NDArray[np.uint8]:  # noqa: ARG002
+    def origin(self, case: Scan) -> Scan:
+        return replace(case, data=np.empty(0, np.float32))
+
+    def labels(self, origin: Scan, region: Box, stitcher: Stitcher) -> NDArray[np.uint8]:  # noqa: ARG002
         """Resample the logits to the image's spacing, take the likeliest class, and undo crop and transpositions."""
         from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
 
         classes = convert_predicted_logits_to_segmentation_with_correct_shape(
-            stitcher.logits().cpu(), self._plans, self._configuration, self._label_manager, case.properties,
+            stitcher.logits().cpu(), self._plans, self._configuration, self._label_manager, origin.properties,
             num_threads_torch=torch.get_num_threads(),
         )  # fmt: skip
         stored = np.array(self._recipe.labels, np.uint8)[classes].transpose(2, 1, 0)
         if type(self._reader).__name__ == "NibabelIOWithReorient":
-            stored = _as_oriented(stored, case.image.affine)
-        return np.ascontiguousarray(stored)
+            stored = _as_oriented(stored, origin.image.affine)
+        return np.asfortranarray(stored)  # as it will be written
 
     def _by_reader(self, path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
         with _told(path, type(self._reader).__name__), quietly():

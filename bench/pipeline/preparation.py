@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.pipeline import tiles
+from bench.pipeline import blocks, tiles
 from bench.pipeline.preprocess import normalise
 from bench.pipeline.roi import ROIS
 from bench.pipeline.stitch import Stitcher
@@ -50,8 +50,12 @@ class Preparation(Protocol):
         """What adds their logits up."""
         ...
 
-    def labels(self, case: Any, region: Box, stitcher: Stitcher) -> NDArray[np.uint8]:
-        """The mask on the image's grid, axes as stored."""
+    def origin(self, case: Any) -> Any:
+        """What the way back needs of a case once it is prepared: not its voxels."""
+        ...
+
+    def labels(self, origin: Any, region: Box, stitcher: Stitcher) -> NDArray[np.uint8]:
+        """The mask on the grid of the image that `origin` is of, axes as stored."""
         ...
 
 
@@ -78,9 +82,12 @@ class AsStored:
     def stitcher(self, grid: Grid) -> Stitcher:
         return Stitcher(grid, self._weights, self._recipe.labels, self._recipe.subtypes > 0)
 
-    def labels(self, case: Volume, region: Box, stitcher: Stitcher) -> NDArray[np.uint8]:
-        labels = np.zeros(case.intensities.shape, np.uint8)
-        labels[region] = stitcher.labels().cpu().numpy()
+    def origin(self, case: Volume) -> Any:
+        return case.image
+
+    def labels(self, origin: Any, region: Box, stitcher: Stitcher) -> NDArray[np.uint8]:
+        labels = np.zeros(origin.shape, np.uint8, order="F")  # as it will be written
+        blocks.copy(stitcher.labels().cpu().numpy(), labels[region])
         return labels
 
 

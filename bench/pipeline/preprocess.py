@@ -5,10 +5,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.pipeline.blocks import slabs
+
 
 def normalise(intensities: NDArray[np.float32], window: tuple[float, float]) -> Tensor:
-    """Clip HU to `window` and map it to [0, 1]; ``[D, H, W]`` float32, axes as stored, contiguous."""
+    """Clip HU to `window` and map it to [0, 1]; ``[D, H, W]`` float32, axes as stored, contiguous, a new tensor.
+
+    Slab by slab, each of which is still in the cache when it is subtracted from and divided.
+    """
     low, high = window
-    # NIfTI arrays are Fortran-ordered, and tiles are cut along the first axis: one copy here, none later.
-    volume = torch.from_numpy(np.ascontiguousarray(intensities))
-    return volume.clamp_(low, high).sub_(low).div_(high - low)
+    given = torch.from_numpy(intensities)
+    volume = torch.empty(given.shape, dtype=torch.float32)
+    for rows in slabs(intensities.shape):
+        torch.clamp(given[rows], low, high, out=volume[rows]).sub_(low).div_(high - low)
+    return volume

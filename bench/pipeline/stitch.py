@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from bench.pipeline.blocks import slabs
 from bench.pipeline.tiles import Box, Grid
 
 
@@ -40,13 +41,18 @@ class Stitcher:
         """Add a tile's weighted logits to its part of the sum, in place."""
         total.addcmul_(logits, self._weights)
 
+    @torch.inference_mode()
     def logits(self) -> Tensor:
-        """Weighted mean of the tiles' logits over the volume, ``[C, D, H, W]``."""
+        """Weighted mean of the tiles' logits over the volume, ``[C, D, H, W]``.
+
+        The sums are divided where they lie, so this ends the stitcher: take labels before, or in its place.
+        """
         total = self._weights.new_zeros(self._grid.padded)
         for box in self._grid.boxes:
             total[box] += self._weights
         total[total == 0] = 1  # outside every tile, which only `center-patch` leaves
-        return (self._accumulated() / total)[(slice(None), *self._grid.interior)]
+        logits, self._sum = self._accumulated().div_(total), None
+        return logits[(slice(None), *self._grid.interior)]
 
     def labels(self) -> Tensor:
         """Most likely label of every voxel, uint8 ``[D, H, W]``; background outside every tile.
@@ -54,13 +60,18 @@ class Stitcher:
         The weights' sum is positive and the same for every class of a voxel, so dividing by it would change no label.
         """
         logits = self._accumulated()[(slice(None), *self._grid.interior)]
+        labels = torch.empty(logits.shape[1:], dtype=torch.uint8, device=logits.device)
+        for rows in slabs(labels.shape):
+            self._choose(logits[:, rows], labels[rows])
+        return labels
+
+    def _choose(self, logits: Tensor, labels: Tensor) -> None:
         # torch.argmax over the first axis takes tens of times as long on a CPU; of equal logits both take the first.
         best = logits[0]
-        labels = torch.full(best.shape, self._labels[0], dtype=torch.uint8, device=best.device)
+        labels.fill_(self._labels[0])
         for label, of_class in zip(self._labels[1:], logits[1:], strict=True):
             labels.masked_fill_(of_class > best, label)
             best = torch.maximum(best, of_class)
-        return labels
 
     def subtype(self) -> int:
         """Class of the case: tile logits averaged by predicted foreground mass; a plain mean where there is none."""

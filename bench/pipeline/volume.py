@@ -1,6 +1,7 @@
 """NIfTI volumes as read from disk: axes as stored, scaled values, checked before use."""
 
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,22 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from bench.errors import InputError
+from bench.pipeline import compression
+from bench.pipeline.voxels import all_finite, read_voxels, scaled_blocks
 
 LABELS = (0, 1, 2)  # background, pancreas, lesion
 # Masks are often stored as floats such as 1.0000152587890625; anything further from an integer is no label.
 LABEL_TOLERANCE = 0.01
 
 # nibabel and the layers below it raise these for files that are cut short or are something else.
-_UNREADABLE = (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error)
+_UNREADABLE: tuple[type[Exception], ...] = (
+    ImageFileError,
+    HeaderDataError,
+    OSError,
+    EOFError,
+    ValueError,
+    *compression.ERRORS,
+)
 
 
 @dataclass(frozen=True)
@@ -26,7 +36,7 @@ class Volume:
     """An image in memory.
 
     Attributes:
-        intensities: HU, float32, axes as stored in the file (x, y, z for NIfTI).
+        intensities: HU, float32, axes as stored in the file (x, y, z for NIfTI), C-contiguous.
         image: the nibabel image it came from; its header and affine go into the predicted mask.
     """
 
@@ -41,9 +51,9 @@ def read_image(path: Path) -> Volume:
         InputError: missing, damaged, not 3-D, empty or with values that are not finite.
     """
     image = read_header(path)
-    intensities = _values(image, path, np.float32)
-    # The sum is NaN or infinite as soon as one voxel is, and costs a tenth of a test for each voxel.
-    if not np.isfinite(intensities.sum(dtype=np.float64)):
+    with _told(path):
+        intensities = read_voxels(image)
+    if not all_finite(image, intensities):
         raise InputError(f"{path}: the image has voxels that are NaN or infinite; replace them by real intensities")
     return Volume(intensities, image)
 
@@ -72,17 +82,21 @@ def read_mask(path: Path, shape: tuple[int, ...] | None = None) -> NDArray[np.ui
         raise InputError(
             f"{path}: the mask is {_by(image.shape)}, its image {_by(shape)}; resample the mask onto its image's grid"
         )
-    values = _values(image, path, np.float64)
-    labels = np.rint(values)
-    wrong = ~(np.abs(values - labels) <= LABEL_TOLERANCE) | (labels < LABELS[0]) | (labels > LABELS[-1])
-    if wrong.any():
-        example = float(values[wrong].flat[0])
+    labels, unknown = np.empty(image.shape, np.uint8), [np.empty(0)]
+    with _told(path):
+        for block, values in scaled_blocks(image):
+            rounded = np.rint(values)
+            wrong = ~(np.abs(values - rounded) <= LABEL_TOLERANCE) | (rounded < LABELS[0]) | (rounded > LABELS[-1])
+            unknown.append(values[wrong])
+            rounded[wrong] = 0
+            labels[block] = rounded
+    found = np.concatenate(unknown)
+    if found.size:
         raise InputError(
-            f"{path}: unknown label {example:g} in {int(wrong.sum())} voxels; "
+            f"{path}: unknown label {found[0]:g} in {found.size} voxels; "
             "known are 0 background, 1 pancreas, 2 lesion: relabel the mask"
         )
-    found: NDArray[np.uint8] = labels.astype(np.uint8)
-    return found
+    return labels
 
 
 def _open(path: Path) -> Any:
@@ -94,12 +108,12 @@ def _open(path: Path) -> Any:
         raise InputError(f"{path}: not a readable NIfTI file ({_reason(error)}); export it again") from None
 
 
-def _values(image: Any, path: Path, dtype: type) -> NDArray[Any]:
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
     try:
-        values: NDArray[Any] = image.get_fdata(dtype=dtype, caching="unchanged")
+        yield
     except _UNREADABLE as error:
         raise InputError(f"{path}: damaged or cut short ({_reason(error)}); copy or export it again") from None
-    return values
 
 
 def _reason(error: BaseException) -> str:

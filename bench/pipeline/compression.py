@@ -1,0 +1,47 @@
+"""Gzip of whole files in memory: by ISA-L where the package `isal` is installed, by zlib elsewhere.
+
+What is read is the same either way. What is written is the same for equal bytes by one of the two, but not between
+them: deflate leaves the choice of matches to the compressor.
+"""
+
+import zlib
+from importlib import import_module
+from typing import Any
+
+
+def _find_codec() -> Any:
+    try:
+        return import_module("isal.isal_zlib")
+    except ImportError:
+        return zlib
+
+
+_codec = _find_codec()
+CODEC: str = _codec.__name__
+
+ERRORS: tuple[type[Exception], ...] = (zlib.error, _codec.error)
+"""What a damaged stream raises."""
+
+_GZIP = 31  # window of 32 KiB, gzip header and trailer with the CRC of the content
+_TRAILER = 4  # bytes at the end: the content's size modulo 2^32, little-endian
+_LEVEL = 1  # label volumes compress about as well at any level
+
+
+def gunzip(packed: bytes, size: int) -> bytes | None:
+    """Unpack a gzip file of one member whose content has `size` bytes, into one buffer and without a copy.
+
+    None where it is no such file: its last bytes tell another size, or it has several members.
+
+    Raises:
+        one of ERRORS: it is damaged; the content is checked against its CRC.
+    """
+    if int.from_bytes(packed[-_TRAILER:], "little") != size % 2**32:
+        return None
+    content: bytes = _codec.decompress(packed, wbits=_GZIP, bufsize=size)
+    return content if len(content) == size else None
+
+
+def gzip(content: Any) -> bytes:
+    """Pack a buffer; no name and no time in the header, so that equal contents are equal files."""
+    packed: bytes = _codec.compress(content, _LEVEL, wbits=_GZIP)
+    return packed

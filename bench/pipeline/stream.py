@@ -1,0 +1,104 @@
+"""Many cases through one pipeline: while the network has one, the next are read and finished masks written."""
+
+import itertools
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.measure import Stopwatch
+from bench.pipeline.pipeline import Labelled, Outcome, Pipeline, Prepared
+from bench.pipeline.write import write_mask
+
+WRITE_BEHIND = 2  # masks that are being written or wait for it; a byte a voxel each
+
+
+_Taken = tuple[Prepared, Stopwatch, int]  # a case, its stages so far, and when its reading began
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """What cases gave, in their order, and how long all of them took, from the first file to the last mask on disk.
+
+    An outcome's `case_ns` is from the start of its reading to its mask on disk, waits included.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    wall_ns: int
+
+    @property
+    def forward_share(self) -> float:
+        """Share of the wall time in which the forward ran."""
+        return sum(outcome.stages_ns["forward"] for outcome in self.outcomes) / self.wall_ns
+
+
+class Stream:
+    """Reads ahead and writes behind, each in a thread of its own and in the order of the cases.
+
+    Beside the case that the network has, at most `read_ahead` cases are being read or wait, at 4 bytes for each voxel
+    of their regions, and at most WRITE_BEHIND masks. Reading must not use the session, which serves one thread.
+    """
+
+    def __init__(self, pipeline: Pipeline, read_ahead: int) -> None:
+        if read_ahead < 1:
+            raise ValueError(f"read-ahead of {read_ahead} cases: at least one")
+        self._pipeline = pipeline
+        self._read_ahead = read_ahead
+        self._prepared: deque[Future[_Taken]] = deque()
+        self._written: deque[Future[Outcome]] = deque()
+        self._outcomes: list[Outcome] = []
+
+    def run(self, cases: Sequence[tuple[Path, Path]]) -> Streamed:
+        """Predict every (image, mask).
+
+        The first error ends it: cases before the broken one are finished, and what is being written is written out.
+
+        Raises:
+            InputError: an image cannot be read, or a mask not be written.
+        """
+        start, images = time.perf_counter_ns(), iter([image for image, _ in cases])
+        self._outcomes = []
+        with ThreadPoolExecutor(1, "write") as writer, ThreadPoolExecutor(1, "read") as reader:
+
+            def read_next(count: int) -> None:
+                for image in itertools.islice(images, count):
+                    self._prepared.append(reader.submit(self._prepare, image))
+
+            try:
+                read_next(self._read_ahead)
+                for _, mask in cases:
+                    taken = self._prepared.popleft().result()
+                    read_next(1)
+                    labelled, watch, started = self._label(*taken)
+                    del taken  # while the next one is waited for, this one is no longer held
+                    self._settle(WRITE_BEHIND - 1)
+                    self._written.append(writer.submit(_write, mask, labelled, watch, started))
+                self._settle(0)
+            finally:
+                reader.shutdown(wait=True, cancel_futures=True)
+                writer.shutdown(wait=True)
+                self._prepared.clear()
+                self._written.clear()
+        return Streamed(tuple(self._outcomes), time.perf_counter_ns() - start)
+
+    def _prepare(self, image: Path) -> _Taken:
+        started, watch = time.perf_counter_ns(), Stopwatch(lambda: None)
+        return self._pipeline.prepare(image, watch), watch, started
+
+    def _label(self, prepared: Prepared, before: Stopwatch, started: int) -> tuple[Labelled, Stopwatch, int]:
+        watch = self._pipeline.stopwatch(before.stages_ns)
+        return self._pipeline.label(prepared, watch), watch, started
+
+    def _settle(self, most: int) -> None:
+        """Wait until at most so many masks are still to be written."""
+        while len(self._written) > most:
+            self._outcomes.append(self._written.popleft().result())
+
+
+def _write(mask: Path, labelled: Labelled, watch: Stopwatch, started: int) -> Outcome:
+    with watch.stage("write"):
+        write_mask(mask, labelled.labels, labelled.image)
+    case_ns = time.perf_counter_ns() - started
+    return Outcome(labelled.subtype, labelled.tiles, case_ns, watch.stages_ns, labelled.device_ns)

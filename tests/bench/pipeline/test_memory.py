@@ -1,0 +1,58 @@
+"""What a case takes of memory, in a process of its own: at most what `Pipeline` says."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[3]
+SIDE = 192
+STATED = 18  # bytes a voxel with three classes
+SLACK = 2.5  # pages, arenas, the packed mask
+
+# glibc keeps blocks under 32 MiB when they are freed, unless told not to; those of large volumes it never keeps.
+GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
+
+CHILD = """
+import sys
+from pathlib import Path
+import torch
+from bench.pipeline.pipeline import Pipeline, Recipe
+
+class Network:
+    def __init__(self):
+        self.logits = torch.rand(1, 3, 64, 64, 64)
+    def infer(self, x):
+        return self.logits, self.logits[:, :, 0, 0, 0]
+    def sync(self):
+        pass
+
+def peak():
+    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
+
+pipeline = Pipeline(Network(), Recipe("sliding-window", (64, 64, 64), 0.0, 1, "none", (-1000, 1000)))
+pipeline.run(Path("small_0000.nii.gz"), Path("small.nii.gz"))
+now = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmRSS"))
+pipeline.run(Path("large_0000.nii.gz"), Path("large.nii.gz"))
+print(peak() - now)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system tells no peak of memory")
+@pytest.mark.parametrize("scaling", [(1, 0), (0.5, -1000)])
+def test_a_case_takes_no_more_than_stated(tmp_path, scaling):
+    for name, side in (("small", 64), ("large", SIDE)):
+        values = np.random.default_rng(0).integers(0, 500, (side,) * 3).astype(np.int16)
+        image = nib.Nifti1Image(values, np.eye(4))
+        image.header.set_slope_inter(*scaling)
+        nib.save(image, tmp_path / f"{name}_0000.nii.gz")
+    run = subprocess.run(
+        [sys.executable, "-c", CHILD], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)} | GIVE_BACK,
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    per_voxel = int(run.stdout) / SIDE**3
+    assert 12 < per_voxel < STATED + SLACK, per_voxel

@@ -1,0 +1,176 @@
+"""Cases in a stream: the same masks byte by byte as one at a time, bounded memory, and errors that lose nothing."""
+
+import gc
+import threading
+import weakref
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from bench.errors import InputError
+from bench.pipeline import stream
+from bench.pipeline.pipeline import Pipeline, Recipe
+from bench.pipeline.stream import WRITE_BEHIND, Stream
+
+SHAPES = [(34, 30, 20), (32, 32, 32), (20, 45, 16), (40, 33, 24), (33, 16, 50), (32, 40, 36), (30, 30, 30)]
+RECIPE = Recipe("sliding-window", (32, 32, 32), 0.5, 2, "none", (-1000, 1000))
+
+
+class Network:
+    """Three classes by brightness and place, and a class; no weights."""
+
+    def infer(self, x):
+        at = torch.linspace(-0.2, 0.2, x.shape[-1])
+        return torch.cat([-((x - level + at) ** 2) for level in (0.3, 0.5, 0.7)], 1), x.mean((2, 3, 4)).repeat(1, 3)
+
+    def sync(self):
+        pass
+
+
+@pytest.fixture
+def cases(tmp_path) -> list[tuple[Path, Path]]:
+    rng, found = np.random.default_rng(0), []
+    for number, shape in enumerate(SHAPES):
+        image = nib.Nifti1Image(rng.normal(0, 500, shape).astype(np.int16), np.eye(4))
+        image.header.set_slope_inter(1, number)
+        nib.save(image, tmp_path / f"{number}_0000.nii.gz")
+        found.append((tmp_path / f"{number}_0000.nii.gz", tmp_path / f"{number}.nii.gz"))
+    return found
+
+
+def masks(cases) -> list[bytes | None]:
+    return [mask.read_bytes() if mask.exists() else None for _, mask in cases]
+
+
+@pytest.fixture
+def one_at_a_time(cases):
+    """Masks and outcomes of the cases without a stream, on one thread; the files are gone again."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    pipeline = Pipeline(Network(), RECIPE)
+    outcomes = [pipeline.run(*case) for case in cases]
+    torch.set_num_threads(before)
+    found = masks(cases)
+    for _, mask in cases:
+        mask.unlink()
+    return found, outcomes
+
+
+@pytest.mark.parametrize("read_ahead", [1, 2, 4])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_masks_are_equal_byte_by_byte(cases, one_at_a_time, read_ahead, threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    found = Stream(Pipeline(Network(), RECIPE), read_ahead).run(cases)
+    torch.set_num_threads(before)
+    expected, outcomes = one_at_a_time
+    assert masks(cases) == expected
+    assert len(set(expected)) == len(cases)
+    assert [(o.subtype, o.tiles) for o in found.outcomes] == [(o.subtype, o.tiles) for o in outcomes]
+    assert all(o.stages_ns.keys() == e.stages_ns.keys() for o, e in zip(found.outcomes, outcomes, strict=True))
+    assert 0 < found.forward_share < 1
+    assert max(o.case_ns for o in found.outcomes) <= found.wall_ns
+
+
+class Counting(Pipeline):
+    """Counts the cases that are being read or wait, those with the network among them, and keeps the network busy."""
+
+    def __init__(self, *args) -> None:
+        super().__init__(*args)
+        self.begun = self.taken = 0
+        self.most = 0
+        self.alive: list[weakref.ref] = []
+        self.most_alive = 0
+        self.gone_on = threading.Event()
+
+    def prepare(self, image, watch):
+        self.begun += 1
+        self.most = max(self.most, self.begun - self.taken)
+        prepared = super().prepare(image, watch)
+        self.alive.append(weakref.ref(prepared))
+        self.gone_on.set()
+        return prepared
+
+    def label(self, prepared, watch):
+        self.taken += 1
+        while self.gone_on.wait(0.3):  # until reading stands still: as far ahead as it ever gets
+            self.gone_on.clear()
+        gc.collect()
+        self.most_alive = max(self.most_alive, sum(one() is not None for one in self.alive))
+        return super().label(prepared, watch)
+
+
+@pytest.mark.parametrize("read_ahead", [1, 2, 4])
+def test_never_more_cases_are_held_than_stated(cases, read_ahead):
+    pipeline = Counting(Network(), RECIPE)
+    Stream(pipeline, read_ahead).run(cases)
+    assert pipeline.begun == pipeline.taken == len(cases)
+    # One more is counted between a case's being taken and its reaching the network.
+    assert read_ahead <= pipeline.most <= read_ahead + 1
+    assert pipeline.most_alive == read_ahead + 1, "those that wait, and the one that the network has"
+    assert not any(one() for one in pipeline.alive)
+
+
+def test_never_more_masks_wait_than_stated(cases, monkeypatch):
+    held, most, lock, write_mask = [0], [0], threading.Lock(), stream.write_mask
+    full = threading.Event()
+
+    class Made(Pipeline):
+        def label(self, prepared, watch):
+            labelled = super().label(prepared, watch)
+            with lock:
+                held[0] += 1
+                most[0] = max(most[0], held[0])
+            if held[0] == WRITE_BEHIND + 1:
+                full.set()
+            return labelled
+
+    def slow(*args):
+        full.wait(30)
+        write_mask(*args)
+        with lock:
+            held[0] -= 1
+
+    monkeypatch.setattr(stream, "write_mask", slow)
+    Stream(Made(Network(), RECIPE), 2).run(cases)
+    assert most[0] == WRITE_BEHIND + 1, "those that wait, and the one that was just made"
+    assert all(masks(cases))
+
+
+def test_a_broken_image_is_told_and_loses_no_finished_mask(cases, one_at_a_time, tmp_path):
+    cases[4][0].write_bytes(cases[4][0].read_bytes()[:-60])
+    with pytest.raises(InputError, match=r"4_0000\.nii\.gz: damaged or cut short") as caught:
+        Stream(Pipeline(Network(), RECIPE), 3).run(cases)
+    assert "\n" not in str(caught.value)
+    assert masks(cases) == [*one_at_a_time[0][:4], None, None, None]
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_full_disk_is_told_and_loses_no_finished_mask(cases, one_at_a_time, tmp_path):
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    (tmp_path / ".3.nii.gz").symlink_to("/dev/full")
+    with pytest.raises(InputError, match=r"3\.nii\.gz: the mask cannot be written \(No space left on device\)"):
+        Stream(Pipeline(Network(), RECIPE), 2).run(cases)
+    assert masks(cases)[:4] == [*one_at_a_time[0][:3], None]
+    assert all(found in (None, expected) for found, expected in zip(masks(cases), one_at_a_time[0], strict=True))
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_what_the_network_raises_ends_the_stream(cases):
+    class Broken(Network):
+        def infer(self, x):
+            raise RuntimeError("the runtime broke")
+
+    with pytest.raises(RuntimeError, match="the runtime broke"):
+        Stream(Pipeline(Broken(), RECIPE), 4).run(cases)
+    assert threading.active_count() < 20
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(("read", "write"))]
+
+
+def test_a_stream_reads_at_least_one_case_ahead(cases):
+    with pytest.raises(ValueError, match="at least one"):
+        Stream(Pipeline(Network(), RECIPE), 0)
