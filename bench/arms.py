@@ -1,13 +1,15 @@
 """The backends of a run by name.
 
 ``torch-half@4`` is a backend with four tiles in every pass, and a name that is listed twice is two arms,
-``torch-fp32`` and ``torch-fp32#2``.
+``torch-fp32`` and ``torch-fp32#2``. A peer (`bench.peers`) is an arm by its name alone, and no part of ``all``.
 """
 
 from collections import Counter
+from collections.abc import Iterable
 
 import engines
 from bench.errors import InputError
+from bench.peers import PEERS
 
 ALL = "all"
 MOST_TILES = 1024  # in a pass; what fits is the device's matter, but a slip of the keyboard is not asked of it
@@ -41,8 +43,9 @@ def _expanded(listed: str) -> list[str]:
     name, at, batch = listed.partition("@")
     if at and not (batch.isdecimal() and 1 <= int(batch) <= MOST_TILES):
         raise InputError(f"--backends: {listed!r}: a batch is a number of tiles from 1 to {MOST_TILES}, as in {name}@4")
-    if name != ALL and name not in engines.BACKENDS:
-        raise InputError(f"--backends: unknown backend {name!r}; choose from all, {', '.join(engines.BACKENDS)}")
+    if name != ALL and name not in engines.BACKENDS and name not in PEERS:
+        known = ", ".join((*engines.BACKENDS, *PEERS))
+        raise InputError(f"--backends: unknown backend {name!r}; choose from all, {known}")
     suffix = f"@{int(batch)}" if at else ""
     return [each + suffix for each in (engines.BACKENDS if name == ALL else (name,))]
 
@@ -58,9 +61,20 @@ def batch_of(arm: str, default: int) -> int:
     return int(batch) if batch else default
 
 
+def row_of(arm: str, device: str = "cpu") -> engines.Backend:
+    """Its row in the table of backends or of peers, as it is on `device`."""
+    name = table_name(arm)
+    return PEERS[name].on(device) if name in PEERS else engines.BACKENDS[name]
+
+
+def peers_among(arms: Iterable[str]) -> tuple[str, ...]:
+    """Those that are peers."""
+    return tuple(arm for arm in arms if table_name(arm) in PEERS)
+
+
 def is_int8(arm: str) -> bool:
     """Whether it must be calibrated."""
-    return engines.BACKENDS[table_name(arm)].precision == "int8"
+    return row_of(arm).precision == "int8"
 
 
 def required_names(text: str, arms: tuple[str, ...]) -> tuple[str, ...]:
@@ -82,7 +96,7 @@ def refuse_conflict(arms: tuple[str, ...]) -> None:
     Raises:
         InputError: both are installed.
     """
-    if any(engines.BACKENDS[table_name(name)].module == "onnxruntime" for name in arms):
+    if any(row_of(name).module == "onnxruntime" for name in arms):
         from engines.onnxruntime import onnxruntime_conflict
 
         conflict = onnxruntime_conflict()

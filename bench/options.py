@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from bench import __version__
+from bench.peers import PEERS
 from engines import BACKENDS
 
 FORMATS = ("markdown", "html", "json", "csv", "junit")
@@ -43,7 +44,8 @@ def _run(run: argparse.ArgumentParser) -> None:
     what.add_argument("--demo-width", type=_whole(1), metavar="W", help="widen the demo network without changing it")
     what.add_argument(
         "--backends", default="all", metavar="all|A,B",
-        help=f"what to time; A@4 runs A with 4 tiles in a pass, and all@4 every one: {', '.join(BACKENDS)}",
+        help=f"what to time; A@4 runs A with 4 tiles in a pass, and all@4 every one: {', '.join(BACKENDS)}; and, not "
+        f"part of all, what is run today, to compare with: {', '.join(PEERS)}",
     )  # fmt: skip
     what.add_argument("--require", default="", metavar="A,B", help="exit 4 if one of these is skipped or fails")
     how = run.add_argument_group("how a case is run (the same for every backend)")

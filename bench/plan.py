@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import engines
-from bench import calibration, demo, host
-from bench.arms import backend_names, batch_of, is_int8, refuse_conflict, required_names, table_name
+from bench import calibration, demo, host, peers
+from bench.arms import backend_names, batch_of, is_int8, peers_among, refuse_conflict, required_names, row_of
 from bench.cache import cache_folder, demo_data
 from bench.errors import InputError
 from bench.messages import Open
@@ -70,6 +70,7 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
     backends = backend_names(request.backends)  # before anything is read; the baseline depends on the checkpoint
     required_names(request.required, backends)
     refuse_conflict(backends)
+    peers.refuse_setting(peers_among(backends), request.protocol, request.roi)
     device = host.resolve_device(request.device)
     if request.demo_width is not None and (request.checkpoint is not None or request.given.arch is not None):
         raise InputError("--demo-width: widens the bundled demo checkpoint only; leave --checkpoint and --arch out")
@@ -101,6 +102,7 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
         versions=host.versions(),
         declaration=declaration(settings, model, baseline),
         baseline=baseline,
+        peers=peers_among(backends),
     )
     return Plan(record, _opens(record, model, recipe, tiles))
 
@@ -235,8 +237,8 @@ def _opens(record: RunRecord, model: Model, recipe: Recipe, tiles: Calibration |
     def request(arm: str) -> Open:
         batch = batch_of(arm, settings.batch)
         target = Target(settings.device, settings.tile, batch, settings.threads, cache, tiles)
-        backend = engines.BACKENDS[table_name(arm)]
-        unfit = checks.unfit(backend, model.program, batch)
+        backend = row_of(arm, settings.device)
+        unfit = checks.unfit(backend, model.program, batch) or peers.unfit(backend, recipe, batch)
         return Open(arm, backend, path, widen_to, given, target, replace(recipe, batch=batch), unfit)
 
     return tuple(request(arm) for arm in settings.backends)
