@@ -1,7 +1,8 @@
 """The backends of a run by name.
 
 ``torch-half@4`` is a backend with four tiles in every pass, and a name that is listed twice is two arms,
-``torch-fp32`` and ``torch-fp32#2``. A recipe's name stands for what the recipe says.
+``torch-fp32`` and ``torch-fp32#2``. A recipe's name stands for what the recipe says. A peer (`bench.peers`) is an
+arm by its name alone, and no part of ``all``.
 """
 
 from collections import Counter
@@ -9,6 +10,7 @@ from collections.abc import Iterable
 
 import engines
 from bench.errors import InputError
+from bench.peers import PEERS
 from reports.record import RecipeSettings, Settings
 
 ALL = "all"
@@ -43,8 +45,9 @@ def _expanded(listed: str) -> list[str]:
     name, at, batch = listed.partition("@")
     if at and not (batch.isdecimal() and 1 <= int(batch) <= MOST_TILES):
         raise InputError(f"--backends: {listed!r}: a batch is a number of tiles from 1 to {MOST_TILES}, as in {name}@4")
-    if name != ALL and name not in engines.BACKENDS:
-        raise InputError(f"--backends: unknown backend {name!r}; choose from all, {', '.join(engines.BACKENDS)}")
+    if name != ALL and name not in engines.BACKENDS and name not in PEERS:
+        known = ", ".join((*engines.BACKENDS, *PEERS))
+        raise InputError(f"--backends: unknown backend {name!r}; choose from all, {known}")
     suffix = f"@{int(batch)}" if at else ""
     return [each + suffix for each in (engines.BACKENDS if name == ALL else (name,))]
 
@@ -66,6 +69,17 @@ def settings_of(arm: str, settings: Settings) -> RecipeSettings:
     return settings.recipes.get(arm, plain)
 
 
+def row_of(arm: str, device: str = "cpu") -> engines.Backend:
+    """Its row in the table of backends or of peers, as it is on `device`."""
+    name = table_name(arm)
+    return PEERS[name].on(device) if name in PEERS else engines.BACKENDS[name]
+
+
+def peers_among(arms: Iterable[str]) -> tuple[str, ...]:
+    """Those that are peers."""
+    return tuple(arm for arm in arms if table_name(arm) in PEERS)
+
+
 def required_names(text: str, arms: tuple[str, ...]) -> tuple[str, ...]:
     """Split a comma-separated list of arms that must not be skipped or fail.
 
@@ -85,7 +99,7 @@ def refuse_conflict(backends: Iterable[str]) -> None:
     Raises:
         InputError: both are installed.
     """
-    if any(engines.BACKENDS[name].module == "onnxruntime" for name in backends):
+    if any(row_of(name).module == "onnxruntime" for name in backends):
         from engines.onnxruntime import onnxruntime_conflict
 
         conflict = onnxruntime_conflict()

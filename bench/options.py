@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from bench import __version__
+from bench.peers import PEERS
 from engines import BACKENDS
 
 FORMATS = ("markdown", "html", "json", "csv", "junit")
@@ -45,7 +46,7 @@ def _run(run: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--backends", metavar="all|A,B",
         help="what to time (all, with --recipes none but the baseline); A@4 runs A with 4 tiles in a pass, and all@4 "
-        f"every one: {', '.join(BACKENDS)}",
+        f"every one: {', '.join(BACKENDS)}; and, not part of all, what is run today: {', '.join(PEERS)}",
     )  # fmt: skip
     what.add_argument(
         "--recipes",

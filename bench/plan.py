@@ -7,8 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import engines
-from bench import calibration, demo, host
-from bench.arms import backend_names, refuse_conflict, required_names, settings_of, table_name
+from bench import calibration, demo, host, peers
+from bench.arms import (
+    backend_names,
+    peers_among,
+    refuse_conflict,
+    required_names,
+    row_of,
+    settings_of,
+    table_name,
+)
 from bench.cache import cache_folder, demo_data
 from bench.errors import InputError
 from bench.messages import Open
@@ -74,6 +82,7 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
     backends = _names(request, recipes)  # before anything is read; the baseline depends on the checkpoint
     required_names(request.required, backends)
     refuse_conflict([recipes[arm].backend if arm in recipes else table_name(arm) for arm in backends])
+    peers.refuse_setting(peers_among(backends), request.protocol, request.roi)
     device = host.resolve_device(request.device)
     if request.demo_width is not None and (request.checkpoint is not None or request.given.arch is not None):
         raise InputError("--demo-width: widens the bundled demo checkpoint only; leave --checkpoint and --arch out")
@@ -105,6 +114,7 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
         versions=host.versions(),
         declaration=declaration(settings, model, baseline),
         baseline=baseline,
+        peers=peers_among(backends),
     )
     return Plan(record, _opens(record, model, recipe, tiles))
 
@@ -260,7 +270,7 @@ def _calibrate(
     settings: Settings, root: Path, found: list[Found], recipe: Recipe
 ) -> tuple[Calibration | None, list[str]]:
     used = {settings_of(arm, settings).backend for arm in settings.backends}
-    if all(engines.BACKENDS[name].precision != "int8" for name in used):
+    if all(row_of(name).precision != "int8" for name in used):
         return None, []
     return calibration.from_training_cases(root, found, recipe)
 
@@ -272,9 +282,13 @@ def _opens(record: RunRecord, model: Model, recipe: Recipe, tiles: Calibration |
     def request(arm: str) -> Open:
         own = settings_of(arm, settings)
         target = Target(settings.device, settings.tile, own.batch, settings.threads, cache, tiles)
-        backend = engines.BACKENDS[own.backend]
-        unfit = checks.unfit(backend, model.program, own.batch) or checks.unwritable(own.rewrites, model.program)
+        backend = row_of(own.backend, settings.device)
         way = replace(recipe, batch=own.batch, overlap=own.overlap, roi=own.roi)
+        unfit = (
+            checks.unfit(backend, model.program, own.batch)
+            or checks.unwritable(own.rewrites, model.program)
+            or peers.unfit(backend, recipe, own.batch)
+        )
         return Open(arm, backend, path, widen_to, given, target, way, unfit, own.rewrites)
 
     return tuple(request(arm) for arm in settings.backends)

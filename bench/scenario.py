@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import engines
+from bench.arms import table_name
 from bench.cache import cache_folder
 from bench.errors import BackendLostError, InputError
 from bench.messages import Broke, Open, Opened, Predict, PredictAll, Predicted, PredictedAll
+from bench.peers import PEERS
 from bench.pipeline.cases import sha256_of
 from bench.pipeline.roi import ROIS
 from bench.plan import Plan, Request, make_plan
@@ -134,6 +136,8 @@ _Paths = tuple[tuple[Path, Path], ...]
 def _plan(request: Request, backend: str | None, progress: Progress) -> Plan:
     if backend is not None and ("," in backend or backend.partition("@")[0] == "all"):
         raise InputError(f"--backend {backend}: a scenario is run by one backend; name one")
+    if backend is not None and table_name(backend) in PEERS:
+        raise InputError(f"--backend {backend}: a peer goes its own way, which has no scenarios; use `bench run`")
     if request.roi not in ROIS:
         raise InputError(f"--roi: unknown strategy {request.roi!r}; choose from {', '.join(ROIS)}")
     return make_plan(replace(request, backends=backend or engines.BASELINE), "scenario", "", progress)

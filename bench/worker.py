@@ -45,6 +45,7 @@ from models.isolation import our_names
 from reports.record import GpuState
 
 if TYPE_CHECKING:
+    from bench.peers.session import Way
     from bench.pipeline.pipeline import Pipeline
 
 
@@ -53,7 +54,7 @@ class _Server:
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
-        self._pipeline: Pipeline | None = None
+        self._pipeline: Pipeline | Way | None = None
         self._device = "cpu"
         self._meter = Meter()
         self._grown_by: int | None = None
@@ -94,6 +95,7 @@ class _Server:
         # Only now, so that a backend that cannot run here is skipped in no time.
         import torch
 
+        from bench.peers.session import PeerSession
         from bench.pipeline.pipeline import Pipeline
         from engines.rewrites import rewritten
         from models.architecture import load_model, surroundings
@@ -123,7 +125,10 @@ class _Server:
         wrong = engines.contradiction(request.backend, request.target, evidence)
         if wrong is not None:
             return Broke(wrong)
-        self._pipeline = Pipeline(session, request.recipe, self._device)
+        if isinstance(session, PeerSession):
+            self._pipeline = session.way(request.recipe)
+        else:
+            self._pipeline = Pipeline(session, request.recipe, self._device)
         cached, peak, memory = bool(evidence.details.get("cached")), self._peak_memory(), self._meter.device_memory()
         return Opened(build_s, cached, asdict(evidence), peak, warmup, memory)
 
@@ -136,9 +141,10 @@ class _Server:
         return Predicted(outcome, started, cpu_ns, self._peak_memory(), self._meter.state())
 
     def _predict_all(self, request: PredictAll) -> PredictedAll:
+        from bench.pipeline.pipeline import Pipeline
         from bench.pipeline.stream import Stream
 
-        assert self._pipeline is not None, "PredictAll before Open"
+        assert isinstance(self._pipeline, Pipeline), "PredictAll before Open, or to a peer"
         cpu = time.process_time_ns()
         streamed = Stream(self._pipeline, request.read_ahead).run(request.cases)
         return PredictedAll(streamed, time.process_time_ns() - cpu, self._peak_memory())

@@ -149,13 +149,17 @@ def compare(run: Run, name: str) -> Comparison:
 
 
 def candidates(run: Run) -> tuple[BackendRecord, ...]:
-    """The backends other than the baseline that run, or ran, to the end."""
-    return tuple(b for b in run.backends if b.name != run.record.baseline and b.status in (OK, PENDING))
+    """The backends other than the baseline and the peers that run, or ran, to the end."""
+    others = {run.record.baseline, *run.record.peers}
+    return tuple(b for b in run.backends if b.name not in others and b.status in (OK, PENDING))
 
 
-def pairs(run: Run, name: str, phase: str) -> tuple[Pair, ...]:
-    """The samples of backend `name` in `phase` that have their baseline beside them; the others tell nothing."""
-    baseline = _by_place(run.backend(run.record.baseline).samples, phase)
+def pairs(run: Run, name: str, phase: str, baseline_name: str | None = None) -> tuple[Pair, ...]:
+    """The samples of backend `name` in `phase` that have their baseline beside them; the others tell nothing.
+
+    `baseline_name`: another backend in the place of the run's baseline.
+    """
+    baseline = _by_place(run.backend(baseline_name or run.record.baseline).samples, phase)
     candidate = _by_place(run.backend(name).samples, phase)
     return tuple((baseline[place], sample) for place, sample in candidate.items() if place in baseline)
 

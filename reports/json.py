@@ -9,6 +9,7 @@ from reports.comparison import Metric, Parity, Speed
 from reports.course import Course
 from reports.latency import Latency
 from reports.pareto import front
+from reports.peers import PeerTime
 from reports.record import FAILED, SCHEMA, RecipeSettings
 from reports.summary import Row, Summary, Target
 from reports.verdict import METRICS, SpeedVerdict, metric_state
@@ -44,6 +45,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "claim": vars(claim),
         "confirmation": _speed(summary.confirmation) if summary.confirmation else None,
         "noise_floor": _noise(summary) if summary.noise else None,
+        "peers": {"of": summary.subject, "times": [_peer(one) for one in summary.peers]},
         "targets": [_target(target) for target in summary.targets],
         "missing_required": list(summary.missing_required),
         "doubts": list(summary.doubts),
@@ -75,6 +77,7 @@ def _backend(row: Row, recipe: RecipeSettings | None) -> dict[str, Any]:
         "fix": row.fix,
         "log": row.log,
         "partial": row.partial,
+        "is_peer": row.is_peer,
         "verdict": row.verdict,
         "reasons": list(row.reasons),
         "cases": row.case.cases,
@@ -159,6 +162,19 @@ def _speed(found: Speed) -> dict[str, Any]:
     intervals: dict[str, Interval] = {"time_reduction_pct": found.reduction, "speedup": found.speedup}
     return {"cases": found.cases, "samples": found.pairs, "starts": found.starts} | {
         name: vars(i) for name, i in intervals.items()
+    }
+
+
+def _peer(found: PeerTime) -> dict[str, Any]:
+    """`ratio`: the peer's case time over that of the backend the list is about."""
+    return {
+        "name": found.name,
+        "median_s": found.median_s,
+        "ratio": vars(found.time.speedup),
+        "cases": found.time.cases,
+        "samples": found.time.pairs,
+        "voxel_disagreement": found.voxel_disagreement,
+        "class_flips": found.class_flips,
     }
 
 

@@ -130,11 +130,13 @@ def _rank(candidate: Candidate) -> tuple[bool, bool, float]:
 
 
 def _checked(run: Run, name: str | None) -> str | None:
-    others = [b.name for b in run.backends if b.name != run.record.baseline]
+    others = [b.name for b in run.backends if b.name not in (run.record.baseline, *run.record.peers)]
     if name is None or name in others:
         return name
     if name == run.record.baseline:
         raise RecordError(f"{name} is the baseline of this run; name one of {', '.join(others) or 'another run'}")
+    if name in run.record.peers:
+        raise RecordError(f"{name} is a peer and makes no claim; name one of {', '.join(others) or 'another run'}")
     raise RecordError(f"the run has no backend {name!r}; it has {', '.join(others) or 'none beside the baseline'}")
 
 
@@ -170,6 +172,8 @@ def _without_subject(run: Run, judged: Mapping[str, Candidate]) -> Outcome:
     baseline = run.backend(run.record.baseline)
     if baseline.status not in (OK, PENDING):
         reason += f", as {baseline.name} {'was skipped' if baseline.status == SKIPPED else 'failed'}: {baseline.reason}"
+    elif run.record.peers and len(run.record.peers) == len(run.backends) - 1:
+        reason += ", as only peers ran beside it, which make no claim: add a backend to --backends"
     elif run.record.status != COMPLETE:
         reason += f", as the run did not come to its end: {_resume(run)} finishes it"
     return Outcome(INCONCLUSIVE, f"{INCONCLUSIVE}: {reason}", (reason,))

@@ -237,6 +237,7 @@ class RunRecord:
         groups: backends that were open together, the baseline in each; empty in runs from before they were recorded.
         peak_bytes_per_s: that a large copy on the device reads and writes a second, likewise; None in runs from before.
         confirmed: name of the backend that was chosen for the confirmation pass; None before it.
+        peers: backends that are what is run elsewhere, there to be compared with; they make no claim.
     """
 
     id: str
@@ -256,6 +257,7 @@ class RunRecord:
     peak_bytes_per_s: float | None = None
     schema: int = SCHEMA
     groups: tuple[tuple[str, ...], ...] = ()
+    peers: tuple[str, ...] = ()
 
     @property
     def finds_lesions(self) -> bool:

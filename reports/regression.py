@@ -68,7 +68,8 @@ def regression(reference: Run, run: Run, max_slowdown_pct: float = MAX_SLOWDOWN_
         RecordError: they do not share declaration, weights, data, device and baseline.
     """
     refuse_unequal(reference, run)
-    names = dict.fromkeys(backend.name for backend in (*reference.backends, *run.backends))
+    peers = {*reference.record.peers, *run.record.peers}  # which are not ours to regress
+    names = dict.fromkeys(b.name for b in (*reference.backends, *run.backends) if b.name not in peers)
     changes = tuple(_change(reference, run, name, max_slowdown_pct) for name in names)
     return Regression(
         reference, run, worst(c.state for c in changes), max_slowdown_pct, changes, differing(reference, run)

@@ -8,7 +8,7 @@ from typing import Any
 
 from reports import disturbance
 from reports.bootstrap import Interval
-from reports.comparison import Metric, Parity, Speed, pairs, parity
+from reports.comparison import Comparison, Metric, Parity, Speed, compare, pairs, parity
 from reports.course import Course, course
 from reports.document import Run
 from reports.doubts import doubts
@@ -16,6 +16,7 @@ from reports.gpu import GpuUse, gpu_use
 from reports.latency import Latency, Spread, TileFit, latency, spread, tile_fit
 from reports.limits import Limit, limit
 from reports.outcome import Candidate, Outcome, decide, judge_candidates
+from reports.peers import PeerTime, peer_times
 from reports.record import DUEL, FAILED, OK, PENDING, SKIPPED, STAGES, BackendRecord, RunRecord, Sample
 from reports.resources import Resources, resources
 from reports.statistics import median
@@ -41,6 +42,7 @@ class Row:
         device_share: the forward by device events over that by the host's clock, in the median; NaN on a CPU.
         gpu: readings of the GPU; None on a CPU or without NVML.
         resources: what a case took beside time, and when the build has paid off.
+        is_peer: what is run elsewhere, there to be compared with; its verdict is None as the baseline's is.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Row:
     device_share: float
     gpu: GpuUse | None
     resources: Resources
+    is_peer: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,7 @@ class Summary:
         doubts: what speaks against taking the figures at their word.
         ambient: how much of the run was disturbed, and the verdict without that.
         course: order effects, drift and autocorrelation in the duels.
+        peers: the subject's case time against each peer's.
     """
 
     verdict: str
@@ -123,6 +127,7 @@ class Summary:
     doubts: tuple[str, ...]
     ambient: disturbance.Disturbance
     course: Course
+    peers: tuple[PeerTime, ...]
     record: RunRecord = field(repr=False)
 
     def row(self, name: str | None) -> Row | None:
@@ -163,7 +168,8 @@ def summarise(run: Run, claim: Claim | None = None) -> Summary:
     return Summary(
         outcome.verdict, outcome.headline, outcome.reasons, claim, outcome.best, outcome.subject, outcome.confirmation,
         len(duels), max(duels.values(), default=0), rows, _targets(rows, outcome, claim), baseline.noise, _missing(run),
-        (*doubts(rows, found), *disturbance.doubts(ambient, outcome.verdict)), ambient, found, record,
+        (*doubts(rows, found), *disturbance.doubts(ambient, outcome.verdict)), ambient, found,
+        peer_times(run, outcome.subject), record,
     )  # fmt: skip
 
 
@@ -171,6 +177,8 @@ def _row(run: Run, backend: BackendRecord, judged: Mapping[str, Candidate], clai
     is_baseline = backend.name == run.record.baseline
     samples = _timed(run, backend, is_baseline)
     candidate = judged.get(backend.name) if samples else None
+    is_peer = backend.name in run.record.peers
+    comparison = candidate.comparison if candidate else compare(run, backend.name) if is_peer and samples else None
     status, reason, fix = _status(backend, bool(samples))
     itself = Speed(len({s.case for s in samples}), len(samples), Interval(1.0, 1.0, 1.0)) if samples else Speed()
     stages = {stage: [s.stages_ns[stage] / 1e9 for s in samples if stage in s.stages_ns] for stage in STAGES}
@@ -182,21 +190,21 @@ def _row(run: Run, backend: BackendRecord, judged: Mapping[str, Candidate], clai
         candidate.judgement.reasons if candidate else (),
         candidate.judgement.test if candidate else None,
         latency([s.case_ns / 1e9 for s in samples]), latency(stages["forward"]), spread(samples), tile_fit(samples),
-        candidate.comparison.case if candidate else itself if is_baseline else Speed(),
-        candidate.comparison.forward if candidate else itself if is_baseline else Speed(),
+        comparison.case if comparison else itself if is_baseline else Speed(),
+        comparison.forward if comparison else itself if is_baseline else Speed(),
         backend.build_s, backend.build_cached, backend.peak_memory_bytes,
         {stage: median(values) for stage, values in stages.items()},
         {stage: sum(values) / total if total else nan for stage, values in stages.items()},
-        _parity(run, backend.name, candidate, is_baseline),
+        _parity(run, backend.name, comparison, is_baseline),
         {metric: claim.margin(metric) for metric in METRICS}, backend.evidence,
         limit(run.record, backend, samples), _device_share(samples), gpu_use(samples),
-        resources(backend, samples, run.backend(run.record.baseline)),
+        resources(backend, samples, run.backend(run.record.baseline)), is_peer,
     )  # fmt: skip
 
 
-def _parity(run: Run, name: str, candidate: Candidate | None, is_baseline: bool) -> Parity:
-    if candidate:
-        return candidate.comparison.parity
+def _parity(run: Run, name: str, comparison: Comparison | None, is_baseline: bool) -> Parity:
+    if comparison:
+        return comparison.parity
     return parity(run, name) if is_baseline else Parity.none(run)
 
 

@@ -8,6 +8,7 @@ from reports.comparison import Speed
 from reports.disturbance import surroundings
 from reports.figures import NOT_APPLICABLE, NOT_MEASURED, count
 from reports.pareto import recipes_section
+from reports.peers import peers_section
 from reports.record import FAILED, SKIPPED
 from reports.recorded import recorded
 from reports.resources import resources_section
@@ -24,6 +25,7 @@ def sections(summary: Summary) -> list[str]:
         _backends(summary),
         _confirmation(summary),
         recipes_section(summary),
+        peers_section(summary),
         accuracy.parity(summary),
         accuracy.detectable(summary),
         times.latency(summary),
@@ -77,7 +79,7 @@ def _where(summary: Summary) -> str:
 
 
 def _backends(summary: Summary) -> str:
-    rows = summary.measured
+    rows = [row for row in summary.measured if not row.is_peer]
     if not rows:
         return section("Backends", "No backend ran.")
     head = ["backend", "verdict", "case time reduction", "case median", "case p95", "forward median",

@@ -1,0 +1,98 @@
+"""What users run today, as arms of an ordinary run: other pipelines on the same cases and weights.
+
+A peer goes its own whole way from the image's file to the mask's file; nothing of `bench.pipeline` is in it. It is
+there to be compared with: it makes no claim, and is never chosen as the best. Importing this table imports no peer.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from bench.errors import InputError
+from engines import Backend
+from engines.base import Availability
+from engines.checks import install, unavailable
+from models.container import EXPORTED, TORCHSCRIPT
+
+if TYPE_CHECKING:
+    from bench.pipeline.pipeline import Recipe
+
+__all__ = ["PEERS", "Peer", "missing", "refuse_setting", "unfit"]
+
+
+@dataclass(frozen=True)
+class Peer(Backend):
+    """A row of the table. Its module gives an engine as any backend's does, whose session is a `PeerSession`.
+
+    Attributes:
+        packages: that it needs and this project does not.
+        cuda_precision: where it is another than `precision` on a CUDA device.
+        one_tile: it takes one tile in a pass, whatever the run's batch.
+        plans: whether it prepares cases by nnU-Net's plans.
+    """
+
+    packages: tuple[str, ...] = ()
+    cuda_precision: str | None = None
+    one_tile: bool = False
+    plans: bool = False
+
+    def on(self, device: str) -> "Peer":
+        """The row with the precision that it has on `device`."""
+        if self.cuda_precision is None or not device.startswith("cuda"):
+            return self
+        return replace(self, precision=self.cuda_precision)
+
+
+_CALLED = (TORCHSCRIPT, EXPORTED)  # programs that can be called as a network is
+_MONAI, _NNUNET = "bench.peers.monai", "bench.peers.nnunet"
+
+PEERS: Mapping[str, Peer] = {
+    "peer-monai-fp32": Peer(_MONAI, "fp32", programs=_CALLED, packages=("monai",)),
+    "peer-monai-amp": Peer(_MONAI, "half", programs=_CALLED, packages=("monai",)),
+    # Its predictor computes under autocast on CUDA, and in FP32 on a CPU.
+    "peer-nnunet": Peer(_NNUNET, "fp32", packages=("nnunetv2",), cuda_precision="fp16", one_tile=True, plans=True),
+    "peer-script": Peer("bench.peers.script", "fp32", programs=_CALLED, one_tile=True),
+}
+
+
+def missing(peer: Peer) -> Availability | None:
+    """What to install where one of the peer's packages is not there; they are looked up, not imported."""
+    for package in peer.packages:
+        if find_spec(package) is None:
+            return unavailable(f"the package {package} is not installed", install("peers"))
+    return None
+
+
+def refuse_setting(names: Iterable[str], protocol: str, roi: str) -> None:
+    """Refuse a run with peers, called `names`, whose volumes are not tiled as a whole: no peer knows another way.
+
+    Raises:
+        InputError: there are peers, and `protocol` or `roi` is another.
+    """
+    peers = list(names)
+    if peers and (protocol, roi) != ("sliding-window", "none"):
+        raise InputError(
+            f"--backends: {', '.join(peers)} would run with --protocol {protocol} --roi {roi}; peers run with "
+            "--protocol sliding-window and --roi none only: choose these, or leave the peers out"
+        )
+
+
+def unfit(backend: Backend, recipe: "Recipe", batch: int) -> Availability | None:
+    """Why this peer cannot run a case by the run's `recipe`; None where it can, and for what is no peer.
+
+    A peer of one tile in a pass leaves the run's batch aside, but not another `batch` that its own name asks for.
+    """
+    if not isinstance(backend, Peer):
+        return None
+    if backend.one_tile and batch not in (1, recipe.batch):
+        return unavailable(f"it runs one tile in a pass, and not {batch}", "leave the batch out of its name")
+    if recipe.plans is not None and not backend.plans:
+        return unavailable("cases of this network are prepared by nnU-Net's plans", "compare with peer-nnunet")
+    if recipe.labels != tuple(range(len(recipe.labels))):
+        labels = ", ".join(map(str, recipe.labels))
+        return unavailable(
+            f"it writes the numbers of classes as labels, and this network's labels are {labels}",
+            "train with labels in the order of the classes",
+        )
+    return None

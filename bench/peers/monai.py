@@ -1,0 +1,116 @@
+"""MONAI's transforms and sliding window around PyTorch, in FP32 or under autocast, as its tutorials put them together.
+
+LoadImage, ScaleIntensityRange, SlidingWindowInferer with Gaussian weights, AsDiscrete, SaveImage.
+"""
+
+import copy
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench.measure import Stopwatch
+from bench.peers import Peer, missing
+from bench.peers.session import PeerSession, Voting, windows
+from bench.pipeline.pipeline import Outcome, Recipe
+from engines.base import Availability, Target
+from engines.checks import check
+from engines.torch_session import check_half, half_of, torch_settings
+
+if TYPE_CHECKING:
+    from models.model import Model
+
+_SUFFIX = ".nii.gz"
+
+
+def engine(peer: Peer) -> "Monai":
+    """Return the engine of `peer`, ``fp32`` or ``half``."""
+    return Monai(peer)
+
+
+class Monai:
+    """Opens MONAI's way."""
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+
+    def probe(self, target: Target) -> Availability:
+        checked = check_half if self._peer.precision == "half" else check
+        return missing(self._peer) or checked(target, self._peer)
+
+    @contextmanager
+    def open(self, model: "Model", target: Target) -> Iterator[PeerSession]:
+        half = half_of(target) if self._peer.precision == "half" else None
+        network = copy.deepcopy(model.module).to(target.device)
+
+        def forward(x: Tensor) -> tuple[Tensor, Tensor]:
+            with _autocast(target, half):
+                segmentation, classification = network(x)
+            return segmentation.float(), classification.float()
+
+        details = {
+            "monai": version("monai"),
+            "way": "LoadImage, ScaleIntensityRange, SlidingWindowInferer (Gaussian, sigma_scale 0.125) under no_grad, "
+            "AsDiscrete, SaveImage",
+            "autocast": str(half).removeprefix("torch.") if half else "off",
+            "stages": "forward is the network, stitch the rest of SlidingWindowInferer, AsDiscrete and the class"
+            if not target.on_cuda
+            else "forward is all of SlidingWindowInferer, stitch AsDiscrete and the class",
+        }
+        with torch_settings(target):
+            way = partial(MonaiWay, network, target, half)
+            yield PeerSession(forward, model, target, way, details)
+
+
+class MonaiWay:
+    """From file to file by MONAI."""
+
+    def __init__(self, network: nn.Module, target: Target, half: torch.dtype | None, recipe: Recipe) -> None:
+        inferers: Any = import_module("monai.inferers")  # MONAI's packages do not export by the rules of mypy
+        transforms: Any = import_module("monai.transforms")
+        low, high = recipe.window
+        self._target = target
+        self._half = half
+        self._network = Voting(network, recipe.subtypes > 0)
+        self._load = transforms.LoadImage(image_only=True, ensure_channel_first=True)
+        self._scale = transforms.ScaleIntensityRange(low, high, 0.0, 1.0, clip=True)
+        self._inferer = inferers.SlidingWindowInferer(
+            recipe.tile, recipe.batch, recipe.overlap, mode="gaussian", sigma_scale=0.125
+        )
+        self._discrete = transforms.AsDiscrete(argmax=True)
+        self._save = transforms.SaveImage(output_ext=_SUFFIX, output_dtype=np.uint8, resample=False, print_log=False)
+
+    @torch.no_grad()
+    def run(self, image: Path, mask: Path) -> Outcome:
+        """Predict the case in `image`, write its `mask`, and time both."""
+        watch = Stopwatch(self._sync)
+        start = time.perf_counter_ns()
+        with watch.stage("read"):
+            volume = self._load(image)
+        with watch.stage("preprocess", device=True):
+            x = self._scale(volume).unsqueeze(0).to(self._target.device)
+        with windows(watch, self._network, self._target), _autocast(self._target, self._half):
+            logits = self._inferer(x, self._network)
+        with watch.stage("stitch", device=True):
+            labels = self._discrete(logits[0])
+            subtype = self._network.subtype()
+        with watch.stage("write"):
+            self._save(labels, filename=str(mask).removesuffix(_SUFFIX))
+        case_ns = time.perf_counter_ns() - start
+        return Outcome(subtype, self._network.tiles, case_ns, watch.stages_ns, None)
+
+    def _sync(self) -> None:
+        if self._target.on_cuda:
+            torch.cuda.synchronize(self._target.device)
+
+
+def _autocast(target: Target, half: torch.dtype | None) -> torch.autocast:
+    return torch.autocast(torch.device(target.device).type, half, enabled=half is not None)

@@ -1,0 +1,167 @@
+"""nnU-Net's own predictor without mirroring, from its reader to its export, with this run's network put into it.
+
+The steps are those of `nnUNetPredictor.predict_single_npy_array`, called one by one so that each can be timed. A
+network without plans gets the least plans that say what this run says: intensities through the window, the volume as
+stored.
+"""
+
+import copy
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.measure import Stopwatch
+from bench.peers import Peer, missing
+from bench.peers.session import PeerSession, Voting, windows
+from bench.pipeline.pipeline import Outcome, Recipe
+from engines.base import Availability, Target
+from engines.checks import check
+from engines.torch_session import torch_settings
+from models.model import Plans
+from models.quiet import quietly
+
+if TYPE_CHECKING:
+    from models.model import Model
+
+_SUFFIX = ".nii.gz"
+_CONFIGURATION = "3d_fullres"
+_CROP = "crop to the box of what is not zero"
+
+
+def engine(peer: Peer) -> "NnUNet":
+    """Return the engine of `peer`."""
+    return NnUNet(peer)
+
+
+class NnUNet:
+    """Opens nnU-Net's way."""
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+
+    def probe(self, target: Target) -> Availability:
+        return missing(self._peer) or check(target, self._peer)
+
+    @contextmanager
+    def open(self, model: "Model", target: Target) -> Iterator[PeerSession]:
+        network, one = copy.deepcopy(model.module).to(target.device), replace(target, batch=1)
+
+        def forward(x: Tensor) -> tuple[Tensor, Tensor]:
+            with torch.autocast("cuda", enabled=target.on_cuda):  # as the predictor does on CUDA, and only there
+                segmentation, classification = network(x)
+            return segmentation.float(), classification.float()
+
+        prepared = "by the network's plans" if model.plans else f"{_CROP}, clip and scale by the window, no resampling"
+        details = {
+            "nnunetv2": version("nnunetv2"),
+            "way": "reader, DefaultPreprocessor, nnUNetPredictor (Gaussian, no mirroring), export with its writer",
+            "preprocessing": prepared,
+            "tiles": "nnU-Net's grid: at most tile_step_size apart and evenly spread, so not those of the baseline",
+            "accumulation": "float16",
+            "batch": 1,
+            "stages": "write is the export: resampling back, argmax and the file; "
+            + ("forward is all of the predictor" if target.on_cuda else "stitch is the predictor but the network"),
+        }
+        with torch_settings(target):
+            yield PeerSession(forward, model, one, partial(NnUNetWay, network, one), details)
+
+
+class NnUNetWay:
+    """From file to file by nnU-Net."""
+
+    def __init__(self, network: nn.Module, target: Target, recipe: Recipe) -> None:
+        with quietly():
+            from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+            from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+            self._as_stored = recipe.plans is None
+            plans = recipe.plans or _least_plans(recipe)
+            self._target = target
+            self._network = Voting(network, recipe.subtypes > 0)
+            self._plans = PlansManager(dict(plans.plans))
+            self._configuration = self._plans.get_configuration(plans.configuration)
+            self._dataset = {**plans.dataset, "file_ending": _SUFFIX}
+            self._reader = self._plans.image_reader_writer_class()
+            self._predictor = nnUNetPredictor(
+                1 - recipe.overlap, use_gaussian=True, use_mirroring=False, device=torch.device(target.device),
+                allow_tqdm=False,
+            )  # fmt: skip
+            weights = [self._network.state_dict()]
+            self._predictor.manual_initialization(
+                self._network, self._plans, self._configuration, weights, self._dataset, "nnUNetTrainer", None
+            )
+
+    def run(self, image: Path, mask: Path) -> Outcome:
+        """Predict the case in `image`, write its `mask`, and time both."""
+        from nnunetv2.inference.data_iterators import PreprocessAdapterFromNpy
+        from nnunetv2.inference.export_prediction import export_prediction_from_logits
+
+        watch, plans, configuration = Stopwatch(self._sync), self._plans, self._configuration
+        start = time.perf_counter_ns()
+        with watch.stage("read"):
+            data, properties = self._reader.read_images([str(image)])
+        with watch.stage("preprocess"):
+            if self._as_stored:
+                configuration.configuration["spacing"] = [properties["spacing"][i] for i in plans.transpose_forward]
+            case = next(
+                PreprocessAdapterFromNpy([data], [None], [properties], [None], plans, self._dataset, configuration)
+            )
+        with windows(watch, self._network, self._target):
+            logits = self._predictor.predict_logits_from_preprocessed_data(case["data"]).cpu()
+        with watch.stage("stitch"):
+            subtype = self._network.subtype()
+        with watch.stage("write"):
+            export_prediction_from_logits(
+                logits, case["data_properties"], configuration, plans, self._dataset, str(mask).removesuffix(_SUFFIX),
+                num_threads_torch=self._target.threads,
+            )  # fmt: skip
+        case_ns = time.perf_counter_ns() - start
+        return Outcome(subtype, self._network.tiles, case_ns, watch.stages_ns, None)
+
+    def _sync(self) -> None:
+        if self._target.on_cuda:
+            torch.cuda.synchronize(self._target.device)
+
+
+def _least_plans(recipe: Recipe) -> Plans:
+    """Plans that bring a volume to the network as `recipe` does without any.
+
+    nnU-Net's CT normalisation clips to two percentiles, takes the mean off and divides by the deviation: with the
+    window's bounds in their places that is the window. Its readers give z, y, x, and the network takes x, y, z. The
+    spacing is set to each case's own, so that nothing is resampled.
+    """
+    low, high = recipe.window
+    resample: dict[str, Any] = {}
+    for what, is_seg, order in (("data", False, 3), ("seg", True, 1), ("probabilities", False, 1)):
+        resample[f"resampling_fn_{what}"] = "resample_data_or_seg_to_shape"
+        resample[f"resampling_fn_{what}_kwargs"] = {
+            "is_seg": is_seg, "order": order, "order_z": 0, "force_separate_z": None,
+        }  # fmt: skip
+    configuration = resample | {
+        "preprocessor_name": "DefaultPreprocessor",
+        "patch_size": list(recipe.tile),
+        "spacing": [1.0, 1.0, 1.0],
+        "normalization_schemes": ["CTNormalization"],
+        "use_mask_for_norm": [False],
+        "architecture": {},  # the network is given
+    }
+    intensities = {"mean": low, "std": high - low, "percentile_00_5": low, "percentile_99_5": high}
+    plans = {
+        "plans_name": "nnUNetPlans",
+        "image_reader_writer": "SimpleITKIO",
+        "transpose_forward": [2, 1, 0],
+        "transpose_backward": [2, 1, 0],
+        "configurations": {_CONFIGURATION: configuration},
+        "label_manager": "LabelManager",
+        "foreground_intensity_properties_per_channel": {"0": intensities},
+    }
+    labels = {"background": 0} | {f"class {label}": label for label in recipe.labels[1:]}
+    return Plans(plans, {"channel_names": {"0": "CT"}, "labels": labels, "file_ending": _SUFFIX}, _CONFIGURATION)

@@ -1,0 +1,143 @@
+"""The plain script that people write: nibabel and numpy around a loop over tiles, and the network under no_grad.
+
+It reads float64, normalises the whole volume, runs one tile in a pass, brings each tile's logits back to numpy, adds
+them up there by Gaussian weights, takes the argmax and lets nibabel save the mask.
+"""
+
+import copy
+import itertools
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from bench.measure import Stopwatch
+from bench.peers import Peer, missing
+from bench.peers.session import PeerSession
+from bench.pipeline.pipeline import Outcome, Recipe
+from engines.base import Availability, Target
+from engines.checks import check
+from engines.torch_session import torch_settings
+
+if TYPE_CHECKING:
+    from models.model import Model
+
+Array = NDArray[Any]
+
+
+def engine(peer: Peer) -> "Script":
+    """Return the engine of `peer`."""
+    return Script(peer)
+
+
+class Script:
+    """Opens the script."""
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+
+    def probe(self, target: Target) -> Availability:
+        return missing(self._peer) or check(target, self._peer)
+
+    @contextmanager
+    def open(self, model: "Model", target: Target) -> Iterator[PeerSession]:
+        network = copy.deepcopy(model.module).to(target.device)
+        details = {
+            "way": "nibabel get_fdata (float64), numpy clip and scale, a loop over tiles under no_grad, Gaussian "
+            "weights and sums in numpy, argmax, nibabel save",
+            "batch": 1,
+        }
+        with torch_settings(target):
+            way = partial(ScriptWay, network, target.device)
+            yield PeerSession(network, model, replace(target, batch=1), way, details)
+
+
+class ScriptWay:
+    """From file to file by numpy."""
+
+    def __init__(self, network: nn.Module, device: str, recipe: Recipe) -> None:
+        self._network = network
+        self._device = device
+        self._recipe = recipe
+        self._weights = _gaussian(recipe.tile)
+        self._image: Any = nib.Nifti1Image  # which carries no types
+
+    def run(self, image: Path, mask: Path) -> Outcome:
+        """Predict the case in `image`, write its `mask`, and time both."""
+        watch, tile, (low, high) = Stopwatch(self._sync), self._recipe.tile, self._recipe.window
+        start = time.perf_counter_ns()
+        with watch.stage("read"):
+            nifti: Any = nib.load(image)
+            volume = nifti.get_fdata()
+        with watch.stage("preprocess"):
+            volume = (np.clip(volume, low, high) - low) / (high - low)
+            short = [max(side - n, 0) for n, side in zip(volume.shape, tile, strict=True)]
+            padded = np.pad(volume, [(missing // 2, missing - missing // 2) for missing in short])
+        logits, votes, foreground = self._loop(padded, watch)
+        with watch.stage("stitch"):
+            inside = tuple(slice(gap // 2, gap // 2 + n) for gap, n in zip(short, volume.shape, strict=True))
+            labels = np.argmax(logits, axis=0)[inside].astype(np.uint8)
+            subtype = _vote(votes, foreground) if self._recipe.subtypes else None
+        with watch.stage("write"):
+            nib.save(self._image(labels, nifti.affine), mask)
+        case_ns = time.perf_counter_ns() - start
+        return Outcome(subtype, len(votes), case_ns, watch.stages_ns, None)
+
+    def _loop(self, volume: Array, watch: Stopwatch) -> tuple[Array, list[Array], list[float]]:
+        """Mean logits ``[C, D, H, W]``; each tile's classification, and its mean foreground probability."""
+        tile = self._recipe.tile
+        with watch.stage("stitch"):
+            total = np.zeros((len(self._recipe.labels), *volume.shape), np.float32)
+            weight = np.zeros(volume.shape, np.float32)
+        votes, foreground = [], []
+        for corner in itertools.product(*_starts(volume.shape, tile, self._recipe.overlap)):
+            with watch.stage("stitch"):
+                box = tuple(slice(first, first + side) for first, side in zip(corner, tile, strict=True))
+                x = torch.from_numpy(volume[box].astype(np.float32))[None, None].to(self._device)
+            with watch.stage("forward", device=True), torch.no_grad():
+                segmentation, classification = self._network(x)
+            with watch.stage("stitch"):
+                logits = segmentation[0].cpu().numpy()
+                total[(slice(None), *box)] += logits * self._weights
+                weight[box] += self._weights
+                if self._recipe.subtypes:
+                    foreground.append(float(1 - torch.softmax(segmentation, dim=1)[0, 0].mean()))
+                votes.append(classification[0].cpu().numpy())
+        with watch.stage("stitch"):
+            return total / weight, votes, foreground
+
+    def _sync(self) -> None:
+        if self._device.startswith("cuda"):
+            torch.cuda.synchronize(self._device)
+
+
+def _starts(shape: tuple[int, ...], tile: tuple[int, int, int], overlap: float) -> list[list[int]]:
+    """First voxels of the tiles along each axis; the last tile ends with the volume."""
+    found = []
+    for n, side in zip(shape, tile, strict=True):
+        step = max(int(side * (1 - overlap)), 1)
+        found.append([*range(0, n - side, step), n - side])
+    return found
+
+
+def _gaussian(tile: tuple[int, int, int]) -> Array:
+    """Weights of a tile's voxels, 1 at its middle, with a standard deviation of an eighth of each side."""
+    axes = [np.arange(side) - (side - 1) / 2 for side in tile]
+    x, y, z = (np.exp(-(at**2) / (2 * (len(at) / 8) ** 2)) for at in axes)
+    weights: Array = np.maximum(x[:, None, None] * y[:, None] * z, 1e-3).astype(np.float32)
+    return weights
+
+
+def _vote(votes: list[Array], foreground: list[float]) -> int:
+    """Class of the case: tile logits averaged by predicted foreground mass; a plain mean where there is none."""
+    mass = np.array(foreground) if sum(foreground) > 0 else np.ones(len(votes))
+    return int((np.array(votes) * mass[:, None]).sum(axis=0).argmax())

@@ -1,0 +1,102 @@
+"""What the harness sees of a peer: a session to warm up and to ask for evidence, and the way of a case through it."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from bench.measure import Stopwatch
+from engines.base import Target
+from engines.torch_session import Forward, TorchSession
+
+if TYPE_CHECKING:
+    from bench.pipeline.pipeline import Outcome, Recipe
+    from models.model import Model
+
+
+class Way(Protocol):
+    """A peer that is ready for cases."""
+
+    def run(self, image: Path, mask: Path) -> "Outcome":
+        """Predict the case in `image`, write its `mask`, and time both."""
+        ...
+
+
+class PeerSession(TorchSession):
+    """A peer's network as the peer calls it, and the rest of its way."""
+
+    def __init__(
+        self,
+        forward: Forward,
+        model: "Model",
+        target: Target,
+        way: "Callable[[Recipe], Way]",
+        details: Mapping[str, Any],
+    ) -> None:
+        super().__init__(forward, model, target, details=lambda: details)
+        self.way = way
+
+
+class Voting(nn.Module):
+    """A network as sliding windows want it: it returns the segmentation, and keeps what the tiles say of the class.
+
+    Attributes:
+        tiles: that went through since `start`.
+        network_ns: nanoseconds in the network alone, since then; says nothing on CUDA, where work is only launched.
+    """
+
+    def __init__(self, network: nn.Module, classifies: bool) -> None:
+        super().__init__()
+        self.network = network
+        self._classifies = classifies
+        self.start()
+
+    def start(self) -> None:
+        """Forget the last case."""
+        self.tiles = self.network_ns = 0
+        self._votes: list[Tensor] = []
+        self._foreground: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[B, 1, D, H, W]`` to ``[B, classes, D, H, W]``."""
+        begin = time.perf_counter_ns()
+        segmentation: Tensor
+        segmentation, classification = self.network(x)
+        self.network_ns += time.perf_counter_ns() - begin
+        self.tiles += len(x)
+        if self._classifies:
+            probabilities = torch.softmax(segmentation.float(), dim=1)
+            self._foreground += [1 - of_tile[0].mean() for of_tile in probabilities]
+            self._votes += list(classification.float())
+        return segmentation
+
+    def subtype(self) -> int | None:
+        """Class of the case: tile logits averaged by predicted foreground mass; a plain mean where there is none.
+
+        None where the network has no classification.
+        """
+        if not self._classifies:
+            return None
+        votes, mass = torch.stack(self._votes), torch.stack(self._foreground)
+        if float(mass.sum()) <= 0:
+            mass = torch.ones_like(mass)
+        return int((votes * mass[:, None]).sum(dim=0).argmax())
+
+
+@contextmanager
+def windows(watch: Stopwatch, voting: Voting, target: Target) -> Iterator[None]:
+    """Time a library's sliding window: what the network takes in it is ``forward``, the rest ``stitch``.
+
+    On CUDA the two cannot be told apart without waiting after each tile, which the peer does not do: there all of it is
+    ``forward``.
+    """
+    voting.start()
+    with watch.stage("forward", device=True):
+        yield
+    if not target.on_cuda:
+        watch.stages_ns["stitch"] = watch.stages_ns["forward"] - voting.network_ns
+        watch.stages_ns["forward"] = voting.network_ns
