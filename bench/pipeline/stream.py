@@ -75,6 +75,7 @@ class Stream:
                     del taken  # while the next one is waited for, this one is no longer held
                     self._settle(WRITE_BEHIND - 1)
                     self._written.append(writer.submit(_write, mask, labelled, watch, started))
+                    del labelled
                 self._settle(0)
             finally:
                 reader.shutdown(wait=True, cancel_futures=True)
