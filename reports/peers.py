@@ -5,7 +5,7 @@ from math import isfinite, nan
 from typing import TYPE_CHECKING
 
 from reports import figures
-from reports.commonmark import section, table, text
+from reports.commonmark import bullets, section, table, text
 from reports.comparison import Speed, case_ns, pairs, parity, speed
 from reports.document import Run
 from reports.figures import NOT_APPLICABLE, NOT_MEASURED
@@ -13,7 +13,17 @@ from reports.record import DUEL, FAILED, SKIPPED
 from reports.statistics import median
 
 if TYPE_CHECKING:
-    from reports.summary import Summary
+    from reports.summary import Row, Summary
+
+_TOLD = (
+    "autocast",
+    "preprocessing",
+    "tiles",
+    "weights",
+    "batch",
+    "accumulation",
+    "stages",
+)  # of the evidence, beside its ``way``
 
 
 @dataclass(frozen=True)
@@ -73,11 +83,20 @@ def peers_section(summary: "Summary") -> str:
         "stitching and writing, so that whole cases are compared. They make no claim, and none is chosen as the best. "
         "The ratios are of neighbouring samples in the duels, their geometric mean over cases; brackets hold the lower "
         "and the upper bound, each with one-sided 95 % confidence. Changed voxels and flips count against the "
-        "baseline's output."
+        "baseline's output. What is held equal between the backends (below) binds a peer as far as its line here says; "
+        "threads, weights, window, tile and overlap are the run's."
     )
     alone = [text(one.name) for one in summary.peers if summary.subject and not one.time.cases]
     apart = f"Never open in one round with {subject}: {', '.join(alone)}." if alone else ""
-    return section("Against what is run today", table(head, rows), note, apart)
+    ways = bullets(f"{text(one.name)}: {text(way)}." for one in summary.peers if (way := _way(summary.row(one.name))))
+    return section("Against what is run today", table(head, rows), note, ways, apart)
+
+
+def _way(row: "Row | None") -> str:
+    """What a peer does, in its own words: those in its evidence."""
+    details = (row.evidence.get("details") or {}) if row else {}
+    told = [f"{name}: {details[name]}" for name in _TOLD if name in details]
+    return "; ".join(([str(details["way"])] if "way" in details else []) + told)
 
 
 def _ratio(found: Speed) -> str:

@@ -64,7 +64,8 @@ class NnUNet:
             "nnunetv2": version("nnunetv2"),
             "way": "reader, DefaultPreprocessor, nnUNetPredictor (Gaussian, no mirroring), export with its writer",
             "preprocessing": prepared,
-            "tiles": "nnU-Net's grid: at most tile_step_size apart and evenly spread, so not those of the baseline",
+            "tiles": "nnU-Net's grid, evenly spread and at most (1 - overlap) x tile apart",
+            "weights": "nnU-Net's Gaussian, without the least value that MONAI gives its own",
             "accumulation": "float16",
             "batch": 1,
             "stages": "write is the export: resampling back, argmax and the file; "

@@ -24,8 +24,8 @@ from models.model import Plans
 from tests.nnunet import train
 
 SHAPE = (96, 64, 50)  # two tiles along one axis, one along another, and a third that must be padded
-# The untrained network leaves most voxels of noise near a tie, where little turns a label: the rounding of BF16, and
-# nnU-Net's sums in float16, in which the least weights of a tile's corners vanish.
+# The untrained network leaves most voxels of noise near a tie, where little turns a label: the rounding of BF16, or
+# nnU-Net's own weights, which in its float16 vanish in a tile's corners.
 BOUNDS = {"peer-monai-fp32": 1e-4, "peer-monai-amp": 0.03, "peer-nnunet": 0.02, "peer-script": 1e-4}
 
 
@@ -77,7 +77,7 @@ def test_a_peer_computes_what_we_do(name, ours, tmp_path):
     assert evidence.details["way"]
 
 
-def test_nnunets_own_sums_are_all_that_its_mask_differs_by(ours, tmp_path):
+def test_nnunets_grid_weights_and_sums_are_all_that_its_mask_differs_by(ours, tmp_path):
     """With its grid, its weights and its float16 in our pipeline the masks are equal, voxel by voxel."""
     pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed")
     from bench.peers.nnunet import _least_plans

@@ -21,7 +21,11 @@ from tests.reports.factory import BASELINE, Candidate, make_run, segmenting
 
 BEST, SLOW, FAST = "openvino-int8", "peer-monai-fp32", "peer-nnunet"
 OURS = {BEST: Candidate(4.0, (1.0, 1.03), confirmed_speedup=3.9), "torch-compile": Candidate(2.0)}
-PEERS = {SLOW: Candidate(0.5), FAST: Candidate(8.0, (1.0, 1.02), -7e-4, flips=1)}
+WAY = {
+    "provider": "torch cpu", "mac_share": {"fp32": 1.0},
+    "details": {"batch": 1, "way": "reader, predictor, export", "tiles": "its own", "threads": 2},
+}  # fmt: skip
+PEERS = {SLOW: Candidate(0.5), FAST: Candidate(8.0, (1.0, 1.02), -7e-4, flips=1, evidence=WAY)}
 
 
 def run_of(peers: Mapping[str, Candidate | BackendRecord], **options) -> Run:
@@ -123,6 +127,7 @@ def test_the_section_and_its_rows():
     section = document.partition("## Against what is run today\n\n")[2].partition("\n\n")[0].splitlines()
     head, slow = ([cell.strip() for cell in line.split("|")[1:-1]] for line in (section[0], section[3]))
     assert head[2] == f"its time over that of {BEST}"
+    assert "\n- peer-nnunet: reader, predictor, export; tiles: its own; batch: 1.\n" in document
     ratio = summary.peers[1].time.speedup
     assert slow == [
         SLOW, "2.80 s", f"{ratio.estimate:.2f}x [{ratio.low:.2f}, {ratio.high:.2f}]", "0.50x", "0 %", "0 of 16",
