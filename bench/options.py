@@ -9,6 +9,7 @@ from typing import NoReturn
 from bench import __version__
 from engines import BACKENDS
 
+ROIS = ("none", "body", "coarse", "foreground")  # bench.pipeline.roi.ROIS, which imports too much to be asked
 FORMATS = ("markdown", "html", "json", "csv", "junit")
 
 
@@ -50,7 +51,11 @@ def _run(run: argparse.ArgumentParser) -> None:
     how.add_argument("--device", type=_device, default="auto", metavar="auto|cpu|cuda[:N]")
     how.add_argument("--protocol", choices=("sliding-window", "center-patch"), default="sliding-window")
     how.add_argument("--overlap", type=_number(0, 0.95), default=0.5, metavar="F", help="of neighbouring tiles (0.5)")
-    how.add_argument("--roi", choices=("none", "body"), default="none", help="crop before the network (none)")
+    how.add_argument(
+        "--roi", choices=ROIS, default="none",
+        help="what the network is run on: all (none), the body's box, the box around what it finds at half the "
+        "resolution (coarse), or the tiles near what it finds without overlap (foreground)",
+    )  # fmt: skip
     how.add_argument("--batch", type=_whole(1), default=1, metavar="N", help="tiles in a forward pass (1)")
     how.add_argument("--threads", type=_whole(1), metavar="N", help="CPU threads of each backend (one a core)")
     much = run.add_argument_group("how much is measured, and what is claimed")

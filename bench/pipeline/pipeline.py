@@ -7,13 +7,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench.measure import DeviceClock, Stopwatch
+from bench.measure import Stopwatch
+from bench.pipeline.passes import Passes, Take
 from bench.pipeline.preparation import preparation_of
 from bench.pipeline.stitch import Stitcher
 from bench.pipeline.tiles import Box, Grid, Shape
 from bench.pipeline.write import write_mask
 from engines.base import Session
 from models.model import LABELS, Plans
+from reports.record import Roi
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Recipe:
 class Outcome:
     """What a case gave, and the nanoseconds it took from the file on disk to the mask on disk.
 
-    `subtype` is None where the network has no classification.
+    `subtype` is None where the network has no classification, `roi` where the whole volume was asked for.
     """
 
     subtype: int | None
@@ -55,6 +57,7 @@ class Outcome:
     case_ns: int
     stages_ns: dict[str, int]
     device_ns: int | None
+    roi: Roi | None = None
 
 
 class Pipeline:
@@ -73,23 +76,36 @@ class Pipeline:
             InputError: the image cannot be read.
         """
         watch = Stopwatch(self._session.sync)
+        passes = Passes(self._session, self._recipe, self._device, watch)
         start = time.perf_counter_ns()
         with watch.stage("read"):
             case = self._way.read(image)
-        with watch.stage("roi"):
-            region = self._way.region(case)
+        with watch.stage("roi", device=True):
+            region = self._way.region(case, passes)
         with watch.stage("preprocess", device=True):
             prepared = self._way.prepare(case, region)[0].to(self._device)
             grid = self._grid(prepared)
             padded = grid.pad(prepared)
-        stitcher, device_ns = self._forward(padded, grid, watch)
+        stitcher = self._way.stitcher(grid)
+
+        def look(boxes: list[Box], take: Take) -> None:
+            passes.run(padded, boxes, take, stage="roi")
+
+        def add(boxes: list[Box], segmentation: Tensor, classification: Tensor) -> None:
+            with watch.stage("stitch", device=True):
+                stitcher.add(boxes, segmentation, classification)
+
+        with watch.stage("roi", device=True):
+            region, boxes = self._way.select(case, region, grid, look, add)
+        passes.run(padded, boxes, stitcher.add)
         with watch.stage("stitch", device=True):
             labels = self._way.labels(case, region, stitcher)
             subtype = stitcher.subtype() if self._recipe.subtypes else None
         with watch.stage("write"):
             write_mask(mask, labels, case.image)
         case_ns = time.perf_counter_ns() - start
-        return Outcome(subtype, len(grid.starts), case_ns, watch.stages_ns, device_ns)
+        roi = None if self._recipe.roi == "none" else region.recorded()
+        return Outcome(subtype, passes.tiles, case_ns, watch.stages_ns, passes.device_ns(), roi)
 
     def logits(self, volume: Tensor) -> Tensor:
         """Whole-volume logits ``[C, D, H, W]`` of a prepared ``[D, H, W]`` volume."""
@@ -101,21 +117,7 @@ class Pipeline:
         x, y, z = volume.shape
         return self._way.grid((x, y, z))
 
-    @torch.inference_mode()
     def _forward(self, volume: Tensor, grid: Grid, watch: Stopwatch) -> tuple[Stitcher, int | None]:
-        stitcher, boxes, batch = self._way.stitcher(grid), grid.boxes, self._recipe.batch
-        events = DeviceClock(self._device)
-        for first in range(0, len(boxes), batch):
-            some = boxes[first : first + batch]
-            with watch.stage("stitch", device=True):
-                x = self._cut(volume, some)
-            with watch.stage("forward", device=True), events.span():
-                segmentation, classification = self._session.infer(x)
-            with watch.stage("stitch", device=True):
-                stitcher.add(some, segmentation[: len(some)], classification[: len(some)])
-        return stitcher, events.elapsed_ns()
-
-    def _cut(self, volume: Tensor, boxes: list[Box]) -> Tensor:
-        # x: [batch, 1, D, H, W]. Engines are built for one batch size, so the last batch repeats its last tile.
-        filled = boxes + boxes[-1:] * (self._recipe.batch - len(boxes))
-        return torch.stack([volume[box] for box in filled])[:, None]
+        stitcher, passes = self._way.stitcher(grid), Passes(self._session, self._recipe, self._device, watch)
+        passes.run(volume, grid.boxes, stitcher.add)
+        return stitcher, passes.device_ns()

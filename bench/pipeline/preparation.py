@@ -10,7 +10,9 @@ from torch import Tensor
 
 from bench.pipeline import tiles
 from bench.pipeline.preprocess import normalise
-from bench.pipeline.roi import ROIS
+from bench.pipeline.passes import Passes, Take
+from bench.pipeline.region import Region, shifted
+from bench.pipeline.roi import ROIS, Run
 from bench.pipeline.stitch import Stitcher
 from bench.pipeline.tiles import Box, Grid, Shape
 from bench.pipeline.volume import Volume, read_image, read_mask
@@ -30,11 +32,15 @@ class Preparation(Protocol):
         """
         ...
 
-    def region(self, case: Any) -> Box:
-        """The part of the image that the network is run on."""
+    def region(self, case: Any, passes: Passes | None = None) -> Region:
+        """The part of the image that the network is run on; without `passes` none that needs the network to find."""
         ...
 
-    def prepare(self, case: Any, region: Box, mask: Path | None = None) -> tuple[Tensor, Tensor | None]:
+    def select(self, case: Any, region: Region, grid: Grid, run: Run, add: Take) -> tuple[Region, list[Box]]:
+        """The tiles of the region's grid that are to be run, after `bench.pipeline.roi.Strategy.select`."""
+        ...
+
+    def prepare(self, case: Any, region: Region, mask: Path | None = None) -> tuple[Tensor, Tensor | None]:
         """The region as the network was trained to see it, ``[D, H, W]`` float32, and its mask likewise.
 
         Raises:
@@ -50,7 +56,7 @@ class Preparation(Protocol):
         """What adds their logits up."""
         ...
 
-    def labels(self, case: Any, region: Box, stitcher: Stitcher) -> NDArray[np.uint8]:
+    def labels(self, case: Any, region: Region, stitcher: Stitcher) -> NDArray[np.uint8]:
         """The mask on the image's grid, axes as stored."""
         ...
 
@@ -60,17 +66,21 @@ class AsStored:
 
     def __init__(self, recipe: "Recipe", device: torch.device) -> None:
         self._recipe = recipe
+        self._strategy = ROIS[recipe.roi]
         self._weights = tiles.gaussian_weights(recipe.tile).to(device)
 
     def read(self, path: Path) -> Volume:
         return read_image(path)
 
-    def region(self, case: Volume) -> Box:
-        return ROIS[self._recipe.roi](case.intensities, case.image.header.get_zooms())
+    def region(self, case: Volume, passes: Passes | None = None) -> Region:
+        return self._strategy.crop(case.intensities, case.image.header.get_zooms(), passes)
 
-    def prepare(self, case: Volume, region: Box, mask: Path | None = None) -> tuple[Tensor, Tensor | None]:
-        prepared = normalise(case.intensities[region], self._recipe.window)
-        return prepared, None if mask is None else torch.from_numpy(read_mask(mask)[region])
+    def select(self, case: Volume, region: Region, grid: Grid, run: Run, add: Take) -> tuple[Region, list[Box]]:
+        return self._strategy.select(region, grid, case.image.header.get_zooms(), run, add)
+
+    def prepare(self, case: Volume, region: Region, mask: Path | None = None) -> tuple[Tensor, Tensor | None]:
+        prepared = normalise(case.intensities[region.box], self._recipe.window)
+        return prepared, None if mask is None else torch.from_numpy(read_mask(mask)[region.box])
 
     def grid(self, shape: Shape) -> Grid:
         return tiles.make_grid(self._recipe.protocol, shape, self._recipe.tile, self._recipe.overlap)
@@ -78,9 +88,11 @@ class AsStored:
     def stitcher(self, grid: Grid) -> Stitcher:
         return Stitcher(grid, self._weights, self._recipe.labels, self._recipe.subtypes > 0)
 
-    def labels(self, case: Volume, region: Box, stitcher: Stitcher) -> NDArray[np.uint8]:
+    def labels(self, case: Volume, region: Region, stitcher: Stitcher) -> NDArray[np.uint8]:
         labels = np.zeros(case.intensities.shape, np.uint8)
-        labels[region] = stitcher.labels().cpu().numpy()
+        stitched = stitcher.labels().cpu().numpy()
+        for box in region.kept:
+            labels[box] = stitched[shifted(box, tuple(-at for at in region.corner))]
         return labels
 
 

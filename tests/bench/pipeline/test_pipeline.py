@@ -13,7 +13,7 @@ from bench.measure import Stopwatch
 from bench.pipeline import tiles
 from bench.pipeline.pipeline import Pipeline, Recipe
 from bench.pipeline.preprocess import normalise
-from bench.pipeline.roi import body
+from bench.pipeline.roi import Body
 from bench.pipeline.volume import read_mask
 from models.unet import MultiTaskUNet
 
@@ -154,13 +154,9 @@ def test_body_roi_maps_back_exactly(network, tmp_path):
     nib.save(nib.Nifti1Image(volume, np.diag([2.0, 2.0, 2.0, 1])), tmp_path / "a_0000.nii.gz")
     Pipeline(Plain(network), recipe(roi="body")).run(tmp_path / "a_0000.nii.gz", tmp_path / "a.nii.gz")
     labels = read_mask(tmp_path / "a.nii.gz")
-    found = body(volume.astype(np.float32), (2.0, 2.0, 2.0))
+    found = Body().crop(volume.astype(np.float32), (2.0, 2.0, 2.0), None).box
     assert all(a.start <= b.start and a.stop >= b.stop for a, b in zip(found, np.s_[20:70, 24:64, 10:50], strict=True))
     inside = Pipeline(Plain(network), recipe()).logits(normalise(volume[found].astype(np.float32), (-1000, 1000)))
     np.testing.assert_array_equal(labels[found], inside.argmax(0).numpy())
     labels[found] = 0
     assert not labels.any()
-
-
-def test_body_roi_falls_back_to_the_full_volume():
-    assert body(np.full((8, 9, 10), -1000, np.float32), (1, 1, 1)) == np.s_[0:8, 0:9, 0:10]
