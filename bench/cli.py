@@ -82,6 +82,7 @@ def _request(options: Namespace) -> "Request":
         checkpoint=options.checkpoint,
         data=options.data,
         given=_given(options),
+        demo=options.demo,
         demo_width=options.demo_width,
         split=options.split,
         backends=options.backends,

@@ -39,6 +39,10 @@ def _run(run: argparse.ArgumentParser) -> None:
     what.add_argument("--checkpoint", type=Path, metavar="FILE", help="trained network (default: the bundled demo)")
     _network(what)
     what.add_argument("--data", type=Path, metavar="DIR", help="cases, quiz or nnU-Net layout (default: the demo)")
+    what.add_argument(
+        "--demo", choices=("pancreas", "abdomen"), default="pancreas",
+        help="the demo's volumes: the pancreas's surroundings, or whole bodies (36; more with --max-cases 60)",
+    )  # fmt: skip
     what.add_argument("--split", choices=("train", "validation", "test"), default="validation")
     what.add_argument("--max-cases", type=_whole(1), metavar="N", help="at most N cases, spread over the split")
     what.add_argument("--demo-width", type=_whole(1), metavar="W", help="widen the demo network without changing it")

@@ -78,7 +78,7 @@ def score(
     if case.mask is not None:
         truth = read_mask(Path(case.mask), case.shape)
         if roi is not None:
-            outside = _outside(truth, roi)
+            outside = outside_of(truth, roi)
         truth = truth[region]
         whole = _agreement(case, labels > 0, truth > 0, WHOLE_TOLERANCE_MM)
         if finds_lesions:
@@ -90,7 +90,7 @@ def score(
     )  # fmt: skip
 
 
-def _outside(truth: NDArray[np.uint8], roi: Roi) -> tuple[int, int]:
+def outside_of(truth: NDArray[np.uint8], roi: Roi) -> tuple[int, int]:
     """Voxels of label > 0, and of label 2, outside all boxes of `roi`."""
     rest = truth.copy()
     for x0, x1, y0, y1, z0, z1 in roi.boxes:

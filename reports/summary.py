@@ -18,6 +18,7 @@ from reports.limits import Limit, limit
 from reports.outcome import Candidate, Outcome, decide, judge_candidates
 from reports.record import DUEL, FAILED, OK, PENDING, SKIPPED, STAGES, BackendRecord, RunRecord, Sample
 from reports.resources import Resources, resources
+from reports.roi import RoiUse, roi_use
 from reports.statistics import median
 from reports.verdict import CONFIRMED, METRICS, REFUTED, Claim, SpeedVerdict
 
@@ -41,6 +42,7 @@ class Row:
         device_share: the forward by device events over that by the host's clock, in the median; NaN on a CPU.
         gpu: readings of the GPU; None on a CPU or without NVML.
         resources: what a case took beside time, and when the build has paid off.
+        roi: what a ROI strategy cost and lost; None without one.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Row:
     device_share: float
     gpu: GpuUse | None
     resources: Resources
+    roi: RoiUse | None
 
 
 @dataclass(frozen=True)
@@ -190,7 +193,7 @@ def _row(run: Run, backend: BackendRecord, judged: Mapping[str, Candidate], clai
         _parity(run, backend.name, candidate, is_baseline),
         {metric: claim.margin(metric) for metric in METRICS}, backend.evidence,
         limit(run.record, backend, samples), _device_share(samples), gpu_use(samples),
-        resources(backend, samples, run.backend(run.record.baseline)),
+        resources(backend, samples, run.backend(run.record.baseline)), roi_use(samples, backend.scores),
     )  # fmt: skip
 
 

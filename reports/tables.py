@@ -10,6 +10,7 @@ from reports.figures import NOT_APPLICABLE, NOT_MEASURED, count
 from reports.record import FAILED, SKIPPED
 from reports.recorded import recorded
 from reports.resources import resources_section
+from reports.roi import roi_section
 from reports.summary import Row, Summary, Target
 from reports.verdict import CONFIRMED, KEPT, LOST, METRICS, UNDECIDED, judge_accuracy
 
@@ -24,6 +25,7 @@ def sections(summary: Summary) -> list[str]:
         _confirmation(summary),
         accuracy.parity(summary),
         accuracy.detectable(summary),
+        roi_section(summary),
         times.latency(summary),
         times.stages(summary),
         times.course(summary),
