@@ -89,8 +89,8 @@ class Roi:
     """The part of a volume that a ROI strategy chose.
 
     Attributes:
-        boxes: first voxel along each axis, and the one after the last, ``(x0, x1, y0, y1, z0, z1)``; what lies outside all of them
-            was given out as background.
+        boxes: first voxel along each axis and the one after the last, ``(x0, x1, y0, y1, z0, z1)``; what lies outside
+            all of them was given out as background.
         fallback: the strategy found nothing or was unsure, and took the full volume.
         passes, tiles: forward passes, and tiles in them, that it took to choose; they are in the sample's ``tiles`` and
             ``forward``. `reused` of these tiles were also tiles of the region.

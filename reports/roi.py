@@ -19,7 +19,7 @@ class RoiUse:
     Attributes:
         cases: with a ROI; `scored`: those of them with a mask of the truth.
         fallbacks: names of the cases that fell back to the full volume.
-        passes, tiles: forward passes and tiles that it took to choose, over all cases; `all_tiles`: of the cases' whole.
+        passes, tiles: forward passes and tiles that it took to choose; `all_tiles`: that the cases took in all.
         whole_outside, lesion_outside: voxels of the truth outside the regions, over all cases.
         lost: names of the cases with a lesion voxel outside: they fail the safety.
     """

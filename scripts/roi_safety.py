@@ -3,8 +3,8 @@
     python scripts/roi_safety.py --demo abdomen                  # 60 cases
     python scripts/roi_safety.py --cases 2 --strategies coarse
 
-Prints a row for each strategy: cases, those that fell back, voxels of pancreas and of lesion outside the region, forward
-passes relative to the full volume, and the change of the mean DSC of pancreas and lesion.
+Prints a row for each strategy: cases, those that fell back, voxels of pancreas and of lesion outside the region, tiles
+relative to the full volume (a tile a pass), and the change of the mean DSC of pancreas and lesion.
 """
 
 import argparse
@@ -97,7 +97,9 @@ def main() -> None:
         parser.error(f"unknown strategies: {', '.join(sorted(unknown))}; there are {', '.join(ROIS)}")
     torch.set_num_threads(options.threads)
     model, _ = load_model(options.checkpoint)
-    recipe = Recipe("sliding-window", model.tile, options.overlap, 1, "none", model.window, model.labels, model.subtypes)
+    recipe = Recipe(
+        "sliding-window", model.tile, options.overlap, 1, "none", model.window, model.labels, model.subtypes
+    )
     results: dict[str, list[Result]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as folder:
         root = write_demo(Path(folder) / "demo", counts={"validation": options.cases}, kind=options.demo)
@@ -106,11 +108,15 @@ def main() -> None:
                 pipeline = Pipeline(Module(model), replace(recipe, roi=name))
                 results[name].append(measure(pipeline, case, Path(folder) / "mask.nii.gz"))
                 print(case.name, name, results[name][-1], file=sys.stderr, flush=True)
-    print("| strategy | cases | fell back | pancreas outside | lesion outside | tiles, of none | DSC pancreas | lesion |")
+    print(
+        "| strategy | cases | fell back | pancreas outside | lesion outside | tiles, of none | DSC pancreas | lesion |"
+    )
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
     for name in names:
         print(row(name, results[name], results["none"]))
-    print(f"none: mean DSC {_mean(results['none'], 'whole'):.4f} pancreas, {_mean(results['none'], 'lesion'):.4f} lesion")
+    print(
+        f"none: mean DSC {_mean(results['none'], 'whole'):.4f} pancreas, {_mean(results['none'], 'lesion'):.4f} lesion"
+    )
 
 
 def _mean(results: list[Result], of: str) -> float:

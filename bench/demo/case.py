@@ -78,7 +78,7 @@ def _sides(smallest: Shape, largest: Shape, rng: np.random.Generator) -> Shape:
 
 
 def _abdomen(subtype: int, index: int, rng: np.random.Generator) -> tuple[Field, NDArray[np.uint8]]:
-    """A whole body, before blur and noise, and its labels: the same surroundings of the pancreas, in a larger volume."""
+    """A whole body, before blur and noise, and its labels: the same surroundings of the pancreas in a larger volume."""
     shape, inner = _sides(ABDOMEN_SMALLEST, ABDOMEN_LARGEST, rng), _sides(SMALLEST, LARGEST, rng)
     free = np.subtract(shape, inner)
     corner = np.round(free * rng.uniform((0.46, 0.46, 0.4), (0.54, 0.54, 0.7))).astype(int)

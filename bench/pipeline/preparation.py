@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.pipeline import tiles
-from bench.pipeline.preprocess import normalise
 from bench.pipeline.passes import Passes, Take
+from bench.pipeline.preprocess import normalise
 from bench.pipeline.region import Region, shifted
 from bench.pipeline.roi import ROIS, Run
 from bench.pipeline.stitch import Stitcher

@@ -70,7 +70,7 @@ def components(foreground: NDArray[np.bool_], spacing_mm: tuple[float, ...]) -> 
 
 
 def widened(box: Box, margin: tuple[int, ...], shape: tuple[int, ...], factor: tuple[int, ...] = (1, 1, 1)) -> Box:
-    """`box` of a volume that is `factor` times coarser, as a box of a volume of `shape`, plus a margin in its voxels."""
+    """`box` of a volume that is `factor` times coarser, as a box of one of `shape`, plus a margin in its voxels."""
     x, y, z = (
         slice(max(side.start * f - m, 0), min(side.stop * f + m, n))
         for side, m, n, f in zip(box, margin, shape, factor, strict=True)

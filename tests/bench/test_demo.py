@@ -137,7 +137,9 @@ def test_the_shipped_checkpoint_is_small() -> None:
 
 def test_an_abdomen_shows_the_whole_body_in_air_and_the_pancreas_uncut() -> None:
     case = draw_case("validation", 2, kind="abdomen")
-    assert all(low <= n <= high for low, n, high in zip((244, 244, 120), case.image.shape, (264, 264, 136), strict=True))
+    assert all(
+        low <= n <= high for low, n, high in zip((244, 244, 120), case.image.shape, (264, 264, 136), strict=True)
+    )
     assert case.spacing == (0.73, 0.73, 2.0)
     sides = [case.image[0], case.image[-1], case.image[:, 0], case.image[:, -1]]
     assert all(np.median(side) < -950 for side in sides), "air at the sides"
@@ -146,11 +148,13 @@ def test_an_abdomen_shows_the_whole_body_in_air_and_the_pancreas_uncut() -> None
     assert (case.labels == 2).sum() > 500
     for axis in range(3):
         found = np.flatnonzero(case.labels.any(tuple({0, 1, 2} - {axis})))
-        assert 10 < found[0] and found[-1] < case.image.shape[axis] - 10
+        assert found[0] > 10
+        assert found[-1] < case.image.shape[axis] - 10
     assert np.median(case.image[case.labels == 1]) == pytest.approx(95, abs=25)
     again, other = draw_case("validation", 2, kind="abdomen"), draw_case("validation", 2)
     np.testing.assert_array_equal(again.image, case.image)
-    assert other.image.shape != case.image.shape and other.subtype == case.subtype
+    assert other.image.shape != case.image.shape
+    assert other.subtype == case.subtype
 
 
 def test_an_abdomen_is_written_like_any_case(tmp_path: Path) -> None:

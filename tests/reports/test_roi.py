@@ -54,9 +54,11 @@ def test_the_report_names_fallbacks_and_cases_that_lost_a_lesion_voxel():
     assert "**fails**" in section
     assert "<h2>ROI</h2>" in render(summarise(run), "html")
     told = {backend["name"]: backend["roi"] for backend in summarise(run).to_json()["backends"]}
-    assert told["openvino-int8"]["lost"] == [third] and told["openvino-int8"]["lesion_outside"] == 3
+    assert told["openvino-int8"]["lost"] == [third]
+    assert told["openvino-int8"]["lesion_outside"] == 3
     kept = render(summarise(cropped()), "markdown")
-    assert "fails the safety:" not in kept and "**fails**" not in kept
+    assert "fails the safety:" not in kept
+    assert "**fails**" not in kept
 
 
 def test_the_record_survives_its_file_and_old_ones_are_read():
@@ -68,4 +70,5 @@ def test_the_record_survives_its_file_and_old_ones_are_read():
     for score in old["scores"]:
         del score["whole_outside"], score["lesion_outside"]
     read = backend_from_json(old)
-    assert read.samples[0].roi is None and read.scores[0].lesion_outside is None
+    assert read.samples[0].roi is None
+    assert read.scores[0].lesion_outside is None

@@ -59,7 +59,9 @@ def predict(session, volume, tmp_path, spacing=(2.0, 2.0, 2.0), **changes) -> tu
 def inside(boxes, shape) -> np.ndarray:
     mask = np.zeros(shape, bool)
     for x0, x1, y0, y1, z0, z1 in boxes:
-        assert 0 <= x0 < x1 <= shape[0] and 0 <= y0 < y1 <= shape[1] and 0 <= z0 < z1 <= shape[2]
+        assert 0 <= x0 < x1 <= shape[0]
+        assert 0 <= y0 < y1 <= shape[1]
+        assert 0 <= z0 < z1 <= shape[2]
         mask[x0:x1, y0:y1, z0:z1] = True
     return mask
 
@@ -79,13 +81,16 @@ PLACES = {
 def test_labels_are_those_of_the_full_volume_and_nothing_of_the_structure_is_lost(tmp_path, roi, place, spacing):
     volume = scene((96, 90, 64), [PLACES[place]])
     expected, full = predict(Threshold(), volume, tmp_path, spacing)
-    assert (expected > 0).sum() == (volume == 150).sum() and full.roi is None
+    assert (expected > 0).sum() == (volume == 150).sum()
+    assert full.roi is None
     labels, outcome = predict(Threshold(), volume, tmp_path, spacing, roi=roi)
     np.testing.assert_array_equal(labels, expected)
     mask = inside(outcome.roi.boxes, volume.shape)
-    assert mask[expected > 0].all() and not outcome.roi.fallback
+    assert mask[expected > 0].all()
+    assert not outcome.roi.fallback
     if roi != "body" and place != "all along":
-        assert outcome.tiles < full.tiles and not mask.all()
+        assert outcome.tiles < full.tiles
+        assert not mask.all()
 
 
 @pytest.mark.parametrize(("roi", "margin_mm"), [("coarse", COARSE_MARGIN_MM), ("foreground", NEAR_MARGIN_MM)])
@@ -116,7 +121,8 @@ def test_what_finds_nothing_or_is_unsure_falls_back_and_pays_for_both(tmp_path, 
     expected, full = predict(session(), volume, tmp_path)
     labels, outcome = predict(session(), volume, tmp_path, roi=roi)
     np.testing.assert_array_equal(labels, expected)
-    assert outcome.roi.fallback and inside(outcome.roi.boxes, volume.shape).all()
+    assert outcome.roi.fallback
+    assert inside(outcome.roi.boxes, volume.shape).all()
     assert outcome.tiles == full.tiles + outcome.roi.tiles - outcome.roi.reused > 0
 
 
@@ -194,7 +200,8 @@ def test_a_real_network_agrees_with_the_full_volume_in_what_is_kept(tmp_path, ro
         np.testing.assert_array_equal(labels[mask], expected[mask])
     else:  # its tiles start elsewhere
         assert (labels[mask] != expected[mask]).mean() < 0.02
-    assert (expected[volume == 900] > 0).all() and (labels[volume == 900] > 0).all()
+    assert (expected[volume == 900] > 0).all()
+    assert (labels[volume == 900] > 0).all()
 
 
 def test_a_small_volume_is_taken_whole_without_a_coarse_pass(tmp_path):
@@ -223,7 +230,8 @@ def test_without_a_network_coarse_and_foreground_take_everything():
 
 def test_body_falls_back_to_the_full_volume():
     found = Body().crop(np.full((8, 9, 10), -1000, np.float32), (1, 1, 1), None)
-    assert found.box == np.s_[0:8, 0:9, 0:10] and found.fallback
+    assert found.box == np.s_[0:8, 0:9, 0:10]
+    assert found.fallback
 
 
 def test_the_options_are_the_strategies():
@@ -236,4 +244,5 @@ def test_components_are_sorted_by_volume_and_boxes_overlap_where_they_share_voxe
     large, small = components(mask, (1.0, 2.0, 5.0))
     assert (large.volume_ml, small.volume_ml) == pytest.approx((0.8, 0.08))
     assert large.box == np.s_[10:14, 10:14, 10:15]
-    assert overlap(large.box, np.s_[13:20, 0:11, 0:20]) and not overlap(large.box, np.s_[14:20, 0:20, 0:20])
+    assert overlap(large.box, np.s_[13:20, 0:11, 0:20])
+    assert not overlap(large.box, np.s_[14:20, 0:20, 0:20])
