@@ -1,8 +1,8 @@
 """The strategies behind ``--roi``: which part of a volume the network is run on.
 
 All are `Strategy`: `crop` may cut a box out of the image before it is prepared, `select` may leave out tiles of it.
-What they cost is in the case: host work in the stage ``roi``, passes in the stage ``forward``. One that finds nothing, or
-is unsure, falls back to the full volume.
+What they cost is in the case: host work in the stage ``roi``, passes in the stage ``forward``. One that finds nothing,
+or is unsure, falls back to the full volume.
 
 A network's finding is *sure* if its largest piece has at least `PANCREAS_ML` and all pieces have at most `MOST_ML`
 together: pancreas and lesions lie between, while a network that does not cope with what it is shown names specks or

@@ -18,6 +18,7 @@ from bench.pipeline.volume import read_mask
 from models.unet import MultiTaskUNet, Shape
 
 TILE = (16, 16, 16)
+SHAPE = (64, 60, 48)
 RECIPE = Recipe("sliding-window", TILE, overlap=0.5, batch=8, roi="none", window=(-1000, 1000))
 
 
@@ -67,11 +68,11 @@ def inside(boxes, shape) -> np.ndarray:
 
 
 PLACES = {
-    "middle": np.s_[40:52, 38:50, 30:42],
-    "corner": np.s_[0:12, 0:12, 0:12],
-    "far corner": np.s_[84:96, 78:90, 52:64],
-    "face": np.s_[30:42, 78:90, 20:32],
-    "all along": np.s_[0:96, 40:46, 30:36],
+    "middle": np.s_[26:36, 24:34, 18:28],
+    "corner": np.s_[0:10, 0:10, 0:10],
+    "far corner": np.s_[54:64, 50:60, 38:48],
+    "face": np.s_[20:30, 50:60, 14:24],
+    "all along": np.s_[0:64, 26:32, 20:26],
 }
 
 
@@ -79,7 +80,7 @@ PLACES = {
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("spacing", [(2.0, 2.0, 2.0), (1.6, 2.4, 5.0)])
 def test_labels_are_those_of_the_full_volume_and_nothing_of_the_structure_is_lost(tmp_path, roi, place, spacing):
-    volume = scene((96, 90, 64), [PLACES[place]])
+    volume = scene(SHAPE, [PLACES[place]])
     expected, full = predict(Threshold(), volume, tmp_path, spacing)
     assert (expected > 0).sum() == (volume == 150).sum()
     assert full.roi is None
@@ -96,9 +97,9 @@ def test_labels_are_those_of_the_full_volume_and_nothing_of_the_structure_is_los
 @pytest.mark.parametrize(("roi", "margin_mm"), [("coarse", COARSE_MARGIN_MM), ("foreground", NEAR_MARGIN_MM)])
 @pytest.mark.parametrize("spacing", [(2.0, 2.0, 2.0), (1.6, 2.4, 5.0)])
 def test_the_margin_is_kept_in_mm_along_every_axis(tmp_path, roi, margin_mm, spacing):
-    _, outcome = predict(Threshold(), scene((96, 90, 64), [PLACES["middle"]]), tmp_path, spacing, roi=roi)
+    _, outcome = predict(Threshold(), scene(SHAPE, [PLACES["middle"]]), tmp_path, spacing, roi=roi)
     (box,) = outcome.roi.boxes
-    sides = zip(box[::2], box[1::2], PLACES["middle"], (96, 90, 64), spacing, strict=True)
+    sides = zip(box[::2], box[1::2], PLACES["middle"], SHAPE, spacing, strict=True)
     for first, last, side, n, mm in sides:
         # Found to within a voxel of the coarser grid on either side.
         for gap, most in ((side.start - first, side.start), (last - side.stop, n - side.stop)):
@@ -111,13 +112,13 @@ def test_the_margin_is_kept_in_mm_along_every_axis(tmp_path, roi, margin_mm, spa
     ("session", "boxes"),
     [
         (Nothing, [PLACES["middle"]]),
-        (Threshold, [np.s_[40:46, 38:44, 30:34]]),  # 1.2 mL
-        (Threshold, [np.s_[0:48, 0:48, 0:64]]),  # 1.2 L
+        (Threshold, [np.s_[26:32, 24:30, 18:22]]),  # 1.2 mL
+        (Threshold, [np.s_[0:40, 0:40, 0:48]]),  # 0.6 L
     ],
     ids=["nothing", "too small", "too large"],
 )
 def test_what_finds_nothing_or_is_unsure_falls_back_and_pays_for_both(tmp_path, roi, session, boxes):
-    volume = scene((96, 90, 64), boxes)
+    volume = scene(SHAPE, boxes)
     expected, full = predict(session(), volume, tmp_path)
     labels, outcome = predict(session(), volume, tmp_path, roi=roi)
     np.testing.assert_array_equal(labels, expected)
@@ -127,8 +128,8 @@ def test_what_finds_nothing_or_is_unsure_falls_back_and_pays_for_both(tmp_path, 
 
 
 def test_two_pieces_are_both_kept(tmp_path):
-    boxes = [np.s_[4:16, 4:16, 4:16], np.s_[80:92, 70:76, 50:56]]  # the second is smaller, and no speck
-    volume = scene((96, 90, 64), boxes)
+    boxes = [np.s_[4:16, 4:16, 4:16], np.s_[54:62, 44:50, 38:44]]  # the second is smaller, and no speck
+    volume = scene(SHAPE, boxes)
     expected, _ = predict(Threshold(), volume, tmp_path)
     for roi in ("coarse", "foreground"):
         labels, outcome = predict(Threshold(), volume, tmp_path, roi=roi)
@@ -137,10 +138,10 @@ def test_two_pieces_are_both_kept(tmp_path):
 
 
 def test_specks_far_away_are_background(tmp_path):
-    volume = scene((96, 90, 64), [PLACES["middle"], np.s_[90:91, 80:81, 4:5]])
+    volume = scene(SHAPE, [PLACES["middle"], np.s_[60:61, 56:57, 4:5]])
     labels, outcome = predict(Threshold(), volume, tmp_path, roi="foreground")
-    assert labels[90, 80, 4] == 0
-    assert (labels > 0).sum() == 12**3
+    assert labels[60, 56, 4] == 0
+    assert (labels > 0).sum() == 10**3
     assert len(outcome.roi.boxes) == 1
 
 
@@ -211,7 +212,7 @@ def test_a_small_volume_is_taken_whole_without_a_coarse_pass(tmp_path):
 
 def test_costs_are_in_the_case_and_nothing_is_counted_twice(tmp_path):
     for roi, nested in itertools.product(("coarse", "foreground"), (False, True)):
-        volume = scene((96, 90, 64), [PLACES["middle"]] if nested else [])
+        volume = scene(SHAPE, [PLACES["middle"]] if nested else [])
         session = Threshold()
         _, outcome = predict(session, volume, tmp_path, roi=roi)
         assert set(outcome.stages_ns) == {"read", "roi", "preprocess", "forward", "stitch", "write"}
