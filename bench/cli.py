@@ -83,6 +83,7 @@ def _request(options: Namespace) -> "Request":
         checkpoint=options.checkpoint,
         data=options.data,
         given=_given(options),
+        demo=options.demo,
         demo_width=options.demo_width,
         split=options.split,
         backends=options.backends,
@@ -202,6 +203,7 @@ def _scenario(options: Namespace) -> int:
     request = Request(
         checkpoint=options.checkpoint,
         data=options.data,
+        demo=options.demo,
         given=_given(options),
         demo_width=options.demo_width,
         split=options.split,

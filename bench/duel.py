@@ -256,4 +256,5 @@ def _sample(phase: str, number: int, case: Case, reply: Predicted) -> Sample:
         started_unix_s=reply.started_unix_s,
         cpu_ns=reply.cpu_ns,
         gpu=reply.gpu,
+        roi=outcome.roi,
     )

@@ -15,22 +15,26 @@ class Stopwatch:
     """Nanoseconds spent in named stages of a case.
 
     `sync` waits for the device and is called on both sides of every stage that is entered with ``device=True``,
-    so that work launched in one stage is not billed to the next.
+    so that work launched in one stage is not billed to the next. A stage within another is taken off the outer one.
     """
 
     def __init__(self, sync: Callable[[], None]) -> None:
         self.stages_ns: dict[str, int] = {}
         self._sync = sync
+        self._within = 0  # nanoseconds of the stages within the present one
 
     @contextmanager
     def stage(self, name: str, *, device: bool = False) -> Iterator[None]:
         if device:
             self._sync()
+        outer, self._within = self._within, 0
         start = time.perf_counter_ns()
         yield
         if device:
             self._sync()
-        self.stages_ns[name] = self.stages_ns.get(name, 0) + time.perf_counter_ns() - start
+        taken = time.perf_counter_ns() - start
+        self.stages_ns[name] = self.stages_ns.get(name, 0) + taken - self._within
+        self._within = outer + taken
 
 
 class DeviceClock:

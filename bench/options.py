@@ -10,6 +10,8 @@ from bench import __version__
 from bench.peers import PEERS
 from engines import BACKENDS
 
+ROIS = ("none", "body", "coarse", "foreground")  # bench.pipeline.roi.ROIS, which imports too much to be asked
+DEMOS = ("pancreas", "abdomen")
 FORMATS = ("markdown", "html", "json", "csv", "junit")
 
 
@@ -40,6 +42,10 @@ def _run(run: argparse.ArgumentParser) -> None:
     what.add_argument("--checkpoint", type=Path, metavar="FILE", help="trained network (default: the bundled demo)")
     _network(what)
     what.add_argument("--data", type=Path, metavar="DIR", help="cases, quiz or nnU-Net layout (default: the demo)")
+    what.add_argument(
+        "--demo", choices=DEMOS, default=DEMOS[0],
+        help="the demo's volumes: the pancreas's surroundings, or whole bodies (36; more with --max-cases 60)",
+    )  # fmt: skip
     what.add_argument("--split", choices=("train", "validation", "test"), default="validation")
     what.add_argument("--max-cases", type=_whole(1), metavar="N", help="at most N cases, spread over the split")
     what.add_argument("--demo-width", type=_whole(1), metavar="W", help="widen the demo network without changing it")
@@ -58,7 +64,11 @@ def _run(run: argparse.ArgumentParser) -> None:
     how.add_argument("--device", type=_device, default="auto", metavar="auto|cpu|cuda[:N]")
     how.add_argument("--protocol", choices=("sliding-window", "center-patch"), default="sliding-window")
     how.add_argument("--overlap", type=_number(0, 0.95), default=0.5, metavar="F", help="of neighbouring tiles (0.5)")
-    how.add_argument("--roi", choices=("none", "body"), default="none", help="crop before the network (none)")
+    how.add_argument(
+        "--roi", choices=ROIS, default="none",
+        help="what the network is run on: all (none), the body's box, the box around what it finds at half the "
+        "resolution (coarse), or the tiles near what it finds without overlap (foreground)",
+    )  # fmt: skip
     how.add_argument("--batch", type=_whole(1), default=1, metavar="N", help="tiles in a forward pass (1)")
     how.add_argument("--threads", type=_whole(1), metavar="N", help="CPU threads of each backend (one a core)")
     much = run.add_argument_group("how much is measured, and what is claimed")
@@ -110,6 +120,7 @@ def _scenario(scenario: argparse.ArgumentParser) -> None:
     scenario.add_argument("--checkpoint", type=Path, metavar="FILE", help="trained network (default: the bundled demo)")
     _network(scenario)
     scenario.add_argument("--data", type=Path, metavar="DIR", help="cases, as of `bench run` (default: the demo)")
+    scenario.add_argument("--demo", choices=DEMOS, default=DEMOS[0], help="the demo's volumes, as of `bench run`")
     scenario.add_argument("--split", choices=("train", "validation", "test"), default="validation")
     scenario.add_argument("--max-cases", type=_whole(1), metavar="N", help="at most N cases, spread over the split")
     scenario.add_argument("--demo-width", type=_whole(1), metavar="W", help="widen the demo network")
@@ -118,7 +129,7 @@ def _scenario(scenario: argparse.ArgumentParser) -> None:
     scenario.add_argument(
         "--overlap", type=_number(0, 0.95), default=0.5, metavar="F", help="of neighbouring tiles (0.5)"
     )
-    scenario.add_argument("--roi", default="none", metavar="NAME", help="crop before the network (none)")
+    scenario.add_argument("--roi", choices=ROIS, default="none", help="as of `bench run` (none)")
     scenario.add_argument("--threads", type=_whole(1), metavar="N", help="CPU threads (one a core)")
     scenario.add_argument("--scenario", choices=("single-stream", "offline", "cold", "all"), default="all")
     scenario.add_argument("--read-ahead", type=_whole(1), default=2, metavar="N", help="cases, in `offline` (2)")

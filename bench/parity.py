@@ -9,7 +9,7 @@ from scipy.spatial import KDTree
 
 from bench.pipeline import tiles
 from bench.pipeline.volume import read_mask
-from reports.record import LESION, Case, Score, Settings
+from reports.record import LESION, Case, Roi, Score, Settings
 
 WHOLE_TOLERANCE_MM, LESION_TOLERANCE_MM = 5.0, 2.0  # FLARE's
 _LEAST_DSC = 0.2  # below it a surface that is near is near by chance; FLARE's too
@@ -62,26 +62,40 @@ def score(
     subtype: int | None,
     baseline_subtype: int | None,
     finds_lesions: bool = True,
+    roi: Roi | None = None,
 ) -> Score:
     """Compare a predicted mask with the truth, where there is one, and with the baseline's mask.
 
     Under `center-patch` only the patch is compared: nothing was predicted outside it, and what is cut off at its sides
     counts as surface there. Where the network has no class for them, lesions count as a part of the whole pancreas, and
-    nowhere else.
+    nowhere else. Voxels of the truth outside the boxes of `roi` are counted whatever the network finds.
     """
     region = _region(case, settings)
     labels, reference = (read_mask(path, case.shape)[region] for path in (prediction, baseline))
     whole: tuple[float | None, float | None] = (None, None)
     lesion = whole
+    outside: tuple[int | None, int | None] = (None, None)
     if case.mask is not None:
-        truth = read_mask(Path(case.mask), case.shape)[region]
+        truth = read_mask(Path(case.mask), case.shape)
+        if roi is not None:
+            outside = outside_of(truth, roi)
+        truth = truth[region]
         whole = _agreement(case, labels > 0, truth > 0, WHOLE_TOLERANCE_MM)
         if finds_lesions:
             lesion = _agreement(case, labels == LESION, truth == LESION, LESION_TOLERANCE_MM)
     differing = int((labels != reference).sum())
     return Score(
-        case.name, whole[0], lesion[0], subtype, baseline_subtype, labels.size, differing, whole[1], lesion[1]
+        case.name, whole[0], lesion[0], subtype, baseline_subtype, labels.size, differing, whole[1], lesion[1],
+        *outside,
     )  # fmt: skip
+
+
+def outside_of(truth: NDArray[np.uint8], roi: Roi) -> tuple[int, int]:
+    """Voxels of label > 0, and of label 2, outside all boxes of `roi`."""
+    rest = truth.copy()
+    for x0, x1, y0, y1, z0, z1 in roi.boxes:
+        rest[x0:x1, y0:y1, z0:z1] = 0
+    return int((rest > 0).sum()), int((rest == LESION).sum())
 
 
 def _agreement(

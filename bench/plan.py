@@ -41,6 +41,7 @@ class Request:
     checkpoint: Path | None = None
     given: Given = field(default_factory=Given)
     data: Path | None = None
+    demo: str = "pancreas"
     demo_width: int | None = None
     split: str = "validation"
     backends: str | None = None
@@ -94,7 +95,9 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
     backends = _names(request, recipes, baseline)
     _check_batch(request, model)
     settings = _settings(request, recipes, backends, required_names(request.required, backends), device, model)
-    root = (request.data or demo_data(progress)).absolute()
+    if request.data is not None and request.demo != "pancreas":
+        raise InputError(f"--demo {request.demo}: chooses among the demo's volumes; leave --data out")
+    root = (request.data or demo_data(progress, request.demo, request.max_cases)).absolute()
     layout, found = find_cases(root, request.split)
     found = evenly(found, request.max_cases)
     progress.start("checking cases", len(found))

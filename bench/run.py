@@ -137,7 +137,7 @@ def _score(record: RunRecord, duel: Duel, directory: RunDirectory, progress: Pro
 def _scores(
     record: RunRecord, backend: BackendRecord, baseline: dict[str, int | None], directory: RunDirectory
 ) -> tuple[Score, ...]:
-    subtypes = _subtypes(backend)
+    subtypes, rois = _subtypes(backend), {s.case: s.roi for s in _first(backend)}
     return tuple(
         parity.score(
             case,
@@ -147,6 +147,7 @@ def _scores(
             subtypes[case.name],
             baseline[case.name],
             record.finds_lesions,
+            rois[case.name],
         )
         for case in record.cases
         if case.name in subtypes and case.name in baseline
@@ -155,8 +156,12 @@ def _scores(
 
 def _subtypes(backend: BackendRecord) -> dict[str, int | None]:
     """Predicted classes of its first round, whose masks are kept; None where the network has no classification."""
+    return {s.case: s.subtype for s in _first(backend)}
+
+
+def _first(backend: BackendRecord) -> list[Sample]:
     duels = [s for s in backend.samples if s.phase == DUEL]
-    return {s.case: s.subtype for s in duels if s.round == min(s.round for s in duels)}
+    return [s for s in duels if s.round == min(s.round for s in duels)]
 
 
 def _noise(record: RunRecord, duel: Duel, directory: RunDirectory) -> None:

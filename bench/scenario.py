@@ -19,7 +19,6 @@ from bench.errors import BackendLostError, InputError
 from bench.messages import Broke, Open, Opened, Predict, PredictAll, Predicted, PredictedAll
 from bench.peers import PEERS
 from bench.pipeline.cases import sha256_of
-from bench.pipeline.roi import ROIS
 from bench.plan import Plan, Request, make_plan
 from bench.process import WorkerLostError, WorkerProcess
 from bench.progress import Progress
@@ -138,8 +137,6 @@ def _plan(request: Request, backend: str | None, progress: Progress) -> Plan:
         raise InputError(f"--backend {backend}: a scenario is run by one backend; name one")
     if backend is not None and table_name(backend) in PEERS:
         raise InputError(f"--backend {backend}: a peer goes its own way, which has no scenarios; use `bench run`")
-    if request.roi not in ROIS:
-        raise InputError(f"--roi: unknown strategy {request.roi!r}; choose from {', '.join(ROIS)}")
     return make_plan(replace(request, backends=backend or engines.BASELINE), "scenario", "", progress)
 
 

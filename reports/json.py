@@ -105,6 +105,7 @@ def _backend(row: Row, recipe: RecipeSettings | None) -> dict[str, Any]:
         "device_share": row.device_share,
         "gpu": vars(row.gpu) if row.gpu else None,
         "resources": vars(row.resources),
+        "roi": vars(row.roi) if row.roi else None,
     }
 
 

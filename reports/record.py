@@ -85,6 +85,25 @@ class Usage:
 
 
 @dataclass(frozen=True)
+class Roi:
+    """The part of a volume that a ROI strategy chose.
+
+    Attributes:
+        boxes: first voxel along each axis and the one after the last, ``(x0, x1, y0, y1, z0, z1)``; what lies outside
+            all of them was given out as background.
+        fallback: the strategy found nothing or was unsure, and took the full volume.
+        passes, tiles: forward passes, and tiles in them, that it took to choose; they are in the sample's ``tiles`` and
+            ``forward``. `reused` of these tiles were also tiles of the region.
+    """
+
+    boxes: tuple[tuple[int, ...], ...]
+    fallback: bool
+    passes: int
+    tiles: int
+    reused: int
+
+
+@dataclass(frozen=True)
 class Sample:
     """One timed case. Times are nanoseconds of one monotonic clock, the device synchronised on both sides.
 
@@ -101,6 +120,7 @@ class Sample:
         workers: workers of the run that were alive, this one included.
         start: of the worker process: 0 in the duels, then counted up each time it is started anew.
         ambient, usage: None where they were not taken.
+        roi: None with the strategy ``none``, and in runs from before it was kept.
     """
 
     phase: str
@@ -118,6 +138,7 @@ class Sample:
     start: int = 0
     ambient: Ambient | None = None
     usage: Usage | None = None
+    roi: Roi | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +152,8 @@ class Score:
             it was taken.
         subtype: predicted class, or None; `baseline_subtype`: what the baseline predicted.
         voxels: voxels compared; `differing_voxels`: those labelled otherwise than by the baseline.
+        whole_outside, lesion_outside: voxels of the truth's label > 0 and of its label 2 outside the boxes of the
+            sample's `Roi`; None without a mask or a ROI.
     """
 
     case: str
@@ -142,6 +165,8 @@ class Score:
     differing_voxels: int
     whole_nsd: float | None = None
     lesion_nsd: float | None = None
+    whole_outside: int | None = None
+    lesion_outside: int | None = None
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from reports.outcome import Candidate, Outcome, decide, judge_candidates
 from reports.peers import PeerTime, peer_times
 from reports.record import DUEL, FAILED, OK, PENDING, SKIPPED, STAGES, BackendRecord, RunRecord, Sample
 from reports.resources import Resources, resources
+from reports.roi import RoiUse, roi_use
 from reports.statistics import median
 from reports.verdict import CONFIRMED, METRICS, REFUTED, Claim, SpeedVerdict
 
@@ -43,6 +44,7 @@ class Row:
         gpu: readings of the GPU; None on a CPU or without NVML.
         resources: what a case took beside time, and when the build has paid off.
         is_peer: what is run elsewhere, there to be compared with; its verdict is None as the baseline's is.
+        roi: what a ROI strategy cost and lost; None without one.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Row:
     device_share: float
     gpu: GpuUse | None
     resources: Resources
+    roi: RoiUse | None = None
     is_peer: bool = False
 
 
@@ -198,7 +201,7 @@ def _row(run: Run, backend: BackendRecord, judged: Mapping[str, Candidate], clai
         _parity(run, backend.name, comparison, is_baseline),
         {metric: claim.margin(metric) for metric in METRICS}, backend.evidence,
         limit(run.record, backend, samples), _device_share(samples), gpu_use(samples),
-        resources(backend, samples, run.backend(run.record.baseline)), is_peer,
+        resources(backend, samples, run.backend(run.record.baseline)), roi_use(samples, backend.scores), is_peer,
     )  # fmt: skip
 
 

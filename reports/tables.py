@@ -12,6 +12,7 @@ from reports.peers import peers_section
 from reports.record import FAILED, SKIPPED
 from reports.recorded import recorded
 from reports.resources import resources_section
+from reports.roi import roi_section
 from reports.summary import Row, Summary, Target
 from reports.verdict import CONFIRMED, KEPT, LOST, METRICS, UNDECIDED, judge_accuracy
 
@@ -28,6 +29,7 @@ def sections(summary: Summary) -> list[str]:
         peers_section(summary),
         accuracy.parity(summary),
         accuracy.detectable(summary),
+        roi_section(summary),
         times.latency(summary),
         times.stages(summary),
         times.course(summary),

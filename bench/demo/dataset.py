@@ -13,18 +13,22 @@ from numpy.typing import NDArray
 from bench.demo.case import FIRST_ID, Case, case_rng, draw_case
 
 COUNTS: Mapping[str, int] = {"train": 24, "validation": 36, "test": 4}
+ABDOMEN_COUNTS: Mapping[str, int] = {"train": 8, "validation": 36, "test": 2}  # a case is ten times as large
 FILES = 1  # the stream of random numbers that choose how a case is stored
 SLOPES, INTERCEPTS = (1.0, 0.5, 0.25, 0.125), (0.0, -1024.0, 100.0, -500.0)
 FLOAT_ONE = 1.0000152587890625  # 1 + 2**-16: what a resampling tool left where a label 1 was meant
 
 
-def write_demo(folder: Path, *, seed: int = 0, counts: Mapping[str, int] | None = None) -> Path:
-    """Write ``counts`` cases per split (train, validation, test) as a new ``folder`` and return it.
+def write_demo(
+    folder: Path, *, seed: int = 0, counts: Mapping[str, int] | None = None, kind: str = "pancreas"
+) -> Path:  # fmt: skip
+    """Write ``counts`` cases of ``kind`` per split (train, validation, test) as a new ``folder`` and return it.
 
     The folder appears under its name only when it is complete. Raises FileExistsError when it exists and
     ValueError for an unknown split.
     """
-    counts = COUNTS if counts is None else counts
+    if counts is None:
+        counts = ABDOMEN_COUNTS if kind == "abdomen" else COUNTS
     if unknown := set(counts) - set(FIRST_ID):
         raise ValueError(f"unknown splits: {', '.join(sorted(unknown))}; there are {', '.join(FIRST_ID)}")
     if folder.exists():
@@ -34,7 +38,8 @@ def write_demo(folder: Path, *, seed: int = 0, counts: Mapping[str, int] | None 
     try:
         for split, count in counts.items():
             for index in range(count):
-                _write_case(unfinished, split, draw_case(split, index, seed=seed), case_rng(split, index, seed, FILES))
+                case = draw_case(split, index, seed=seed, kind=kind)
+                _write_case(unfinished, split, case, case_rng(split, index, seed, FILES))
         unfinished.chmod(0o755)  # mkdtemp's 0o700 would keep other users out of the demo
         unfinished.rename(folder)
     except BaseException:

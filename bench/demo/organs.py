@@ -1,5 +1,6 @@
 """What lies around the pancreas: fat, soft organs, bowel with gas, spine and great vessels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,25 +35,33 @@ def draw_organs(grid: Grid, rng: np.random.Generator) -> Field:
     for organ in SOLID_ORGANS:
         centre = grid.extent * (np.asarray(organ.centre) + rng.normal(0, 0.02, 3))
         semi_axes = grid.extent * organ.semi_axes * rng.uniform(0.9, 1.1, 3)
-        inside = grid.radius(centre.tolist(), semi_axes.tolist()) < 1
-        image[inside] = organ.attenuation + rng.normal(0, 8) + 4 * mottle[inside]
+        box = grid.box(centre.tolist(), semi_axes.tolist())
+        inside = grid.radius(centre.tolist(), semi_axes.tolist(), box) < 1
+        image[box][inside] = organ.attenuation + rng.normal(0, 8) + 4 * mottle[box][inside]
     _draw_bowel(image, grid, rng)
     _draw_spine(image, grid, rng)
     return image
 
 
 def _draw_bowel(image: Field, grid: Grid, rng: np.random.Generator) -> None:
-    """Paint bowel loops into ``image``: gas gathers in front, because patients are scanned on their back."""
-    _, y, _ = grid.axes()
+    """Paint bowel loops in front of the pancreas into ``image``."""
     for _ in range(int(rng.integers(4, 8))):
         centre = grid.extent * (rng.uniform(0.2, 1.0), rng.uniform(-0.02, 0.2), rng.uniform(0.0, 1.0))
-        semi_axes = rng.uniform((7, 6, 8), (14, 10, 20))
-        loop = grid.radius(centre.tolist(), semi_axes.tolist())
-        image[loop < 1] = 45 + rng.normal(0, 8)
-        lumen = loop < 1 - 2.5 / semi_axes.min()
-        image[lumen] = rng.uniform(0, 30)
-        level = centre[1] + rng.uniform(-0.7, 0.3) * semi_axes[1]
-        image[lumen & (y < level)] = GAS
+        draw_loop(image, grid, centre.tolist(), rng)
+
+
+def draw_loop(image: Field, grid: Grid, centre: Sequence[float], rng: np.random.Generator) -> None:
+    """Paint a bowel loop at ``centre`` (mm): gas gathers in front, because patients are scanned on their back."""
+    semi_axes = rng.uniform((7, 6, 8), (14, 10, 20))
+    box = grid.box(centre, semi_axes.tolist())
+    loop = grid.radius(centre, semi_axes.tolist(), box)
+    part = image[box]
+    part[loop < 1] = 45 + rng.normal(0, 8)
+    lumen = loop < 1 - 2.5 / semi_axes.min()
+    part[lumen] = rng.uniform(0, 30)
+    level = centre[1] + rng.uniform(-0.7, 0.3) * semi_axes[1]
+    _, y, _ = grid.axes()
+    part[lumen & (y[:, box[1]] < level)] = GAS
 
 
 def _draw_spine(image: Field, grid: Grid, rng: np.random.Generator) -> None:

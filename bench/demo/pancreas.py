@@ -40,7 +40,7 @@ class Neighbourhood:
         for coordinate, low, high in zip(grid.axes(), axis.min(0) - REACH, axis.max(0) + REACH, strict=True):
             near &= (coordinate > low) & (coordinate < high)
         candidates = np.flatnonzero(near)
-        places = np.stack(np.unravel_index(candidates, grid.shape), axis=1) * np.asarray(grid.spacing)
+        places = np.stack(np.unravel_index(candidates, grid.shape), axis=1) * np.asarray(grid.spacing) + grid.origin
         distance, nearest = cKDTree(axis).query(places, distance_upper_bound=REACH)
         kept = np.isfinite(distance)
         return cls(candidates[kept], places[kept], distance[kept], nearest[kept] / (len(axis) - 1))

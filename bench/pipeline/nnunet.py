@@ -18,7 +18,9 @@ from torch import Tensor
 
 from bench.errors import InputError
 from bench.pipeline import tiles
-from bench.pipeline.roi import everything
+from bench.pipeline.passes import Passes, Take
+from bench.pipeline.region import Region, everything
+from bench.pipeline.roi import Run
 from bench.pipeline.stitch import Stitcher
 from bench.pipeline.tiles import Box, Grid, Shape
 from bench.pipeline.volume import read_header
@@ -50,6 +52,8 @@ class Scan:
 class ByPlans:
     """Prepares cases, and puts predictions back onto their images' grids, as nnU-Net's plans say."""
 
+    asks_network = False
+
     def __init__(self, recipe: "Recipe", plans: Plans, device: torch.device) -> None:
         with quietly():
             from nnunetv2.inference.sliding_window_prediction import compute_gaussian
@@ -69,10 +73,13 @@ class ByPlans:
         image = read_header(path)
         return Scan(*self._by_reader(path), image)
 
-    def region(self, case: Scan) -> Box:
-        return everything(case.data.shape[1:])
+    def region(self, case: Scan, passes: Passes | None = None) -> Region:  # noqa: ARG002
+        return Region.of(everything(case.data.shape[1:]))
 
-    def prepare(self, case: Scan, region: Box, mask: Path | None = None) -> tuple[Tensor, Tensor | None]:  # noqa: ARG002
+    def select(self, case: Scan, region: Region, grid: Grid, run: Run, add: Take) -> tuple[Region, list[Box]]:  # noqa: ARG002
+        return region, grid.boxes
+
+    def prepare(self, case: Scan, region: Region, mask: Path | None = None) -> tuple[Tensor, Tensor | None]:  # noqa: ARG002
         """Transpose, crop to what is not zero, normalise, and resample to the plans' spacing."""
         self._refuse_huge(case)
         seg = None if mask is None else np.rint(self._by_reader(mask)[0])
@@ -96,7 +103,7 @@ class ByPlans:
     def origin(self, case: Scan) -> Scan:
         return replace(case, data=np.empty(0, np.float32))
 
-    def labels(self, origin: Scan, region: Box, stitcher: Stitcher) -> NDArray[np.uint8]:  # noqa: ARG002
+    def labels(self, origin: Scan, region: Region, stitcher: Stitcher) -> NDArray[np.uint8]:  # noqa: ARG002
         """Resample the logits to the image's spacing, take the likeliest class, and undo crop and transpositions."""
         from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
 

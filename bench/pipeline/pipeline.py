@@ -10,13 +10,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.measure import DeviceClock, Stopwatch
+from bench.measure import Stopwatch
+from bench.pipeline.passes import Passes, Take
 from bench.pipeline.preparation import preparation_of
+from bench.pipeline.region import Region
 from bench.pipeline.stitch import Stitcher
 from bench.pipeline.tiles import Box, Grid, Shape
 from bench.pipeline.write import write_mask
 from engines.base import Session
 from models.model import LABELS, Plans
+from reports.record import Roi
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Recipe:
 class Outcome:
     """What a case gave, and the nanoseconds it took from the file on disk to the mask on disk.
 
-    `subtype` is None where the network has no classification.
+    `subtype` is None where the network has no classification, `roi` where the whole volume was asked for.
     """
 
     subtype: int | None
@@ -58,6 +61,14 @@ class Outcome:
     case_ns: int
     stages_ns: dict[str, int]
     device_ns: int | None
+    roi: Roi | None = None
+
+
+@dataclass(frozen=True)
+class Read:
+    """A case as it was read, which waits for the network to tell where to crop it."""
+
+    case: Any
 
 
 @dataclass(frozen=True)
@@ -74,7 +85,7 @@ class Prepared:
 
     image: Any
     origin: Any
-    region: Box
+    region: Region
     grid: Grid
     volume: Tensor
 
@@ -88,6 +99,11 @@ class Labelled:
     subtype: int | None
     tiles: int
     device_ns: int | None
+    roi: Roi | None
+
+    def outcome(self, case_ns: int, stages_ns: dict[str, int]) -> Outcome:
+        """Of the case, now that its mask is on disk."""
+        return Outcome(self.subtype, self.tiles, case_ns, stages_ns, self.device_ns, self.roi)
 
 
 class Pipeline:
@@ -116,8 +132,7 @@ class Pipeline:
         labelled = self.label(self.prepare(image, watch), watch)
         with watch.stage("write"):
             write_mask(mask, labelled.labels, labelled.image)
-        case_ns = time.perf_counter_ns() - start
-        return Outcome(labelled.subtype, labelled.tiles, case_ns, watch.stages_ns, labelled.device_ns)
+        return labelled.outcome(time.perf_counter_ns() - start, watch.stages_ns)
 
     def stopwatch(self, stages_ns: dict[str, int]) -> Stopwatch:
         """One that waits for the device; `stages_ns` are behind a case already."""
@@ -125,59 +140,61 @@ class Pipeline:
         watch.stages_ns |= stages_ns
         return watch
 
-    def prepare(self, image: Path, watch: Stopwatch) -> Prepared:
-        """Read a case and make it ready for the network, in the machine's memory; without use of the session.
+    def prepare(self, image: Path, watch: Stopwatch) -> Prepared | Read:
+        """Read a case and make it ready for the network as far as that goes without the session.
 
         Raises:
             InputError: it cannot be read.
         """
         with watch.stage("read"):
             case = self._way.read(image)
-        with watch.stage("roi"):
-            region = self._way.region(case)
+        return Read(case) if self._way.asks_network else self._crop(case, None, watch)
+
+    def label(self, waiting: Prepared | Read, watch: Stopwatch) -> Labelled:
+        """Run the network over a case and stitch what it gives."""
+        passes = Passes(self._session, self._recipe, self._device, watch)
+        prepared = self._crop(waiting.case, passes, watch) if isinstance(waiting, Read) else waiting
+        del waiting
+        region, stitcher = self._segment(prepared, passes, watch)
+        with watch.stage("stitch", device=True):
+            labels = self._way.labels(prepared.origin, region, stitcher)
+            subtype = stitcher.subtype() if self._recipe.subtypes else None
+        roi = None if self._recipe.roi == "none" else region.recorded()
+        return Labelled(prepared.image, labels, subtype, passes.tiles, passes.device_ns(), roi)
+
+    def _crop(self, case: Any, passes: Passes | None, watch: Stopwatch) -> Prepared:
+        with watch.stage("roi", device=passes is not None):
+            region = self._way.region(case, passes)
         with watch.stage("preprocess"):
             volume = self._way.prepare(case, region)[0]
             grid = self._grid(volume)
             return Prepared(case.image, self._way.origin(case), region, grid, grid.pad(volume))
 
-    def label(self, prepared: Prepared, watch: Stopwatch) -> Labelled:
-        """Run the network over a case and stitch what it gives."""
+    def _segment(self, prepared: Prepared, passes: Passes, watch: Stopwatch) -> tuple[Region, Stitcher]:
         with watch.stage("preprocess", device=True):
             volume = prepared.volume.to(self._device)
-        stitcher, device_ns = self._forward(volume, prepared.grid, watch)
-        with watch.stage("stitch", device=True):
-            labels = self._way.labels(prepared.origin, prepared.region, stitcher)
-            subtype = stitcher.subtype() if self._recipe.subtypes else None
-        return Labelled(prepared.image, labels, subtype, len(prepared.grid.starts), device_ns)
+        stitcher = self._way.stitcher(prepared.grid)
+
+        def look(boxes: list[Box], take: Take) -> None:
+            passes.run(volume, boxes, take, stage="roi")
+
+        def add(boxes: list[Box], segmentation: Tensor, classification: Tensor) -> None:
+            with watch.stage("stitch", device=True):
+                stitcher.add(boxes, segmentation, classification)
+
+        with watch.stage("roi", device=True):
+            region, boxes = self._way.select(prepared.origin, prepared.region, prepared.grid, look, add)
+        passes.run(volume, boxes, stitcher.add)
+        return region, stitcher
 
     def logits(self, volume: Tensor) -> Tensor:
-        """Whole-volume logits ``[C, D, H, W]`` of a prepared ``[D, H, W]`` volume."""
+        """Whole-volume logits ``[C, D, H, W]`` of a prepared ``[D, H, W]`` volume, by all of its tiles."""
         grid = self._grid(volume)
-        stitcher, _ = self._forward(grid.pad(volume), grid, self.stopwatch({}))
+        stitcher = self._way.stitcher(grid)
+        passes = Passes(self._session, self._recipe, self._device, self.stopwatch({}))
+        passes.run(grid.pad(volume), grid.boxes, stitcher.add)
         return stitcher.logits()
 
     def _grid(self, volume: Tensor) -> Grid:
         x, y, z = volume.shape
         return self._way.grid((x, y, z))
-
-    @torch.inference_mode()
-    def _forward(self, volume: Tensor, grid: Grid, watch: Stopwatch) -> tuple[Stitcher, int | None]:
-        stitcher, boxes, batch = self._way.stitcher(grid), grid.boxes, self._recipe.batch
-        # x: [batch, 1, D, H, W], filled anew for every pass: a session needs it until its logits are there.
-        x = volume.new_empty(batch, 1, *grid.tile)
-        events = DeviceClock(self._device)
-        for first in range(0, len(boxes), batch):
-            some = boxes[first : first + batch]
-            with watch.stage("stitch", device=True):
-                self._cut(volume, some, x)
-            with watch.stage("forward", device=True), events.span():
-                segmentation, classification = self._session.infer(x)
-            with watch.stage("stitch", device=True):
-                stitcher.add(some, segmentation[: len(some)], classification[: len(some)])
-        return stitcher, events.elapsed_ns()
-
-    def _cut(self, volume: Tensor, boxes: list[Box], x: Tensor) -> None:
-        # Engines are built for one batch size, so the last batch repeats its last tile.
-        filled = boxes + boxes[-1:] * (self._recipe.batch - len(boxes))
-        for tile, box in zip(x[:, 0], filled, strict=True):
-            tile.copy_(volume[box])

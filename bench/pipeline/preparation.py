@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.pipeline import blocks, tiles
+from bench.pipeline.passes import Passes, Take
 from bench.pipeline.preprocess import normalise
-from bench.pipeline.roi import ROIS
+from bench.pipeline.region import Region, shifted
+from bench.pipeline.roi import ROIS, Run
 from bench.pipeline.stitch import Stitcher
 from bench.pipeline.tiles import Box, Grid, Shape
 from bench.pipeline.volume import Volume, read_image, read_mask
@@ -20,7 +22,13 @@ if TYPE_CHECKING:
 
 
 class Preparation(Protocol):
-    """What is done to a case before and after its tiles; a case is whatever `read` returns, with its ``image``."""
+    """What is done to a case before and after its tiles; a case is whatever `read` returns, with its ``image``.
+
+    Attributes:
+        asks_network: whether `region` needs the network to find it.
+    """
+
+    asks_network: bool
 
     def read(self, path: Path) -> Any:
         """Read an image.
@@ -30,11 +38,15 @@ class Preparation(Protocol):
         """
         ...
 
-    def region(self, case: Any) -> Box:
-        """The part of the image that the network is run on."""
+    def region(self, case: Any, passes: Passes | None = None) -> Region:
+        """The part of the image that the network is run on; without `passes` none that needs the network to find."""
         ...
 
-    def prepare(self, case: Any, region: Box, mask: Path | None = None) -> tuple[Tensor, Tensor | None]:
+    def select(self, origin: Any, region: Region, grid: Grid, run: Run, add: Take) -> tuple[Region, list[Box]]:
+        """The tiles of the region's grid that are to be run, after `bench.pipeline.roi.Strategy.select`."""
+        ...
+
+    def prepare(self, case: Any, region: Region, mask: Path | None = None) -> tuple[Tensor, Tensor | None]:
         """The region as the network was trained to see it, ``[D, H, W]`` float32, and its mask likewise.
 
         Raises:
@@ -54,7 +66,7 @@ class Preparation(Protocol):
         """What the way back needs of a case once it is prepared: not its voxels."""
         ...
 
-    def labels(self, origin: Any, region: Box, stitcher: Stitcher) -> NDArray[np.uint8]:
+    def labels(self, origin: Any, region: Region, stitcher: Stitcher) -> NDArray[np.uint8]:
         """The mask on the grid of the image that `origin` is of, axes as stored."""
         ...
 
@@ -64,17 +76,22 @@ class AsStored:
 
     def __init__(self, recipe: "Recipe", device: torch.device) -> None:
         self._recipe = recipe
+        self._strategy = ROIS[recipe.roi]
+        self.asks_network = self._strategy.asks_network
         self._weights = tiles.gaussian_weights(recipe.tile).to(device)
 
     def read(self, path: Path) -> Volume:
         return read_image(path)
 
-    def region(self, case: Volume) -> Box:
-        return ROIS[self._recipe.roi](case.intensities, case.image.header.get_zooms())
+    def region(self, case: Volume, passes: Passes | None = None) -> Region:
+        return self._strategy.crop(case.intensities, case.image.header.get_zooms(), passes)
 
-    def prepare(self, case: Volume, region: Box, mask: Path | None = None) -> tuple[Tensor, Tensor | None]:
-        prepared = normalise(case.intensities[region], self._recipe.window)
-        return prepared, None if mask is None else torch.from_numpy(read_mask(mask)[region])
+    def select(self, origin: Any, region: Region, grid: Grid, run: Run, add: Take) -> tuple[Region, list[Box]]:
+        return self._strategy.select(region, grid, origin.header.get_zooms(), run, add)
+
+    def prepare(self, case: Volume, region: Region, mask: Path | None = None) -> tuple[Tensor, Tensor | None]:
+        prepared = normalise(case.intensities[region.box], self._recipe.window)
+        return prepared, None if mask is None else torch.from_numpy(read_mask(mask)[region.box])
 
     def grid(self, shape: Shape) -> Grid:
         return tiles.make_grid(self._recipe.protocol, shape, self._recipe.tile, self._recipe.overlap)
@@ -85,9 +102,11 @@ class AsStored:
     def origin(self, case: Volume) -> Any:
         return case.image
 
-    def labels(self, origin: Any, region: Box, stitcher: Stitcher) -> NDArray[np.uint8]:
+    def labels(self, origin: Any, region: Region, stitcher: Stitcher) -> NDArray[np.uint8]:
         labels = np.zeros(origin.shape, np.uint8, order="F")  # as it will be written
-        blocks.copy(stitcher.labels().cpu().numpy(), labels[region])
+        stitched = stitcher.labels().cpu().numpy()
+        for box in region.kept:
+            blocks.copy(stitched[shifted(box, tuple(-at for at in region.corner))], labels[box])
         return labels
 
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.measure import Stopwatch
-from bench.pipeline.pipeline import Labelled, Outcome, Pipeline, Prepared
+from bench.pipeline.pipeline import Labelled, Outcome, Pipeline, Prepared, Read
 from bench.pipeline.write import write_mask
 
 WRITE_BEHIND = 2  # masks that are being written or wait for it; a byte a voxel each
 
 
-_Taken = tuple[Prepared, Stopwatch, int]  # a case, its stages so far, and when its reading began
+_Taken = tuple[Prepared | Read, Stopwatch, int]  # a case, its stages so far, and when its reading began
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Stream:
         started, watch = time.perf_counter_ns(), Stopwatch(lambda: None)
         return self._pipeline.prepare(image, watch), watch, started
 
-    def _label(self, prepared: Prepared, before: Stopwatch, started: int) -> tuple[Labelled, Stopwatch, int]:
+    def _label(self, prepared: Prepared | Read, before: Stopwatch, started: int) -> tuple[Labelled, Stopwatch, int]:
         watch = self._pipeline.stopwatch(before.stages_ns)
         return self._pipeline.label(prepared, watch), watch, started
 
@@ -101,5 +101,4 @@ class Stream:
 def _write(mask: Path, labelled: Labelled, watch: Stopwatch, started: int) -> Outcome:
     with watch.stage("write"):
         write_mask(mask, labelled.labels, labelled.image)
-    case_ns = time.perf_counter_ns() - started
-    return Outcome(labelled.subtype, labelled.tiles, case_ns, watch.stages_ns, labelled.device_ns)
+    return labelled.outcome(time.perf_counter_ns() - started, watch.stages_ns)

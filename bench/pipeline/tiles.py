@@ -93,6 +93,19 @@ def covered(grid: Grid) -> Box:
     return x, y, z
 
 
+def without_overlap(grid: Grid) -> list[Box]:
+    """As few tiles as cover the grid's padded volume: along each axis the grid's own where as few of them do."""
+    per_axis = []
+    for axis, (n, side) in enumerate(zip(grid.padded, grid.tile, strict=True)):
+        starts = sorted({start[axis] for start in grid.starts})
+        chosen = [starts[0]]
+        while chosen[-1] + side < n:
+            chosen.append(max(start for start in starts if start <= chosen[-1] + side))
+        fewest = math.ceil(n / side)
+        per_axis.append(chosen if len(chosen) == fewest else [min(i * side, n - side) for i in range(fewest)])
+    return grid_of(grid.shape, grid.tile, per_axis).boxes
+
+
 def gaussian_weights(tile: Shape) -> Tensor:
     """Weight of every voxel of a tile, ``[D, H, W]``, 1 at the centre."""
     weights = torch.ones(tile)

@@ -119,11 +119,11 @@ def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_generation_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(split: str, index: int, *, seed: int = 0) -> Case:
+    def interrupted(split: str, index: int, *, seed: int = 0, kind: str = "pancreas") -> Case:
         assert not (tmp_path / "demo").exists()
         if index == 1:
             raise KeyboardInterrupt
-        return draw_case(split, index, seed=seed)
+        return draw_case(split, index, seed=seed, kind=kind)
 
     monkeypatch.setattr(dataset, "draw_case", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -133,3 +133,32 @@ def test_an_interrupted_generation_leaves_no_folder(tmp_path: Path, monkeypatch:
 
 def test_the_shipped_checkpoint_is_small() -> None:
     assert CHECKPOINT.stat().st_size < 8_000_000
+
+
+def test_an_abdomen_shows_the_whole_body_in_air_and_the_pancreas_uncut() -> None:
+    case = draw_case("validation", 2, kind="abdomen")
+    assert all(
+        low <= n <= high for low, n, high in zip((244, 244, 120), case.image.shape, (264, 264, 136), strict=True)
+    )
+    assert case.spacing == (0.73, 0.73, 2.0)
+    sides = [case.image[0], case.image[-1], case.image[:, 0], case.image[:, -1]]
+    assert all(np.median(side) < -950 for side in sides), "air at the sides"
+    assert (case.image > -500).mean() > 0.5, "most of it is the body"
+    assert (case.labels == 1).sum() > 2000
+    assert (case.labels == 2).sum() > 500
+    for axis in range(3):
+        found = np.flatnonzero(case.labels.any(tuple({0, 1, 2} - {axis})))
+        assert found[0] > 10
+        assert found[-1] < case.image.shape[axis] - 10
+    assert np.median(case.image[case.labels == 1]) == pytest.approx(95, abs=25)
+    again, other = draw_case("validation", 2, kind="abdomen"), draw_case("validation", 2)
+    np.testing.assert_array_equal(again.image, case.image)
+    assert other.image.shape != case.image.shape
+    assert other.subtype == case.subtype
+
+
+def test_an_abdomen_is_written_like_any_case(tmp_path: Path) -> None:
+    root = write_demo(tmp_path / "demo", counts={"validation": 1}, kind="abdomen")
+    image = nib.load(root / "validation/subtype0/quiz_0_600_0000.nii.gz")
+    assert image.shape == nib.load(root / "validation/subtype0/quiz_0_600.nii.gz").shape
+    assert min(image.shape) >= 120

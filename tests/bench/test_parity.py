@@ -10,7 +10,7 @@ from monai.metrics import DiceMetric, compute_surface_dice
 
 from bench import parity
 from bench.plan import Request, evenly, make_plan
-from reports.record import Case, Settings
+from reports.record import Case, Roi, Settings
 
 SHAPE = (20, 18, 12)
 SETTINGS = Settings(
@@ -151,3 +151,18 @@ def test_demo_width_and_checkpoint_exclude_each_other(tmp_path):
 
     with pytest.raises(InputError, match="--demo-width"):
         make_plan(Request(checkpoint=tmp_path, demo_width=32, backends="torch-amp", device="cpu"), "", "", None)
+
+
+def test_voxels_of_the_truth_outside_the_region_are_counted(tmp_path):
+    truth = np.zeros(SHAPE, np.uint8)
+    truth[2:6, 2:4, 2:4], truth[10:14, 2:4, 2:4] = 1, 2
+    paths = [save(tmp_path / f"{i}.nii.gz", labels) for i, labels in enumerate((truth, truth))]
+    case = Case("a", "a_0000.nii.gz", str(paths[1]), 1, SHAPE, (1.0, 1.0, 1.0))
+    roi = Roi(((0, 4, 0, 18, 0, 12), (11, 20, 0, 3, 0, 12)), False, 0, 0, 0)
+    found = parity.score(case, SETTINGS, paths[0], paths[0], 0, 0, finds_lesions=False, roi=roi)
+    lesion = 4 + 3 * 2  # the first slice, and of three slices the half past the box
+    assert (found.whole_outside, found.lesion_outside) == (8 + lesion, lesion)
+    found = parity.score(case, SETTINGS, paths[0], paths[0], 0, 0)
+    assert (found.whole_outside, found.lesion_outside) == (None, None)
+    found = parity.score(replace(case, mask=None), SETTINGS, paths[0], paths[0], 0, 0, roi=roi)
+    assert (found.whole_outside, found.lesion_outside) == (None, None)

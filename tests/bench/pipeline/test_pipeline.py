@@ -11,9 +11,11 @@ from torch import Tensor
 
 from bench.measure import Stopwatch
 from bench.pipeline import tiles
+from bench.pipeline.passes import Passes
 from bench.pipeline.pipeline import Pipeline, Recipe
+from bench.pipeline.preparation import preparation_of
 from bench.pipeline.preprocess import normalise
-from bench.pipeline.roi import body
+from bench.pipeline.roi import Body
 from bench.pipeline.volume import read_mask
 from models.unet import MultiTaskUNet
 
@@ -98,7 +100,9 @@ def test_the_subtype_is_the_foreground_weighted_vote():
     volume = torch.zeros(64, 32, 32)
     volume[32:] = 1
     grid = tiles.sliding_window((64, 32, 32), (32, 32, 32), 0.0)
-    stitcher, _ = Pipeline(Plain(Two()), recipe(overlap=0.0))._forward(volume, grid, Stopwatch(lambda: None))
+    two, cpu = recipe(overlap=0.0), torch.device("cpu")
+    stitcher = preparation_of(two, cpu).stitcher(grid)
+    Passes(Plain(Two()), two, cpu, Stopwatch(lambda: None)).run(volume, grid.boxes, stitcher.add)
     assert stitcher.subtype() == 1
 
 
@@ -154,13 +158,9 @@ def test_body_roi_maps_back_exactly(network, tmp_path):
     nib.save(nib.Nifti1Image(volume, np.diag([2.0, 2.0, 2.0, 1])), tmp_path / "a_0000.nii.gz")
     Pipeline(Plain(network), recipe(roi="body")).run(tmp_path / "a_0000.nii.gz", tmp_path / "a.nii.gz")
     labels = read_mask(tmp_path / "a.nii.gz")
-    found = body(volume.astype(np.float32), (2.0, 2.0, 2.0))
+    found = Body().crop(volume.astype(np.float32), (2.0, 2.0, 2.0), None).box
     assert all(a.start <= b.start and a.stop >= b.stop for a, b in zip(found, np.s_[20:70, 24:64, 10:50], strict=True))
     inside = Pipeline(Plain(network), recipe()).logits(normalise(volume[found].astype(np.float32), (-1000, 1000)))
     np.testing.assert_array_equal(labels[found], inside.argmax(0).numpy())
     labels[found] = 0
     assert not labels.any()
-
-
-def test_body_roi_falls_back_to_the_full_volume():
-    assert body(np.full((8, 9, 10), -1000, np.float32), (1, 1, 1)) == np.s_[0:8, 0:9, 0:10]

@@ -1,0 +1,95 @@
+"""The part of a volume that the network is run on, and the boxes around what a cheap look found."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from bench.pipeline.tiles import Box
+from reports.record import Roi
+
+
+@dataclass(frozen=True)
+class Region:
+    """What a strategy chose.
+
+    Attributes:
+        box: of the image; it is prepared and tiled like a volume of its own.
+        kept: boxes of the image within `box`: every tile that reaches into one of them is run, and what lies outside
+            all of them is background.
+        fallback: the strategy found nothing or was unsure, and took all of the volume.
+        passes, tiles: forward passes, and tiles in them, that it took to choose; `reused` of these tiles are tiles of
+            the grid as well and are not run again.
+    """
+
+    box: Box
+    kept: tuple[Box, ...]
+    fallback: bool = False
+    passes: int = 0
+    tiles: int = 0
+    reused: int = 0
+
+    @classmethod
+    def of(cls, box: Box) -> "Region":
+        """This box as a whole."""
+        return cls(box, (box,))
+
+    @property
+    def corner(self) -> tuple[int, ...]:
+        """The first voxel of `box`."""
+        return tuple(side.start for side in self.box)
+
+    def recorded(self) -> Roi:
+        """For the record."""
+        boxes = tuple(tuple(int(at) for side in box for at in (side.start, side.stop)) for box in self.kept)
+        return Roi(boxes, self.fallback, self.passes, self.tiles, self.reused)
+
+
+def everything(shape: tuple[int, ...]) -> Box:
+    """All of a volume."""
+    x, y, z = (slice(0, n) for n in shape)
+    return x, y, z
+
+
+@dataclass(frozen=True)
+class Component:
+    """A connected piece of foreground: the smallest box around it, and its volume in mL."""
+
+    box: Box
+    volume_ml: float
+
+
+def components(foreground: NDArray[np.bool_], spacing_mm: tuple[float, ...]) -> list[Component]:
+    """The pieces of ``[D, H, W]`` that hang together by their voxels' sides, the largest first."""
+    labelled, _ = ndimage.label(foreground)
+    voxel_ml = float(np.prod(spacing_mm)) / 1000
+    sizes = np.bincount(labelled.ravel())[1:]
+    found = [Component(box, int(n) * voxel_ml) for box, n in zip(ndimage.find_objects(labelled), sizes, strict=True)]
+    return sorted(found, key=lambda one: -one.volume_ml)
+
+
+def widened(box: Box, margin: tuple[int, ...], shape: tuple[int, ...], factor: tuple[int, ...] = (1, 1, 1)) -> Box:
+    """`box` of a volume that is `factor` times coarser, as a box of one of `shape`, plus a margin in its voxels."""
+    x, y, z = (
+        slice(max(side.start * f - m, 0), min(side.stop * f + m, n))
+        for side, m, n, f in zip(box, margin, shape, factor, strict=True)
+    )
+    return x, y, z
+
+
+def shifted(box: Box, by: tuple[int, ...]) -> Box:
+    """`box`, so many voxels further along each axis."""
+    x, y, z = (slice(side.start + n, side.stop + n) for side, n in zip(box, by, strict=True))
+    return x, y, z
+
+
+def around(boxes: list[Box]) -> Box:
+    """The smallest box that holds all of these."""
+    x, y, z = (slice(min(s.start for s in sides), max(s.stop for s in sides)) for sides in zip(*boxes, strict=True))
+    return x, y, z
+
+
+def overlap(one: Box, other: Box) -> bool:
+    """Whether two boxes have a voxel in common."""
+    return all(a.start < b.stop and b.start < a.stop for a, b in zip(one, other, strict=True))
