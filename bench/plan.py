@@ -261,11 +261,11 @@ def _check_roi(request: Request, recipes: dict[str, RecipeSettings], model: Mode
     crops = request.roi != "none" or any(recipe.roi != "none" for recipe in recipes.values())
     where = "--roi, --recipes" if recipes else "--roi"
     if request.protocol == "center-patch" and crops:
-        raise InputError(f"{where}: the centre patch is a crop already; use ROI none with --protocol center-patch")
+        raise InputError(f"{where}: the centre patch is a crop already; use --roi none with --protocol center-patch")
     if model.plans is not None and (crops or request.protocol != "sliding-window"):
         raise InputError(
             f"{where}, --protocol: nnU-Net's plans say how a volume is cropped and tiled; "
-            "use ROI none and --protocol sliding-window with its networks"
+            "use --roi none and --protocol sliding-window with its networks"
         )
 
 
