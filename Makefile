@@ -4,7 +4,7 @@ INSTALLED := .venv/.installed
 # Without what it asks for: through timm that is torchvision, and with it a PyTorch other than the pinned one.
 NNUNET := nnunetv2 dynamic-network-architectures acvl-utils batchgenerators batchgeneratorsv2
 
-.PHONY: setup bench test check clean
+.PHONY: setup bench bench-peers test check clean
 
 setup: $(INSTALLED)
 
@@ -17,6 +17,13 @@ $(INSTALLED): pyproject.toml constraints.txt
 # The main job on the bundled demo, and its report; fails unless the claim is confirmed.
 bench: setup
 	$(BIN)/bench run --backends all; status=$$?; $(BIN)/bench report; exit $$status
+
+PEERS := peer-monai-fp32,peer-monai-amp,peer-nnunet,peer-script
+AGAINST ?= torch-compile,openvino-fp32,openvino-bf16,openvino-int8,openvino-fp32@2,openvino-int8@2
+
+# What users run today beside the best here, interleaved in one run on the bundled demo.
+bench-peers: setup
+	$(BIN)/bench run --backends $(AGAINST),$(PEERS); status=$$?; $(BIN)/bench report; exit $$status
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
