@@ -87,7 +87,7 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
     device = host.resolve_device(request.device)
     if request.demo_width is not None and (request.checkpoint is not None or request.given.arch is not None):
         raise InputError("--demo-width: widens the bundled demo checkpoint only; leave --checkpoint and --arch out")
-    path = (request.checkpoint or demo.CHECKPOINT).absolute()
+    path = (request.checkpoint or demo.CHECKPOINTS[request.demo]).absolute()
     with surroundings(request.given):
         model, checkpoint = load_model(path, request.demo_width, request.given)
         described = _describe_checkpoint(model, checkpoint, path, request)

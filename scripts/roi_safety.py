@@ -1,4 +1,4 @@
-"""What each ROI strategy costs and loses on made-up cases, with a checkpoint's network in PyTorch FP32.
+"""What each ROI strategy costs and loses on made-up cases, with a checkpoint's network run by one backend.
 
     python scripts/roi_safety.py --demo abdomen                  # 60 cases
     python scripts/roi_safety.py --cases 2 --strategies coarse
@@ -10,6 +10,7 @@ relative to the full volume (a tile a pass), and the change of the mean DSC of p
 import argparse
 import sys
 import tempfile
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,31 +18,18 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout that is not installed
 
-from bench.demo import CHECKPOINT, KINDS, write_demo
+import engines
+from bench.demo import CHECKPOINTS, KINDS, write_demo
 from bench.options import ROIS
 from bench.parity import dsc, outside_of
 from bench.pipeline.cases import Found, find_cases
 from bench.pipeline.pipeline import Pipeline, Recipe
 from bench.pipeline.volume import read_mask
+from engines.base import Session, Target
 from models.architecture import load_model
 from models.model import Model
 
 LESION = 2
-
-
-class Module:
-    """A network as a session."""
-
-    def __init__(self, model: Model) -> None:
-        self._module = model.module.eval()
-
-    def infer(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits of segmentation and classification."""
-        segmentation, classification = self._module(x)
-        return segmentation, classification
-
-    def sync(self) -> None:
-        """Nothing to wait for on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +56,12 @@ def measure(pipeline: Pipeline, case: Found, mask: Path) -> Result:
     return replace(result, fallback=outcome.roi.fallback, whole_outside=lost[0], lesion_outside=lost[1])
 
 
+def opened(options: argparse.Namespace, model: Model, cache: Path) -> AbstractContextManager[Session]:
+    """The backend, built for the network's tile."""
+    target = Target("cpu", model.tile, options.batch, options.threads, cache)
+    return engines.load(options.backend).open(model, target)
+
+
 def row(name: str, results: list[Result], full: list[Result]) -> str:
     """A line of the table."""
     share = sum(r.tiles for r in results) / sum(r.tiles for r in full)
@@ -88,24 +82,26 @@ def main() -> None:
     parser.add_argument("--demo", choices=KINDS, default="abdomen")
     parser.add_argument("--cases", type=int, default=60)
     parser.add_argument("--strategies", default=",".join(ROIS[1:]))
-    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
+    parser.add_argument("--checkpoint", type=Path, help="another than the demo's")
     parser.add_argument("--overlap", type=float, default=0.5)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--backend", default="openvino-fp32", help="one that needs no calibration")
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     names = ["none", *(name for name in options.strategies.split(",") if name != "none")]
     if unknown := set(names) - set(ROIS):
         parser.error(f"unknown strategies: {', '.join(sorted(unknown))}; there are {', '.join(ROIS)}")
     torch.set_num_threads(options.threads)
-    model, _ = load_model(options.checkpoint)
+    model, _ = load_model(options.checkpoint or CHECKPOINTS[options.demo])
     recipe = Recipe(
-        "sliding-window", model.tile, options.overlap, 1, "none", model.window, model.labels, model.subtypes
+        "sliding-window", model.tile, options.overlap, options.batch, "none", model.window, model.labels, model.subtypes
     )
     results: dict[str, list[Result]] = {name: [] for name in names}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, opened(options, model, Path(folder)) as session:
         root = write_demo(Path(folder) / "demo", counts={"validation": options.cases}, kind=options.demo)
         for case in find_cases(root, "validation")[1]:
             for name in names:
-                pipeline = Pipeline(Module(model), replace(recipe, roi=name))
+                pipeline = Pipeline(session, replace(recipe, roi=name))
                 results[name].append(measure(pipeline, case, Path(folder) / "mask.nii.gz"))
                 print(case.name, name, results[name][-1], file=sys.stderr, flush=True)
     print(

@@ -1,5 +1,6 @@
-"""Made-up abdominal CT cases in the quiz layout, and the checkpoint trained on them."""
+"""Made-up abdominal CT cases in the quiz layout, and the checkpoints trained on them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from bench.demo.case import KINDS, Case, draw_case
@@ -7,5 +8,17 @@ from bench.demo.dataset import ABDOMEN_COUNTS, COUNTS, write_demo
 
 VERSION = 1  # of the volumes: raise it when the generator draws others, so that kept ones are drawn anew
 CHECKPOINT: Path = Path(__file__).with_name("checkpoint.pth")
+CHECKPOINTS: Mapping[str, Path] = {"pancreas": CHECKPOINT, "abdomen": CHECKPOINT.with_name("abdomen.pth")}
+"""The network for each kind of volumes: one that only ever saw the pancreas's surroundings finds one everywhere."""
 
-__all__ = ["ABDOMEN_COUNTS", "CHECKPOINT", "COUNTS", "KINDS", "VERSION", "Case", "draw_case", "write_demo"]
+__all__ = [
+    "ABDOMEN_COUNTS",
+    "CHECKPOINT",
+    "CHECKPOINTS",
+    "COUNTS",
+    "KINDS",
+    "VERSION",
+    "Case",
+    "draw_case",
+    "write_demo",
+]

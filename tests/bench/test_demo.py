@@ -7,8 +7,16 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bench.demo import CHECKPOINT, dataset, draw_case, write_demo
+import engines
+from bench.demo import CHECKPOINTS, dataset, draw_case, write_demo
 from bench.demo.case import Case
+from bench.parity import dsc, outside_of
+from bench.pipeline.cases import find_cases
+from bench.pipeline.pipeline import Pipeline, Recipe
+from bench.pipeline.tiles import sliding_window
+from bench.pipeline.volume import read_mask
+from engines.base import Target
+from models.architecture import load_model
 
 COUNTS = {"train": 3, "validation": 3, "test": 1}
 
@@ -132,7 +140,24 @@ def test_an_interrupted_generation_leaves_no_folder(tmp_path: Path, monkeypatch:
 
 
 def test_the_shipped_checkpoint_is_small() -> None:
-    assert CHECKPOINT.stat().st_size < 8_000_000
+    assert all(path.stat().st_size < 8_000_000 for path in CHECKPOINTS.values())
+
+
+def test_the_abdomens_network_finds_the_pancreas_at_half_the_resolution(tmp_path: Path) -> None:
+    """And its box holds all of it, at a fraction of the tiles."""
+    write_demo(tmp_path / "demo", counts={"validation": 1}, kind="abdomen")
+    (case,) = find_cases(tmp_path / "demo", "validation")[1]
+    model, _ = load_model(CHECKPOINTS["abdomen"])
+    recipe = Recipe("sliding-window", model.tile, 0.25, 1, "coarse", model.window)
+    target = Target("cpu", model.tile, 1, 2, tmp_path)
+    with engines.load("torch-fp32").open(model, target) as session:
+        outcome = Pipeline(session, recipe).run(case.image, tmp_path / "mask.nii.gz")
+    assert outcome.roi is not None
+    assert not outcome.roi.fallback
+    truth = read_mask(case.mask)
+    assert outside_of(truth, outcome.roi) == (0, 0)
+    assert dsc(read_mask(tmp_path / "mask.nii.gz") > 0, truth > 0) > 0.7
+    assert outcome.tiles < 0.75 * len(sliding_window(truth.shape, model.tile, 0.25).starts)
 
 
 def test_an_abdomen_shows_the_whole_body_in_air_and_the_pancreas_uncut() -> None:
