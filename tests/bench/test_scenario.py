@@ -102,7 +102,7 @@ def test_a_worker_that_dies_is_one_line(here, network, data, tmp_path, monkeypat
         (["--backend", "torch-fp32,torch-half"], "a scenario is run by one backend"),
         (["--backend", "all"], "a scenario is run by one backend"),
         (["--backend", "nothing"], "unknown backend 'nothing'"),
-        (["--roi", "nothing"], "unknown strategy 'nothing'; choose from none"),
+        (["--roi", "nothing"], "argument --roi: invalid choice: 'nothing'"),
         (["--backend", "tensorrt-fp16"], "--backend tensorrt-fp16: "),
         (["--scenario", "multi-stream"], "invalid choice: 'multi-stream'"),
         (["--read-ahead", "0"], "not a whole number of at least 1"),
