@@ -1,10 +1,8 @@
 """What a run will do: options and files checked, before anything is written or any backend is built."""
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import engines
 from bench import calibration, demo, host, peers
@@ -18,17 +16,16 @@ from bench.arms import (
     table_name,
 )
 from bench.cache import cache_folder, demo_data
+from bench.description import declaration, describe_checkpoint, describe_data, given_of
 from bench.errors import InputError
 from bench.messages import Open
-from bench.pipeline.cases import Found, check_cases, find_cases, fingerprint, sha256_of
+from bench.pipeline.cases import Found, check_cases, find_cases, fingerprint
 from bench.pipeline.pipeline import Recipe
 from bench.progress import Progress
 from bench.recipes import BUILT_IN, read_recipes
 from engines import checks
 from engines.base import Calibration, Target
-from engines.macs import layers_in
 from models.architecture import load_model, surroundings
-from models.checkpoint import Checkpoint
 from models.given import Given
 from models.model import Model
 from reports.record import RecipeSettings, RunRecord, Settings
@@ -90,7 +87,7 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
     path = (request.checkpoint or demo.CHECKPOINTS[request.demo]).absolute()
     with surroundings(request.given):
         model, checkpoint = load_model(path, request.demo_width, request.given)
-        described = _describe_checkpoint(model, checkpoint, path, request)
+        described = describe_checkpoint(model, checkpoint, path, request)
     baseline = engines.baseline_for(model.program.container if model.program else None)
     backends = _names(request, recipes, baseline)
     _check_batch(request, model)
@@ -111,7 +108,7 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
         command=request.command,
         settings=settings,
         checkpoint=described,
-        data=_describe_data(root, layout, request, found, calibration_cases),
+        data=describe_data(root, layout, request, found, calibration_cases),
         cases=tuple(cases),
         host=host.describe(device),
         versions=host.versions(),
@@ -128,7 +125,7 @@ def resume_plan(record: RunRecord, progress: Progress) -> Plan:
     Raises:
         InputError: checkpoint or data are no longer those the run began with.
     """
-    path, given = Path(record.checkpoint["path"]), _given(record)
+    path, given = Path(record.checkpoint["path"]), given_of(record)
     with surroundings(given):
         model, _ = load_model(path, record.checkpoint["widened_to"], given)
     if model.sha256 != record.checkpoint["weights_sha256"]:
@@ -175,41 +172,6 @@ def evenly(found: list[Found], most: int | None) -> list[Found]:
     return [found[i * len(found) // most] for i in range(most)]
 
 
-def declaration(settings: Settings, model: Model, baseline: str) -> dict[str, str]:
-    """What is held equal between the backends, so that only the engine differs."""
-    plans = model.plans
-    return {
-        "preparation": "as stored" if plans is None else f"nnU-Net's, by its plans ({plans.configuration})",
-        "intensity window": _window(model),
-        "protocol": settings.protocol,
-        "tile": " x ".join(map(str, settings.tile)),
-        "overlap": f"{settings.overlap:g}",
-        "tile weights": "Gaussian, sigma 0.125 of the tile" + ("" if plans is None else ", as nnU-Net's predictor"),
-        "batch": _batches(settings),
-        "ROI": settings.roi,
-        "test-time augmentation": "off",
-        "accumulation": "float32" if plans is None else "float16, as nnU-Net's predictor",
-        "threads": f"{settings.threads}, parked when idle",
-        "memory format of inputs": "contiguous",
-        "precision of the baseline": "float32",
-        "TF32 in the baseline": "off",
-        "cudnn.benchmark in the baseline": (
-            "on" if settings.device.startswith("cuda") and baseline == engines.BASELINE else "not applicable"
-        ),
-        **{f"but recipe {name}": _made_of(recipe) for name, recipe in settings.recipes.items()},
-    }
-
-
-def _made_of(recipe: RecipeSettings) -> str:
-    rewrites = f", rewritten: {' and '.join(recipe.rewrites)}" if recipe.rewrites else ""
-    return f"{recipe.backend}, ROI {recipe.roi}, overlap {recipe.overlap:g}, batch {recipe.batch}{rewrites}"
-
-
-def _window(model: Model) -> str:
-    low, high = model.window
-    return f"{low:g} to {high:g} HU to 0 and 1" if model.plans is None else "by the plans"
-
-
 def _check_batch(request: Request, model: Model) -> None:
     takes = model.program and model.program.batch
     if takes and takes != request.batch:
@@ -217,13 +179,6 @@ def _check_batch(request: Request, model: Model) -> None:
             f"--batch {request.batch}: the checkpoint is a program that takes batches of {takes} only; "
             f"give --batch {takes}"
         )
-
-
-def _batches(settings: Settings) -> str:
-    arms = [arm for arm in settings.backends if arm not in settings.recipes]
-    others = sorted({settings_of(arm, settings).batch for arm in arms} - {settings.batch})
-    named = f", but {' and '.join(map(str, others))} where a backend's name says so" if others else ""
-    return f"{settings.batch}{named}"
 
 
 def _settings(
@@ -280,7 +235,7 @@ def _calibrate(
 
 def _opens(record: RunRecord, model: Model, recipe: Recipe, tiles: Calibration | None) -> tuple[Open, ...]:
     settings, cache = record.settings, cache_folder()
-    path, widen_to, given = Path(record.checkpoint["path"]), record.checkpoint["widened_to"], _given(record)
+    path, widen_to, given = Path(record.checkpoint["path"]), record.checkpoint["widened_to"], given_of(record)
 
     def request(arm: str) -> Open:
         own = settings_of(arm, settings)
@@ -297,75 +252,8 @@ def _opens(record: RunRecord, model: Model, recipe: Recipe, tiles: Calibration |
     return tuple(request(arm) for arm in settings.backends)
 
 
-def _given(record: RunRecord) -> Given:
-    """What the user said about the network when the run began."""
-    told = record.checkpoint.get("given") or {}
-    tile, window, trust = told.get("tile"), told.get("window"), told.get("trust")
-    return Given(
-        told.get("arch"), tile and tuple(tile), window and tuple(window), None if trust is None else Path(trust)
-    )
-
-
 def _check_truth(found: list[Found]) -> None:
     some, all_ = any(case.mask for case in found), all(case.mask for case in found)
     if some and not all_:
         missing = next(case for case in found if case.mask is None)
         raise InputError(f"{missing.image}: no mask beside it, but other cases have one; add it or take the case out")
-
-
-def _describe_checkpoint(model: Model, checkpoint: Checkpoint, path: Path, request: Request) -> dict[str, Any]:
-    return {
-        "path": str(path),
-        "sha256": sha256_of(checkpoint.path),
-        "weights_sha256": model.sha256,
-        "demo": request.checkpoint is None,
-        "widened_to": request.demo_width,
-        "given": _told(request.given),
-        "architecture": model.architecture,
-        "width": model.width,
-        "parameters": model.parameters,
-        "labels": list(model.labels),
-        "subtypes": model.subtypes,
-        "code": model.code,
-        "remarks": list(model.remarks),
-        **_work(model),
-        "container": checkpoint.container,
-        "wrappers": list(checkpoint.wrappers),
-        "recorded": {name: value for name, value in checkpoint.metrics.items() if math.isfinite(value)},
-    }
-
-
-def _work(model: Model) -> dict[str, Any]:
-    """Of a tile: multiply-accumulates, and elements of the layers' inputs and outputs; and those of all weights."""
-    batch = (model.program and model.program.batch) or 1
-    layers = layers_in(model, batch, model.tile)
-    activations = sum(layer.sizes[0] + layer.sizes[2] for layer in layers) // batch
-    return {
-        "macs_per_tile": sum(layer.macs for layer in layers) // batch,
-        "activations_per_tile": activations,
-        "layer_weights": sum(layer.sizes[1] for layer in layers),
-    }
-
-
-def _told(given: Given) -> dict[str, Any]:
-    """For the record, with paths that do not depend on where `bench` is called."""
-    file, colon, factory = (given.arch or "").rpartition(":")
-    return {
-        "arch": None if given.arch is None else f"{Path(file).absolute()}{colon}{factory}",
-        "tile": given.tile,
-        "window": given.window,
-        "trust": None if given.trust is None else str(given.trust.absolute()),
-    }
-
-
-def _describe_data(
-    root: Path, layout: str, request: Request, found: list[Found], calibration_cases: list[str]
-) -> dict[str, Any]:
-    return {
-        "root": str(root),
-        "layout": layout,
-        "split": request.split,
-        "sha256": fingerprint(found),
-        "demo": request.data is None,
-        "calibration_cases": calibration_cases,
-    }

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reports.document import RecordError, Run
-from reports.record import RecipeSettings, RunRecord
+from reports.record import RunRecord
 
 _CHECKPOINT = {"weights_sha256": "weights", "code": "code of the network", "widened_to": "widened to"}
 _NOT_STATED = "not stated"
@@ -66,13 +66,8 @@ def _calibration(reference: RunRecord, other: RunRecord) -> list[Difference]:
 def _recipes(reference: RunRecord, other: RunRecord) -> list[Difference]:
     """A run may have or lack a recipe, but one name must stand for one thing."""
     old, new = reference.settings.recipes, other.settings.recipes
-    said = {name: [_made_of(recipes[name]) for recipes in (old, new)] for name in old if name in new}
+    said = {name: [str(recipes[name]) for recipes in (old, new)] for name in old if name in new}
     return [(f"recipe {name}", before, after) for name, (before, after) in said.items() if before != after]
-
-
-def _made_of(recipe: RecipeSettings) -> str:
-    rewrites = f", rewritten ({', '.join(recipe.rewrites)})" if recipe.rewrites else ""
-    return f"{recipe.backend} with ROI {recipe.roi}, overlap {recipe.overlap:g} and batch {recipe.batch}{rewrites}"
 
 
 def _may_differ(record: RunRecord) -> dict[str, str]:

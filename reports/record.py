@@ -213,6 +213,10 @@ class RecipeSettings:
     batch: int
     rewrites: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        rewrites = f", rewritten: {' and '.join(self.rewrites)}" if self.rewrites else ""
+        return f"{self.backend}, ROI {self.roi}, overlap {self.overlap:g}, batch {self.batch}{rewrites}"
+
 
 @dataclass(frozen=True)
 class Settings:
