@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def accept(out: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     env = os.environ | {
-        "PYTHON": sys.executable, "DEVICE": "cpu", "WIDTH": "8", "CASES": "5", "BUDGET": "1", "TESTS": "no",
+        "PYTHON": sys.executable, "DEVICE": "cpu", "WIDTH": "8", "CASES": "2", "BUDGET": "1", "TESTS": "no",
         "BACKENDS": "ort-fp32,ort-fp32@2",
     } | settings  # fmt: skip
     command = ["bash", str(ROOT / "scripts/gpu_acceptance.sh"), str(out)]
@@ -21,7 +21,7 @@ def accept(out: Path, **settings: str) -> subprocess.CompletedProcess[str]:
 def test_runs_all_steps_and_goes_on_where_it_stopped(tmp_path):
     out = tmp_path / "accepted"
     first = accept(out)
-    assert first.returncode in (0, 1, 3), first.stderr  # what five cases on a shared machine prove is not the matter
+    assert first.returncode in (0, 1, 3), first.stderr  # what two cases prove is not the matter
     summary = json.loads((out / "summary.json").read_text())
     assert {row["name"]: row["status"] for row in summary["backends"]} == {
         "torch-fp32": "ok", "ort-fp32": "ok", "ort-fp32@2": "ok",
