@@ -35,7 +35,7 @@ class OpenVino:
     """Compiles an ONNX file of the network for the CPU.
 
     The tiles of a batch are requests of their own that run side by side, each on its share of the threads: a layer that
-    two threads share makes both wait at its end, two tiles do not. (On 2 cores: docs/method.md.)
+    two threads share makes both wait at its end, two tiles do not.
     """
 
     def __init__(self, backend: Backend) -> None:
