@@ -238,7 +238,7 @@ def test_an_interrupt_keeps_what_was_measured_and_resume_finishes(network, data,
     done = subprocess.run(
         [*command[:3], "run", "--resume", "--out", "run"], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
-    assert done.returncode == 1, done.stderr
+    assert done.returncode in (1, 3), done.stderr  # on a busy machine two equal backends may differ too much to say
     after = json.loads(saved.read_text())["samples"]
     assert sum(sample["phase"] == "duel" for sample in after) == 4 * CASES
     kept = [sample for sample in before if sample in after]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench import peak, plan
+from bench import description, peak
 
 
 def test_a_copy_reads_and_writes_every_byte_once(monkeypatch):
@@ -37,16 +37,16 @@ def test_the_work_of_a_tile_is_counted_layer_by_layer(batch, monkeypatch):
     module = nn.Sequential(nn.Conv3d(1, 2, 3, padding=1), nn.ReLU(), nn.Conv3d(2, 3, 2, stride=2))
     model = SimpleNamespace(module=module, tile=(8, 6, 4), program=None)
     if batch:  # a program that takes no other batch: its layers are counted for one, and shared out
-        layers = plan.layers_in(model, batch, model.tile)
-        monkeypatch.setattr(plan, "layers_in", lambda *_: layers)
+        layers = description.layers_in(model, batch, model.tile)
+        monkeypatch.setattr(description, "layers_in", lambda *_: layers)
         model.program = SimpleNamespace(batch=batch)
     voxels = 8 * 6 * 4
-    assert plan._work(model) == {
+    assert description._work(model) == {
         "macs_per_tile": 2 * voxels * 27 + 3 * voxels // 8 * 2 * 8,
         "activations_per_tile": voxels * (1 + 2) + voxels * 2 + voxels // 8 * 3,
         "layer_weights": 2 * 27 + 3 * 2 * 8,
     }
-    assert sum(p.numel() for p in module.parameters() if p.dim() > 1) == plan._work(model)["layer_weights"]
+    assert sum(p.numel() for p in module.parameters() if p.dim() > 1) == description._work(model)["layer_weights"]
 
 
 def test_the_seconds_are_those_of_a_call():
