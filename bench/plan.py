@@ -25,6 +25,7 @@ from bench.progress import Progress
 from bench.recipes import BUILT_IN, read_recipes
 from engines import checks
 from engines.base import Calibration, Target
+from engines.macs import layers_in
 from models.architecture import load_model, surroundings
 from models.given import Given
 from models.model import Model
@@ -236,10 +237,12 @@ def _calibrate(
 def _opens(record: RunRecord, model: Model, recipe: Recipe, tiles: Calibration | None) -> tuple[Open, ...]:
     settings, cache = record.settings, cache_folder()
     path, widen_to, given = Path(record.checkpoint["path"]), record.checkpoint["widened_to"], given_of(record)
+    layers = None if model.program else tuple(layers_in(model, 1, settings.tile))
 
     def request(arm: str) -> Open:
         own = settings_of(arm, settings)
-        target = Target(settings.device, settings.tile, own.batch, settings.threads, cache, tiles)
+        known = None if own.rewrites else layers
+        target = Target(settings.device, settings.tile, own.batch, settings.threads, cache, tiles, known)
         backend = row_of(own.backend, settings.device)
         way = replace(recipe, batch=own.batch, overlap=own.overlap, roi=own.roi)
         unfit = (

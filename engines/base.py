@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from engines.macs import Layer
     from models.model import Model
 
 
@@ -40,6 +41,7 @@ class Target:
         threads: size of the CPU thread pool.
         cache: folder that keeps built artefacts between runs.
         calibration: None where no training cases are at hand; engines that need it are then unavailable.
+        layers: those of the network in a pass over one tile, where they are known: to find them takes seconds.
     """
 
     device: str
@@ -48,6 +50,7 @@ class Target:
     threads: int
     cache: Path
     calibration: Calibration | None = None
+    layers: "tuple[Layer, ...] | None" = None
 
     @property
     def on_cuda(self) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
+    from engines.base import Target
     from engines.dataflow import Dataflow
     from models.model import Model
 
@@ -29,6 +30,18 @@ class Layer:
     name: str
     sizes: tuple[int, int, int]
     macs: int
+
+    def batched(self, batch: int) -> "Layer":
+        """The same layer, told of one tile, in a pass over `batch` tiles."""
+        x, weight, output = self.sizes
+        return Layer(self.name, (batch * x, weight, batch * output), batch * self.macs)
+
+
+def layers_for(model: "Model", target: "Target") -> list[Layer]:
+    """List the layers of `model` that multiply in a pass of `target`: those that it brings, or else found anew."""
+    if target.layers is None:
+        return layers_in(model, target.batch, target.tile)
+    return [layer.batched(target.batch) for layer in target.layers]
 
 
 def layers_in(model: "Model", batch: int, tile: Sequence[int]) -> list[Layer]:

@@ -15,7 +15,7 @@ from engines.base import Availability, EngineError, Evidence, Target
 from engines.cache import artefact, key_of
 from engines.checks import check, unavailable
 from engines.export import INPUT, OUTPUTS, PACKAGES, onnx_file
-from engines.macs import Tally, layers_in
+from engines.macs import Tally, layers_for
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,7 +71,7 @@ class OnnxRuntimeSession:
     def __init__(self, runtime: Any, run: Any, ran: list[_Node], model: "Model", target: Target, cached: bool) -> None:
         self._runtime, self._run, self.ran = runtime, run, ran
         self._target, self._cached = target, cached
-        self._layers = layers_in(model, target.batch, target.tile)
+        self._layers = layers_for(model, target)
 
     def infer(self, x: "Tensor") -> "tuple[Tensor, Tensor]":
         segmentation, classification = self._run(x)

@@ -13,7 +13,7 @@ from engines.base import Availability, Evidence, Target
 from engines.cache import artefact, key_of
 from engines.checks import check, unavailable
 from engines.export import INPUT, PACKAGES, calibration_batches, onnx_file
-from engines.macs import Tally, layers_in
+from engines.macs import Tally, layers_for
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -135,7 +135,7 @@ class OpenVinoSession:
 
     def __init__(self, compiled: Any, model: "Model", target: Target, requests: int, cached: bool) -> None:
         self._compiled, self._target, self._cached = compiled, target, cached
-        self._layers = layers_in(model, target.batch, target.tile)
+        self._layers = layers_for(model, target)
         self._outputs = [_empty(requests, output) for output in compiled.outputs]
         self._requests = [self._request(number) for number in range(requests)]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from engines.base import EngineError, Evidence, Target
 from engines.graph import capture
-from engines.macs import UNKNOWN, Operation, Tally, layers_in
+from engines.macs import UNKNOWN, Operation, Tally, layers_for
 from engines.tensorrt_builder import replace, started, told
 from engines.tensorrt_inspector import layers_of as inspected_layers
 from engines.tensorrt_inspector import operations
@@ -39,7 +39,7 @@ class TensorRTSession:
     ) -> None:
         """`kernels`: where TensorRT for RTX keeps what it compiles when an engine is first run."""
         self._trt, self._target, self._typed, self._details = trt, target, typed, details
-        self._layers = layers_in(model, target.batch, target.tile)
+        self._layers = layers_for(model, target)
         with torch.cuda.device(target.device):
             self._runtime = started(log, lambda: trt.Runtime(log), trt)
             self._engine = self._runtime.deserialize_cuda_engine(plan)

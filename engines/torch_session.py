@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
+from torch.autograd.profiler import profile  # torch.profiler's imports Inductor, which takes seconds
 
 from engines import Backend
 from engines.base import Availability, Evidence, Target
 from engines.checks import check, unavailable
-from engines.macs import Operation, Tally, layers_in
+from engines.macs import Operation, Tally, layers_for
 
 if TYPE_CHECKING:
     from models.model import Model
@@ -76,7 +76,7 @@ class TorchSession:
         self._forward = forward
         self._target = target
         self._shape = (target.batch, 1, *target.tile)
-        self._layers = layers_in(model, target.batch, target.tile)
+        self._layers = layers_for(model, target)
         self._cached = cached
         self._operations = operations or self._traced
         self._read_from = read_from
@@ -131,7 +131,7 @@ def _flags() -> dict[str, Any]:
 
 def trace(run: Callable[[], object], on_cuda: bool) -> list[Operation]:
     """Run once under the profiler; list the innermost convolutions and matrix products, in order."""
-    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as profiler:
+    with profile(record_shapes=True) as profiler:
         run()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"

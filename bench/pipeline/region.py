@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from bench.pipeline.tiles import Box
 from reports.record import Roi
@@ -62,6 +61,8 @@ class Component:
 
 def components(foreground: NDArray[np.bool_], spacing_mm: tuple[float, ...]) -> list[Component]:
     """The pieces of ``[D, H, W]`` that hang together by their voxels' sides, the largest first."""
+    from scipy import ndimage  # takes a tenth of a worker's start, and few ask for pieces
+
     labelled, _ = ndimage.label(foreground)
     voxel_ml = float(np.prod(spacing_mm)) / 1000
     sizes = np.bincount(labelled.ravel())[1:]
