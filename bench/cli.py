@@ -97,6 +97,7 @@ def _request(options: Namespace) -> "Request":
         budget_s=options.budget,
         max_cases=options.max_cases,
         threads=options.threads,
+        allocator=options.allocator,
         seed=options.seed,
         min_reduction_pct=options.min_reduction,
         max_dsc_drop=options.max_dsc_drop,
@@ -212,6 +213,7 @@ def _scenario(options: Namespace) -> int:
         roi=options.roi,
         max_cases=options.max_cases,
         threads=options.threads,
+        allocator=options.allocator,
         timeout_s=options.timeout,
     )
     wanted = scenario.SCENARIOS if options.scenario == "all" else (options.scenario,)

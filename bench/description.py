@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import engines
+from bench.allocator import KEEP
 from bench.arms import settings_of
 from bench.pipeline.cases import Found, fingerprint, sha256_of
 from engines.macs import layers_in
@@ -32,6 +33,7 @@ def declaration(settings: Settings, model: Model, baseline: str) -> dict[str, st
         "test-time augmentation": "off",
         "accumulation": "float32" if plans is None else "float16, as nnU-Net's predictor",
         "threads": f"{settings.threads}, parked when idle",
+        "freed memory": "kept by the process" if settings.allocator == KEEP else "as the system's allocator has it",
         "memory format of inputs": "contiguous",
         "precision of the baseline": "float32",
         "TF32 in the baseline": "off",

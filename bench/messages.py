@@ -19,6 +19,7 @@ class Open:
     """Build this backend; or say why the checkpoint's network is none for it, where `unfit` tells.
 
     `rewrites`: of the network, by their names in `engines.rewrites`.
+    `keep_memory`: what the worker frees stays with it (`bench.allocator`).
     With `cold`, neither is it warmed up nor does it tell what ran: it is there for one case and that case's latency.
     """
 
@@ -32,6 +33,7 @@ class Open:
     unfit: Availability | None = None
     rewrites: tuple[str, ...] = ()
     cold: bool = False
+    keep_memory: bool = False
 
 
 @dataclass(frozen=True)

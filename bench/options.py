@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from bench import __version__
+from bench.allocator import ALLOCATORS
 from bench.peers import PEERS
 from engines import BACKENDS
 
@@ -71,6 +72,7 @@ def _run(run: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     how.add_argument("--batch", type=_whole(1), default=1, metavar="N", help="tiles in a forward pass (1)")
     how.add_argument("--threads", type=_whole(1), metavar="N", help="CPU threads of each backend (one a core)")
+    _allocator(how)
     much = run.add_argument_group("how much is measured, and what is claimed")
     much.add_argument("--rounds", type=_rounds, default=None, metavar="auto|N", help="passes over all cases (auto)")
     much.add_argument("--budget", type=_number(0), default=600.0, metavar="S", help="seconds of duels with auto (600)")
@@ -80,6 +82,13 @@ def _run(run: argparse.ArgumentParser) -> None:
     out = run.add_argument_group("where it goes")
     out.add_argument("--out", type=Path, metavar="DIR", help="run directory (default: a new one under runs/)")
     out.add_argument("--resume", action="store_true", help="finish the run in --out (default: runs/latest)")
+
+
+def _allocator(how: argparse._ActionsContainer) -> None:
+    how.add_argument(
+        "--allocator", choices=ALLOCATORS,
+        help="what backends do with memory they free: keep it (default, with glibc), or as the system has it",
+    )  # fmt: skip
 
 
 def _report(report: argparse.ArgumentParser) -> None:
@@ -131,6 +140,7 @@ def _scenario(scenario: argparse.ArgumentParser) -> None:
     )
     scenario.add_argument("--roi", choices=ROIS, default="none", help="as of `bench run` (none)")
     scenario.add_argument("--threads", type=_whole(1), metavar="N", help="CPU threads (one a core)")
+    _allocator(scenario)
     scenario.add_argument("--scenario", choices=("single-stream", "offline", "cold", "all"), default="all")
     scenario.add_argument("--read-ahead", type=_whole(1), default=2, metavar="N", help="cases, in `offline` (2)")
     scenario.add_argument("--timeout", type=_number(0), default=1800.0, metavar="S", help="for a build or case (1800)")

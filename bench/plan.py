@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import engines
-from bench import calibration, demo, host, peers
+from bench import allocator, calibration, demo, host, peers
 from bench.arms import (
     backend_names,
     peers_among,
@@ -53,6 +53,7 @@ class Request:
     budget_s: float = 600.0
     max_cases: int | None = None
     threads: int | None = None
+    allocator: str | None = None
     seed: int = 0
     min_reduction_pct: float = 10.0
     max_dsc_drop: float = 0.005
@@ -202,6 +203,7 @@ def _settings(
         rounds=request.rounds,
         budget_s=request.budget_s,
         threads=request.threads or host.physical_threads(),
+        allocator=_allocator(request),
         seed=request.seed,
         min_reduction_pct=request.min_reduction_pct,
         max_dsc_drop=request.max_dsc_drop,
@@ -211,6 +213,13 @@ def _settings(
         timeout_s=request.timeout_s,
         recipes=recipes,
     )
+
+
+def _allocator(request: Request) -> str:
+    possible = allocator.can_keep()
+    if request.allocator == allocator.KEEP and not possible:
+        raise InputError("--allocator keep: only glibc can be told to, and this is another C library; use system")
+    return request.allocator or (allocator.KEEP if possible else allocator.SYSTEM)
 
 
 def _check_roi(request: Request, recipes: dict[str, RecipeSettings], model: Model) -> None:
@@ -237,6 +246,7 @@ def _calibrate(
 def _opens(record: RunRecord, model: Model, recipe: Recipe, tiles: Calibration | None) -> tuple[Open, ...]:
     settings, cache = record.settings, cache_folder()
     path, widen_to, given = Path(record.checkpoint["path"]), record.checkpoint["widened_to"], given_of(record)
+    keep = settings.allocator == allocator.KEEP
     layers = None if model.program else tuple(layers_in(model, 1, settings.tile))
 
     def request(arm: str) -> Open:
@@ -250,7 +260,7 @@ def _opens(record: RunRecord, model: Model, recipe: Recipe, tiles: Calibration |
             or checks.unwritable(own.rewrites, model.program)
             or peers.unfit(backend, recipe, own.batch)
         )
-        return Open(arm, backend, path, widen_to, given, target, way, unfit, own.rewrites)
+        return Open(arm, backend, path, widen_to, given, target, way, unfit, own.rewrites, keep_memory=keep)
 
     return tuple(request(arm) for arm in settings.backends)
 

@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 import engines
+from bench import allocator
 from bench.measure import peak_resident_bytes
 from bench.messages import (
     Broke,
@@ -92,6 +93,8 @@ class _Server:
         available = engine.probe(request.target)
         if not available.ok:
             return available
+        if request.keep_memory and not allocator.keep_freed():
+            return Broke("the C library does not let the process keep the memory that it frees; use --allocator system")
         # Only now, so that a backend that cannot run here is skipped in no time.
         import torch
 

@@ -229,6 +229,7 @@ class Settings:
         min_reduction_pct, max_dsc_drop, max_nsd_drop, max_f1_drop: the claim and its margins.
         timeout_s: seconds one step of a worker may take.
         recipes: name to what it is made of.
+        allocator: ``keep`` where the workers kept the memory that they freed, ``system`` where it went back.
     """
 
     backends: tuple[str, ...]
@@ -249,6 +250,7 @@ class Settings:
     timeout_s: float
     max_nsd_drop: float = 0.01
     recipes: Mapping[str, RecipeSettings] = field(default_factory=dict)
+    allocator: str = "system"
 
 
 @dataclass(frozen=True)
