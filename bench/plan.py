@@ -247,7 +247,8 @@ def _opens(record: RunRecord, model: Model, recipe: Recipe, tiles: Calibration |
     settings, cache = record.settings, cache_folder()
     path, widen_to, given = Path(record.checkpoint["path"]), record.checkpoint["widened_to"], given_of(record)
     keep = settings.allocator == allocator.KEEP
-    layers = None if model.program else tuple(layers_in(model, 1, settings.tile))
+    with surroundings(given):
+        layers = None if model.program else tuple(layers_in(model, 1, settings.tile))
 
     def request(arm: str) -> Open:
         own = settings_of(arm, settings)
