@@ -14,7 +14,7 @@ from bench.errors import BackendLostError, BenchError, InterruptedRunError
 from bench.options import parser
 
 if TYPE_CHECKING:
-    from bench.plan import Request
+    from bench.request import Request
     from models.given import Given
     from reports.summary import Summary
 
@@ -77,7 +77,7 @@ def _run(options: Namespace) -> int:
 
 
 def _request(options: Namespace) -> "Request":
-    from bench.plan import Request
+    from bench.request import Request
 
     return Request(
         checkpoint=options.checkpoint,
@@ -196,7 +196,7 @@ def _scenario(options: Namespace) -> int:
     from tempfile import TemporaryDirectory
 
     from bench import scenario
-    from bench.plan import Request
+    from bench.request import Request
     from bench.rundir import write_text
     from bench.terminal import progress
 

@@ -2,20 +2,18 @@
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import engines
 from bench.allocator import KEEP
 from bench.arms import settings_of
 from bench.pipeline.cases import Found, fingerprint, sha256_of
+from bench.request import Request
 from engines.macs import layers_in
 from models.checkpoint import Checkpoint
 from models.given import Given
 from models.model import Model
 from reports.record import RunRecord, Settings
-
-if TYPE_CHECKING:
-    from bench.plan import Request
 
 
 def declaration(settings: Settings, model: Model, baseline: str) -> dict[str, str]:
@@ -65,7 +63,7 @@ def given_of(record: RunRecord) -> Given:
     )
 
 
-def describe_checkpoint(model: Model, checkpoint: Checkpoint, path: Path, request: "Request") -> dict[str, Any]:
+def describe_checkpoint(model: Model, checkpoint: Checkpoint, path: Path, request: Request) -> dict[str, Any]:
     return {
         "path": str(path),
         "sha256": sha256_of(checkpoint.path),
@@ -111,7 +109,7 @@ def _told(given: Given) -> dict[str, Any]:
 
 
 def describe_data(
-    root: Path, layout: str, request: "Request", found: list[Found], calibration_cases: list[str]
+    root: Path, layout: str, request: Request, found: list[Found], calibration_cases: list[str]
 ) -> dict[str, Any]:
     return {
         "root": str(root),

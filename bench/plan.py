@@ -1,7 +1,7 @@
 """What a run will do: options and files checked, before anything is written or any backend is built."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import engines
@@ -23,45 +23,13 @@ from bench.pipeline.cases import Found, check_cases, find_cases, fingerprint
 from bench.pipeline.pipeline import Recipe
 from bench.progress import Progress
 from bench.recipes import BUILT_IN, read_recipes
+from bench.request import Request
 from engines import checks
 from engines.base import Calibration, Target
 from engines.macs import layers_in
 from models.architecture import load_model, surroundings
-from models.given import Given
 from models.model import Model
 from reports.record import RecipeSettings, RunRecord, Settings
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the user asked for; None where an option was left out and the default depends on something else."""
-
-    checkpoint: Path | None = None
-    given: Given = field(default_factory=Given)
-    data: Path | None = None
-    demo: str = "pancreas"
-    demo_width: int | None = None
-    split: str = "validation"
-    backends: str | None = None
-    recipes: str | None = None
-    device: str = "auto"
-    protocol: str = "sliding-window"
-    overlap: float = 0.5
-    roi: str = "none"
-    batch: int = 1
-    rounds: int | None = None
-    budget_s: float = 600.0
-    max_cases: int | None = None
-    threads: int | None = None
-    allocator: str | None = None
-    seed: int = 0
-    min_reduction_pct: float = 10.0
-    max_dsc_drop: float = 0.005
-    max_nsd_drop: float = 0.01
-    max_f1_drop: float = 0.02
-    required: str = ""
-    timeout_s: float = 1800.0
-    command: str = field(default="bench run", compare=False)
 
 
 @dataclass(frozen=True)

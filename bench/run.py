@@ -13,9 +13,10 @@ from bench.errors import InputError, InterruptedRunError
 from bench.groups import duel_in_groups
 from bench.messages import Broke, MeasurePeak, Peak
 from bench.pipeline.write import write_subtypes
-from bench.plan import Plan, Request, make_plan, resume_plan
+from bench.plan import Plan, make_plan, resume_plan
 from bench.process import WorkerLostError, WorkerProcess
 from bench.progress import Progress
+from bench.request import Request
 from bench.rundir import RunDirectory, write_text
 from reports import render
 from reports.csv import cases_csv

@@ -19,9 +19,10 @@ from bench.errors import BackendLostError, InputError
 from bench.messages import Broke, Open, Opened, Predict, PredictAll, Predicted, PredictedAll
 from bench.peers import PEERS
 from bench.pipeline.cases import sha256_of
-from bench.plan import Plan, Request, make_plan
+from bench.plan import Plan, make_plan
 from bench.process import WorkerLostError, WorkerProcess
 from bench.progress import Progress
+from bench.request import Request
 from engines.base import Availability
 
 SINGLE_STREAM, OFFLINE, COLD = SCENARIOS = ("single-stream", "offline", "cold")

@@ -29,7 +29,8 @@ import engines
 from bench import demo
 from bench.duel import Duel
 from bench.pipeline.pipeline import Pipeline
-from bench.plan import Request, make_plan
+from bench.plan import make_plan
+from bench.request import Request
 from bench.rundir import RunDirectory
 from bench.terminal import PlainProgress
 from models.architecture import load_model

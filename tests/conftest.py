@@ -1,6 +1,14 @@
 """Shared by all tests."""
 
+import os
 from pathlib import Path
+
+# Before any library that reads them: two tests run at a time on two cores, and a pool of OpenMP that spins while it
+# waits takes the core from the thread that it waits for.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("KMP_BLOCKTIME", "0")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 

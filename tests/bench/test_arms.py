@@ -8,7 +8,8 @@ import pytest
 import engines
 from bench.arms import backend_names, batch_of, required_names, table_name
 from bench.errors import InputError
-from bench.plan import Request, make_plan
+from bench.plan import make_plan
+from bench.request import Request
 from bench.terminal import PlainProgress
 
 

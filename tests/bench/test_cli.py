@@ -12,7 +12,7 @@ import torch
 
 from bench import demo
 from bench.cli import main
-from bench.plan import Request
+from bench.request import Request
 from engines import onnxruntime
 from models.unet import MultiTaskUNet
 

@@ -12,10 +12,7 @@ from reports.power import ENOUGH_FOR_F1
 def test_a_real_run_is_compared_with_what_became_of_it(bench, capsys, monkeypatch):
     monkeypatch.setitem(engines.BACKENDS, "plain", engines.BACKENDS["torch-fp32"])
     _, summary, _ = bench("--backends", "plain", "--rounds", "1", "--max-cases", str(ENOUGH_FOR_F1))
-    assert summary["peak_bytes_per_s"] > 0
     for backend in summary["backends"]:
-        assert backend["limit"]["traffic_s"] > 0, backend["name"]
-        assert backend["limit"]["floor_s"] == max(backend["limit"]["arithmetic_s"], backend["limit"]["traffic_s"])
         assert backend["resources"]["cpu_cores"] > 0
     assert main(["compare", "run", "run"]) == 0
     shutil.copytree("run", "later")

@@ -10,6 +10,11 @@ from bench.cli import main
 GPUS = [pytest.param(name, marks=pytest.mark.gpu) for name in ("cuda", "cuda:0")]
 
 
+@pytest.fixture(autouse=True)
+def without_peak():
+    """Here it is measured."""
+
+
 def rows(summary: dict) -> dict[str, dict]:
     return {backend["name"]: backend for backend in summary["backends"]}
 
@@ -19,11 +24,13 @@ def test_a_run_states_the_peak_of_its_device_and_the_share_reached(bench, device
     _, summary, _ = bench("--device", device, "--backends", "torch-fp32@2", "--rounds", "1")
     peak, found = summary["peak_flops"], rows(summary)
     assert peak["fp32"] > 0
+    assert summary["peak_bytes_per_s"] > 0
     macs = json.loads(Path("run/run.json").read_text())["checkpoint"]["macs_per_tile"]
     for name in ("torch-fp32", "torch-fp32@2"):
         assert found[name]["status"] == "ok", found[name]["reason"]
         limit = found[name]["limit"]
         assert limit["arithmetic_s"] == pytest.approx(2 * macs / peak["fp32"]), "one tile a case"
+        assert limit["traffic_s"] > 0
         assert limit["floor_s"] == max(limit["arithmetic_s"], limit["traffic_s"])
         assert 0 < limit["share"] < 2
     assert main(["report", "run"]) == 0

@@ -43,7 +43,6 @@ def _duels(name: str) -> list[dict]:
 
 def test_groups_follow_one_another_each_with_the_baseline(bench, monkeypatch):
     """Interrupted at the second group and resumed with room for all, the groups stay as they are."""
-    monkeypatch.setattr("bench.run._peak", lambda record, progress: {})
     monkeypatch.setattr(memory, "machine", _two_at_most)
     rounds, calls = groups._rounds, []
 

@@ -9,7 +9,8 @@ import torch
 from monai.metrics import DiceMetric, compute_surface_dice
 
 from bench import parity
-from bench.plan import Request, evenly, make_plan
+from bench.plan import evenly, make_plan
+from bench.request import Request
 from reports.record import Case, Roi, Settings
 
 SHAPE = (20, 18, 12)

@@ -16,7 +16,8 @@ from bench.cli import main
 from bench.errors import InputError
 from bench.peers import PEERS, missing, refuse_setting, unfit
 from bench.pipeline.pipeline import Pipeline, Recipe
-from bench.plan import Request, make_plan
+from bench.plan import make_plan
+from bench.request import Request
 from bench.terminal import PlainProgress
 from engines.base import Target
 from models.architecture import load_model
@@ -159,7 +160,6 @@ def test_a_peer_refuses_a_network_that_it_would_run_otherwise():
 
 def test_a_run_with_a_peer(bench, monkeypatch):
     """Timed beside the others, with its times, its parity and a section of its own; never what the claim is about."""
-    monkeypatch.setattr("bench.run._peak", lambda record, progress: {})
     monkeypatch.setitem(engines.BACKENDS, "plain", engines.BACKENDS["torch-fp32"])
     code, summary, _ = bench("--backends", "plain,peer-script", "--rounds", "1", "--require", "peer-script")
     assert code in (1, 3), "the baseline against itself"

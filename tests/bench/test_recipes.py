@@ -8,8 +8,9 @@ import pytest
 import engines
 from bench.cli import main
 from bench.errors import InputError
-from bench.plan import Request, make_plan
+from bench.plan import make_plan
 from bench.recipes import BUILT_IN, read_recipes
+from bench.request import Request
 from bench.terminal import PlainProgress
 from engines.rewrites import REWRITES
 from reports.record import RecipeSettings

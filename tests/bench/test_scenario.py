@@ -10,7 +10,7 @@ from bench import scenario
 from bench.cli import main
 from bench.errors import BackendLostError, InputError
 from bench.messages import Open
-from bench.plan import Request
+from bench.request import Request
 from bench.scenario import COLD, OFFLINE, SCENARIOS, SINGLE_STREAM, Scenarios, Timed, percentile
 
 
