@@ -3,12 +3,13 @@
     python scripts/real_claims.py aa --runs 30                      two equal backends: no claim may be confirmed
     python scripts/real_claims.py power --reductions 5,9,11,15,25 --runs 4
     python scripts/real_claims.py neighbour --reductions 0,25 --runs 10      both cores loaded for half of the run
-    python scripts/real_claims.py noise --runs 1                    2 % of the logits are those of other voxels
+    python scripts/real_claims.py noise --runs 3                    2 % of the logits are those of other voxels
     python scripts/real_claims.py show
 
 Each run is a whole `bench run`, with worker processes of its own, of the bundled demo. A true reduction of the case
 time is made by a baseline that sleeps after each forward, for a share of that forward's own time; what it really came
-to is told from the samples. Outcomes are appended to ``--out`` (a line of JSON each) and are not measured again:
+to is told from the samples. Whether accuracy alone would pass is told by the verdict under a claim that any time meets.
+Outcomes are appended to ``--out`` (a line of JSON each) and are not measured again:
 interrupted, it goes on where it was. `show` prints them as tables.
 """
 
@@ -24,6 +25,7 @@ import sys
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -40,6 +42,7 @@ FORWARD_SHARE = 0.96  # of the case, at width 8; the sleep is a share of the for
 PERIOD_S = 4.0  # of the neighbour: it works for half of each
 VERDICTS = (CONFIRMED, REFUTED, INCONCLUSIVE)
 BURN = "while True: pass"
+ANY_TIME = -1000.0  # a reduction in per cent that every backend reaches
 
 
 @contextlib.contextmanager
@@ -94,6 +97,7 @@ def measure(options: argparse.Namespace, reduction: float, number: int) -> dict[
 def _told(folder: Path, share: float) -> dict[str, Any]:
     run = read_run(folder)
     summary = summarise(run)
+    alone = summarise(run, replace(summary.claim, min_reduction_pct=ANY_TIME))
     candidate = next(row for row in summary.rows if not row.is_baseline)
     found = summary.confirmation or candidate.case
     baseline = run.backend(run.record.baseline).samples
@@ -112,6 +116,8 @@ def _told(folder: Path, share: float) -> dict[str, Any]:
         "rounds": 1 + max(s.round for s in baseline if s.phase == DUEL),
         "seconds": max(s.started_unix_s for s in baseline) - min(s.started_unix_s for s in baseline),
         "reasons": list(summary.reasons),
+        "accuracy": alone.row(candidate.name).verdict,
+        "accuracy_reasons": list(alone.row(candidate.name).reasons),
     }
 
 
@@ -121,7 +127,7 @@ def show(out: Path) -> None:
         one = json.loads(line)
         groups[one["what"], one["reduction"], one["cases"], one["protocol"]].append(one)
     head = ["experiment", "reduction set", "true, median", "cases", "protocol", "runs", *VERDICTS]
-    head += ["half-width, median", "truth within the bounds", "duels, median"]
+    head += ["half-width, median", "truth within the bounds", "duels, median", "accuracy lost"]
     print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
     for (what, reduction, cases, protocol), found in sorted(groups.items()):
         verdicts = Counter(one["verdict"] for one in found)
@@ -130,6 +136,8 @@ def show(out: Path) -> None:
         cells = [what, f"{reduction:g} %", f"{median(one['true'] for one in found):.1f} %", cases, protocol, len(found)]
         cells += [*(verdicts[name] for name in VERDICTS), f"{half:.2f} points", f"{within} of {len(found)}"]
         cells += [f"{median(one['seconds'] for one in found):.0f} s"]
+        told = [one["accuracy"] for one in found if "accuracy" in one]  # not in those of older versions
+        cells.append(f"{told.count(REFUTED)} of {len(told)}")
         print("| " + " | ".join(map(str, cells)) + " |")
 
 

@@ -1,0 +1,64 @@
+"""The curve of the decision's power in docs/method.md: how often a true reduction of the case time is CONFIRMED.
+
+    python scripts/plot_power.py        writes docs/power.svg
+
+Lines are simulated runs (docs/results/claims/simulated.csv: what `simulate_claims.py` printed, as counts), points real
+ones (docs/results/claims/demo-cpu-power.jsonl and demo-cpu-keep.jsonl, of `real_claims.py`) at their true reduction,
+with the 95 % interval of Wilson (1927) as scipy has it.
+"""
+
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import pandas as pd
+from scipy.stats import binomtest
+
+from reports.verdict import CONFIRMED
+
+ROOT = Path(__file__).parents[1]
+CLAIMS = ROOT / "docs/results/claims"
+CLAIM = 10.0  # %, the default
+
+
+def simulated(axes: plt.Axes) -> None:
+    table = pd.read_csv(CLAIMS / "simulated.csv")
+    for (cases, start_sd), rows in table.groupby(["cases", "start_sd"]):
+        label = f"simulated, {cases} cases, starts of {100 * start_sd:.1f} %"
+        axes.plot(rows.reduction, 100 * rows.confirmed / rows.runs, marker=".", label=label)
+
+
+def real(axes: plt.Axes) -> None:
+    groups = defaultdict(list)
+    for name in ("demo-cpu-keep.jsonl", "demo-cpu-power.jsonl"):
+        for line in (CLAIMS / name).read_text().splitlines():
+            one = json.loads(line)
+            groups[one["reduction"]].append(one)
+    for number, found in enumerate(groups.values()):
+        hits = sum(one["verdict"] == CONFIRMED for one in found)
+        true = sum(one["true"] for one in found) / len(found)
+        rate = 100 * hits / len(found)
+        bounds = binomtest(hits, len(found)).proportion_ci(method="wilson")
+        label = "real, 16 cases, with 95 % bounds" if number == 0 else None
+        around = [[max(0.0, rate - 100 * bounds.low)], [max(0.0, 100 * bounds.high - rate)]]
+        axes.errorbar(true, rate, yerr=around, fmt="ks", capsize=3, label=label)
+        axes.annotate(f"{hits} of {len(found)}", (true, rate), textcoords="offset points", xytext=(6, 4), fontsize=8)
+
+
+def main() -> None:
+    plt.rcParams["svg.hashsalt"] = "voxbench"  # the same file from the same figures
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    simulated(axes)
+    real(axes)
+    axes.axvline(CLAIM, color="grey", linestyle=":", label="what is claimed")
+    axes.set(xlabel="true reduction of the case time, %", ylabel="CONFIRMED, % of runs", ylim=(-3, 106))
+    axes.legend(loc="upper left", fontsize=8)
+    figure.savefig(ROOT / "docs/power.svg", metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    main()
