@@ -13,6 +13,7 @@ from bench.cli import main
 from models.unet import MultiTaskUNet
 
 CASES = 16  # the fewest on which an unchanged macro-F1 counts
+SIDE = 32  # of a tile and of the cases: an eighth of the default work in each pass
 FEW = 5  # what a test runs unless it says otherwise: enough for a claim about time
 
 
@@ -22,7 +23,7 @@ def network(tmp_path_factory) -> tuple[Path, MultiTaskUNet]:
     torch.manual_seed(3)
     module = MultiTaskUNet(2).eval()
     with torch.no_grad():
-        module.seg_out.bias -= module(torch.rand(1, 1, 64, 64, 64))[0].mean(dim=(0, 2, 3, 4))
+        module.seg_out.bias -= module(torch.rand(1, 1, SIDE, SIDE, SIDE))[0].mean(dim=(0, 2, 3, 4))
     path = tmp_path_factory.mktemp("checkpoint") / "best_model.pth"
     torch.save({"epoch": 1, "model_state_dict": module.state_dict(), "cls_f1": np.float64(0.5)}, path)
     return path, module
@@ -36,7 +37,7 @@ def data(network, tmp_path_factory) -> Path:
     for number in range(CASES):
         folder = root / "validation" / f"subtype{number % 3}"
         folder.mkdir(parents=True, exist_ok=True)
-        hu = rng.normal(0, 400, (64, 64, 64)).astype(np.int16)
+        hu = rng.normal(0, 400, (SIDE, SIDE, SIDE)).astype(np.int16)
         with torch.inference_mode():
             x = torch.from_numpy(hu.clip(-1000, 1000).astype(np.float32)).add(1000).div(2000)
             truth = network[1](x[None, None])[0][0].argmax(0).numpy().astype(np.uint8)
@@ -65,6 +66,8 @@ def bench(network, data, tmp_path, monkeypatch, capsys):
         most = () if "--max-cases" in options else ("--max-cases", str(FEW))
         where = ("--checkpoint", str(network[0]), "--data", str(data), "--device", "cpu", "--out", "run")
         where += ("--threads", "1")  # another test runs on the other core
+        if "--checkpoint" not in options:
+            where += ("--tile", f"{SIDE},{SIDE},{SIDE}")
         code = main(["run", *where, *most, *options])
         printed = capsys.readouterr()
         assert "Traceback" not in printed.err + printed.out

@@ -215,6 +215,7 @@ def test_an_interrupt_keeps_what_was_measured_and_resume_finishes(network, data,
     command = [
         sys.executable, "-m", "bench.cli", "run", "--checkpoint", str(network[0]), "--data", str(data),
         "--backends", "torch-fp32,torch-fp32", "--rounds", "2", "--out", "run", "--max-cases", str(CASES),
+        "--tile", "32,32,32", "--threads", "1",
     ]  # fmt: skip
     root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root), "VOXBENCH_CACHE": str(tmp_path / "cache")}
@@ -251,7 +252,7 @@ def test_a_killed_harness_leaves_no_worker_and_loses_nothing(network, data, tmp_
         "VOXBENCH_CACHE": str(tmp_path / "cache"),
     }
     options = ["--checkpoint", str(network[0]), "--data", str(data), "--rounds", "50", "--out", "run"]
-    options += ["--max-cases", str(CASES)]
+    options += ["--max-cases", str(CASES), "--tile", "32,32,32", "--threads", "1"]
     process = subprocess.Popen(
         [sys.executable, "-m", "bench.cli", "run", "--backends", "torch-fp32,torch-fp32", *options],
         cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL,

@@ -29,7 +29,7 @@ def hidden(network) -> nn.Module:
 
 @pytest.fixture
 def image() -> torch.Tensor:
-    return torch.rand(1, 1, 64, 64, 64)
+    return torch.rand(1, 1, 32, 32, 32)
 
 
 def rows(summary: dict) -> dict[str, dict]:
