@@ -26,7 +26,8 @@ BUILT_IN: Path = Path(__file__).with_name("recipes.toml")
 MOST_OVERLAP = 0.95
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _KEYS = ("backend", "roi", "overlap", "batch", "rewrites")
-_REWRITES = ("drop-biases", "shuffle-upsampling", "split-concatenations")  # of `engines.rewrites`, which imports torch
+# Of `engines.rewrites`, which imports torch.
+_REWRITES = ("drop-biases", "shuffle-upsampling", "split-concatenations", "channels-last")
 
 
 def read_recipes(path: Path, roi: str, overlap: float, batch: int) -> dict[str, RecipeSettings]:

@@ -1,4 +1,6 @@
-"""Exact rewrites of a network: the same function in other operations. What one gains depends on runtime and device.
+"""Exact rewrites of a network: the same function in other operations or another layout.
+
+What one gains depends on runtime and device.
 
 Each is an identity of real arithmetic, so that in floating point only the rounding differs; the tests hold them in
 float64. They work on the graph that `torch.fx` traces.
@@ -95,10 +97,23 @@ def split_concatenations(graph: fx.GraphModule, shape: Shape) -> int:
     return count
 
 
+def lay_channels_last(graph: fx.GraphModule, shape: Shape) -> int:  # noqa: ARG001
+    """Store the weights of convolutions with the channels innermost; return of how many.
+
+    PyTorch then chooses the kernels for that layout and hands activations on in it. Runtimes that read an exported
+    graph choose a layout of their own.
+    """
+    layers = [layer for layer in graph.modules() if isinstance(layer, (nn.Conv3d, nn.ConvTranspose3d))]
+    for layer in layers:
+        layer.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return len(layers)
+
+
 REWRITES: Mapping[str, Callable[[fx.GraphModule, Shape], int]] = {
     "drop-biases": drop_biases,
     "shuffle-upsampling": shuffle_upsampling,
     "split-concatenations": split_concatenations,
+    "channels-last": lay_channels_last,
 }
 
 

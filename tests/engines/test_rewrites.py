@@ -78,6 +78,17 @@ def test_no_transposed_convolution_and_no_concatenation_is_left():
     assert "cat" not in found.code
 
 
+def test_activations_are_handed_on_with_the_channels_last():
+    seen = []
+    module = rewritten(unet(), ["channels-last"]).module.float()
+    for layer in module.modules():
+        if isinstance(layer, nn.InstanceNorm3d):
+            layer.register_forward_pre_hook(lambda _layer, given: seen.append(given[0]))
+    module(torch.rand(2, 1, 16, 16, 16))
+    assert seen
+    assert all(x.is_contiguous(memory_format=torch.channels_last_3d) for x in seen)
+
+
 @pytest.mark.parametrize("kernel", [(2, 2, 2), (1, 2, 3)])
 @pytest.mark.parametrize("bias", [False, True])
 def test_an_upsampling_by_any_factors_is_shuffled(kernel, bias):
