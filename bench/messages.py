@@ -83,9 +83,9 @@ class MeasurePeak:
 
 @dataclass(frozen=True)
 class Peak:
-    """Operations a second by precision, and bytes read and written a second."""
+    """Operations a second and the library that reached them, by precision; bytes read and written a second."""
 
-    flops: dict[str, float]
+    flops: dict[str, tuple[float, str]]
     bytes_per_s: float | None
 
 

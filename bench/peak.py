@@ -1,6 +1,7 @@
 """The fastest that a device multiplies matrices, by precision, and moves memory: the ceiling of any engine.
 
-The product is PyTorch's; where another library is faster, an engine may reach more than 100 % of it.
+The product is PyTorch's, and on a CPU OpenVINO's too where that is installed: the library whose kernels are better sets
+the peak. An engine with still better ones may reach more than 100 % of it.
 """
 
 import time
@@ -18,11 +19,19 @@ _COPIES = 5
 _SLOWEST = 0.05  # of FP32: a precision below that is emulated here, and its product would take minutes
 
 
-def measure(device: str) -> dict[str, float]:
-    """Floating-point (INT8: integer) operations a second in each precision that `device` multiplies by hardware.
+def measure(device: str, threads: int) -> dict[str, tuple[float, str]]:
+    """Operations a second in each precision that `device` multiplies by hardware, and the library that reached them.
 
     The best of several products of random square matrices, after one to warm up: a peak is a maximum.
     """
+    found = {precision: (rate, "PyTorch") for precision, rate in _by_pytorch(device).items()}
+    if torch.device(device).type == "cpu":
+        for precision, rate in _by_openvino(threads).items():
+            found[precision] = max(found.get(precision, (0.0, "")), (rate, "OpenVINO"))
+    return found
+
+
+def _by_pytorch(device: str) -> dict[str, float]:
     kind = torch.device(device).type
     found: dict[str, float] = {}
     for precision in ("fp32", "tf32", "fp16", "bf16", "int8"):
@@ -32,6 +41,18 @@ def measure(device: str) -> dict[str, float]:
             rate = _rate(device, precision, found.get("fp32"))
             if rate is not None:
                 found[precision] = rate
+    return found
+
+
+def _by_openvino(threads: int) -> dict[str, float]:
+    found: dict[str, float] = {}
+    with suppress(ImportError, RuntimeError):  # not installed or broken; no such product on this CPU
+        from engines.openvino_product import product
+
+        for precision in ("fp32", "bf16", "int8"):
+            multiply = product(precision, _SIDE["cpu"], threads)
+            if multiply is not None:
+                found[precision] = _fastest(multiply, "cpu", _SIDE["cpu"], _REPEATS["cpu"])
     return found
 
 
@@ -63,10 +84,14 @@ def _best(device: str, precision: str, side: int, repeats: int) -> float:
     before = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     try:
-        multiply()
-        return 2 * side**3 / min(_seconds(multiply, device) for _ in range(repeats))
+        return _fastest(multiply, device, side, repeats)
     finally:
         torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def _fastest(multiply: Callable[[], object], device: str, side: int, repeats: int) -> float:
+    multiply()
+    return 2 * side**3 / min(_seconds(multiply, device) for _ in range(repeats))
 
 
 def _product(device: str, precision: str, side: int) -> Callable[[], Tensor]:
@@ -77,7 +102,7 @@ def _product(device: str, precision: str, side: int) -> Callable[[], Tensor]:
     return lambda: x @ y
 
 
-def _seconds(multiply: Callable[[], Tensor], device: str) -> float:
+def _seconds(multiply: Callable[[], object], device: str) -> float:
     synchronise = torch.cuda.synchronize if device.startswith("cuda") else lambda _: None
     synchronise(device)
     start = time.perf_counter()

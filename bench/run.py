@@ -120,7 +120,11 @@ def _peak(record: RunRecord, progress: Progress) -> dict[str, Any]:
     finally:
         worker.stop()
     if isinstance(reply, Peak):
-        return {"peak_flops": reply.flops, "peak_bytes_per_s": reply.bytes_per_s}
+        return {
+            "peak_flops": {precision: rate for precision, (rate, _) in reply.flops.items()},
+            "peak_libraries": {precision: library for precision, (_, library) in reply.flops.items()},
+            "peak_bytes_per_s": reply.bytes_per_s,
+        }
     progress.note(f"the device's peak was not measured: {reply.reason}")
     return {}
 

@@ -158,7 +158,7 @@ class _Server:
         from bench.peak import measure, measure_bandwidth
 
         torch.set_num_threads(request.threads)
-        return Peak(measure(request.device), measure_bandwidth(request.device))
+        return Peak(measure(request.device, request.threads), measure_bandwidth(request.device))
 
     def _peak_memory(self) -> int:
         if self._device == "cpu":

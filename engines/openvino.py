@@ -83,6 +83,16 @@ class OpenVino:
         return {"fp32": "f32", "bf16": "bf16"}[self._backend.precision]
 
 
+def precision_of(operation: Any) -> str | None:
+    """Precision in which a node of a compiled model's runtime graph multiplies; None for one that does not."""
+    told = _told(operation)
+    return _PRECISIONS.get(told["runtimePrecision"], "unknown") if told["layerType"] in _MULTIPLY else None
+
+
+def _told(operation: Any) -> dict[str, str]:
+    return {name: value.astype(str) for name, value in operation.get_rt_info().items() if name in _TOLD}
+
+
 def _single(model: "Model", target: Target) -> Target:
     """The target of one request: a single tile, unless the network is a program that takes one batch only."""
     fixed = model.program is not None and model.program.batch is not None
@@ -168,12 +178,12 @@ class OpenVinoSession:
 
         tally, kernels = Tally(self._layers), set[str]()
         for operation in self._compiled.get_runtime_model().get_ordered_ops():
-            told = {name: value.astype(str) for name, value in operation.get_rt_info().items() if name in _TOLD}
-            if told["layerType"] not in _MULTIPLY:
+            precision = precision_of(operation)
+            if precision is None:
                 continue
             tensors = [*operation.inputs(), *operation.outputs()]
-            precision = _PRECISIONS.get(told["runtimePrecision"], "unknown")
             if tally.add(precision, [list(tensor.get_shape()) for tensor in tensors]):
+                told = _told(operation)
                 kernels.add(f"{told['layerType']} {told['primitiveType']}")
         details = {
             "cached": self._cached,

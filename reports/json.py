@@ -62,6 +62,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "versions": record.versions,
         "declaration": record.declaration,
         "peak_flops": record.peak_flops,
+        "peak_libraries": record.peak_libraries,
         "peak_bytes_per_s": record.peak_bytes_per_s,
     }
     clean: dict[str, Any] = finite(document)

@@ -20,8 +20,8 @@ class Limit:
 
     Attributes:
         floor_s: the longer of `arithmetic_s` and `traffic_s`; the former where the latter is unknown.
-        share: floor over the measured forward, in the median; above 1 where a library beats PyTorch's matrix product or
-            keeps layers' outputs in the cache.
+        share: floor over the measured forward, in the median; above 1 where a library beats the product that set the
+            peak or keeps layers' outputs in the cache.
         flops: operations a second that the forward reached, two for each multiply-accumulate.
         arithmetic_s: seconds that the multiply-accumulates of a case take at the peak, in the median over the samples.
         traffic_s: seconds that moving each layer's input and output once a tile and the weights once a case takes, in

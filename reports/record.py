@@ -265,6 +265,7 @@ class RunRecord:
         host: processor, memory, system, GPU; `versions`: of every runtime.
         declaration: what is held equal between the backends, name to value.
         peak_flops: operations a second of a large matrix product on the device, by precision; measured with the run.
+        peak_libraries: whose product that was, by precision; PyTorch's in runs from before they were recorded.
         groups: backends that were open together, the baseline in each; empty in runs from before they were recorded.
         peak_bytes_per_s: that a large copy on the device reads and writes a second, likewise; None in runs from before.
         confirmed: name of the backend that was chosen for the confirmation pass; None before it.
@@ -289,6 +290,7 @@ class RunRecord:
     schema: int = SCHEMA
     groups: tuple[tuple[str, ...], ...] = ()
     peers: tuple[str, ...] = ()
+    peak_libraries: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def finds_lesions(self) -> bool:

@@ -168,14 +168,15 @@ def _limits(summary: Summary) -> str:
         ]
         for row in summary.measured if row.case.cases
     ]  # fmt: skip
-    measured = ", ".join(f"{name} {figures.rate(flops)}" for name, flops in peak.items())
+    whose = summary.record.peak_libraries
+    measured = ", ".join(f"{name} {figures.rate(rate)} ({whose.get(name, 'PyTorch')})" for name, rate in peak.items())
     note = (
         "*Arithmetic* is the time that the multiply-accumulates of a case take at the device's peak in the precisions "
-        f"they ran in, that of a large matrix product by PyTorch, measured before the duels: {measured}. *Memory "
+        f"they ran in, that of the fastest large matrix product, measured before the duels: {measured}. *Memory "
         "traffic* is the time to move each layer's input and output once a tile, and the weights once, in the "
         f"narrowest precision that ran, at the bandwidth of a large copy: {figures.bandwidth(bandwidth)}. The longer "
         "of the two is the floor of the case, and the share is that floor over the forward. A library with better "
-        "kernels than PyTorch's product, or one that keeps layers' outputs in the cache, may pass 100 %."
+        "kernels than that product's, or one that keeps layers' outputs in the cache, may pass 100 %."
     )
     return section("Limits of the device", table(head, rows), note) if rows else ""
 

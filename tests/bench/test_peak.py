@@ -1,5 +1,6 @@
 """The device's peaks, and the work that is held against them."""
 
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -47,6 +48,27 @@ def test_the_work_of_a_tile_is_counted_layer_by_layer(batch, monkeypatch):
         "layer_weights": 2 * 27 + 3 * 2 * 8,
     }
     assert sum(p.numel() for p in module.parameters() if p.dim() > 1) == description._work(model)["layer_weights"]
+
+
+def test_the_faster_library_sets_the_peak_on_a_cpu(monkeypatch):
+    monkeypatch.setattr(peak, "_by_pytorch", lambda _: {"fp32": 3.0, "bf16": 9.0})
+    monkeypatch.setattr(peak, "_by_openvino", lambda threads: {"fp32": 4.0 * threads, "bf16": 8.0, "int8": 20.0})
+    found = {"fp32": (8.0, "OpenVINO"), "bf16": (9.0, "PyTorch"), "int8": (20.0, "OpenVINO")}
+    assert peak.measure("cpu", 2) == found
+
+
+def test_without_openvino_the_peak_is_pytorchs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "engines.openvino_product", None)  # as if it could not be imported
+    monkeypatch.setitem(peak._SIDE, "cpu", 256)
+    found = peak.measure("cpu", 1)
+    assert found["fp32"][0] > 0
+    assert {library for _, library in found.values()} == {"PyTorch"}
+
+
+def test_both_libraries_are_asked(monkeypatch):
+    monkeypatch.setitem(peak._SIDE, "cpu", 256)
+    assert peak._by_openvino(1).keys() >= {"fp32", "int8"}
+    assert "fp32" in peak._by_pytorch("cpu")
 
 
 def test_the_seconds_are_those_of_a_call():
