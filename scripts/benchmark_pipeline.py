@@ -35,6 +35,7 @@ from bench.measure import peak_resident_bytes
 from bench.pipeline import compression, tiles
 from bench.pipeline.pipeline import Pipeline, Prepared, Recipe
 from bench.pipeline.preprocess import normalise
+from bench.pipeline.region import Region
 from bench.pipeline.volume import read_image
 from bench.pipeline.write import write_mask
 from engines.base import Target
@@ -92,7 +93,7 @@ def stages(folder: Path, image: Path) -> dict[str, tuple[Callable[[], Any], Call
     pipeline, plainly_read = Pipeline(session, RECIPE), nib.load(image).get_fdata(dtype=np.float32)
     prepared, weights = normalise(volume.intensities, WINDOW), tiles.gaussian_weights(TILE)
     grid = tiles.sliding_window(tuple(prepared.shape), TILE, RECIPE.overlap)
-    region = tuple(slice(0, n) for n in prepared.shape)
+    region = Region.of(tuple(slice(0, n) for n in prepared.shape))
     case = Prepared(volume.image, volume.image, region, grid, grid.pad(prepared))
 
     def ours() -> np.ndarray:
