@@ -23,7 +23,7 @@ _SLOWEST = 0.05  # of FP32: a precision below that is emulated here, and its pro
 def measure(device: str, threads: int) -> dict[str, tuple[float, str]]:
     """Operations a second in each precision that `device` multiplies by hardware, and the library that reached them.
 
-    The best of several products of random square matrices, after one to warm up: a peak is a maximum.
+    The best of at most ten products of random square matrices, after one to warm up: a peak is a maximum.
     """
     found = {precision: (rate, "PyTorch") for precision, rate in _by_pytorch(device).items()}
     if torch.device(device).type == "cpu":
