@@ -17,9 +17,12 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read once, when the OpenMP library is loaded
 
@@ -73,7 +76,10 @@ def main() -> None:
             pipeline.run(image, mask)
         ratios, seconds, total = [], [], 0.0
         for number in range(options.rounds):
-            arms = {"harness": lambda n=number: duel.round(DUEL, n), "plain": lambda: [pipeline.run(*c) for c in cases]}
+            arms: dict[str, Callable[[], Any]] = {
+                "harness": partial(duel.round, DUEL, number),
+                "plain": lambda: [pipeline.run(*case) for case in cases],
+            }
             taken = {}
             for arm in random.Random(number).sample(list(arms), 2):
                 start = time.perf_counter()

@@ -51,6 +51,7 @@ def evaluate(network: nn.Module, volumes: list[Volume]) -> None:
         votes = torch.zeros(SUBTYPES)
 
         def predict(tiles: Tensor, votes: Tensor = votes) -> Tensor:
+            masks: Tensor
             masks, logits = network(tiles)
             votes += (logits * masks.softmax(1)[:, 1:].sum((1, 2, 3, 4))[:, None]).sum(0)
             return masks

@@ -16,6 +16,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.axes import Axes
 from scipy.stats import binomtest
 
 from reports.verdict import CONFIRMED
@@ -25,14 +26,14 @@ CLAIMS = ROOT / "docs/results/claims"
 CLAIM = 10.0  # %, the default
 
 
-def simulated(axes: plt.Axes) -> None:
+def simulated(axes: Axes) -> None:
     table = pd.read_csv(CLAIMS / "simulated.csv")
     for (cases, start_sd), rows in table.groupby(["cases", "start_sd"]):
         label = f"simulated, {cases} cases, starts of {100 * start_sd:.1f} %"
         axes.plot(rows.reduction, 100 * rows.confirmed / rows.runs, marker=".", label=label)
 
 
-def real(axes: plt.Axes, seconds: int, marker: str, beside: int, names: tuple[str, ...]) -> None:
+def real(axes: Axes, seconds: int, marker: str, beside: int, names: tuple[str, ...]) -> None:
     groups = defaultdict(list)
     for name in names:
         for line in (CLAIMS / name).read_text().splitlines():

@@ -29,6 +29,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
+from unittest.mock import patch
 
 import engines
 from bench.cli import main as bench
@@ -81,14 +82,17 @@ def measure(options: argparse.Namespace, reduction: float, number: int) -> dict[
     slowed = {BASELINE: own, "plain": row} if reduction else {}
     noised = {"noised": own} if options.what == "noise" else {}
     names = next(iter(noised), "plain" if reduction else BASELINE)
-    with tempfile.TemporaryDirectory() as folder, neighbour(options.what == "neighbour", number), io.StringIO() as said:
-        engines.BACKENDS |= slowed | noised
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        neighbour(options.what == "neighbour", number),
+        patch.dict(engines.BACKENDS, slowed | noised),
+        io.StringIO() as said,
+    ):
         command = ["run", "--device", "cpu", "--backends", f"{BASELINE},{names}", "--seed", str(number)]
         command += ["--max-cases", str(options.cases), "--protocol", options.protocol, "--out", f"{folder}/run"]
         command += ["--budget", str(options.budget)]
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
             code = bench(command)
-        engines.BACKENDS[BASELINE] = row
         if code not in (0, 1, 3):
             raise SystemExit(said.getvalue())
         return _told(Path(folder) / "run", share) | {"exit": code}
@@ -97,8 +101,8 @@ def measure(options: argparse.Namespace, reduction: float, number: int) -> dict[
 def _told(folder: Path, share: float) -> dict[str, Any]:
     run = read_run(folder)
     summary = summarise(run)
-    alone = summarise(run, replace(summary.claim, min_reduction_pct=ANY_TIME))
-    candidate = next(row for row in summary.rows if not row.is_baseline)
+    any_time = summarise(run, replace(summary.claim, min_reduction_pct=ANY_TIME))
+    candidate, alone = (next(row for row in one.rows if not row.is_baseline) for one in (summary, any_time))
     found = summary.confirmation or candidate.case
     baseline = run.backend(run.record.baseline).samples
     slept = [s.stages_ns["forward"] * share / (1 + share) / s.case_ns for s in baseline]
@@ -116,8 +120,8 @@ def _told(folder: Path, share: float) -> dict[str, Any]:
         "rounds": 1 + max(s.round for s in baseline if s.phase == DUEL),
         "seconds": max(s.started_unix_s for s in baseline) - min(s.started_unix_s for s in baseline),
         "reasons": list(summary.reasons),
-        "accuracy": alone.row(candidate.name).verdict,
-        "accuracy_reasons": list(alone.row(candidate.name).reasons),
+        "accuracy": alone.verdict,
+        "accuracy_reasons": list(alone.reasons),
     }
 
 

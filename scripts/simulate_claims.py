@@ -21,10 +21,10 @@ import numpy as np
 
 from bench.confirmation import STARTS
 from bench.groups import MOST_ROUNDS
+from reports.bootstrap import Interval
 from reports.document import Run
 from reports.outcome import choose, decide, judge_candidates, settled
 from reports.record import COMPLETE, CONFIRMATION, DUEL, OK, BackendRecord, Case, RunRecord, Sample, Score, Settings
-from reports.statistics import Interval
 from reports.verdict import CONFIRMED, Claim
 
 BASELINE = "baseline"

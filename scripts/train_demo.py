@@ -12,6 +12,7 @@ import math
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -100,7 +101,7 @@ class Trainee(nn.Module):
 
     def classify(self, image: Tensor) -> Tensor:
         """Subtype logits ``[B, 3]`` without the cost of the decoder."""
-        net = self.network
+        net: Any = self.network  # its blocks are known by name at run time only
         deep = net.enc4(net.pool(net.enc3(net.pool(net.enc2(net.pool(net.enc1(image)))))))
         logits: Tensor = net.classifier(net.bottleneck(net.pool(deep)).mean(dim=(2, 3, 4)))
         return logits
@@ -120,7 +121,7 @@ def train(volumes: list[Volume], held_out: list[Volume], steps: int, seed: int, 
     """Train from scratch; ``out`` is written every 500 steps, so that a stopped training leaves a checkpoint."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    trainee = Trainee().to(memory_format=torch.channels_last_3d)
+    trainee = Trainee().to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(trainee.parameters(), lr=2e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(1, (step + 1) / WARM_UP) * (0.5 + 0.5 * math.cos(math.pi * step / steps))

@@ -78,7 +78,7 @@ def tune(network: nn.Module, options: argparse.Namespace) -> None:
     """Train the decoder; `options.out` is written every 50 steps, so that a stopped training leaves a checkpoint."""
     torch.manual_seed(options.seed)
     rng = np.random.default_rng(options.seed)
-    network.to(memory_format=torch.channels_last_3d)
+    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     for name, weight in network.named_parameters():
         weight.requires_grad_(not name.startswith(FROZEN))
     trained = [weight for weight in network.parameters() if weight.requires_grad]
@@ -92,7 +92,7 @@ def tune(network: nn.Module, options: argparse.Namespace) -> None:
         logits, _ = network(x)
         loss = loss_of(logits, torch.stack([labels for _, labels in drawn]))
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(trained, 5.0)
         optimizer.step()
         schedule.step()
