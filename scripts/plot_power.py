@@ -1,4 +1,4 @@
-"""The curve of the decision's power in docs/method.md: how often a true reduction of the case time is CONFIRMED.
+"""The curve of the decision's power in docs/validity.md: how often a true reduction of the case time is CONFIRMED.
 
     python scripts/plot_power.py        writes docs/power.svg
 
