@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -114,3 +115,19 @@ def test_steal_and_own_time_with_known_answers(monkeypatch):
     assert ambient.between(before, after, 4) == ambient.Ambient(others=1, stolen=0.5, mhz=2000)
     assert ambient.between(before, after, 9).others == 0, "rounded counters make no negative load"
     assert ambient.between(ambient.Counters(10, 100, None, 1), after, 4).stolen is None
+
+
+@pytest.mark.parametrize(
+    "error", [AttributeError, FileNotFoundError, NotImplementedError, PermissionError, RuntimeError]
+)
+def test_a_frequency_that_the_system_does_not_tell_is_none(error, monkeypatch):
+    def cpu_freq():
+        raise error
+
+    monkeypatch.setattr(ambient.psutil, "cpu_freq", cpu_freq)
+    assert ambient.frequency_mhz() is None
+    monkeypatch.setattr(ambient.psutil, "cpu_freq", lambda: SimpleNamespace(current=2450.0))
+    assert ambient.frequency_mhz() == 2450.0
+    for unknown in (None, SimpleNamespace(current=0.0)):
+        monkeypatch.setattr(ambient.psutil, "cpu_freq", lambda unknown=unknown: unknown)
+        assert ambient.frequency_mhz() is None
