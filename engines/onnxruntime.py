@@ -15,6 +15,7 @@ from engines.base import Availability, EngineError, Evidence, Target
 from engines.cache import artefact, key_of
 from engines.checks import check, unavailable
 from engines.export import INPUT, OUTPUTS, PACKAGES, onnx_file
+from engines.instructions import weight_bits
 from engines.macs import Tally, layers_for
 
 if TYPE_CHECKING:
@@ -137,7 +138,8 @@ class OnnxRuntime:
 
             assert target.calibration is not None, "an INT8 engine was opened without asking its probe"
             used = ("torch", "onnxruntime", *PACKAGES)
-            key = key_of(model, target, used, precision="int8", calibration=target.calibration.sha256)
+            given = {"calibration": target.calibration.sha256, "weight_bits": weight_bits()}
+            key = key_of(model, target, used, precision="int8", **given)
             built = artefact(target.cache, "ort-int8", key, lambda folder: _quantize(model, target, folder))
             path = built.folder / quantization.FILE
         else:

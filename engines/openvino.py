@@ -13,6 +13,7 @@ from engines.base import Availability, Evidence, Target
 from engines.cache import artefact, key_of
 from engines.checks import check, unavailable
 from engines.export import INPUT, PACKAGES, calibration_batches, onnx_file
+from engines.instructions import weight_bits
 from engines.macs import Tally, layers_for
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ class OpenVino:
         if self._backend.precision == "int8":
             assert target.calibration is not None, "an INT8 engine was opened without asking its probe"
             used = ("torch", "openvino", "nncf", *PACKAGES)
-            key = key_of(model, target, used, precision="int8", calibration=target.calibration.sha256)
+            given = {"calibration": target.calibration.sha256, "weight_bits": weight_bits()}
+            key = key_of(model, target, used, precision="int8", **given)
             built = artefact(target.cache, "openvino-int8", key, lambda folder: _quantize(model, target, folder))
             path = built.folder / _FILE
         else:
@@ -109,7 +111,8 @@ def _quantize(model: "Model", target: Target, folder: Path) -> None:
     """Write ``int8.xml`` and its weights into `folder`.
 
     The MIXED preset takes asymmetric activations; norms (MVN) stay in float, without which the small lesion
-    class suffers; so does the classification head, whose few MACs are not worth its accuracy.
+    class suffers; so does the classification head, whose few MACs are not worth its accuracy. Where the processor
+    cuts off sums of products, all weights take 7 bits: NNCF's default does so in the first layer only.
     """
     os.environ.setdefault("NNCF_CI", "1")  # before the import: NNCF reports its use over the network otherwise
     with redirect_stdout(sys.stderr):  # its progress bars
@@ -124,6 +127,9 @@ def _quantize(model: "Model", target: Target, folder: Path) -> None:
             preset=nncf.QuantizationPreset.MIXED,
             ignored_scope=nncf.IgnoredScope(types=["MVN", "MatMul"], validate=False),
             subset_size=len(batches),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                overflow_fix=nncf.OverflowFix.ENABLE if weight_bits() == 7 else None
+            ),
         )
         openvino.save_model(quantized, str(folder / _FILE), compress_to_fp16=False)
 

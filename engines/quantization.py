@@ -1,7 +1,6 @@
 """ONNX Runtime's static INT8 quantizer, fed with calibration tiles."""
 
 import logging
-import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -13,6 +12,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from engines.base import Target
 from engines.export import INPUT, calibration_batches
+from engines.instructions import weight_bits
 
 FILE = "int8.onnx"
 
@@ -44,20 +44,12 @@ def quantize(path: Path, target: Target, folder: Path) -> None:
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
             per_channel=True,
-            # 8 x 8 bits overflow the 16-bit sums of x86 chips without VNNI.
-            reduce_range=platform.machine() in ("x86_64", "AMD64") and not _has_vnni(),
+            reduce_range=weight_bits() == 7,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             extra_options={"WeightSymmetric": True},
         )
     prepared.unlink()
-
-
-def _has_vnni() -> bool:
-    try:
-        return "vnni" in Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
 
 
 @contextmanager
