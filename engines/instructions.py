@@ -3,6 +3,8 @@
 import platform
 from pathlib import Path
 
+CPU_INFO = Path("/proc/cpuinfo")
+
 
 def weight_bits() -> int:
     """The most bits that INT8 weights may take for sums to stay whole: 8, or 7 on x86 processors without VNNI.
@@ -16,6 +18,6 @@ def weight_bits() -> int:
 
 def _has_vnni() -> bool:
     try:
-        return "vnni" in Path("/proc/cpuinfo").read_text()
+        return "vnni" in CPU_INFO.read_text()
     except OSError:
         return False  # a system that does not tell: 7 bits are safe everywhere

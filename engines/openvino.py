@@ -58,12 +58,12 @@ class OpenVino:
     def open(self, model: "Model", target: Target) -> Iterator["OpenVinoSession"]:
         import openvino
 
-        whole, target = target.batch, _single(model, target)
+        whole, target, bits = target.batch, _single(model, target), {}
         if self._backend.precision == "int8":
             assert target.calibration is not None, "an INT8 engine was opened without asking its probe"
             used = ("torch", "openvino", "nncf", *PACKAGES)
-            given = {"calibration": target.calibration.sha256, "weight_bits": weight_bits()}
-            key = key_of(model, target, used, precision="int8", **given)
+            bits = {"weight_bits": weight_bits()}
+            key = key_of(model, target, used, precision="int8", calibration=target.calibration.sha256, **bits)
             built = artefact(target.cache, "openvino-int8", key, lambda folder: _quantize(model, target, folder))
             path = built.folder / _FILE
         else:
@@ -74,7 +74,7 @@ class OpenVino:
             "NUM_STREAMS": min(whole // target.batch, target.threads),
         }
         compiled = openvino.Core().compile_model(str(path), "CPU", settings)
-        yield OpenVinoSession(compiled, model, target, whole // target.batch, built.cached)
+        yield OpenVinoSession(compiled, model, target, whole // target.batch, {"cached": built.cached, **bits})
 
     def _hint(self) -> str:
         """Precision of whatever is not quantized. The default would be BF16 on every CPU that has it."""
@@ -147,10 +147,11 @@ class OpenVinoSession:
 
     Args:
         target: of one request; `requests`: so many make a batch.
+        details: of how it was built, for the evidence.
     """
 
-    def __init__(self, compiled: Any, model: "Model", target: Target, requests: int, cached: bool) -> None:
-        self._compiled, self._target, self._cached = compiled, target, cached
+    def __init__(self, compiled: Any, model: "Model", target: Target, requests: int, details: dict[str, Any]) -> None:
+        self._compiled, self._target, self._details = compiled, target, details
         self._layers = layers_for(model, target)
         self._outputs = [_empty(requests, output) for output in compiled.outputs]
         self._requests = [self._request(number) for number in range(requests)]
@@ -192,13 +193,13 @@ class OpenVinoSession:
                 told = _told(operation)
                 kernels.add(f"{told['layerType']} {told['primitiveType']}")
         details = {
-            "cached": self._cached,
             "read_from": "precisions and kernels in the compiled model's runtime graph",
             "kernels": sorted(kernels),
             "hint": str(self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()),
             "threads": int(self._compiled.get_property("INFERENCE_NUM_THREADS")),
             "streams": int(self._compiled.get_property("NUM_STREAMS")),
             "openvino": openvino.__version__,
+            **self._details,
         }
         devices = "+".join(self._compiled.get_property("EXECUTION_DEVICES"))
         return Evidence(f"openvino {devices}", tally.share(), details)
