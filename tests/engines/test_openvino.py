@@ -45,14 +45,14 @@ def test_what_was_built_for_one_tile_serves_every_batch(model: Model, target: Ca
 def test_int8_keeps_sums_whole(
     model: Model, target: Callable[..., Target], tiles: Callable[[int, int], Tensor]
 ) -> None:
-    """Channels that are copies of their neighbours make the largest sums of two products: 8 bits were 22 % off here."""
+    """Channels that are copies of their neighbours make the largest sums of two products: 8 bits were 11.8 % off here, 7 are 4.7 %."""
     assert isinstance(model.module, MultiTaskUNet)
     network = widen(model.module, 8)
     wide = replace(model, module=network, width=8, sha256=weights_sha256(network))
     with engines.load("openvino-int8").open(wide, target()) as session, torch.inference_mode():
         x = tiles(1, 3)
         for found, expected in zip(session.infer(x), network(x), strict=True):
-            assert float((found - expected).norm() / expected.norm()) < 0.1
+            assert float((found - expected).norm() / expected.norm()) < 0.08
         assert session.evidence().details["weight_bits"] == weight_bits()
 
 
