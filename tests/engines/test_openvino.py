@@ -45,7 +45,10 @@ def test_what_was_built_for_one_tile_serves_every_batch(model: Model, target: Ca
 def test_int8_keeps_sums_whole(
     model: Model, target: Callable[..., Target], tiles: Callable[[int, int], Tensor]
 ) -> None:
-    """Channels that are copies of their neighbours make the largest sums of two products: 8 bits were 11.8 % off here, 7 are 4.7 %."""
+    """Channels that are copies of their neighbours make the largest sums of two products.
+
+    With 8 bits the segmentation's logits were 11.8 % off on a processor without VNNI, with 7 they are 4.7 %.
+    """
     assert isinstance(model.module, MultiTaskUNet)
     network = widen(model.module, 8)
     wide = replace(model, module=network, width=8, sha256=weights_sha256(network))
