@@ -138,8 +138,8 @@ class OnnxRuntime:
 
             assert target.calibration is not None, "an INT8 engine was opened without asking its probe"
             used = ("torch", "onnxruntime", *PACKAGES)
-            of = {"calibration": target.calibration.sha256, "weight_bits": weight_bits()}
-            key = key_of(model, target, used, precision="int8", **of)
+            bits, tiles = weight_bits(), target.calibration.sha256
+            key = key_of(model, target, used, precision="int8", calibration=tiles, weight_bits=bits)
             built = artefact(target.cache, "ort-int8", key, lambda folder: _quantize(model, target, folder))
             path = built.folder / quantization.FILE
         else:
