@@ -84,7 +84,8 @@ class AsStored:
         return read_image(path)
 
     def region(self, case: Volume, passes: Passes | None = None) -> Region:
-        return self._strategy.crop(case.intensities, case.image.header.get_zooms(), passes)
+        region = self._strategy.crop(case.intensities, case.image.header.get_zooms(), passes)
+        return region.grown(tiles.filled(region.box, case.intensities.shape, self._recipe.tile, self._recipe.overlap))
 
     def select(self, origin: Any, region: Region, grid: Grid, run: Run, add: Take) -> tuple[Region, list[Box]]:
         return self._strategy.select(region, grid, origin.header.get_zooms(), run, add)

@@ -1,6 +1,6 @@
 """The part of a volume that the network is run on, and the boxes around what a cheap look found."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,10 @@ class Region:
     def of(cls, box: Box) -> "Region":
         """This box as a whole."""
         return cls(box, (box,))
+
+    def grown(self, box: Box) -> "Region":
+        """All of `box`, chosen at the same cost."""
+        return replace(self, box=box, kept=(box,))
 
     @property
     def corner(self) -> tuple[int, ...]:

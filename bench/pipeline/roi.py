@@ -29,7 +29,7 @@ _STRIDE = 4  # the body is large: every fourth voxel of an axis finds its box to
 
 PANCREAS_ML, MOST_ML = 5.0, 300.0
 PIECE_ML = 0.1  # smaller pieces are specks
-COARSE_MARGIN_MM = 20.0
+COARSE_MARGIN_MM = 10.0
 COARSE_FACTOR = 2  # per axis; coarser than that a network has hardly a chance
 COARSE_OVERLAP = 0.25
 NEAR_MARGIN_MM = 15.0

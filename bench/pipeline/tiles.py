@@ -62,10 +62,24 @@ def sliding_window(shape: Shape, tile: Shape, overlap: float) -> Grid:
     per_axis = []
     for n, side in zip(shape, tile, strict=True):
         n = max(n, side)
-        step = side if n == side else max(int(side * (1 - overlap)), 1)
-        count = math.ceil((n - side) / step) + 1
+        count, step = _along(n, side, overlap)
         per_axis.append([min(i * step, n - side) for i in range(count)])
     return grid_of(shape, tile, per_axis)
+
+
+def filled(box: Box, shape: Shape, tile: Shape, overlap: float) -> Box:
+    """`box` of a volume of `shape`, grown on both sides to all that its sliding window's tiles can cover.
+
+    They are as many as before: where the volume goes on, they see it in the place of padding and of overlap.
+    """
+    sides = []
+    for own, n, side in zip(box, shape, tile, strict=True):
+        count, step = _along(max(own.stop - own.start, side), side, overlap)
+        length = min(side + (count - 1) * step, n)
+        start = min(max((own.start + own.stop - length) // 2, 0), n - length)
+        sides.append(slice(start, start + length))
+    x, y, z = sides
+    return x, y, z
 
 
 def grid_of(shape: Shape, tile: Shape, per_axis: Iterable[Iterable[int]]) -> Grid:
@@ -114,6 +128,12 @@ def gaussian_weights(tile: Shape) -> Tensor:
         profile = torch.exp(at**2 / (-2 * (side * SIGMA_SCALE) ** 2))
         weights = weights * profile.reshape([-1 if a == axis else 1 for a in range(3)])
     return weights.clamp(min=max(float(weights.min()), SMALLEST_WEIGHT))
+
+
+def _along(n: int, side: int, overlap: float) -> tuple[int, int]:
+    """Tiles along an axis of `n` voxels, at least `side`, and voxels from one to the next."""
+    step = max(int(side * (1 - overlap)), 1)
+    return math.ceil((n - side) / step) + 1, step
 
 
 def _before(shape: Shape, tile: Shape) -> Shape:

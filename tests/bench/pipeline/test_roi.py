@@ -97,7 +97,8 @@ def test_labels_are_those_of_the_full_volume_and_nothing_of_the_structure_is_los
 @pytest.mark.parametrize(("roi", "margin_mm"), [("coarse", COARSE_MARGIN_MM), ("foreground", NEAR_MARGIN_MM)])
 @pytest.mark.parametrize("spacing", [(2.0, 2.0, 2.0), (1.6, 2.4, 5.0)])
 def test_the_margin_is_kept_in_mm_along_every_axis(tmp_path, roi, margin_mm, spacing):
-    _, outcome = predict(Threshold(), scene(SHAPE, [PLACES["middle"]]), tmp_path, spacing, roi=roi)
+    # Tiles a voxel apart, so that the box is not grown to fill them.
+    _, outcome = predict(Threshold(), scene(SHAPE, [PLACES["middle"]]), tmp_path, spacing, roi=roi, overlap=0.9)
     (box,) = outcome.roi.boxes
     sides = zip(box[::2], box[1::2], PLACES["middle"], SHAPE, spacing, strict=True)
     for first, last, side, n, mm in sides:
@@ -203,6 +204,32 @@ def test_a_real_network_agrees_with_the_full_volume_in_what_is_kept(tmp_path, ro
         assert (labels[mask] != expected[mask]).mean() < 0.02
     assert (expected[volume == 900] > 0).all()
     assert (labels[volume == 900] > 0).all()
+
+
+@pytest.mark.parametrize("overlap_", [0.0, 0.3, 0.5, 0.9])
+@pytest.mark.parametrize("box", [np.s_[20:30, 0:17, 30:48], np.s_[0:64, 59:60, 40:48], np.s_[3:4, 7:40, 5:38]])
+def test_a_box_is_grown_to_all_that_its_tiles_can_cover(box, overlap_):
+    def count(box) -> int:
+        return len(tiles.sliding_window(tuple(side.stop - side.start for side in box), TILE, overlap_).starts)
+
+    grown = tiles.filled(box, SHAPE, TILE, overlap_)
+    assert count(grown) == count(box)
+    assert tiles.filled(grown, SHAPE, TILE, overlap_) == grown
+    for axis, (own, side, n) in enumerate(zip(box, grown, SHAPE, strict=True)):
+        assert 0 <= side.start <= own.start
+        assert own.stop <= side.stop <= n
+        longer = slice(side.start, side.stop + 1)
+        more = count((*grown[:axis], longer, *grown[axis + 1 :])) > count(grown)
+        assert more or (side.start, side.stop) == (0, n)
+        if side.start > 0 and side.stop < n:
+            assert abs((own.start - side.start) - (side.stop - own.stop)) <= 1
+
+
+def test_the_network_sees_the_volume_beyond_a_box_that_is_smaller_than_a_tile(tmp_path):
+    session = Threshold()
+    _, outcome = predict(session, scene(SHAPE, [PLACES["middle"]]), tmp_path, (5.0, 5.0, 5.0), roi="coarse")
+    assert outcome.tiles == outcome.roi.tiles + 1
+    assert (session.seen[-1] > 0).all(), "padding is air, which is not in this volume"
 
 
 def test_a_small_volume_is_taken_whole_without_a_coarse_pass(tmp_path):
