@@ -232,6 +232,17 @@ def test_the_network_sees_the_volume_beyond_a_box_that_is_smaller_than_a_tile(tm
     assert (session.seen[-1] > 0).all(), "padding is air, which is not in this volume"
 
 
+@pytest.mark.parametrize(
+    ("shape", "passes"), [((20, 20, 20), 1), ((30, 25, 20), 1), ((40, 30, 20), 2), ((40, 36, 14), 0), ((20, 20, 14), 0)]
+)
+def test_the_coarse_pass_fills_its_tiles_or_is_left_out(tmp_path, shape, passes):
+    session = Threshold()
+    _, outcome = predict(session, scene(shape, [np.s_[4:14, 4:14, 2:12]]), tmp_path, roi="coarse", batch=1)
+    assert outcome.roi.tiles == passes
+    assert not outcome.roi.fallback
+    assert all((tile > 0).all() for tile in session.seen[:passes]), "padding is air, which is not in this volume"
+
+
 def test_a_small_volume_is_taken_whole_without_a_coarse_pass(tmp_path):
     _, outcome = predict(Threshold(), scene((20, 20, 16), [np.s_[4:16, 4:16, 2:14]]), tmp_path, roi="coarse")
     assert (outcome.roi.fallback, outcome.roi.tiles, outcome.roi.boxes) == (False, 0, ((0, 20, 0, 20, 0, 16),))
