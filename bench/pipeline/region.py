@@ -1,7 +1,6 @@
 """The part of a volume that the network is run on, and the boxes around what a cheap look found."""
 
 from dataclasses import dataclass, replace
-from math import ceil, floor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,10 +74,10 @@ def components(foreground: NDArray[np.bool_], spacing_mm: tuple[float, ...]) -> 
     return sorted(found, key=lambda one: -one.volume_ml)
 
 
-def widened(box: Box, margin: tuple[int, ...], shape: tuple[int, ...], factor: tuple[float, ...] = (1, 1, 1)) -> Box:
+def widened(box: Box, margin: tuple[int, ...], shape: tuple[int, ...], factor: tuple[int, ...] = (1, 1, 1)) -> Box:
     """`box` of a volume that is `factor` times coarser, as a box of one of `shape`, plus a margin in its voxels."""
     x, y, z = (
-        slice(max(floor(side.start * f) - m, 0), min(ceil(side.stop * f) + m, n))
+        slice(max(side.start * f - m, 0), min(side.stop * f + m, n))
         for side, m, n, f in zip(box, margin, shape, factor, strict=True)
     )
     return x, y, z

@@ -30,9 +30,9 @@ _STRIDE = 4  # the body is large: every fourth voxel of an axis finds its box to
 PANCREAS_ML, MOST_ML = 5.0, 300.0
 PIECE_ML = 0.1  # smaller pieces are specks
 COARSE_MARGIN_MM = 10.0
-COARSE_FACTOR = 2  # per axis at most; coarser than that a network has hardly a chance
+COARSE_FACTOR = 2  # per axis; coarser than that a network has hardly a chance
 COARSE_OVERLAP = 0.25
-COARSE_SHARE = 0.125  # of the full volume's tiles: where the coarse pass takes more, no box makes good for it
+COARSE_SHARE = 0.125  # of the full volume's tiles: where the coarse pass takes more, the box seldom makes good for it
 NEAR_MARGIN_MM = 15.0
 _NEAR_STRIDE = 2  # voxels between those looked at of the first pass
 
@@ -78,7 +78,7 @@ class Body(Strategy):
 class Coarse(Strategy):
     """The box around what the network finds at half the resolution plus a margin.
 
-    Axes are shrunk by `COARSE_FACTOR`, but not below a tile's side, and the tiles overlap by `COARSE_OVERLAP`. The box
+    Axes of at least one and a half tiles are halved by averaging, and the tiles overlap by `COARSE_OVERLAP`. The box
     holds every piece that is no speck. Where the coarse pass would take more than `COARSE_SHARE` of the full volume's
     tiles, it is left out and the full volume taken, which is no fallback.
     """
@@ -90,16 +90,17 @@ class Coarse(Strategy):
         if passes is None:
             return whole
         recipe = passes.recipe
-        small = _smaller(shape, recipe.tile)
+        factor = _triple(COARSE_FACTOR if 2 * n >= 3 * side else 1 for n, side in zip(shape, recipe.tile, strict=True))
+        small = _triple(-(-n // f) for n, f in zip(shape, factor, strict=True))
         grid = tiles.sliding_window(small, recipe.tile, COARSE_OVERLAP)
         if len(grid.starts) > COARSE_SHARE * len(tiles.sliding_window(shape, recipe.tile, recipe.overlap).starts):
             return whole
-        image = grid.pad(normalise(_resampled(intensities, small), recipe.window).to(passes.device))
+        image = grid.pad(normalise(_averaged(intensities, factor), recipe.window).to(passes.device))
         stitcher = _Foreground(grid, tiles.gaussian_weights(recipe.tile).to(passes.device))
         before = passes.count
         passes.run(image, grid.boxes, stitcher.add, stage="roi")
-        factor = tuple(n / m for n, m in zip(shape, small, strict=True))
-        found = components(stitcher.foreground().cpu().numpy(), _scaled(spacing_mm, factor))
+        coarse_mm = tuple(f * mm for f, mm in zip(factor, spacing_mm, strict=True))
+        found = components(stitcher.foreground().cpu().numpy(), coarse_mm)
         region = whole
         if _sure(found):
             margin = _voxels(COARSE_MARGIN_MM, spacing_mm)
@@ -177,20 +178,11 @@ def _sure(found: list[Component]) -> bool:
     return bool(found) and found[0].volume_ml >= PANCREAS_ML and sum(one.volume_ml for one in found) <= MOST_ML
 
 
-def _smaller(shape: Shape, tile: Shape) -> Shape:
-    """The shape of the coarse pass. Finer than half, on long axes, a network finds more that is not there."""
-    return _triple(max(-(-n // COARSE_FACTOR), min(n, side)) for n, side in zip(shape, tile, strict=True))
-
-
-def _resampled(intensities: NDArray[np.float32], shape: Shape) -> NDArray[np.float32]:
-    """Linearly between neighbours, which at half the resolution is the mean of two along each axis."""
-    volume = torch.from_numpy(np.ascontiguousarray(intensities))[None, None]
-    small: NDArray[np.float32] = functional.interpolate(volume, shape, mode="trilinear")[0, 0].numpy()
-    return small
-
-
-def _scaled(spacing_mm: tuple[float, ...], factor: tuple[float, ...]) -> tuple[float, ...]:
-    return tuple(mm * f for mm, f in zip(spacing_mm, factor, strict=True))
+def _averaged(intensities: NDArray[np.float32], factor: Shape) -> NDArray[np.float32]:
+    volume = torch.from_numpy(np.ascontiguousarray(intensities))[None]
+    small = functional.avg_pool3d(volume, factor, ceil_mode=True, count_include_pad=False)[0]
+    averaged: NDArray[np.float32] = small.numpy()
+    return averaged
 
 
 def _voxels(margin_mm: float, spacing_mm: tuple[float, ...]) -> tuple[int, ...]:
