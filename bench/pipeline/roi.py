@@ -32,7 +32,7 @@ PIECE_ML = 0.1  # smaller pieces are specks
 COARSE_MARGIN_MM = 10.0
 COARSE_FACTOR = 2  # per axis; coarser than that a network has hardly a chance
 COARSE_OVERLAP = 0.25
-COARSE_SHARE = 0.125  # of the full volume's tiles: where the coarse pass takes more, the box seldom makes good for it
+COARSE_SHARE = 0.125  # of the full volume's tiles: a coarse pass that takes more costs more than its boxes save
 NEAR_MARGIN_MM = 15.0
 _NEAR_STRIDE = 2  # voxels between those looked at of the first pass
 
