@@ -105,7 +105,8 @@ class _Server:
 
         self._device = request.target.device
         if request.target.on_cuda:
-            torch.cuda.set_device(self._device)  # for libraries that ask CUDA and not us
+            # For libraries that ask CUDA and not us; unlike set_device it knows what "cuda" without a number means.
+            self._stack.enter_context(torch.cuda.device(self._device))
         torch.set_num_threads(request.target.threads)
         torch.manual_seed(0)
         self._stack.enter_context(surroundings(request.given))  # until the worker ends: the network is used all along
