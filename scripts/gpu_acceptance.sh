@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything worth doing on a CUDA machine, in one go: what can run here, the GPU tests (kernels and engines against
-# float64), every backend at the real width with parity, both time scopes, batches 1, 2, 4 and 8, the share reached of
-# the measured peak, and one report. Needs no network.
+# float64), every backend at the real width with parity, both time scopes, batches 1, 2, 4 and 8, what users run today
+# beside them, the share reached of the measured peak, and one report. Needs no network.
 #
 #   scripts/gpu_acceptance.sh [OUT]      default: runs/gpu-acceptance; run it again to go on where it stopped
 #
@@ -17,7 +17,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-runs/gpu-acceptance}
 device=${DEVICE:-cuda}
-backends=${BACKENDS:-all,torch-fp32@2,torch-fp32@4,torch-fp32@8,torch-amp@4,torch-fused@2,torch-fused@4,torch-fused@8,ort-fp16@4}
+batches=torch-fp32@2,torch-fp32@4,torch-fp32@8,torch-amp@4,torch-fused@2,torch-fused@4,torch-fused@8,ort-fp16@4
+peers=peer-monai-fp32,peer-monai-amp,peer-nnunet,peer-script
+backends=${BACKENDS:-all,$batches,$peers}
 python=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
 bench() { "$python" -m bench.cli "$@"; }
 step() { printf '\n== %s (after %d s)\n' "$1" "$SECONDS"; }
