@@ -100,7 +100,7 @@ def stages(folder: Path, image: Path) -> dict[str, tuple[Callable[[], Any], Call
     """Ours and the plain way of each stage, checked to be equal."""
     session, volume = Ready(), read_image(image)
     pipeline, plainly_read = Pipeline(session, RECIPE), plain_read(image)
-    prepared, weights = normalise(volume.intensities, WINDOW), tiles.gaussian_weights(TILE)
+    prepared, weights = normalise(torch.from_numpy(volume.intensities), WINDOW), tiles.gaussian_weights(TILE)
     depth, height, width = prepared.shape
     grid = tiles.sliding_window((depth, height, width), TILE, RECIPE.overlap)
     region = Region.of((slice(0, depth), slice(0, height), slice(0, width)))
@@ -122,7 +122,10 @@ def stages(folder: Path, image: Path) -> dict[str, tuple[Callable[[], Any], Call
     plain_mask: Any = nib.Nifti1Image(np.ascontiguousarray(labels), volume.image.affine, header)  # type: ignore[no-untyped-call]
     return {
         "read": (lambda: read_image(image), lambda: plain_read(image)),
-        "preprocess": (lambda: normalise(volume.intensities, WINDOW), lambda: plain_preprocess(plainly_read)),
+        "preprocess": (
+            lambda: normalise(torch.from_numpy(volume.intensities), WINDOW),
+            lambda: plain_preprocess(plainly_read),
+        ),
         "stitch": (ours, plain),
         "write": (
             lambda: write_mask(folder / "ours.nii.gz", labels, volume.image),

@@ -165,7 +165,7 @@ class Pipeline:
     def _crop(self, case: Any, passes: Passes | None, watch: Stopwatch) -> Prepared:
         with watch.stage("roi", device=passes is not None):
             region = self._way.region(case, passes)
-        with watch.stage("preprocess"):
+        with watch.stage("preprocess", device=True):
             volume = self._way.prepare(case, region)[0]
             grid = self._grid(volume)
             return Prepared(case.image, self._way.origin(case), region, grid, grid.pad(volume))

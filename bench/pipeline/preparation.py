@@ -49,6 +49,8 @@ class Preparation(Protocol):
     def prepare(self, case: Any, region: Region, mask: Path | None = None) -> tuple[Tensor, Tensor | None]:
         """The region as the network was trained to see it, ``[D, H, W]`` float32, and its mask likewise.
 
+        The region may lie on the device already; the mask never does.
+
         Raises:
             InputError: it cannot be used.
         """
@@ -78,6 +80,7 @@ class AsStored:
         self._recipe = recipe
         self._strategy = ROIS[recipe.roi]
         self.asks_network = self._strategy.asks_network
+        self._device = device
         self._weights = tiles.gaussian_weights(recipe.tile).to(device)
 
     def read(self, path: Path) -> Volume:
@@ -91,7 +94,8 @@ class AsStored:
         return self._strategy.select(region, grid, origin.header.get_zooms(), run, add)
 
     def prepare(self, case: Volume, region: Region, mask: Path | None = None) -> tuple[Tensor, Tensor | None]:
-        prepared = normalise(case.intensities[region.box], self._recipe.window)
+        inside = torch.from_numpy(case.intensities[region.box]).to(self._device)
+        prepared = normalise(inside, self._recipe.window)
         return prepared, None if mask is None else torch.from_numpy(read_mask(mask)[region.box])
 
     def grid(self, shape: Shape) -> Grid:
@@ -105,10 +109,18 @@ class AsStored:
 
     def labels(self, origin: Any, region: Region, stitcher: Stitcher) -> NDArray[np.uint8]:
         labels = np.zeros(origin.shape, np.uint8, order="F")  # as it will be written
-        stitched = stitcher.labels().cpu().numpy()
+        stitched = _on_host(stitcher.labels())
         for box in region.kept:
             blocks.copy(stitched[shifted(box, tuple(-at for at in region.corner))], labels[box])
         return labels
+
+
+def _on_host(labels: Tensor) -> NDArray[np.uint8]:
+    """Labels as an array; those on a device are first laid out there as they will be written, which takes no time."""
+    if labels.device.type == "cpu":
+        found: NDArray[np.uint8] = labels.numpy()
+        return found
+    return labels.permute(2, 1, 0).contiguous().cpu().numpy().transpose(2, 1, 0)
 
 
 def preparation_of(recipe: "Recipe", device: torch.device) -> Preparation:

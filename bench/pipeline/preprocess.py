@@ -1,21 +1,21 @@
 """Intensities as the network was trained on them."""
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.pipeline.blocks import slabs
 
 
-def normalise(intensities: NDArray[np.float32], window: tuple[float, float]) -> Tensor:
-    """Clip HU to `window` and map it to [0, 1]; ``[D, H, W]`` float32, axes as stored, contiguous, a new tensor.
+def normalise(intensities: Tensor, window: tuple[float, float]) -> Tensor:
+    """Clip HU to `window` and map it to [0, 1]; ``[D, H, W]`` float32, on the device of what is given, a new tensor.
 
-    Slab by slab, each of which is still in the cache when it is subtracted from and divided.
+    On a CPU slab by slab, each of which is still in the cache when it is subtracted from and divided; there the result
+    is contiguous.
     """
     low, high = window
-    given = torch.from_numpy(intensities)
-    volume = torch.empty(given.shape, dtype=torch.float32)
+    if intensities.device.type != "cpu":
+        return intensities.clamp(low, high).sub_(low).div_(high - low)
+    volume = torch.empty(intensities.shape, dtype=torch.float32)
     for rows in slabs(intensities.shape):
-        torch.clamp(given[rows], low, high, out=volume[rows]).sub_(low).div_(high - low)
+        torch.clamp(intensities[rows], low, high, out=volume[rows]).sub_(low).div_(high - low)
     return volume

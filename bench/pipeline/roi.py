@@ -95,7 +95,7 @@ class Coarse(Strategy):
         grid = tiles.sliding_window(small, recipe.tile, COARSE_OVERLAP)
         if len(grid.starts) > COARSE_SHARE * len(tiles.sliding_window(shape, recipe.tile, recipe.overlap).starts):
             return whole
-        image = grid.pad(normalise(_averaged(intensities, factor), recipe.window).to(passes.device))
+        image = grid.pad(normalise(_averaged(intensities, factor, passes.device), recipe.window))
         stitcher = _Foreground(grid, tiles.gaussian_weights(recipe.tile).to(passes.device))
         before = passes.count
         passes.run(image, grid.boxes, stitcher.add, stage="roi")
@@ -178,11 +178,9 @@ def _sure(found: list[Component]) -> bool:
     return bool(found) and found[0].volume_ml >= PANCREAS_ML and sum(one.volume_ml for one in found) <= MOST_ML
 
 
-def _averaged(intensities: NDArray[np.float32], factor: Shape) -> NDArray[np.float32]:
-    volume = torch.from_numpy(np.ascontiguousarray(intensities))[None]
-    small = functional.avg_pool3d(volume, factor, ceil_mode=True, count_include_pad=False)[0]
-    averaged: NDArray[np.float32] = small.numpy()
-    return averaged
+def _averaged(intensities: NDArray[np.float32], factor: Shape, device: torch.device) -> torch.Tensor:
+    volume = torch.from_numpy(np.ascontiguousarray(intensities)).to(device)
+    return functional.avg_pool3d(volume[None], factor, ceil_mode=True, count_include_pad=False)[0]
 
 
 def _voxels(margin_mm: float, spacing_mm: tuple[float, ...]) -> tuple[int, ...]:

@@ -61,7 +61,8 @@ class Stitcher:
         """
         logits = self._accumulated()[(slice(None), *self._grid.interior)]
         labels = torch.empty(logits.shape[1:], dtype=torch.uint8, device=logits.device)
-        for rows in slabs(labels.shape):
+        on_cpu = logits.device.type == "cpu"  # whose cache holds a slab; elsewhere each would only be launched anew
+        for rows in slabs(labels.shape) if on_cpu else [slice(None)]:
             self._choose(logits[:, rows], labels[rows])
         return labels
 

@@ -18,7 +18,7 @@ from nibabel.arrayproxy import ArrayProxy
 from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import NDArray
 
-from bench.pipeline.blocks import ROWS, columns
+from bench.pipeline.blocks import columns, rows
 from bench.pipeline.compression import gunzip
 
 _MOST_THREADS = 4  # a block takes some ten microseconds, in part of which Python's lock is held
@@ -34,13 +34,17 @@ def read_voxels(image: Any) -> NDArray[np.float32]:
     voxels = np.empty(image.shape, np.float32)
     stored = _stored(image, np.float32)
 
-    def scale(rows: slice) -> None:
-        for block, values in _scaled(*stored, rows):
+    def scale(x: slice) -> None:
+        for block, values in _scaled(*stored, x):
             # nibabel rounds twice where the first rounding is to float64, as of int64.
             voxels[block] = values.astype(np.promote_types(values.dtype, np.float32), copy=False)
 
-    with ThreadPoolExecutor(min(torch.get_num_threads(), _MOST_THREADS)) as pool:
-        list(pool.map(scale, _rows(voxels.shape)))
+    parts = list(rows(voxels.shape))
+    if len(parts) == 1:
+        scale(parts[0])  # a pool of threads takes longer to start
+    else:
+        with ThreadPoolExecutor(min(torch.get_num_threads(), _MOST_THREADS)) as pool:
+            list(pool.map(scale, parts))
     return voxels
 
 
@@ -51,8 +55,8 @@ def scaled_blocks(image: Any) -> Iterator[tuple[tuple[slice, slice], NDArray[np.
         as `read_voxels`
     """
     stored = _stored(image, np.float64)
-    for rows in _rows(image.shape):
-        for block, values in _scaled(*stored, rows):
+    for x in rows(image.shape):
+        for block, values in _scaled(*stored, x):
             yield block, values.astype(np.float64, copy=False)
 
 
@@ -65,14 +69,10 @@ def _stored(image: Any, dtype: type) -> tuple[NDArray[Any], float, float]:
 
 
 def _scaled(
-    stored: NDArray[Any], slope: float, inter: float, rows: slice
+    stored: NDArray[Any], slope: float, inter: float, x: slice
 ) -> Iterator[tuple[tuple[slice, slice], NDArray[Any]]]:
     for y in columns(stored.shape):
-        yield (rows, y), apply_read_scaling(stored[rows, y], slope, inter)
-
-
-def _rows(shape: tuple[int, ...]) -> Iterator[slice]:
-    return (slice(x, x + ROWS) for x in range(0, shape[0], ROWS))
+        yield (x, y), apply_read_scaling(stored[x, y], slope, inter)
 
 
 def stored_voxels(image: Any) -> NDArray[Any] | None:

@@ -79,7 +79,7 @@ def test_labels_are_the_argmax_of_the_logits_and_the_mask_keeps_the_images_grid(
     assert (int(written.header["sform_code"]), int(written.header["qform_code"])) == (2, 1)
     assert written.get_data_dtype() == np.uint8
     assert np.allclose(written.header.get_zooms(), reread.header.get_zooms())
-    volume = normalise(reread.get_fdata(dtype=np.float32), (-1000, 1000))
+    volume = normalise(torch.from_numpy(reread.get_fdata(dtype=np.float32)), (-1000, 1000))
     np.testing.assert_array_equal(read_mask(tmp_path / "a.nii.gz"), pipeline.logits(volume).argmax(0).numpy())
     assert set(outcome.stages_ns) == {"read", "roi", "preprocess", "forward", "stitch", "write"}
     assert sum(outcome.stages_ns.values()) <= outcome.case_ns
@@ -161,7 +161,8 @@ def test_body_roi_maps_back_exactly(network, tmp_path):
     body = Body().crop(volume.astype(np.float32), (2.0, 2.0, 2.0), None).box
     assert all(a.start <= b.start and a.stop >= b.stop for a, b in zip(body, np.s_[20:70, 24:64, 10:50], strict=True))
     found = tiles.filled(body, volume.shape, recipe().tile, recipe().overlap)
-    inside = Pipeline(Plain(network), recipe()).logits(normalise(volume[found].astype(np.float32), (-1000, 1000)))
+    cut = torch.from_numpy(volume[found].astype(np.float32))
+    inside = Pipeline(Plain(network), recipe()).logits(normalise(cut, (-1000, 1000)))
     np.testing.assert_array_equal(labels[found], inside.argmax(0).numpy())
     labels[found] = 0
     assert not labels.any()

@@ -17,7 +17,7 @@ def test_as_the_plain_formula(window, order, threads):
     torch.set_num_threads(threads)
     for region in (np.s_[:, :, :], np.s_[3:70, 20:77, 1:60]):
         given = np.array(hu, order=order)
-        found = normalise(given[region], window)
+        found = normalise(torch.from_numpy(given[region]), window)
         assert found.is_contiguous()
         assert torch.equal(found, (torch.from_numpy(hu)[region].clamp(low, high) - low) / (high - low))
         np.testing.assert_array_equal(given, hu, "the image's own voxels are left alone")
