@@ -4,6 +4,7 @@ Started as ``python -m bench.worker FD``, FD being its end of a socket pair. It 
 reply and ends when the other side closes the socket.
 """
 
+import faulthandler
 import os
 import signal
 import sys
@@ -210,6 +211,7 @@ def _one_line(error: BaseException) -> str:
 
 def main() -> None:
     """Serve requests until the harness closes its end."""
+    faulthandler.enable()  # a crash in a runtime leaves its place in the log
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the harness decides what an interrupt ends
     with Connection(int(sys.argv[1])) as harness, ExitStack() as stack:
         server = _Server(stack)

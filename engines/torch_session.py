@@ -25,7 +25,8 @@ Forward = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 _PRECISIONS = {"float": "fp32", "double": "fp64", "c10::Half": "fp16", "c10::BFloat16": "bf16"}
 _PRECISIONS |= {"signed char": "int8", "unsigned char": "int8"}
-_MULTIPLIES = re.compile(r"conv|linear|mm$|triton_tem")
+# Inductor names a kernel of its own after all that it stands between, convolutions too; only its templates multiply.
+_MULTIPLIES = re.compile(r"^triton_tem|^(?!triton_).*(conv|linear|mm$)")
 
 
 def half_of(target: Target) -> torch.dtype:

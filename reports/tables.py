@@ -197,8 +197,9 @@ def _gpu(summary: Summary) -> str:
     ]  # fmt: skip
     note = (
         "Read by NVML after each case, outside its time: median clock with its range, highest temperature, median "
-        "power and energy of the whole board, share of the samples with a reason for lower clocks. *Of device events*: "
-        "the forward by device events over that by the host's clock."
+        "power and energy of the whole board (not measured where a case is shorter than a step of its counter), "
+        "share of the samples with a reason for lower clocks. *Of device events*: the forward by device events over "
+        "that by the host's clock."
     )
     return section("The GPU during the run", table(head, rows), note)
 

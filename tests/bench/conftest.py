@@ -1,6 +1,7 @@
 """A small network, cases that it labels, and `bench run` on both."""
 
 import json
+import os
 from pathlib import Path
 
 import nibabel as nib
@@ -58,7 +59,7 @@ def bench(network, data, tmp_path, monkeypatch, capsys):
     """Call `bench run` on the small network, in a folder of its own; gives exit code, summary and what was printed."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VOXBENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]), prepend=os.pathsep)
     monkeypatch.setenv("FAULT", "")
     monkeypatch.setattr(confirmation, "STARTS", 1)  # each start takes seconds; tests of the starts ask for three
 

@@ -1,6 +1,7 @@
 """`bench scenario` on real workers: three scenarios, the same masks, and errors of one line."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def here(network, data, tmp_path, monkeypatch):
     """The small network's files, in a folder of their own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VOXBENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]), prepend=os.pathsep)
     return ["scenario", "--checkpoint", str(network[0]), "--data", str(data), "--device", "cpu", "--threads", "1"]
 
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+import engines
 from engines import checks, driver
 
 
@@ -94,3 +95,11 @@ def test_a_runtime_too_new_for_the_driver(machine, monkeypatch):
     assert found.fix == "update the driver, or pip install tensorrt-cu12"
     machine(13000)
     assert checks._runtime_too_new(("onnx", "tensorrt")) is None
+
+
+@pytest.mark.parametrize(("capability", "told"), [((9, 0), True), ((10, 0), True), ((8, 9), False), ((12, 0), False)])
+def test_tensorrt_for_rtx_names_the_gpus_it_does_not_run_on(capability, told, machine, target):
+    machine(13000, names=("a GPU",), capability=capability, kernels=())
+    reason = engines.load("tensorrt-rtx-fp16").probe(target("cuda")).reason or ""
+    where = f"on a GPU (compute capability {capability[0]}.{capability[1]})"
+    assert (reason == f"TensorRT for RTX does not run {where}") == told

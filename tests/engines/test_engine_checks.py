@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 import engines
 from engines import checks, driver, onnxruntime
@@ -112,6 +113,7 @@ def test_a_missing_gpu_package_names_the_extra_that_has_it(
     name: str, missing: str, extra: str, target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(driver, "missing", lambda _: None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 9))
     monkeypatch.setattr(checks, "find_spec", lambda name: None if name == missing else object())
     found = engines.load(name).probe(target("cuda"))
     assert found.reason == f"the package {missing} is not installed"

@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import pytest
@@ -10,12 +11,15 @@ import torch
 from torch import Tensor
 
 import engines
+from engines import sensitivity
 from engines.base import Evidence, Session, Target
 from models.model import Model
 
 DEVICES = ("cpu", pytest.param("cuda", marks=pytest.mark.gpu))
 # Largest allowed ||output - reference|| / ||reference||, on random weights.
 BOUNDS = {"fp32": 1e-4, "tf32": 1e-2, "fp16": 1e-2, "bf16": 5e-2, "half": 5e-2, "int8": 2e-1}
+# The least Dice between INT8's labels and FP32's: of random weights, voxels lie near a tie, and 0.935 is reached.
+RANDOM_AGREEMENT = 0.9
 
 
 @dataclass
@@ -62,7 +66,9 @@ def opened(
             assert "\n" not in line
         pytest.skip(f"{available.reason}; {available.fix}")
     inputs = [tiles(shared_target.batch, seed).to(shared_target.device) for seed in (10, 11)]
-    with engine.open(model, shared_target) as session:
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        patch.setattr(sensitivity, "AGREEMENT", RANDOM_AGREEMENT)
+        session = stack.enter_context(engine.open(model, shared_target))
         outputs = []
         for x in inputs:
             segmentation, classification = session.infer(x)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from engines import torch_session
 from engines.macs import Layer, Tally, layers_of
 from models.model import Model
 
@@ -76,3 +77,19 @@ def test_an_operation_is_known_by_its_sizes_in_any_order() -> None:
 
 def test_nothing_to_multiply_is_no_share() -> None:
     assert Tally([]).share() == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "multiplies"),
+    [
+        ("aten::cudnn_convolution", True),
+        ("aten::addmm", True),
+        ("mkldnn::_linear_pointwise", True),
+        ("triton_tem_fused_mm_0", True),
+        ("triton_poi_fused_convolution_leaky_relu_3", False),
+        ("aten::leaky_relu", False),
+    ],
+)
+def test_what_multiplies_in_a_trace(name: str, multiplies: bool) -> None:
+    """As names of profiler events go; Inductor's second kernel here comes after a convolution that it does not do."""
+    assert bool(torch_session._MULTIPLIES.search(name)) == multiplies

@@ -6,7 +6,7 @@ from math import isnan
 import pytest
 
 from reports.document import Run, backend_from_json, run_from_json, to_json
-from reports.gpu import gpu_use
+from reports.gpu import energy_j, gpu_use
 from reports.limits import limit
 from reports.record import GpuState
 from reports.summary import summarise
@@ -119,3 +119,10 @@ def test_an_older_run_has_no_limits_and_no_doubts() -> None:
     document = summary.to_json()
     assert document["backends"][0]["limit"] == dict.fromkeys(("floor_s", "share", "flops", "arithmetic_s", "traffic_s"))
     assert document["backends"][0]["gpu"] is None
+
+
+def test_energy_of_cases_shorter_than_the_counters_step_is_not_told() -> None:
+    states = [GpuState(energy_j=joules) for joules in (25.0, 12.5, 25.0)]
+    assert energy_j(states) == 25
+    assert isnan(energy_j([*states, GpuState(energy_j=0.0)])), "in one case the counter stood still"
+    assert isnan(energy_j([GpuState()]))

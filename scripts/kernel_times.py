@@ -1,0 +1,115 @@
+"""Where a forward's time on the GPU goes: its kernels by kind, and what the convolutions reach of the measured peak.
+
+    python scripts/kernel_times.py torch-fused@8 torch-graph        (--width 32, --device cuda)
+
+Random tiles of the demo's size; `--passes` passes under PyTorch's profiler (CUPTI), after as many without. Kernels in
+a replayed CUDA graph are seen as well. A profiler slows down what it watches: the shares are meant, not the times.
+"""
+
+import argparse
+import json
+import re
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout that is not installed
+
+import engines
+from bench import demo, peak
+from bench.cache import cache_folder
+from bench.host import physical_threads
+from engines.base import EngineError, Target
+from engines.macs import layers_in
+from models.architecture import load_model
+from models.model import Model
+
+# By the names that cuDNN, cuBLAS, CUTLASS, PyTorch and Triton give; the first that fits counts.
+KINDS = (
+    ("layout", r"nchwToNhwc|nhwcToNchw|transpose|permute|nhwc2|2nhwc|im2col|col2im"),
+    ("convolution", r"conv|xmma|cutlass|implicit|dgrad|fprop|gemm|wgmma|winograd|cudnn.*engine|nvjet|sm\d+_"),
+    ("norm", r"moments|merge_kernel|apply_kernel|pool_kernel|batch_norm|instance_norm|welford"),
+    ("pooling", r"pool"),
+    ("copy", r"copy|memcpy|memset|cat|add_kernel|fill"),
+)
+_COLUMNS = 100  # of a kernel's name that are printed
+
+
+def kind_of(kernel: str) -> str:
+    """Kind of work that a kernel of this name does."""
+    return next((kind for kind, pattern in KINDS if re.search(pattern, kernel, re.IGNORECASE)), "other")
+
+
+def kernel_us(run: Callable[[], object], passes: int) -> Counter[str]:
+    """Microseconds of each kernel in one call of `run`, the mean of `passes`."""
+    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=activities) as profiler:
+        for _ in range(passes):
+            run()
+        torch.cuda.synchronize()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(path))
+        events: list[Mapping[str, Any]] = json.loads(path.read_text())["traceEvents"]
+    found = Counter[str]()
+    for event in events:
+        if event.get("cat") in ("kernel", "gpu_memcpy", "gpu_memset"):
+            found[event["name"]] += event["dur"] / passes
+    return found
+
+
+def show(name: str, model: Model, target: Target, passes: int, peaks: Mapping[str, tuple[float, str]]) -> None:
+    """Print one backend's kernels."""
+    engine = engines.load(name)
+    available = engine.probe(target)
+    if not available.ok:
+        print(f"{name}: {available.reason}; {available.fix}")
+        return
+    x = torch.rand(target.batch, 1, *target.tile, device=target.device)
+    with engine.open(model, target) as session:
+        for _ in range(passes):
+            session.infer(x)
+        session.sync()
+        kernels = kernel_us(lambda: session.infer(x), passes)
+        share = session.evidence().mac_share
+    flops = 2 * sum(layer.macs for layer in layers_in(model, target.batch, target.tile))
+    ideal_us = 1e6 * sum(part * flops / peaks[precision][0] for precision, part in share.items() if precision in peaks)
+    kinds = Counter[str]()
+    for kernel, us in kernels.items():
+        kinds[kind_of(kernel)] += us
+    print(f"\n{name}, {target.batch} tile(s): {kinds.total():.0f} us in kernels, {ideal_us:.0f} us at the peak")
+    for kind, us in kinds.most_common():
+        reached = f", {ideal_us / us:.1%} of the peak" if kind == "convolution" else ""
+        print(f"  {us:8.0f} us {us / kinds.total():6.1%}  {kind}{reached}")
+    for kernel, us in kernels.most_common(12):
+        print(f"  {us:8.0f} us {us / kinds.total():6.1%}  [{kind_of(kernel)}] {kernel[:_COLUMNS]}")
+
+
+def main() -> None:
+    """Measure the backends on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("backends", nargs="+", metavar="NAME[@BATCH]")
+    parser.add_argument("--width", type=int, default=32)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--passes", type=int, default=20)
+    options = parser.parse_args()
+    model, _ = load_model(demo.CHECKPOINT, options.width)
+    peaks = peak.measure(options.device, 1)
+    told = ", ".join(f"{precision} {rate / 1e12:.0f}" for precision, (rate, _) in peaks.items())
+    print(f"{torch.cuda.get_device_name(options.device)}; largest products, TFLOP/s: {told}")
+    for arm in options.backends:
+        name, _, batch = arm.partition("@")
+        target = Target(options.device, model.tile, int(batch or 1), physical_threads(), cache_folder())
+        try:
+            show(name, model, target, options.passes, peaks)
+        except (EngineError, RuntimeError) as error:
+            print(f"{arm}: {' '.join(str(error).split())[:200]}")
+
+
+if __name__ == "__main__":
+    main()
