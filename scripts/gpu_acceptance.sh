@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything worth doing on a CUDA machine, in one go: what can run here, the GPU tests (kernels and engines against
 # float64), every backend at the real width with parity, both time scopes, batches 1, 2, 4 and 8, what users run today
-# beside them, the share reached of the measured peak, and one report. Needs no network.
+# beside them, the share reached of the measured peak, the kernels of the best, and one report. Needs no network.
 #
 #   scripts/gpu_acceptance.sh [OUT]      default: runs/gpu-acceptance; run it again to go on where it stopped
 #
@@ -39,7 +39,9 @@ tests=0
 if [ "${TESTS:-yes}" = yes ] && [ ! -e "$out-logs/tests-passed" ]; then
     step "GPU tests"
     if "$python" -c 'import pytest, pytest_timeout' 2>/dev/null; then
-        if "$python" -m pytest -m gpu -rs tests/engines tests/bench/test_cuda.py 2>&1 | tee "$out-logs/tests.txt"; then
+        # Several at a time where pytest-xdist is there; and then a runtime that crashes takes no other test with it.
+        many=$("$python" -c 'import xdist' 2>/dev/null && echo "-n 8 --dist loadgroup" || true)
+        if "$python" -m pytest $many -m gpu -rs tests/engines tests/bench/test_cuda.py 2>&1 | tee "$out-logs/tests.txt"; then
             touch "$out-logs/tests-passed"
         else
             tests=5
@@ -57,6 +59,13 @@ if [ ! -e "$out/run.json" ]; then
         --budget "${BUDGET:-90}" --out "$out" || true # the verdict comes last
 elif ! grep -q '"status": "complete"' "$out/run.json"; then
     bench run --resume --out "$out" || true
+fi
+
+if [ "${device#cuda}" != "$device" ] && [ ! -e "$out-logs/kernels.txt" ]; then
+    step "kernels"
+    "$python" scripts/kernel_times.py --device "$device" --width "$width" torch-fused torch-fused@8 torch-graph torch-amp@4 \
+        >"$out-logs/kernels.txt" 2>"$out-logs/kernels.log" || echo "not measured: $(tail -1 "$out-logs/kernels.log")"
+    cat "$out-logs/kernels.txt"
 fi
 
 step "report"
