@@ -1,4 +1,4 @@
-"""PyTorch's automatic mixed precision: FP16 on CUDA, BF16 on a CPU. Not yet run on a GPU."""
+"""PyTorch's automatic mixed precision: FP16 on CUDA, BF16 on a CPU."""
 
 import copy
 from collections.abc import Iterator

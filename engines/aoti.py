@@ -1,4 +1,7 @@
-"""The network compiled ahead of time by AOTInductor: a package on disk that loads at once. Not yet run on a GPU."""
+"""The network compiled ahead of time by AOTInductor: a package on disk that loads at once.
+
+On a GPU it is not proven: on the one machine seen, loading the package crashed (docs/gpu.md).
+"""
 
 import copy
 import shutil

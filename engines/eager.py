@@ -1,4 +1,4 @@
-"""PyTorch as it stands: the baseline in FP32, and the same with TF32. Not yet run on a GPU."""
+"""PyTorch as it stands: the baseline in FP32, and the same with TF32."""
 
 import copy
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""FP16 and channels last from end to end: cuDNN's convolutions, norms and activations fused. Not yet run on a GPU."""
+"""FP16 and channels last from end to end: cuDNN's convolutions, norms and activations fused."""
 
 import copy
 import subprocess

@@ -1,4 +1,4 @@
-"""A network rewritten for channels-last tensors, its norms fused with their activations. Not yet run on a GPU."""
+"""A network rewritten for channels-last tensors, its norms fused with their activations."""
 
 from typing import Any, Protocol
 

@@ -1,4 +1,4 @@
-"""The module in FP16, recorded once as a CUDA graph and replayed. Not yet run on a GPU."""
+"""The module in FP16, recorded once as a CUDA graph and replayed."""
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""PyTorch with weights and activations in 16 bits: FP16 on CUDA, BF16 on a CPU. Not yet run on a GPU."""
+"""PyTorch with weights and activations in 16 bits: FP16 on CUDA, BF16 on a CPU."""
 
 import copy
 from collections.abc import Iterator

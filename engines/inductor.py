@@ -1,4 +1,4 @@
-"""The network compiled by torch.compile. Not yet run on a GPU."""
+"""The network compiled by torch.compile."""
 
 import copy
 import os

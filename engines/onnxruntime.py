@@ -1,4 +1,4 @@
-"""ONNX Runtime on its CPU and CUDA providers. Not yet run on a GPU."""
+"""ONNX Runtime on its CPU and CUDA providers."""
 
 import json
 import tempfile

@@ -1,4 +1,4 @@
-"""What the engines that run on PyTorch share: settings, session, and the reading of what ran. Not yet run on a GPU."""
+"""What the engines that run on PyTorch share: settings, session, and the reading of what ran."""
 
 import json
 import os

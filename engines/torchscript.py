@@ -1,4 +1,4 @@
-"""The network traced, frozen and optimised by TorchScript. Not yet run on a GPU."""
+"""The network traced, frozen and optimised by TorchScript."""
 
 import copy
 import warnings

@@ -1,4 +1,4 @@
-"""InstanceNorm, LeakyReLU and pooling of channels-last tensors, by Triton. Not yet run on a GPU.
+"""InstanceNorm, LeakyReLU and pooling of channels-last tensors, by Triton.
 
 PyTorch's InstanceNorm takes and returns contiguous tensors, so that between channels-last convolutions each would be
 copied there and back. Here a tensor of n bytes costs 3n: read for its moments, then read and written; its maxima cost

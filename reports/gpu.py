@@ -7,6 +7,8 @@ from math import nan
 from reports.record import GpuState, Sample
 from reports.statistics import median
 
+_COUNTED_NS = 1_000_000_000  # of a case whose energy is told: then a step of the counter is about a tenth of it
+
 
 @dataclass(frozen=True)
 class GpuUse:
@@ -44,21 +46,20 @@ def gpu_use(samples: Sequence[Sample]) -> GpuUse | None:
         sm_mhz_high=max(clocks, default=nan),
         temperature_c=max(_told(state.temperature_c for state in states), default=nan),
         power_w=median(_told(state.power_w for state in states)),
-        energy_j=energy_j(states),
+        energy_j=energy_j(samples),
         throttled=_share(bool(state.throttled_by) for state in states),
         throttled_by=tuple(sorted({reason for state in states for reason in state.throttled_by})),
         shared=_share(is_shared(sample.gpu, sample.workers) for sample in samples if sample.gpu is not None),
     )
 
 
-def energy_j(states: Iterable[GpuState]) -> float:
-    """Median energy of a case, of the whole board; NaN where NVML tells none, or its counter stood still in a case.
+def energy_j(samples: Iterable[Sample]) -> float:
+    """Median energy of a case, of the whole board; NaN where NVML tells none, and for cases of less than a second.
 
-    The counter moves in steps of some tens of milliseconds (seen on an H100: 0 J in one case of 20 ms and 25 J in the
-    next), and says nothing of a case that is shorter.
+    The board's counter moves in steps: on an H100 it told 0 J of one case of 20 ms, and 25 J of the next.
     """
-    told = _told(state.energy_j for state in states)
-    return median(told) if all(told) else nan
+    counted = [s.gpu.energy_j for s in samples if s.gpu is not None and s.case_ns >= _COUNTED_NS]
+    return median(_told(counted))
 
 
 def is_shared(state: GpuState, workers: int | None) -> bool:

@@ -67,7 +67,7 @@ def resources(backend: BackendRecord, samples: Sequence[Sample], baseline: Backe
         gpu_memory_mb_s=_median(samples, _gpu_memory_mb_s),
         flare22_gpu_memory_mb_s=_median(samples, lambda s: _gpu_memory_mb_s(s, FLARE22_FREE_MB)),
         cpu_energy_j=_median(samples, lambda s: s.usage.cpu_energy_j if s.usage else None),
-        gpu_energy_j=energy_j(s.gpu for s in samples if s.gpu),
+        gpu_energy_j=energy_j(samples),
         break_even_cases=ceil((backend.build_s or 0.0) / saved) if pays else None,
         never_pays_off=is_candidate and saved <= 0,
     )

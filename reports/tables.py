@@ -197,7 +197,7 @@ def _gpu(summary: Summary) -> str:
     ]  # fmt: skip
     note = (
         "Read by NVML after each case, outside its time: median clock with its range, highest temperature, median "
-        "power and energy of the whole board (not measured where a case is shorter than a step of its counter), "
+        "power and energy of the whole board (not measured of cases under a second: its counter moves in steps), "
         "share of the samples with a reason for lower clocks. *Of device events*: the forward by device events over "
         "that by the host's clock."
     )

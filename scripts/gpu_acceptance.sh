@@ -12,7 +12,7 @@
 #
 # Uses whatever of the stack is installed: a backend whose packages are missing is a row `skipped` with its reason.
 # Exit code: that of `bench check` (0 confirmed, 1 refuted, 3 inconclusive ...), or 5 where it is 0 and GPU tests failed.
-# Not yet run on a GPU.
+# On an H100 all steps ran with two cases (docs/results/gpu-h100-first); the whole of it has not been run yet.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-runs/gpu-acceptance}

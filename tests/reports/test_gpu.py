@@ -28,7 +28,8 @@ def test_readings_are_summed_up() -> None:
     states = [GpuState(1900 + i, 2600, 40 + i, 300.0 + i, 2.0 + i, (), 2**30, 2) for i in range(4)]
     states[3] = replace(states[3], throttled_by=("software power cap",), processes=5)
     samples = make_run({}, cases=4, rounds=1).backends[0].samples[:4]
-    use = gpu_use([replace(one, gpu=state, workers=2) for one, state in zip(samples, states, strict=True)])
+    read = [replace(one, gpu=state, workers=2, case_ns=10**9) for one, state in zip(samples, states, strict=True)]
+    use = gpu_use(read)
     assert use is not None
     assert (use.samples, use.sm_mhz, use.sm_mhz_low, use.sm_mhz_high, use.temperature_c) == (4, 1901.5, 1900, 1903, 43)
     assert (use.power_w, use.energy_j) == (301.5, 3.5)
@@ -121,8 +122,11 @@ def test_an_older_run_has_no_limits_and_no_doubts() -> None:
     assert document["backends"][0]["gpu"] is None
 
 
-def test_energy_of_cases_shorter_than_the_counters_step_is_not_told() -> None:
-    states = [GpuState(energy_j=joules) for joules in (25.0, 12.5, 25.0)]
-    assert energy_j(states) == 25
-    assert isnan(energy_j([*states, GpuState(energy_j=0.0)])), "in one case the counter stood still"
-    assert isnan(energy_j([GpuState()]))
+def test_energy_is_told_of_cases_that_last_longer_than_the_counters_steps() -> None:
+    samples = make_run({}, cases=3, rounds=1).backends[0].samples[:3]
+    read = [
+        replace(s, gpu=GpuState(energy_j=j), case_ns=10**9) for s, j in zip(samples, (20.0, 30.0, 25.0), strict=True)
+    ]
+    assert energy_j(read) == 25
+    assert isnan(energy_j(replace(s, case_ns=10**9 - 1) for s in read))
+    assert isnan(energy_j(samples))
