@@ -87,11 +87,15 @@ class Duel:
             case Availability() as reply:
                 self._close(request.name)
                 self._directory.log(request.name).unlink(missing_ok=True)
-                self._update(request.name, status=SKIPPED, reason=reply.reason, fix=reply.fix)
+                self.skip(request.name, reply)
                 if request.name == self._run.baseline:
                     raise BackendLostError(f"the baseline {request.name} cannot run: {reply.reason}; {reply.fix}")
             case Broke() as reply:
                 self._fail(request.name, reply.reason)
+
+    def skip(self, name: str, found: Availability) -> None:
+        """Record that a backend cannot run, and why."""
+        self._update(name, status=SKIPPED, reason=found.reason, fix=found.fix)
 
     def restart(self, names: Sequence[str], start: int) -> None:
         """Stop all backends and open these anew, as start `start`; what an earlier one of that number left, goes.

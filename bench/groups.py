@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from bench import probes
 from bench.confirmation import STARTS
 from bench.duel import Duel
 from bench.messages import Open
@@ -26,6 +27,7 @@ def duel_in_groups(plan: Plan, record: RunRecord, duel: Duel, directory: RunDire
     progress.start("building backends", len(waiting))
     waiting.sort(key=lambda request: request.name != record.baseline)  # stable: the baseline first
     _open(waiting.pop(0), duel, progress)
+    waiting = _available(waiting, record, duel, progress)
     others, first = len(waiting), 0
     while True:
         group, recorded = _build(waiting, record, duel, progress)
@@ -37,6 +39,15 @@ def duel_in_groups(plan: Plan, record: RunRecord, duel: Duel, directory: RunDire
             return record
         duel.keep((record.baseline,))
         progress.start("building backends", len(waiting))
+
+
+def _available(waiting: list[Open], record: RunRecord, duel: Duel, progress: Progress) -> list[Open]:
+    """Those of `waiting` that do not say that they cannot run here; the others are skipped."""
+    absent = probes.unavailable(waiting, record.settings.timeout_s)
+    for name, found in absent.items():
+        duel.skip(name, found)
+        progress.advance(name)
+    return [request for request in waiting if request.name not in absent]
 
 
 def _build(waiting: list[Open], record: RunRecord, duel: Duel, progress: Progress) -> tuple[list[str], bool]:

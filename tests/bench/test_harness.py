@@ -12,9 +12,10 @@ import psutil
 import pytest
 
 import engines
-from bench import confirmation
+from bench import confirmation, duel
 from bench.cli import main
 from bench.duel import Duel
+from bench.process import WorkerProcess
 from engines import Backend
 from reports.power import ENOUGH_FOR_F1
 
@@ -184,7 +185,14 @@ def test_a_failed_baseline_ends_the_run(bench, monkeypatch):
     assert "the baseline torch-fp32 failed: the worker was killed by SIGKILL" in printed
 
 
-def test_backends_of_another_device_are_rows_with_a_reason(bench):
+def test_backends_of_another_device_are_rows_with_a_reason(bench, monkeypatch):
+    started: list[str] = []
+
+    def counted(log, threads):
+        started.append(log.stem)
+        return WorkerProcess(log, threads)
+
+    monkeypatch.setattr(duel, "WorkerProcess", counted)
     _, summary, _ = bench("--backends", "tensorrt-fp16,torch-tf32", "--rounds", "1")
     for name in ("tensorrt-fp16", "torch-tf32"):
         found = row(summary, name)
@@ -192,6 +200,7 @@ def test_backends_of_another_device_are_rows_with_a_reason(bench):
         assert found["reason"]
         assert found["fix"]
     assert summary["verdict"] == "INCONCLUSIVE"
+    assert started == ["torch-fp32"], "what cannot run starts no process of its own"
 
 
 def test_files_of_a_run(bench):
