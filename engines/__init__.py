@@ -104,10 +104,9 @@ def baseline_for(program: str | None) -> str:
 def contradiction(backend: str | Backend, target: Target, evidence: Evidence) -> str | None:
     """Say in one line how what ran differs from what the backend's name promises; None where it does not.
 
-    A provider must be that of the runtime on the target's device. Every multiply-accumulate of an FP32
-    backend that its runtime tells of must have run in FP32, and at least half of them in the precision that another
-    name states; next to none may be left untold;
-    ``half`` is FP16 on CUDA and BF16 on a CPU.
+    A provider must be that of the runtime on the target's device. Every multiply-accumulate that the runtime of an FP32
+    backend tells of must have run in FP32, and next to none be left untold; with another name at least half must have
+    run in the precision that it states. ``half`` is FP16 on CUDA and BF16 on a CPU.
     """
     row = BACKENDS[backend] if isinstance(backend, str) else backend
     return _wrong_provider(row, target, evidence.provider) or _wrong_precision(row, target, evidence.mac_share)

@@ -41,7 +41,7 @@ if [ "${TESTS:-yes}" = yes ] && [ ! -e "$out-logs/tests-passed" ]; then
     if "$python" -c 'import pytest, pytest_timeout' 2>/dev/null; then
         # Several at a time where pytest-xdist is there; and then a runtime that crashes takes no other test with it.
         many=$("$python" -c 'import xdist' 2>/dev/null && echo "-n 8 --dist loadgroup" || true)
-        if "$python" -m pytest $many -m gpu -rs tests/engines tests/bench/test_cuda.py 2>&1 | tee "$out-logs/tests.txt"; then
+        if "$python" -m pytest $many -m gpu -rs tests/engines tests/bench/test_{cuda,telemetry}.py 2>&1 | tee "$out-logs/tests.txt"; then
             touch "$out-logs/tests-passed"
         else
             tests=5
