@@ -5,6 +5,9 @@ On a GPU it is not proven: on the one machine seen, loading the package crashed 
 
 import copy
 import shutil
+import signal
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +18,7 @@ import torch
 from torch import Tensor
 
 from engines import Backend
-from engines.base import Availability, Target
+from engines.base import Availability, EngineError, Target
 from engines.cache import artefact, key_of
 from engines.checks import check, compiler_missing
 from engines.onednn import operations as onednn_operations
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from models.model import Model
 
 _FILE = "network.pt2"
+_LOADING = "import sys, torch; torch._inductor.aoti_load_package(sys.argv[1], device_index=int(sys.argv[2]))"
 
 
 def engine(backend: Backend) -> "AheadOfTime":
@@ -79,10 +83,31 @@ def _build(model: "Model", target: Target, folder: Path) -> None:
         made = Path(torch._inductor.aoti_compile_and_package(program, package_path=str(folder / _FILE)))
     if made != folder / _FILE:
         shutil.move(made, folder / _FILE)
+    if target.on_cuda:
+        _try_loading(folder / _FILE, _index(target))
+
+
+def _try_loading(path: Path, index: int) -> None:
+    """Load a new package in a process of its own: on one machine with a GPU that crashed, and takes all with it.
+
+    Raises:
+        EngineError: it cannot be loaded.
+    """
+    command = [sys.executable, "-P", "-c", _LOADING, str(path), str(index)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        crashed = signal.Signals(-done.returncode).name if done.returncode < 0 else ""
+        told = crashed or (done.stderr.strip().splitlines() or ["it did not say why"])[-1]
+        raise EngineError(
+            f"PyTorch {torch.__version__} cannot load the package that it built ({told}); take torch-compile instead"
+        )
 
 
 def _load(path: Path, target: Target) -> Any:
     if not target.on_cuda:
         return torch._inductor.aoti_load_package(str(path))
-    index = torch.device(target.device).index
-    return torch._inductor.aoti_load_package(str(path), device_index=0 if index is None else index)
+    return torch._inductor.aoti_load_package(str(path), device_index=_index(target))
+
+
+def _index(target: Target) -> int:
+    return torch.device(target.device).index or 0
