@@ -16,7 +16,7 @@ def unavailable(requests: Sequence[Open], timeout_s: float) -> dict[str, Availab
     """
     found = {request.name: request.unfit for request in requests if request.unfit is not None}
     asked = [request for request in requests if request.unfit is None]
-    if not asked:
+    if len(asked) < 2:  # to open the one takes no longer
         return found
     worker = WorkerProcess(Path(os.devnull), asked[0].target.threads)
     try:

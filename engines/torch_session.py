@@ -134,10 +134,7 @@ def trace(run: Callable[[], object], on_cuda: bool) -> list[Operation]:
     """Run once under the profiler; list the innermost convolutions and matrix products, in order."""
     with profile(record_shapes=True) as profiler:
         run()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "trace.json"
-        profiler.export_chrome_trace(str(path))
-        events = json.loads(path.read_text())["traceEvents"]
+    events = traced_events(profiler)
     wanted = [one for one in events if _MULTIPLIES.search(one.get("name", "")) and "Input Dims" in one.get("args", {})]
     wanted.sort(key=lambda one: (one["tid"], one["ts"], -one["dur"]))
     return [
@@ -146,6 +143,15 @@ def trace(run: Callable[[], object], on_cuda: bool) -> list[Operation]:
         # A call that holds another only passes on: autocast converts in between.
         if following is None or following["tid"] != one["tid"] or following["ts"] >= one["ts"] + one["dur"]
     ]
+
+
+def traced_events(profiler: Any) -> list[dict[str, Any]]:
+    """The events that one of PyTorch's profilers has recorded, as its trace for Chrome has them."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(path))
+        events: list[dict[str, Any]] = json.loads(path.read_text())["traceEvents"]
+        return events
 
 
 def _operation(event: Mapping[str, Any], on_cuda: bool) -> Operation:

@@ -7,14 +7,11 @@ a replayed CUDA graph are seen as well. A profiler slows down what it watches: t
 """
 
 import argparse
-import json
 import re
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -22,10 +19,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a check
 
 import engines
 from bench import demo, peak
+from bench.arms import batch_of, table_name
 from bench.cache import cache_folder
 from bench.host import physical_threads
 from engines.base import EngineError, Target
 from engines.macs import layers_in
+from engines.torch_session import traced_events
 from models.architecture import load_model
 from models.model import Model
 
@@ -52,12 +51,8 @@ def kernel_us(run: Callable[[], object], passes: int) -> Counter[str]:
         for _ in range(passes):
             run()
         torch.cuda.synchronize()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "trace.json"
-        profiler.export_chrome_trace(str(path))
-        events: list[Mapping[str, Any]] = json.loads(path.read_text())["traceEvents"]
     found = Counter[str]()
-    for event in events:
+    for event in traced_events(profiler):
         if event.get("cat") in ("kernel", "gpu_memcpy", "gpu_memset"):
             found[event["name"]] += event["dur"] / passes
     return found
@@ -103,10 +98,9 @@ def main() -> None:
     told = ", ".join(f"{precision} {rate / 1e12:.0f}" for precision, (rate, _) in peaks.items())
     print(f"{torch.cuda.get_device_name(options.device)}; largest products, TFLOP/s: {told}")
     for arm in options.backends:
-        name, _, batch = arm.partition("@")
-        target = Target(options.device, model.tile, int(batch or 1), physical_threads(), cache_folder())
+        target = Target(options.device, model.tile, batch_of(arm, 1), physical_threads(), cache_folder())
         try:
-            show(name, model, target, options.passes, peaks)
+            show(table_name(arm), model, target, options.passes, peaks)
         except (EngineError, RuntimeError) as error:
             print(f"{arm}: {' '.join(str(error).split())[:200]}")
 
