@@ -1,8 +1,12 @@
 """Kinds of kernels by their names, as a run on an H100 showed them (docs/results/gpu-h100-first/kernels.txt)."""
 
+import runpy
+from pathlib import Path
+
 import pytest
 
-from scripts.kernel_times import kind_of
+# By its path: a module named "scripts" would stay loaded, and stand before a bundle's folder of that name.
+kind_of = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "kernel_times.py"))["kind_of"]
 
 
 @pytest.mark.parametrize(
