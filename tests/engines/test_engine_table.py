@@ -18,11 +18,14 @@ TRUE = [
     ("ort-int8", "cpu", "CPUExecutionProvider", {"int8": 0.5, "fp32": 0.5}),
     ("openvino-int8", "cpu", "openvino CPU", {"int8": 0.9, "bf16": 0.08, "unknown": 0.02}),
     ("tensorrt-fp16", "cuda", "tensorrt cuda", {"fp16": 1.0}),
+    ("torch-aoti", "cuda", "torch cuda", {"fp32": 0.999, "unknown": 0.001}),
 ]
 LIES = [
     ("torch-fp32", "cpu", "torch cpu", {"fp32": 0.99, "bf16": 0.01}, "1.0% in bf16"),
     ("torch-fp32", "cuda", "torch cuda", {"tf32": 1.0}, "100.0% in tf32"),
     ("torchscript", "cpu", "torch cpu", {"fp32": 0.9, "unknown": 0.1}, "unknown"),
+    ("torch-compile", "cuda", "torch cuda", {"fp32": 0.999, "unknown": 0.001}, "unknown"),
+    ("torch-aoti", "cuda", "torch cuda", {"fp32": 0.998, "unknown": 0.001, "tf32": 0.001}, "0.1% in tf32"),
     ("torch-fp32", "cuda", "torch cpu", {"fp32": 1.0}, "it ran on torch cpu"),
     ("ort-fp32", "cuda", "CPUExecutionProvider", {"fp32": 1.0}, "CPUExecutionProvider"),
     ("ort-fp32", "cuda", "CPUExecutionProvider + CUDAExecutionProvider", {"fp32": 1.0}, "CPUExecutionProvider"),
