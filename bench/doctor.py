@@ -109,7 +109,8 @@ def text(findings: Findings) -> str:
     """For the terminal."""
     machine, gpu = findings.machine, findings.gpu
     lines = [
-        f"{machine['processor']}, {count(machine['cores'], 'core')}, {_gibibytes(machine['memory_bytes'])}; "
+        f"{machine['processor']} ({machine['instructions']}), {count(machine['cores'], 'core')}, "
+        f"{_gibibytes(machine['memory_bytes'])}; "
         f"{machine['system']}, Python {machine['python']}"
     ]
     if isinstance(gpu, Availability):

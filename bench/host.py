@@ -11,6 +11,7 @@ import psutil
 from bench.errors import InputError
 from bench.telemetry import Meter
 from engines import driver
+from engines.instructions import instruction_sets
 
 _DISTRIBUTIONS = (
     "voxbench", "torch", "numpy", "nibabel", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "openvino", "nncf",
@@ -29,9 +30,10 @@ def physical_threads() -> int:
 
 
 def describe(device: str) -> dict[str, Any]:
-    """Processor, memory, system and, for a CUDA device, the GPU."""
+    """Processor and its instruction sets, memory, system and, for a CUDA device, the GPU."""
     host: dict[str, Any] = {
         "processor": processor(),
+        "instructions": ", ".join(instruction_sets()) or "not told",
         "cores": available_cores(),
         "memory_bytes": psutil.virtual_memory().total,
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",

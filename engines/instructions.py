@@ -1,9 +1,35 @@
-"""What the processor's instructions mean for INT8."""
+"""Which instructions the processor has for a network's arithmetic, and what they mean for INT8."""
 
 import platform
 from pathlib import Path
 
 CPU_INFO = Path("/proc/cpuinfo")
+# Linux's names of them: on x86 in the line "flags", on Arm in "Features".
+_SETS = {
+    "avx2": "AVX2",
+    "avx512f": "AVX-512",
+    "avx_vnni": "AVX-VNNI",
+    "avx512_vnni": "AVX-512 VNNI",
+    "avx512_bf16": "AVX-512 BF16",
+    "avx512_fp16": "AVX-512 FP16",
+    "amx_int8": "AMX INT8",
+    "amx_bf16": "AMX BF16",
+    "amx_fp16": "AMX FP16",
+    "asimddp": "dot product",
+    "i8mm": "I8MM",
+    "bf16": "BF16",
+    "sve": "SVE",
+}
+
+
+def instruction_sets() -> tuple[str, ...]:
+    """Those that decide how fast FP32, BF16 and INT8 are, since one processor's name may stand for several of them.
+
+    Empty where the system tells of none.
+    """
+    told = next((line for line in _told().splitlines() if line.startswith(("flags", "Features"))), "")
+    flags = set(told.partition(":")[2].split())
+    return tuple(name for flag, name in _SETS.items() if flag in flags)
 
 
 def weight_bits() -> int:
@@ -13,11 +39,11 @@ def weight_bits() -> int:
     rest: 2 x 255 x 127 does not fit, 2 x 255 x 64 does. oneDNN, Nuances of int8 Computations:
     https://oneapi-src.github.io/oneDNN/dev_guide_int8_computations.html
     """
-    return 7 if platform.machine() in ("x86_64", "AMD64") and not _has_vnni() else 8
+    return 7 if platform.machine() in ("x86_64", "AMD64") and "vnni" not in _told() else 8
 
 
-def _has_vnni() -> bool:
+def _told() -> str:
     try:
-        return "vnni" in CPU_INFO.read_text()
+        return CPU_INFO.read_text()
     except OSError:
-        return False  # a system that does not tell: 7 bits are safe everywhere
+        return ""  # a system that does not tell: 7 bits are safe everywhere

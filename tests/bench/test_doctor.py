@@ -90,11 +90,14 @@ def test_json_says_what_the_text_says(few, capsys):
 
 def test_a_fix_that_many_need_is_told_once():
     row = Availability(False, "it exists on CUDA only", "buy a GPU")
-    machine = {"processor": "P", "cores": 1, "memory_bytes": 2**30, "system": "S", "python": "3"}
+    machine = {
+        "processor": "P", "instructions": "AVX2", "cores": 1, "memory_bytes": 2**30, "system": "S", "python": "3",
+    }  # fmt: skip
     gpu = {
         "gpu": "H200", "gpu_memory_bytes": 141 * 2**30, "compute_capability": "9.0", "power_limit_w": 700.0,
         "driver": "580.95.05 (CUDA up to 13.0)",
     }  # fmt: skip
     text = doctor.text(doctor.Findings(machine, "cuda", gpu, {"torch": "2.13.0"}, {"a": row, "b": row}))
+    assert text.startswith("P (AVX2), 1 core, 1.0 GiB; S, Python 3\n")
     assert text.count("buy a GPU") == 1
     assert "H200, 141.0 GiB, compute capability 9.0, limited to 700 W, driver 580.95.05 (CUDA up to 13.0)" in text
