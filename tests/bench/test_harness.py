@@ -228,7 +228,10 @@ def test_an_interrupt_keeps_what_was_measured_and_resume_finishes(network, data,
     ]  # fmt: skip
     root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root), "VOXBENCH_CACHE": str(tmp_path / "cache")}
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # in the background it is ignored
+    )  # fmt: skip
     saved = tmp_path / "run" / "backends" / "torch-fp32#2.json"
     _wait(lambda: saved.exists() and saved.read_text().count('"duel"') >= 3)
     process.send_signal(signal.SIGINT)
