@@ -110,8 +110,7 @@ def text(findings: Findings) -> str:
     machine, gpu = findings.machine, findings.gpu
     lines = [
         f"{machine['processor']} ({machine['instructions']}), {count(machine['cores'], 'core')}, "
-        f"{_gibibytes(machine['memory_bytes'])}; "
-        f"{machine['system']}, Python {machine['python']}"
+        f"{_gibibytes(machine['memory_bytes'])}; {machine['system']}, Python {machine['python']}"
     ]
     if isinstance(gpu, Availability):
         lines += [f"no CUDA device: {gpu.reason}", f"  -> {gpu.fix}"]

@@ -39,7 +39,7 @@ BACKENDS: Mapping[str, Backend] = {
     "torch-half": Backend("half", "half", programs=_CALLED),
     "torchscript": Backend("torchscript", "fp32", programs=_CALLED),
     "torch-compile": Backend("inductor", "fp32", programs=(EXPORTED,)),
-    # AOTInductor's C++ calls the matrix products of the class's head past the dispatcher, where no trace sees them.
+    # AOTInductor's C++ calls matrix products past the dispatcher, where no trace sees them.
     "torch-aoti": Backend("aoti", "fp32", programs=(EXPORTED,), untold=2e-3),
     "torch-graph": Backend("graph", "half", ("cuda",), programs=_CALLED),
     "torch-fused": Backend("fused", "half", ("cuda",)),
