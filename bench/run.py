@@ -6,23 +6,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import parity
-from bench.confirmation import confirm
-from bench.duel import Duel
+from bench import accuracy
+from bench.data.write import write_subtypes
 from bench.errors import InputError, InterruptedRunError
-from bench.groups import duel_in_groups
-from bench.messages import Broke, MeasurePeak, Peak
-from bench.pipeline.write import write_subtypes
-from bench.plan import Plan, make_plan, resume_plan
-from bench.process import WorkerLostError, WorkerProcess
+from bench.plan.plan import Plan, make_plan, resume_plan
+from bench.plan.request import Request
 from bench.progress import Progress
-from bench.request import Request
-from bench.rundir import RunDirectory, write_text
+from bench.schedule.confirmation import confirm
+from bench.schedule.groups import duel_in_groups
+from bench.schedule.interleave import Duel
+from bench.schedule.run_directory import RunDirectory, write_text
+from bench.worker.messages import Broke, MeasurePeak, Peak
+from bench.worker.process import WorkerLostError, WorkerProcess
 from reports import render
-from reports.csv import cases_csv
-from reports.document import Run, read_run
-from reports.outcome import choose
-from reports.record import (
+from reports.decision.outcome import choose
+from reports.decision.verdict import Claim
+from reports.records.record import (
     COMPLETE,
     CONFIRMATION,
     DUEL,
@@ -35,8 +34,9 @@ from reports.record import (
     Sample,
     Score,
 )
+from reports.records.store import Run, read_run
+from reports.render.csv_tables import cases_csv
 from reports.summary import summarise
-from reports.verdict import Claim
 
 
 def run(request: Request, out: Path | None, progress: Progress) -> Path:
@@ -144,7 +144,7 @@ def _scores(
 ) -> tuple[Score, ...]:
     subtypes, rois = _subtypes(backend), {s.case: s.roi for s in _first(backend)}
     return tuple(
-        parity.score(
+        accuracy.score(
             case,
             record.settings,
             directory.prediction(backend.name, case.name),
@@ -177,7 +177,7 @@ def _noise(record: RunRecord, duel: Duel, directory: RunDirectory) -> None:
     for case in record.cases:
         if case.name in later:
             masks = directory.prediction(backend.name, case.name), directory.repeat(backend.name, case.name)
-            size, wrong = parity.disagreement(case, *masks)
+            size, wrong = accuracy.disagreement(case, *masks)
             voxels, differing = voxels + size, differing + wrong
     if voxels:
         noise = {"voxels": voxels, "differing_voxels": differing}

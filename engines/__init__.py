@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import cast
 
 from engines.base import Engine, EngineError, Evidence, Target
-from models.container import EXPORTED, ONNX, TORCHSCRIPT
+from models.reader.container import EXPORTED, ONNX, TORCHSCRIPT
 
 __all__ = ["BACKENDS", "BASELINE", "Backend", "baseline_for", "contradiction", "load"]
 
@@ -18,9 +18,9 @@ PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8")
 
 @dataclass(frozen=True)
 class Backend:
-    """A row of the table: the file under `engines` that builds it, in which precision, and where it exists.
+    """A row of the table: the module that builds it, in which precision, and where it exists.
 
-    A module with a dot in its name is imported as it stands. Every backend runs a network of PyTorch code; `programs`
+    Every backend runs a network of PyTorch code; `programs`
     are the containers whose own program it can run too. `untold` is the share of the multiply-accumulates whose
     precision its traces may leave open.
     """
@@ -33,51 +33,51 @@ class Backend:
 
 
 BACKENDS: Mapping[str, Backend] = {
-    "torch-fp32": Backend("eager", "fp32", programs=_CALLED),
-    "torch-tf32": Backend("eager", "tf32", ("cuda",), programs=_CALLED),
-    "torch-amp": Backend("amp", "half", programs=_CALLED),
-    "torch-half": Backend("half", "half", programs=_CALLED),
-    "torchscript": Backend("torchscript", "fp32", programs=_CALLED),
-    "torch-compile": Backend("inductor", "fp32", programs=(EXPORTED,)),
+    "torch-fp32": Backend("engines.pytorch.eager", "fp32", programs=_CALLED),
+    "torch-tf32": Backend("engines.pytorch.eager", "tf32", ("cuda",), programs=_CALLED),
+    "torch-amp": Backend("engines.pytorch.amp", "half", programs=_CALLED),
+    "torch-half": Backend("engines.pytorch.half", "half", programs=_CALLED),
+    "engines.pytorch.torchscript": Backend("engines.pytorch.torchscript", "fp32", programs=_CALLED),
+    "torch-compile": Backend("engines.pytorch.compile", "fp32", programs=(EXPORTED,)),
     # AOTInductor's C++ calls matrix products past the dispatcher, where no trace sees them.
-    "torch-aoti": Backend("aoti", "fp32", programs=(EXPORTED,), untold=2e-3),
-    "torch-graph": Backend("graph", "half", ("cuda",), programs=_CALLED),
-    "torch-fused": Backend("fused", "half", ("cuda",)),
-    "ort-fp32": Backend("onnxruntime", "fp32", programs=(EXPORTED, ONNX)),
-    "ort-fp16": Backend("onnxruntime", "fp16", ("cuda",), programs=(EXPORTED,)),
+    "torch-aoti": Backend("engines.pytorch.aoti", "fp32", programs=(EXPORTED,), untold=2e-3),
+    "torch-graph": Backend("engines.pytorch.cuda_graph", "half", ("cuda",), programs=_CALLED),
+    "torch-fused": Backend("engines.fused.engine", "half", ("cuda",)),
+    "ort-fp32": Backend("engines.onnx.runtime", "fp32", programs=(EXPORTED, ONNX)),
+    "ort-fp16": Backend("engines.onnx.runtime", "fp16", ("cuda",), programs=(EXPORTED,)),
     # ONNX Runtime's CUDA provider does not run quantized models (docs/gpu.md).
-    "ort-int8": Backend("onnxruntime", "int8", ("cpu",), programs=(EXPORTED, ONNX)),
-    "ort-tensorrt-fp16": Backend("onnxruntime_tensorrt", "fp16", ("cuda",), programs=(EXPORTED,)),
-    "openvino-fp32": Backend("openvino", "fp32", ("cpu",), programs=(EXPORTED, ONNX)),
-    "openvino-bf16": Backend("openvino", "bf16", ("cpu",), programs=(EXPORTED, ONNX)),
-    "openvino-int8": Backend("openvino", "int8", ("cpu",), programs=(EXPORTED, ONNX)),
-    "tensorrt-fp32": Backend("tensorrt", "fp32", ("cuda",), programs=(EXPORTED, ONNX)),
-    "tensorrt-fp16": Backend("tensorrt", "fp16", ("cuda",), programs=(EXPORTED,)),
-    "tensorrt-int8": Backend("tensorrt", "int8", ("cuda",)),
-    "tensorrt-rtx-fp32": Backend("tensorrt_rtx", "fp32", ("cuda",), programs=(EXPORTED, ONNX)),
-    "tensorrt-rtx-fp16": Backend("tensorrt_rtx", "fp16", ("cuda",), programs=(EXPORTED,)),
-    "tensorrt-rtx-int8": Backend("tensorrt_rtx", "int8", ("cuda",)),
-    "torch-tensorrt-fp16": Backend("torch_tensorrt", "fp16", ("cuda",), programs=(EXPORTED,)),
+    "ort-int8": Backend("engines.onnx.runtime", "int8", ("cpu",), programs=(EXPORTED, ONNX)),
+    "ort-tensorrt-fp16": Backend("engines.onnx.runtime_tensorrt", "fp16", ("cuda",), programs=(EXPORTED,)),
+    "openvino-fp32": Backend("engines.openvino.engine", "fp32", ("cpu",), programs=(EXPORTED, ONNX)),
+    "openvino-bf16": Backend("engines.openvino.engine", "bf16", ("cpu",), programs=(EXPORTED, ONNX)),
+    "openvino-int8": Backend("engines.openvino.engine", "int8", ("cpu",), programs=(EXPORTED, ONNX)),
+    "tensorrt-fp32": Backend("engines.tensorrt.engine", "fp32", ("cuda",), programs=(EXPORTED, ONNX)),
+    "tensorrt-fp16": Backend("engines.tensorrt.engine", "fp16", ("cuda",), programs=(EXPORTED,)),
+    "tensorrt-int8": Backend("engines.tensorrt.engine", "int8", ("cuda",)),
+    "tensorrt-rtx-fp32": Backend("engines.tensorrt.rtx", "fp32", ("cuda",), programs=(EXPORTED, ONNX)),
+    "tensorrt-rtx-fp16": Backend("engines.tensorrt.rtx", "fp16", ("cuda",), programs=(EXPORTED,)),
+    "tensorrt-rtx-int8": Backend("engines.tensorrt.rtx", "int8", ("cuda",)),
+    "torch-tensorrt-fp16": Backend("engines.tensorrt.torch_tensorrt", "fp16", ("cuda",), programs=(EXPORTED,)),
 }
 
 # How the provider of each runtime's evidence begins, by device. Any other module is judged by the device alone.
 _TORCH = {"cpu": "torch cpu", "cuda": "torch cuda"}
 _TENSORRT = {"cuda": "tensorrt cuda"}
 _PROVIDERS: Mapping[str, Mapping[str, str]] = {
-    "eager": _TORCH,
-    "amp": _TORCH,
-    "half": _TORCH,
-    "torchscript": _TORCH,
-    "inductor": _TORCH,
-    "aoti": _TORCH,
-    "graph": _TORCH,
-    "fused": _TORCH,
-    "onnxruntime": {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"},
-    "onnxruntime_tensorrt": {"cuda": "TensorrtExecutionProvider"},
-    "openvino": {"cpu": "openvino CPU"},
-    "tensorrt": _TENSORRT,
-    "tensorrt_rtx": {"cuda": "tensorrt-rtx cuda"},
-    "torch_tensorrt": _TENSORRT,
+    "engines.pytorch.eager": _TORCH,
+    "engines.pytorch.amp": _TORCH,
+    "engines.pytorch.half": _TORCH,
+    "engines.pytorch.torchscript": _TORCH,
+    "engines.pytorch.compile": _TORCH,
+    "engines.pytorch.aoti": _TORCH,
+    "engines.pytorch.cuda_graph": _TORCH,
+    "engines.fused.engine": _TORCH,
+    "engines.onnx.runtime": {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"},
+    "engines.onnx.runtime_tensorrt": {"cuda": "TensorrtExecutionProvider"},
+    "engines.openvino.engine": {"cpu": "openvino CPU"},
+    "engines.tensorrt.engine": _TENSORRT,
+    "engines.tensorrt.rtx": {"cuda": "tensorrt-rtx cuda"},
+    "engines.tensorrt.torch_tensorrt": _TENSORRT,
 }
 
 
@@ -90,8 +90,7 @@ def load(name: str, backend: Backend | None = None) -> Engine:
     row = backend or BACKENDS.get(name)
     if row is None:
         raise EngineError(f"there is no backend {name!r}; choose from {', '.join(BACKENDS)}")
-    module = row.module if "." in row.module else f"{__name__}.{row.module}"
-    return cast(Engine, import_module(module).engine(row))
+    return cast(Engine, import_module(row.module).engine(row))
 
 
 def baseline_for(program: str | None) -> str:

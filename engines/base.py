@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from engines.macs import Layer
+    from engines.evidence.mac_counter import Layer
     from models.model import Model
 
 

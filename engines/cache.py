@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engines.base import Target
-from engines.checks import versions
-from engines.driver import driver
+from engines.host.cuda import driver
+from engines.probe import versions
 
 if TYPE_CHECKING:
     from models.model import Model

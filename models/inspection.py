@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from models.architecture import build, surroundings
-from models.bundle import Bundle
-from models.bundle_network import trusts
-from models.checkpoint import Checkpoint, read_checkpoint
-from models.container import ONNX, TORCH_LEGACY, TORCH_ZIP
 from models.errors import CheckpointError
-from models.given import Given
+from models.load import build, surroundings
 from models.model import BACKGROUND, LESION, PANCREAS, Model, Plans
+from models.monai.build import trusts
+from models.monai.bundle import Bundle
+from models.options import Given
+from models.reader.checkpoint import Checkpoint, read_checkpoint
+from models.reader.container import ONNX, TORCH_LEGACY, TORCH_ZIP
 
 _LABELS = {BACKGROUND: "background", PANCREAS: "pancreas", LESION: "lesion"}
 _LINE = 110  # columns of text

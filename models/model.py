@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from models.program import Program
+from models.programs.program import Program
 
 BACKGROUND, PANCREAS, LESION = 0, 1, 2  # the labels in masks
 LABELS = (BACKGROUND, PANCREAS, LESION)

@@ -1,7 +1,7 @@
 """Records of a run, what follows from them, and the documents people read.
 
-`record` holds raw values, `document` their files; `statistics`, `comparison` and `verdict` derive what they say,
-`summary` brings it into rows once, and each renderer turns those rows into one format.
+`records` holds raw values and their files; `stats`, `decision` and `analysis` derive what they say, `summary` brings it
+into rows once, and `render` turns those rows into one format each.
 """
 
 from importlib import import_module
@@ -12,7 +12,14 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "render"]
 
-FORMATS = ("markdown", "html", "json", "csv", "junit")  # each the name of the file here that renders it
+_RENDERERS = {
+    "markdown": "reports.render.markdown",
+    "html": "reports.render.html_page",
+    "json": "reports.render.summary_json",
+    "csv": "reports.render.csv_tables",
+    "junit": "reports.render.junit",
+}
+FORMATS = tuple(_RENDERERS)
 
 
 def render(summary: "Summary", form: str) -> str:
@@ -23,6 +30,6 @@ def render(summary: "Summary", form: str) -> str:
     """
     if form not in FORMATS:
         raise ValueError(f"no report format {form!r}; there are {', '.join(FORMATS)}")
-    text = import_module(f"reports.{form}").render(summary)
+    text = import_module(_RENDERERS[form]).render(summary)
     assert isinstance(text, str)
     return text

@@ -6,22 +6,22 @@ from dataclasses import dataclass, field
 from math import isfinite, nan
 from typing import Any
 
-from reports import disturbance
-from reports.bootstrap import Interval
-from reports.comparison import Comparison, Metric, Parity, Speed, compare, pairs, parity
-from reports.course import Course, course
-from reports.document import Run
-from reports.doubts import doubts
-from reports.gpu import GpuUse, gpu_use
-from reports.latency import Latency, Spread, TileFit, latency, spread, tile_fit
-from reports.limits import Limit, limit
-from reports.outcome import Candidate, Outcome, decide, judge_candidates
-from reports.peers import PeerTime, peer_times
-from reports.record import DUEL, FAILED, OK, PENDING, SKIPPED, STAGES, BackendRecord, RunRecord, Sample
-from reports.resources import Resources, resources
-from reports.roi import RoiUse, roi_use
-from reports.statistics import median
-from reports.verdict import CONFIRMED, METRICS, REFUTED, Claim, SpeedVerdict
+from reports.analysis import interference
+from reports.analysis.diagnostics import Course, course
+from reports.analysis.gpu import GpuUse, gpu_use
+from reports.analysis.latency import Latency, Spread, TileFit, latency, spread, tile_fit
+from reports.analysis.peers import PeerTime, peer_times
+from reports.analysis.resources import Resources, resources
+from reports.analysis.roi import RoiUse, roi_use
+from reports.analysis.roofline import Limit, limit
+from reports.analysis.run_warnings import doubts
+from reports.decision.comparison import Comparison, Metric, Parity, Speed, compare, pairs, parity
+from reports.decision.outcome import Candidate, Outcome, decide, judge_candidates
+from reports.decision.verdict import CONFIRMED, METRICS, REFUTED, Claim, SpeedVerdict
+from reports.records.record import DUEL, FAILED, OK, PENDING, SKIPPED, STAGES, BackendRecord, RunRecord, Sample
+from reports.records.store import Run
+from reports.stats.bootstrap import Interval
+from reports.stats.scores import median
 
 TARGETS = {"whole_dsc": 0.91, "lesion_dsc": 0.31, "macro_f1": 0.70}  # set for the reference model
 
@@ -128,7 +128,7 @@ class Summary:
     noise: Mapping[str, int]
     missing_required: tuple[str, ...]
     doubts: tuple[str, ...]
-    ambient: disturbance.Disturbance
+    ambient: interference.Disturbance
     course: Course
     peers: tuple[PeerTime, ...]
     record: RunRecord = field(repr=False)
@@ -149,7 +149,7 @@ class Summary:
 
     def to_json(self) -> dict[str, Any]:
         """The summary as documented in the contract of ``bench report --format json``."""
-        from reports.json import summary_json  # which needs this module
+        from reports.render.summary_json import summary_json  # which needs this module
 
         return summary_json(self)
 
@@ -166,12 +166,12 @@ def summarise(run: Run, claim: Claim | None = None) -> Summary:
     outcome = decide(run, claim, judged)
     rows = tuple(_row(run, backend, judged, claim) for backend in run.backends)
     baseline, found = run.backend(record.baseline), course(run)
-    ambient = disturbance.disturbance(run, claim)
+    ambient = interference.disturbance(run, claim)
     duels = Counter(sample.case for sample in baseline.samples if sample.phase == DUEL)
     return Summary(
         outcome.verdict, outcome.headline, outcome.reasons, claim, outcome.best, outcome.subject, outcome.confirmation,
         len(duels), max(duels.values(), default=0), rows, _targets(rows, outcome, claim), baseline.noise, _missing(run),
-        (*doubts(rows, found), *disturbance.doubts(ambient, outcome.verdict)), ambient, found,
+        (*doubts(rows, found), *interference.doubts(ambient, outcome.verdict)), ambient, found,
         peer_times(run, outcome.subject), record,
     )  # fmt: skip
 

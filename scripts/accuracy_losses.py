@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion
 
-from bench.parity import score
-from bench.pipeline.volume import read_mask
-from bench.pipeline.write import write_mask
-from reports.comparison import parity
-from reports.document import Run, read_run
-from reports.record import LESION, OK, BackendRecord, Case, Score
-from reports.verdict import KEPT, LOST, UNDECIDED, Claim, judge_accuracy
+from bench.accuracy import score
+from bench.data.volume import read_mask
+from bench.data.write import write_mask
+from reports.decision.comparison import parity
+from reports.decision.verdict import KEPT, LOST, UNDECIDED, Claim, judge_accuracy
+from reports.records.record import LESION, OK, BackendRecord, Case, Score
+from reports.records.store import Run, read_run
 
 Masks = NDArray[np.uint8]
 

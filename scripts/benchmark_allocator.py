@@ -2,8 +2,8 @@
 
     python scripts/benchmark_allocator.py [--processes 8] [--passes 25] [--threads 2]
 
-Each figure is a process of its own, `keep` and `system` (see `bench.allocator`) in turn: the demo's network is warmed
-up and then timed on one tile. Prints both medians, their ratio, and by how much processes of one kind differ.
+Each figure is a process of its own, `keep` and `system` (see `bench.worker.allocator`) in turn: the demo's network is
+warmed up and then timed on one tile. Prints both medians, their ratio, and by how much processes of one kind differ.
 """
 
 import argparse
@@ -20,8 +20,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 
-from bench import allocator, demo, host
-from models.architecture import load_model
+from bench import demo
+from bench.machine import host
+from bench.worker import allocator
+from models.load import load_model
 
 WARM = 8  # passes
 

@@ -19,13 +19,13 @@ from statistics import median
 
 import torch
 
-from models.unet import MultiTaskUNet
+from models.networks.unet import MultiTaskUNet
 
 CHILD = """
 import gc, json, sys, time
 from pathlib import Path
 import torch
-from models.checkpoint import read_checkpoint
+from models.reader.checkpoint import read_checkpoint
 
 def peak():
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))

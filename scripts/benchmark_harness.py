@@ -30,14 +30,14 @@ import torch
 
 import engines
 from bench import demo
-from bench.duel import Duel
+from bench.cli.terminal import PlainProgress
 from bench.pipeline.pipeline import Pipeline
-from bench.plan import make_plan
-from bench.request import Request
-from bench.rundir import RunDirectory
-from bench.terminal import PlainProgress
-from models.architecture import load_model
-from reports.record import DUEL, BackendRecord
+from bench.plan.plan import make_plan
+from bench.plan.request import Request
+from bench.schedule.interleave import Duel
+from bench.schedule.run_directory import RunDirectory
+from models.load import load_model
+from reports.records.record import DUEL, BackendRecord
 
 
 class Silent:

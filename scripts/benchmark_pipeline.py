@@ -29,17 +29,19 @@ import numpy as np
 import torch
 
 import engines
-from bench import demo, host
-from bench.cache import cache_folder
-from bench.measure import peak_resident_bytes
-from bench.pipeline import compression, tiles
+from bench import demo
+from bench.data import compression
+from bench.data.volume import read_image
+from bench.data.write import write_mask
+from bench.machine import host
+from bench.machine.clock import peak_resident_bytes
+from bench.pipeline import tiles
 from bench.pipeline.pipeline import Pipeline, Prepared, Recipe
 from bench.pipeline.preprocess import normalise
 from bench.pipeline.region import Region
-from bench.pipeline.volume import read_image
-from bench.pipeline.write import write_mask
+from bench.plan.cache import cache_folder
 from engines.base import Evidence, Target
-from models.architecture import load_model
+from models.load import load_model
 
 WINDOW = (-1000.0, 1000.0)
 TILE = (64, 64, 64)

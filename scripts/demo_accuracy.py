@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, f1_score
 from torch import Tensor, nn
 
-from bench.parity import dsc
-from models.unet import SUBTYPES
+from bench.accuracy import dsc
+from models.networks.unet import SUBTYPES
 
 
 def mean_dice(found: NDArray[np.uint8], truth: NDArray[np.uint8]) -> tuple[float, float, float]:

@@ -21,7 +21,7 @@ batches=torch-fp32@2,torch-fp32@4,torch-fp32@8,torch-amp@4,torch-fused@2,torch-f
 peers=peer-monai-fp32,peer-monai-amp,peer-nnunet,peer-script
 backends=${BACKENDS:-all,$batches,$peers}
 python=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
-bench() { "$python" -m bench.cli "$@"; }
+bench() { "$python" -m bench.cli.main "$@"; }
 step() { printf '\n== %s (after %d s)\n' "$1" "$SECONDS"; }
 
 for module in torch nibabel rich pandas psutil scipy onnxscript; do
@@ -41,7 +41,7 @@ if [ "${TESTS:-yes}" = yes ] && [ ! -e "$out-logs/tests-passed" ]; then
     if "$python" -c 'import pytest, pytest_timeout' 2>/dev/null; then
         # Several at a time where pytest-xdist is there; and then a runtime that crashes takes no other test with it.
         many=$("$python" -c 'import xdist' 2>/dev/null && echo "-n 8 --dist loadgroup" || true)
-        if "$python" -m pytest $many -m gpu -rs tests/engines tests/bench/test_{cuda,telemetry}.py 2>&1 | tee "$out-logs/tests.txt"; then
+        if "$python" -m pytest $many -m gpu -rs tests/engines tests/bench/end_to_end/test_cuda.py tests/bench/machine/test_gpu.py 2>&1 | tee "$out-logs/tests.txt"; then
             touch "$out-logs/tests-passed"
         else
             tests=5

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engines import Backend, eager
+from engines import Backend
 from engines.base import Availability, Evidence, Session, Target
+from engines.pytorch import eager
 
 
 class Injected:

@@ -18,14 +18,15 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout that is not installed
 
 import engines
-from bench import demo, peak
-from bench.arms import batch_of, table_name
-from bench.cache import cache_folder
-from bench.host import physical_threads
+from bench import demo
+from bench.machine import peak
+from bench.machine.host import physical_threads
+from bench.plan.cache import cache_folder
+from bench.plan.variants import batch_of, table_name
 from engines.base import EngineError, Target
-from engines.macs import layers_in
-from engines.torch_session import traced_events
-from models.architecture import load_model
+from engines.evidence.mac_counter import layers_in
+from engines.pytorch.session import traced_events
+from models.load import load_model
 from models.model import Model
 
 # By the names that cuDNN, cuBLAS, CUTLASS, PyTorch and Triton give; the first that fits counts.

@@ -19,7 +19,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from scipy.stats import binomtest
 
-from reports.verdict import CONFIRMED
+from reports.decision.verdict import CONFIRMED
 
 ROOT = Path(__file__).parents[1]
 CLAIMS = ROOT / "docs/results/claims"

@@ -32,12 +32,12 @@ from typing import Any
 from unittest.mock import patch
 
 import engines
-from bench.cli import main as bench
+from bench.cli.main import main as bench
 from engines import BASELINE, Backend
-from reports.document import read_run
-from reports.record import DUEL
+from reports.decision.verdict import CONFIRMED, INCONCLUSIVE, REFUTED
+from reports.records.record import DUEL
+from reports.records.store import read_run
 from reports.summary import summarise
-from reports.verdict import CONFIRMED, INCONCLUSIVE, REFUTED
 
 FORWARD_SHARE = 0.96  # of the case, at width 8; the sleep is a share of the forward, the truth is told from the samples
 PERIOD_S = 4.0  # of the neighbour: it works for half of each

@@ -19,14 +19,14 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout that is not installed
 
 import engines
+from bench.accuracy import dsc, outside_of
+from bench.cli.options import ROIS
+from bench.data.cases import Found, find_cases
+from bench.data.volume import read_mask
 from bench.demo import CHECKPOINTS, KINDS, write_demo
-from bench.options import ROIS
-from bench.parity import dsc, outside_of
-from bench.pipeline.cases import Found, find_cases
 from bench.pipeline.pipeline import Pipeline, Recipe
-from bench.pipeline.volume import read_mask
 from engines.base import Session, Target
-from models.architecture import load_model
+from models.load import load_model
 from models.model import Model
 
 LESION = 2

@@ -19,13 +19,24 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.confirmation import STARTS
-from bench.groups import MOST_ROUNDS
-from reports.bootstrap import Interval
-from reports.document import Run
-from reports.outcome import choose, decide, judge_candidates, settled
-from reports.record import COMPLETE, CONFIRMATION, DUEL, OK, BackendRecord, Case, RunRecord, Sample, Score, Settings
-from reports.verdict import CONFIRMED, Claim
+from bench.schedule.confirmation import STARTS
+from bench.schedule.groups import MOST_ROUNDS
+from reports.decision.outcome import choose, decide, judge_candidates, settled
+from reports.decision.verdict import CONFIRMED, Claim
+from reports.records.record import (
+    COMPLETE,
+    CONFIRMATION,
+    DUEL,
+    OK,
+    BackendRecord,
+    Case,
+    RunRecord,
+    Sample,
+    Score,
+    Settings,
+)
+from reports.records.store import Run
+from reports.stats.bootstrap import Interval
 
 BASELINE = "baseline"
 REDUCTIONS = (0.0, 5.0, 9.0, 10.0, 11.0, 15.0, 25.0)  # %

@@ -25,8 +25,8 @@ from demo_accuracy import crop_metrics, evaluate
 from demo_tiles import Batch, Volume, draw_batch, load_volumes
 
 from bench.demo import CHECKPOINT
-from models.architecture import load_model
-from models.unet import SEGMENTATION_CLASSES, SUBTYPES, MultiTaskUNet
+from models.load import load_model
+from models.networks.unet import SEGMENTATION_CLASSES, SUBTYPES, MultiTaskUNet
 
 WIDTH = 8
 CELL = 16  # voxels along the side of one bottleneck cell

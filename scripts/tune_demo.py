@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a check
 from demo_tiles import HU_LIMIT, TILE
 
 from bench.demo import CHECKPOINT, CHECKPOINTS, draw_case
-from models.architecture import load_model
+from models.load import load_model
 
 NEAR = 0.4  # share of the tiles that lie around the pancreas; the others lie anywhere
 HALF = 0.35  # share of the tiles at half the resolution

@@ -14,10 +14,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.architecture import load_model
-from models.checkpoint import CheckpointError
-from models.given import Given
+from models.load import load_model
 from models.model import Model
+from models.options import Given
+from models.reader.checkpoint import CheckpointError
 
 _UNET = "dynamic_network_architectures.architectures.unet."
 _RESAMPLE = {"order_z": 0, "force_separate_z": None}

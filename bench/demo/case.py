@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from bench.demo.appearance import SUBTYPES, draw_look
 from bench.demo.body import draw_body
 from bench.demo.grid import Field, Grid
-from bench.demo.look import SUBTYPES, draw_look
 from bench.demo.organs import draw_organs
 from bench.demo.pancreas import draw_pancreas
 

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from scipy.spatial import cKDTree
 
+from bench.demo.appearance import Look
 from bench.demo.grid import Field, Grid, Mask
-from bench.demo.look import Look
 
 REACH = 24.0  # mm around the gland's axis within which anything is drawn
 SAMPLES = 240  # points along the axis: well under a voxel apart

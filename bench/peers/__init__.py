@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from bench.errors import InputError
 from engines import Backend
 from engines.base import Availability
-from engines.checks import install, unavailable
-from models.container import EXPORTED, TORCHSCRIPT
+from engines.probe import install, unavailable
+from models.reader.container import EXPORTED, TORCHSCRIPT
 
 if TYPE_CHECKING:
     from bench.pipeline.pipeline import Recipe

@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.measure import Stopwatch
+from bench.machine.clock import Stopwatch
 from bench.peers import Peer, missing
 from bench.peers.session import PeerSession, Voting, windows
 from bench.pipeline.pipeline import Outcome, Recipe
 from engines.base import Availability, Target
-from engines.checks import check
-from engines.torch_session import check_half, half_of, torch_settings
+from engines.probe import check
+from engines.pytorch.session import check_half, half_of, torch_settings
 
 if TYPE_CHECKING:
     from models.model import Model

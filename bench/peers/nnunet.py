@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from bench.measure import Stopwatch
+from bench.machine.clock import Stopwatch
 from bench.peers import Peer, missing
 from bench.peers.session import PeerSession, Voting, windows
 from bench.pipeline.pipeline import Outcome, Recipe
 from engines.base import Availability, Target
-from engines.checks import check
-from engines.torch_session import torch_settings
+from engines.probe import check
+from engines.pytorch.session import torch_settings
 from models.model import Plans
-from models.quiet import quietly
+from models.suppress import quietly
 
 if TYPE_CHECKING:
     from models.model import Model

@@ -20,13 +20,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from bench.measure import Stopwatch
+from bench.machine.clock import Stopwatch
 from bench.peers import Peer, missing
 from bench.peers.session import PeerSession
 from bench.pipeline.pipeline import Outcome, Recipe
 from engines.base import Availability, Target
-from engines.checks import check
-from engines.torch_session import torch_settings
+from engines.probe import check
+from engines.pytorch.session import torch_settings
 
 if TYPE_CHECKING:
     from models.model import Model

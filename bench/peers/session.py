@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from bench.measure import Stopwatch
+from bench.machine.clock import Stopwatch
 from engines.base import Target
-from engines.torch_session import Forward, TorchSession
+from engines.pytorch.session import Forward, TorchSession
 
 if TYPE_CHECKING:
     from bench.pipeline.pipeline import Outcome, Recipe

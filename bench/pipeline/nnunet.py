@@ -16,16 +16,16 @@ from nibabel import orientations
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.data.volume import read_header
 from bench.errors import InputError
 from bench.pipeline import tiles
-from bench.pipeline.passes import Passes, Take
+from bench.pipeline.merge import Stitcher
 from bench.pipeline.region import Region, everything
 from bench.pipeline.roi import Run
-from bench.pipeline.stitch import Stitcher
+from bench.pipeline.tile_runner import Passes, Take
 from bench.pipeline.tiles import Box, Grid, Shape
-from bench.pipeline.volume import read_header
 from models.model import Plans
-from models.quiet import quietly
+from models.suppress import quietly
 
 if TYPE_CHECKING:
     from bench.pipeline.pipeline import Recipe

@@ -10,16 +10,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.measure import Stopwatch
-from bench.pipeline.passes import Passes, Take
+from bench.data.write import write_mask
+from bench.machine.clock import Stopwatch
+from bench.pipeline.merge import Stitcher
 from bench.pipeline.preparation import preparation_of
 from bench.pipeline.region import Region
-from bench.pipeline.stitch import Stitcher
+from bench.pipeline.tile_runner import Passes, Take
 from bench.pipeline.tiles import Box, Grid, Shape
-from bench.pipeline.write import write_mask
 from engines.base import Session
 from models.model import LABELS, Plans
-from reports.record import Roi
+from reports.records.record import Roi
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.pipeline import blocks, tiles
-from bench.pipeline.passes import Passes, Take
+from bench.data import blocks
+from bench.data.volume import Volume, read_image, read_mask
+from bench.pipeline import tiles
+from bench.pipeline.merge import Stitcher
 from bench.pipeline.preprocess import normalise
 from bench.pipeline.region import Region, shifted
 from bench.pipeline.roi import ROIS, Run
-from bench.pipeline.stitch import Stitcher
+from bench.pipeline.tile_runner import Passes, Take
 from bench.pipeline.tiles import Box, Grid, Shape
-from bench.pipeline.volume import Volume, read_image, read_mask
 
 if TYPE_CHECKING:
     from bench.pipeline.pipeline import Recipe

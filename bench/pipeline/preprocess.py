@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from bench.pipeline.blocks import slabs
+from bench.data.blocks import slabs
 
 
 def normalise(intensities: Tensor, window: tuple[float, float]) -> Tensor:

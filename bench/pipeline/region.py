@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.pipeline.tiles import Box
-from reports.record import Roi
+from reports.records.record import Roi
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from bench.pipeline import tiles
-from bench.pipeline.passes import Passes, Take
 from bench.pipeline.preprocess import normalise
 from bench.pipeline.region import Component, Region, around, components, everything, overlap, shifted, widened
+from bench.pipeline.tile_runner import Passes, Take
 from bench.pipeline.tiles import Box, Grid, Shape
 
 BODY_ABOVE_HU = -500.0  # half-way between air and soft tissue

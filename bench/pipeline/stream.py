@@ -8,9 +8,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.measure import Stopwatch
+from bench.data.write import write_mask
+from bench.machine.clock import Stopwatch
 from bench.pipeline.pipeline import Labelled, Outcome, Pipeline, Prepared, Read
-from bench.pipeline.write import write_mask
 
 WRITE_BEHIND = 2  # masks that are being written or wait for it; a byte a voxel each
 

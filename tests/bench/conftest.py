@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from bench import confirmation
-from bench.cli import main
-from models.unet import MultiTaskUNet
+from bench.cli.main import main
+from bench.schedule import confirmation
+from models.networks.unet import MultiTaskUNet
 
 CASES = 16  # the fewest on which an unchanged macro-F1 counts
 SIDE = 32  # of a tile and of the cases: an eighth of the default work in each pass

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import torch
 
-from engines import eager
+from engines.pytorch import eager
 
 
 class _Session:

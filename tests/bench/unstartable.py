@@ -4,7 +4,7 @@ import os
 from contextlib import contextmanager
 from pathlib import Path
 
-from engines import eager
+from engines.pytorch import eager
 
 
 class _Engine:

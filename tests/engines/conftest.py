@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 
 from engines.base import Calibration, Target
 from models.model import Model, weights_sha256
-from models.unet import MultiTaskUNet
+from models.networks.unet import MultiTaskUNet
 
 SIDE = 32
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 import engines
-from engines import sensitivity
 from engines.base import Evidence, Session, Target
+from engines.quantization import sensitivity
 from models.model import Model
 
 DEVICES = ("cpu", pytest.param("cuda", marks=pytest.mark.gpu))

@@ -9,12 +9,12 @@ from torch import Tensor
 
 import engines
 from engines.base import Target
-from engines.checks import unfit, unwritable
-from engines.macs import layers_in, layers_of
-from models.architecture import load_model
-from models.container import EXPORTED, ONNX, TORCHSCRIPT
-from models.given import Given
+from engines.evidence.mac_counter import layers_in, layers_of
+from engines.probe import unfit, unwritable
+from models.load import load_model
 from models.model import Model
+from models.options import Given
+from models.reader.container import EXPORTED, ONNX, TORCHSCRIPT
 from tests.models.sources import SIDE, TILE, Other, as_is, dynamic, dynamo, exported, frozen, scripted
 
 WRITERS = {"graph.onnx": dynamic, "script.pt": scripted, "frozen.pt": frozen, "program.pt2": exported}

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from engines.base import EngineError
-from engines.macs import layers_in
+from engines.evidence.mac_counter import layers_in
 from engines.rewrites import REWRITES, Shuffled, rewritten
 from models.model import Model, weights_sha256
-from models.unet import MultiTaskUNet, Shape
+from models.networks.unet import MultiTaskUNet, Shape
 
 
 def model_of(module: nn.Module, tile: tuple[int, int, int] = (16, 16, 16)) -> Model:

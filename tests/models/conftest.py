@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.unet import MultiTaskUNet
+from models.networks.unet import MultiTaskUNet
 
 METRICS = {"pancreas_dice": 0.91, "lesion_dice": 0.62, "whole_dice": 0.9}
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.architecture import load_model
-from models.checkpoint import CheckpointError
-from models.given import Given
+from models.load import load_model
 from models.model import Model
+from models.options import Given
+from models.reader.checkpoint import CheckpointError
 
 SIDE = 32
 TILE = (SIDE, SIDE, SIDE)

@@ -17,8 +17,8 @@ from monai.bundle import init_bundle
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from bench.cli import main
-from models.unet import MultiTaskUNet
+from bench.cli.main import main
+from models.networks.unet import MultiTaskUNet
 from tests.nnunet import change, plans, train
 
 pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed")
@@ -57,7 +57,7 @@ class Absent:
 
 absent = sys.argv.pop(1)
 sys.meta_path.insert(0, Absent())
-from bench.cli import main
+from bench.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
 

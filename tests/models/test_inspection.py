@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from bench.cli import main
+from bench.cli.main import main
 from models import inspection
-from models.architecture import load_model
-from models.given import Given
 from models.inspection import describe, inspect
+from models.load import load_model
 from models.model import Plans
-from models.unet import BATCH, MultiTaskUNet, Shape
+from models.networks.unet import BATCH, MultiTaskUNet, Shape
+from models.options import Given
 
 Save = Callable[..., Path]
 KEYS = [

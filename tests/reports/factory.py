@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from reports.document import Run
-from reports.record import (
+from reports.records.record import (
     COMPLETE,
     CONFIRMATION,
     DUEL,
@@ -21,6 +20,7 @@ from reports.record import (
     Score,
     Settings,
 )
+from reports.records.store import Run
 
 BASELINE = "torch-fp32"
 SHARES = {"read": 0.03, "preprocess": 0.02, "roi": 0.0, "forward": 0.85, "stitch": 0.06, "write": 0.03}

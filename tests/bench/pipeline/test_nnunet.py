@@ -11,13 +11,13 @@ import torch
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
-from bench.calibration import from_training_cases
-from bench.cli import main
+from bench.cli.main import main
+from bench.data.cases import find_cases
 from bench.errors import InputError
-from bench.pipeline.cases import find_cases
 from bench.pipeline.pipeline import Pipeline, Recipe
-from models.architecture import load_model
-from models.quiet import quietly
+from bench.plan.calibration import from_training_cases
+from models.load import load_model
+from models.suppress import quietly
 from tests.nnunet import DATASET, architecture, plans, train
 
 pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed")

@@ -9,15 +9,15 @@ import torch
 from monai.inferers import sliding_window_inference
 from torch import Tensor
 
-from bench.measure import Stopwatch
+from bench.data.volume import read_mask
+from bench.machine.clock import Stopwatch
 from bench.pipeline import tiles
-from bench.pipeline.passes import Passes
 from bench.pipeline.pipeline import Pipeline, Recipe
 from bench.pipeline.preparation import preparation_of
 from bench.pipeline.preprocess import normalise
 from bench.pipeline.roi import Body
-from bench.pipeline.volume import read_mask
-from models.unet import MultiTaskUNet
+from bench.pipeline.tile_runner import Passes
+from models.networks.unet import MultiTaskUNet
 
 
 class Plain:

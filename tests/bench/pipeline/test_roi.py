@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.options import ROIS as OFFERED
+from bench.cli.options import ROIS as OFFERED
+from bench.data.volume import read_mask
 from bench.pipeline import tiles
 from bench.pipeline.pipeline import Outcome, Pipeline, Recipe
 from bench.pipeline.region import Region, components, overlap
 from bench.pipeline.roi import COARSE_MARGIN_MM, NEAR_MARGIN_MM, ROIS, Body
-from bench.pipeline.volume import read_mask
-from models.unet import MultiTaskUNet, Shape
+from models.networks.unet import MultiTaskUNet, Shape
 
 TILE = (16, 16, 16)
 SHAPE = (64, 60, 48)

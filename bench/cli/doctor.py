@@ -1,0 +1,148 @@
+"""Which backends can run here. Asked in a worker, since a broken installation can take its process along."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import engines
+from bench.machine import host
+from bench.plan.cache import cache_folder
+from bench.worker.messages import Broke, FindDevice, FoundDevice, Probe, Request, TryImport
+from bench.worker.process import WorkerLostError, WorkerProcess
+from engines.base import Availability, Calibration, Target
+from reports.formatting import count
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What `bench doctor` tells.
+
+    Attributes:
+        device: the backends were asked about this one.
+        gpu: the CUDA device; why there is none, where there is none.
+        versions: of the packages that are installed.
+    """
+
+    machine: dict[str, Any]
+    device: str
+    gpu: dict[str, Any] | Availability
+    versions: dict[str, str]
+    backends: dict[str, Availability]
+
+
+def examine(wanted: str) -> Findings:
+    """Ask every backend whether it can run on `wanted`, and import the packages of those that say so."""
+    machine, versions = host.describe("cpu"), host.versions()
+    with _patient() as patient:
+        found = patient.ask(FindDevice(wanted))
+        if not isinstance(found, FoundDevice):
+            broken = Availability(False, f"PyTorch does not work here: {found}", _reinstall("torch"))
+            device = "cpu" if wanted == "auto" else wanted
+            return Findings(machine, device, broken, versions, dict.fromkeys(engines.BACKENDS, broken))
+        # Whether a data folder has training cases is not the machine's matter: assume them.
+        calibration = Calibration(tiles=_no_tiles, sha256="")
+        target = Target(found.device, (64, 64, 64), 1, host.physical_threads(), cache_folder(), calibration)
+        backends = {name: patient.examine(name, backend, target) for name, backend in engines.BACKENDS.items()}
+    return Findings(machine, found.device, found.absent or found.gpu, versions, backends)
+
+
+class _Patient:
+    """A worker that is replaced when a question was its last."""
+
+    def __init__(self) -> None:
+        self._worker = self._new()
+        self._broken: dict[str, str | None] = {}  # by package
+
+    def ask(self, question: Request) -> Any:
+        """The reply; a text that says what broke, where something did."""
+        try:
+            reply = self._worker.ask(question, _TIMEOUT_S)
+        except WorkerLostError as lost:
+            self.stop()
+            self._worker = self._new()
+            return str(lost)
+        return reply.reason if isinstance(reply, Broke) else reply
+
+    def examine(self, name: str, backend: engines.Backend, target: Target) -> Availability:
+        found = self.ask(Probe(name, backend, target))
+        if not isinstance(found, Availability):
+            return Availability(False, f"it broke when asked: {found}", "reinstall its packages")
+        for package in found.packages:
+            if package not in self._broken:
+                self._broken[package] = self.ask(TryImport(package))
+            broke = self._broken[package]
+            if broke is not None:
+                return Availability(False, f"importing {package} fails: {broke}", _reinstall(package))
+        return found
+
+    def stop(self) -> None:
+        self._worker.stop()
+
+    def _new(self) -> WorkerProcess:
+        return WorkerProcess(Path(os.devnull), host.physical_threads())
+
+
+@contextmanager
+def _patient() -> Iterator[_Patient]:
+    patient = _Patient()
+    try:
+        yield patient
+    finally:
+        patient.stop()
+
+
+def _reinstall(package: str) -> str:
+    distributions = metadata.packages_distributions().get(package) or [package]
+    return f"pip install --force-reinstall --no-deps {distributions[0]}"
+
+
+def text(findings: Findings) -> str:
+    """For the terminal."""
+    machine, gpu = findings.machine, findings.gpu
+    lines = [
+        f"{machine['processor']} ({machine['instructions']}), {count(machine['cores'], 'core')}, "
+        f"{_gibibytes(machine['memory_bytes'])}; {machine['system']}, Python {machine['python']}"
+    ]
+    if isinstance(gpu, Availability):
+        lines += [f"no CUDA device: {gpu.reason}", f"  -> {gpu.fix}"]
+    else:
+        limit = f", limited to {gpu['power_limit_w']:.0f} W" if gpu["power_limit_w"] else ""
+        capability = f"compute capability {gpu['compute_capability']}"
+        lines.append(
+            f"{gpu['gpu']}, {_gibibytes(gpu['gpu_memory_bytes'])}, {capability}{limit}, driver {gpu['driver']}"
+        )
+    lines += [", ".join(f"{name} {version}" for name, version in findings.versions.items()), ""]
+    width, fixes = max(map(len, findings.backends)), set[str | None]()
+    for name, found in findings.backends.items():
+        lines.append(f"{name:<{width}}  {'ok' if found.ok else f'no: {found.reason}'}")
+        if found.fix and found.fix not in fixes:
+            lines.append(f"{'':<{width}}  -> {found.fix}")
+        fixes.add(found.fix)
+    ready = sum(found.ok for found in findings.backends.values())
+    lines += ["", f"{ready} of {len(findings.backends)} backends can run on {findings.device}"]
+    return "\n".join(lines)
+
+
+def _gibibytes(value: int) -> str:
+    return f"{value / 2**30:.1f} GiB"
+
+
+def document(findings: Findings) -> dict[str, Any]:
+    """For JSON."""
+    found = asdict(findings)
+    gpu = found.pop("gpu")
+    absent = isinstance(findings.gpu, Availability)
+    return {"schema": 1, **found, "gpu": None if absent else gpu, "no_gpu": gpu if absent else None}
+
+
+def _no_tiles() -> "Tensor":
+    raise AssertionError("a probe reads no tiles")

@@ -1,0 +1,223 @@
+"""The options of `bench`, as argparse reads them. Nothing heavy is imported here: `bench --help` must be instant."""
+
+import argparse
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from bench import __version__
+from bench.peers import PEERS
+from bench.worker.allocator import ALLOCATORS
+from engines import BACKENDS
+
+ROIS = ("none", "body", "coarse", "foreground")  # bench.pipeline.roi.ROIS, which imports too much to be asked
+DEMOS = ("pancreas", "abdomen")
+FORMATS = ("markdown", "html", "json", "csv", "junit")
+
+
+class Parser(argparse.ArgumentParser):
+    """Tells a mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def parser() -> Parser:
+    """The whole command line."""
+    top = Parser(prog="bench", description="Show that a faster way of running a trained 3D network is really faster.")
+    top.add_argument("--version", action="version", version=f"voxbench {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _run(commands.add_parser("run", help="time every backend against PyTorch FP32 and judge the speedup"))
+    _report(commands.add_parser("report", help="show a run as markdown, HTML, JSON, CSV or JUnit XML"))
+    _check(commands.add_parser("check", help="the CI gate: exit 0 only if a run confirms the claim"))
+    _compare(commands.add_parser("compare", help="runs over commits or machines: exit 1 if a backend regressed"))
+    _inspect(commands.add_parser("inspect", help="what a checkpoint holds, and how it was read"))
+    _doctor(commands.add_parser("doctor", help="which backends can run here, and how to enable the others"))
+    _scenario(commands.add_parser("scenario", help="MLPerf's scenarios: latency, throughput, cold starts"))
+    return top
+
+
+def _run(run: argparse.ArgumentParser) -> None:
+    what = run.add_argument_group("what to run")
+    what.add_argument("--checkpoint", type=Path, metavar="FILE", help="trained network (default: the bundled demo)")
+    _network(what)
+    what.add_argument("--data", type=Path, metavar="DIR", help="cases, quiz or nnU-Net layout (default: the demo)")
+    what.add_argument(
+        "--demo", choices=DEMOS, default=DEMOS[0],
+        help="the demo's volumes: the pancreas's surroundings, or whole bodies (36; more with --max-cases 60)",
+    )  # fmt: skip
+    what.add_argument("--split", choices=("train", "validation", "test"), default="validation")
+    what.add_argument("--max-cases", type=_whole(1), metavar="N", help="at most N cases, spread over the split")
+    what.add_argument("--demo-width", type=_whole(1), metavar="W", help="widen the demo network without changing it")
+    what.add_argument(
+        "--backends", metavar="all|A,B",
+        help="what to time (all, with --recipes none but the baseline); A@4 runs A with 4 tiles in a pass, and all@4 "
+        f"every one: {', '.join(BACKENDS)}; and, not part of all, what is run today: {', '.join(PEERS)}",
+    )  # fmt: skip
+    what.add_argument(
+        "--recipes",
+        metavar="FILE.toml|builtin",
+        help="time these too: backends with ROI, overlap, batch of their own",
+    )
+    what.add_argument("--require", default="", metavar="A,B", help="exit 4 if one of these is skipped or fails")
+    how = run.add_argument_group("how a case is run (the same for every backend)")
+    how.add_argument("--device", type=_device, default="auto", metavar="auto|cpu|cuda[:N]")
+    how.add_argument("--protocol", choices=("sliding-window", "center-patch"), default="sliding-window")
+    how.add_argument("--overlap", type=_number(0, 0.95), default=0.5, metavar="F", help="of neighbouring tiles (0.5)")
+    how.add_argument(
+        "--roi", choices=ROIS, default="none",
+        help="what the network is run on: all (none), the body's box, the box around what it finds at half the "
+        "resolution (coarse), or the tiles near what it finds without overlap (foreground)",
+    )  # fmt: skip
+    how.add_argument("--batch", type=_whole(1), default=1, metavar="N", help="tiles in a forward pass (1)")
+    how.add_argument("--threads", type=_whole(1), metavar="N", help="CPU threads of each backend (one a core)")
+    _allocator(how)
+    much = run.add_argument_group("how much is measured, and what is claimed")
+    much.add_argument("--rounds", type=_rounds, default=None, metavar="auto|N", help="passes over all cases (auto)")
+    much.add_argument("--budget", type=_number(0), default=600.0, metavar="S", help="seconds of duels with auto (600)")
+    much.add_argument("--timeout", type=_number(0), default=1800.0, metavar="S", help="for one build or case (1800)")
+    much.add_argument("--seed", type=_whole(0), default=0, metavar="N", help="of the order of backends and cases (0)")
+    _claim(much, defaults=True)
+    out = run.add_argument_group("where it goes")
+    out.add_argument("--out", type=Path, metavar="DIR", help="run directory (default: a new one under runs/)")
+    out.add_argument("--resume", action="store_true", help="finish the run in --out (default: runs/latest)")
+
+
+def _allocator(how: argparse._ActionsContainer) -> None:
+    how.add_argument(
+        "--allocator", choices=ALLOCATORS,
+        help="what backends do with memory they free: keep it (default, with glibc), or as the system has it",
+    )  # fmt: skip
+
+
+def _report(report: argparse.ArgumentParser) -> None:
+    _which_run(report)
+    report.add_argument("--format", choices=FORMATS, default="markdown")
+    report.add_argument("--out", type=Path, metavar="FILE", help="write there rather than to the terminal")
+
+
+def _check(check: argparse.ArgumentParser) -> None:
+    _which_run(check)
+    _claim(check, defaults=False)
+    check.add_argument("--backend", metavar="NAME", help="judge this one rather than the best")
+
+
+def _compare(compare: argparse.ArgumentParser) -> None:
+    compare.add_argument("reference", type=Path, metavar="RUN", help="run directory that the others are held against")
+    compare.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="each is compared with the first")
+    compare.add_argument(
+        "--max-slowdown", type=_number(0, 99), default=5.0, metavar="X",
+        help="per cent by which the speedup over a run's own baseline may fall (5)",
+    )  # fmt: skip
+    compare.add_argument("--format", choices=("markdown", "json"), default="markdown")
+
+
+def _inspect(inspect: argparse.ArgumentParser) -> None:
+    inspect.add_argument("file", type=Path, metavar="FILE")
+    inspect.add_argument("--format", choices=("text", "json"), default="text")
+    _network(inspect)
+
+
+def _doctor(doctor: argparse.ArgumentParser) -> None:
+    doctor.add_argument("--device", type=_device, default="auto", metavar="auto|cpu|cuda[:N]")
+    doctor.add_argument("--noise", action="store_true", help="rate how steady the machine is instead (10 s)")
+    doctor.add_argument("--format", choices=("text", "json"), default="text")
+
+
+def _scenario(scenario: argparse.ArgumentParser) -> None:
+    scenario.add_argument("--checkpoint", type=Path, metavar="FILE", help="trained network (default: the bundled demo)")
+    _network(scenario)
+    scenario.add_argument("--data", type=Path, metavar="DIR", help="cases, as of `bench run` (default: the demo)")
+    scenario.add_argument("--demo", choices=DEMOS, default=DEMOS[0], help="the demo's volumes, as of `bench run`")
+    scenario.add_argument("--split", choices=("train", "validation", "test"), default="validation")
+    scenario.add_argument("--max-cases", type=_whole(1), metavar="N", help="at most N cases, spread over the split")
+    scenario.add_argument("--demo-width", type=_whole(1), metavar="W", help="widen the demo network")
+    scenario.add_argument("--backend", metavar="NAME", help="one of those of `bench run`, or NAME@4 (the baseline)")
+    scenario.add_argument("--device", type=_device, default="auto", metavar="auto|cpu|cuda[:N]")
+    scenario.add_argument(
+        "--overlap", type=_number(0, 0.95), default=0.5, metavar="F", help="of neighbouring tiles (0.5)"
+    )
+    scenario.add_argument("--roi", choices=ROIS, default="none", help="as of `bench run` (none)")
+    scenario.add_argument("--threads", type=_whole(1), metavar="N", help="CPU threads (one a core)")
+    _allocator(scenario)
+    scenario.add_argument("--scenario", choices=("single-stream", "offline", "cold", "all"), default="all")
+    scenario.add_argument("--read-ahead", type=_whole(1), default=2, metavar="N", help="cases, in `offline` (2)")
+    scenario.add_argument("--timeout", type=_number(0), default=1800.0, metavar="S", help="for a build or case (1800)")
+    scenario.add_argument("--out", type=Path, metavar="FILE.json", help="write what was measured there too")
+
+
+def _network(group: "argparse._ActionsContainer") -> None:
+    group.add_argument("--arch", metavar="FILE.py:FACTORY", help="your own network: runs that function of your file")
+    group.add_argument("--tile", type=_tile, metavar="X,Y,Z", help="sides of a tile in voxels (the training patch)")
+    group.add_argument("--window", type=_window, metavar="LOW,HIGH", help="HU that are mapped to 0 and 1 (-1000,1000)")
+    group.add_argument("--trust", type=Path, metavar="FILE", help="run the code in this checkpoint, if it holds any")
+
+
+def _which_run(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run", nargs="?", type=Path, metavar="RUN", help="run directory (default: runs/latest)")
+
+
+def _claim(group: "argparse._ActionsContainer", *, defaults: bool) -> None:
+    for name, most, default, text in (
+        ("--min-reduction", 99.0, 10.0, "per cent of the case time that must be saved"),
+        ("--max-dsc-drop", 1.0, 0.005, "largest tolerated loss of mean DSC"),
+        ("--max-nsd-drop", 1.0, 0.01, "largest tolerated loss of mean NSD (pancreas 5 mm, lesion 2 mm)"),
+        ("--max-f1-drop", 1.0, 0.02, "largest tolerated loss of macro-F1"),
+    ):
+        shown = f"{default:g}" if defaults else "the run's"
+        group.add_argument(
+            name, type=_number(0, most), default=default if defaults else None, metavar="X", help=f"{text} ({shown})"
+        )
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+        return int(text)
+
+    return parse
+
+
+def _number(least: float, most: float = float("inf")) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not least <= value <= most:
+            bounds = f"at least {least:g}" if most == float("inf") else f"from {least:g} to {most:g}"
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number {bounds}")
+        return value
+
+    return parse
+
+
+def _tile(text: str) -> tuple[int, int, int]:
+    parts = text.split(",")
+    if len(parts) != 3 or not all(part.isdecimal() and 1 <= int(part) <= 4096 for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not three sides in voxels, as in 64,64,64")
+    x, y, z = map(int, parts)
+    return x, y, z
+
+
+def _window(text: str) -> tuple[float, float]:
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError:
+        low = high = math.nan
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise argparse.ArgumentTypeError(f"{text!r} is not two rising intensities in HU, as in --window=-160,240")
+    return low, high
+
+
+def _rounds(text: str) -> int | None:
+    return None if text == "auto" else _whole(1)(text)
+
+
+def _device(text: str) -> str:
+    name, _, index = text.partition(":")
+    if name not in ("auto", "cpu", "cuda") or (index and (name != "cuda" or not index.isdecimal())):
+        raise argparse.ArgumentTypeError(f"{text!r} is not auto, cpu, cuda or cuda:N")
+    return text

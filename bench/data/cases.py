@@ -1,0 +1,146 @@
+"""Cases of a data folder, in the quiz layout or the nnU-Net raw layout."""
+
+import csv
+import hashlib
+import itertools
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.data.volume import read_image, read_mask
+from bench.errors import InputError
+from reports.records.record import Case
+
+SPLITS = ("train", "validation", "test")
+_IMAGE = re.compile(r"^(?P<name>.+)_0000\.nii(\.gz)?$")
+_SUBTYPE_FOLDER = re.compile(r"^subtype(?P<subtype>\d+)$")
+# nnU-Net knows no validation folder of its own; these names are the ones in use.
+_NNUNET = {
+    "train": ("imagesTr", "labelsTr"),
+    "validation": ("imagesVal", "labelsVal"),
+    "test": ("imagesTs", "labelsTs"),
+}
+_NAME_COLUMNS = ("names", "name", "case", "case_id", "caseid", "id", "identifier")
+_CLASS_COLUMNS = ("subtype", "class", "label", "cls")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A case on disk, not opened yet."""
+
+    name: str
+    image: Path
+    mask: Path | None
+    subtype: int | None
+
+
+def find_cases(root: Path, split: str) -> tuple[str, list[Found]]:
+    """List the cases of `split` under `root`, sorted by name, with the layout's name (``quiz`` or ``nnunet``).
+
+    Raises:
+        InputError: no such folder, split or case.
+    """
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; give --data a folder in the quiz or nnU-Net raw layout")
+    for layout, search in (("quiz", _quiz), ("nnunet", _nnunet)):
+        found = sorted(search(root, split), key=lambda case: case.name)
+        if found:
+            _refuse_duplicates(found)
+            return layout, found
+    others = [s for s in SPLITS if s != split and (any(_quiz(root, s)) or any(_nnunet(root, s)))]
+    remedy = f"it has {' and '.join(others)}: choose with --split" if others else _EXPECTED
+    raise InputError(f"{root}: no cases of the split '{split}'; {remedy}")
+
+
+_EXPECTED = "expected SPLIT/subtype*/NAME_0000.nii.gz (quiz) or imagesTr/NAME_0000.nii.gz (nnU-Net raw)"
+
+
+def check_cases(found: list[Found], subtypes: int = 3, done: Callable[[], None] = lambda: None) -> list[Case]:
+    """Read every image and mask once, so that a bad file stops the run before it starts.
+
+    Classes must be among the `subtypes` that the network tells apart; with 0 they are not looked at.
+
+    Raises:
+        InputError: the first file that cannot be used.
+    """
+    cases = []
+    for one in found:
+        if subtypes and one.subtype is not None and one.subtype not in range(subtypes):
+            known = f"the network tells {subtypes} apart, 0 to {subtypes - 1}"
+            raise InputError(f"{one.image}: unknown subtype {one.subtype}; {known}: correct the class")
+        volume = read_image(one.image)
+        if one.mask is not None:
+            read_mask(one.mask, volume.intensities.shape)
+        spacing = tuple(round(float(mm), 6) for mm in volume.image.header.get_zooms())
+        mask = None if one.mask is None else str(one.mask)
+        cases.append(Case(one.name, str(one.image), mask, one.subtype, volume.intensities.shape, spacing))
+        done()
+    return cases
+
+
+def fingerprint(found: list[Found]) -> str:
+    """Identify the content of cases: sha256 over names, classes and every file's bytes."""
+    digest = hashlib.sha256()
+    for one in found:
+        mask = "-" if one.mask is None else sha256_of(one.mask)
+        digest.update(f"{one.name} {one.subtype} {sha256_of(one.image)} {mask}\n".encode())
+    return digest.hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """Hash a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _quiz(root: Path, split: str) -> Iterator[Found]:
+    for folder in [root / split, *sorted((root / split).glob("subtype*"))]:
+        match = _SUBTYPE_FOLDER.match(folder.name)
+        yield from _images(folder, folder, int(match["subtype"]) if match else None)
+
+
+def _nnunet(root: Path, split: str) -> Iterator[Found]:
+    images, labels = _NNUNET.get(split, (split, split))
+    subtypes: dict[str, int] | None = None
+    for one in _images(root / images, root / labels, None):
+        if subtypes is None:
+            subtypes = _class_table(root)
+        yield Found(one.name, one.image, one.mask, subtypes.get(one.name))
+
+
+def _images(folder: Path, masks: Path, subtype: int | None) -> Iterator[Found]:
+    if not folder.is_dir():
+        return
+    for image in folder.iterdir():
+        match = _IMAGE.match(image.name)
+        if match and not image.name.startswith("."):
+            candidates = [masks / f"{match['name']}{ending}" for ending in (".nii.gz", ".nii")]
+            yield Found(match["name"], image, next((m for m in candidates if m.is_file()), None), subtype)
+
+
+def _class_table(root: Path) -> dict[str, int]:
+    """Classes by case from the CSV files beside the image folders; any with a name and a class column."""
+    table: dict[str, int] = {}
+    for path in sorted(root.glob("*.csv")):
+        try:
+            with path.open(newline="", encoding="utf-8-sig") as file:
+                rows = csv.DictReader(file)
+                columns = {(column or "").strip().lower(): column for column in rows.fieldnames or ()}
+                name = next((columns[c] for c in _NAME_COLUMNS if c in columns), None)
+                value = next((columns[c] for c in _CLASS_COLUMNS if c in columns), None)
+                if name is not None and value is not None:
+                    table.update({_case_name(row[name]): int(float(row[value])) for row in rows})
+        except (ValueError, TypeError, UnicodeDecodeError, csv.Error) as error:
+            raise InputError(f"{path}: not a table of classes ({error}); expected whole numbers from 0") from None
+    return table
+
+
+def _case_name(text: str) -> str:
+    return re.sub(r"(_0000)?(\.nii(\.gz)?)?$", "", text.strip())
+
+
+def _refuse_duplicates(found: list[Found]) -> None:
+    for before, after in itertools.pairwise(found):
+        if before.name == after.name:
+            raise InputError(f"{after.image}: a second case named {after.name} beside {before.image}; rename one")

@@ -1,0 +1,106 @@
+"""The voxels of a NIfTI file: one gunzip, then one pass that scales them and lays them out for cutting tiles.
+
+The values are those of nibabel's ``get_fdata(dtype=float32)``, bit by bit: its own scaling is applied block by block.
+While it reads, a case takes the stored voxels (2 bytes each for int16) and the packed file beside the 4 bytes of the
+result; nibabel's way takes 8 bytes more where a slope or an intercept is applied.
+"""
+
+import math
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from nibabel.arrayproxy import ArrayProxy
+from nibabel.volumeutils import apply_read_scaling
+from numpy.typing import NDArray
+
+from bench.data.blocks import columns, rows
+from bench.data.compression import gunzip
+
+_MOST_THREADS = 4  # a block takes some ten microseconds, in part of which Python's lock is held
+_EXPANSION = 1032  # the most that deflate gains
+
+
+def read_voxels(image: Any) -> NDArray[np.float32]:
+    """Scaled voxels ``[X, Y, Z]`` of a 3-D nibabel image, float32, C-contiguous.
+
+    Raises:
+        OSError, EOFError, ValueError, or one of `compression.ERRORS`: the file is damaged or cut short.
+    """
+    voxels = np.empty(image.shape, np.float32)
+    stored = _stored(image, np.float32)
+
+    def scale(x: slice) -> None:
+        for block, values in _scaled(*stored, x):
+            # nibabel rounds twice where the first rounding is to float64, as of int64.
+            voxels[block] = values.astype(np.promote_types(values.dtype, np.float32), copy=False)
+
+    parts = list(rows(voxels.shape))
+    if len(parts) == 1:
+        scale(parts[0])  # a pool of threads takes longer to start
+    else:
+        with ThreadPoolExecutor(min(torch.get_num_threads(), _MOST_THREADS)) as pool:
+            list(pool.map(scale, parts))
+    return voxels
+
+
+def scaled_blocks(image: Any) -> Iterator[tuple[tuple[slice, slice], NDArray[np.float64]]]:
+    """Scaled voxels of a 3-D nibabel image block by block, as float64, and where each block lies.
+
+    Raises:
+        as `read_voxels`
+    """
+    stored = _stored(image, np.float64)
+    for x in rows(image.shape):
+        for block, values in _scaled(*stored, x):
+            yield block, values.astype(np.float64, copy=False)
+
+
+def _stored(image: Any, dtype: type) -> tuple[NDArray[Any], float, float]:
+    """Voxels, and the slope and the intercept that they still need."""
+    stored = stored_voxels(image)
+    if stored is None or stored.dtype.kind not in "iuf" or stored.dtype.itemsize > 8:
+        return image.get_fdata(dtype=dtype, caching="unchanged"), 1.0, 0.0
+    return stored, image.dataobj.slope, image.dataobj.inter
+
+
+def _scaled(
+    stored: NDArray[Any], slope: float, inter: float, x: slice
+) -> Iterator[tuple[tuple[slice, slice], NDArray[Any]]]:
+    for y in columns(stored.shape):
+        yield (x, y), apply_read_scaling(stored[x, y], slope, inter)
+
+
+def stored_voxels(image: Any) -> NDArray[Any] | None:
+    """Voxels as the file holds them, not scaled, as a view of its bytes; None for files that are no plain NIfTI.
+
+    Raises:
+        as `read_voxels`
+    """
+    if type(image) not in (nib.Nifti1Image, nib.Nifti2Image) or type(image.dataobj) is not ArrayProxy:
+        return None
+    proxy: Any = image.dataobj
+    path, content = Path(image.get_filename()), None
+    size = proxy.offset + math.prod(proxy.shape) * proxy.dtype.itemsize
+    if path.suffix == ".gz" and size <= _EXPANSION * path.stat().st_size:
+        content = gunzip(path.read_bytes(), size)
+    if content is None:  # not packed, in several members, with something behind the voxels, or too short
+        as_nibabel_reads: NDArray[Any] = proxy.get_unscaled()
+        return as_nibabel_reads
+    return np.ndarray(proxy.shape, proxy.dtype, content, proxy.offset, order="F")
+
+
+def all_finite(image: Any, voxels: NDArray[np.float32]) -> bool:
+    """Whether none of an image's scaled voxels is NaN or infinite; not looked at where its stored type has no such."""
+    dtype, proxy = image.get_data_dtype(), image.dataobj
+    if dtype.kind in "iu":
+        bounds = np.array([np.iinfo(dtype).min, np.iinfo(dtype).max], dtype)
+        with np.errstate(over="ignore"):
+            bounds = apply_read_scaling(bounds, proxy.slope, proxy.inter).astype(np.float32)
+        if np.isfinite(bounds).all():  # scaling is monotone: what lies between is finite
+            return True
+    return all(math.isfinite(bound) for bound in torch.aminmax(torch.from_numpy(voxels)))  # NaN where one voxel is

@@ -1,0 +1,49 @@
+"""Predicted masks and classes on disk. A file is complete or absent."""
+
+import contextlib
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.data.compression import gzip
+from bench.errors import InputError
+
+
+def write_mask(path: Path, labels: NDArray[np.uint8], source: Any) -> None:
+    """Write `labels` with the affine and header of the nibabel image `source`, on whose grid they lie.
+
+    Equal labels give equal files. They are written fastest where their first axis is contiguous, as in the file.
+
+    Raises:
+        InputError: the disk is full, or the folder cannot be written to; nothing is left there.
+    """
+    header = source.header.copy()
+    header.set_data_dtype(np.uint8)
+    header.set_slope_inter(1, 0)
+    header["cal_min"], header["cal_max"] = 0, 0  # the image's display window would hide the labels
+    mask = type(source)(labels, source.affine, header)
+    content = io.BytesIO()
+    mask.to_stream(content)
+    packed = gzip(content.getbuffer())
+    unfinished = path.with_name(f".{path.name}")
+    try:
+        unfinished.write_bytes(packed)
+        unfinished.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+        raise InputError(
+            f"{path}: the mask cannot be written ({error.strerror}); make room or choose another folder"
+        ) from None
+
+
+def write_subtypes(path: Path, subtypes: Iterable[tuple[str, int]]) -> None:
+    """Write ``Names,Subtype``, one row a case, in the form the challenge expects."""
+    rows = [f"{name}.nii.gz,{subtype}\n" for name, subtype in subtypes]
+    unfinished = path.with_name(f".{path.name}")
+    unfinished.write_text("Names,Subtype\n" + "".join(rows))
+    unfinished.replace(path)

@@ -1,0 +1,2 @@
+"""What is read of the machine: `clock` (the one of all variants), `usage` of a worker, `system_load` and `gpu` around a
+sample, `host` (what the run ran on), `peak` of the device, `stability` of the whole."""

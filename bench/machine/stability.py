@@ -1,0 +1,215 @@
+"""How steady the machine is: a fixed piece of work again and again, and what else goes on meanwhile."""
+
+import os
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.machine import host
+from bench.machine.system_load import Counters, between, frequency_mhz
+from bench.worker.messages import FindDevice, FoundDevice, Repeat, Repeated, TellGpu, TryImport
+from bench.worker.process import WorkerLostError, WorkerProcess
+from reports.records.record import GpuState
+
+SECONDS = 10.0  # half of them on one thread, half on all
+QUIET, USABLE, NOISY = "quiet", "usable", "noisy"
+_SIDE = 1024  # of the matrices: 2.1 GFLOP a product, tens of milliseconds on one thread
+_FIRST = 3  # products that warm up
+_TIMEOUT_S = 120.0
+_GOVERNORS = Path("/sys/devices/system/cpu")
+
+# Largest figure that is quiet, and that is usable. Of the times: over n pairs of cases that take equally long the
+# half-width of the 95 % bound of the time reduction is about 1.645 x sqrt(2) x spread / sqrt(n). One round of 36 cases
+# thus gives 2 points at 5 %, and one of 12 gives 1 point at 1.5 %. Of the load and of steal: shares of the machine that
+# are taken from a backend that uses all cores. Of the frequency: it moves both arms of a pair, so it may be more.
+_SPREAD = (0.015, 0.05)
+_SHARE = (0.01, 0.05)
+_FREQUENCY = (0.05, 0.15)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What was found; None is what the system does not tell.
+
+    Attributes:
+        one, all: coefficient of variation of the times of the work on one thread and on `threads`.
+        others, stolen: share of the machine's cores that other processes used, and that the hypervisor gave away.
+        frequency: largest less smallest frequency of the processor over the largest.
+        governors: that the system's frequency scaling has, each once; empty where it tells none.
+        gpu: the GPU's state while nothing ran on it; None without one.
+    """
+
+    threads: int
+    one: float
+    all: float
+    others: float | None
+    stolen: float | None
+    frequency: float | None
+    governors: tuple[str, ...] = ()
+    gpu: GpuState | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: what was looked at, its rating, the figure, and what to do where it is not quiet."""
+
+    what: str
+    rating: str
+    figure: str
+    fix: str | None = None
+
+
+def repeat(seconds: float) -> list[int]:
+    """Nanoseconds of each product of two matrices that fits into `seconds`, by NumPy on the threads it was given."""
+    import numpy as np
+
+    a, b = np.random.default_rng(0).random((2, _SIDE, _SIDE), dtype=np.float32)
+    times: list[int] = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times) < _FIRST + 2:
+        start = time.perf_counter_ns()
+        a @ b
+        times.append(time.perf_counter_ns() - start)
+    return times[_FIRST:]
+
+
+def measure(device: str, seconds: float = SECONDS) -> Noise:
+    """Look at the machine, and at the GPU where `device` is one.
+
+    Raises:
+        WorkerLostError: the process that did the work did not come back.
+    """
+    threads = host.physical_threads()
+    megahertz: list[float] = []
+
+    def look() -> None:
+        now = frequency_mhz()
+        if now is not None:
+            megahertz.append(now)
+
+    spread, load, stolen = {}, [], []
+    for count in (1, threads):
+        with _worker(count) as worker:
+            worker.ask(TryImport("numpy"), _TIMEOUT_S)  # its start is no foreign load
+            before = Counters.now()
+            reply = worker.ask(Repeat(seconds / 2), _TIMEOUT_S + seconds, look)
+        if not isinstance(reply, Repeated):
+            raise WorkerLostError(f"the machine's noise was not measured: {reply.reason}")
+        found = between(before, Counters.now(), reply.cpu_ns * 1e-9)
+        load.append(found.others)
+        stolen.append(found.stolen)
+        spread[count] = statistics.stdev(reply.times_ns) / statistics.mean(reply.times_ns)
+    cores = os.cpu_count() or 1
+    return Noise(
+        threads, spread[1], spread[threads], _share(load, cores), _share(stolen, cores),
+        (max(megahertz) - min(megahertz)) / max(megahertz) if megahertz else None, governors(), _gpu(device),
+    )  # fmt: skip
+
+
+def governors(folder: Path = _GOVERNORS) -> tuple[str, ...]:
+    """The frequency governors of the cores, each once."""
+    found = set()
+    for path in folder.glob("cpu[0-9]*/cpufreq/scaling_governor"):
+        try:
+            found.add(path.read_text().strip())
+        except OSError:  # a core that is off
+            continue
+    return tuple(sorted(found))
+
+
+def findings(noise: Noise) -> list[Finding]:
+    """One line for each thing that is known."""
+    close, spare = "close other programs, or pin them elsewhere with taskset", "use a machine of your own"
+    found = [
+        _rated("work on one thread", noise.one, _SPREAD, "varies by", "see the lines below, or take more --rounds"),
+        _rated(
+            f"work on {noise.threads}", noise.all, _SPREAD, "varies by", "run with fewer --threads, or more --rounds"
+        ),
+        _rated("other processes", noise.others, _SHARE, "use", close, " of the machine"),
+        _rated("hypervisor", noise.stolen, _SHARE, "gave others", spare, " of the machine"),
+        _rated("frequency", noise.frequency, _FREQUENCY, "moves by", "switch turbo off, or let the machine cool down"),
+    ]
+    if noise.governors:
+        names, steady = ", ".join(noise.governors), noise.governors == ("performance",)
+        fix = None if steady else "cpupower frequency-set -g performance (as root)"
+        found.append(Finding("governor", QUIET if steady else USABLE, f"is {names}", fix))
+    return [one for one in found if one is not None] + _of_gpu(noise.gpu)
+
+
+def rating(found: list[Finding]) -> str:
+    """Of the whole machine: its worst line."""
+    return max((one.rating for one in found), key=(QUIET, USABLE, NOISY).index)
+
+
+def text(noise: Noise) -> str:
+    """For the terminal."""
+    found = findings(noise)
+    width = max(len(one.what) for one in found)
+    lines = [f"this machine is {rating(found)}"]
+    for one in found:
+        lines.append(f"{one.what:<{width}}  {one.rating:<6}  {one.figure}")
+        if one.fix:
+            lines.append(f"{'':<{width}}  -> {one.fix}")
+    return "\n".join(lines)
+
+
+def document(noise: Noise) -> dict[str, Any]:
+    """For JSON."""
+    found = findings(noise)
+    return {"schema": 1, "rating": rating(found), **asdict(noise), "findings": [asdict(one) for one in found]}
+
+
+def _rated(
+    what: str, value: float | None, bounds: tuple[float, float], verb: str, fix: str, of: str = ""
+) -> Finding | None:
+    if value is None:
+        return None
+    rated = QUIET if value <= bounds[0] else USABLE if value <= bounds[1] else NOISY
+    return Finding(what, rated, f"{verb} {100 * value:.1f} %{of}", None if rated == QUIET else fix)
+
+
+def _of_gpu(gpu: GpuState | None) -> list[Finding]:
+    if gpu is None:
+        return []
+    known = ((gpu.sm_mhz, "MHz"), (gpu.temperature_c, "C"), (gpu.power_w, "W"))
+    state = ", ".join(f"{value:.0f} {unit}" for value, unit in known if value is not None) or "tells nothing"
+    others = (gpu.processes or 1) - 1  # beside the one that looked
+    if others:
+        what = f"{others} other {'process computes' if others == 1 else 'processes compute'} on it; {state}"
+        return [Finding("GPU", NOISY, what, "end them (nvidia-smi)")]
+    if gpu.throttled_by:
+        why = ", ".join(gpu.throttled_by)
+        return [
+            Finding("GPU", USABLE, f"throttled by {why}; {state}", "let it cool down, or lock it (nvidia-smi -lgc)")
+        ]
+    return [Finding("GPU", QUIET, state)]
+
+
+def _gpu(device: str) -> GpuState | None:
+    if device == "cpu":
+        return None
+    with _worker(1) as worker:
+        found = worker.ask(FindDevice(device), _TIMEOUT_S)
+    if not isinstance(found, FoundDevice) or found.absent is not None:
+        return None
+    with _worker(1) as worker:  # one that has not yet opened the device
+        state = worker.ask(TellGpu(found.device), _TIMEOUT_S)
+    return state if isinstance(state, GpuState) else None
+
+
+@contextmanager
+def _worker(threads: int) -> Iterator[WorkerProcess]:
+    worker = WorkerProcess(Path(os.devnull), threads)
+    try:
+        yield worker
+    finally:
+        worker.stop()
+
+
+def _share(cores_used: list[float | None], cores: int) -> float | None:
+    known = [used for used in cores_used if used is not None]
+    return max(known) / cores if known else None

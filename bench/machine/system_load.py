@@ -1,0 +1,51 @@
+"""What else the machine does during a case, from the counters of its system; read outside the timed interval."""
+
+import time
+from dataclasses import dataclass
+
+import psutil
+
+from reports.records.record import Ambient
+
+_IDLE = ("idle", "iowait", "steal", "guest", "guest_nice")  # guests are in `user` already
+
+
+@dataclass(frozen=True)
+class Counters:
+    """Seconds since some fixed moment: on the clock, and of processor time summed over the cores.
+
+    Attributes:
+        busy: all processes together; the system counts in steps of 10 ms for each core.
+        stolen: given to other machines by the hypervisor; None where the system does not tell.
+        own: this process, all threads.
+    """
+
+    clock: float
+    busy: float
+    stolen: float | None
+    own: float
+
+    @classmethod
+    def now(cls) -> "Counters":
+        times = psutil.cpu_times()._asdict()
+        busy = sum(seconds for kind, seconds in times.items() if kind not in _IDLE)
+        return cls(time.perf_counter(), busy, times.get("steal"), time.process_time())
+
+
+def between(before: Counters, after: Counters, worker_s: float) -> Ambient:
+    """What others used from `before` to `after`, when the worker used `worker_s` of processor time."""
+    wall = after.clock - before.clock
+    if wall <= 0:
+        return Ambient(mhz=frequency_mhz())
+    others = (after.busy - before.busy) - (after.own - before.own) - worker_s
+    stolen = None if before.stolen is None or after.stolen is None else (after.stolen - before.stolen) / wall
+    return Ambient(max(0.0, others / wall), stolen, frequency_mhz())
+
+
+def frequency_mhz() -> float | None:
+    """Mean over the cores, now; None where the system does not tell."""
+    try:
+        found = psutil.cpu_freq()
+    except (AttributeError, NotImplementedError, OSError, RuntimeError):  # no such figure, or not for us
+        return None
+    return found.current if found and found.current else None

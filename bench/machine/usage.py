@@ -1,0 +1,105 @@
+"""What a worker takes during a case beside time: memory and processor, looked at every 0.1 s, and energy."""
+
+import contextlib
+import time
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import psutil
+
+from reports.records.record import Usage
+
+INTERVAL_S = 0.1  # FLARE's
+_MEGABYTE = 2**20  # as FLARE's figures, which nvidia-smi gives
+_POWERCAP = Path("/sys/class/powercap")
+
+
+@dataclass(frozen=True)
+class Look:
+    """A worker at one moment: seconds of a monotonic clock, resident bytes, seconds of processor time so far."""
+
+    clock_s: float
+    memory_bytes: int
+    cpu_s: float
+
+
+class UsageMeter:
+    """Follows one process over one case: `tick` it every `INTERVAL_S`, then ask for `usage`."""
+
+    def __init__(self, pid: int, powercap: Path = _POWERCAP) -> None:
+        self._looks: list[Look] = []
+        self._process: psutil.Process | None = None
+        with contextlib.suppress(psutil.Error):
+            self._process = psutil.Process(pid)
+        self._packages = packages(powercap)
+        self._energy = [package.read() for package in self._packages]
+        self.tick()
+
+    def tick(self) -> None:
+        """Look once; a process that is gone or hidden gives nothing."""
+        if self._process is None:
+            return
+        with contextlib.suppress(psutil.Error):
+            memory, cpu = self._process.memory_info().rss, self._process.cpu_times()
+            self._looks.append(Look(time.perf_counter(), memory, cpu.user + cpu.system))
+
+    def usage(self) -> Usage:
+        """Look a last time, and sum up."""
+        spent = [p.spent(start, p.read()) for p, start in zip(self._packages, self._energy, strict=True)]
+        known = [joules for joules in spent if joules is not None]
+        self.tick()
+        return summed(self._looks, sum(known) if spent and len(known) == len(spent) else None)
+
+
+def summed(looks: list[Look], energy_j: float | None) -> Usage:
+    """The figures of a case from at least two looks, the first of them before it began.
+
+    FLARE's sum (Ma et al., FLARE 2022: efficiency as the area under the curve) takes every look after the first for
+    0.1 s, and the use of the processor since the look before, in per cent of one core.
+    """
+    if len(looks) < 2:
+        return Usage(cpu_energy_j=energy_j)
+    memory = flare_memory = flare_cpu = 0.0
+    for before, now in pairwise(looks):
+        wall = now.clock_s - before.clock_s
+        memory += wall * (before.memory_bytes + now.memory_bytes) / 2
+        flare_memory += now.memory_bytes / _MEGABYTE * INTERVAL_S
+        flare_cpu += 100 * (now.cpu_s - before.cpu_s) / wall * INTERVAL_S if wall > 0 else 0
+    return Usage(memory, flare_memory, flare_cpu, energy_j)
+
+
+@dataclass(frozen=True)
+class Package:
+    """The energy counter of a processor package (RAPL), which starts again from 0 after `range_uj`."""
+
+    counter: Path
+    range_uj: int
+
+    def read(self) -> int | None:
+        """Microjoules; None where they cannot be read, as most systems allow to root alone."""
+        return _number(self.counter)
+
+    def spent(self, before: int | None, after: int | None) -> float | None:
+        """Joules between two readings that lie less than one turn of the counter apart."""
+        if before is None or after is None:
+            return None
+        return (after - before + (self.range_uj if after < before else 0)) / 1e6
+
+
+def packages(powercap: Path = _POWERCAP) -> tuple[Package, ...]:
+    """The packages whose energy this process can read; their parts and the whole platform are left out."""
+    found = []
+    for folder in sorted(powercap.glob("intel-rapl:*")):
+        with contextlib.suppress(OSError):
+            name, full = (folder / "name").read_text().strip(), _number(folder / "max_energy_range_uj")
+            if name.startswith("package") and full is not None and _number(folder / "energy_uj") is not None:
+                found.append(Package(folder / "energy_uj", full))
+    return tuple(found)
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,86 @@
+"""One segmentation and one class out of the logits of many tiles."""
+
+import torch
+from torch import Tensor
+
+from bench.data.blocks import slabs
+from bench.pipeline.tiles import Box, Grid
+
+
+class Stitcher:
+    """Averages tile logits by weight; the class is the tiles' vote, weighted by the foreground each predicts."""
+
+    def __init__(self, grid: Grid, weights: Tensor, labels: tuple[int, ...], classifies: bool) -> None:
+        """Start empty.
+
+        Args:
+            grid: where the tiles lie.
+            weights: of a tile's voxels, ``[D, H, W]``, on the device the logits will be on, in the dtype of sums.
+            labels: of the C classes in masks; the first is background.
+            classifies: whether there is a classification to take the tiles' votes from.
+        """
+        self._grid = grid
+        self._labels = labels
+        self._classifies = classifies
+        self._weights = weights
+        self._sum: Tensor | None = None
+        self._votes: list[Tensor] = []
+        self._foreground: list[Tensor] = []
+
+    def add(self, boxes: list[Box], segmentation: Tensor, classification: Tensor) -> None:
+        """Take the logits of some tiles: ``[n, C, D, H, W]`` and ``[n, K]``, tile i covering ``boxes[i]``."""
+        if self._sum is None:
+            self._sum = self._weights.new_zeros((segmentation.shape[1], *self._grid.padded))
+        for box, logits in zip(boxes, segmentation, strict=True):
+            self._put(self._sum[(slice(None), *box)], logits)
+        if self._classifies:
+            self._foreground.append(1 - torch.softmax(segmentation, dim=1)[:, 0].mean(dim=(1, 2, 3)))
+            self._votes.append(classification.clone())
+
+    def _put(self, total: Tensor, logits: Tensor) -> None:
+        """Add a tile's weighted logits to its part of the sum, in place."""
+        total.addcmul_(logits, self._weights)
+
+    @torch.inference_mode()
+    def logits(self) -> Tensor:
+        """Weighted mean of the tiles' logits over the volume, ``[C, D, H, W]``.
+
+        The sums are divided where they lie, so this ends the stitcher: take labels before, or in its place.
+        """
+        total = self._weights.new_zeros(self._grid.padded)
+        for box in self._grid.boxes:
+            total[box] += self._weights
+        total[total == 0] = 1  # outside every tile, which only `center-patch` leaves
+        logits, self._sum = self._accumulated().div_(total), None
+        return logits[(slice(None), *self._grid.interior)]
+
+    def labels(self) -> Tensor:
+        """Most likely label of every voxel, uint8 ``[D, H, W]``; background outside every tile.
+
+        The weights' sum is positive and the same for every class of a voxel, so dividing by it would change no label.
+        """
+        logits = self._accumulated()[(slice(None), *self._grid.interior)]
+        labels = torch.empty(logits.shape[1:], dtype=torch.uint8, device=logits.device)
+        on_cpu = logits.device.type == "cpu"  # whose cache holds a slab; elsewhere each would only be launched anew
+        for rows in slabs(labels.shape) if on_cpu else [slice(None)]:
+            self._choose(logits[:, rows], labels[rows])
+        return labels
+
+    def _choose(self, logits: Tensor, labels: Tensor) -> None:
+        # torch.argmax over the first axis takes tens of times as long on a CPU; of equal logits both take the first.
+        best = logits[0]
+        labels.fill_(self._labels[0])
+        for label, of_class in zip(self._labels[1:], logits[1:], strict=True):
+            labels.masked_fill_(of_class > best, label)
+            best = torch.maximum(best, of_class)
+
+    def subtype(self) -> int:
+        """Class of the case: tile logits averaged by predicted foreground mass; a plain mean where there is none."""
+        votes, mass = torch.cat(self._votes), torch.cat(self._foreground)
+        if float(mass.sum()) <= 0:
+            mass = torch.ones_like(mass)
+        return int((votes * mass[:, None]).sum(dim=0).argmax())
+
+    def _accumulated(self) -> Tensor:
+        assert self._sum is not None, "no tile was added"
+        return self._sum

@@ -1,0 +1,69 @@
+"""Tiles of training cases, from which INT8 engines take their ranges."""
+
+import functools
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.data.cases import Found, find_cases, sha256_of
+from bench.errors import InputError
+from bench.pipeline.pipeline import Recipe
+from bench.pipeline.preparation import preparation_of
+from engines.base import Calibration
+
+CASES = 16  # spread evenly over the training split; two tiles of each
+
+
+def from_training_cases(root: Path, evaluated: list[Found], recipe: Recipe) -> tuple[Calibration | None, list[str]]:
+    """Choose calibration cases in the split ``train``, and name them; None where all that there are is evaluated.
+
+    Raises:
+        InputError: a case is both a training and an evaluated one.
+    """
+    try:
+        _, training = find_cases(root, "train")
+    except InputError:
+        return None, []
+    if {case.image for case in training} == {case.image for case in evaluated}:
+        return None, []  # the training split itself is evaluated
+    at = np.unique(np.linspace(0, len(training) - 1, min(CASES, len(training))).round().astype(int))
+    chosen = [training[i] for i in at]
+    _refuse_leak(training, chosen, evaluated)
+    digest = hashlib.sha256(repr(recipe).encode())
+    for case in chosen:
+        digest.update(sha256_of(case.image).encode() + (sha256_of(case.mask).encode() if case.mask else b"-"))
+    return Calibration(functools.partial(_tiles, tuple(chosen), recipe), digest.hexdigest()), [c.name for c in chosen]
+
+
+def _refuse_leak(training: list[Found], chosen: list[Found], evaluated: list[Found]) -> None:
+    names = {case.name for case in training}
+    content = {sha256_of(case.image): case for case in chosen}
+    for case in evaluated:
+        twin = content.get(sha256_of(case.image))
+        if case.name in names or twin is not None:
+            other = case.name if twin is None else twin.name
+            raise InputError(
+                f"{case.image}: also a training case ({other}); calibration must not see evaluated cases: remove one"
+            )
+
+
+def _tiles(cases: tuple[Found, ...], recipe: Recipe) -> Tensor:
+    """Two tiles of each case, ``[N, 1, D, H, W]``: the one with most foreground and one anywhere."""
+    rng = np.random.default_rng(0)
+    way = preparation_of(recipe, torch.device("cpu"))
+    chosen = []
+    for case in cases:
+        volume = way.read(case.image)
+        image, mask = way.prepare(volume, way.region(volume), case.mask)
+        x, y, z = image.shape
+        grid = way.grid((x, y, z))
+        boxes = [grid.boxes[int(rng.integers(len(grid.boxes)))]]
+        if mask is not None:
+            foreground = grid.pad(mask)
+            boxes.append(max(grid.boxes, key=lambda tile: int((foreground[tile] > 0).sum())))
+        padded = grid.pad(image)
+        chosen += [padded[tile].clone() for tile in boxes]
+    return torch.stack(chosen)[:, None]

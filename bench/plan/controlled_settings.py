@@ -1,0 +1,121 @@
+"""What the record says of a run before anything is measured: declaration, checkpoint, data, what the user told."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import engines
+from bench.data.cases import Found, fingerprint, sha256_of
+from bench.plan.request import Request
+from bench.plan.variants import settings_of
+from bench.worker.allocator import KEEP
+from engines.evidence.mac_counter import layers_in
+from models.model import Model
+from models.options import Given
+from models.reader.checkpoint import Checkpoint
+from reports.records.record import RunRecord, Settings
+
+
+def declaration(settings: Settings, model: Model, baseline: str) -> dict[str, str]:
+    """What is held equal between the backends, so that only the engine differs."""
+    plans = model.plans
+    return {
+        "preparation": "as stored" if plans is None else f"nnU-Net's, by its plans ({plans.configuration})",
+        "intensity window": _window(model),
+        "protocol": settings.protocol,
+        "tile": " x ".join(map(str, settings.tile)),
+        "overlap": f"{settings.overlap:g}",
+        "tile weights": "Gaussian, sigma 0.125 of the tile" + ("" if plans is None else ", as nnU-Net's predictor"),
+        "batch": _batches(settings),
+        "ROI": settings.roi,
+        "test-time augmentation": "off",
+        "accumulation": "float32" if plans is None else "float16, as nnU-Net's predictor",
+        "threads": f"{settings.threads}, parked when idle",
+        "freed memory": "kept by the process" if settings.allocator == KEEP else "as the system's allocator has it",
+        "memory format of inputs": "contiguous",
+        "precision of the baseline": "float32",
+        "TF32 in the baseline": "off",
+        "cudnn.benchmark in the baseline": (
+            "on" if settings.device.startswith("cuda") and baseline == engines.BASELINE else "not applicable"
+        ),
+        **{f"but recipe {name}": str(recipe) for name, recipe in settings.recipes.items()},
+    }
+
+
+def _window(model: Model) -> str:
+    low, high = model.window
+    return f"{low:g} to {high:g} HU to 0 and 1" if model.plans is None else "by the plans"
+
+
+def _batches(settings: Settings) -> str:
+    arms = [arm for arm in settings.backends if arm not in settings.recipes]
+    others = sorted({settings_of(arm, settings).batch for arm in arms} - {settings.batch})
+    named = f", but {' and '.join(map(str, others))} where a backend's name says so" if others else ""
+    return f"{settings.batch}{named}"
+
+
+def given_of(record: RunRecord) -> Given:
+    """What the user said about the network when the run began."""
+    told = record.checkpoint.get("given") or {}
+    tile, window, trust = told.get("tile"), told.get("window"), told.get("trust")
+    return Given(
+        told.get("arch"), tile and tuple(tile), window and tuple(window), None if trust is None else Path(trust)
+    )
+
+
+def describe_checkpoint(model: Model, checkpoint: Checkpoint, path: Path, request: Request) -> dict[str, Any]:
+    return {
+        "path": str(path),
+        "sha256": sha256_of(checkpoint.path),
+        "weights_sha256": model.sha256,
+        "demo": request.checkpoint is None,
+        "widened_to": request.demo_width,
+        "given": _told(request.given),
+        "architecture": model.architecture,
+        "width": model.width,
+        "parameters": model.parameters,
+        "labels": list(model.labels),
+        "subtypes": model.subtypes,
+        "code": model.code,
+        "remarks": list(model.remarks),
+        **_work(model),
+        "container": checkpoint.container,
+        "wrappers": list(checkpoint.wrappers),
+        "recorded": {name: value for name, value in checkpoint.metrics.items() if math.isfinite(value)},
+    }
+
+
+def _work(model: Model) -> dict[str, Any]:
+    """Of a tile: multiply-accumulates, and elements of the layers' inputs and outputs; and those of all weights."""
+    batch = (model.program and model.program.batch) or 1
+    layers = layers_in(model, batch, model.tile)
+    activations = sum(layer.sizes[0] + layer.sizes[2] for layer in layers) // batch
+    return {
+        "macs_per_tile": sum(layer.macs for layer in layers) // batch,
+        "activations_per_tile": activations,
+        "layer_weights": sum(layer.sizes[1] for layer in layers),
+    }
+
+
+def _told(given: Given) -> dict[str, Any]:
+    """For the record, with paths that do not depend on where `bench` is called."""
+    file, colon, factory = (given.arch or "").rpartition(":")
+    return {
+        "arch": None if given.arch is None else f"{Path(file).absolute()}{colon}{factory}",
+        "tile": given.tile,
+        "window": given.window,
+        "trust": None if given.trust is None else str(given.trust.absolute()),
+    }
+
+
+def describe_data(
+    root: Path, layout: str, request: Request, found: list[Found], calibration_cases: list[str]
+) -> dict[str, Any]:
+    return {
+        "root": str(root),
+        "layout": layout,
+        "split": request.split,
+        "sha256": fingerprint(found),
+        "demo": request.data is None,
+        "calibration_cases": calibration_cases,
+    }

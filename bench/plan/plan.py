@@ -1,0 +1,244 @@
+"""What a run will do: options and files checked, before anything is written or any backend is built."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import engines
+from bench import demo, peers
+from bench.data.cases import Found, check_cases, find_cases, fingerprint
+from bench.errors import InputError
+from bench.machine import host
+from bench.pipeline.pipeline import Recipe
+from bench.plan import calibration
+from bench.plan.cache import cache_folder, demo_data
+from bench.plan.controlled_settings import declaration, describe_checkpoint, describe_data, given_of
+from bench.plan.recipes import BUILT_IN, read_recipes
+from bench.plan.request import Request
+from bench.plan.variants import (
+    backend_names,
+    peers_among,
+    refuse_conflict,
+    required_names,
+    row_of,
+    settings_of,
+    table_name,
+)
+from bench.progress import Progress
+from bench.worker import allocator
+from bench.worker.messages import Open
+from engines import probe
+from engines.base import Calibration, Target
+from engines.evidence.mac_counter import layers_in
+from models.load import load_model, surroundings
+from models.model import Model
+from reports.records.record import RecipeSettings, RunRecord, Settings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that can start: its record and one request for a worker for each backend, the baseline first."""
+
+    record: RunRecord
+    opens: tuple[Open, ...]
+
+
+def make_plan(request: Request, run_id: str, created: str, progress: Progress) -> Plan:
+    """Check everything a run needs.
+
+    Raises:
+        InputError, models.reader.checkpoint.CheckpointError: something cannot be used; nothing was written.
+    """
+    recipes = _recipes(request)
+    backends = _names(request, recipes)  # before anything is read; the baseline depends on the checkpoint
+    required_names(request.required, backends)
+    refuse_conflict([recipes[arm].backend if arm in recipes else table_name(arm) for arm in backends])
+    peers.refuse_setting(peers_among(backends), request.protocol, request.roi)
+    device = host.resolve_device(request.device)
+    if request.demo_width is not None and (request.checkpoint is not None or request.given.arch is not None):
+        raise InputError("--demo-width: widens the bundled demo checkpoint only; leave --checkpoint and --arch out")
+    path = (request.checkpoint or demo.CHECKPOINTS[request.demo]).absolute()
+    with surroundings(request.given):
+        model, checkpoint = load_model(path, request.demo_width, request.given)
+        described = describe_checkpoint(model, checkpoint, path, request)
+    baseline = engines.baseline_for(model.program.container if model.program else None)
+    backends = _names(request, recipes, baseline)
+    _check_batch(request, model)
+    settings = _settings(request, recipes, backends, required_names(request.required, backends), device, model)
+    if request.data is not None and request.demo != "pancreas":
+        raise InputError(f"--demo {request.demo}: chooses among the demo's volumes; leave --data out")
+    root = (request.data or demo_data(progress, request.demo, request.max_cases)).absolute()
+    layout, found = find_cases(root, request.split)
+    found = evenly(found, request.max_cases)
+    progress.start("checking cases", len(found))
+    cases = check_cases(found, model.subtypes, progress.advance)
+    _check_truth(found)
+    recipe = recipe_of(settings, model)
+    tiles, calibration_cases = _calibrate(settings, root, found, recipe)
+    record = RunRecord(
+        id=run_id,
+        created=created,
+        command=request.command,
+        settings=settings,
+        checkpoint=described,
+        data=describe_data(root, layout, request, found, calibration_cases),
+        cases=tuple(cases),
+        host=host.describe(device),
+        versions=host.versions(),
+        declaration=declaration(settings, model, baseline),
+        baseline=baseline,
+        peers=peers_among(backends),
+    )
+    return Plan(record, _opens(record, model, recipe, tiles))
+
+
+def resume_plan(record: RunRecord, progress: Progress) -> Plan:
+    """The plan of a run that was begun earlier, from its record.
+
+    Raises:
+        InputError: checkpoint or data are no longer those the run began with.
+    """
+    path, given = Path(record.checkpoint["path"]), given_of(record)
+    with surroundings(given):
+        model, _ = load_model(path, record.checkpoint["widened_to"], given)
+    if model.sha256 != record.checkpoint["weights_sha256"]:
+        raise InputError(f"{path}: the weights are not those this run began with; start a new run")
+    if model.code != record.checkpoint.get("code", ""):
+        raise InputError(f"{path}: the code of its network is not what this run began with; start a new run")
+    root, settings = Path(record.data["root"]), record.settings
+    _, everything = find_cases(root, record.data["split"])
+    names = {case.name for case in record.cases}
+    found = [case for case in everything if case.name in names]
+    progress.start("checking cases", 1)
+    if fingerprint(found) != record.data["sha256"]:
+        raise InputError(f"{root}: the cases are not those this run began with; start a new run")
+    recipe = recipe_of(settings, model)
+    tiles, _ = _calibrate(settings, root, found, recipe)
+    return Plan(record, _opens(record, model, recipe, tiles))
+
+
+def _recipes(request: Request) -> dict[str, RecipeSettings]:
+    if request.recipes is None:
+        return {}
+    path = BUILT_IN if request.recipes == "builtin" else Path(request.recipes)
+    return read_recipes(path, request.roi, request.overlap, request.batch)
+
+
+def _names(request: Request, recipes: Iterable[str], baseline: str = engines.BASELINE) -> tuple[str, ...]:
+    """Everything that is timed, the recipes last; with recipes and no ``--backends`` only the baseline beside them."""
+    listed = request.backends or (baseline if recipes else "all")
+    return (*backend_names(listed, baseline), *recipes)
+
+
+def recipe_of(settings: Settings, model: Model) -> Recipe:
+    """How these settings bring a volume to this model."""
+    return Recipe(
+        settings.protocol, settings.tile, settings.overlap, settings.batch, settings.roi, model.window,
+        model.labels, model.subtypes, model.plans,
+    )  # fmt: skip
+
+
+def evenly(found: list[Found], most: int | None) -> list[Found]:
+    """At most `most` cases, spread over the sorted list so that every class stays in."""
+    if most is None or most >= len(found):
+        return found
+    return [found[i * len(found) // most] for i in range(most)]
+
+
+def _check_batch(request: Request, model: Model) -> None:
+    takes = model.program and model.program.batch
+    if takes and takes != request.batch:
+        raise InputError(
+            f"--batch {request.batch}: the checkpoint is a program that takes batches of {takes} only; "
+            f"give --batch {takes}"
+        )
+
+
+def _settings(
+    request: Request,
+    recipes: dict[str, RecipeSettings],
+    backends: tuple[str, ...],
+    required: tuple[str, ...],
+    device: str,
+    model: Model,
+) -> Settings:
+    _check_roi(request, recipes, model)
+    return Settings(
+        backends=backends,
+        device=device,
+        protocol=request.protocol,
+        overlap=request.overlap,
+        roi=request.roi,
+        tile=model.tile,
+        batch=request.batch,
+        rounds=request.rounds,
+        budget_s=request.budget_s,
+        threads=request.threads or host.physical_threads(),
+        allocator=_allocator(request),
+        seed=request.seed,
+        min_reduction_pct=request.min_reduction_pct,
+        max_dsc_drop=request.max_dsc_drop,
+        max_nsd_drop=request.max_nsd_drop,
+        max_f1_drop=request.max_f1_drop,
+        required=required,
+        timeout_s=request.timeout_s,
+        recipes=recipes,
+    )
+
+
+def _allocator(request: Request) -> str:
+    possible = allocator.can_keep()
+    if request.allocator == allocator.KEEP and not possible:
+        raise InputError("--allocator keep: only glibc can be told to, and this is another C library; use system")
+    return request.allocator or (allocator.KEEP if possible else allocator.SYSTEM)
+
+
+def _check_roi(request: Request, recipes: dict[str, RecipeSettings], model: Model) -> None:
+    crops = request.roi != "none" or any(recipe.roi != "none" for recipe in recipes.values())
+    where = "--roi, --recipes" if recipes else "--roi"
+    if request.protocol == "center-patch" and crops:
+        raise InputError(f"{where}: the centre patch is a crop already; use --roi none with --protocol center-patch")
+    if model.plans is not None and (crops or request.protocol != "sliding-window"):
+        raise InputError(
+            f"{where}, --protocol: nnU-Net's plans say how a volume is cropped and tiled; "
+            "use --roi none and --protocol sliding-window with its networks"
+        )
+
+
+def _calibrate(
+    settings: Settings, root: Path, found: list[Found], recipe: Recipe
+) -> tuple[Calibration | None, list[str]]:
+    used = {settings_of(arm, settings).backend for arm in settings.backends}
+    if all(row_of(name).precision != "int8" for name in used):
+        return None, []
+    return calibration.from_training_cases(root, found, recipe)
+
+
+def _opens(record: RunRecord, model: Model, recipe: Recipe, tiles: Calibration | None) -> tuple[Open, ...]:
+    settings, cache = record.settings, cache_folder()
+    path, widen_to, given = Path(record.checkpoint["path"]), record.checkpoint["widened_to"], given_of(record)
+    keep = settings.allocator == allocator.KEEP
+    with surroundings(given):
+        layers = None if model.program else tuple(layers_in(model, 1, settings.tile))
+
+    def request(arm: str) -> Open:
+        own = settings_of(arm, settings)
+        known = None if own.rewrites else layers
+        target = Target(settings.device, settings.tile, own.batch, settings.threads, cache, tiles, known)
+        backend = row_of(own.backend, settings.device)
+        way = replace(recipe, batch=own.batch, overlap=own.overlap, roi=own.roi)
+        unfit = (
+            probe.unfit(backend, model.program, own.batch)
+            or probe.unwritable(own.rewrites, model.program)
+            or peers.unfit(backend, recipe, own.batch)
+        )
+        return Open(arm, backend, path, widen_to, given, target, way, unfit, own.rewrites, keep_memory=keep)
+
+    return tuple(request(arm) for arm in settings.backends)
+
+
+def _check_truth(found: list[Found]) -> None:
+    some, all_ = any(case.mask for case in found), all(case.mask for case in found)
+    if some and not all_:
+        missing = next(case for case in found if case.mask is None)
+        raise InputError(f"{missing.image}: no mask beside it, but other cases have one; add it or take the case out")

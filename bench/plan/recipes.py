@@ -1,0 +1,95 @@
+"""Recipes: a backend with a ROI, an overlap and a batch of its own, read from a TOML file.
+
+Each table of the file is a recipe; what it leaves out is the run's::
+
+    [int8-foreground]
+    backend = "openvino-int8"
+    roi = "foreground"
+    overlap = 0.25
+    batch = 2
+    rewrites = ["drop-biases"]
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import engines
+from bench.errors import InputError
+from bench.pipeline.roi import ROIS
+from bench.plan.variants import MOST_TILES
+from reports.records.record import RecipeSettings
+
+BUILT_IN: Path = Path(__file__).with_name("recipes.toml")
+MOST_OVERLAP = 0.95
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_KEYS = ("backend", "roi", "overlap", "batch", "rewrites")
+# Of `engines.rewrites`, which imports torch.
+_REWRITES = ("drop-biases", "shuffle-upsampling", "split-concatenations", "channels-last")
+
+
+def read_recipes(path: Path, roi: str, overlap: float, batch: int) -> dict[str, RecipeSettings]:
+    """The recipes in `path` by name, in the order they stand there; the other arguments are the run's own settings.
+
+    Raises:
+        InputError: it cannot be read, holds no recipe, or one that cannot be.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"--recipes: {path}: cannot be read ({error.strerror}); give a TOML file or `builtin`"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"--recipes: {path}: not a TOML document ({error}); correct it") from None
+    if not document:
+        raise InputError(f"--recipes: {path}: holds no recipe; write one as [NAME] with backend = ...")
+    defaults = {"roi": roi, "overlap": overlap, "batch": batch}
+    return {name: _recipe(f"--recipes: {path}: [{name}]", name, table, defaults) for name, table in document.items()}
+
+
+def _recipe(where: str, name: str, table: Any, defaults: Mapping[str, Any]) -> RecipeSettings:
+    if not isinstance(table, dict):
+        raise InputError(f"{where}: is a single value; a recipe is a table with backend = ...")
+    if not _NAME.fullmatch(name) or name in engines.BACKENDS or name == "all":
+        raise InputError(
+            f"{where}: cannot be a recipe's name; take letters, digits, dots, - and _, and no name of a backend"
+        )
+    if unknown := sorted(table.keys() - set(_KEYS)):
+        raise InputError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(_KEYS)}")
+    if "backend" not in table:
+        raise InputError(f"{where}: names no backend; add backend = with one of {', '.join(engines.BACKENDS)}")
+    given = {**defaults, **table}
+    return RecipeSettings(
+        _one_of(where, "backend", given["backend"], engines.BACKENDS),
+        _one_of(where, "roi", given["roi"], ROIS),
+        _overlap(where, given["overlap"]),
+        _batch(where, given["batch"]),
+        _rewrites(where, given.get("rewrites", [])),
+    )
+
+
+def _one_of(where: str, key: str, value: Any, known: Mapping[str, Any]) -> str:
+    if not isinstance(value, str) or value not in known:
+        raise InputError(f"{where}: {key} = {value!r}: unknown; choose from {', '.join(known)}")
+    return value
+
+
+def _overlap(where: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= MOST_OVERLAP:
+        raise InputError(f"{where}: overlap = {value!r}: give a share of the tile's side from 0 to {MOST_OVERLAP}")
+    return float(value)
+
+
+def _batch(where: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_TILES:
+        raise InputError(f"{where}: batch = {value!r}: give a number of tiles from 1 to {MOST_TILES}")
+    return value
+
+
+def _rewrites(where: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or any(name not in _REWRITES for name in value):
+        raise InputError(f"{where}: rewrites = {value!r}: give a list of {', '.join(_REWRITES)}")
+    return tuple(name for name in _REWRITES if name in value)

@@ -1,0 +1,38 @@
+"""What the user asks of a run."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from models.options import Given
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for; None where an option was left out and the default depends on something else."""
+
+    checkpoint: Path | None = None
+    given: Given = field(default_factory=Given)
+    data: Path | None = None
+    demo: str = "pancreas"
+    demo_width: int | None = None
+    split: str = "validation"
+    backends: str | None = None
+    recipes: str | None = None
+    device: str = "auto"
+    protocol: str = "sliding-window"
+    overlap: float = 0.5
+    roi: str = "none"
+    batch: int = 1
+    rounds: int | None = None
+    budget_s: float = 600.0
+    max_cases: int | None = None
+    threads: int | None = None
+    allocator: str | None = None
+    seed: int = 0
+    min_reduction_pct: float = 10.0
+    max_dsc_drop: float = 0.005
+    max_nsd_drop: float = 0.01
+    max_f1_drop: float = 0.02
+    required: str = ""
+    timeout_s: float = 1800.0
+    command: str = field(default="bench run", compare=False)

@@ -1,0 +1,209 @@
+"""One backend in MLPerf's scenarios: latency of cases one by one, throughput of all, and cold starts.
+
+``single-stream``: one case at a time, from its file to its mask on disk, in a process that is warm. ``offline``: all
+cases in one go, read ahead and written behind. ``cold``: a new process for each case, from its start to the mask on
+disk, as FLARE times it; what engines keep on disk between processes is kept, and the files are in the page cache.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import engines
+from bench.data.cases import sha256_of
+from bench.errors import BackendLostError, InputError
+from bench.peers import PEERS
+from bench.plan.cache import cache_folder
+from bench.plan.plan import Plan, make_plan
+from bench.plan.request import Request
+from bench.plan.variants import table_name
+from bench.progress import Progress
+from bench.worker.messages import Broke, Open, Opened, Predict, PredictAll, Predicted, PredictedAll
+from bench.worker.process import WorkerLostError, WorkerProcess
+from engines.base import Availability
+
+SINGLE_STREAM, OFFLINE, COLD = SCENARIOS = ("single-stream", "offline", "cold")
+PERCENTILES = (50, 90, 99)  # MLPerf's single-stream is judged by its 90th
+_INPUT = "InputError: "  # how a worker tells one
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A scenario that was run.
+
+    Attributes:
+        latencies_s: of the cases, in their order; in `offline` from the start of a case's reading to its mask on disk,
+            waits included.
+        wall_s: from the first case's start to the last mask on disk.
+        forward_s: of `wall_s`, what the forward ran.
+        peak_memory_bytes: of the process, or the largest of the processes.
+    """
+
+    latencies_s: tuple[float, ...]
+    wall_s: float
+    forward_s: float
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Scenarios:
+    """What was measured, by scenario; `masks_equal` says whether all wrote the same bytes, None where only one ran."""
+
+    backend: str
+    device: str
+    threads: int
+    declaration: Mapping[str, str]
+    cases: tuple[str, ...]
+    read_ahead: int
+    timed: dict[str, Timed]
+    masks_equal: bool | None
+
+
+def measure(
+    request: Request, backend: str | None, wanted: Sequence[str], read_ahead: int, masks: Path, progress: Progress
+) -> Scenarios:
+    """Run `backend`, the baseline where it is None, in the `wanted` scenarios; masks go to ``masks/SCENARIO``.
+
+    Raises:
+        InputError and its like: something cannot be used, a case that breaks in between among them.
+        BackendLostError: the backend failed.
+    """
+    plan = _plan(request, backend, progress)
+    opening = plan.opens[0 if backend is None else -1]
+    for scenario in wanted:
+        (masks / scenario).mkdir(parents=True)
+    timed: dict[str, Timed] = {}
+    if set(wanted) - {COLD}:
+        with _worker(opening, request.timeout_s) as ask:
+            ask(opening, Opened)
+            ask(Predict(Path(plan.record.cases[0].image), masks / "warm.nii.gz"), Predicted)
+            if SINGLE_STREAM in wanted:
+                timed[SINGLE_STREAM] = _single_stream(ask, _paths(plan, masks / SINGLE_STREAM), progress)
+            if OFFLINE in wanted:
+                progress.start(OFFLINE, 1)
+                timed[OFFLINE] = _offline(ask, _paths(plan, masks / OFFLINE), read_ahead)
+    if COLD in wanted:
+        cold = replace(opening, cold=True)
+        timed[COLD] = _cold(cold, _paths(plan, masks / COLD), request.timeout_s, progress)
+    written = [[sha256_of(mask) for _, mask in _paths(plan, masks / scenario)] for scenario in timed]
+    return Scenarios(
+        opening.name, opening.target.device, opening.target.threads, plan.record.declaration,
+        tuple(case.name for case in plan.record.cases), read_ahead, timed,
+        None if len(written) < 2 else all(one == written[0] for one in written),
+    )  # fmt: skip
+
+
+def percentile(latencies: Sequence[float], percent: float) -> float:
+    """As MLPerf's LoadGen takes it: the sorted latency at the index ``n x percent / 100``, rounded down."""
+    ordered = sorted(latencies)
+    return ordered[min(int(len(ordered) * percent / 100), len(ordered) - 1)]
+
+
+def text(found: Scenarios) -> str:
+    """For the terminal."""
+    lines = [f"{found.backend} on {found.device}, {found.threads} threads, {len(found.cases)} cases"]
+    for scenario, timed in found.timed.items():
+        forward = f"forward {100 * timed.forward_s / timed.wall_s:.1f} % of the time"
+        if scenario == OFFLINE:
+            figures = f"{len(found.cases) / timed.wall_s:.3f} cases/s, read-ahead {found.read_ahead}"
+        else:
+            figures = ", ".join(f"p{p} {percentile(timed.latencies_s, p):.3f} s" for p in PERCENTILES)
+        lines.append(f"{scenario:<13}  {figures}, {forward}, {timed.peak_memory_bytes / 2**20:.0f} MiB")
+    if found.masks_equal is not None:
+        lines.append("masks: equal in all scenarios" if found.masks_equal else "masks: NOT equal in all scenarios")
+    return "\n".join(lines)
+
+
+def document(found: Scenarios) -> dict[str, Any]:
+    """For JSON: raw times, and the figures that follow from them."""
+    told = {"schema": 1, **asdict(found)}
+    for scenario, timed in found.timed.items():
+        told["timed"][scenario] |= {
+            **{f"p{p}_s": percentile(timed.latencies_s, p) for p in PERCENTILES},
+            "cases_per_s": len(found.cases) / timed.wall_s,
+            "forward_share": timed.forward_s / timed.wall_s,
+        }
+    return told
+
+
+_Ask = Callable[[Any, type], Any]
+_Paths = tuple[tuple[Path, Path], ...]
+
+
+def _plan(request: Request, backend: str | None, progress: Progress) -> Plan:
+    if backend is not None and ("," in backend or backend.partition("@")[0] == "all"):
+        raise InputError(f"--backend {backend}: a scenario is run by one backend; name one")
+    if backend is not None and table_name(backend) in PEERS:
+        raise InputError(f"--backend {backend}: a peer goes its own way, which has no scenarios; use `bench run`")
+    return make_plan(replace(request, backends=backend or engines.BASELINE), "scenario", "", progress)
+
+
+def _paths(plan: Plan, folder: Path) -> _Paths:
+    return tuple((Path(case.image), folder / f"{case.name}.nii.gz") for case in plan.record.cases)
+
+
+def _single_stream(ask: _Ask, cases: _Paths, progress: Progress) -> Timed:
+    progress.start(SINGLE_STREAM, len(cases))
+    outcomes, start = [], time.perf_counter()
+    for image, mask in cases:
+        reply = ask(Predict(image, mask), Predicted)
+        outcomes.append(reply.outcome)
+        progress.advance(image.name)
+    wall = time.perf_counter() - start
+    latencies = tuple(one.case_ns * 1e-9 for one in outcomes)
+    return Timed(latencies, wall, sum(o.stages_ns["forward"] for o in outcomes) * 1e-9, reply.peak_memory_bytes)
+
+
+def _offline(ask: _Ask, cases: _Paths, read_ahead: int) -> Timed:
+    reply = ask(PredictAll(cases, read_ahead), PredictedAll)
+    streamed = reply.streamed
+    latencies = tuple(one.case_ns * 1e-9 for one in streamed.outcomes)
+    wall = streamed.wall_ns * 1e-9
+    return Timed(latencies, wall, streamed.forward_share * wall, reply.peak_memory_bytes)
+
+
+def _cold(opening: Open, cases: _Paths, timeout_s: float, progress: Progress) -> Timed:
+    progress.start(COLD, len(cases))
+    latencies, forward_s, peak = [], 0.0, 0
+    for image, mask in cases:
+        start = time.perf_counter()
+        with _worker(opening, timeout_s) as ask:
+            ask(opening, Opened)
+            reply = ask(Predict(image, mask), Predicted)
+            latencies.append(time.perf_counter() - start)
+        forward_s += reply.outcome.stages_ns["forward"] * 1e-9
+        peak = max(peak, reply.peak_memory_bytes)
+        progress.advance(image.name)
+    return Timed(tuple(latencies), sum(latencies), forward_s, peak)
+
+
+@contextmanager
+def _worker(opening: Open, timeout_s: float) -> Iterator[_Ask]:
+    """A process for this backend; what it gives asks it, and makes an error of every reply but the expected one."""
+    log = cache_folder() / f"scenario-{opening.name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.unlink(missing_ok=True)
+    worker, name = WorkerProcess(log, opening.target.threads), opening.name
+
+    def ask(request: Any, expected: type) -> Any:
+        cases = len(request.cases) if isinstance(request, PredictAll) else 1
+        try:
+            reply = worker.ask(request, timeout_s * cases)
+        except WorkerLostError as lost:
+            raise BackendLostError(f"{name} failed: {lost}; log: {log}") from None
+        if isinstance(reply, Broke) and reply.reason.startswith(_INPUT):
+            raise InputError(reply.reason.removeprefix(_INPUT))
+        if isinstance(reply, Broke):
+            raise BackendLostError(f"{name} failed: {reply.reason}; log: {log}")
+        if isinstance(reply, Availability):
+            raise InputError(f"--backend {name}: {reply.reason}" + (f"; {reply.fix}" if reply.fix else ""))
+        assert isinstance(reply, expected), reply
+        return reply
+
+    try:
+        yield ask
+    finally:
+        worker.stop()

@@ -1,0 +1,5 @@
+"""In what order samples are taken, and where they are stored.
+
+`availability` asks which backends can run here, `memory` how many workers fit, `groups` divides the run accordingly,
+`interleave` takes the samples in turns, `confirmation` repeats the winner's afresh, `run_directory` stores them all.
+"""

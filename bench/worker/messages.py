@@ -1,0 +1,170 @@
+"""What the harness asks of a worker, and what that answers. A request gets one reply."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engines import Backend
+from engines.base import Availability, Target
+from models.options import Given
+from reports.records.record import GpuState
+
+if TYPE_CHECKING:
+    from bench.pipeline.pipeline import Outcome, Recipe
+    from bench.pipeline.stream import Streamed
+
+
+@dataclass(frozen=True)
+class Open:
+    """Build this backend; or say why the checkpoint's network is none for it, where `unfit` tells.
+
+    `rewrites`: of the network, by their names in `engines.rewrites`.
+    `keep_memory`: what the worker frees stays with it (`bench.worker.allocator`).
+    With `cold`, neither is it warmed up nor does it tell what ran: it is there for one case and that case's latency.
+    """
+
+    name: str
+    backend: Backend
+    checkpoint: Path
+    widen_to: int | None
+    given: Given
+    target: Target
+    recipe: "Recipe"
+    unfit: Availability | None = None
+    rewrites: tuple[str, ...] = ()
+    cold: bool = False
+    keep_memory: bool = False
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Say whether this backend could be built."""
+
+    name: str
+    backend: Backend
+    target: Target
+
+
+@dataclass(frozen=True)
+class FindDevice:
+    """Say whether PyTorch can compute on this device, ``auto`` among them."""
+
+    wanted: str
+
+
+@dataclass(frozen=True)
+class FoundDevice:
+    """The device to take.
+
+    Attributes:
+        absent: why there is no CUDA device; None where `device` is one.
+        gpu: what it is.
+    """
+
+    device: str
+    absent: Availability | None
+    gpu: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TryImport:
+    """Import this package; the reply is empty where that works."""
+
+    package: str
+
+
+@dataclass(frozen=True)
+class MeasurePeak:
+    """Say how fast this device multiplies matrices and moves memory."""
+
+    device: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Operations a second and the library that reached them, by precision; bytes read and written a second."""
+
+    flops: dict[str, tuple[float, str]]
+    bytes_per_s: float | None
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """Do a fixed piece of work again and again for so long."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """What each piece took, and the processor time of all of it."""
+
+    times_ns: list[int]
+    cpu_ns: int
+
+
+@dataclass(frozen=True)
+class TellGpu:
+    """Say how this CUDA device does; the reply is None where NVML does not tell."""
+
+    device: str
+
+
+@dataclass(frozen=True)
+class Opened:
+    """It is built, warmed up, and what ran is what its name says; `device_memory`: free and total bytes, by NVML."""
+
+    build_s: float
+    cached: bool
+    evidence: dict[str, Any]
+    peak_memory_bytes: int
+    warmup: dict[str, float]
+    device_memory: tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Run this case."""
+
+    image: Path
+    mask: Path
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """The case was run; `cpu_ns` is the processor time of all threads meanwhile."""
+
+    outcome: "Outcome"
+    started_unix_s: float
+    cpu_ns: int
+    peak_memory_bytes: int
+    gpu: GpuState | None
+
+
+@dataclass(frozen=True)
+class PredictAll:
+    """Run these cases (image, mask), at most `read_ahead` of them read before their turn."""
+
+    cases: tuple[tuple[Path, Path], ...]
+    read_ahead: int
+
+
+@dataclass(frozen=True)
+class PredictedAll:
+    """All of them were run; `cpu_ns` is the processor time of all threads meanwhile."""
+
+    streamed: "Streamed"
+    cpu_ns: int
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Broke:
+    """An exception ended the request; its traceback is in the worker's log."""
+
+    reason: str
+
+
+Request = Open | Probe | Predict | PredictAll | MeasurePeak | FindDevice | TryImport | Repeat | TellGpu
+Reply = Opened | Availability | Predicted | PredictedAll | Peak | FoundDevice | Repeated | GpuState | Broke | None

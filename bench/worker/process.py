@@ -1,0 +1,98 @@
+"""A worker seen from the harness: start it, ask it, notice when it dies or hangs."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+# Idle workers share the machine with the one that is being timed: their pools must sleep, not spin.
+_PARKED = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
+
+
+class WorkerLostError(Exception):
+    """The worker broke, died or hung. The message is one line; its log holds the rest."""
+
+
+class WorkerProcess:
+    """A running ``bench.worker.server``; stdout and stderr go to `log`."""
+
+    def __init__(self, log: Path, threads: int) -> None:
+        ours, theirs = socket.socketpair()
+        self._log = log
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "bench.worker.server", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, **_PARKED, "OMP_NUM_THREADS": str(threads)},
+                start_new_session=True,  # an interrupt in the terminal is for the harness, and helpers die with it
+            )
+        theirs.close()
+        self._connection = Connection(ours.detach())
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def memory_bytes(self) -> int:
+        """Its resident memory; 0 where it is gone."""
+        try:
+            return int(psutil.Process(self.pid).memory_info().rss)
+        except psutil.Error:
+            return 0
+
+    def ask(
+        self, request: Any, timeout_s: float, meanwhile: Callable[[], None] | None = None, every_s: float = 0.1
+    ) -> Any:
+        """Send a request and wait for its reply; call `meanwhile` each time that `every_s` seconds have gone by.
+
+        Raises:
+            WorkerLostError: no reply came.
+        """
+        try:
+            self._connection.send(request)
+            if not self._wait(timeout_s, meanwhile, every_s):
+                self.stop()
+                raise WorkerLostError(f"no answer within {timeout_s:g} s; it was stopped (--timeout gives it longer)")
+            return self._connection.recv()
+        except (EOFError, ConnectionError):
+            raise WorkerLostError(self._epitaph()) from None
+
+    def _wait(self, timeout_s: float, meanwhile: Callable[[], None] | None, every_s: float) -> bool:
+        if meanwhile is None:
+            return self._connection.poll(timeout_s)
+        end = time.monotonic() + timeout_s
+        while (left := end - time.monotonic()) > 0:
+            if self._connection.poll(min(left, every_s)):
+                return True
+            meanwhile()
+        return self._connection.poll(0)
+
+    def stop(self) -> None:
+        """End the process and everything it started; harmless when it is gone already."""
+        self._connection.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _epitaph(self) -> str:
+        try:
+            code = self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            return "the worker closed its connection"
+        if code >= 0:
+            return f"the worker exited with status {code}"
+        name = signal.Signals(-code).name
+        hint = "; most often the system ran out of memory" if -code == signal.SIGKILL else ""
+        return f"the worker was killed by {name}{hint}"

@@ -1,0 +1,238 @@
+"""One backend in a process of its own: what runs inside it.
+
+Started as ``python -m bench.worker.server FD``, FD being its end of a socket pair. It answers every request with one
+reply and ends when the other side closes the socket.
+"""
+
+import faulthandler
+import os
+import signal
+import sys
+import time
+import traceback
+from contextlib import ExitStack
+from dataclasses import asdict
+from importlib import import_module
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any
+
+import engines
+from bench.machine.clock import peak_resident_bytes
+from bench.machine.gpu import Meter
+from bench.worker import allocator
+from bench.worker.messages import (
+    Broke,
+    FindDevice,
+    FoundDevice,
+    MeasurePeak,
+    Open,
+    Opened,
+    Peak,
+    Predict,
+    PredictAll,
+    Predicted,
+    PredictedAll,
+    Probe,
+    Repeat,
+    Repeated,
+    Reply,
+    Request,
+    TellGpu,
+    TryImport,
+)
+from bench.worker.warmup import warm_up
+from engines.base import Availability, Session
+from models.errors import one_line
+from models.user_code.isolation import our_names
+from reports.records.record import GpuState
+
+if TYPE_CHECKING:
+    from bench.peers.session import Way
+    from bench.pipeline.pipeline import Pipeline
+
+
+class _Server:
+    """Holds the open session between requests."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._pipeline: Pipeline | Way | None = None
+        self._device = "cpu"
+        self._meter = Meter()
+        self._grown_by: int | None = None
+
+    def answer(self, request: Request) -> Reply:
+        try:
+            match request:
+                case Open():
+                    return self._open(request)
+                case Probe():
+                    return engines.load(request.name, request.backend).probe(request.target)
+                case Predict():
+                    return self._predict(request)
+                case PredictAll():
+                    return self._predict_all(request)
+                case MeasurePeak():
+                    return self._peak(request)
+                case FindDevice():
+                    return _find_device(request.wanted)
+                case Repeat():
+                    return _repeat(request)
+                case TellGpu():
+                    return _tell_gpu(request.device)
+                case TryImport():
+                    import_module(request.package)
+                    return None
+        except Exception as error:  # whatever a runtime raises costs this backend's row, not the run
+            traceback.print_exc()
+            return Broke(_one_line(error))
+
+    def _open(self, request: Open) -> Opened | Availability | Broke:
+        if request.unfit is not None:
+            return request.unfit
+        engine = engines.load(request.name, request.backend)
+        available = engine.probe(request.target)
+        if not available.ok:
+            return available
+        if request.keep_memory and not allocator.keep_freed():
+            return Broke("the C library does not let the process keep the memory that it frees; use --allocator system")
+        # Only now, so that a backend that cannot run here is skipped in no time.
+        import torch
+
+        from bench.peers.session import PeerSession
+        from bench.pipeline.pipeline import Pipeline
+        from engines.rewrites import rewritten
+        from models.load import load_model, surroundings
+
+        self._device = request.target.device
+        if request.target.on_cuda:
+            # For libraries that ask CUDA and not us; unlike set_device it knows what "cuda" without a number means.
+            self._stack.enter_context(torch.cuda.device(self._device))
+        torch.set_num_threads(request.target.threads)
+        torch.manual_seed(0)
+        self._stack.enter_context(surroundings(request.given))  # until the worker ends: the network is used all along
+        model, _ = load_model(request.checkpoint, request.widen_to, request.given)
+        model = rewritten(model, request.rewrites)
+        self._meter = Meter.of(self._device)
+        used = self._meter.used_memory_bytes()
+        x = torch.rand(request.target.batch, 1, *request.target.tile).to(self._device)
+        start = time.perf_counter()
+        session = self._stack.enter_context(engine.open(model, request.target))
+        if request.cold:
+            self._pipeline = Pipeline(session, request.recipe, self._device)
+            return Opened(time.perf_counter() - start, False, {}, self._peak_memory(), {}, None)
+        _pass(session, x)
+        build_s = time.perf_counter() - start
+        warmup = warm_up(lambda: _pass(session, x))
+        now = self._meter.used_memory_bytes()
+        self._grown_by = None if used is None or now is None else now - used
+        evidence = session.evidence()
+        wrong = engines.contradiction(request.backend, request.target, evidence)
+        if wrong is not None:
+            return Broke(wrong)
+        if isinstance(session, PeerSession):
+            self._pipeline = session.way(request.recipe)
+        else:
+            self._pipeline = Pipeline(session, request.recipe, self._device)
+        cached, peak, memory = bool(evidence.details.get("cached")), self._peak_memory(), self._meter.device_memory()
+        return Opened(build_s, cached, asdict(evidence), peak, warmup, memory)
+
+    def _predict(self, request: Predict) -> Predicted:
+        assert self._pipeline is not None, "Predict before Open"
+        self._meter.start()
+        started, cpu = time.time(), time.process_time_ns()
+        outcome = self._pipeline.run(request.image, request.mask)
+        cpu_ns = time.process_time_ns() - cpu
+        return Predicted(outcome, started, cpu_ns, self._peak_memory(), self._meter.state())
+
+    def _predict_all(self, request: PredictAll) -> PredictedAll:
+        from bench.pipeline.pipeline import Pipeline
+        from bench.pipeline.stream import Stream
+
+        assert isinstance(self._pipeline, Pipeline), "PredictAll before Open, or to a peer"
+        cpu = time.process_time_ns()
+        streamed = Stream(self._pipeline, request.read_ahead).run(request.cases)
+        return PredictedAll(streamed, time.process_time_ns() - cpu, self._peak_memory())
+
+    def _peak(self, request: MeasurePeak) -> Peak:
+        import torch
+
+        from bench.machine.peak import measure, measure_bandwidth
+
+        torch.set_num_threads(request.threads)
+        return Peak(measure(request.device, request.threads), measure_bandwidth(request.device))
+
+    def _peak_memory(self) -> int:
+        if self._device == "cpu":
+            return peak_resident_bytes()
+        import torch
+
+        told = self._meter.process_memory_bytes()
+        return max(told or self._grown_by or 0, int(torch.cuda.max_memory_reserved(self._device)))
+
+
+def _repeat(request: Repeat) -> Repeated:
+    from bench.machine.stability import repeat
+
+    cpu = time.process_time_ns()
+    times = repeat(request.seconds)
+    return Repeated(times, time.process_time_ns() - cpu)
+
+
+def _tell_gpu(device: str) -> GpuState | None:
+    import torch
+
+    torch.zeros(1, device=device)  # this process then is one of those that compute there, for certain
+    return Meter.of(device).state()
+
+
+def _find_device(wanted: str) -> FoundDevice:
+    from bench.machine import host
+    from engines.host import cuda
+
+    absent = cuda.missing("cuda" if wanted in ("auto", "cpu") else wanted)
+    device = ("cuda" if absent is None else "cpu") if wanted == "auto" else wanted
+    return FoundDevice(device, absent, {} if absent else host.describe_gpu(device if device != "cpu" else "cuda"))
+
+
+def _pass(session: Session, x: Any) -> None:
+    import torch
+
+    with torch.inference_mode():
+        session.infer(x)
+    session.sync()
+
+
+def _one_line(error: BaseException) -> str:
+    text = one_line(error)
+    name = type(error).__name__
+    return text if name == "EngineError" or text == name else f"{name}: {text}"
+
+
+def main() -> None:
+    """Serve requests until the harness closes its end."""
+    faulthandler.enable()  # a crash in a runtime leaves its place in the log
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the harness decides what an interrupt ends
+    with Connection(int(sys.argv[1])) as harness, ExitStack() as stack:
+        server = _Server(stack)
+        while True:
+            try:
+                with our_names():
+                    request = harness.recv()
+            except EOFError:
+                break
+            reply = server.answer(request)
+            try:
+                with our_names():
+                    harness.send(reply)
+            except BrokenPipeError:
+                break
+    sys.stderr.flush()
+    os._exit(0)  # runtimes' threads and exit handlers have nothing to add, and some hang
+
+
+if __name__ == "__main__":
+    # Run under its importable name, so that the classes here are those that the harness pickles.
+    from bench.worker.server import main as _main
+
+    _main()

@@ -1,0 +1,74 @@
+"""FP16 and channels last from end to end: cuDNN's convolutions, norms and activations fused."""
+
+import copy
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from engines import Backend
+from engines.base import Availability, Target
+from engines.fused.network import Kernels, rewritten
+from engines.probe import check
+from engines.pytorch.cuda_graph import graph_session
+from engines.pytorch.session import TorchSession, torch_settings
+
+if TYPE_CHECKING:
+    from models.model import Model
+
+
+def engine(backend: Backend) -> "Fused":
+    """Return the engine of `backend`."""
+    return Fused(backend)
+
+
+class Fused:
+    """Replays a rewritten network as a CUDA graph.
+
+    Each InstanceNorm with its LeakyReLU is two passes of Triton's over a channels-last tensor. In the reference
+    U-Net they also pool, and the concatenations of the decoder are written in place. Where Triton cannot work,
+    PyTorch's own operations take its place, and the evidence tells so.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def probe(self, target: Target) -> Availability:
+        return check(target, self._backend)
+
+    @contextmanager
+    def open(self, model: "Model", target: Target) -> Iterator[TorchSession]:
+        with torch_settings(target), torch.cuda.device(target.device):
+            kernels, name = choose_kernels()
+            module = rewritten(copy.deepcopy(model.module).to(target.device, torch.float16), kernels)
+
+            def forward(x: Tensor) -> tuple[Tensor, Tensor]:
+                segmentation, classification = module(x.half())
+                contiguous = segmentation.to(torch.float32, memory_format=torch.contiguous_format)
+                return contiguous, classification.float()
+
+            yield graph_session(forward, model, target, {"norm": name})
+
+
+def choose_kernels() -> tuple[Kernels, str]:
+    """Return Triton's kernels, or PyTorch's operations where Triton cannot work here; and which, with the reason.
+
+    Installed is not enough: for each process Triton builds its bridge to CUDA with a C compiler and Python's headers.
+    """
+    from engines.fused import torch_norm
+
+    if find_spec("triton") is None:
+        return torch_norm, "pytorch: the package triton is not installed"
+    from triton.runtime import driver
+
+    try:
+        driver.active.get_current_device()
+    except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
+        return torch_norm, f"pytorch: triton cannot start, {' '.join(str(error).split())}"
+    from engines.fused import triton_norm
+
+    return triton_norm, "triton"

@@ -1,0 +1,1 @@
+"""What the device can: `cuda` asks NVIDIA's driver, `cpu` the processor's instruction sets."""

@@ -1,0 +1,87 @@
+"""The network as an ONNX file, which several runtimes start from."""
+
+import copy
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engines.base import Target
+from engines.cache import Artefact, artefact, key_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from models.model import Model
+
+INPUT = "image"
+OUTPUTS = ("segmentation", "classification")
+OPSET = 20
+PACKAGES = ("onnx", "onnxscript")  # what the exporter needs beside PyTorch
+_FILE = "model.onnx"
+
+
+def onnx_file(model: "Model", target: Target, half: bool = False) -> tuple[Path, Artefact]:
+    """Export `model` for one shape, in float32 or as a whole in float16, or take it from the cache.
+
+    Of a model that is an ONNX graph it is that graph, in float32.
+
+    Returns:
+        The file, with input ``image`` ``[B, 1, D, H, W]`` and the outputs ``segmentation`` and
+        ``classification``, and its artefact.
+    """
+    precision = "fp16" if half else "fp32"
+    key = key_of(model, target, ("torch", *PACKAGES), precision=precision, opset=OPSET)
+    built = artefact(
+        target.cache, f"onnx-{precision}", key, lambda folder: _export(model, target, half, folder / _FILE)
+    )
+    return built.folder / _FILE, built
+
+
+def _export(model: "Model", target: Target, half: bool, path: Path) -> None:
+    import onnx
+    import torch
+
+    from models.programs.onnx_graph import Graph, fixed
+
+    if isinstance(model.program, Graph):
+        assert not half, "a graph is not halved: the table of backends tells which can start from one"
+        onnx.save(fixed(model, (target.batch, 1, *target.tile), INPUT, OUTPUTS), path)
+        return
+    network, x = copy.deepcopy(model.module), torch.zeros(target.batch, 1, *target.tile)
+    if half:
+        network, x = network.half(), x.half()
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            network, (x,), dynamo=True, opset_version=OPSET, external_data=False, verbose=False,
+            input_names=[INPUT], output_names=list(OUTPUTS),
+        )  # fmt: skip
+    assert program is not None, "the exporter returns a program where it is given no file"
+    program.save(str(path), external_data=False)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the exporter's remarks about torchvision, which this project does not use, and about itself."""
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def calibration_batches(target: Target) -> "list[Tensor]":
+    """Cut the calibration tiles into whole batches ``[B, 1, D, H, W]``, repeating the first ones to fill the last."""
+    import torch
+
+    assert target.calibration is not None, "an INT8 engine was opened without asking its probe"
+    tiles = target.calibration.tiles().float()
+    short = -len(tiles) % target.batch
+    fill = [tiles[i % len(tiles)] for i in range(short)]
+    return list(torch.cat([tiles, torch.stack(fill)] if fill else [tiles]).contiguous().split(target.batch))  # type: ignore[no-untyped-call]

@@ -1,0 +1,65 @@
+"""ONNX Runtime's static INT8 quantizer, fed with calibration tiles."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+
+import numpy as np
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from engines.base import Target
+from engines.host.cpu import weight_bits
+from engines.onnx.export import INPUT, calibration_batches
+
+FILE = "int8.onnx"
+
+
+class _Batches(CalibrationDataReader):  # type: ignore[misc]
+    """Hands out one batch at a time, as the quantizer asks."""
+
+    def __init__(self, target: Target) -> None:
+        self._batches = iter(calibration_batches(target))
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        batch = next(self._batches, None)
+        return None if batch is None else {INPUT: batch.numpy()}
+
+
+def quantize(path: Path, target: Target, folder: Path) -> None:
+    """Write ``int8.onnx`` into `folder`: QDQ nodes around every Conv, weights symmetric and per channel.
+
+    Norms stay in float, as INT8 has no kernel for them; transposed convolutions too, since on a CPU their
+    Q/DQ pairs are only extra work; and the classification head, whose few MACs are not worth its accuracy.
+    """
+    prepared = folder / "prepared.onnx"
+    with _quiet():
+        quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
+        quantize_static(
+            str(prepared),
+            str(folder / FILE),
+            _Batches(target),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv"],
+            per_channel=True,
+            reduce_range=weight_bits() == 7,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            extra_options={"WeightSymmetric": True},
+        )
+    prepared.unlink()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the quantizer's prints off stdout, and its advice out of the root logger."""
+    logger = logging.getLogger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        logger.setLevel(level)

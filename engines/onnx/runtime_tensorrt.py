@@ -1,0 +1,76 @@
+"""ONNX Runtime's TensorRT provider in FP16. Not yet run on a GPU."""
+
+import ctypes.util
+import hashlib
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from engines import Backend
+from engines.base import Availability, Evidence, Target
+from engines.cache import key_of
+from engines.onnx.export import PACKAGES
+from engines.onnx.runtime import TENSORRT, OnnxRuntime, OnnxRuntimeSession, index
+from engines.probe import distribution_version, install, unavailable
+
+if TYPE_CHECKING:
+    from models.model import Model
+
+LIBRARY = "libnvinfer.so.10"  # what the provider is linked with, up to ONNX Runtime 1.31
+
+
+def engine(backend: Backend) -> "OnnxRuntimeTensorRT":
+    """Return the engine of `backend`."""
+    return OnnxRuntimeTensorRT(backend)
+
+
+class Session(OnnxRuntimeSession):
+    """A session whose whole graph TensorRT has taken."""
+
+    def evidence(self) -> Evidence:
+        """Of what TensorRT does inside its subgraph the profile tells nothing.
+
+        But without ``trt_fp16_enable`` the provider builds a strongly typed network (``createNetworkV2`` in its
+        source), so that the types of the file, all float16, bind TensorRT.
+        """
+        found = super().evidence()
+        if {node.provider for node in self.ran} != {TENSORRT}:
+            return found
+        read_from = "the session's own profile: one subgraph, all TensorRT's; types by the strongly typed file"
+        details = {**found.details, "read_from": read_from}
+        return replace(found, provider=TENSORRT, mac_share={"fp16": 1.0}, details=details)
+
+
+class OnnxRuntimeTensorRT(OnnxRuntime):
+    """Hands the halved network's ONNX file to TensorRT as a whole; a node left to another provider is a failure."""
+
+    session = Session
+
+    def provider(self, model: "Model", target: Target) -> tuple[str, dict[str, str]]:
+        if distribution_version("tensorrt") is not None:
+            import tensorrt  # noqa: F401  (loads the libraries that the provider looks for)
+        key = key_of(model, target, ("torch", "onnxruntime-gpu", "tensorrt", *PACKAGES), precision="fp16")
+        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+        folder = target.cache / f"ort-tensorrt-fp16-{digest}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return TENSORRT, {
+            "device_id": str(index(target)),
+            "trt_engine_cache_enable": "1",
+            "trt_engine_cache_path": str(folder),
+            "trt_timing_cache_enable": "1",
+            "trt_timing_cache_path": str(folder),
+        }
+
+    def probe(self, target: Target) -> Availability:
+        found = super().probe(target)
+        if not found.ok:
+            return found
+        version = distribution_version("tensorrt")
+        on_system = ctypes.util.find_library("nvinfer")
+        if (version or "").startswith("10.") or (version is None and on_system == LIBRARY):
+            return found
+        there = f"TensorRT {version}" if version else on_system or "no TensorRT"
+        return unavailable(
+            f"ONNX Runtime's TensorRT provider needs {LIBRARY}, and there is {there}",
+            install("gpu-trt10"),
+        )

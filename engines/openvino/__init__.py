@@ -1,0 +1,1 @@
+"""OpenVINO on the CPU: `engine`, and `matrix_product`, from which its peak is measured."""

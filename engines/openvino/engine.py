@@ -1,0 +1,205 @@
+"""OpenVINO on the CPU; INT8 through NNCF's post-training quantization."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engines import Backend
+from engines.base import Availability, Evidence, Target
+from engines.cache import artefact, key_of
+from engines.evidence.mac_counter import Tally, layers_for
+from engines.host.cpu import weight_bits
+from engines.onnx.export import INPUT, PACKAGES, calibration_batches, onnx_file
+from engines.probe import check, unavailable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from models.model import Model
+
+_FILE = "int8.xml"
+_MULTIPLY = ("Convolution", "GroupConvolution", "Deconvolution", "FullyConnected", "MatMul")
+_TOLD = ("layerType", "runtimePrecision", "primitiveType")
+_PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
+
+
+def engine(backend: Backend) -> "OpenVino":
+    """Return the engine of `backend`, ``fp32``, ``bf16`` or ``int8``."""
+    return OpenVino(backend)
+
+
+class OpenVino:
+    """Compiles an ONNX file of the network for the CPU.
+
+    The tiles of a batch are requests of their own that run side by side, each on its share of the threads: a layer that
+    two threads share makes both wait at its end, two tiles do not.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def probe(self, target: Target) -> Availability:
+        quantizer = ("nncf",) if self._backend.precision == "int8" else ()
+        found = check(target, self._backend, ("openvino", *quantizer, *PACKAGES))
+        if found.ok and self._backend.precision == "bf16":
+            try:
+                able = _has_bf16()
+            except ImportError:
+                return found  # installed and broken: `open` fails with the traceback
+            if not able:
+                return unavailable("this CPU has no BF16 instructions", "run on a CPU with AVX512-BF16 or AMX")
+        return found
+
+    @contextmanager
+    def open(self, model: "Model", target: Target) -> Iterator["OpenVinoSession"]:
+        import openvino
+
+        whole, target, bits = target.batch, _single(model, target), {}
+        if self._backend.precision == "int8":
+            assert target.calibration is not None, "an INT8 engine was opened without asking its probe"
+            used = ("torch", "openvino", "nncf", *PACKAGES)
+            bits = {"weight_bits": weight_bits()}
+            key = key_of(model, target, used, precision="int8", calibration=target.calibration.sha256, **bits)
+            built = artefact(target.cache, "openvino-int8", key, lambda folder: _quantize(model, target, folder))
+            path = built.folder / _FILE
+        else:
+            path, built = onnx_file(model, target)
+        settings = {
+            "INFERENCE_PRECISION_HINT": self._hint(),
+            "INFERENCE_NUM_THREADS": target.threads,
+            "NUM_STREAMS": min(whole // target.batch, target.threads),
+        }
+        compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+        yield OpenVinoSession(compiled, model, target, whole // target.batch, {"cached": built.cached, **bits})
+
+    def _hint(self) -> str:
+        """Precision of whatever is not quantized. The default would be BF16 on every CPU that has it."""
+        if self._backend.precision == "int8":
+            # BF16 halves the traffic of the norms between the INT8 convolutions: measured in turns, a quarter less time
+            # at width 32 and the same at width 8. The logits' error is INT8's own and stays (0.064 against 0.063).
+            return "bf16" if _has_bf16() else "f32"
+        return {"fp32": "f32", "bf16": "bf16"}[self._backend.precision]
+
+
+def precision_of(operation: Any) -> str | None:
+    """Precision in which a node of a compiled model's runtime graph multiplies; None for one that does not."""
+    told = _told(operation)
+    return _PRECISIONS.get(told["runtimePrecision"], "unknown") if told["layerType"] in _MULTIPLY else None
+
+
+def _told(operation: Any) -> dict[str, str]:
+    return {name: value.astype(str) for name, value in operation.get_rt_info().items() if name in _TOLD}
+
+
+def _single(model: "Model", target: Target) -> Target:
+    """The target of one request: a single tile, unless the network is a program that takes one batch only."""
+    fixed = model.program is not None and model.program.batch is not None
+    return target if fixed else replace(target, batch=1)
+
+
+def _has_bf16() -> bool:
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _quantize(model: "Model", target: Target, folder: Path) -> None:
+    """Write ``int8.xml`` and its weights into `folder`.
+
+    The MIXED preset takes asymmetric activations; norms (MVN) stay in float, without which the small lesion
+    class suffers; so does the classification head, whose few MACs are not worth its accuracy. Where the processor
+    cuts off sums of products, all weights take 7 bits: NNCF's default does so in the first layer only.
+    """
+    os.environ.setdefault("NNCF_CI", "1")  # before the import: NNCF reports its use over the network otherwise
+    with redirect_stdout(sys.stderr):  # its progress bars
+        import nncf
+        import openvino
+
+        path, _ = onnx_file(model, target)
+        batches = calibration_batches(target)
+        quantized = nncf.quantize(
+            openvino.Core().read_model(str(path)),
+            nncf.Dataset(batches, lambda batch: {INPUT: batch.numpy()}),
+            preset=nncf.QuantizationPreset.MIXED,
+            ignored_scope=nncf.IgnoredScope(types=["MVN", "MatMul"], validate=False),
+            subset_size=len(batches),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                overflow_fix=nncf.OverflowFix.ENABLE if weight_bits() == 7 else None
+            ),
+        )
+        openvino.save_model(quantized, str(folder / _FILE), compress_to_fp16=False)
+
+
+def _empty(requests: int, output: Any) -> "Tensor":
+    """For an output of all requests, ``[batch, ...]`` float32."""
+    import torch
+
+    part, *sides = output.shape
+    return torch.empty(requests * part, *sides)
+
+
+class OpenVinoSession:
+    """Inference requests whose inputs and outputs are shared with PyTorch; every call overwrites the outputs.
+
+    Args:
+        target: of one request; `requests`: so many make a batch.
+        details: of how it was built, for the evidence.
+    """
+
+    def __init__(self, compiled: Any, model: "Model", target: Target, requests: int, details: dict[str, Any]) -> None:
+        self._compiled, self._target, self._details = compiled, target, details
+        self._layers = layers_for(model, target)
+        self._outputs = [_empty(requests, output) for output in compiled.outputs]
+        self._requests = [self._request(number) for number in range(requests)]
+
+    def _request(self, number: int) -> Any:
+        """Of the batch's part `number`, which it writes into its place of the outputs."""
+        import openvino
+
+        request, part = self._compiled.create_infer_request(), self._target.batch
+        for index, whole in enumerate(self._outputs):
+            place = whole[number * part : (number + 1) * part].numpy()
+            request.set_output_tensor(index, openvino.Tensor(place, shared_memory=True))
+        return request
+
+    def infer(self, x: "Tensor") -> "tuple[Tensor, Tensor]":
+        import torch
+
+        parts = [part.numpy() for part in torch.split(x.contiguous(), self._target.batch)]  # kept until all have run
+        for request, part in zip(self._requests, parts, strict=True):
+            request.start_async({0: part}, share_inputs=True)
+        for request in self._requests:
+            request.wait()
+        segmentation, classification = self._outputs
+        return segmentation, classification
+
+    def sync(self) -> None:
+        """Nothing is left running when `infer` returns."""
+
+    def evidence(self) -> Evidence:
+        import openvino
+
+        tally, kernels = Tally(self._layers), set[str]()
+        for operation in self._compiled.get_runtime_model().get_ordered_ops():
+            precision = precision_of(operation)
+            if precision is None:
+                continue
+            tensors = [*operation.inputs(), *operation.outputs()]
+            if tally.add(precision, [list(tensor.get_shape()) for tensor in tensors]):
+                told = _told(operation)
+                kernels.add(f"{told['layerType']} {told['primitiveType']}")
+        details = {
+            "read_from": "precisions and kernels in the compiled model's runtime graph",
+            "kernels": sorted(kernels),
+            "hint": str(self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()),
+            "threads": int(self._compiled.get_property("INFERENCE_NUM_THREADS")),
+            "streams": int(self._compiled.get_property("NUM_STREAMS")),
+            "openvino": openvino.__version__,
+            **self._details,
+        }
+        devices = "+".join(self._compiled.get_property("EXECUTION_DEVICES"))
+        return Evidence(f"openvino {devices}", tally.share(), details)

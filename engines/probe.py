@@ -1,0 +1,123 @@
+"""What stands in the way of a backend: the checks that every `probe` shares. Imports nothing heavy."""
+
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from importlib import metadata
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from engines import Backend
+from engines.base import Availability, Target
+from engines.host import cuda
+from models.reader.container import EXPORTED, ONNX, TORCHSCRIPT
+
+if TYPE_CHECKING:
+    from models.programs.program import Program
+
+# The extra of this project that brings a package together with what it needs beside it (docs/gpu.md).
+_EXTRAS = {"onnxruntime": "{cpu_or_gpu}", "tensorrt": "gpu", "tensorrt_rtx": "gpu-rtx", "torch_tensorrt": "gpu"}
+
+_PROGRAMS = {TORCHSCRIPT: "a TorchScript program", EXPORTED: "an exported program", ONNX: "an ONNX graph"}
+
+
+def unavailable(reason: str, fix: str) -> Availability:
+    """An engine that cannot run: what was found, and what to do, one line each."""
+    return Availability(False, " ".join(reason.split()), " ".join(fix.split()))
+
+
+def install(extra: str) -> str:
+    """The command that installs an extra of this project."""
+    return f'in the checkout of voxbench: pip install ".[{extra}]"'
+
+
+def check(target: Target, backend: Backend, packages: Sequence[str] = ()) -> Availability:
+    """Ask whether `backend` exists on the target's device, and has its device, `packages` and calibration tiles.
+
+    Packages are looked up and not imported: one that is installed and broken must fail when the engine is
+    opened, with its traceback, and not pass for a missing one.
+    """
+    device = "cuda" if target.on_cuda else "cpu"
+    if device not in backend.devices:
+        there = " and ".join(name.upper() for name in backend.devices)
+        return unavailable(
+            f"it exists on {there} only", f"run on a machine with {there}: --device {backend.devices[0]}"
+        )
+    if target.on_cuda:
+        absent = cuda.missing(target.device) or _runtime_too_new(packages)
+        if absent is not None:
+            return absent
+    for package in packages:
+        if find_spec(package) is None:
+            extra = _EXTRAS.get(package, "").format(cpu_or_gpu="gpu" if target.on_cuda else "cpu")
+            return unavailable(
+                f"the package {package} is not installed", install(extra) if extra else f"pip install {package}"
+            )
+    if backend.precision == "int8" and target.calibration is None:
+        return unavailable("no training cases to calibrate from", "give --data a folder that has a training split")
+    return Availability(ok=True, packages=tuple(packages))
+
+
+def unfit(backend: Backend, program: "Program | None", batch: int) -> Availability | None:
+    """Why `backend` cannot run a file's own `program` with `batch` tiles in a pass; None where it can."""
+    if program is None:
+        return None
+    what = _PROGRAMS[program.container]
+    if program.container not in backend.programs:
+        return unavailable(
+            f"the checkpoint is {what}, and this backend needs the PyTorch network",
+            "give the network's state_dict() as the checkpoint, with --arch FILE.py:FACTORY if its code is your own",
+        )
+    if program.batch not in (None, batch):
+        return unavailable(
+            f"the checkpoint is {what} that takes batches of {program.batch} only, and not of {batch}",
+            "export it with a dynamic batch axis, or ask for that batch",
+        )
+    return None
+
+
+def unwritable(rewrites: Sequence[str], program: "Program | None") -> Availability | None:
+    """Why `rewrites` cannot be done to a file's own `program`; None where there are none or it is PyTorch code."""
+    if program is None or not rewrites:
+        return None
+    what = _PROGRAMS[program.container]
+    return unavailable(
+        f"the checkpoint is {what}, and rewrites need the PyTorch network", "leave rewrites out of this recipe"
+    )
+
+
+def _runtime_too_new(packages: Sequence[str]) -> Availability | None:
+    """NVIDIA's wheels say in the names of their parts for which CUDA they are: ``tensorrt_cu13``."""
+    found = cuda.driver()
+    if found is None:
+        return None
+    supported = found.cuda[0]
+    for package in packages:
+        for newer in (supported + 1, supported + 2):
+            if distribution_version(f"{package}_cu{newer}") is not None:
+                fix = f"update the driver, or pip install {package.replace('_', '-')}-cu{supported}"
+                return unavailable(f"{package} is built for CUDA {newer}, and there is {found}", fix)
+    return None
+
+
+def compiler_missing() -> Availability | None:
+    """What to do where Inductor would find no C++ compiler; None where there is one."""
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is not None:
+        return None
+    return unavailable(f"the C++ compiler {compiler} is not there", "apt install g++, or set CXX to a compiler")
+
+
+def distribution_version(name: str) -> str | None:
+    """Version of an installed distribution, None where it is not installed."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def versions(*distributions: str) -> dict[str, str]:
+    """Versions of those of `distributions` that are installed."""
+    found = {re.sub("_", "-", name): distribution_version(name) for name in distributions}
+    return {name: version for name, version in found.items() if version is not None}

@@ -1,0 +1,111 @@
+"""The network compiled by torch.compile."""
+
+import copy
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from engines import Backend
+from engines.base import Availability, Target
+from engines.cache import device_identity
+from engines.probe import check, compiler_missing
+from engines.pytorch.session import TorchSession, torch_settings, trace
+
+if TYPE_CHECKING:
+    from models.model import Model
+
+
+def engine(backend: Backend) -> "Inductor":
+    """Return the engine of `backend`."""
+    return Inductor(backend)
+
+
+class Inductor:
+    """Compiles the whole module for one shape; compiled code is kept on disk by Inductor's own cache."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def probe(self, target: Target) -> Availability:
+        found = check(target, self._backend, ("triton",) if target.on_cuda else ())
+        return found if not found.ok else compiler_missing() or found
+
+    @contextmanager
+    def open(self, model: "Model", target: Target) -> Iterator[TorchSession]:
+        network = copy.deepcopy(model.module).to(target.device).requires_grad_(False)
+        # The settings hold for Dynamo too: as options of torch.compile they reach Inductor only, and freeze nothing.
+        with torch_settings(target), _cache_folder(target) as folder, torch._inductor.config.patch(_settings(target)):
+            torch._dynamo.reset()
+            before, there = _counted(), _binaries(folder)
+            compiled = torch.compile(network, fullgraph=True, dynamic=False)
+            # One buffer for all inputs: another stride, or a tensor made under inference mode, would recompile.
+            buffer = torch.empty(target.batch, 1, *target.tile, device=target.device)
+
+            def forward(x: Tensor) -> tuple[Tensor, Tensor]:
+                if target.on_cuda:
+                    torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+                segmentation, classification = compiled(buffer.copy_(x))
+                return segmentation, classification
+
+            with torch.inference_mode():
+                forward(torch.zeros_like(buffer))
+                # The second call, because a recorded CUDA graph shows no operations when it is replayed.
+                operations = trace(lambda: forward(torch.zeros_like(buffer)), target.on_cuda)
+            cached = bool(there) and _binaries(folder) == there
+            yield TorchSession(
+                forward, model, target, cached, lambda: operations,
+                "shapes and types in a profiler trace of the second call", lambda: _since(before),
+            )  # fmt: skip
+
+
+def _settings(target: Target) -> dict[str, Any]:
+    if not target.on_cuda:
+        # Constant weights let oneDNN's fused convolutions take over; without, it calls the slow plain ones.
+        return {"freezing": True}
+    # cuDNN's own search finds the convolutions; a template of Triton's would not tell in which precision it ran.
+    return {
+        **torch._inductor.list_mode_options("max-autotune"),
+        "max_autotune_conv_backends": "ATEN",
+        "max_autotune_gemm_backends": "ATEN",
+    }
+
+
+@contextmanager
+def _cache_folder(target: Target) -> Iterator[Path]:
+    """Keep Inductor's files under the target's cache; it keys them itself, apart from the device's identity."""
+    name = "TORCHINDUCTOR_CACHE_DIR"
+    before = os.environ.get(name)
+    device = "".join(letter if letter.isalnum() else "-" for letter in device_identity(target))
+    folder = target.cache / "inductor" / device
+    os.environ[name] = str(folder)
+    try:
+        yield folder
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def _binaries(folder: Path) -> set[Path]:
+    """Compiled kernels in `folder`: where a build adds none, all of its came from the cache."""
+    return {path for kind in ("*.so", "*.cubin") for path in folder.rglob(kind)}
+
+
+def _counted() -> Mapping[str, int]:
+    from torch._dynamo.utils import counters
+
+    return {
+        "graphs": counters["stats"]["unique_graphs"],
+        "graph_breaks": sum(counters["graph_break"].values()),
+    }
+
+
+def _since(before: Mapping[str, int]) -> dict[str, int]:
+    """Graphs compiled (more than one tells of a recompilation) and graph breaks since `before`."""
+    return {name: count - before[name] for name, count in _counted().items()}

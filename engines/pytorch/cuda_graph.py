@@ -1,0 +1,90 @@
+"""The module in FP16, recorded once as a CUDA graph and replayed."""
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from engines import Backend
+from engines.base import Availability, Target
+from engines.probe import check
+from engines.pytorch.session import Forward, TorchSession, torch_settings, trace
+
+if TYPE_CHECKING:
+    from models.model import Model
+
+_WARM_UP_PASSES = 3  # cuDNN must have made its choices, and the allocator its blocks, before anything is recorded
+
+
+def engine(backend: Backend) -> "Graph":
+    """Return the engine of `backend`."""
+    return Graph(backend)
+
+
+class Graph:
+    """`torch-half` without the cost of launching its kernels one by one: the same operations, replayed."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def probe(self, target: Target) -> Availability:
+        return check(target, self._backend)
+
+    @contextmanager
+    def open(self, model: "Model", target: Target) -> Iterator[TorchSession]:
+        network = copy.deepcopy(model.module).to(target.device, torch.float16)
+
+        def forward(x: Tensor) -> tuple[Tensor, Tensor]:
+            segmentation, classification = network(x.half())
+            return segmentation.float(), classification.float()
+
+        with torch_settings(target):
+            yield graph_session(forward, model, target)
+
+
+def graph_session(
+    forward: Forward, model: "Model", target: Target, details: Mapping[str, Any] | None = None
+) -> TorchSession:
+    """A session that replays `forward`; what ran is read from the passes before it was recorded.
+
+    A replay shows no operations to the profiler, and repeats the recorded ones by construction.
+    """
+    shape = (target.batch, 1, *target.tile)
+    x = torch.rand(shape, device=target.device)
+    with torch.inference_mode():
+        forward(x)  # cuDNN tries its algorithms in the first pass, and the trace must show the one it chose
+        operations = trace(lambda: forward(x), on_cuda=True)
+    replay = capture(forward, shape, target.device)
+    read_from = "shapes and types in a profiler trace of the pass that was recorded as a CUDA graph"
+    return TorchSession(
+        replay, model, target, operations=lambda: operations, read_from=read_from, details=lambda: details or {}
+    )
+
+
+def capture(forward: Forward, shape: Sequence[int], device: str) -> Forward:
+    """Record `forward` for float32 inputs of `shape` on `device`; the outputs are overwritten by every replay.
+
+    Warms up on a stream of its own first, as https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs asks.
+    """
+    buffer = torch.zeros(tuple(shape), device=device)
+    with torch.cuda.device(device), torch.inference_mode():
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(_WARM_UP_PASSES):
+                forward(buffer)
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            outputs = forward(buffer)
+
+    def replay(x: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.cuda.device(device):
+            buffer.copy_(x)
+            graph.replay()
+        return outputs
+
+    return replay

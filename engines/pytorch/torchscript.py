@@ -1,0 +1,115 @@
+"""The network traced, frozen and optimised by TorchScript."""
+
+import copy
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from engines import Backend
+from engines.base import Availability, Target
+from engines.cache import artefact, key_of
+from engines.evidence.mac_counter import Operation
+from engines.probe import check
+from engines.pytorch.session import TorchSession, fp32_as_run, torch_settings
+
+if TYPE_CHECKING:
+    from models.model import Model
+
+_FILE = "frozen.pt"
+_MULTIPLY = ("conv", "linear", "matmul", "mm")
+_PRECISIONS = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16", torch.float64: "fp64"}
+
+
+def engine(backend: Backend) -> "TorchScript":
+    """Return the engine of `backend`."""
+    return TorchScript(backend)
+
+
+class TorchScript:
+    """Runs a frozen trace of the module, kept on disk."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def probe(self, target: Target) -> Availability:
+        return check(target, self._backend)
+
+    @contextmanager
+    def open(self, model: "Model", target: Target) -> Iterator[TorchSession]:
+        with torch_settings(target):
+            key = key_of(model, target, ("torch",), precision="fp32")
+            with _quiet():
+                built = artefact(target.cache, "torchscript", key, lambda folder: _build(model, target, folder / _FILE))
+                optimised = _load(built.folder / _FILE, target)
+            x = torch.rand(target.batch, 1, *target.tile, device=target.device)
+
+            def operations() -> list[Operation]:
+                with torch.inference_mode():
+                    optimised(x)
+                return _operations(_executed_graph(), target)
+
+            yield TorchSession(
+                optimised, model, target, built.cached, operations, "weights in the graph that the interpreter ran"
+            )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence that TorchScript is deprecated, and that a trace holds for one shape: it is used for one."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
+        yield
+
+
+def _build(model: "Model", target: Target, path: Path) -> None:
+    network = copy.deepcopy(model.module).to(target.device)
+    x = torch.rand(target.batch, 1, *target.tile, device=target.device)
+    with torch.inference_mode():
+        traced = torch.jit.trace(network, x, check_trace=False)  # type: ignore[no-untyped-call]
+        torch.jit.freeze(traced).save(str(path))
+
+
+def _load(path: Path, target: Target) -> Any:
+    frozen = torch.jit.load(str(path), map_location=target.device)  # type: ignore[no-untyped-call]
+    # After loading, since it changes the module into one that cannot be saved.
+    return torch.jit.optimize_for_inference(frozen)
+
+
+def _executed_graph() -> Any:
+    return torch.jit.last_executed_optimized_graph()  # type: ignore[attr-defined]
+
+
+def _operations(graph: Any, target: Target) -> list[Operation]:
+    """List what multiplies by a constant. oneDNN's convolutions are in no profiler trace, so the graph must tell."""
+    found = []
+    for node in _nodes(graph):
+        if any(word in node.kind() for word in _MULTIPLY):
+            weights = [weight for weight in map(_constant, node.inputs()) if weight is not None and weight.dim() > 1]
+            for weight in weights[:1]:
+                precision = _PRECISIONS.get(weight.dtype, "unknown")
+                if precision == "fp32":
+                    precision = fp32_as_run(target.on_cuda, "conv" in node.kind())
+                found.append(Operation(node.kind(), precision, [tuple(weight.shape)]))
+    return found
+
+
+def _nodes(block: Any) -> Iterator[Any]:
+    for node in block.nodes():
+        yield node
+        for inner in node.blocks():
+            yield from _nodes(inner)
+        if node.hasAttribute("Subgraph"):
+            yield from _nodes(node.g("Subgraph"))
+
+
+def _constant(value: Any) -> torch.Tensor | None:
+    node = value.node()
+    if node.kind() == "prim::ConstantMKLDNNTensor":
+        return node.t("value")  # type: ignore[no-any-return]
+    constant = value.toIValue() if node.kind() == "prim::Constant" else None
+    return constant if isinstance(constant, torch.Tensor) else None

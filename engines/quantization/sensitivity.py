@@ -1,0 +1,146 @@
+"""Which convolutions INT8 may have: the least sensitive ones, until the network still says what it said in FP32."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from engines.base import EngineError
+from engines.evidence.mac_counter import Layer
+from engines.quantization.fake_quantization import FakeQuantized, Scales
+
+# Dice of each foreground label between INT8's prediction and FP32's own, summed over the calibration tiles, that INT8
+# must reach; beside it no tile may change its class. Whether accuracy is kept on evaluated cases, the run itself shows.
+AGREEMENT = 0.99
+LEAST_SHARE = 0.5  # of the network's MACs: an engine with less in INT8 would not be called INT8
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """What quantized layers change in the network's answers on the calibration tiles.
+
+    Attributes:
+        error: ||INT8 - FP32|| / ||FP32|| of the segmentation's logits plus that of the classification's.
+        agreement: the smallest Dice over the foreground labels, against FP32's own labels.
+        changed_classes: tiles whose class is another.
+    """
+
+    error: float
+    agreement: float
+    changed_classes: int
+
+    @property
+    def acceptable(self) -> bool:
+        return self.agreement >= AGREEMENT and not self.changed_classes
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The layers to quantize, and how that was found out.
+
+    Attributes:
+        layers: to run in INT8.
+        fp16: layers that fall back, each with the error that it alone would bring, in the order they fell.
+        before, after: with all layers quantized, and with `layers`.
+        share: of the network's MACs that `layers` hold.
+    """
+
+    layers: tuple[str, ...]
+    fp16: Mapping[str, float]
+    before: Divergence
+    after: Divergence
+    share: float
+
+    def details(self) -> dict[str, Any]:
+        """For the evidence, as JSON values."""
+        return {
+            "int8_layers": list(self.layers),
+            "fp16_layers_by_sensitivity": dict(self.fp16),
+            "error_all_int8": self.before.error,
+            "error": self.after.error,
+            "agreement_required": AGREEMENT,
+            "agreement_all_int8": self.before.agreement,
+            "agreement": self.after.agreement,
+            "changed_classes_all_int8": self.before.changed_classes,
+            "changed_classes": self.after.changed_classes,
+        }
+
+
+def select(module: nn.Module, scales: Mapping[str, Scales], batches: Sequence[Tensor], macs: list[Layer]) -> Selection:
+    """Quantize all layers in `scales`, then take back the most sensitive per MAC until the answers are acceptable.
+
+    Partial quantization as in Wu et al. 2020, Integer Quantization for Deep Learning Inference, section 5.4; ranked by
+    the error per multiply-accumulate, since a small layer costs little speed in FP16.
+
+    Raises:
+        EngineError: too few multiply-accumulates would be left in INT8.
+    """
+    cost = Counter[str]()
+    for layer in macs:
+        cost[layer.name] += layer.macs
+    most = _share(scales, cost)
+    if most < LEAST_SHARE:
+        raise EngineError(f"only {most:.0%} of the multiply-accumulates are worth running in INT8: use FP16")
+    network = FakeQuantized(module, scales)
+    reference = _answers(module, batches)
+    before = after = _divergence(network, scales, batches, reference)
+    chosen, fp16 = list(scales), dict[str, float]()
+    if not after.acceptable:
+        alone = {name: _divergence(network, [name], batches, reference).error for name in scales}
+        for name in sorted(scales, key=lambda name: alone[name] / cost[name], reverse=True):
+            chosen.remove(name)
+            fp16[name] = alone[name]
+            if _share(chosen, cost) < LEAST_SHARE:
+                break
+            after = _divergence(network, chosen, batches, reference)
+            if after.acceptable:
+                break
+    share = _share(chosen, cost)
+    if share < LEAST_SHARE:
+        raise EngineError(
+            f"INT8 changes too much on the calibration tiles (agreement {before.agreement:.3f} with FP32, "
+            f"{AGREEMENT} needed), also with the sensitive half of the network in FP16: use FP16"
+        )
+    return Selection(tuple(chosen), fp16, before, after, share)
+
+
+def _share(names: Iterable[str], cost: Mapping[str, int]) -> float:
+    return sum(cost[name] for name in names) / sum(cost.values())
+
+
+@torch.inference_mode()
+def _answers(module: nn.Module, batches: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    found = []
+    for batch in batches:
+        segmentation, classification = module(batch)
+        found.append((segmentation.cpu(), classification.cpu()))
+    return found
+
+
+def _divergence(
+    network: FakeQuantized, names: Iterable[str], batches: Sequence[Tensor],
+    reference: list[tuple[Tensor, Tensor]],
+) -> Divergence:  # fmt: skip
+    with network.quantized(names) as module:
+        answers = _answers(module, batches)
+    error = sum(_relative([a[i] for a in answers], [r[i] for r in reference]) for i in range(2))
+    labels = [(a.argmax(1), r.argmax(1)) for (a, _), (r, _) in zip(answers, reference, strict=True)]
+    classes = [(a.argmax(1) != r.argmax(1)).sum() for (_, a), (_, r) in zip(answers, reference, strict=True)]
+    foreground = range(1, reference[0][0].shape[1])
+    return Divergence(error, min(_dice(labels, label) for label in foreground), int(sum(classes)))
+
+
+def _relative(answers: list[Tensor], reference: list[Tensor]) -> float:
+    difference = sum(float((a - r).double().square().sum()) for a, r in zip(answers, reference, strict=True))
+    norm = sum(float(r.double().square().sum()) for r in reference)
+    return float((difference / max(norm, 1e-30)) ** 0.5)
+
+
+def _dice(labels: list[tuple[Tensor, Tensor]], label: int) -> float:
+    """Dice similarity over all tiles; 1 where neither has the label."""
+    both = sum(int(((a == label) & (r == label)).sum()) for a, r in labels)
+    each = sum(int((a == label).sum() + (r == label).sum()) for a, r in labels)
+    return 2 * both / each if each else 1.0

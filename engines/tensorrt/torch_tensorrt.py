@@ -1,0 +1,82 @@
+"""Torch-TensorRT: its converters build the engine, and TensorRT runs it. Not yet run on a GPU."""
+
+import copy
+import inspect
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engines import Backend
+from engines.base import Availability, EngineError, Target
+from engines.cache import artefact, key_of
+from engines.probe import check
+from engines.tensorrt.engine import opened, save
+
+if TYPE_CHECKING:
+    from engines.tensorrt.session import TensorRTSession
+    from models.model import Model
+
+
+def engine(backend: Backend) -> "TorchTensorRT":
+    """Return the engine of `backend`."""
+    return TorchTensorRT(backend)
+
+
+class TorchTensorRT:
+    """Converts the exported FP16 program as a whole (``dynamo``); nothing of it is left to PyTorch.
+
+    The plan is then run as those of the other TensorRT backends are, so that they differ by the converter alone.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def probe(self, target: Target) -> Availability:
+        return check(target, self._backend, ("torch_tensorrt", "tensorrt"))
+
+    @contextmanager
+    def open(self, model: "Model", target: Target) -> Iterator["TensorRTSession"]:
+        import tensorrt
+
+        from engines.tensorrt.builder import logger
+
+        log = logger(tensorrt)
+        key = key_of(model, target, ("torch", "torch_tensorrt"), precision="fp16", runtime=tensorrt.__version__)
+        built = artefact(target.cache, "torch-tensorrt-fp16", key, lambda folder: _build(model, target, folder))
+        import torch_tensorrt
+
+        with opened(
+            tensorrt, log, built, model, target, {"torch_tensorrt": torch_tensorrt.__version__, "converter": "dynamo"}
+        ) as session:
+            yield session
+
+
+def _build(model: "Model", target: Target, folder: Path) -> None:
+    import torch
+    import torch_tensorrt
+
+    network = copy.deepcopy(model.module).to(target.device, torch.float16)
+    x = torch.rand(target.batch, 1, *target.tile, dtype=torch.float16, device=target.device)
+    with torch.no_grad():
+        program = torch.export.export(network, (x,))
+    convert = torch_tensorrt.dynamo.convert_exported_program_to_serialized_trt_engine
+    settings: dict[str, Any] = {
+        "arg_inputs": [x],
+        "device": torch.device(target.device),
+        "require_full_compilation": True,
+        "disable_tf32": True,
+    }
+    # Up to 2.12 strong typing is an option (and the default of the later ones); then there is nothing else.
+    if "use_explicit_typing" in inspect.signature(convert).parameters:
+        settings["use_explicit_typing"] = True
+    # Only under its debugger does it build with the details that the engine inspector tells.
+    with (
+        tempfile.TemporaryDirectory() as logs,
+        torch_tensorrt.dynamo.Debugger(log_level="error", engine_builder_monitor=False, logging_dir=logs),
+    ):
+        plan = convert(program, **settings)
+    if not plan:
+        raise EngineError("Torch-TensorRT built no engine; the log says why")
+    save(folder, bytes(plan))

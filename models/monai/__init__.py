@@ -1,0 +1,1 @@
+"""MONAI bundles: the folder (`bundle`), its `config` read as data, `preprocessing` and network (`build`) from it."""

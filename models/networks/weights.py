@@ -1,0 +1,87 @@
+"""A checkpoint's weights in a network: all of them, and nothing else."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from models.errors import refusal, some
+from models.reader.checkpoint import Checkpoint
+
+_USUAL = ("model.", "net.", "network.", "student.")
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def differences(state: Mapping[str, Tensor], module: nn.Module) -> str | None:
+    """Say in words how `state` differs from what `module` wants: names missing, left over, of another shape."""
+    wanted = module.state_dict()
+    found = {
+        "missing": [name for name in wanted if name not in state],
+        "unexpected": [name for name in state if name not in wanted],
+        "of another shape": [
+            f"{name} {list(state[name].shape)} instead of {list(tensor.shape)}"
+            for name, tensor in wanted.items()
+            if name in state and state[name].shape != tensor.shape
+        ],
+    }
+    return ", ".join(f"{len(names)} {kind} ({some(names)})" for kind, names in found.items() if names) or None
+
+
+def narrowed(checkpoint: Checkpoint, anchor: str) -> tuple[Checkpoint, tuple[str, ...]]:
+    """Keep only the network with the weight `anchor`, where it lies beside others under a prefix; say what was left.
+
+    A training class saves its loss's weights or a teacher beside the network, so that not all names share its prefix.
+    Of several such networks one whose prefix says ``model`` or ``net`` is taken, else the first in the file.
+    """
+    dotted = f".{anchor}"
+    prefixes = [name.removesuffix(anchor) for name in checkpoint.state if name.endswith(dotted)]
+    if anchor in checkpoint.state or not prefixes:
+        return checkpoint, ()
+    prefix = next((known for known in _USUAL if known in prefixes), prefixes[0])
+    state = {name.removeprefix(prefix): one for name, one in checkpoint.state.items() if name.startswith(prefix)}
+    aside = [name for name in checkpoint.state if not name.startswith(prefix)]
+    inside = replace(
+        checkpoint,
+        wrappers=(*checkpoint.wrappers, prefix),
+        state=state,
+        nonfinite=tuple(name.removeprefix(prefix) for name in checkpoint.nonfinite if name.startswith(prefix)),
+    )
+    if not aside:
+        return inside, ()
+    return inside, (f"its weights are those under {prefix[:80]} of the file; not used beside them: {some(aside)}",)
+
+
+def refuse_unusable(checkpoint: Checkpoint, names: Iterable[str] | None = None) -> None:
+    """Refuse weights that are no floating-point numbers (counters excepted), or that diverged.
+
+    Raises:
+        CheckpointError: `names` (all, if None) hold integers, NaN or infinity.
+    """
+    looked_at = set(checkpoint.state if names is None else names)
+    odd = [
+        f"{name} {tensor.dtype}"
+        for name, tensor in checkpoint.state.items()
+        if name in looked_at and tensor.dtype not in DTYPES
+    ]
+    if odd:
+        remedy = "give the floating-point weights it was made from"
+        raise refusal(checkpoint.path, f"holds weights that are not 16, 32 or 64 bit floats ({some(odd)})", remedy)
+    diverged = [name for name in checkpoint.nonfinite if name in looked_at]
+    if diverged:
+        found = f"holds NaN or infinity in {some(diverged)}"
+        raise refusal(checkpoint.path, found, "use a checkpoint from before the training diverged")
+
+
+def put(state: Mapping[str, Tensor], module: nn.Module) -> nn.Module:
+    """Load `state`, which fits, into `module` as float32; ready for inference: on the CPU, eval mode, no gradients.
+
+    A module on the meta device takes the tensors themselves where they are float32; any other is copied into, so that
+    tensors it shares stay shared.
+    """
+    on_meta = any(tensor.is_meta for tensor in module.state_dict().values())
+    converted = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    if not on_meta:
+        module = module.cpu().float()
+    module.load_state_dict(converted, assign=on_meta)
+    return module.eval().requires_grad_(False)

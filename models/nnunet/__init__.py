@@ -1,0 +1,1 @@
+"""nnU-Net's networks: `plans` and `dataset` are read, `architecture` is looked up, `head` found, `build` makes the model."""

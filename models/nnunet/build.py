@@ -1,0 +1,169 @@
+"""Networks of nnU-Net v2 and of its multi-task forks, built from the plans by dynamic-network-architectures."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.errors import refusal, some
+from models.model import Model, Plans, first_width, weights_sha256
+from models.networks.outputs import Pair
+from models.networks.weights import differences, put, refuse_unusable
+from models.nnunet.architecture import class_name, planned_network
+from models.nnunet.dataset import classes_of, labels_of
+from models.nnunet.head import WithHead, head_of
+from models.nnunet.plans import find_plans, has_plans
+from models.options import Given
+from models.reader.checkpoint import Checkpoint
+from models.user_code.factory import build_given
+
+_LAST = "decoder.seg_layers."  # a name that only networks of dynamic-network-architectures have
+_OWN = "name the code of your own network with --arch FILE.py:FACTORY"
+
+
+def is_nnunet(checkpoint: Checkpoint, given: Given) -> bool:
+    """Whether the checkpoint is of nnU-Net: by the names of its weights, or the plans in it.
+
+    With ``--arch`` it is where plans are found, and no ``--window`` says to do without them.
+    """
+    if given.arch is not None:
+        return has_plans(checkpoint) and given.window is None
+    return any(_LAST in name for name in checkpoint.state) or has_plans(checkpoint)
+
+
+def build_nnunet(checkpoint: Checkpoint, given: Given) -> Model:
+    """Build the network that the plans describe, or the user's own that runs by them; deep supervision is off.
+
+    Raises:
+        CheckpointError: the plans or the network are not known, or the file does not say what its head computes.
+    """
+    plans = find_plans(checkpoint)
+    if given.window is not None or (given.arch is None and given.tile not in (None, _patch(plans))):
+        found = "is a network of nnU-Net, whose plans fix the tile and what is done with intensities"
+        raise refusal(checkpoint.path, found, "leave --tile and --window out")
+    return _of_plans(checkpoint, plans) if given.arch is None else _of_code(checkpoint, plans, given.arch, given.tile)
+
+
+def _of_code(checkpoint: Checkpoint, plans: Plans, arch: str, tile: tuple[int, int, int] | None) -> Model:
+    """The user's network, which takes its tile and its preprocessing from the plans."""
+    labels = labels_of(plans)
+    model = build_given(checkpoint, arch, tile or _patch(plans), None)
+    if len(model.labels) != len(labels):
+        found = f"its network has {len(model.labels)} classes, and its dataset.json {len(labels)} labels"
+        raise refusal(checkpoint.path, found, "name the factory that made the trained network")
+    return replace(model, labels=labels, plans=plans, code=model.code + _hash(plans))
+
+
+def _of_plans(checkpoint: Checkpoint, plans: Plans) -> Model:
+    labels = labels_of(plans)
+    architecture = plans.plans["configurations"][plans.configuration]["architecture"]
+    backbone, head = _parts(checkpoint)
+    network, left_out = _segmentation(checkpoint, backbone, architecture, len(labels))
+    _refuse_patch(checkpoint, _patch(plans), network.encoder.strides)
+    named = ", ".join(f"{name} {label}" for name, label in zip(classes_of(plans), labels, strict=True))
+    remarks = [f"nnU-Net's {plans.configuration}; classes in masks: {named}"]
+    remarks += [f"deep supervision is off: {left_out} of its outputs left out"] if left_out else []
+    module, subtypes = Pair(network, (), None), 0
+    if head:
+        classifier, told = head_of(checkpoint, head, network.encoder.output_channels)
+        module, subtypes = Pair(WithHead(network, classifier), (0,), (1,)), classifier.subtypes
+        remarks.append(told)
+    return Model(
+        module=module.eval().requires_grad_(False),
+        architecture=f"nnunet-{class_name(architecture)}",
+        width=first_width(network),
+        tile=_patch(plans),
+        window=(0.0, 1.0),
+        sha256=weights_sha256(module),
+        labels=labels,
+        subtypes=subtypes,
+        plans=plans,
+        code=_hash(plans),
+        remarks=tuple(remarks),
+        evidence=f"{_LAST}* among its names; {class_name(architecture)} of its plans, whose names and shapes fit",
+    )
+
+
+def _segmentation(
+    checkpoint: Checkpoint, weights: dict[str, Tensor], architecture: Mapping[str, Any], classes: int
+) -> tuple[Any, int]:
+    """The network of the plans with `weights`, and how many outputs of deep supervision were left out of it."""
+    try:
+        with torch.device("meta"):
+            made = planned_network(architecture, classes)
+    except (ValueError, AssertionError, TypeError, IndexError) as error:
+        found = f"its nnU-Net plans {' '.join(str(error).split())[:300]}"
+        raise refusal(checkpoint.path, found, "give plans that nnU-Net wrote, or the network with --arch") from None
+    weights = _completed(checkpoint, weights, made)
+    wrong = differences(weights, made)
+    if wrong:
+        found = f"its weights are not those of its plans' {class_name(architecture)}: {wrong}"
+        raise refusal(checkpoint.path, found, "put the plans.json and dataset.json of its training beside it")
+    refuse_unusable(checkpoint, [name for name in checkpoint.state if not name.endswith("num_batches_tracked")])
+    network: Any = put(weights, made)
+    left_out = len(network.decoder.seg_layers) - 1
+    network.decoder.seg_layers = network.decoder.seg_layers[-1:]
+    del network.decoder.encoder  # the encoder under a second name
+    return network, left_out
+
+
+def _refuse_patch(checkpoint: Checkpoint, patch: tuple[int, int, int], strides: list[list[int]]) -> None:
+    total = [math.prod(stride[axis] for stride in strides) for axis in range(3)]
+    if any(side % stride for side, stride in zip(patch, total, strict=True)):
+        shown = [" x ".join(map(str, sides)) for sides in (patch, total)]
+        found = f"its plans' patch of {shown[0]} is no multiple of its network's strides, {shown[1]}"
+        raise refusal(checkpoint.path, found, "give the plans.json of its training")
+
+
+def _parts(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The segmentation network's weights by their own names, and all others.
+
+    Forks hold the network in another and name its encoder and decoder there once more; such second names are dropped.
+    """
+    state = checkpoint.state
+    prefix = max({name.partition(_LAST)[0] for name in state if _LAST in name}, key=len, default="")
+    parts = (f"{prefix}encoder.", f"{prefix}decoder.")
+    backbone = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(parts)}
+    if not backbone:
+        names = some(list(state))
+        raise refusal(checkpoint.path, f"has plans of nnU-Net and weights of another network ({names})", _OWN)
+    rest = {name: tensor for name, tensor in state.items() if not name.startswith(parts)}
+    others = {name: tensor for name, tensor in rest.items() if not _same(tensor, backbone.get(name))}
+    return backbone, others
+
+
+def _completed(checkpoint: Checkpoint, state: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
+    """Fill in names that a file without doubles (safetensors) leaves out; refuse doubles that differ."""
+    groups: dict[int, list[str]] = {}
+    named = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
+    for name, tensor in named:
+        groups.setdefault(id(tensor), []).append(name)
+    complete = dict(state)
+    for names in groups.values():
+        held = [name for name in names if name in state]
+        if any(not _same(state[name], state[held[0]]) for name in held):
+            found = f"holds different values for {some(held)}, which are one tensor in its network"
+            raise refusal(checkpoint.path, found, "save the network's state_dict() again")
+        complete |= {name: state[held[0]] for name in names if held}
+    return complete
+
+
+def _same(one: Tensor, other: Tensor | None) -> bool:
+    if one is other or other is None:
+        return one is other
+    return (one.shape, one.dtype) == (other.shape, other.dtype) and torch.equal(one, other)
+
+
+def _patch(plans: Plans) -> tuple[int, int, int]:
+    x, y, z = plans.plans["configurations"][plans.configuration]["patch_size"]
+    return x, y, z
+
+
+def _hash(plans: Plans) -> str:
+    told = json.dumps([plans.plans, plans.dataset, plans.configuration], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()

@@ -1,0 +1,170 @@
+"""An ONNX file as the network itself."""
+
+import hashlib
+from collections.abc import Sequence
+from importlib.util import find_spec
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models.errors import refusal
+from models.programs.onnx_checks import read_checked
+from models.programs.program import Program, Sides
+from models.reader.container import ONNX
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from models.model import Model
+
+_LARGEST = 1024  # elements of a tensor inside the network, for each of the image's
+_PARAMETERS = ("weight", "bias", "running_mean", "running_var")  # as PyTorch's layers call them, and its exporter too
+_READ = (np.float32, np.float16, np.float64)
+
+
+class Graph(Program):
+    """An ONNX graph with one image as its input.
+
+    Attributes:
+        path: the file.
+    """
+
+    def __init__(self, path: Path, model: "ModelProto", takes: Sides, weights: dict[str, Tensor]) -> None:
+        super().__init__(ONNX, takes, hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest())
+        self.path = path
+        self.input = _inputs(model)[0].name
+        self.weights = nn.ParameterList(nn.Parameter(weight, requires_grad=False) for weight in weights.values())
+        self.eval()
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """All outputs by name, from ONNX Runtime on the CPU, started for this one call: for checks, not for timing."""
+        import onnx
+        import onnxruntime
+
+        model = read_checked(self.path)
+        _fix_input(model, x.shape)
+        _refuse_large(onnx.shape_inference.infer_shapes(model, data_prop=True), x.numel())
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        names = [output.name for output in session.get_outputs()]
+        found = session.run(names, {self.input: x.numpy()})
+        return {name: torch.from_numpy(value) for name, value in zip(names, found, strict=True)}
+
+
+def read_graph(path: Path) -> tuple[Graph, dict[str, Tensor], list[str]]:
+    """Read an ONNX file: the graph, its floating-point weights by name, and the names of other constants.
+
+    Where some are named as PyTorch's parameters are, those are the weights.
+
+    Raises:
+        CheckpointError: it is not a valid and self-contained network of one image, or there is no ONNX Runtime here.
+    """
+    for package in ("onnx", "onnxruntime"):
+        if find_spec(package) is None:
+            found = f"is an ONNX file, and the package {package} is not installed"
+            raise refusal(path, found, 'in the checkout of voxbench: pip install ".[cpu]"')
+    from onnx import numpy_helper
+
+    model = read_checked(path)
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    floats = {name: value for name, value in constants.items() if value.dtype in _READ}
+    named = {name: value for name, value in floats.items() if name.rpartition(".")[2] in _PARAMETERS}
+    weights = {name: torch.from_numpy(value.copy()) for name, value in (named or floats).items()}
+    return (
+        Graph(path, model, _takes(path, model), weights),
+        weights,
+        [name for name in constants if name not in weights],
+    )
+
+
+def fixed(model: "Model", shape: Sequence[int], image: str, outputs: Sequence[str]) -> "ModelProto":
+    """The graph that `model` is, for one `shape` ``[B, 1, D, H, W]``; with its two outputs only, renamed.
+
+    Without a classification the second is ``[B, 1]``, one of the segmentation's logits, as in
+    `models.networks.outputs.Pair`.
+
+    Raises:
+        onnx.shape_inference.InferenceError: it does not accept that shape.
+    """
+    import onnx
+    from onnx import TensorProto, helper
+    from onnx.utils import Extractor
+
+    pair: Any = model.module
+    kept = [way[0] for way in (pair.segmentation, pair.classification) if way is not None]
+    whole = read_checked(pair.network.path)
+    _fix_input(whole, shape)
+    found = Extractor(whole).extract_model([pair.network.input], kept)
+    _rename(found.graph, {pair.network.input: image, **dict(zip(kept, outputs, strict=False))})
+    if pair.classification is None:
+        _add_placeholder(found.graph, *outputs)
+    del found.graph.output[:], found.graph.value_info[:]
+    sides = (len(model.labels), *shape[2:]), (model.subtypes or 1,)
+    for name, rest in zip(outputs, sides, strict=True):
+        found.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [shape[0], *rest]))
+    return onnx.shape_inference.infer_shapes(found, check_type=True, strict_mode=True, data_prop=True)
+
+
+def _inputs(model: Any) -> list[Any]:
+    """Those that the caller must give: older files list the weights among them."""
+    given = {tensor.name for tensor in model.graph.initializer}
+    return [one for one in model.graph.input if one.name not in given]
+
+
+def _takes(path: Path, model: Any) -> Sides:
+    import onnx
+
+    inputs = _inputs(model)
+    told = [f"{one.name[:40]} {_sides(one)}" for one in inputs]
+    kind = inputs[0].type.tensor_type.elem_type if inputs else None
+    sides = _sides(inputs[0]) if len(inputs) == 1 else ()
+    if len(sides) != 5 or sides[1] not in (1, None) or kind != onnx.TensorProto.FLOAT:
+        types = f" of type {onnx.TensorProto.DataType.Name(kind)}" if len(inputs) == 1 else ""
+        found = f"has the inputs {', '.join(told[:4]) or 'none'}{types}, where one float32 [B, 1, D, H, W] is expected"
+        raise refusal(path, found, "export the network for one image of one channel, in float32")
+    return sides
+
+
+def _sides(value: Any) -> Sides:
+    """Sides of a tensor; None where the graph leaves one open."""
+    dims = value.type.tensor_type.shape.dim
+    return tuple(dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None for dim in dims)
+
+
+def _fix_input(model: Any, shape: Sequence[int]) -> None:
+    for dim, side in zip(_inputs(model)[0].type.tensor_type.shape.dim, shape, strict=True):
+        dim.dim_value = side
+
+
+def _refuse_large(model: Any, elements: int) -> None:
+    """A few bytes can ask for a tensor of any size, so that of a network's is measured against its image."""
+    for value in (*model.graph.value_info, *model.graph.output):
+        sides = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        if prod(sides) > _LARGEST * elements:
+            raise ValueError(f"{value.name[:80]} would be {sides[:8]}, more than {_LARGEST} times the image")
+
+
+def _rename(graph: Any, names: dict[str, str]) -> None:
+    taken = {name for node in graph.node for name in (*node.input, *node.output)} - set(names)
+    new = names | {name: f"{name}_of_the_file" for name in taken & set(names.values())}
+    for node in graph.node:
+        node.input[:] = [new.get(name, name) for name in node.input]
+        node.output[:] = [new.get(name, name) for name in node.output]
+    for value in (*graph.input, *graph.output, *graph.initializer):
+        value.name = new.get(value.name, value.name)
+
+
+def _add_placeholder(graph: Any, segmentation: str, placeholder: str) -> None:
+    """``segmentation[:, :1, 0, 0, 0]``."""
+    from onnx import helper, numpy_helper
+
+    bounds = {"first": [0] * 4, "last": [1] * 4, "axes": [1, 2, 3, 4]}
+    named = {name: f"placeholder_{name}" for name in bounds}
+    graph.initializer.extend(numpy_helper.from_array(np.array(value), named[name]) for name, value in bounds.items())
+    graph.node.append(helper.make_node("Slice", [segmentation, *named.values()], ["placeholder_voxel"]))
+    graph.node.append(helper.make_node("Flatten", ["placeholder_voxel"], [placeholder], axis=1))

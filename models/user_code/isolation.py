@@ -1,0 +1,173 @@
+"""Keeps the user's code and ours apart where they give their packages the same names.
+
+Ours are the top-level packages `OURS`. While the user's network is in use, those names belong to the user: their
+modules lie in `sys.modules`, where everything that looks modules up by name finds them (statements inside a forward,
+`importlib.import_module`, pickle, TorchDynamo). Ours are set aside, and imports from our own files are led to them.
+The other way round would break tracers, which import the modules of the functions they inline.
+"""
+
+import builtins
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.machinery import ModuleSpec, NamespaceLoader, PathFinder
+from importlib.util import resolve_name
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+OURS = ("bench", "engines", "models", "reports")
+HOME = Path(__file__).resolve().parents[2]
+_FOLDERS = tuple(f"{Path(__file__).parents[2] / name}/" for name in OURS)  # as our modules spell it, links not followed
+
+_active: "list[_Isolation]" = []
+
+
+@contextmanager
+def user_imports(root: Path) -> Iterator[None]:
+    """Import from `root` first, and give the user the names of our packages, until the end of the context.
+
+    On leaving it everything is as before, and what was imported from `root` is forgotten. Code that lies in our own
+    tree sees our packages: there is nothing to keep apart.
+    """
+    isolation = _Isolation(root.resolve())
+    isolation.enter()
+    _active.append(isolation)
+    try:
+        yield
+    finally:
+        _active.remove(isolation)
+        isolation.leave()
+
+
+@contextmanager
+def our_names() -> Iterator[None]:
+    """Give our packages their names back for a while, for pickle, which finds classes by name."""
+    if not _active:
+        yield
+        return
+    with _active[-1].swapped():
+        yield
+
+
+def user_files() -> list[Path]:
+    """The user's files that were imported so far: what makes the network's function beside its weights."""
+    return sorted(_file_of(module) for module in _active[-1].theirs().values()) if _active else []
+
+
+class _Isolation:
+    """Which of the two owns the names, and the modules of the other."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._hides = root != HOME
+        self._before = set(sys.modules)
+        self._path = list(sys.path)
+        self._aside: dict[str, ModuleType] = {}  # ours, while the user's are in place
+        self._depth = 0
+        self._import = builtins.__import__
+
+    def enter(self) -> None:
+        sys.path.insert(0, str(self._root))
+        if self._hides:
+            self._aside = _take()
+            sys.meta_path.insert(0, self)  # a finder by its one method
+            builtins.__import__ = self._routed
+
+    def leave(self) -> None:
+        for name in self.theirs():
+            del sys.modules[name]
+        sys.path[:] = self._path
+        if self._hides:
+            builtins.__import__ = self._import
+            sys.meta_path.remove(self)
+            _take()
+            sys.modules.update(self._aside)
+
+    def theirs(self) -> dict[str, ModuleType]:
+        """Modules from the user's root, or from where their code led `sys.path`; installed packages left out."""
+        roots = {self._root, *(Path(entry).resolve() for entry in sys.path if entry not in self._path)}
+        new = {name: module for name, module in sys.modules.items() if name not in self._before or name in self._aside}
+        return {
+            name: module
+            for name, module in new.items()
+            if not roots.isdisjoint((file := _file_of(module)).parents) and "site-packages" not in file.parts
+        }
+
+    @contextmanager
+    def swapped(self) -> Iterator[None]:
+        """Our packages under their names."""
+        if self._depth or not self._hides:
+            yield
+            return
+        theirs = _take()
+        sys.modules.update(self._aside)
+        self._depth = 1
+        try:
+            yield
+        finally:
+            self._depth = 0
+            self._aside = _take()
+            sys.modules.update(theirs)
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Find the user's module of a name of ours, wherever but at home; other names are left to other finders."""
+        if name.partition(".")[0] not in OURS or self._depth:
+            return None
+        spec = _theirs(name, path, target)
+        if spec is None:  # said here, since a finder asked next may know ours, as that of an editable installation does
+            raise ModuleNotFoundError(f"No module named {name!r} beside the --arch file or on the path", name=name)
+        if spec.loader is None:
+            # A folder without __init__.py. Without a loader its __file__ would be None, on which `inspect` raises when
+            # it remembers a file for this name: that of ours.
+            spec.loader = NamespaceLoader(name, list(spec.submodule_search_locations or ()), PathFinder.find_spec)
+        return spec
+
+    def _routed(
+        self,
+        name: str,
+        globals: Mapping[str, Any] | None = None,  # noqa: A002
+        locals: Mapping[str, Any] | None = None,  # noqa: A002
+        fromlist: Sequence[str] | None = (),
+        level: int = 0,
+    ) -> ModuleType:
+        """Stand in for `__import__`, which TorchDynamo calls by keywords: imports from our files find ours."""
+        file = globals.get("__file__") if globals else None
+        if self._depth or not isinstance(file, str) or not file.startswith(_FOLDERS):
+            return self._import(name, globals, locals, fromlist or (), level)
+        assert globals is not None
+        absolute = resolve_name("." * level + name, globals["__package__"]) if level else name
+        package = absolute.partition(".")[0]
+        if package not in OURS:
+            return self._import(name, globals, locals, fromlist or (), level)
+        module = self._aside.get(absolute)
+        # Engines import inside the functions that are timed, so what is loaded already costs two look-ups.
+        if module is not None and all(hasattr(module, one) for one in fromlist or ()):
+            return module if fromlist or level else self._aside[package]
+        with self.swapped():
+            return self._import(name, globals, locals, fromlist or (), level)
+
+
+def _take() -> dict[str, ModuleType]:
+    """Take all modules under the names of our packages out of `sys.modules`."""
+    return {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] in OURS}
+
+
+def _theirs(name: str, path: Sequence[str] | None, target: ModuleType | None) -> ModuleSpec | None:
+    """Ask every finder for the user's module; what they find at home is ours."""
+    where = [entry for entry in sys.path if Path(entry).resolve() != HOME] if path is None else path
+    home = HOME / name.partition(".")[0]
+    for finder in sys.meta_path:
+        if isinstance(finder, _Isolation) or not hasattr(finder, "find_spec"):
+            continue
+        spec = finder.find_spec(name, where if finder is PathFinder else path, target)
+        if spec is not None and not Path(spec.origin or "").resolve().is_relative_to(home):
+            return spec
+    return None
+
+
+def _file_of(module: ModuleType) -> Path:
+    file = getattr(module, "__file__", None)
+    return Path(file).resolve() if isinstance(file, str) else Path()

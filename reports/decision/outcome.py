@@ -1,0 +1,206 @@
+"""The verdict of a whole run: which backend to confirm, when to stop, and what was proved."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from reports.decision.comparison import Comparison, Speed, candidates, case_ns, compare, pairs, speed
+from reports.decision.verdict import (
+    CONFIRMED,
+    INCONCLUSIVE,
+    KEPT,
+    LOST,
+    REFUTED,
+    UNDECIDED,
+    Claim,
+    Judgement,
+    SpeedVerdict,
+    judge,
+    judge_speed,
+    judge_speeds,
+)
+from reports.formatting import percent, plain_percent
+from reports.records.record import COMPLETE, CONFIRMATION, DUEL, FAILED, OK, PENDING, SKIPPED
+from reports.records.store import RecordError, Run
+from reports.stats.bootstrap import MIN_CASES
+
+WIDEST = 0.02  # half of the distance between the bounds of a figure that is worth reporting: see `Speed.half_width`
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A backend that runs, or ran, to the end: its duels against the baseline and the verdict they give."""
+
+    comparison: Comparison
+    judgement: Judgement
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The run's verdict.
+
+    Attributes:
+        headline: the verdict as one sentence.
+        reasons: what it rests on, the deciding part first.
+        best: the fastest backend whose accuracy is not lost; None if there is none.
+        subject: the backend that the verdict is about: the claim's, otherwise the best.
+        confirmation: the subject's case time on fresh samples, taken after it was chosen; None without any.
+        speed: the verdict on the subject's time alone.
+    """
+
+    verdict: str
+    headline: str
+    reasons: tuple[str, ...]
+    best: str | None = None
+    subject: str | None = None
+    confirmation: Speed | None = None
+    speed: str = INCONCLUSIVE
+
+
+def judge_candidates(run: Run, claim: Claim) -> dict[str, Candidate]:
+    """Every candidate of the run with its verdict, by the duels."""
+    found = {backend.name: compare(run, backend.name) for backend in candidates(run)}
+    tests = judge_speeds({name: one.case for name, one in found.items()}, claim, looks(run))
+    return {name: Candidate(one, judge(tests[name], one.parity, claim)) for name, one in found.items()}
+
+
+def looks(run: Run) -> int | None:
+    """After how many rounds of its duels the run looked whether to go on; None where their number was fixed beforehand.
+
+    A round that was begun counts.
+    """
+    if run.record.settings.rounds is not None:
+        return None
+    baseline = run.backend(run.record.baseline)
+    return 1 + max((sample.round for sample in baseline.samples if sample.phase == DUEL), default=0)
+
+
+def choose(run: Run, claim: Claim) -> str | None:
+    """The backend to confirm on fresh samples, chosen by the duels; None if all are refuted or none was timed."""
+    judged = judge_candidates(run, claim)
+    best = _best(judged)
+    return best if best is not None and judged[best].judgement.verdict != REFUTED else None
+
+
+def settled(run: Run, claim: Claim) -> bool:
+    """Whether more rounds would change no speed verdict of the duels, and make no figure much better known.
+
+    That is so once each backend still running is confirmed or refuted, with bounds at most `WIDEST` from their middle,
+    and, where the run has fewer than `MIN_CASES` cases so that no number of rounds suffices, once each was timed.
+    """
+    planned = len(run.record.cases)
+    found = {backend.name: speed(pairs(run, backend.name, DUEL), case_ns) for backend in candidates(run)}
+    tests = judge_speeds(found, claim, looks(run))
+    return all(
+        (tests[name].verdict != INCONCLUSIVE and one.half_width <= WIDEST) or one.cases == planned < MIN_CASES
+        for name, one in found.items()
+    )
+
+
+def decide(run: Run, claim: Claim, judged: Mapping[str, Candidate]) -> Outcome:
+    """The run's verdict under `claim`, from its candidates as `judge_candidates` gave them.
+
+    Raises:
+        RecordError: the claim names a backend that the run does not have, or the baseline.
+    """
+    best = run.record.confirmed or _best(judged)
+    subject = _checked(run, claim.backend) or best
+    if subject is None:
+        return _without_subject(run, judged)
+    fresh = speed(pairs(run, subject, CONFIRMATION), case_ns)
+    confirmation = fresh if fresh.cases else None
+    judgement = _judge_subject(run, claim, subject, confirmation, judged)
+    shown = confirmation or (judged[subject].comparison.case if subject in judged else Speed())
+    headline = f"{judgement.verdict}: {_sentence(subject, judgement, shown, claim)}"
+    return Outcome(judgement.verdict, headline, judgement.reasons, best, subject, confirmation, judgement.speed)
+
+
+def _best(judged: Mapping[str, Candidate]) -> str | None:
+    """The fastest whose accuracy is not lost; one that may still meet the claim, and one whose accuracy is kept, first.
+
+    The first preference keeps a backend that is too slow, yet accurate, from standing in for one that is fast and
+    undecided.
+    """
+    able = {n: c for n, c in judged.items() if c.comparison.case.cases and c.judgement.accuracy != LOST}
+    return max(able, key=lambda name: _rank(able[name]), default=None)
+
+
+def _rank(candidate: Candidate) -> tuple[bool, bool, float]:
+    judgement = candidate.judgement
+    return judgement.speed != REFUTED, judgement.accuracy == KEPT, candidate.comparison.case.speedup.estimate
+
+
+def _checked(run: Run, name: str | None) -> str | None:
+    others = [b.name for b in run.backends if b.name not in (run.record.baseline, *run.record.peers)]
+    if name is None or name in others:
+        return name
+    if name == run.record.baseline:
+        raise RecordError(f"{name} is the baseline of this run; name one of {', '.join(others) or 'another run'}")
+    if name in run.record.peers:
+        raise RecordError(f"{name} is a peer and makes no claim; name one of {', '.join(others) or 'another run'}")
+    raise RecordError(f"the run has no backend {name!r}; it has {', '.join(others) or 'none beside the baseline'}")
+
+
+def _judge_subject(
+    run: Run, claim: Claim, subject: str, confirmation: Speed | None, judged: Mapping[str, Candidate]
+) -> Judgement:
+    record = run.backend(subject)
+    if record.status in (SKIPPED, FAILED):
+        why = f"{subject} was skipped" if record.status == SKIPPED else f"{subject} failed"
+        fix = f"; to mend it: {record.fix}" if record.fix else ""
+        return _inconclusive(f"{why}: {record.reason or 'no reason recorded'}{fix}")
+    candidate = judged[subject]
+    judgement = candidate.judgement
+    if confirmation is not None:
+        judgement = judge(judge_speed(confirmation, claim), candidate.comparison.parity, claim)
+    chosen_by_run = claim.backend is None
+    if judgement.verdict == CONFIRMED and run.record.status != COMPLETE:
+        return _withheld(judgement, f"the run did not come to its end: {_resume(run)} finishes it")
+    if judgement.verdict == CONFIRMED and confirmation is None and chosen_by_run:
+        return _withheld(
+            judgement, f"{subject} was not confirmed on fresh samples after it was chosen: {_resume(run)} takes them"
+        )
+    if judgement.verdict == REFUTED and chosen_by_run and run.record.status != COMPLETE and not _all_refuted(judged):
+        return _withheld(judgement, f"the run did not come to its end, and others may do better: {_resume(run)}")
+    return judgement
+
+
+def _without_subject(run: Run, judged: Mapping[str, Candidate]) -> Outcome:
+    if judged and _all_refuted(judged):
+        reasons = tuple(f"{name}: {c.judgement.reasons[0]}" for name, c in judged.items())
+        return Outcome(REFUTED, f"{REFUTED}: no backend meets the claim ({reasons[0]})", reasons)
+    reason = "nothing was compared with the baseline"
+    baseline = run.backend(run.record.baseline)
+    if baseline.status not in (OK, PENDING):
+        reason += f", as {baseline.name} {'was skipped' if baseline.status == SKIPPED else 'failed'}: {baseline.reason}"
+    elif run.record.peers and len(run.record.peers) == len(run.backends) - 1:
+        reason += ", as only peers ran beside it, which make no claim: add a backend to --backends"
+    elif run.record.status != COMPLETE:
+        reason += f", as the run did not come to its end: {_resume(run)} finishes it"
+    return Outcome(INCONCLUSIVE, f"{INCONCLUSIVE}: {reason}", (reason,))
+
+
+def _all_refuted(judged: Mapping[str, Candidate]) -> bool:
+    return all(candidate.judgement.verdict == REFUTED for candidate in judged.values())
+
+
+def _inconclusive(reason: str) -> Judgement:
+    return Judgement(INCONCLUSIVE, (reason,), SpeedVerdict(INCONCLUSIVE, reason), UNDECIDED)
+
+
+def _withheld(judgement: Judgement, reason: str) -> Judgement:
+    return replace(judgement, verdict=INCONCLUSIVE, reasons=(reason, *judgement.reasons))
+
+
+def _resume(run: Run) -> str:
+    return f"`bench run --resume --out {run.folder or 'DIR'}`"
+
+
+def _sentence(subject: str, judgement: Judgement, shown: Speed, claim: Claim) -> str:
+    if judgement.verdict == CONFIRMED:
+        r = shown.reduction
+        proved = f"{percent(r.estimate)} (at least {percent(r.low)} with 95 % confidence)"
+        return f"{subject} reduces the case time by {proved}, accuracy unchanged within the margins"
+    if judgement.verdict == REFUTED and judgement.speed == REFUTED:
+        required = plain_percent(claim.min_reduction_pct)
+        return f"{subject} does not reduce the case time by {required}: {judgement.reasons[0]}"
+    return f"{subject}: {judgement.reasons[0]}"

@@ -1,0 +1,216 @@
+"""One run against another of the same declaration: did a backend become slower, less accurate, or get lost?
+
+Runs are not interleaved, so their seconds are not comparable on a machine that others use too. Each run has its own
+baseline beside every sample, though: what is compared is the speedup over it.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import isfinite, nan
+
+from reports.decision.comparability import Difference, differing, refuse_unequal
+from reports.decision.comparison import Metric, case_ns, f1_score, log_ratios, mean_score, pairs
+from reports.decision.verdict import KEPT, LOST, METRICS, UNDECIDED, Claim, metric_state
+from reports.formatting import NOT_MEASURED, count, percent
+from reports.records.record import DUEL, FAILED, OK, PENDING, SKIPPED
+from reports.records.store import Run
+from reports.stats.bootstrap import MIN_CASES, Interval
+from reports.stats.scores import exponential, median, paired_difference
+
+REGRESSION, NO_REGRESSION = "regression", "no regression"  # or UNDECIDED
+MAX_SLOWDOWN_PCT = 5.0
+
+_MISSING = {FAILED: "it failed", SKIPPED: "it was skipped"}
+
+
+@dataclass(frozen=True)
+class Change:
+    """A backend in a run against itself in the reference.
+
+    Attributes:
+        state: `REGRESSION`, `NO_REGRESSION` or `UNDECIDED`; None where the reference has nothing to hold it against.
+        reasons: why, or what would settle it.
+        speedup: ratio of the speedups over each run's own baseline, this run over the reference, by case; below 1 is
+            slower. 1 without bounds for the baseline.
+        seconds: ratio of the median seconds a case, this run over the reference. Not interleaved.
+        metrics: each score in both runs, and the paired difference by case; `states` says what came of it.
+        flipped: cases whose predicted class is not that of the reference; `compared`: those with a class in both.
+    """
+
+    name: str
+    state: str | None
+    reasons: tuple[str, ...]
+    cases: int = 0
+    speedup: Interval = field(default_factory=Interval)
+    seconds: float = nan
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    states: Mapping[str, str] = field(default_factory=dict)
+    flipped: tuple[str, ...] = ()
+    compared: int = 0
+
+
+@dataclass(frozen=True)
+class Regression:
+    """A run against the reference: the state of the worst backend, and everything behind it."""
+
+    reference: Run
+    run: Run
+    state: str
+    max_slowdown_pct: float
+    changes: tuple[Change, ...]
+    differing: tuple[Difference, ...]
+
+
+def regression(reference: Run, run: Run, max_slowdown_pct: float = MAX_SLOWDOWN_PCT) -> Regression:
+    """Compare `run` with `reference`, backend by backend, under the margins that the reference was started with.
+
+    Raises:
+        RecordError: they do not share declaration, weights, data, device and baseline.
+    """
+    refuse_unequal(reference, run)
+    peers = {*reference.record.peers, *run.record.peers}  # which are not ours to regress
+    names = dict.fromkeys(b.name for b in (*reference.backends, *run.backends) if b.name not in peers)
+    changes = tuple(_change(reference, run, name, max_slowdown_pct) for name in names)
+    return Regression(
+        reference, run, worst(c.state for c in changes), max_slowdown_pct, changes, differing(reference, run)
+    )
+
+
+def worst(states: Iterable[str | None]) -> str:
+    """`REGRESSION` before `UNDECIDED` before `NO_REGRESSION`; undecided where nothing could be compared."""
+    found = set(states) - {None}
+    return REGRESSION if REGRESSION in found else NO_REGRESSION if found == {NO_REGRESSION} else UNDECIDED
+
+
+def _change(reference: Run, run: Run, name: str, max_slowdown_pct: float) -> Change:
+    before, now = _presence(reference, name), _presence(run, name)
+    if before is not None:
+        return Change(name, None, (f"not compared: in the reference {before}",))
+    if now is not None and run.backend(name).status == PENDING and name in run.record.settings.backends:
+        return Change(name, UNDECIDED, (f"{now}: `bench run --resume --out {run.folder or 'DIR'}` would settle it",))
+    if now is not None:
+        return Change(name, REGRESSION, (f"it ran in the reference, and here {now}",))
+    is_baseline = name == run.record.baseline
+    cases, speedup = (0, Interval(1.0)) if is_baseline else _speedup(reference, run, name)
+    speed_state, why = (NO_REGRESSION, "") if is_baseline else _judge_speed(speedup, cases, max_slowdown_pct)
+    metrics = _metrics(reference, run, name)
+    claim = Claim.of(reference.record.settings)
+    states = {metric: _metric_state(metric, found, claim.margin(metric)) for metric, found in metrics.items()}
+    accuracy_state, lost = _judge_accuracy(metrics, states, claim)
+    flipped, compared = _flips(reference, run, name)
+    return Change(
+        name, worst((speed_state, accuracy_state)), tuple(reason for reason in (why, lost) if reason), cases, speedup,
+        _seconds(reference, run, name), metrics, states, flipped, compared,
+    )  # fmt: skip
+
+
+def _presence(run: Run, name: str) -> str | None:
+    """None if the backend was measured in this run; otherwise what became of it, as words after "here"."""
+    if name not in run.record.settings.backends:
+        return "it is not part of the run"
+    backend = run.backend(name)
+    if backend.status in _MISSING:
+        return f"{_MISSING[backend.status]} ({backend.reason or 'no reason recorded'})"
+    measured = any(sample.phase == DUEL for sample in backend.samples)
+    return None if backend.status in (OK, PENDING) and measured else "it was not measured before the run ended"
+
+
+# --- time ------------------------------------------------------------------------------------------------------------
+
+
+def _speedup(reference: Run, run: Run, name: str) -> tuple[int, Interval]:
+    """How many cases, and the ratio of the speedups: geometric mean over the cases, bounds by bootstrap over them.
+
+    Of a case's rounds the median counts in either run, as in a run's own claim.
+    """
+    old, new = _log_speedups(reference, name), _log_speedups(run, name)
+    cases = sorted(old.keys() & new.keys())
+    found = paired_difference([new[case] for case in cases], [old[case] for case in cases])
+    return len(cases), exponential(found)
+
+
+def _log_speedups(run: Run, name: str) -> dict[str, float]:
+    return {case: median(values) for (case, _), values in log_ratios(pairs(run, name, DUEL), case_ns).items()}
+
+
+def _judge_speed(found: Interval, cases: int, max_slowdown_pct: float) -> tuple[str, str]:
+    """A regression only if even the favourable bound falls by more than is allowed; none if the other one does not."""
+    least = 1 - max_slowdown_pct / 100
+    fell = f"the speedup over the baseline {_moved(found.estimate)}"
+    allowed = f"a fall of {max_slowdown_pct:g} % is allowed"
+    if cases < MIN_CASES:
+        return UNDECIDED, f"{fell} on {count(cases, 'case')}; at least {MIN_CASES} cases in both runs would settle it"
+    if found.high < least:
+        return REGRESSION, f"{fell} (at best it {_moved(found.high)}, with 95 % confidence; {allowed})"
+    if found.low >= least:
+        return NO_REGRESSION, ""
+    bounds = f"from {_signed(found.low)} to {_signed(found.high)}, each bound with 95 % confidence"
+    return UNDECIDED, f"{fell} ({bounds}; {allowed}): more rounds or more cases in both runs would settle it"
+
+
+def _moved(ratio: float) -> str:
+    if not isfinite(ratio):
+        return f"is {NOT_MEASURED}"
+    return f"{'fell' if ratio < 1 else 'rose'} by {percent(100 * abs(ratio - 1))}"
+
+
+def _signed(ratio: float) -> str:
+    return f"{100 * (ratio - 1):+.1f} %"
+
+
+def _seconds(reference: Run, run: Run, name: str) -> float:
+    old, new = (
+        median([sample.case_ns for sample in one.backend(name).samples if sample.phase == DUEL])
+        for one in (reference, run)
+    )
+    return new / old if old > 0 else nan
+
+
+# --- accuracy --------------------------------------------------------------------------------------------------------
+
+
+def _metrics(reference: Run, run: Run, name: str) -> dict[str, Metric]:
+    """Each score of `METRICS`: `value` of this run, `baseline` of the reference, over the cases that have both."""
+    old = {score.case: score for score in reference.backend(name).scores}
+    both = [(score, old[score.case]) for score in run.backend(name).scores if score.case in old]
+    truth = {case.name: case.subtype for case in reference.record.cases}
+    found = {
+        metric: mean_score((getattr(new, metric), getattr(old, metric)) for new, old in both)
+        for metric in METRICS
+        if metric != "macro_f1"
+    }
+    found["macro_f1"], _ = f1_score(truth, both)
+    absent = {"lesion": run.record.finds_lesions, "macro_f1": run.record.classifies}
+    for metric in found:
+        if any(metric.startswith(kind) and not given for kind, given in absent.items()):
+            found[metric] = Metric(applicable=False)
+    return {metric: found[metric] for metric in METRICS}
+
+
+def _metric_state(name: str, found: Metric, margin: float) -> str:
+    """As for a backend against its baseline; what neither run could score is "not measured"."""
+    return metric_state(name, found, margin) if found.cases or not found.applicable else NOT_MEASURED
+
+
+def _judge_accuracy(metrics: Mapping[str, Metric], states: Mapping[str, str], claim: Claim) -> tuple[str, str]:
+    for state, outcome in ((LOST, REGRESSION), (UNDECIDED, UNDECIDED)):
+        said = [_say(metric, metrics[metric], claim) for metric in metrics if states[metric] == state]
+        if said:
+            settles = "; more cases in both runs would settle it" if state == UNDECIDED else ""
+            return outcome, f"accuracy {state}: {'; '.join(said)}{settles}"
+    if KEPT in states.values():
+        return NO_REGRESSION, ""
+    return UNDECIDED, "accuracy undecided: no case has a score in both runs; data with ground truth would settle it"
+
+
+def _say(metric: str, found: Metric, claim: Claim) -> str:
+    least = f", at least {found.delta.low:+.4f} with 95 % confidence" if isfinite(found.delta.low) else ""
+    on = f" on {count(found.cases, 'case')}"
+    return f"{METRICS[metric]} {found.delta.estimate:+.4f}{on}{least} (margin {claim.margin(metric):g})"
+
+
+def _flips(reference: Run, run: Run, name: str) -> tuple[tuple[str, ...], int]:
+    old = {score.case: score.subtype for score in reference.backend(name).scores if score.subtype is not None}
+    new = {score.case: score.subtype for score in run.backend(name).scores if score.subtype is not None}
+    both = [case for case in new if case in old]
+    return tuple(case for case in both if old[case] != new[case]), len(both)

@@ -1,0 +1,224 @@
+"""Is one speedup real, and is the accuracy kept? The rules, and the words for what they find."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isnan, nan
+
+from reports.decision.comparison import Metric, Parity, Speed
+from reports.formatting import NOT_APPLICABLE, NOT_MEASURED, change, count, percent, plain_percent
+from reports.records.record import Settings
+from reports.stats.bootstrap import MIN_CASES
+from reports.stats.multiplicity import Look, holm
+from reports.stats.power import ENOUGH_FOR_F1, LOST_SHARE
+
+CONFIRMED, REFUTED, INCONCLUSIVE = "CONFIRMED", "REFUTED", "INCONCLUSIVE"
+KEPT, LOST, UNDECIDED = "kept", "lost", "undecided"  # an accuracy
+
+METRICS = {
+    "whole_dsc": "whole-pancreas DSC",
+    "lesion_dsc": "lesion DSC",
+    "whole_nsd": "whole-pancreas NSD",
+    "lesion_nsd": "lesion NSD",
+    "macro_f1": "macro-F1",
+}
+_TRUTH = {"whole_dsc": "masks", "whole_nsd": "masks", "lesion_dsc": "lesion masks", "lesion_nsd": "lesion masks",
+          "macro_f1": "subtypes"}  # fmt: skip
+_NO_LESION = "the network has no lesion class"
+_LACK = {"lesion_dsc": _NO_LESION, "lesion_nsd": _NO_LESION, "macro_f1": "the network has no classification"}
+_CONFIDENCE = "with 95 % confidence"
+ONE_LOOK = Look()  # at one claim, after a number of rounds fixed beforehand
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What is to be proved: the case time falls by `min_reduction_pct` and no score by more than its margin.
+
+    `backend` names the one that the claim is about; None leaves it to the run's winner.
+    """
+
+    min_reduction_pct: float
+    max_dsc_drop: float
+    max_f1_drop: float
+    backend: str | None = None
+    max_nsd_drop: float = 0.01
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Claim":
+        """The claim a run was started with."""
+        return cls(
+            settings.min_reduction_pct, settings.max_dsc_drop, settings.max_f1_drop, max_nsd_drop=settings.max_nsd_drop
+        )
+
+    def margin(self, metric: str) -> float:
+        """How far a score of `METRICS` may fall."""
+        if metric == "macro_f1":
+            return self.max_f1_drop
+        return self.max_nsd_drop if metric.endswith("nsd") else self.max_dsc_drop
+
+
+@dataclass(frozen=True)
+class SpeedVerdict:
+    """The verdict on the time reduction.
+
+    Attributes:
+        p: of "the reduction is less than required"; `p_holm`: adjusted for the backends judged together. NaN below
+            `MIN_CASES` cases.
+        look: at which error rate it was decided.
+    """
+
+    verdict: str
+    reason: str
+    p: float = nan
+    p_holm: float = nan
+    look: Look = ONE_LOOK
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A backend's verdict. `reasons` start with what decided it; `accuracy` is a state."""
+
+    verdict: str
+    reasons: tuple[str, ...]
+    test: SpeedVerdict
+    accuracy: str
+
+    @property
+    def speed(self) -> str:
+        """The verdict on the time reduction alone."""
+        return self.test.verdict
+
+
+def judge_speeds(found: Mapping[str, Speed], claim: Claim, rounds: int | None) -> dict[str, SpeedVerdict]:
+    """The verdicts of the duels on all backends of a run together.
+
+    `rounds` is how many the run has made and looked at, None where their number was fixed beforehand.
+    """
+    look = Look.at(rounds, len(found))
+    own = [one.p_at_most(claim.min_reduction_pct) for one in found.values()]
+    adjusted = holm([1.0 if isnan(p) else p for p in own])  # one that was not timed yet still is one of the claims
+    return {
+        name: judge_speed(one, claim, look, p_holm) for (name, one), p_holm in zip(found.items(), adjusted, strict=True)
+    }
+
+
+def judge_speed(found: Speed, claim: Claim, look: Look = ONE_LOOK, p_holm: float | None = None) -> SpeedVerdict:
+    """The verdict on the time reduction; the confirmation's by default, which is one claim and one look.
+
+    Confirmed if `p_holm` is within the look's error rate; refuted if the upper bound at that rate is below what is
+    required, without Holm, since a refutation claims nothing. Needs `MIN_CASES` cases.
+    """
+    p = found.p_at_most(claim.min_reduction_pct)
+    p_holm = p if p_holm is None or isnan(p) else p_holm
+    verdict, reason = _speed_verdict(found, claim, look, p_holm)
+    return SpeedVerdict(verdict, reason, p, p_holm, look)
+
+
+def _speed_verdict(found: Speed, claim: Claim, look: Look, p_holm: float) -> tuple[str, str]:
+    r, required = found.reduction, plain_percent(claim.min_reduction_pct)
+    if not found.cases:
+        return INCONCLUSIVE, "never timed beside the baseline"
+    fell = f"case time {'reduced' if r.estimate > 0 else 'increased'} by {percent(abs(r.estimate))}"
+    if abs(r.estimate) < 0.05:
+        fell = "case time unchanged"
+    if found.cases < MIN_CASES:
+        return INCONCLUSIVE, (
+            f"{fell} on {count(found.cases, 'case')}, but a claim {_CONFIDENCE} needs at least {MIN_CASES} cases"
+        )
+    if p_holm <= look.alpha:
+        return CONFIRMED, f"{fell} (at least {percent(r.low)} {_CONFIDENCE}; {required} required)"
+    bound = f"reduced by at most {percent(r.high)}" if r.high >= 0 else f"increased by at least {percent(-r.high)}"
+    if found.reduction_high(look.alpha) < claim.min_reduction_pct:
+        return REFUTED, f"{fell} ({bound} {_CONFIDENCE}; a reduction of {required} required)"
+    if r.low >= claim.min_reduction_pct:
+        return INCONCLUSIVE, (
+            f"{fell} (at least {percent(r.low)} {_CONFIDENCE}; {required} required), which this backend's own bound "
+            f"would confirm, but not {_together(look)}: p = {p_holm:.2g} exceeds {look.alpha:.2g}"
+        )
+    if r.high < claim.min_reduction_pct:
+        return INCONCLUSIVE, (
+            f"{fell} ({bound} {_CONFIDENCE}; a reduction of {required} required), which this bound would refute, but "
+            f"not {_looked(look)} at the level {look.alpha:.2g}"
+        )
+    return INCONCLUSIVE, (
+        f"{fell} (from {percent(r.low)} to {percent(r.high)}, each bound {_CONFIDENCE}; {required} required): "
+        "more rounds or more cases would settle it"
+    )
+
+
+def _together(look: Look) -> str:
+    holm = f"by Holm's test over the {look.claims} backends" if look.claims > 1 else ""
+    return " and ".join(part for part in (holm, _looked(look) if look.number else "") if part)
+
+
+def _looked(look: Look) -> str:
+    return f"at look {look.number} of a run that may stop after each round"
+
+
+def metric_state(name: str, found: Metric, margin: float) -> str:
+    """Non-inferiority: kept if the lower bound stays within the margin, lost if the estimate or the upper one does not.
+
+    Undecided without truth, below `MIN_CASES` cases, and where nothing was lost of a macro-F1 on fewer than
+    `ENOUGH_FOR_F1`; not applicable where the network does not give what is scored; not measured in runs from before it
+    was taken.
+    """
+    if not found.applicable:
+        return NOT_APPLICABLE
+    if not found.taken:
+        return NOT_MEASURED
+    if found.cases < MIN_CASES:
+        return UNDECIDED
+    if found.delta.low >= -margin:
+        return KEPT if name != "macro_f1" or found.cases >= ENOUGH_FOR_F1 else UNDECIDED
+    return LOST if found.delta.high < -margin or found.delta.estimate < -margin else UNDECIDED
+
+
+def judge_accuracy(found: Parity, claim: Claim) -> tuple[str, str]:
+    """The state of the accuracy over those of `METRICS` that apply, and its reason, which names also the others."""
+    every: dict[str, Metric] = {name: getattr(found, name) for name in METRICS if getattr(found, name).taken}
+    metrics = {name: metric for name, metric in every.items() if metric.applicable}
+    beside = [f"{METRICS[name]} is {NOT_APPLICABLE}, as {_LACK[name]}" for name in every if name not in metrics]
+    if not found.cases:
+        return UNDECIDED, "accuracy undecided: no prediction was compared with the baseline's"
+    if not any(metric.cases for metric in metrics.values()):
+        truth = "masks, subtypes" if "macro_f1" in metrics else "masks"
+        return UNDECIDED, "; ".join([f"accuracy undecided: the data hold no ground truth ({truth})", *beside])
+    states = {name: metric_state(name, metric, claim.margin(name)) for name, metric in metrics.items()}
+    for state in (LOST, UNDECIDED):
+        said = [_say(name, metrics[name], state, claim) for name in metrics if states[name] == state]
+        if said:
+            return state, f"accuracy {state}: " + "; ".join(said + beside)
+    said = [_say(name, metrics[name], KEPT, claim) for name in metrics]
+    return KEPT, "accuracy unchanged within the margins: " + "; ".join(said + beside)
+
+
+def _say(name: str, found: Metric, state: str, claim: Claim) -> str:
+    label, margin = METRICS[name], claim.margin(name)
+    if not found.cases:
+        return f"{label} cannot be judged, as the data hold no {_TRUTH[name]}"
+    if found.cases < MIN_CASES:
+        return f"{label} rests on {count(found.cases, 'case')}, at least {MIN_CASES} are needed"
+    if state == LOST:
+        return f"{label} fell by {-found.delta.estimate:.4f} (margin {margin:g})"
+    worst = f"at worst {change(found.delta.low)} {_CONFIDENCE}"
+    said = f"{label} {change(found.delta.estimate)} ({worst}; margin {margin:g})"
+    if state == KEPT:
+        return said
+    if name == "macro_f1" and found.delta.low >= -margin:
+        return (
+            f"{said}, but {count(found.cases, 'case')} may not show that {plain_percent(100 * LOST_SHARE)} of all are "
+            f"lost; {ENOUGH_FOR_F1} cases would settle it"
+        )
+    return f"{said}, which more cases would settle"
+
+
+def judge(test: SpeedVerdict, accuracy: Parity, claim: Claim) -> Judgement:
+    """A backend's verdict: refuted by either, confirmed by both, otherwise inconclusive."""
+    state, why_accuracy = judge_accuracy(accuracy, claim)
+    reasons = (test.reason, why_accuracy)
+    if test.verdict == REFUTED or state == LOST:
+        verdict, speed_decides = REFUTED, test.verdict == REFUTED
+    elif test.verdict == CONFIRMED and state == KEPT:
+        verdict, speed_decides = CONFIRMED, True
+    else:
+        verdict, speed_decides = INCONCLUSIVE, test.verdict != CONFIRMED
+    return Judgement(verdict, reasons if speed_decides else reasons[::-1], test, state)

@@ -1,0 +1,110 @@
+"""Tables for other programs: a row for each backend, and a row for each timed case."""
+
+import csv
+import io
+from collections.abc import Iterable
+from math import isfinite
+from typing import Any
+
+from reports.decision.comparison import Metric
+from reports.decision.verdict import METRICS
+from reports.formatting import NOT_APPLICABLE
+from reports.records.record import STAGES, Ambient, Sample, Score, Usage
+from reports.records.store import Run
+from reports.stats.bootstrap import Interval
+from reports.summary import Row, Summary
+
+_CASE_COLUMNS = (
+    "backend", "phase", "case", "round", "case_s", *(f"{stage}_s" for stage in STAGES), "device_s", "cpu_s", "tiles",
+    "started_unix_s", "true_subtype", "subtype", "whole_dsc", "lesion_dsc", "voxels", "differing_voxels",
+    "start", "whole_nsd", "lesion_nsd", "others_cores", "stolen_cores", "mhz", "memory_byte_s", "cpu_energy_j",
+)  # fmt: skip
+
+
+def render(summary: Summary) -> str:
+    """A row for each backend; empty where nothing was measured, and "not applicable" where the network gives no such
+    score. Times in seconds, memory in bytes.
+    """
+    classes = sorted({name for row in summary.rows for name in row.parity.f1})
+    return _table([_backend(row, classes) for row in summary.rows])
+
+
+def cases_csv(run: Run) -> str:
+    """The tidy table of raw values: a row for each backend, phase, case and round, in the order they were measured.
+
+    Times are in seconds. ``subtype`` is that sample's prediction; the scores are those of the backend's kept
+    prediction of the case, and so repeat over its rounds. What the network does not give is "not applicable".
+    """
+    absent = {} if run.record.finds_lesions else dict.fromkeys(("lesion_dsc", "lesion_nsd"), NOT_APPLICABLE)
+    absent |= {} if run.record.classifies else {"subtype": NOT_APPLICABLE}
+    truth = {case.name: case.subtype for case in run.record.cases}
+    rows = []
+    for backend in run.backends:
+        scores = {score.case: score for score in backend.scores}
+        rows += [_sample(backend.name, s, truth.get(s.case), scores.get(s.case)) | absent for s in backend.samples]
+    return _table(rows, _CASE_COLUMNS)
+
+
+def _table(rows: list[dict[str, Any]], columns: Iterable[str] | None = None) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(columns or rows[0]) if columns or rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    return "" if value is None or (isinstance(value, float) and not isfinite(value)) else value
+
+
+def _backend(row: Row, classes: list[int]) -> dict[str, Any]:
+    cells: dict[str, Any] = {"name": row.name, "status": row.status, "verdict": row.verdict}
+    for scope, found in (("case", row.case), ("forward", row.forward)):
+        cells |= _bounds(f"{scope}_time_reduction_pct", found.reduction) | _bounds(f"{scope}_speedup", found.speedup)
+    cells |= {"case_median_s": row.latency.median, "case_p95_s": row.latency.p95}
+    cells |= {"forward_median_s": row.forward_latency.median, "forward_p95_s": row.forward_latency.p95}
+    cells |= {f"{stage}_median_s": row.stages_s[stage] for stage in STAGES}
+    cells |= {"cases": row.case.cases, "samples": row.case.pairs, "build_s": row.build_s}
+    cells |= {"build_cached": row.build_cached, "peak_memory_bytes": row.peak_memory_bytes}
+    cells |= vars(row.resources)
+    for name in METRICS:
+        found_metric: Metric = getattr(row.parity, name)
+        figures: dict[str, Any] = {name: found_metric.value} | _bounds(f"{name}_delta", found_metric.delta)
+        figures |= {f"{name}_detectable": found_metric.detectable}
+        cells |= figures if found_metric.applicable else dict.fromkeys(figures, NOT_APPLICABLE)
+    flips = len(row.parity.flipped) if row.parity.cases else None
+    cells |= {"class_flips": flips if row.parity.macro_f1.applicable else NOT_APPLICABLE}
+    cells |= {"voxel_disagreement": row.parity.voxel_disagreement, "provider": row.evidence.get("provider")}
+    cells |= {
+        f"{scope}_{name}_s": getattr(found, name)
+        for scope, found in (("case", row.latency), ("forward", row.forward_latency))
+        for name in ("p90", "p99")
+    }
+    cells |= {f"f1_{name}": row.parity.f1.get(name, (None,))[0] for name in classes}
+    cells |= {"mcnemar_p": row.parity.mcnemar.p}
+    return cells | {"reason": row.reason, "fix": row.fix, "log": row.log}
+
+
+def _bounds(name: str, interval: Interval) -> dict[str, float]:
+    return {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
+def _sample(backend: str, sample: Sample, true_subtype: int | None, score: Score | None) -> dict[str, Any]:
+    cells: dict[str, Any] = {"backend": backend, "phase": sample.phase, "case": sample.case, "round": sample.round}
+    cells |= {"case_s": _s(sample.case_ns), "device_s": _s(sample.device_ns), "cpu_s": _s(sample.cpu_ns)}
+    cells |= {f"{stage}_s": _s(sample.stages_ns.get(stage)) for stage in STAGES}
+    cells |= {"start": sample.start, "tiles": sample.tiles, "started_unix_s": sample.started_unix_s}
+    cells |= {"true_subtype": true_subtype, "subtype": sample.subtype}
+    ambient, usage = sample.ambient or Ambient(), sample.usage or Usage()
+    cells |= {"others_cores": ambient.others, "stolen_cores": ambient.stolen, "mhz": ambient.mhz}
+    cells |= {"memory_byte_s": usage.memory_byte_s, "cpu_energy_j": usage.cpu_energy_j}
+    if score is not None:
+        cells |= {"whole_dsc": score.whole_dsc, "lesion_dsc": score.lesion_dsc}
+        cells |= {"whole_nsd": score.whole_nsd, "lesion_nsd": score.lesion_nsd}
+        cells |= {"voxels": score.voxels, "differing_voxels": score.differing_voxels}
+    return cells
+
+
+def _s(nanoseconds: int | None) -> str | None:
+    """Exact: nine decimals hold every nanosecond."""
+    return None if nanoseconds is None else f"{nanoseconds // 10**9}.{nanoseconds % 10**9:09d}"

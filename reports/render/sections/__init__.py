@@ -1,0 +1,1 @@
+"""The parts of the markdown report, a topic a file."""

@@ -1,0 +1,117 @@
+"""The report's accuracy: scores, flipped cases, and what so many cases could have detected."""
+
+from collections.abc import Iterable
+from math import isfinite
+
+from reports import formatting
+from reports.decision.comparison import Metric
+from reports.decision.verdict import METRICS
+from reports.formatting import NOT_APPLICABLE, NOT_MEASURED, count
+from reports.render.commonmark import bullets, section, table, text, words
+from reports.stats.power import ENOUGH_FOR_F1, LOST_SHARE
+from reports.summary import Row, Summary
+
+
+def parity(summary: Summary) -> str:
+    """The scores beside the baseline's, the flipped cases, and the noise floor."""
+    rows = [row for row in summary.measured if row.parity.cases]
+    metrics = _taken(rows)
+    head = ["backend", *(f"{METRICS[name]}: value, delta [low]" for name in metrics), "class flips", "voxels changed"]
+    applicable = [name for row in rows[:1] for name in metrics if getattr(row.parity, name).applicable]
+    margins = ", ".join(f"{METRICS[name]} {summary.claim.margin(name):g}" for name in applicable)
+    note = (
+        "The value is the mean over cases against the ground truth (macro-F1: over classes); delta is the paired "
+        "difference to the baseline, [low] its lower bound with one-sided 95 % confidence, which must not lie below "
+        f"minus the margin ({margins}). Flips and changed voxels count against the baseline's own output."
+    )
+    body = table(head, [_accuracy(row, metrics) for row in rows]) if rows else ""
+    return section("Accuracy", body, note if rows else "", *_flips(rows), _noise(summary) if rows else "")
+
+
+def _taken(rows: list[Row]) -> list[str]:
+    """The metrics that the run's scores hold; surface distances are missing in older runs."""
+    return [name for name in METRICS if all(getattr(row.parity, name).taken for row in rows)]
+
+
+def _accuracy(row: Row, names: Iterable[str]) -> list[str]:
+    metrics: Iterable[Metric] = (getattr(row.parity, name) for name in names)
+    flips = "reference" if row.is_baseline else f"{len(row.parity.flipped)} of {row.parity.cases}"
+    if not row.parity.macro_f1.applicable:
+        flips = NOT_APPLICABLE
+    changed = "reference" if row.is_baseline else formatting.share(row.parity.voxel_disagreement)
+    return [text(row.name), *(_metric(found, row.is_baseline) for found in metrics), flips, changed]
+
+
+def _flips(rows: list[Row]) -> tuple[str, str]:
+    flips = [
+        [text(row.name), text(flip.case), *map(_class, (flip.truth, flip.baseline, flip.candidate))]
+        for row in rows
+        for flip in row.parity.flips
+    ]
+    told = [(row.name, row.parity.mcnemar) for row in rows if row.parity.flips and isfinite(row.parity.mcnemar.p)]
+    tests = bullets(
+        f"{text(name)}: {count(found.lost, 'case')} right by the baseline alone, {found.gained} by {text(name)} alone "
+        f"(McNemar's exact test, p = {found.p:.2g})."
+        for name, found in told
+    )
+    return words(["backend", "flipped case", "truth", "baseline", "backend's class"], flips) if flips else "", tests
+
+
+def _class(subtype: int | None) -> str:
+    return "unknown" if subtype is None else str(subtype)
+
+
+def detectable(summary: Summary) -> str:
+    """The smallest losses that so many cases would have shown."""
+    rows = [row for row in summary.measured if row.parity.cases and not row.is_baseline]
+    names = [name for name in _taken(rows) if any(isfinite(getattr(row.parity, name).detectable) for row in rows)]
+    if not names:
+        return ""
+    head = ["backend", "cases", *(f"{METRICS[n]}{', share of cases' * (n == 'macro_f1')}" for n in names)]
+    cells = [
+        [text(row.name), str(row.parity.cases), *(_loss(name, getattr(row.parity, name)) for name in names)]
+        for row in rows
+    ]
+    margins = ", ".join(f"{METRICS[name]} {summary.claim.margin(name):g}" for name in names)
+    note = (
+        "The smallest loss that so many cases would have shown with a power of 80 %: of a mean score by the spread of "
+        "its paired differences, of macro-F1 as the share of cases whose class is lost. A loss below it may be there "
+        "unseen. *No spread*: all cases differ from the baseline by the same, most often by nothing. "
+        f"The margins are {margins}. A macro-F1 counts as kept from {ENOUGH_FOR_F1} cases, which show a share "
+        f"of {formatting.plain_percent(100 * LOST_SHARE)}."
+    )
+    return section("What these cases could have detected", table(head, cells), note)
+
+
+def _loss(name: str, found: Metric) -> str:
+    if not found.applicable:
+        return NOT_APPLICABLE
+    if not isfinite(found.detectable):
+        return NOT_MEASURED
+    if name == "macro_f1":
+        return formatting.percent(100 * found.detectable)
+    if not found.detectable:
+        return "no spread"
+    return f"{found.detectable:.4f}" if found.detectable >= 5e-5 else f"{found.detectable:.0e}"
+
+
+def _metric(found: Metric, is_baseline: bool) -> str:
+    if not found.applicable:
+        return NOT_APPLICABLE
+    if not found.cases:
+        return NOT_MEASURED
+    if is_baseline:
+        return formatting.score(found.value)
+    low = f" [{formatting.change(found.delta.low)}]" if isfinite(found.delta.low) else ""
+    return f"{formatting.score(found.value)}, {formatting.change(found.delta.estimate)}{low}"
+
+
+def _noise(summary: Summary) -> str:
+    voxels = summary.noise.get("voxels", 0)
+    if not voxels:
+        return "Noise floor (the baseline against itself): not measured."
+    changed = formatting.share(summary.noise.get("differing_voxels", 0) / voxels)
+    flips = f"class flips {NOT_APPLICABLE}"
+    if summary.record.classifies:
+        flips = count(summary.noise.get("class_flips", 0), "class flip")
+    return f"Noise floor (the baseline against its own repetition): {changed} of the voxels changed, {flips}."

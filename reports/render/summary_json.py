@@ -1,0 +1,201 @@
+"""The summary as JSON: the contract that checks and other programs read."""
+
+import json
+from math import isfinite
+from typing import Any
+
+from reports.analysis.diagnostics import Course
+from reports.analysis.latency import Latency
+from reports.analysis.pareto import front
+from reports.analysis.peers import PeerTime
+from reports.decision.comparison import Metric, Parity, Speed
+from reports.decision.verdict import METRICS, SpeedVerdict, metric_state
+from reports.records.record import FAILED, SCHEMA, RecipeSettings
+from reports.stats.bootstrap import Interval
+from reports.summary import Row, Summary, Target
+
+
+def render(summary: Summary) -> str:
+    """The summary as an indented JSON document."""
+    return json.dumps(summary_json(summary), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def summary_json(summary: Summary) -> dict[str, Any]:
+    """The summary as dicts, lists and scalars; null where nothing was measured or nothing applies, never NaN.
+
+    Every backend has every key, so that a reader can index without asking. A score that does not apply to the network
+    has the ``state`` "not applicable" under ``parity``, and ``applicable`` false among the ``targets``. Times are in
+    seconds, memory in bytes. ``detectable`` is the smallest loss that so many cases would have shown with a power of
+    80 %: of a mean score in its unit, of ``macro_f1`` as the share of cases whose class is lost.
+    """
+    record, claim = summary.record, summary.claim
+    document = {
+        "schema": SCHEMA,
+        "verdict": summary.verdict,
+        "headline": summary.headline,
+        "reasons": list(summary.reasons),
+        "baseline": record.baseline,
+        "best": summary.best,
+        "subject": summary.subject,
+        "device": record.settings.device,
+        "cases": summary.cases,
+        "rounds": summary.rounds,
+        "backends": [_backend(row, record.settings.recipes.get(row.name)) for row in summary.rows],
+        "pareto_front": front(summary.measured),
+        "claim": vars(claim),
+        "confirmation": _speed(summary.confirmation) if summary.confirmation else None,
+        "noise_floor": _noise(summary) if summary.noise else None,
+        "peers": {"of": summary.subject, "times": [_peer(one) for one in summary.peers]},
+        "targets": [_target(target) for target in summary.targets],
+        "missing_required": list(summary.missing_required),
+        "doubts": list(summary.doubts),
+        "ambient": vars(summary.ambient) | {"share": summary.ambient.share},
+        "course": _course(summary.course),
+        "failures": [
+            {"name": row.name, "reason": row.reason, "log": row.log} for row in summary.rows if row.status == FAILED
+        ],
+        "run": {"id": record.id, "created": record.created, "status": record.status, "command": record.command},
+        "settings": vars(record.settings) | {"recipes": {n: vars(r) for n, r in record.settings.recipes.items()}},
+        "checkpoint": record.checkpoint,
+        "data": record.data,
+        "host": record.host,
+        "versions": record.versions,
+        "declaration": record.declaration,
+        "peak_flops": record.peak_flops,
+        "peak_libraries": record.peak_libraries,
+        "peak_bytes_per_s": record.peak_bytes_per_s,
+    }
+    clean: dict[str, Any] = finite(document)
+    return clean
+
+
+def _backend(row: Row, recipe: RecipeSettings | None) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "recipe": recipe and vars(recipe),
+        "status": row.status,
+        "reason": row.reason,
+        "fix": row.fix,
+        "log": row.log,
+        "partial": row.partial,
+        "is_peer": row.is_peer,
+        "verdict": row.verdict,
+        "reasons": list(row.reasons),
+        "cases": row.case.cases,
+        "samples": row.case.pairs,
+        "starts": row.case.starts,
+        "speed_claim": _speed_claim(row.test) if row.test else None,
+        "latency_s": _latency(row.latency),
+        "between_cases": vars(row.spread),
+        "tile_fit": vars(row.tile_fit),
+        "time_reduction_pct": vars(row.case.reduction),
+        "speedup": vars(row.case.speedup),
+        "forward": {
+            "latency_s": _latency(row.forward_latency),
+            "time_reduction_pct": vars(row.forward.reduction),
+            "speedup": vars(row.forward.speedup),
+        },
+        "build_s": row.build_s,
+        "build_cached": row.build_cached,
+        "peak_memory_bytes": row.peak_memory_bytes,
+        "stages_s": row.stages_s,
+        "stages_share": row.stages_share,
+        "parity": _parity(row),
+        "evidence": row.evidence,
+        "limit": vars(row.limit),
+        "device_share": row.device_share,
+        "gpu": vars(row.gpu) if row.gpu else None,
+        "resources": vars(row.resources),
+        "roi": vars(row.roi) if row.roi else None,
+    }
+
+
+def _speed_claim(test: SpeedVerdict) -> dict[str, Any]:
+    """`look` is null where the number of rounds was fixed beforehand; `level` is what `p_holm` is held against."""
+    return {
+        "verdict": test.verdict, "p": test.p, "p_holm": test.p_holm, "level": test.look.alpha,
+        "look": test.look.number, "claims": test.look.claims,
+    }  # fmt: skip
+
+
+def _latency(found: Latency) -> dict[str, Any]:
+    return vars(found) | {"p50": found.median}
+
+
+def _course(found: Course) -> dict[str, Any]:
+    return {
+        "order": {name: vars(effect) for name, effect in found.order.items()},
+        "drift": vars(found.drift) if found.drift else None,
+        "autocorrelation": {name: vars(one) for name, one in found.autocorrelation.items()},
+    }
+
+
+def _parity(row: Row) -> dict[str, Any]:
+    found: Parity = row.parity
+    metrics: dict[str, Any] = {name: _metric(name, getattr(found, name), row.margins[name]) for name in METRICS}
+    by_class = {str(name): {"value": own, "baseline": reference} for name, (own, reference) in found.f1.items()}
+    metrics["macro_f1"]["per_class"] = by_class or None
+    classified = bool(found.cases) and found.macro_f1.applicable
+    return metrics | {
+        "class_flips": len(found.flips) if classified else None,
+        "flipped_cases": found.flipped,
+        "flips": [vars(flip) for flip in found.flips],
+        "mcnemar": vars(found.mcnemar) if classified else None,
+        "detectable": {name: getattr(found, name).detectable for name in METRICS},
+        "voxel_disagreement": found.voxel_disagreement,
+        "cases": found.cases,
+    }
+
+
+def _metric(name: str, found: Metric, margin: float) -> dict[str, Any]:
+    return {
+        "value": found.value,
+        "baseline": found.baseline,
+        "delta": found.delta.estimate,
+        "low": found.delta.low,
+        "high": found.delta.high,
+        "margin": margin,
+        "state": metric_state(name, found, margin),
+        "cases": found.cases,
+    }
+
+
+def _speed(found: Speed) -> dict[str, Any]:
+    intervals: dict[str, Interval] = {"time_reduction_pct": found.reduction, "speedup": found.speedup}
+    return {"cases": found.cases, "samples": found.pairs, "starts": found.starts} | {
+        name: vars(i) for name, i in intervals.items()
+    }
+
+
+def _peer(found: PeerTime) -> dict[str, Any]:
+    """`ratio`: the peer's case time over that of the backend the list is about."""
+    return {
+        "name": found.name,
+        "median_s": found.median_s,
+        "ratio": vars(found.time.speedup),
+        "cases": found.time.cases,
+        "samples": found.time.pairs,
+        "voxel_disagreement": found.voxel_disagreement,
+        "class_flips": found.class_flips,
+    }
+
+
+def _noise(summary: Summary) -> dict[str, Any]:
+    voxels = summary.noise.get("voxels", 0)
+    return dict(summary.noise) | {
+        "class_flips": summary.noise.get("class_flips"),
+        "voxel_disagreement": summary.noise.get("differing_voxels", 0) / voxels if voxels else None,
+    }
+
+
+def _target(target: Target) -> dict[str, Any]:
+    return vars(target)
+
+
+def finite(value: Any) -> Any:
+    """The value with null in place of what is not a finite number, in plain dicts and lists."""
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    if hasattr(value, "items"):
+        return {str(key): finite(item) for key, item in value.items()}
+    return [finite(item) for item in value] if isinstance(value, (tuple, list)) else value

@@ -1,0 +1,104 @@
+"""`bench doctor` beside every kind of broken installation, each made for real on the path of its worker."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import engines
+from bench.cli import doctor, main
+from engines.base import Availability
+
+HEALTHY = "torchscript"
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Three rows are enough, and each costs an import of its runtime."""
+    rows = {name: engines.BACKENDS[name] for name in (HEALTHY, "openvino-fp32", "torch-tf32")}
+    monkeypatch.setattr(engines, "BACKENDS", rows)
+
+
+@pytest.fixture
+def broken(few, tmp_path, monkeypatch):
+    """Make a package whose import does what is told."""
+
+    def put(package, source):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text(source)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    return put
+
+
+WAYS = {
+    "import a_module_that_nobody_has": "No module named 'a_module_that_nobody_has'",
+    "raise OSError('libgomp.so.1: cannot open shared object file')": "OSError: libgomp.so.1: cannot open",
+    "raise SystemExit(3)": "exited with status 3",
+    "import os; os._exit(7)": "exited with status 7",
+    "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)": "killed by SIGSEGV",
+    "import time; time.sleep(600)": "no answer within 8 s",
+}
+
+
+@pytest.mark.parametrize("source", WAYS)
+def test_a_broken_package_costs_its_own_backends_only(source, broken, monkeypatch):
+    broken("openvino", source)
+    monkeypatch.setattr(doctor, "_TIMEOUT_S", 8 if "sleep" in source else 120)
+    found = doctor.examine("cpu")
+    assert found.backends[HEALTHY].ok
+    sick = found.backends["openvino-fp32"]
+    assert not sick.ok
+    assert "importing openvino fails" in sick.reason
+    assert WAYS[source] in sick.reason
+    assert sick.fix == "pip install --force-reinstall --no-deps openvino"
+    assert "\n" not in sick.reason
+
+
+@pytest.mark.parametrize("source", ["raise ImportError('libcudnn.so.9')", "import os; os.abort()"])
+def test_without_pytorch_nothing_runs_and_that_is_told(source, broken, capsys):
+    broken("torch", source)
+    assert main(["doctor"]) == 0
+    printed = capsys.readouterr().out
+    assert "no CUDA device: PyTorch does not work here" in printed
+    assert ("libcudnn.so.9" if "ImportError" in source else "SIGABRT") in printed
+    assert "0 of 3 backends can run on cpu" in printed
+
+
+def test_a_run_with_broken_pytorch_ends_in_one_line(tmp_path):
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise ImportError('libcudnn.so.9: no such file')")
+    command = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from bench.cli.main import main; sys.exit(main(['run']))"
+    )
+    ran = subprocess.run([sys.executable, "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 2
+    assert ran.stderr == "bench: a package is broken (libcudnn.so.9: no such file); `bench doctor` tells which\n"
+    assert [path.name for path in Path(tmp_path).iterdir()] == ["torch"], "nothing was written"
+
+
+def test_json_says_what_the_text_says(few, capsys):
+    assert main(["doctor", "--device", "cpu", "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["device"] == "cpu"
+    assert found["backends"][HEALTHY] == {"ok": True, "reason": None, "fix": None, "packages": []}
+    assert found["backends"]["openvino-fp32"]["packages"] == ["openvino", "onnx", "onnxscript"]
+    assert found["backends"]["torch-tf32"]["fix"]
+    assert (found["gpu"] is None) != (found["no_gpu"] is None)
+
+
+def test_a_fix_that_many_need_is_told_once():
+    row = Availability(False, "it exists on CUDA only", "buy a GPU")
+    machine = {
+        "processor": "P", "instructions": "AVX2", "cores": 1, "memory_bytes": 2**30, "system": "S", "python": "3",
+    }  # fmt: skip
+    gpu = {
+        "gpu": "H200", "gpu_memory_bytes": 141 * 2**30, "compute_capability": "9.0", "power_limit_w": 700.0,
+        "driver": "580.95.05 (CUDA up to 13.0)",
+    }  # fmt: skip
+    text = doctor.text(doctor.Findings(machine, "cuda", gpu, {"torch": "2.13.0"}, {"a": row, "b": row}))
+    assert text.startswith("P (AVX2), 1 core, 1.0 GiB; S, Python 3\n")
+    assert text.count("buy a GPU") == 1
+    assert "H200, 141.0 GiB, compute capability 9.0, limited to 700 W, driver 580.95.05 (CUDA up to 13.0)" in text

@@ -1,0 +1,164 @@
+"""Finding cases, and refusing bad ones in one line."""
+
+import gzip
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bench.data.cases import check_cases, find_cases, fingerprint
+from bench.errors import InputError
+
+
+def save(path: Path, values: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(values, np.eye(4)), path)
+    return path
+
+
+def quiz_case(root: Path, name: str = "quiz_1_001", split: str = "validation", shape=(20, 21, 22)) -> tuple[Path, Path]:
+    folder = root / split / "subtype1"
+    image = save(folder / f"{name}_0000.nii.gz", np.zeros(shape, np.int16))
+    mask = np.zeros(shape, np.uint8)
+    mask[5:9, 5:9, 5:9], mask[6, 6, 6] = 1, 2
+    return image, save(folder / f"{name}.nii.gz", mask)
+
+
+def refusal(root: Path, split: str = "validation") -> str:
+    with pytest.raises(InputError) as refused:
+        check_cases(find_cases(root, split)[1])
+    message = str(refused.value)
+    assert "\n" not in message
+    return message
+
+
+def test_quiz_layout(tmp_path):
+    image, mask = quiz_case(tmp_path)
+    quiz_case(tmp_path, "quiz_1_002")
+    layout, found = find_cases(tmp_path, "validation")
+    assert layout == "quiz"
+    assert [case.name for case in found] == ["quiz_1_001", "quiz_1_002"]
+    case = check_cases(found)[0]
+    assert (case.image, case.mask, case.subtype, case.shape) == (str(image), str(mask), 1, (20, 21, 22))
+
+
+def test_quiz_test_split_has_no_truth(tmp_path):
+    save(tmp_path / "test" / "quiz_037_0000.nii.gz", np.zeros((4, 4, 4), np.int16))
+    (case,) = check_cases(find_cases(tmp_path, "test")[1])
+    assert (case.name, case.mask, case.subtype) == ("quiz_037", None, None)
+
+
+@pytest.mark.parametrize("header", ["Names,Subtype", "case_id,label", "name,class"])
+def test_nnunet_layout_with_a_table_of_classes(tmp_path, header):
+    save(tmp_path / "imagesTr" / "p_01_0000.nii.gz", np.zeros((4, 5, 6), np.int16))
+    save(tmp_path / "labelsTr" / "p_01.nii.gz", np.ones((4, 5, 6)))
+    (tmp_path / "classes.csv").write_text(f"{header}\np_01.nii.gz,2\n")
+    layout, found = find_cases(tmp_path, "train")
+    (case,) = check_cases(found)
+    assert (layout, case.name, case.subtype) == ("nnunet", "p_01", 2)
+    assert case.mask.endswith("labelsTr/p_01.nii.gz")
+
+
+def test_masks_are_rounded(tmp_path):
+    _, mask = quiz_case(tmp_path)
+    save(mask, np.full((20, 21, 22), 1.0000152587890625))
+    assert check_cases(find_cases(tmp_path, "validation")[1])
+
+
+def test_fingerprint_follows_content(tmp_path):
+    _, mask = quiz_case(tmp_path)
+    before = fingerprint(find_cases(tmp_path, "validation")[1])
+    assert before == fingerprint(find_cases(tmp_path, "validation")[1])
+    save(mask, np.zeros((20, 21, 22), np.uint8))
+    assert before != fingerprint(find_cases(tmp_path, "validation")[1])
+
+
+def test_no_folder(tmp_path):
+    assert "no such folder" in refusal(tmp_path / "nowhere")
+
+
+def test_no_cases_names_the_other_splits(tmp_path):
+    quiz_case(tmp_path, split="train")
+    assert "no cases of the split 'validation'; it has train" in refusal(tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert "expected SPLIT/subtype*/NAME_0000.nii.gz" in refusal(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("keep", [10, 200, 0.5, 0.98])
+def test_truncated_image(tmp_path, keep):
+    image, _ = quiz_case(tmp_path, shape=(40, 40, 40))
+    values = np.random.default_rng(0).integers(0, 999, (40, 40, 40)).astype(np.int16)
+    content = save(image, values).read_bytes()
+    image.write_bytes(content[: keep if keep > 1 else int(len(content) * keep)])
+    assert str(image) in refusal(tmp_path)
+
+
+def test_truncated_before_compression(tmp_path):
+    image, _ = quiz_case(tmp_path)
+    image.write_bytes(gzip.compress(gzip.decompress(image.read_bytes())[:-100]))
+    assert "damaged or cut short" in refusal(tmp_path)
+
+
+def test_not_nifti(tmp_path):
+    image, _ = quiz_case(tmp_path)
+    image.write_text("hello")
+    assert "not a readable NIfTI file" in refusal(tmp_path)
+
+
+def test_4d_image(tmp_path):
+    image, _ = quiz_case(tmp_path)
+    save(image, np.zeros((20, 21, 22, 2), np.int16))
+    assert "the image is 4-D (20 x 21 x 22 x 2)" in refusal(tmp_path)
+
+
+def test_nan_in_image(tmp_path):
+    image, _ = quiz_case(tmp_path)
+    values = np.zeros((20, 21, 22))
+    values[3, 3, 3] = np.nan
+    save(image, values)
+    assert "NaN" in refusal(tmp_path)
+
+
+def test_mask_of_another_shape(tmp_path):
+    _, mask = quiz_case(tmp_path)
+    save(mask, np.zeros((20, 21, 23), np.uint8))
+    assert "the mask is 20 x 21 x 23, its image 20 x 21 x 22" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("value", [3, -1, 1.4, np.nan])
+def test_unknown_label(tmp_path, value):
+    _, mask = quiz_case(tmp_path)
+    values = np.zeros((20, 21, 22))
+    values[:2, 0, 0] = value
+    save(mask, values)
+    assert f"unknown label {value:g} in 2 voxels" in refusal(tmp_path)
+
+
+def test_unknown_subtype(tmp_path):
+    quiz_case(tmp_path)
+    (tmp_path / "validation" / "subtype1").rename(tmp_path / "validation" / "subtype7")
+    assert "unknown subtype 7; the network tells 3 apart, 0 to 2" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(("subtypes", "fits"), [(2, True), (4, True), (1, False), (0, True)])
+def test_classes_are_those_of_the_network_where_it_has_any(tmp_path, subtypes, fits):
+    quiz_case(tmp_path)
+    found = find_cases(tmp_path, "validation")[1]
+    if fits:
+        assert check_cases(found, subtypes)[0].subtype == 1
+    else:
+        with pytest.raises(InputError, match="unknown subtype 1"):
+            check_cases(found, subtypes)
+
+
+def test_two_cases_of_one_name(tmp_path):
+    quiz_case(tmp_path)
+    save(tmp_path / "validation" / "subtype2" / "quiz_1_001_0000.nii.gz", np.zeros((4, 4, 4)))
+    assert "a second case named quiz_1_001" in refusal(tmp_path)
+
+
+def test_class_table_that_is_none(tmp_path):
+    save(tmp_path / "imagesTr" / "p_0000.nii.gz", np.zeros((4, 5, 6), np.int16))
+    (tmp_path / "classes.csv").write_text("name,class\np,benign\n")
+    assert "not a table of classes" in refusal(tmp_path, "train")

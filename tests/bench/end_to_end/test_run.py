@@ -1,0 +1,294 @@
+"""The main job through real worker processes: verdicts, faults, interruption and resumption."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+import engines
+from bench.cli.main import main
+from bench.schedule import confirmation, interleave
+from bench.schedule.interleave import Duel
+from bench.worker.process import WorkerProcess
+from engines import Backend
+from reports.stats.power import ENOUGH_FOR_F1
+
+CASES = 5  # those of `bench` where a test does not say otherwise
+
+
+def fault(monkeypatch, kind: str, name: str = "faulty") -> None:
+    monkeypatch.setitem(engines.BACKENDS, name, Backend("tests.bench.faulty", "fp32"))
+    monkeypatch.setenv("FAULT", kind)
+
+
+def row(summary: dict, name: str) -> dict:
+    return next(backend for backend in summary["backends"] if backend["name"] == name)
+
+
+def test_the_baseline_against_itself_is_never_confirmed(bench):
+    code, summary, _ = bench("--backends", "torch-fp32,torch-fp32", "--rounds", "2")
+    # On a noisy machine two rounds may leave it open; what must not happen is a claim.
+    assert (code, summary["verdict"]) in ((1, "REFUTED"), (3, "INCONCLUSIVE"))
+    found = row(summary, "torch-fp32#2")
+    assert found["verdict"] != "CONFIRMED"
+    assert found["parity"]["voxel_disagreement"] == 0
+    whole = found["parity"]["whole_dsc"]
+    assert (whole["value"], whole["delta"], whole["low"]) == (1.0, 0.0, 0.0)
+
+
+def test_a_slow_backend_is_refuted(bench, monkeypatch):
+    fault(monkeypatch, "slow=0.2")
+    code, summary, _ = bench("--backends", "faulty", "--rounds", "1")
+    assert (code, summary["verdict"], row(summary, "faulty")["verdict"]) == (1, "REFUTED", "REFUTED")
+    assert row(summary, "faulty")["time_reduction_pct"]["high"] < 0
+
+
+def test_a_backend_that_is_really_faster_is_confirmed_on_a_fresh_pass(bench, monkeypatch):
+    monkeypatch.setattr(confirmation, "STARTS", 3)
+    monkeypatch.setitem(engines.BACKENDS, "plain", engines.BACKENDS["torch-fp32"])
+    fault(monkeypatch, "slow=0.2", "torch-fp32")
+    options = ("--backends", "plain", "--rounds", "1", "--require", "plain", "--max-cases", str(ENOUGH_FOR_F1))
+    code, summary, printed = bench(*options)
+    assert (code, summary["verdict"], summary["best"]) == (0, "CONFIRMED", "plain")
+    assert printed.startswith("CONFIRMED: plain")
+    assert main(["check", "run"]) == 0
+    assert main(["check", "run", "--min-reduction", "99"]) == 1
+    assert main(["check"]) == 0, "runs/latest leads to the newest run, wherever it is"
+    record = json.loads(Path("run/backends/plain.json").read_text())
+    phases = [sample["phase"] for sample in record["samples"]]
+    assert (phases.count("duel"), phases.count("confirmation")) == (ENOUGH_FOR_F1, 3 * ENOUGH_FOR_F1)
+    for name in ("torch-fp32", "plain"):
+        record = json.loads(Path(f"run/backends/{name}.json").read_text())
+        starts = [(s["phase"], s["start"], s["round"]) for s in record["samples"]]
+        expected = [("duel", 0, 0)] * ENOUGH_FOR_F1
+        for number in (1, 2, 3):
+            expected += [("warmup", number, 0)] + [("confirmation", number, number - 1)] * ENOUGH_FOR_F1
+        assert starts == [("warmup", 0, 0), *expected]
+        assert {"passes", "passes_1", "passes_2", "passes_3"} < record["warmup"].keys()
+        for sample in record["samples"]:
+            assert sample["ambient"]["others"] >= 0
+            mean = sample["usage"]["memory_byte_s"] / (sample["case_ns"] * 1e-9)
+            assert mean > 0.3 * record["peak_memory_bytes"], "the memory of the worker, not of something small"
+            assert sample["usage"]["flare_memory_mb_s"] > 0
+    workers = psutil.Process().children()
+    assert not workers, "every worker of every start is gone"
+
+
+def test_rounds_have_starts_of_their_own_once_the_last_one_paid_off(bench, monkeypatch):
+    """And the confirmation has as many starts as the duels, where these are more than the least."""
+    monkeypatch.setattr(Duel, "paid_off", True)
+    monkeypatch.setitem(engines.BACKENDS, "plain", engines.BACKENDS["torch-fp32"])
+    fault(monkeypatch, "slow=0.2", "torch-fp32")
+    _, summary, _ = bench("--backends", "plain", "--rounds", "2")
+    for name in ("torch-fp32", "plain"):
+        record = json.loads(Path(f"run/backends/{name}.json").read_text())
+        places = {(s["phase"], s["start"], s["round"]) for s in record["samples"] if s["phase"] != "warmup"}
+        assert places == {("duel", 0, 0), ("duel", 1, 1), ("confirmation", 2, 0), ("confirmation", 3, 1)}
+        assert {"passes", "passes_1", "passes_2", "passes_3"} <= record["warmup"].keys()
+    assert (row(summary, "plain")["starts"], summary["confirmation"]["starts"]) == (2, 2)
+
+
+def test_a_half_done_confirmation_is_finished(bench, monkeypatch):
+    """Left within its second start: the first one keeps its samples, the second is made anew as a whole."""
+    monkeypatch.setattr(confirmation, "STARTS", 3)
+    monkeypatch.setitem(engines.BACKENDS, "plain", engines.BACKENDS["torch-fp32"])
+    fault(monkeypatch, "slow=0.2", "torch-fp32")
+    assert bench("--backends", "plain", "--rounds", "1")[0] == 3, "five cases prove nothing about classes"
+    paths = [Path(f"run/backends/{name}.json") for name in ("torch-fp32", "plain")]
+    before = {path: json.loads(path.read_text()) for path in paths}
+    for path, record in before.items():
+        left = record["samples"][: 1 + CASES + (1 + CASES) + 1 + (3 if path is paths[0] else 2)]
+        path.write_text(json.dumps(record | {"samples": left, "status": "pending"}))
+    run = json.loads(Path("run/run.json").read_text())
+    Path("run/run.json").write_text(json.dumps(run | {"status": "interrupted"}))
+    assert main(["run", "--resume", "--out", "run"]) == 3
+    for path, record in before.items():
+        after = json.loads(path.read_text())["samples"]
+        for start in (0, 1, 2, 3):
+            ours, theirs = (
+                [s for s in some if s["start"] == start and s["phase"] != "warmup"]
+                for some in (record["samples"], after)
+            )
+            assert len(theirs) == CASES
+            assert (ours == theirs) == (start < 2), "what was complete is kept, the rest is new"
+
+
+def test_a_backend_that_does_not_start_again_has_failed(bench, monkeypatch, tmp_path):
+    monkeypatch.setattr(confirmation, "STARTS", 3)
+    monkeypatch.setitem(engines.BACKENDS, "plain", Backend("tests.bench.unstartable", "fp32"))
+    monkeypatch.setenv("STARTED", str(tmp_path / "started"))
+    fault(monkeypatch, "slow=0.2", "torch-fp32")
+    code, summary, _ = bench("--backends", "plain", "--rounds", "1", "--require", "plain")
+    found = row(summary, "plain")
+    assert (code, found["status"], found["reason"]) == (4, "failed", "start 2: RuntimeError: no second restart")
+    samples = json.loads(Path("run/backends/torch-fp32.json").read_text())["samples"]
+    assert max(s["round"] for s in samples if s["phase"] == "confirmation") == 0, "alone it confirms nothing"
+
+
+def test_no_difference_on_few_cases_does_not_read_as_proof(bench, monkeypatch):
+    monkeypatch.setitem(engines.BACKENDS, "plain", engines.BACKENDS["torch-fp32"])
+    fault(monkeypatch, "slow=0.2", "torch-fp32")
+    code, summary, printed = bench("--backends", "plain", "--rounds", "1")
+    found = row(summary, "plain")
+    assert (found["speed_claim"]["verdict"], found["parity"]["class_flips"]) == ("CONFIRMED", 0)
+    assert (code, summary["verdict"]) == (3, "INCONCLUSIVE")
+    assert "16 cases would settle it" in printed
+
+
+def test_changed_logits_are_refuted_for_parity_however_fast(bench, monkeypatch):
+    monkeypatch.setitem(engines.BACKENDS, "plain", engines.BACKENDS["torch-fp32"])
+    fault(monkeypatch, "shifted=0.5")
+    code, summary, _ = bench("--backends", "faulty", "--rounds", "1", "--min-reduction", "0")
+    found = row(summary, "faulty")
+    assert (code, found["verdict"]) == (1, "REFUTED")
+    assert found["parity"]["lesion_dsc"]["delta"] < -0.005
+    assert found["parity"]["voxel_disagreement"] > 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("killed", "killed by SIGKILL; most often the system ran out of memory"),
+        ("hung", "no answer within"),
+        ("hungry", "memory"),
+        ("raising", "the runtime broke"),
+        ("crashing", "killed by SIGSEGV"),
+        ("lying", "bf16"),
+    ],
+)
+def test_a_fault_costs_one_row_with_its_log(bench, monkeypatch, kind, reason):
+    fault(monkeypatch, kind)
+    patience = "30" if kind == "hung" else "600"  # seconds: a busy machine builds slowly
+    code, summary, printed = bench(
+        "--backends", "faulty,torch-fp32,torch-fp32", "--rounds", "1", "--timeout", patience, "--require", "faulty"
+    )  # fmt: skip
+    assert code == 4
+    assert "faulty" in printed
+    found = row(summary, "faulty")
+    assert (found["status"], found["verdict"]) == ("failed", None)
+    assert reason in found["reason"]
+    assert Path("run", found["log"]).is_file()
+    assert row(summary, "torch-fp32#2")["status"] == "ok"
+    assert row(summary, "torch-fp32#2")["latency_s"]["median"] > 0
+
+
+def test_a_failed_baseline_ends_the_run(bench, monkeypatch):
+    fault(monkeypatch, "killed", "torch-fp32")
+    code, _, printed = bench("--backends", "torch-amp")
+    assert code == 4
+    assert "the baseline torch-fp32 failed: the worker was killed by SIGKILL" in printed
+
+
+def test_backends_of_another_device_are_rows_with_a_reason(bench, monkeypatch):
+    started: list[str] = []
+
+    def counted(log, threads):
+        started.append(log.stem)
+        return WorkerProcess(log, threads)
+
+    monkeypatch.setattr(interleave, "WorkerProcess", counted)
+    _, summary, _ = bench("--backends", "tensorrt-fp16,torch-tf32", "--rounds", "1")
+    for name in ("tensorrt-fp16", "torch-tf32"):
+        found = row(summary, name)
+        assert found["status"] == "skipped"
+        assert found["reason"]
+        assert found["fix"]
+    assert summary["verdict"] == "INCONCLUSIVE"
+    assert started == ["torch-fp32"], "what cannot run starts no process of its own"
+
+
+def test_files_of_a_run(bench):
+    _, summary, _ = bench("--backends", "torch-fp32,torch-fp32", "--rounds", "2")
+    run = Path("run")
+    assert (run / "report.md").read_text().startswith(f"# {summary['verdict']}: ")
+    lines = (run / "cases.csv").read_text().splitlines()
+    assert len(lines) > 2 * 2 * CASES
+    masks = sorted(path.name for path in (run / "predictions" / "torch-fp32").iterdir())
+    assert masks[-1] == "subtype_results.csv"
+    assert masks[0] == "quiz_0_000.nii.gz"
+    assert len(masks) == CASES + 1
+    table = (run / "predictions" / "torch-fp32" / "subtype_results.csv").read_text().splitlines()
+    assert table[0] == "Names,Subtype"
+    assert table[1].startswith("quiz_0_000.nii.gz,")
+    assert not (run / "repeats").exists()
+    assert not list(run.rglob("*.unfinished"))
+
+
+def test_an_interrupt_keeps_what_was_measured_and_resume_finishes(network, data, tmp_path):
+    command = [
+        sys.executable, "-m", "bench.cli.main", "run", "--checkpoint", str(network[0]), "--data", str(data),
+        "--backends", "torch-fp32,torch-fp32", "--rounds", "2", "--out", "run", "--max-cases", str(CASES),
+        "--tile", "32,32,32", "--threads", "1",
+    ]  # fmt: skip
+    root = Path(__file__).parents[3]
+    environment = {**os.environ, "PYTHONPATH": str(root), "VOXBENCH_CACHE": str(tmp_path / "cache")}
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # in the background it is ignored
+    )  # fmt: skip
+    saved = tmp_path / "run" / "backends" / "torch-fp32#2.json"
+    _wait(lambda: saved.exists() and saved.read_text().count('"duel"') >= 3)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "bench run --resume --out run" in errors
+    assert "Traceback" not in errors
+    before = json.loads(saved.read_text())["samples"]
+    assert (tmp_path / "run" / "report.md").read_text().startswith("# INCONCLUSIVE")
+
+    done = subprocess.run(
+        [*command[:3], "run", "--resume", "--out", "run"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode in (1, 3), done.stderr  # on a busy machine two equal backends may differ too much to say
+    after = json.loads(saved.read_text())["samples"]
+    assert sum(sample["phase"] == "duel" for sample in after) == 2 * CASES
+    kept = [sample for sample in before if sample in after]
+    assert len(kept) >= 3, "complete cases keep their samples"
+    again = subprocess.run(
+        [*command[:3], "run", "--resume", "--out", "run"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert again.returncode == 2
+    assert "complete" in again.stderr
+
+
+def test_a_killed_harness_leaves_no_worker_and_loses_nothing(network, data, tmp_path):
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(__file__).parents[3]),
+        "VOXBENCH_CACHE": str(tmp_path / "cache"),
+    }
+    options = ["--checkpoint", str(network[0]), "--data", str(data), "--rounds", "50", "--out", "run"]
+    options += ["--max-cases", str(CASES), "--tile", "32,32,32", "--threads", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.cli.main", "run", "--backends", "torch-fp32,torch-fp32", *options],
+        cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    saved = tmp_path / "run" / "backends" / "torch-fp32#2.json"
+    _wait(lambda: saved.exists() and saved.read_text().count('"duel"') >= 3)
+    process.kill()
+    process.wait()
+    assert json.loads(saved.read_text())["samples"]
+    _wait(lambda: not _workers_below(str(tmp_path)))
+
+
+def _workers_below(folder: str) -> list[int]:
+    import psutil
+
+    found = []
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        if "bench.worker.server" in (process.info["cmdline"] or []) and process.info["cwd"] == folder:
+            found.append(process.pid)
+    return found
+
+
+def _wait(condition, seconds: float = 90) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)

@@ -1,0 +1,86 @@
+"""The device's peaks, and the work that is held against them."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from bench.machine import peak
+from bench.plan import controlled_settings
+
+
+def test_a_copy_reads_and_writes_every_byte_once(monkeypatch):
+    copies = []
+
+    def seconds(copy, device):
+        copies.append(copy())
+        return 0.5 if len(copies) == 3 else 0.8
+
+    monkeypatch.setattr(peak, "_seconds", seconds)
+    monkeypatch.setitem(peak._COPIED, "cpu", 4096)
+    assert peak.measure_bandwidth("cpu") == 2 * 4096 / 0.5, "the best of several"
+    assert len(copies) == 5
+    assert all(int(copied.sum()) == 4096 for copied in copies), "the ones are really there"
+
+
+def test_without_room_for_a_copy_there_is_no_bandwidth(monkeypatch):
+    monkeypatch.setitem(peak._COPIED, "cpu", 2**60)
+    assert peak.measure_bandwidth("cpu") is None
+
+
+def test_what_is_copied_fits_no_cache():
+    assert min(peak._COPIED.values()) >= 2**28
+
+
+@pytest.mark.parametrize("batch", [None, 2])
+def test_the_work_of_a_tile_is_counted_layer_by_layer(batch, monkeypatch):
+    module = nn.Sequential(nn.Conv3d(1, 2, 3, padding=1), nn.ReLU(), nn.Conv3d(2, 3, 2, stride=2))
+    model = SimpleNamespace(module=module, tile=(8, 6, 4), program=None)
+    if batch:  # a program that takes no other batch: its layers are counted for one, and shared out
+        layers = controlled_settings.layers_in(model, batch, model.tile)
+        monkeypatch.setattr(controlled_settings, "layers_in", lambda *_: layers)
+        model.program = SimpleNamespace(batch=batch)
+    voxels = 8 * 6 * 4
+    assert controlled_settings._work(model) == {
+        "macs_per_tile": 2 * voxels * 27 + 3 * voxels // 8 * 2 * 8,
+        "activations_per_tile": voxels * (1 + 2) + voxels * 2 + voxels // 8 * 3,
+        "layer_weights": 2 * 27 + 3 * 2 * 8,
+    }
+    assert (
+        sum(p.numel() for p in module.parameters() if p.dim() > 1) == controlled_settings._work(model)["layer_weights"]
+    )
+
+
+def test_the_faster_library_sets_the_peak_on_a_cpu(monkeypatch):
+    monkeypatch.setattr(peak, "_by_pytorch", lambda _: {"fp32": 3.0, "bf16": 9.0})
+    monkeypatch.setattr(peak, "_by_openvino", lambda threads: {"fp32": 4.0 * threads, "bf16": 8.0, "int8": 20.0})
+    found = {"fp32": (8.0, "OpenVINO"), "bf16": (9.0, "PyTorch"), "int8": (20.0, "OpenVINO")}
+    assert peak.measure("cpu", 2) == found
+
+
+@pytest.mark.parametrize(("seconds", "calls"), [(0.1, 10), (1.1, 3), (40.0, 1)])
+def test_a_peak_is_the_best_of_ten_products_or_of_three_seconds(seconds, calls, monkeypatch):
+    taken = []
+    monkeypatch.setattr(peak, "_seconds", lambda *_: taken.append(seconds - 0.001 * len(taken)) or taken[-1])
+    assert peak._fastest(lambda: None, "cpu", 100, 10) == 2 * 100**3 / taken[-1]
+    assert len(taken) == calls
+
+
+def test_without_openvino_the_peak_is_pytorchs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "engines.openvino.matrix_product", None)  # as if it could not be imported
+    monkeypatch.setitem(peak._SIDE, "cpu", 256)
+    found = peak.measure("cpu", 1)
+    assert found["fp32"][0] > 0
+    assert {library for _, library in found.values()} == {"PyTorch"}
+
+
+def test_both_libraries_are_asked(monkeypatch):
+    monkeypatch.setitem(peak._SIDE, "cpu", 256)
+    assert peak._by_openvino(1).keys() >= {"fp32", "int8"}
+    assert "fp32" in peak._by_pytorch("cpu")
+
+
+def test_the_seconds_are_those_of_a_call():
+    assert peak._seconds(lambda: torch.zeros(1), "cpu") > 0

@@ -1,0 +1,75 @@
+"""`bench doctor --noise`: ratings at their bounds, and the real thing on this machine."""
+
+import json
+
+import pytest
+
+from bench.cli.main import main
+from bench.machine import stability
+from bench.machine.stability import NOISY, QUIET, USABLE, Noise, findings, governors, rating, text
+from reports.records.record import GpuState
+
+STILL = Noise(threads=8, one=0.004, all=0.01, others=0.002, stolen=0.0, frequency=0.01, governors=("performance",))
+
+
+def changed(**changes) -> list[stability.Finding]:
+    return findings(Noise(**{**vars(STILL), **changes}))
+
+
+def test_a_still_machine_is_quiet_and_needs_nothing():
+    found = findings(STILL)
+    assert rating(found) == QUIET
+    assert all(one.fix is None for one in found)
+    assert text(STILL).splitlines()[0] == "this machine is quiet"
+    assert "->" not in text(STILL)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"one": 0.015}, QUIET),
+        ({"one": 0.016}, USABLE),
+        ({"all": 0.05}, USABLE),
+        ({"all": 0.051}, NOISY),
+        ({"others": 0.03}, USABLE),
+        ({"others": 0.5}, NOISY),
+        ({"stolen": 0.06}, NOISY),
+        ({"frequency": 0.1}, USABLE),
+        ({"governors": ("performance", "powersave")}, USABLE),
+        ({"gpu": GpuState(sm_mhz=1500, temperature_c=40, processes=1)}, QUIET),
+        ({"gpu": GpuState(throttled_by=("software power cap",))}, USABLE),
+        ({"gpu": GpuState(processes=2)}, NOISY),
+    ],
+)
+def test_one_thing_out_of_order_rates_the_machine_and_says_what_to_do(changes, expected):
+    found = changed(**changes)
+    assert rating(found) == expected
+    assert sum(one.rating == expected for one in found) == (len(found) if expected == QUIET else 1)
+    assert sum(one.fix is not None for one in found) == (expected != QUIET)
+
+
+def test_what_is_not_told_has_no_line():
+    found = changed(stolen=None, frequency=None, others=None, governors=())
+    assert [one.what for one in found] == ["work on one thread", "work on 8"]
+
+
+def test_governors_of_the_cores(tmp_path):
+    for core, name in enumerate(("powersave", "performance", "powersave")):
+        folder = tmp_path / f"cpu{core}" / "cpufreq"
+        folder.mkdir(parents=True)
+        (folder / "scaling_governor").write_text(f"{name}\n")
+    (tmp_path / "cpufreq").mkdir()
+    assert governors(tmp_path) == ("performance", "powersave")
+    assert governors(tmp_path / "none") == ()
+
+
+def test_this_machine_is_rated(monkeypatch, capsys):
+    measure = stability.measure
+    monkeypatch.setattr(stability, "measure", lambda device: measure(device, seconds=2))
+    assert main(["doctor", "--noise", "--device", "cpu", "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["rating"] in (QUIET, USABLE, NOISY)
+    assert 0 < found["one"] < 5
+    assert 0 < found["all"] < 5
+    assert found["gpu"] is None
+    assert found["findings"][0]["figure"] == f"varies by {100 * found['one']:.1f} %"

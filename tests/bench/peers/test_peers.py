@@ -1,0 +1,176 @@
+"""What users run today, from file to file: the same masks and classes as ours, and its place in a run."""
+
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+import bench.peers
+import engines
+from bench.cli.main import main
+from bench.cli.terminal import PlainProgress
+from bench.errors import InputError
+from bench.peers import PEERS, missing, refuse_setting, unfit
+from bench.pipeline.pipeline import Pipeline, Recipe
+from bench.plan.plan import make_plan
+from bench.plan.request import Request
+from bench.plan.variants import backend_names, batch_of, peers_among, row_of
+from engines.base import Target
+from models.load import load_model
+from models.model import Plans
+from tests.nnunet import train
+
+SHAPE = (96, 64, 50)  # two tiles along one axis, one along another, and a third that must be padded
+# The untrained network leaves most voxels of noise near a tie, where little turns a label: the rounding of BF16, or
+# nnU-Net's own weights, which in its float16 vanish in a tile's corners.
+BOUNDS = {"peer-monai-fp32": 1e-4, "peer-monai-amp": 0.03, "peer-nnunet": 0.02, "peer-script": 1e-4}
+
+
+def target_of(tmp_path: Path, batch: int = 1) -> Target:
+    return Target("cpu", (64, 64, 64), batch, torch.get_num_threads(), tmp_path / "cache")
+
+
+def open_peer(name: str, model, target: Target):
+    """Opened also where the CPU multiplies BF16 slowly, for which a run would skip it."""
+    absent = missing(PEERS[name])
+    if absent is not None:
+        pytest.skip(absent.reason)
+    return engines.load(name, PEERS[name]).open(model, target)
+
+
+@pytest.fixture(scope="module")
+def ours(network, tmp_path_factory):
+    """The network, a case, and its mask and outcome by our pipeline."""
+    folder = tmp_path_factory.mktemp("case")
+    hu = np.random.default_rng(7).normal(0, 400, SHAPE).astype(np.int16)
+    affine = np.array([[-0.8, 0, 0, 30], [0, 0.7, 0, -12], [0, 0, 2.5, 7], [0, 0, 0, 1]])
+    nib.save(nib.Nifti1Image(hu, affine), folder / "a_0000.nii.gz")
+    model, _ = load_model(network[0])
+    recipe = Recipe("sliding-window", (64, 64, 64), 0.5, 1, "none", model.window)
+    with engines.load("torch-fp32").open(model, target_of(folder)) as session:
+        outcome = Pipeline(session, recipe).run(folder / "a_0000.nii.gz", folder / "a.nii.gz")
+    return model, recipe, folder, outcome
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_peer_computes_what_we_do(name, ours, tmp_path):
+    model, recipe, folder, expected = ours
+    with open_peer(name, model, target_of(tmp_path)) as session:
+        way = session.way(recipe)
+        first = way.run(folder / "a_0000.nii.gz", tmp_path / "first.nii.gz")
+        found = way.run(folder / "a_0000.nii.gz", tmp_path / "a.nii.gz")
+        evidence = session.evidence()
+    mask, own = nib.load(tmp_path / "a.nii.gz"), nib.load(folder / "a.nii.gz")
+    labels, ours_ = np.asanyarray(mask.dataobj), np.asanyarray(own.dataobj)
+    assert set(np.unique(ours_)) == {0, 1, 2}
+    assert (labels != ours_).mean() <= BOUNDS[name]
+    assert np.array_equal(labels, np.asanyarray(nib.load(tmp_path / "first.nii.gz").dataobj)), "nothing is left over"
+    np.testing.assert_allclose(mask.affine, own.affine, atol=1e-4)
+    assert (found.subtype, found.tiles) == (expected.subtype, expected.tiles) == (first.subtype, first.tiles)
+    assert found.stages_ns.keys() == {"read", "preprocess", "forward", "stitch", "write"}
+    assert min(found.stages_ns.values()) > 0
+    assert sum(found.stages_ns.values()) <= found.case_ns
+    assert engines.contradiction(PEERS[name], target_of(tmp_path), evidence) is None
+    assert evidence.details["way"]
+
+
+def test_nnunets_grid_weights_and_sums_are_all_that_its_mask_differs_by(ours, tmp_path):
+    """With its grid, its weights and its float16 in our pipeline the masks are equal, voxel by voxel."""
+    pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed")
+    from bench.peers.nnunet import _least_plans
+
+    model, recipe, folder, _ = ours
+    plans = _least_plans(recipe)
+    plans.plans["configurations"][plans.configuration]["spacing"] = [0.8, 0.7, 2.5]
+    with engines.load("torch-fp32").open(model, target_of(tmp_path)) as session:
+        Pipeline(session, replace(recipe, plans=plans)).run(folder / "a_0000.nii.gz", tmp_path / "by_plans.nii.gz")
+    with open_peer("peer-nnunet", model, target_of(tmp_path)) as session:
+        session.way(recipe).run(folder / "a_0000.nii.gz", tmp_path / "a.nii.gz")
+    labels, expected = (np.asanyarray(nib.load(tmp_path / f"{name}.nii.gz").dataobj) for name in ("a", "by_plans"))
+    assert np.array_equal(labels, expected)
+
+
+def test_nnunet_prepares_a_network_with_plans_by_them(tmp_path):
+    """Resampled and cropped: the mask of our pipeline, which `test_nnunet` holds against nnU-Net's own."""
+    pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed")
+    model, _ = load_model(train(tmp_path / "trained"))
+    assert model.plans is not None
+    recipe = Recipe(
+        "sliding-window", model.tile, 0.5, 1, "none", model.window, model.labels, model.subtypes, model.plans
+    )
+    hu = (np.random.default_rng(1).normal(0, 1, (30, 28, 9)) * 300 + 80).astype(np.int16)
+    hu[:3] = 0
+    nib.save(nib.Nifti1Image(hu, np.diag([0.8, 1.2, 4, 1])), tmp_path / "a_0000.nii.gz")
+    target = replace(target_of(tmp_path), tile=model.tile)
+    with engines.load("torch-fp32").open(model, target) as session:
+        expected = Pipeline(session, recipe).run(tmp_path / "a_0000.nii.gz", tmp_path / "ours.nii.gz")
+    with open_peer("peer-nnunet", model, target) as session:
+        found = session.way(recipe).run(tmp_path / "a_0000.nii.gz", tmp_path / "a.nii.gz")
+    labels, own = (np.asanyarray(nib.load(tmp_path / f"{name}.nii.gz").dataobj) for name in ("a", "ours"))
+    assert np.array_equal(labels, own)
+    assert len(np.unique(labels)) > 1
+    assert (found.tiles, found.subtype) == (expected.tiles, None)
+
+
+def test_a_peer_is_an_arm_by_its_name_alone():
+    assert not set(PEERS) & set(backend_names("all"))
+    arms = backend_names("torch-amp,peer-monai-fp32@4,peer-script,peer-script")
+    assert arms == ("torch-fp32", "torch-amp", "peer-monai-fp32@4", "peer-script", "peer-script#2")
+    assert peers_among(arms) == arms[2:]
+    assert (row_of(arms[2]), batch_of(arms[2], 1)) == (PEERS["peer-monai-fp32"], 4)
+    assert [row_of("peer-nnunet", device).precision for device in ("cpu", "cuda:1")] == ["fp32", "fp16"]
+    assert row_of("peer-script", "cuda") == PEERS["peer-script"]
+
+
+def test_a_peer_without_its_package_is_skipped_with_what_brings_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench.peers, "find_spec", lambda name: None)
+    for name, package in (("peer-monai-amp", "monai"), ("peer-nnunet", "nnunetv2")):
+        found = engines.load(name, PEERS[name]).probe(target_of(tmp_path))
+        assert (found.ok, found.reason) == (False, f"the package {package} is not installed")
+        assert "[peers]" in found.fix
+    assert missing(PEERS["peer-script"]) is None
+
+
+@pytest.mark.parametrize(("protocol", "roi"), [("center-patch", "none"), ("sliding-window", "body")])
+def test_peers_tile_whole_volumes_only(protocol, roi):
+    with pytest.raises(InputError, match=r"peer-script would run with .*--roi none only: choose these"):
+        refuse_setting(["peer-script"], protocol, roi)
+    refuse_setting([], protocol, roi)
+    refused = Request(backends="peer-script", device="cpu", protocol=protocol, roi=roi)
+    with pytest.raises(InputError, match="peer-script"):
+        make_plan(refused, "", "", PlainProgress(StringIO()))
+
+
+def test_a_peer_refuses_a_network_that_it_would_run_otherwise():
+    recipe = Recipe("sliding-window", (64, 64, 64), 0.5, 2, "none", (-1000, 1000))
+    monai, nnunet, script = (PEERS[name] for name in ("peer-monai-fp32", "peer-nnunet", "peer-script"))
+    assert [unfit(peer, recipe, 2) for peer in (monai, nnunet, script)] == [None] * 3
+    assert unfit(monai, recipe, 4) is None
+    assert "one tile in a pass, and not 4" in unfit(script, recipe, 4).reason
+    planned = replace(recipe, plans=Plans({}, {}, "3d_fullres"))
+    assert [unfit(peer, planned, 2) is None for peer in (monai, nnunet, script)] == [False, True, False]
+    swapped = replace(recipe, labels=(0, 2, 1))
+    assert all("labels are 0, 2, 1" in unfit(peer, swapped, 2).reason for peer in (monai, nnunet, script))
+    assert unfit(engines.BACKENDS["torch-fp32"], swapped, 4) is None
+
+
+def test_a_run_with_a_peer(bench, monkeypatch):
+    """Timed beside the others, with its times, its parity and a section of its own; never what the claim is about."""
+    monkeypatch.setitem(engines.BACKENDS, "plain", engines.BACKENDS["torch-fp32"])
+    code, summary, _ = bench("--backends", "plain,peer-script", "--rounds", "1", "--require", "peer-script")
+    assert code in (1, 3), "the baseline against itself"
+    assert summary["subject"] in (None, "plain")
+    row = next(one for one in summary["backends"] if one["name"] == "peer-script")
+    assert (row["status"], row["is_peer"], row["verdict"], row["cases"]) == ("ok", True, None, 5)
+    assert row["parity"]["voxel_disagreement"] <= 1e-4
+    assert row["parity"]["class_flips"] == 0
+    assert row["evidence"]["mac_share"] == {"fp32": 1.0}
+    assert [(one["name"], one["voxel_disagreement"]) for one in summary["peers"]["times"]] == [
+        ("peer-script", row["parity"]["voxel_disagreement"])
+    ]
+    assert "## Against what is run today" in Path("run/report.md").read_text()
+    assert main(["check", "run", "--backend", "peer-script"]) == 2

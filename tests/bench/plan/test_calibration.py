@@ -1,0 +1,75 @@
+"""Which tiles INT8 engines are calibrated on."""
+
+import pickle
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from bench.data.cases import find_cases
+from bench.errors import InputError
+from bench.pipeline.pipeline import Recipe
+from bench.plan.calibration import CASES, from_training_cases
+
+RECIPE = Recipe("sliding-window", (16, 16, 16), overlap=0.5, batch=1, roi="none", window=(-1000, 1000))
+
+
+def write(root, split, number, shape=(24, 20, 12)):
+    rng = np.random.default_rng([number, len(split)])
+    folder = root / split / f"subtype{number % 3}"
+    folder.mkdir(parents=True, exist_ok=True)
+    labels = np.zeros(shape, np.uint8)
+    labels[14:24, 10:20, 2:10] = 1
+    hu = np.where(labels > 0, 500, rng.integers(-900, 0, shape)).astype(np.int16)
+    nib.save(nib.Nifti1Image(hu, np.eye(4)), folder / f"{split}_{number:03}_0000.nii.gz")
+    nib.save(nib.Nifti1Image(labels, np.eye(4)), folder / f"{split}_{number:03}.nii.gz")
+
+
+@pytest.fixture
+def root(tmp_path):
+    for number in range(CASES + 4):
+        write(tmp_path, "train", number)
+    for number in range(2):
+        write(tmp_path, "validation", number)
+    return tmp_path
+
+
+def test_tiles_come_from_the_training_split_and_hold_foreground(root):
+    _, evaluated = find_cases(root, "validation")
+    chosen, names = from_training_cases(root, evaluated, RECIPE)
+    assert len(names) == CASES
+    assert (names[0], names[-1]) == ("train_000", "train_019")
+    tiles = pickle.loads(pickle.dumps(chosen)).tiles()  # workers get it through a socket
+    assert tiles.shape == (2 * CASES, 1, 16, 16, 16)
+    assert tiles.dtype == torch.float32
+    assert 0 <= float(tiles.min()) <= float(tiles.max()) <= 1
+    foreground = (tiles[1::2] > 0.7).float().mean(dim=(1, 2, 3, 4))
+    assert (foreground == 10 * 10 * 8 / 16**3).all(), "the second tile of each case holds the whole gland"
+    torch.testing.assert_close(tiles, chosen.tiles(), rtol=0, atol=0)
+
+
+def test_the_key_follows_content_and_recipe(root):
+    from dataclasses import replace
+
+    _, evaluated = find_cases(root, "validation")
+    key = from_training_cases(root, evaluated, RECIPE)[0].sha256
+    assert from_training_cases(root, evaluated, RECIPE)[0].sha256 == key
+    assert from_training_cases(root, evaluated, replace(RECIPE, overlap=0.25))[0].sha256 != key
+    write(root, "train", 0, shape=(30, 20, 12))
+    assert from_training_cases(root, evaluated, RECIPE)[0].sha256 != key
+
+
+def test_nothing_to_calibrate_from(root):
+    _, training = find_cases(root, "train")
+    assert from_training_cases(root, training, RECIPE) == (None, [])
+    for path in (root / "train").rglob("*.nii.gz"):
+        path.unlink()
+    assert from_training_cases(root, find_cases(root, "validation")[1], RECIPE) == (None, [])
+
+
+def test_a_training_case_among_the_evaluated_is_refused(root):
+    _, training = find_cases(root, "train")
+    _, evaluated = find_cases(root, "validation")
+    with pytest.raises(InputError, match="calibration must not see evaluated cases"):
+        from_training_cases(root, [*evaluated, training[3]], RECIPE)

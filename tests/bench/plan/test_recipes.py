@@ -1,0 +1,145 @@
+"""Recipes: read, refused, and carried to engine and pipeline."""
+
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+import engines
+from bench.cli.main import main
+from bench.cli.terminal import PlainProgress
+from bench.errors import InputError
+from bench.plan.plan import make_plan
+from bench.plan.recipes import BUILT_IN, read_recipes
+from bench.plan.request import Request
+from engines.rewrites import REWRITES
+from reports.records.record import RecipeSettings
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "mine.toml"
+    path.write_text(text)
+    return path
+
+
+def test_what_a_recipe_leaves_out_is_the_runs(tmp_path):
+    path = written(
+        tmp_path, '[b]\nbackend = "torch-amp"\nroi = "body"\n[a]\nbackend = "ort-int8"\noverlap = 0\nbatch = 3\n'
+    )
+    found = read_recipes(path, "none", 0.625, 2)
+    assert list(found) == ["b", "a"], "in the order of the file"
+    assert found == {
+        "b": RecipeSettings("torch-amp", "body", 0.625, 2),
+        "a": RecipeSettings("ort-int8", "none", 0.0, 3),
+    }
+
+
+def test_the_rewrites_that_can_be_named_are_those_there_are():
+    from bench.plan.recipes import _REWRITES
+
+    assert tuple(REWRITES) == _REWRITES
+
+
+def test_the_built_in_recipes_can_be_read():
+    found = read_recipes(BUILT_IN, "none", 0.5, 1)
+    assert found
+    devices = {device for recipe in found.values() for device in engines.BACKENDS[recipe.backend].devices}
+    assert devices == {"cpu", "cuda"}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "holds no recipe"),
+        ("[a", "not a TOML document"),
+        ("a = 1", "[a]: is a single value"),
+        ("[a]\nroi = 'none'", "[a]: names no backend; add backend = with one of torch-fp32"),
+        ("[a]\nbackend = 'fast'", "[a]: backend = 'fast': unknown; choose from torch-fp32"),
+        ("[a]\nbackend = ['torch-amp']", "backend = ['torch-amp']: unknown"),
+        ("[a]\nbackend = 'torch-amp'\nroi = 'liver'", "roi = 'liver': unknown; choose from none, body"),
+        ("[a]\nbackend = 'torch-amp'\noverlap = 1", "overlap = 1: give a share of the tile's side from 0 to 0.95"),
+        ("[a]\nbackend = 'torch-amp'\noverlap = true", "overlap = True"),
+        ("[a]\nbackend = 'torch-amp'\noverlap = nan", "overlap = nan"),
+        ("[a]\nbackend = 'torch-amp'\nbatch = 0", "batch = 0: give a number of tiles from 1 to 1024"),
+        ("[a]\nbackend = 'torch-amp'\nbatch = 1.0", "batch = 1.0"),
+        (
+            "[a]\nbackend = 'torch-amp'\ntile = 3",
+            "[a]: unknown key 'tile'; known are backend, roi, overlap, batch, rewrites",
+        ),
+        (
+            "[a]\nbackend = 'torch-amp'\nrewrites = 'drop-biases'",
+            "rewrites = 'drop-biases': give a list of drop-biases",
+        ),
+        ("[a]\nbackend = 'torch-amp'\nrewrites = ['faster']", "rewrites = ['faster']"),
+        ("[torch-amp]\nbackend = 'torch-amp'", "cannot be a recipe's name"),
+        ("['../a']\nbackend = 'torch-amp'", "cannot be a recipe's name"),
+        ("['a@2']\nbackend = 'torch-amp'", "cannot be a recipe's name"),
+    ],
+)
+def test_what_is_no_recipe_is_refused_in_one_line(tmp_path, text, told):
+    path = written(tmp_path, text)
+    with pytest.raises(InputError) as refused:
+        read_recipes(path, "none", 0.5, 1)
+    said = str(refused.value)
+    assert said.startswith(f"--recipes: {path}: ")
+    assert told in said
+    assert "\n" not in said
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path, capsys):
+    assert main(["run", "--recipes", str(tmp_path / "none.toml"), "--out", str(tmp_path / "run")]) == 2
+    assert "none.toml: cannot be read (No such file or directory)" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_reaches_engine_and_pipeline(tmp_path, network, data):
+    path = written(
+        tmp_path, '[lean]\nbackend = "torch-amp"\nroi = "body"\noverlap = 0.25\nbatch = 3\nrewrites = ["drop-biases"]\n'
+    )
+    request = Request(checkpoint=network[0], data=data, recipes=str(path), device="cpu", required="lean", overlap=0.625)
+    plan = make_plan(request, "", "", PlainProgress(StringIO()))
+    baseline, lean = plan.opens
+    assert (baseline.name, lean.name) == ("torch-fp32", "lean")
+    assert (baseline.recipe.roi, baseline.recipe.overlap, baseline.recipe.batch) == ("none", 0.625, 1)
+    assert (lean.recipe.roi, lean.recipe.overlap, lean.recipe.batch, lean.target.batch) == ("body", 0.25, 3, 3)
+    assert lean.backend == engines.BACKENDS["torch-amp"]
+    assert (
+        plan.record.declaration["but recipe lean"]
+        == "torch-amp, ROI body, overlap 0.25, batch 3, rewritten: drop-biases"
+    )
+    assert (baseline.rewrites, lean.rewrites) == ((), ("drop-biases",))
+    assert plan.record.declaration["ROI"] == "none"
+
+
+def test_recipes_join_the_backends_that_are_named(tmp_path, network, data):
+    path = written(tmp_path, '[lean]\nbackend = "torch-amp"\n')
+    request = Request(checkpoint=network[0], data=data, recipes=str(path), device="cpu", backends="torch-amp@2")
+    plan = make_plan(request, "", "", PlainProgress(StringIO()))
+    assert plan.record.settings.backends == ("torch-fp32", "torch-amp@2", "lean")
+
+
+def test_the_centre_patch_takes_no_roi(tmp_path, network, data):
+    path = written(tmp_path, '[lean]\nbackend = "torch-amp"\nroi = "body"\n')
+    request = Request(checkpoint=network[0], data=data, recipes=str(path), device="cpu", protocol="center-patch")
+    with pytest.raises(InputError, match="--recipes: the centre patch is a crop already"):
+        make_plan(request, "", "", PlainProgress(StringIO()))
+
+
+def test_a_run_with_a_recipe(bench, tmp_path):
+    path = written(
+        tmp_path, '[every-tile]\nbackend = "torch-fp32"\noverlap = 0.25\n' + f"rewrites = {list(REWRITES)}\n"
+    )
+    _, summary, _ = bench("--recipes", str(path), "--rounds", "1")
+    lean = next(one for one in summary["backends"] if one["name"] == "every-tile")
+    assert lean["recipe"] == {
+        "backend": "torch-fp32",
+        "roi": "none",
+        "overlap": 0.25,
+        "batch": 1,
+        "rewrites": list(REWRITES),
+    }
+    assert lean["parity"]["voxel_disagreement"] < 1e-3, "one tile a case, and exact rewrites"
+    assert summary["pareto_front"]
+    report = Path("run/report.md").read_text()
+    assert "## Time against accuracy" in report
+    assert "every-tile" in report.partition("## Time against accuracy")[2].partition("\n## ")[0]

@@ -1,0 +1,74 @@
+"""Backends in groups, as memory allows: the rule, and a run of two groups through real worker processes."""
+
+import json
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bench.cli.main import main
+from bench.schedule import groups, memory
+
+CASES, GIB = 5, 2**30
+
+
+@pytest.mark.parametrize(
+    ("need", "available", "total", "expected"),
+    [
+        (GIB, 2 * GIB, 8 * GIB, True),  # the reserve is 1 GiB
+        (GIB, 2 * GIB - 1, 8 * GIB, False),
+        (2 * GIB, 12 * GIB, 100 * GIB, True),  # a tenth
+        (2 * GIB, 12 * GIB - 1, 100 * GIB, False),
+    ],
+)
+def test_a_worker_fits_where_it_leaves_the_reserve(need, available, total, expected):
+    assert memory.fits(need, available, total) == expected
+
+
+def test_the_machine_tells_its_memory():
+    available, total = memory.machine()
+    assert 0 < available <= total
+
+
+def _two_at_most() -> tuple[int, int]:
+    """A machine with room for two workers of up to 32 GiB."""
+    workers = sum("bench.worker.server" in child.cmdline() for child in psutil.Process().children())
+    return (2 - workers) * 64 * GIB, 64 * GIB
+
+
+def _duels(name: str) -> list[dict]:
+    samples = json.loads(Path(f"run/backends/{name}.json").read_text())["samples"]
+    return [sample for sample in samples if sample["phase"] == "duel"]
+
+
+def test_groups_follow_one_another_each_with_the_baseline(bench, monkeypatch):
+    """Interrupted at the second group and resumed with room for all, the groups stay as they are."""
+    monkeypatch.setattr(memory, "machine", _two_at_most)
+    rounds, calls = groups._rounds, []
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return rounds(*arguments)
+
+    monkeypatch.setattr(groups, "_rounds", interrupted)
+    code, _, printed = bench("--backends", "torch-fp32,torch-fp32,torch-fp32", "--rounds", "1")
+    assert code == 130, printed
+    expected = [["torch-fp32", "torch-fp32#2"], ["torch-fp32", "torch-fp32#3"]]
+    assert json.loads(Path("run/run.json").read_text())["groups"] == expected
+    before = _duels("torch-fp32#2")
+    assert (len(before), _duels("torch-fp32#3")) == (CASES, [])
+
+    monkeypatch.setattr(memory, "machine", lambda: (2**50, 2**50))
+    assert main(["run", "--resume", "--out", "run"]) in (1, 3)
+    assert json.loads(Path("run/run.json").read_text())["groups"] == expected
+    assert _duels("torch-fp32#2") == before
+    for name, numbers in (("torch-fp32", {0, 1}), ("torch-fp32#2", {0}), ("torch-fp32#3", {1})):
+        found = _duels(name)
+        assert len(found) == CASES * len(numbers)
+        assert {sample["round"] for sample in found} == numbers
+        assert {sample["workers"] for sample in found} == {2}
+        record = json.loads(Path(f"run/backends/{name}.json").read_text())
+        assert [score["whole_dsc"] for score in record["scores"]] == [1.0] * CASES, "each kept its own first masks"
+        assert [score["lesion_nsd"] for score in record["scores"]] == [1.0] * CASES

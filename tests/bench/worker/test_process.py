@@ -1,0 +1,93 @@
+"""Workers as processes: parked when idle, light when skipped, gone when stopped."""
+
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import psutil
+import pytest
+import torch
+
+import engines
+from bench.pipeline.pipeline import Recipe
+from bench.worker.messages import Broke, Open, Opened, Predict, Predicted, Probe
+from bench.worker.process import WorkerLostError, WorkerProcess
+from engines.base import Availability, Target
+from models.networks.unet import MultiTaskUNet
+from models.options import Given
+
+TILE = (32, 32, 32)
+
+
+@pytest.fixture
+def files(tmp_path) -> Path:
+    torch.save({"model_state_dict": MultiTaskUNet(2).state_dict()}, tmp_path / "model.pth")
+    hu = np.random.default_rng(0).normal(0, 300, (48, 40, 32)).astype(np.int16)
+    nib.save(nib.Nifti1Image(hu, np.eye(4)), tmp_path / "a_0000.nii.gz")
+    return tmp_path
+
+
+@pytest.fixture
+def start(files):
+    workers = []
+
+    def begin(name: str) -> tuple[WorkerProcess, object]:
+        worker = WorkerProcess(files / f"{name}.log", threads=2)
+        workers.append(worker)
+        target = Target("cpu", TILE, 1, 2, files / "cache")
+        recipe = Recipe("sliding-window", TILE, 0.5, 1, "none", (-1000, 1000))
+        request = Open(name, engines.BACKENDS[name], files / "model.pth", None, Given(), target, recipe)
+        return worker, worker.ask(request, 300)
+
+    yield begin
+    for worker in workers:
+        worker.stop()
+
+
+def test_idle_workers_sleep(files, start):
+    """A pool that spins after its work would take the cores from the backend that is timed next."""
+    for name in ("torch-fp32", "ort-fp32", "openvino-fp32"):
+        worker, opened = start(name)
+        assert isinstance(opened, Opened), opened
+        for _ in range(3):
+            assert isinstance(worker.ask(Predict(files / "a_0000.nii.gz", files / "a.nii.gz"), 300), Predicted)
+    time.sleep(0.3)
+    idle = [child for child in psutil.Process().children() if "bench.worker.server" in child.cmdline()]
+    assert len(idle) == 3
+    before = [sum(child.cpu_times()[:2]) for child in idle]
+    time.sleep(1.5)
+    spent = [sum(child.cpu_times()[:2]) - start for child, start in zip(idle, before, strict=True)]
+    assert max(spent) < 0.1, spent
+
+
+def test_a_case_that_cannot_be_read_leaves_the_worker_usable(files, start):
+    worker, _ = start("torch-fp32")
+    reply = worker.ask(Predict(files / "nothing_0000.nii.gz", files / "b.nii.gz"), 60)
+    assert isinstance(reply, Broke)
+    assert "no such file" in reply.reason
+    assert not (files / "b.nii.gz").exists()
+    assert isinstance(worker.ask(Predict(files / "a_0000.nii.gz", files / "a.nii.gz"), 60), Predicted)
+
+
+def test_a_probe_answers_without_building(files, start):
+    worker, reply = start("tensorrt-int8")
+    assert isinstance(reply, Availability)
+    assert not reply.ok
+    again = worker.ask(Probe("torch-fp32", engines.BACKENDS["torch-fp32"], Target("cpu", TILE, 1, 1, files)), 60)
+    assert again.ok
+
+
+def test_a_stopped_worker_is_lost_to_the_next_question(files, start):
+    worker, _ = start("torch-fp32")
+    for child in psutil.Process().children():
+        child.kill()
+    with pytest.raises(WorkerLostError, match="killed by SIGKILL"):
+        worker.ask(Predict(files / "a_0000.nii.gz", files / "a.nii.gz"), 60)
+
+
+def test_a_backend_is_warm_when_it_is_open(files, start):
+    _, opened = start("torch-fp32")
+    assert 3 <= opened.warmup["passes"] <= 20
+    assert opened.warmup["seconds"] > 0
+    assert opened.warmup["stable"] or opened.warmup["passes"] == 20 or opened.warmup["seconds"] >= 20

@@ -1,0 +1,146 @@
+"""The fused network: its Triton kernels interpreted and compiled, its rewriting, and what it does without Triton."""
+
+import copy
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import engines
+from engines.base import EngineError, Target
+from engines.fused import engine, torch_norm
+from engines.fused.network import FusedUNet, NormActivation, rewritten
+from models.networks.unet import MultiTaskUNet, Shape
+
+ROOT = Path(__file__).resolve().parents[3]
+LAST = torch.channels_last_3d
+# The largest ||found - true|| / ||true||: the kernels sum in float32, a float16 result is rounded once, and 18 norms
+# and convolutions in float16 add up.
+BOUNDS = {"float32": (1e-5, 1e-4), "float16": (1e-3, 2e-2)}
+
+
+def errors(seed: int, device: str, dtype: str) -> dict[str, float]:
+    pytest.importorskip("triton", reason="Triton is not installed")
+    command = [sys.executable, str(ROOT / "tests/engines/fused/kernel_checks.py"), str(seed), device, dtype]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "TRITON_INTERPRET": "1" if device == "cpu" else "0"}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def check(found: dict[str, float], dtype: str) -> None:
+    assert len(found) == 20
+    norm, network = BOUNDS[dtype]
+    for name, error in found.items():
+        assert error < (network if "network" in name else norm), name  # NaN is below nothing
+
+
+def test_the_kernels_under_the_interpreter() -> None:
+    seed = torch.seed() % 2**31
+    print(f"seed {seed}")
+    check(errors(seed, "cpu", "float32"), "float32")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_the_kernels_on_the_gpu(dtype: str) -> None:
+    check(errors(torch.seed() % 2**31, "cuda", dtype), dtype)
+
+
+@pytest.mark.parametrize("kernel", ["_moments_kernel", "_apply_kernel", "_pool_kernel", "_add_kernel"])
+def test_the_kernels_compile_for_hopper_with_wide_loads(kernel: str) -> None:
+    """At the sizes of the widest level; 16 bytes a load is what fills the memory's bandwidth."""
+    pytest.importorskip("triton", reason="Triton is not installed")
+    ptx = compiled(kernel)
+    assert re.search(r"\.target sm_90", ptx)
+    loads = re.findall(r"ld\.global\S*", ptx)
+    assert any("v4" in load for load in loads)
+    assert "ld.local" not in ptx, "registers were spilled"
+    if kernel in ("_apply_kernel", "_add_kernel"):
+        assert all("v4" in store for store in re.findall(r"st\.global\S*", ptx))
+
+
+def compiled(kernel: str) -> str:
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from engines.fused import triton_norm
+
+    function = getattr(triton_norm, kernel)
+    pointers = {"x": "*fp16", "out": "*fp16", "pooled": "*fp16", "bias": "*fp16"}
+    pointers |= {"moments": "*fp32", "coefficients": "*fp32"}
+    blocks = {"BLOCK_S": 32 if kernel == "_pool_kernel" else 128, "BLOCK_C": 32}
+    signature: dict[str, str] = {}
+    multiples: dict[tuple[int], Any] = {}
+    for i, name in enumerate(function.arg_names):
+        kind = "constexpr" if name in blocks else "fp32" if name == "slope" else pointers.get(name, "i32")
+        signature[name] = kind
+        if kind.startswith("*") or (kind == "i32" and name != "chunks"):
+            multiples[(i,)] = [["tt.divisibility", 16]]  # what Triton finds out by itself when a kernel is launched
+    constants = {name: value for name, value in blocks.items() if name in signature}
+    source = ASTSource(fn=function, signature=signature, constexprs=constants, attrs=multiples)
+    return str(triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm["ptx"])
+
+
+def error(found: Tensor, true: Tensor) -> float:
+    return float((found.detach().double() - true).norm() / true.norm())
+
+
+@pytest.mark.parametrize("poolings", [2, 4])
+def test_without_triton_the_network_is_the_same(poolings: int, tiles: Callable[[int, int], Tensor]) -> None:
+    network = MultiTaskUNet(shape=Shape(4, poolings)).eval()
+    x = tiles(2, 1)
+    true = copy.deepcopy(network).double()(x.double())
+    module = rewritten(network, torch_norm)
+    assert isinstance(module, FusedUNet)
+    with torch.inference_mode():
+        for found, one in zip(module(x), true, strict=True):
+            assert error(found, one) < 1e-5
+
+
+def test_any_sequence_of_norm_and_activation_is_fused() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv3d(1, 4, 3, padding=1), nn.InstanceNorm3d(4, affine=True, eps=1e-3), nn.LeakyReLU(0.2),
+        nn.Sequential(nn.Conv3d(4, 3, 3), nn.InstanceNorm3d(3), nn.LeakyReLU(), nn.Conv3d(3, 2, 1)), nn.LeakyReLU(),
+    ).eval()  # fmt: skip
+    nn.init.normal_(network[1].weight)
+    nn.init.normal_(network[1].bias)
+    x = torch.rand(2, 1, 8, 9, 10)
+    true = copy.deepcopy(network).double()(x.double()).detach()
+    module = rewritten(network, torch_norm)
+    assert sum(isinstance(part, NormActivation) for part in module.modules()) == 2
+    assert [part.bias is None for part in module.modules() if isinstance(part, nn.Conv3d)] == [True, True, False]
+    assert error(module(x), true) < 1e-5
+
+
+def test_a_network_without_such_norms_is_refused() -> None:
+    with pytest.raises(EngineError, match="no InstanceNorm3d followed by LeakyReLU"):
+        rewritten(nn.Sequential(nn.Conv3d(1, 2, 3), nn.BatchNorm3d(2), nn.ReLU()), torch_norm)
+
+
+@pytest.mark.parametrize("name", ["torch-fused", "torch-graph"])
+def test_without_cuda_the_reason_is_told(name: str, target: Callable[..., Target]) -> None:
+    for device in ("cpu", *([] if torch.cuda.is_available() else ["cuda"])):
+        found = engines.load(name).probe(target(device))
+        assert not found.ok
+        assert found.reason
+        assert found.fix
+
+
+def test_where_triton_cannot_work_pytorch_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not torch.cuda.is_available():
+        kernels, reason = engine.choose_kernels()
+        assert kernels is torch_norm
+        assert "triton cannot start" in reason or "not installed" in reason
+    monkeypatch.setattr(engine, "find_spec", lambda _: None)
+    assert engine.choose_kernels() == (torch_norm, "pytorch: the package triton is not installed")

@@ -1,0 +1,214 @@
+"""What probes say where something is missing, broken or in conflict."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import engines
+from engines import probe
+from engines.base import Target
+from engines.host import cuda
+from engines.onnx import runtime
+from engines.onnx.runtime import distributions, onnxruntime_conflict
+
+
+def _without(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    find = probe.find_spec
+    monkeypatch.setattr(probe, "find_spec", lambda name: None if name == missing else find(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "missing", "fix"),
+    [
+        ("ort-fp32", "onnxruntime", 'in the checkout of voxbench: pip install ".[cpu]"'),
+        ("ort-fp32", "onnxscript", "pip install onnxscript"),
+        ("openvino-fp32", "openvino", "pip install openvino"),
+        ("openvino-int8", "nncf", "pip install nncf"),
+    ],
+)
+def test_a_missing_package_comes_with_its_install_line(
+    name: str, missing: str, fix: str, target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _without(monkeypatch, missing)
+    found = engines.load(name).probe(target())
+    assert not found.ok
+    assert found.reason == f"the package {missing} is not installed"
+    assert found.fix == fix
+
+
+@pytest.mark.parametrize("name", ["openvino-fp32", "openvino-bf16"])
+def test_a_broken_package_is_not_a_missing_one(name: str, tmp_path: Path) -> None:
+    """Its ImportError shows when the engine is opened."""
+    package = tmp_path / "openvino"
+    package.mkdir()
+    (package / "__init__.py").write_text("import a_module_that_nobody_has\n")
+    code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+import pathlib, torch, engines
+from engines.base import Target
+from models.model import Model
+target = Target("cpu", (16, 16, 16), 1, 1, pathlib.Path({str(tmp_path / "cache")!r}))
+engine = engines.load({name!r})
+print(engine.probe(target).ok)
+with engine.open(Model(torch.nn.Identity(), "none", 1, target.tile, (0, 1), "0"), target):
+    pass
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.stdout.strip() == "True"
+    assert "No module named 'a_module_that_nobody_has'" in ran.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", ["torch-half", "torch-amp"])
+def test_half_precision_needs_a_processor_that_has_it(name: str, target: Callable[..., Target]) -> None:
+    """By the processor's own flags: where PyTorch would emulate BF16, a run would take hours."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.exists() or "flags" not in cpuinfo.read_text():
+        pytest.skip("the processor's flags are read from /proc/cpuinfo of x86")
+    flags = set(next(line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")).split())
+    found = engines.load(name).probe(target())
+    if "avx512bw" in flags:
+        assert found.ok
+    elif "avx512f" not in flags and "avx_ne_convert" not in flags:
+        assert (found.ok, found.reason) == (False, "PyTorch has no BF16 kernels for this CPU")
+        assert found.fix
+
+
+@pytest.mark.parametrize("name", [name for name, row in engines.BACKENDS.items() if row.precision == "int8"])
+def test_int8_needs_calibration(name: str, target: Callable[..., Target]) -> None:
+    found = engines.load(name).probe(target(calibrated=False))
+    assert not found.ok
+    if "cpu" in engines.BACKENDS[name].devices:
+        assert found.reason == "no training cases to calibrate from"
+        assert found.fix
+
+
+@pytest.mark.parametrize("name", engines.BACKENDS)
+def test_without_cuda_every_probe_on_it_says_so(
+    name: str, target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    found = engines.load(name).probe(target("cuda"))
+    assert not found.ok
+    assert found.reason
+    assert found.fix
+    assert "CUDA" in found.reason or "device cuda" in found.reason or "CPU only" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "missing", "extra"),
+    [
+        ("tensorrt-fp16", "tensorrt", "gpu"),
+        ("tensorrt-rtx-int8", "tensorrt_rtx", "gpu-rtx"),
+        ("torch-tensorrt-fp16", "torch_tensorrt", "gpu"),
+        ("ort-fp16", "onnxruntime", "gpu"),
+    ],
+)
+def test_a_missing_gpu_package_names_the_extra_that_has_it(
+    name: str, missing: str, extra: str, target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cuda, "missing", lambda _: None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 9))
+    monkeypatch.setattr(probe, "find_spec", lambda name: None if name == missing else object())
+    found = engines.load(name).probe(target("cuda"))
+    assert found.reason == f"the package {missing} is not installed"
+    assert found.fix == f'in the checkout of voxbench: pip install ".[{extra}]"'
+
+
+def test_ort_tensorrt_tells_which_tensorrt_is_there(
+    target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from engines.onnx import runtime_tensorrt
+
+    versions = {"tensorrt": "11.0.0.114"}
+    monkeypatch.setattr(cuda, "missing", lambda _: None)
+    monkeypatch.setattr(runtime, "distributions", lambda: ["onnxruntime-gpu"])
+    monkeypatch.setattr(runtime_tensorrt, "distribution_version", versions.get)
+    engine = engines.load("ort-tensorrt-fp16")
+    found = engine.probe(target("cuda"))
+    assert found.reason == "ONNX Runtime's TensorRT provider needs libnvinfer.so.10, and there is TensorRT 11.0.0.114"
+    assert found.fix == 'in the checkout of voxbench: pip install ".[gpu-trt10]"'
+    versions["tensorrt"] = "10.15.1.29"
+    assert engine.probe(target("cuda")).ok
+
+
+def test_a_missing_compiler_is_told(target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    found = engines.load("torch-compile").probe(target())
+    assert found.reason == "the C++ compiler no-such-compiler is not there"
+    assert found.fix
+
+
+def test_a_cpu_without_bf16_is_told(target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+    from engines.openvino import engine
+
+    monkeypatch.setattr(engine, "_has_bf16", lambda: False)
+    found = engines.load("openvino-bf16").probe(target())
+    assert found.reason == "this CPU has no BF16 instructions"
+
+
+def install(folder: Path, *names: str) -> None:
+    """Put a module `onnxruntime` into `folder`, and what pip leaves beside it of these distributions."""
+    (folder / "onnxruntime").mkdir(parents=True)
+    (folder / "onnxruntime" / "__init__.py").touch()
+    for name in names:
+        info = folder / f"{name.replace('-', '_')}-1.30.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.30.0\n")
+
+
+@pytest.fixture
+def found_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Have ``import onnxruntime`` look into a folder first."""
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    return lambda folder: monkeypatch.syspath_prepend(str(folder))
+
+
+def test_two_onnxruntimes_are_a_conflict(
+    target: Callable[..., Target], tmp_path: Path, found_in: Callable[[Path], None]
+) -> None:
+    install(tmp_path, "onnxruntime", "onnxruntime-gpu")
+    found_in(tmp_path)
+    conflict = onnxruntime_conflict()
+    assert conflict is not None
+    assert "pip uninstall -y onnxruntime onnxruntime-gpu && pip install" in conflict
+    assert "\n" not in conflict
+    found = engines.load("ort-fp32").probe(target())
+    assert not found.ok
+    assert found.reason == "onnxruntime and onnxruntime-gpu are both installed, and are the same module"
+    assert found.fix is not None
+    assert found.fix.startswith("pip uninstall")
+
+
+@pytest.mark.parametrize("names", [("onnxruntime",), ("onnxruntime-gpu",), ()])
+def test_one_onnxruntime_is_none(names: tuple[str, ...], tmp_path: Path, found_in: Callable[[Path], None]) -> None:
+    install(tmp_path, *names)
+    found_in(tmp_path)
+    assert onnxruntime_conflict() is None
+    assert distributions() == list(names)
+
+
+def test_one_onnxruntime_ahead_of_another_is_no_conflict(tmp_path: Path, found_in: Callable[[Path], None]) -> None:
+    """As where the GPU's was unpacked into a folder of PYTHONPATH, and the system has the CPU's."""
+    install(tmp_path / "system", "onnxruntime")
+    install(tmp_path / "unpacked", "onnxruntime-gpu")
+    found_in(tmp_path / "system")
+    found_in(tmp_path / "unpacked")
+    assert onnxruntime_conflict() is None
+    assert distributions() == ["onnxruntime-gpu"]
+
+
+def test_the_cpu_package_does_not_do_for_cuda(target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda, "missing", lambda _: None)
+    monkeypatch.setattr(probe, "find_spec", lambda name: object())
+    monkeypatch.setattr(runtime, "distributions", lambda: ["onnxruntime"])
+    found = engines.load("ort-fp16").probe(replace(target(), device="cuda"))
+    assert found.reason == "the installed onnxruntime has no CUDA provider"

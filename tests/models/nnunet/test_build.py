@@ -1,0 +1,96 @@
+"""Checkpoints that nnU-Net's own trainer wrote."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_model
+
+from models.load import load_model
+from models.options import Given
+from tests.nnunet import architecture, change, outputs, plans, refused, segmentation_network, train, weights
+
+pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed")
+
+X = torch.rand(2, 1, 8, 16, 16, generator=torch.Generator().manual_seed(1))
+RESIDUAL = architecture("ResidualEncoderUNet", n_blocks_per_stage=[1, 2, 2])
+BATCH_NORM = architecture(
+    norm_op="torch.nn.BatchNorm3d", nonlin="torch.nn.ReLU", dropout_op="torch.nn.modules.dropout.Dropout3d",
+    dropout_op_kwargs={"p": 0.2}, nonlin_first=True,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("held", [architecture(), RESIDUAL, BATCH_NORM], ids=["plain", "residual", "batch norm"])
+def test_outputs_are_bit_equal_to_those_of_nnunets_network(held, tmp_path):
+    its_plans = plans(architecture=held)
+    path = train(tmp_path, its_plans)
+    source = segmentation_network(its_plans)
+    source.load_state_dict(weights(path))
+    model, checkpoint = load_model(path)
+    segmentation, placeholder = outputs(model, X)
+    with torch.inference_mode():
+        assert torch.equal(segmentation, source(X))
+    assert placeholder.shape == (2, 1)
+    assert model.architecture == f"nnunet-{held['network_class_name'].rpartition('.')[2]}"
+    assert (model.tile, model.labels, model.subtypes, model.width) == ((8, 16, 16), (0, 1, 2), 0, 4)
+    assert model.plans.configuration == "3d_fullres"
+    assert "deep supervision is off: 1 of its outputs left out" in model.remarks
+    assert (checkpoint.epoch, checkpoint.metrics) == (1, {"_best_ema": 0.75})
+    assert checkpoint.init["configuration"] == "3d_fullres"
+    assert checkpoint.init["device"] == "cpu"
+    assert len({tensor.data_ptr() for tensor in checkpoint.state.values()}) < len(checkpoint.state) / 2, "copied once"
+
+
+def test_the_plans_in_the_checkpoint_do_where_no_files_lie_beside_it(trained, tmp_path):
+    alone = shutil.copy(trained, tmp_path / "model.pth")
+    model, original = load_model(Path(alone))[0], load_model(trained)[0]
+    assert model.sha256 == original.sha256
+    assert model.code == original.code
+    assert torch.equal(outputs(model, X)[0], outputs(original, X)[0])
+
+
+def test_bare_weights_beside_plans_also_without_the_doubles(trained, copied):
+    expected = outputs(load_model(trained)[0], X)[0]
+    torch.save(weights(copied), copied.with_name("bare.pth"))
+    assert torch.equal(outputs(load_model(copied.with_name("bare.pth"))[0], X)[0], expected)
+    network = segmentation_network(plans())
+    network.load_state_dict(weights(copied))
+    save_model(network, str(copied.with_name("single.safetensors")))  # which keeps one name of each tensor
+    single, checkpoint = load_model(copied.with_name("single.safetensors"))
+    assert len(checkpoint.state) < len(weights(copied)) / 2
+    assert torch.equal(outputs(single, X)[0], expected)
+
+
+def test_weights_that_are_not_those_of_the_plans(copied):
+    wider = architecture(features_per_stage=[6, 8, 16])
+    change(copied, "plans.json", lambda held: held["configurations"]["3d_fullres"].update(architecture=wider))
+    refused(copied, "its weights are not those of its plans' PlainConvUNet")
+
+
+def test_doubles_that_differ(copied):
+    state = weights(copied)
+    name = next(name for name in state if name.startswith("decoder.encoder."))
+    state[name] = state[name] + 1
+    torch.save(state, copied)
+    refused(copied, "holds different values for")
+
+
+def test_without_plans(copied, tmp_path):
+    torch.save(weights(copied), tmp_path / "bare.pth")
+    refused(tmp_path / "bare.pth", "is a network of nnU-Net without its plans.json")
+
+
+def test_bare_weights_and_several_configurations(copied):
+    torch.save(weights(copied), copied)
+    change(
+        copied,
+        "plans.json",
+        lambda held: held["configurations"].update({"3d_lowres": {}, "2d": {"patch_size": [8, 8]}}),
+    )
+    refused(copied, "does not say which is its own")
+
+
+def test_the_window_and_the_tile_are_the_plans(trained):
+    refused(trained, "leave --tile and --window out", Given(window=(-100.0, 200.0)))
+    refused(trained, "leave --tile and --window out", Given(tile=(16, 16, 16)))

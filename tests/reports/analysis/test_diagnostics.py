@@ -1,0 +1,125 @@
+"""Order effects, drift and autocorrelation, put in and found again."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from reports.analysis.diagnostics import course
+from reports.records.record import Sample
+from reports.records.store import Run
+from reports.summary import summarise
+from tests.reports.factory import BASELINE, Candidate, make_run
+
+NAMES = (BASELINE, "a", "b")
+ROUNDS, CASES = 4, 16
+
+
+def run_with(change: Callable[[str, int, int], float], seed: int = 0) -> Run:
+    """Three backends in random order; `change` tells what each sample's log time shifts by: of backend, position within
+    the group, and number of the sample from the run's start. Noise of 1 %.
+    """
+    run = make_run({name: Candidate(2.0, (1.0,)) for name in NAMES[1:]}, cases=CASES, rounds=ROUNDS)
+    generator = np.random.default_rng(seed)
+    order = [generator.permutation(len(NAMES)) for _ in range(ROUNDS * CASES)]
+
+    def moved(name: str, sample: Sample, index: int) -> Sample:
+        group = sample.round * CASES + index % CASES
+        position = int(order[group][NAMES.index(name)])
+        number = len(NAMES) * group + position
+        factor = np.exp(generator.normal(0, 0.01) + change(name, position, number))
+        return replace(sample, started_unix_s=1e9 + 10.0 * number, case_ns=int(sample.case_ns * factor))
+
+    backends = (
+        replace(b, samples=tuple(moved(b.name, s, i) for i, s in enumerate(b.samples) if s.phase == "duel"))
+        for b in run.backends
+    )
+    return replace(run, backends=tuple(backends))
+
+
+def test_a_quiet_run_raises_no_doubt() -> None:
+    run = run_with(lambda *_: 0.0)
+    found = course(run)
+    assert found.order.keys() == set(NAMES)
+    assert found.autocorrelation.keys() == {"a", "b"}
+    assert found.drift is not None
+    assert abs(found.drift.pct_over_run) < 2
+    assert summarise(run).doubts == ()
+
+
+def test_a_backend_that_suffers_from_coming_last_is_found() -> None:
+    run = run_with(lambda name, position, _: 0.03 * (name == "a" and position == 2))
+    found = course(run).order
+    assert found["a"].p_holm < 1e-4
+    assert found["a"].range_pct == pytest.approx(3.0, abs=0.7)
+    assert found["b"].p_holm > 0.01
+    (doubt,) = summarise(run).doubts
+    assert doubt.startswith("time depends on the position within a round: a (up to ")
+
+
+def test_a_drift_is_measured_as_by_regression_with_an_effect_for_each_case() -> None:
+    run = run_with(lambda name, position, number: 0.05 * number / (len(NAMES) * ROUNDS * CASES))
+    found = course(run).drift
+    assert found is not None
+    assert found.pct_over_run == pytest.approx(5.0, abs=1.0)
+    assert found.hours == pytest.approx(10 * (3 * ROUNDS * CASES - 3) / 3600, rel=0.02)
+    samples = run.backends[0].samples
+    dummies = np.array([[s.case == c.name for c in run.record.cases] for s in samples], dtype=float)
+    x = np.column_stack([[(s.started_unix_s - 1e9) / 3600 for s in samples], dummies])
+    y = np.log([s.case_ns for s in samples])
+    solution, residual, *_ = np.linalg.lstsq(x, y, rcond=None)
+    error = np.sqrt(residual[0] / (len(y) - x.shape[1]) * np.linalg.inv(x.T @ x)[0, 0])
+    assert found.pct_over_run == pytest.approx(100 * np.expm1(solution[0] * found.hours), rel=1e-6)
+    assert found.p == pytest.approx(2 * stats.t.sf(solution[0] / error, len(y) - x.shape[1]), rel=1e-6)
+    assert any(doubt.startswith("the baseline's time changed by +") for doubt in summarise(run).doubts)
+
+
+def test_a_short_run_is_not_drawn_out_to_hours() -> None:
+    """A few milliseconds in which the baseline became ten times slower."""
+    run = run_with(lambda name, position, number: 2.3 * number / (len(NAMES) * ROUNDS * CASES))
+    baseline = run.backends[0]
+    quick = tuple(replace(s, started_unix_s=1e9 + (s.started_unix_s - 1e9) * 1e-6) for s in baseline.samples)
+    found = course(replace(run, backends=(replace(baseline, samples=quick), *run.backends[1:]))).drift
+    assert found is not None
+    assert 100 < found.pct_over_run < 2000
+
+
+def test_noise_that_lasts_is_found() -> None:
+    generator = np.random.default_rng(1)
+    lasting = np.zeros(len(NAMES) * ROUNDS * CASES)
+    for i in range(1, len(lasting)):
+        lasting[i] = 0.97 * lasting[i - 1] + generator.normal(0, 0.02)
+    run = run_with(lambda name, position, number: lasting[number] * (name == "a"))
+    found = course(run).autocorrelation
+    assert found["a"].lag1 > 0.5
+    assert abs(found["b"].lag1) < 0.3
+    assert found["a"].standard_error == pytest.approx(1 / np.sqrt(ROUNDS * CASES))
+    assert any("depend on each other: autocorrelation a (+0." in doubt for doubt in summarise(run).doubts)
+
+
+def test_one_round_tells_nothing() -> None:
+    found = course(make_run({"a": Candidate(2.0)}, rounds=1))
+    assert (found.order, found.drift, found.autocorrelation) == ({}, None, {})
+
+
+def with_starts(run: Run, start_of: Callable[[int], int]) -> Run:
+    """The run with its rounds spread over starts of the processes."""
+    backends = (replace(b, samples=tuple(replace(s, start=start_of(s.round)) for s in b.samples)) for b in run.backends)
+    return replace(run, backends=tuple(backends))
+
+
+def test_starts_that_differ_are_no_noise_that_lasts() -> None:
+    luck = (0.0, 0.05, -0.04, 0.03)
+    run = run_with(lambda name, _, number: luck[number // (len(NAMES) * CASES)] * (name == "a"))
+    assert course(run).autocorrelation["a"].lag1 > 0.5
+    started = with_starts(run, lambda number: number)
+    assert abs(course(started).autocorrelation["a"].lag1) < 0.3
+    assert summarise(started).row("a").case.half_width > 2 * summarise(run).row("a").case.half_width
+    assert summarise(started).doubts == ()
+
+
+def test_a_single_start_is_a_doubt() -> None:
+    (doubt,) = summarise(with_starts(run_with(lambda *_: 0.0), lambda _: 0)).doubts
+    assert doubt.startswith("a, b: timed in the duels by one start of the processes")

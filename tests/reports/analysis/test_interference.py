@@ -1,0 +1,161 @@
+"""Disturbed samples: what flags one, and what the report says where the verdict hangs on them."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from math import isnan
+
+import pytest
+
+from reports import render
+from reports.analysis import interference
+from reports.analysis.interference import BUSY, SHARED, SLOW, STOLEN, THROTTLED, flags, undisturbed
+from reports.decision.verdict import CONFIRMED, INCONCLUSIVE, REFUTED
+from reports.records.record import CONFIRMATION, DUEL, Ambient, GpuState, Sample
+from reports.records.store import Run
+from reports.summary import summarise
+from tests.reports.factory import BASELINE, Candidate, make_run
+
+QUIET, LOUD = Ambient(0.02, 0.0, 3000.0), Ambient(1.6, 0.0, 3000.0)
+X = "ort-fp32"
+SAMPLE = make_run({}, cases=1, rounds=1).backends[0].samples[0]
+
+
+def surrounded(run: Run, ambient: Callable[[str, Sample], Ambient | None]) -> Run:
+    backends = tuple(
+        replace(b, samples=tuple(replace(s, ambient=ambient(b.name, s)) for s in b.samples)) for b in run.backends
+    )
+    return replace(run, backends=backends)
+
+
+def slowed(run: Run, name: str, factor: float, disturbed: Callable[[Sample], bool]) -> Run:
+    """The run in which a loud neighbour made the samples of one backend `factor` times as long."""
+
+    def one(backend: str, sample: Sample) -> Sample:
+        if not disturbed(sample):
+            return replace(sample, ambient=QUIET)
+        longer = factor if backend == name else 1.0
+        return replace(sample, ambient=LOUD, case_ns=int(sample.case_ns * longer))
+
+    backends = tuple(replace(b, samples=tuple(one(b.name, s) for s in b.samples)) for b in run.backends)
+    return replace(run, backends=backends)
+
+
+@pytest.mark.parametrize(
+    ("ambient", "found"),
+    [
+        (None, ()),
+        (Ambient(), ()),
+        (QUIET, ()),
+        (Ambient(0.25, 0.05, 2700.0), ()),
+        (Ambient(0.26, 0.0, 3000.0), (BUSY,)),
+        (Ambient(0.0, 0.06, 3000.0), (STOLEN,)),
+        (Ambient(0.0, 0.0, 2690.0), (SLOW,)),
+        (Ambient(1.0, 1.0, 1000.0), (BUSY, STOLEN, SLOW)),
+    ],
+)
+def test_the_machine_flags_a_sample(ambient: Ambient | None, found: tuple[str, ...]) -> None:
+    assert flags(replace(SAMPLE, ambient=ambient), usual_mhz=3000.0) == found
+
+
+@pytest.mark.parametrize(
+    ("gpu", "found"),
+    [
+        (GpuState(processes=2), ()),
+        (GpuState(processes=3), (SHARED,)),
+        (GpuState(throttled_by=("software power cap",)), ()),
+        (GpuState(throttled_by=("software power cap", "hardware thermal slowdown")), (THROTTLED,)),
+    ],
+)
+def test_the_gpu_flags_a_sample(gpu: GpuState, found: tuple[str, ...]) -> None:
+    assert flags(replace(SAMPLE, gpu=gpu, workers=2)) == found
+
+
+def test_no_clock_that_was_told_flags_nothing() -> None:
+    assert flags(replace(SAMPLE, ambient=Ambient(0.0, 0.0, 10.0))) == ()
+
+
+def test_the_usual_clock_is_the_runs_median() -> None:
+    run = surrounded(make_run({X: Candidate(2.0)}), lambda _, s: Ambient(mhz=2600.0 if s.round else 3000.0))
+    assert summarise(run).ambient.flagged == 0, "half at either: the median lies between them"
+    run = surrounded(run, lambda name, s: Ambient(mhz=2600.0 if (name, s.round) == (X, 1) else 3000.0))
+    assert summarise(run).ambient.reasons == {SLOW: 16}
+
+
+def test_either_sample_of_a_pair_takes_it_out() -> None:
+    run = make_run({X: Candidate(2.0), "torch-half": Candidate(3.0)}, cases=8, rounds=2)
+    first = {(BASELINE, DUEL, 0, "quiz_0_000"), (X, DUEL, 1, "quiz_1_001")}
+    loud = surrounded(run, lambda name, s: LOUD if (name, s.phase, s.round, s.case) in first else QUIET)
+    found = summarise(loud).ambient
+    assert (found.samples, found.flagged, found.reasons) == (16 * 3 + 16, 2, {BUSY: 2})
+    assert (found.pairs, found.flagged_pairs) == (32, 3), "the baseline's sample is beside both backends"
+    assert found.share == 3 / 32
+    kept = undisturbed(loud)
+    assert [len(b.samples) for b in kept.backends] == [31, 15, 16]
+
+
+def test_all_samples_stay_in_the_figures() -> None:
+    run = make_run({X: Candidate(2.0, confirmed_speedup=2.0)}, confirmed=X)
+    loud = slowed(run, X, 1.5, lambda s: s.round == 1)
+    row = summarise(loud).row(X)
+    assert row is not None
+    assert row.case.pairs == 32
+    assert row.case.speedup.estimate == pytest.approx(2.0 / 1.5**0.5, rel=0.01)
+
+
+def test_a_neighbour_that_changes_nothing_is_no_doubt() -> None:
+    run = make_run({X: Candidate(2.0, confirmed_speedup=2.0)}, confirmed=X)
+    summary = summarise(slowed(run, X, 1.2, lambda s: s.round == 1))
+    assert (summary.verdict, summary.ambient.verdict) == (CONFIRMED, CONFIRMED)
+    assert not [doubt for doubt in summary.doubts if "disturbed" in doubt]
+    assert summary.ambient.share == 0.5, "half is not more than half"
+
+
+def test_a_verdict_that_hangs_on_disturbed_samples_is_a_doubt() -> None:
+    run = make_run({X: Candidate(1.0, confirmed_speedup=1.0)}, confirmed=X, rounds=4)
+    summary = summarise(slowed(run, BASELINE, 2.0, lambda s: s.round < 2))
+    assert (summary.verdict, summary.ambient.verdict) == (CONFIRMED, REFUTED)
+    (line,) = (doubt for doubt in summary.doubts if "disturbed" in doubt)
+    assert line.startswith(
+        "the verdict is CONFIRMED, but REFUTED without 64 disturbed pairs of 128 (ort-fp32 does not "
+    )
+    assert f"- Note: {line}." in render(summary, "markdown")
+
+
+def test_a_confirmation_that_was_disturbed_as_a_whole_confirms_nothing_without_it() -> None:
+    run = make_run({X: Candidate(2.0, confirmed_speedup=2.0)}, confirmed=X)
+    summary = summarise(surrounded(run, lambda _, s: LOUD if s.phase == CONFIRMATION else QUIET))
+    assert (summary.verdict, summary.ambient.verdict) == (CONFIRMED, INCONCLUSIVE)
+    assert "not confirmed on fresh samples" in summary.doubts[0]
+
+
+def test_more_than_half_is_said() -> None:
+    run = make_run({X: Candidate(2.0, confirmed_speedup=2.0)}, confirmed=X, rounds=5)
+    summary = summarise(surrounded(run, lambda _, s: LOUD if s.round < 3 else QUIET))
+    assert summary.doubts == ("60 % of the pairs of samples were disturbed: measure again on a quieter machine",)
+
+
+def test_the_json_holds_share_and_verdict() -> None:
+    run = make_run({X: Candidate(1.0, confirmed_speedup=1.0)}, confirmed=X, rounds=4)
+    summary = summarise(slowed(run, BASELINE, 2.0, lambda s: s.round < 2))
+    ambient = json.loads(render(summary, "json"), parse_constant=pytest.fail)["ambient"]
+    assert (ambient["share"], ambient["verdict"], ambient["reasons"]) == (0.5, REFUTED, {BUSY: 128})
+
+
+def test_the_report_lists_what_happened() -> None:
+    run = make_run({X: Candidate(2.0, confirmed_speedup=2.0)}, confirmed=X)
+    text = render(summarise(slowed(run, X, 1.2, lambda s: s.round == 1)), "markdown")
+    part = text.partition("## Disturbed samples")[2].partition("\n## ")[0]
+    assert "| other processes used more than 0.25 cores | 64 of 128" in part
+    assert "50.0 % of the pairs (32 of 64). All are kept. Without them the verdict is CONFIRMED, with them" in part
+    quiet = render(summarise(surrounded(run, lambda *_: QUIET)), "markdown")
+    assert "None of 128 samples was disturbed." in quiet
+
+
+def test_a_run_from_before_it_was_recorded_says_nothing() -> None:
+    run = make_run({X: Candidate(2.0, confirmed_speedup=2.0)}, confirmed=X)
+    summary = summarise(run)
+    assert (summary.ambient.told, summary.ambient.verdict, summary.doubts) == (0, None, ())
+    assert isnan(summary.ambient.share)
+    assert interference.surroundings(summary.ambient, summary.verdict) == ""
+    assert "Disturbed samples" not in render(summary, "markdown")

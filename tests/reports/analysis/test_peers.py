@@ -1,0 +1,172 @@
+"""What is run today beside the best: its ratios, and that it makes no claim."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from math import isnan
+
+import pytest
+
+from reports import render
+from reports.analysis.peers import peer_times
+from reports.decision.comparison import candidates, case_ns, pairs, speed
+from reports.decision.outcome import choose, settled
+from reports.decision.regression import regression
+from reports.decision.verdict import CONFIRMED, INCONCLUSIVE, Claim
+from reports.records.record import DUEL, FAILED, SKIPPED, BackendRecord
+from reports.records.store import RecordError, Run, run_from_json, to_json
+from reports.render.csv_tables import cases_csv
+from reports.summary import summarise
+from tests.reports.factory import BASELINE, Candidate, make_run, segmenting
+
+BEST, SLOW, FAST = "openvino-int8", "peer-monai-fp32", "peer-nnunet"
+OURS = {BEST: Candidate(4.0, (1.0, 1.03), confirmed_speedup=3.9), "torch-compile": Candidate(2.0)}
+WAY = {
+    "provider": "torch cpu", "mac_share": {"fp32": 1.0},
+    "details": {"batch": 1, "way": "reader, predictor, export", "tiles": "its own", "threads": 2},
+}  # fmt: skip
+PEERS = {SLOW: Candidate(0.5), FAST: Candidate(8.0, (1.0, 1.02), -7e-4, flips=1, evidence=WAY)}
+
+
+def run_of(peers: Mapping[str, Candidate | BackendRecord], **options) -> Run:
+    run = make_run(OURS | peers, confirmed=BEST, **options)
+    return replace(run, record=replace(run.record, peers=tuple(peers)))
+
+
+def with_backend(run: Run, name: str, **changes) -> Run:
+    return replace(run, backends=tuple(replace(b, **changes) if b.name == name else b for b in run.backends))
+
+
+def test_the_ratio_is_the_peers_time_over_the_bests():
+    fast, slow = peer_times(run_of(PEERS), BEST)
+    assert (fast.name, slow.name) == (FAST, SLOW), "the fastest first"
+    assert slow.time.speedup.estimate == pytest.approx(8, rel=0.05)
+    assert slow.time.speedup.low < slow.time.speedup.estimate < slow.time.speedup.high
+    assert fast.time.speedup.high < 1, "a peer that is faster is shown as such"
+    assert (slow.time.cases, slow.time.pairs) == (16, 32)
+    assert (slow.voxel_disagreement, slow.class_flips) == (0, 0)
+    assert (fast.voxel_disagreement, fast.class_flips) == (pytest.approx(150 / 774_144), 1)
+    assert slow.median_s == pytest.approx(2 * 0.8 * 1.75, rel=0.05)
+
+
+def test_ratios_hold_as_speedups_do():
+    """With the run's baseline as the peer the ratio is the best's speedup over it, bounds and all."""
+    run = make_run(OURS)
+    (found,) = peer_times(replace(run, record=replace(run.record, peers=(BASELINE,))), BEST)
+    assert found.time == speed(pairs(run, BEST, DUEL), case_ns)
+
+
+def test_a_peer_makes_no_claim():
+    """Whatever it reaches, the verdict, the choice and the other rows are those of a run without it."""
+    alone, beside = run_of({}), run_of(PEERS)
+    claim = Claim.of(alone.record.settings)
+    assert [one.name for one in candidates(beside)] == list(OURS)
+    assert (choose(alone, claim), choose(beside, claim)) == (BEST, BEST)
+    assert settled(beside, claim) == settled(alone, claim)
+    without, summary = summarise(alone), summarise(beside)
+    assert (summary.verdict, summary.best, summary.subject) == (CONFIRMED, BEST, BEST)
+    assert (summary.headline, summary.reasons, summary.targets) == (
+        without.headline, without.reasons, without.targets,
+    )  # fmt: skip
+    assert summary.row(BEST) == without.row(BEST), "nor is a row's test one of more"
+    row = summary.row(FAST)
+    assert (row.is_peer, row.verdict, row.reasons, row.test, row.status) == (True, None, (), None, "ok")
+    assert row.case.speedup.estimate == pytest.approx(8, rel=0.05)
+    assert row.parity.cases == 16
+
+
+def test_a_claim_about_a_peer_is_refused():
+    run = run_of(PEERS)
+    with pytest.raises(RecordError, match=r"peer-nnunet is a peer and makes no claim; name one of openvino-int8"):
+        summarise(run, replace(Claim.of(run.record.settings), backend=FAST))
+
+
+def test_the_ratios_are_those_of_the_backend_that_is_named():
+    run = run_of(PEERS)
+    summary = summarise(run, replace(Claim.of(run.record.settings), backend="torch-compile"))
+    assert {one.name: one.time.speedup.estimate for one in summary.peers} == {
+        FAST: pytest.approx(0.25, rel=0.05), SLOW: pytest.approx(4, rel=0.05),
+    }  # fmt: skip
+
+
+def test_peers_alone_prove_nothing():
+    run = make_run({SLOW: Candidate(0.5)})
+    summary = summarise(replace(run, record=replace(run.record, peers=(SLOW,))))
+    assert summary.verdict == INCONCLUSIVE
+    assert "only peers ran beside it" in summary.reasons[0]
+    assert [(one.name, one.time.cases) for one in summary.peers] == [(SLOW, 0)]
+    assert "not measured" in render(summary, "markdown").partition("## Against what is run today")[2][:700]
+
+
+def test_a_peer_that_did_not_run_is_a_row_with_its_reason():
+    skip = BackendRecord(SLOW, SKIPPED, "the package monai is not installed", 'pip install ".[peers]"')
+    summary = summarise(run_of({SLOW: skip, FAST: BackendRecord(FAST, FAILED, "it broke")}))
+    assert summary.peers == ()
+    document = render(summary, "markdown")
+    assert "Against what is run today" not in document
+    assert "the package monai is not installed" in document.partition("## Skipped backends")[2]
+    assert "it broke" in document.partition("## Failed backends")[2]
+
+
+def test_a_best_that_did_not_run_has_no_ratio():
+    run = with_backend(run_of(PEERS), BEST, status=FAILED)
+    assert all(not one.time.cases and isnan(one.time.speedup.estimate) for one in peer_times(run, BEST))
+
+
+def test_samples_of_other_rounds_are_no_pairs():
+    run = run_of(PEERS)
+    later = tuple(replace(one, round=one.round + 2) for one in run.backend(SLOW).samples)
+    summary = summarise(with_backend(run, SLOW, samples=later))
+    assert {one.name: one.time.cases for one in summary.peers} == {FAST: 16, SLOW: 0}
+    assert f"Never open in one round with {BEST}: {SLOW}." in render(summary, "markdown")
+
+
+def test_the_section_and_its_rows():
+    summary = summarise(run_of(PEERS))
+    document = render(summary, "markdown")
+    section = document.partition("## Against what is run today\n\n")[2].partition("\n\n")[0].splitlines()
+    head, slow = ([cell.strip() for cell in line.split("|")[1:-1]] for line in (section[0], section[3]))
+    assert head[2] == f"its time over that of {BEST}"
+    assert "\n- peer-nnunet: reader, predictor, export; tiles: its own; batch: 1.\n" in document
+    ratio = summary.peers[1].time.speedup
+    assert slow == [
+        SLOW, "2.80 s", f"{ratio.estimate:.2f}x [{ratio.low:.2f}, {ratio.high:.2f}]", "0.50x", "0 %", "0 of 16",
+    ]  # fmt: skip
+    backends = document.partition("## Backends")[2].partition("\n## ")[0]
+    assert SLOW not in backends
+    assert BEST in backends
+    assert SLOW in document.partition("## Where the time goes")[2], "where its time goes is shown beside the others'"
+    assert "<h2>Against what is run today</h2>" in render(summary, "html")
+    assert FAST in render(summary, "csv")
+    assert FAST in cases_csv(run_of(PEERS))
+
+
+def test_a_network_without_classes_has_no_flips():
+    summary = summarise(segmenting(run_of(PEERS)))
+    assert [one.class_flips for one in summary.peers] == [None, None]
+    assert "not applicable" in render(summary, "markdown").partition("## Against what is run today")[2].splitlines()[4]
+
+
+def test_the_ratios_as_json():
+    summary = summarise(run_of(PEERS))
+    found = json.loads(render(summary, "json"))
+    assert found["peers"]["of"] == BEST
+    assert [one["name"] for one in found["peers"]["times"]] == [FAST, SLOW]
+    assert found["peers"]["times"][1]["ratio"] == vars(summary.peers[1].time.speedup)
+    assert {one["name"]: one["is_peer"] for one in found["backends"]} == {
+        BASELINE: False, **dict.fromkeys(OURS, False), **dict.fromkeys(PEERS, True),
+    }  # fmt: skip
+
+
+def test_the_record_keeps_its_peers():
+    record = run_of(PEERS).record
+    document = to_json(record)
+    assert run_from_json(document).peers == (SLOW, FAST)
+    assert run_from_json({name: value for name, value in document.items() if name != "peers"}).peers == ()
+
+
+def test_a_slower_peer_is_no_regression():
+    before, now = run_of(PEERS), run_of(PEERS | {SLOW: Candidate(0.1)})
+    found = regression(before, now)
+    assert {change.name for change in found.changes} == {BASELINE, *OURS}
+    assert found.state == regression(before, before).state

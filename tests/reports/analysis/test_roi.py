@@ -1,0 +1,74 @@
+"""The ROI section: cost, fallbacks, and cases that lost a lesion voxel."""
+
+from dataclasses import replace
+
+from reports import render
+from reports.records.record import Roi
+from reports.records.store import Run, backend_from_json, to_json
+from reports.summary import summarise
+from tests.reports.factory import Candidate, make_run
+
+WHOLE, PART = ((0, 128, 0, 112, 0, 54),), ((10, 90, 8, 100, 0, 54),)
+
+
+def cropped(lost: int = 0) -> Run:
+    """A run by `coarse` in which the second case fell back and the third lost pancreas, and maybe lesion."""
+    run = make_run({"openvino-int8": Candidate(5.0)}, cases=6, roi="coarse")
+    names = [case.name for case in run.record.cases]
+    backends = []
+    for backend in run.backends:
+        samples = tuple(
+            replace(s, roi=Roi(WHOLE if s.case == names[1] else PART, s.case == names[1], 2, 4, 0))
+            for s in backend.samples
+        )
+        scores = tuple(
+            replace(s, whole_outside=7 * (s.case == names[2]), lesion_outside=lost * (s.case == names[2]))
+            for s in backend.scores
+        )
+        backends.append(replace(backend, samples=samples, scores=scores))
+    return replace(run, backends=tuple(backends))
+
+
+def test_no_section_without_a_roi():
+    summary = summarise(make_run({"openvino-int8": Candidate(5.0)}))
+    assert "## ROI" not in render(summary, "markdown")
+    assert all(backend["roi"] is None for backend in summary.to_json()["backends"])
+
+
+def test_each_case_counts_once_however_often_it_was_run():
+    run = cropped()
+    (found,) = [row.roi for row in summarise(run).rows if row.is_baseline]
+    assert (found.cases, found.scored, found.passes, found.tiles) == (6, 6, 12, 24)
+    assert found.all_tiles == 6 * 12
+    assert found.fallbacks == (run.record.cases[1].name,)
+    assert (found.whole_outside, found.lesion_outside, found.lost) == (7, 0, ())
+
+
+def test_the_report_names_fallbacks_and_cases_that_lost_a_lesion_voxel():
+    run = cropped(lost=3)
+    text = render(summarise(run), "markdown")
+    section = text[text.index("## ROI") :].split("\n## ")[0]
+    second, third = (run.record.cases[at].name for at in (1, 2))
+    assert f"openvino-int8 fails the safety: lesion voxels lost in 1 case: {third}." in section
+    assert f"fell back to the full volume in: {second}." in section
+    assert "**fails**" in section
+    assert "<h2>ROI</h2>" in render(summarise(run), "html")
+    told = {backend["name"]: backend["roi"] for backend in summarise(run).to_json()["backends"]}
+    assert told["openvino-int8"]["lost"] == [third]
+    assert told["openvino-int8"]["lesion_outside"] == 3
+    kept = render(summarise(cropped()), "markdown")
+    assert "fails the safety:" not in kept
+    assert "**fails**" not in kept
+
+
+def test_the_record_survives_its_file_and_old_ones_are_read():
+    backend = cropped(lost=1).backends[1]
+    assert backend_from_json(to_json(backend)) == backend
+    old = to_json(backend)
+    for sample in old["samples"]:
+        del sample["roi"]
+    for score in old["scores"]:
+        del score["whole_outside"], score["lesion_outside"]
+    read = backend_from_json(old)
+    assert read.samples[0].roi is None
+    assert read.scores[0].lesion_outside is None

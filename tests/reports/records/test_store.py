@@ -1,0 +1,154 @@
+"""Records to files and back."""
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+
+from reports.records.record import PENDING, BackendRecord
+from reports.records.store import (
+    RecordError,
+    Run,
+    backend_from_json,
+    backend_path,
+    read_run,
+    run_from_json,
+    to_json,
+    write_json,
+)
+from tests.reports.factory import Candidate, make_run
+
+
+@pytest.fixture
+def run() -> Run:
+    return make_run({"torch-fp32#2": Candidate(1.0), "openvino-int8": Candidate(5.0, flips=1)})
+
+
+@pytest.fixture
+def folder(run: Run, tmp_path: Path) -> Path:
+    (tmp_path / "backends").mkdir()
+    write_json(tmp_path / "run.json", run.record)
+    for backend in run.backends:
+        write_json(backend_path(tmp_path, backend.name), backend)
+    return tmp_path
+
+
+def test_a_run_survives_the_round_trip(run: Run, folder: Path) -> None:
+    found = read_run(folder)
+    assert found.record == run.record
+    assert found.backends == run.backends
+    assert found.folder == folder
+
+
+def test_records_survive_plain_dicts(run: Run) -> None:
+    assert run_from_json(json.loads(json.dumps(to_json(run.record)))) == run.record
+    assert backend_from_json(json.loads(json.dumps(to_json(run.backends[1])))) == run.backends[1]
+
+
+def test_a_backend_without_a_file_is_pending(folder: Path) -> None:
+    backend_path(folder, "openvino-int8").unlink()
+    assert read_run(folder).backend("openvino-int8") == BackendRecord("openvino-int8", PENDING)
+
+
+def test_nothing_but_the_documents_is_left_behind(folder: Path) -> None:
+    assert {p.name for p in folder.iterdir()} == {"run.json", "backends"}
+
+
+def test_a_failed_write_keeps_the_old_document(run: Run, folder: Path) -> None:
+    path = backend_path(folder, "openvino-int8")
+    before = path.read_bytes()
+    with pytest.raises(TypeError, match="set"):
+        write_json(path, replace(run.backends[2], evidence={"layers": {1, 2}}))
+    assert path.read_bytes() == before
+    assert len(list(path.parent.iterdir())) == 3
+
+
+def test_read_only_mappings_and_values_that_are_not_finite(run: Run, folder: Path) -> None:
+    odd = replace(run.backends[2], evidence=MappingProxyType({"peak": float("nan"), "list": [float("inf"), 1.0]}))
+    path = backend_path(folder, "openvino-int8")
+    write_json(path, odd)
+    assert "NaN" not in path.read_text()
+    assert read_run(folder).backends[2].evidence == {"peak": None, "list": [None, 1.0]}
+    assert to_json(odd)["evidence"] == {"peak": None, "list": [None, 1.0]}
+
+
+def test_writing_is_quick(tmp_path: Path) -> None:
+    backend = make_run({}, cases=30, rounds=5).backends[0]
+    assert len(backend.samples) == 300
+    taken = []
+    for _ in range(10):
+        start = time.perf_counter()
+        write_json(tmp_path / "b.json", backend)
+        taken.append(time.perf_counter() - start)
+    assert min(taken) < 0.02  # about 2 ms where nothing else runs
+
+
+def _damage(folder: Path, change: Any) -> RecordError:
+    path = folder / "run.json"
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+    with pytest.raises(RecordError) as caught:
+        read_run(folder)
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    assert "\n" not in message
+    assert "bench run" in message
+    return caught.value
+
+
+def test_a_missing_field_is_named(folder: Path) -> None:
+    assert "`settings.tile` is missing" in str(_damage(folder, lambda d: d["settings"].pop("tile")))
+
+
+def test_an_unknown_field_is_named(folder: Path) -> None:
+    assert "unknown field `colour`" in str(_damage(folder, lambda d: d.update(colour="blue")))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda d: d["settings"].update(tile=[64, 64]), "`settings.tile` is [64, 64]"),
+        (lambda d: d["settings"].update(threads="two"), '`settings.threads` is "two"'),
+        (lambda d: d["settings"].update(seed=True), "`settings.seed` is true"),
+        (lambda d: d["cases"][3].update(shape=[1, "x"]), '`cases[3].shape[1]` is "x"'),
+        (lambda d: d.update(cases=[5]), "`cases[0]` is 5, not an object"),
+        (lambda d: d.update(versions={"torch": 2}), "`versions.torch` is 2"),
+        (lambda d: d.update(host=[1] * 40), "`host` is ["),
+    ],
+)
+def test_a_wrong_type_is_named(folder: Path, change: Any, said: str) -> None:
+    assert said in str(_damage(folder, change))
+
+
+def test_another_schema_is_refused(folder: Path) -> None:
+    assert "schema 2, while this version reads schema 1" in str(_damage(folder, lambda d: d.update(schema=2)))
+
+
+def test_a_foreign_document_is_refused(folder: Path) -> None:
+    assert "no `schema` number" in str(_damage(folder, lambda d: d.pop("schema")))
+
+
+@pytest.mark.parametrize("content", [b"", b'{"schema": 1, "id"', b"\xff\xfe\x00", b"[1, 2]"])
+def test_what_is_not_a_json_object_is_refused(folder: Path, content: bytes) -> None:
+    path = backend_path(folder, "torch-fp32#2")
+    path.write_bytes(content)
+    with pytest.raises(RecordError) as caught:
+        read_run(folder)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_under_another_name_is_refused(folder: Path) -> None:
+    backend_path(folder, "torch-fp32").replace(backend_path(folder, "torch-fp32#2"))
+    with pytest.raises(RecordError, match="holds the record of 'torch-fp32'"):
+        read_run(folder)
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match=r"no run\.json here; name a folder"):
+        read_run(tmp_path)

@@ -1,0 +1,379 @@
+"""The documents. ``VOXBENCH_UPDATE_SNAPSHOTS=1 pytest tests/reports`` writes the snapshots anew; read the diff."""
+
+import csv
+import io
+import json
+import os
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reports import FORMATS, render
+from reports.records.record import FAILED, INTERRUPTED, PENDING, SKIPPED, Ambient, BackendRecord, Usage
+from reports.records.store import Run
+from reports.render.csv_tables import cases_csv
+from reports.summary import summarise
+from tests.reports.factory import BASELINE, Candidate, make_run, on_gpu, segmenting, without_nsd
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+
+KEYS = {"schema", "verdict", "reasons", "baseline", "best", "device", "cases", "rounds", "backends"}
+BACKEND_KEYS = {
+    "name", "status", "reason", "verdict", "latency_s", "time_reduction_pct", "speedup", "build_s",
+    "peak_memory_bytes", "stages_s", "parity", "evidence",
+}  # fmt: skip
+SKIP = BackendRecord("tensorrt-fp16", SKIPPED, "the package tensorrt is not installed", 'pip install "voxbench[gpu]"')
+REASON = "killed | by signal 9\n\x1b[0m <module> __init__"
+FAIL = BackendRecord("ort-int8", FAILED, REASON, None, "backends/ort-int8.log")
+
+
+def confirmed() -> Run:
+    int8 = {"provider": "openvino CPU", "mac_share": {"int8": 0.93, "fp32": 0.07}, "details": {}}
+    return make_run(
+        {
+            "torch-compile": Candidate(2.4),
+            "torch-half": Candidate(2.3, lesion=(-0.02, 0.012, 0.003, -0.004)),
+            "openvino-int8": Candidate(5.4, (1.0, 1.03), -7e-4, (0.002, -0.001), confirmed_speedup=5.3, evidence=int8),
+            "torch-fp32#2": Candidate(1.0),
+            "shifted": Candidate(3.0, lesion=-0.05, flips=2),
+            SKIP.name: SKIP,
+            FAIL.name: FAIL,
+        },
+        confirmed="openvino-int8", required=("tensorrt-fp16",),
+    )  # fmt: skip
+
+
+def refuted() -> Run:
+    return make_run({"torch-fp32#2": Candidate(1.0)})
+
+
+def demo(run: Run) -> Run:
+    record = run.record
+    changed = {"checkpoint": {**record.checkpoint, "demo": True}, "data": {**record.data, "demo": True}}
+    return replace(run, record=replace(record, **changed))  # type: ignore[arg-type]
+
+
+def few() -> Run:
+    return demo(make_run({"torch-amp": Candidate(2.0)}, cases=3, subtypes=False))
+
+
+def interrupted() -> Run:
+    return make_run({"torch-amp": BackendRecord("torch-amp", PENDING)}, status=INTERRUPTED)
+
+
+def gpu() -> Run:
+    fp16 = {"provider": "torch cuda (Example GPU)", "mac_share": {"fp16": 1.0}, "details": {}}
+    candidates = {
+        "torch-fused": Candidate(9.0, confirmed_speedup=9.1, evidence=fp16), "torch-fp32@4": Candidate(1.3),
+        "torch-tf32": Candidate(2.0),
+    }  # fmt: skip
+    run = make_run(candidates, confirmed="torch-fused", device="cuda")
+    return on_gpu(run, device_share=0.9, processes=3, throttled_by=("software power cap",))
+
+
+def segmentation_only() -> Run:
+    candidates = {"torch-compile": Candidate(2.4, lesion=-0.03), "ort-fp32": Candidate(3.0, confirmed_speedup=3.1),
+                  SKIP.name: SKIP}  # fmt: skip
+    run = segmenting(make_run(candidates, confirmed="ort-fp32"))
+    ema = {"_best_ema": 0.812, "logging.ema_fg_dice": 0.806, "cls_f1": 0.514}
+    return replace(run, record=replace(run.record, checkpoint={**run.record.checkpoint, "recorded": ema}))
+
+
+def organ_only() -> Run:
+    return segmenting(
+        make_run({"ort-fp32": Candidate(3.0, confirmed_speedup=3.1)}, confirmed="ort-fp32"), lesions=False
+    )
+
+
+RUNS = {
+    "gpu": gpu, "confirmed": confirmed, "refuted": refuted, "few-cases": few, "interrupted": interrupted,
+    "segmentation-only": segmentation_only, "organ-only": organ_only,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_markdown_is_as_it_was_read(name: str) -> None:
+    found, path = render(summarise(RUNS[name]()), "markdown"), SNAPSHOTS / f"{name}.md"
+    if os.environ.get("VOXBENCH_UPDATE_SNAPSHOTS"):
+        path.write_text(found, encoding="utf-8")
+    assert found == path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_first_line_is_the_verdict(name: str) -> None:
+    summary = summarise(RUNS[name]())
+    first = render(summary, "markdown").splitlines()[0]
+    assert first.startswith(f"# {summary.verdict}: ")
+
+
+def test_the_demo_says_what_it_is() -> None:
+    assert "made-up volumes of the demo" in render(summarise(few()), "markdown")
+    assert "made-up" not in render(summarise(refuted()), "markdown")
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_json_keeps_the_contract(name: str) -> None:
+    document = json.loads(render(summarise(RUNS[name]()), "json"), parse_constant=pytest.fail)
+    assert document.keys() >= KEYS
+    assert document["schema"] == 1
+    for backend in document["backends"]:
+        assert backend.keys() >= BACKEND_KEYS
+        assert backend["status"] in ("ok", "skipped", "failed")
+        assert backend["verdict"] in ("CONFIRMED", "REFUTED", "INCONCLUSIVE", None)
+        assert backend["latency_s"].keys() >= {"median", "p50", "p90", "p95", "p99"}
+        assert backend["time_reduction_pct"].keys() == backend["speedup"].keys() == {"estimate", "low", "high"}
+        assert list(backend["stages_s"]) == ["read", "preprocess", "roi", "forward", "stitch", "write"]
+        parity = backend["parity"]
+        assert parity.keys() >= {"whole_dsc", "lesion_dsc", "macro_f1", "class_flips", "voxel_disagreement"}
+        for metric in ("whole_dsc", "lesion_dsc", "macro_f1"):
+            assert parity[metric].keys() >= {"value", "delta", "low"}
+        assert backend["forward"].keys() == {"latency_s", "speedup", "time_reduction_pct"}
+
+
+def test_json_holds_the_figures() -> None:
+    document = summarise(confirmed()).to_json()
+    rows: dict[str, Any] = {row["name"]: row for row in document["backends"]}
+    assert (document["cases"], document["rounds"], document["best"]) == (16, 2, "openvino-int8")
+    assert document["missing_required"] == ["tensorrt-fp16"]
+    assert document["failures"][0]["log"] == "backends/ort-int8.log"
+    assert document["confirmation"]["speedup"]["estimate"] == pytest.approx(5.3, rel=0.02)
+    assert document["noise_floor"]["voxel_disagreement"] == 0.0
+    assert rows[BASELINE]["speedup"] == {"estimate": 1.0, "low": 1.0, "high": 1.0}
+    assert rows["shifted"]["parity"]["class_flips"] == 2
+    assert rows["shifted"]["parity"]["lesion_dsc"]["state"] == "lost"
+    assert set(rows[SKIP.name]["latency_s"].values()) == {None}
+    assert rows[SKIP.name]["fix"] == 'pip install "voxbench[gpu]"'
+
+
+def test_json_holds_what_the_cases_and_classes_tell() -> None:
+    document = summarise(confirmed()).to_json()
+    found = {row["name"]: row for row in document["backends"]}["shifted"]
+    parity = found["parity"]
+    assert parity["whole_nsd"]["state"] == parity["lesion_nsd"]["state"] == "kept"
+    assert parity["detectable"]["macro_f1"] == pytest.approx(1 - 0.2 ** (1 / 16))
+    assert parity["flips"] == [
+        {"case": "quiz_0_000", "truth": 0, "baseline": 1, "candidate": 2},
+        {"case": "quiz_1_001", "truth": 1, "baseline": 1, "candidate": 0},
+    ]
+    assert parity["mcnemar"] == {"lost": 1, "gained": 0, "p": 1.0}
+    classes = parity["macro_f1"]["per_class"]
+    mean = sum(one["value"] for one in classes.values()) / 3
+    assert (list(classes), mean) == (["0", "1", "2"], pytest.approx(parity["macro_f1"]["value"]))
+    assert found["speed_claim"]["level"] == pytest.approx(0.05 / 6)
+    assert (found["speed_claim"]["look"], found["speed_claim"]["claims"]) == (2, 5)
+    assert found["between_cases"]["fastest_s"] < found["latency_s"]["p50"] < found["latency_s"]["p99"]
+    assert found["tile_fit"] == {"intercept_s": None, "slope_s": None, "r2": None, "sizes": 1}
+    assert document["course"].keys() == {"order", "drift", "autocorrelation"}
+
+
+def test_runs_from_before_surface_distances_leave_them_out() -> None:
+    summary = summarise(without_nsd(confirmed()))
+    assert summary.verdict == "CONFIRMED"
+    assert "NSD" not in render(summary, "markdown").partition("## Held equal")[0]
+    found = {row["name"]: row for row in summary.to_json()["backends"]}["openvino-int8"]["parity"]
+    assert (found["whole_nsd"]["state"], found["whole_nsd"]["value"]) == ("not measured", None)
+    assert "whole-pancreas NSD" in render(summarise(confirmed()), "markdown")
+
+
+def test_a_backend_that_was_never_measured_says_so() -> None:
+    row = summarise(interrupted()).to_json()["backends"][1]
+    assert (row["status"], row["fix"]) == ("skipped", "bench run --resume --out DIR")
+
+
+def test_a_lost_accuracy_is_a_requirement_not_met() -> None:
+    text = render(summarise(make_run({"a": Candidate(4.0, lesion=-0.1)}, confirmed="a")), "markdown")
+    (line,) = [line for line in text.splitlines() if line.startswith("| accuracy beside the baseline")]
+    assert [cell.strip() for cell in line.split("|")][4:6] == ["lost", "**not met**"]
+
+
+class Page(HTMLParser):
+    """Checks that tags close in order, and collects the text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag not in ("script", "img", "link")
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_html_is_one_well_formed_page(name: str) -> None:
+    summary, page = summarise(RUNS[name]()), Page()
+    page.feed(text := render(summary, "html"))
+    assert page.open == []
+    assert text.count(f"<h1>{summary.verdict}: ") == 1
+    assert text.count('<div class="table">') == text.count("<table>") > 3
+
+
+def test_html_shows_foreign_text_as_text() -> None:
+    page = Page()
+    page.feed(render(summarise(confirmed()), "html"))
+    assert "killed | by signal 9" in page.text
+    assert "<module> __init__" in page.text
+    assert "\x1b" not in page.text
+    assert 'pip install "voxbench[gpu]"' in page.text
+
+
+def test_csv_has_a_row_for_each_backend() -> None:
+    run = confirmed()
+    rows = list(csv.DictReader(io.StringIO(render(summarise(run), "csv"))))
+    assert [row["name"] for row in rows] == [b.name for b in run.backends]
+    assert float(rows[1]["case_speedup"]) == pytest.approx(2.4, rel=0.01)
+    assert rows[-2]["case_median_s"] == ""
+    assert rows[-1]["reason"] == FAIL.reason
+
+
+def test_cases_csv_is_tidy_and_exact() -> None:
+    run = confirmed()
+    rows = list(csv.DictReader(io.StringIO(cases_csv(run))))
+    samples = [(b.name, s) for b in run.backends for s in b.samples]
+    assert len({(r["backend"], r["phase"], r["case"], r["round"]) for r in rows}) == len(rows) == len(samples)
+    for row, (name, sample) in zip(rows, samples, strict=True):
+        assert (row["backend"], row["case"], int(row["round"])) == (name, sample.case, sample.round)
+        assert round(float(row["case_s"]) * 1e9) == sample.case_ns
+        assert round(float(row["forward_s"]) * 1e9) == sample.stages_ns["forward"]
+        assert row["device_s"] == ""
+        assert (int(row["tiles"]), int(row["subtype"])) == (sample.tiles, sample.subtype)
+    assert float(rows[0]["whole_dsc"]) == run.backends[0].scores[0].whole_dsc
+
+
+def test_cases_csv_tells_a_samples_surroundings() -> None:
+    run = confirmed()
+    baseline = run.backends[0]
+    told = replace(baseline.samples[0], ambient=Ambient(0.5, 0.01, 2450.0), usage=Usage(1e9, cpu_energy_j=12.5))
+    changed = replace(baseline, samples=(told, *baseline.samples[1:]))
+    first, second, *_ = csv.DictReader(io.StringIO(cases_csv(replace(run, backends=(changed,)))))
+    names = ("others_cores", "stolen_cores", "mhz", "memory_byte_s", "cpu_energy_j")
+    assert [float(first[name]) for name in names] == [0.5, 0.01, 2450.0, 1e9, 12.5]
+    assert [second[name] for name in names] == [""] * 5
+
+
+def test_cases_csv_of_nothing_is_its_header() -> None:
+    run = make_run({}, baseline=BackendRecord(BASELINE))
+    assert cases_csv(run).count("\n") == 1
+
+
+def test_junit_counts_what_happened() -> None:
+    suite = ET.fromstring(render(summarise(confirmed()), "junit")).find("testsuite")
+    assert suite is not None
+    cases = {case.get("name"): case for case in suite}
+    assert {name: [e.tag for e in case if e.tag != "system-out"] for name, case in cases.items()} == {
+        BASELINE: [], "torch-compile": [], "torch-half": ["skipped"], "openvino-int8": [],
+        "torch-fp32#2": ["failure"], "shifted": ["failure"], SKIP.name: ["skipped"], FAIL.name: ["error"],
+        "required backends": ["error"], "verdict": [],
+    }  # fmt: skip
+    counts = {name: suite.get(name) for name in ("tests", "failures", "errors", "skipped")}
+    assert counts == {"tests": "10", "failures": "2", "errors": "2", "skipped": "2"}
+
+
+@pytest.mark.parametrize("name", ["refuted", "few-cases", "interrupted"])
+def test_junit_passes_nothing_that_is_not_confirmed(name: str) -> None:
+    summary = summarise(RUNS[name]())
+    verdict = ET.fromstring(render(summary, "junit")).find(".//testcase[@name='verdict']/failure")
+    assert verdict is not None
+    assert verdict.get("type") == summary.verdict
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_nothing_measured_at_all_still_renders(form: str) -> None:
+    summary = summarise(make_run({}, baseline=BackendRecord(BASELINE, FAILED, "out of memory"), cases=0))
+    found = render(summary, form)
+    assert "nan" not in found.lower()
+    assert found.endswith("\n")
+
+
+def test_an_unknown_format_is_refused() -> None:
+    with pytest.raises(ValueError, match="no report format 'pdf'; there are markdown, html"):
+        render(summarise(refuted()), "pdf")
+
+
+# --- networks that give less ------------------------------------------------------------------------------------------
+
+
+def cells(text: str, label: str) -> list[list[str]]:
+    """The other cells of every row that begins with `label`."""
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    return [row[1:] for row in rows if row[0] == label]
+
+
+def test_f1_of_a_network_that_only_segments_is_not_applicable_in_markdown_and_html() -> None:
+    summary = summarise(segmentation_only())
+    text = render(summary, "markdown")
+    assert cells(text, "macro-F1") == [
+        [">= 0.70", "not applicable", "not applicable", "not applicable"],  # required
+        ["0.514", "not applicable"],  # recorded
+    ]
+    page = Page()
+    page.feed(render(summary, "html"))
+    for found in (text, page.text):
+        assert "macro-F1 is not applicable, as the network has no classification" in found
+        assert "0 % of the voxels changed, class flips not applicable" in found
+        assert "macro-F1 0.02" not in found
+        assert "nan" not in found.lower()
+
+
+def test_json_of_a_network_that_only_segments_has_null_and_says_why() -> None:
+    document = json.loads(render(summarise(segmentation_only()), "json"), parse_constant=pytest.fail)
+    assert document["verdict"] == "CONFIRMED"
+    assert document["noise_floor"]["class_flips"] is None
+    for backend in document["backends"]:
+        found = backend["parity"]["macro_f1"]
+        assert found.pop("state") == "not applicable", backend["name"]
+        assert (found.pop("margin"), found.pop("cases")) == (0.02, 0)
+        assert set(found.values()) == {None}
+        assert (backend["parity"]["class_flips"], backend["parity"]["flipped_cases"]) == (None, [])
+    targets = {target["name"]: target for target in document["targets"]}
+    assert [name for name, target in targets.items() if not target["applicable"]] == ["macro_f1"]
+    assert (targets["macro_f1"]["best"], targets["macro_f1"]["met"]) == (None, None)
+
+
+def test_csv_of_a_network_that_finds_neither_lesions_nor_classes() -> None:
+    run = organ_only()
+    rows = list(csv.DictReader(io.StringIO(render(summarise(run), "csv"))))
+    names = [name for name in rows[0] if name.startswith(("lesion_", "macro_f1", "class_flips"))]
+    assert len(names) == 16
+    assert {row[name] for row in rows for name in names} == {"not applicable"}
+    assert all(float(row["whole_dsc"]) > 0.9 for row in rows)
+    cases = list(csv.DictReader(io.StringIO(cases_csv(run))))
+    assert {row[name] for row in cases for name in ("subtype", "lesion_dsc", "lesion_nsd")} == {"not applicable"}
+    assert {row["true_subtype"] for row in cases} == {"0", "1", "2"}
+
+
+def test_junit_says_what_was_not_applicable() -> None:
+    verdict = ET.fromstring(render(summarise(organ_only()), "junit")).find(".//testcase[@name='verdict']")
+    assert verdict is not None
+    assert verdict.find("failure") is None
+    said = verdict.findtext("system-out") or ""
+    assert "lesion DSC is not applicable, as the network has no lesion class" in said
+    assert "macro-F1 is not applicable, as the network has no classification" in said
+
+
+def test_each_recorded_figure_has_its_protocol() -> None:
+    def said(recorded: dict[str, float], architecture: str) -> str:
+        run = refuted()
+        checkpoint = {**run.record.checkpoint, "recorded": recorded, "architecture": architecture}
+        text = render(summarise(replace(run, record=replace(run.record, checkpoint=checkpoint))), "markdown")
+        return text.partition("## Recorded accuracy")[2].partition("\n## ")[0]
+
+    both = said({"_best_ema": 0.8, "val/whole_dice": 0.7, "best.whole_dice": 0.9}, "net.py:make")
+    assert "for \\_best_ema: nnU-Net's pseudo Dice, over random patches" in both
+    assert "for the others: that of its training script, which the file does not state" in both
+    assert cells(both, "whole-pancreas DSC (val/whole_dice)") == [["0.700", "0.958"]]
+    assert cells(both, "whole-pancreas DSC (best.whole_dice)") == [["0.900", "0.958"]]
+    assert "Protocol of the recorded figures: that of its training script" in said({"best_dice": 0.8}, "net.py:make")
+    assert "pseudo" not in said({"cls_f1": 0.5}, "multitask-unet")
+    assert "records no accuracy of its own" in said({}, "multitask-unet")
