@@ -1,1 +1,1 @@
-"""INT8 before it is built: imitated in PyTorch (`fake_quantization`), to see which layers may have it (`sensitivity`)."""
+"""INT8 before it is built: imitated in PyTorch (`fake_quantization`); `sensitivity` finds the layers that may have it."""

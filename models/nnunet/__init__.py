@@ -1,1 +1,4 @@
-"""nnU-Net's networks: `plans` and `dataset` are read, `architecture` is looked up, `head` found, `build` makes the model."""
+"""nnU-Net's networks.
+
+`plans` and `dataset` are read, `architecture` is looked up, `head` is found, and `build` makes the model.
+"""
