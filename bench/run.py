@@ -18,7 +18,6 @@ from bench.schedule.interleave import Duel
 from bench.schedule.run_directory import RunDirectory, write_text
 from bench.worker.messages import Broke, MeasurePeak, Peak
 from bench.worker.process import WorkerLostError, WorkerProcess
-from reports import render
 from reports.decision.outcome import choose
 from reports.decision.verdict import Claim
 from reports.records.record import (
@@ -35,8 +34,9 @@ from reports.records.record import (
     Score,
 )
 from reports.records.store import Run, read_run
+from reports.render import render
 from reports.render.csv_tables import cases_csv
-from reports.summary import summarise
+from reports.summary.summarise import summarise
 
 
 def run(request: Request, out: Path | None, progress: Progress) -> Path:

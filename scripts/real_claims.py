@@ -37,7 +37,7 @@ from engines import BASELINE, Backend
 from reports.decision.verdict import CONFIRMED, INCONCLUSIVE, REFUTED
 from reports.records.record import DUEL
 from reports.records.store import read_run
-from reports.summary import summarise
+from reports.summary.summarise import summarise
 
 FORWARD_SHARE = 0.96  # of the case, at width 8; the sleep is a share of the forward, the truth is told from the samples
 PERIOD_S = 4.0  # of the neighbour: it works for half of each

@@ -16,7 +16,7 @@ from bench.errors import BackendLostError, BenchError, InterruptedRunError
 if TYPE_CHECKING:
     from bench.plan.request import Request
     from models.options import Given
-    from reports.summary import Summary
+    from reports.summary.summary import Summary
 
 DONE, REFUTED, BAD_INPUT, INCONCLUSIVE, BACKEND_LOST, INTERRUPTED = 0, 1, 2, 3, 4, 130
 _OURS = ("bench", "engines", "models", "reports")
@@ -66,7 +66,7 @@ def _run(options: Namespace) -> int:
     from bench.cli.terminal import progress
     from bench.schedule.run_directory import LATEST
     from reports.records.store import read_run
-    from reports.summary import summarise
+    from reports.summary.summarise import summarise
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is an interrupt too
     with progress(sys.stderr) as shown:
@@ -121,9 +121,9 @@ def _given(options: Namespace) -> "Given":
 
 def _report(options: Namespace) -> int:
     from bench.schedule.run_directory import LATEST, write_text
-    from reports import render
     from reports.records.store import read_run
-    from reports.summary import summarise
+    from reports.render import render
+    from reports.summary.summarise import summarise
 
     folder = options.run or LATEST
     found = read_run(folder)
@@ -141,7 +141,7 @@ def _check(options: Namespace) -> int:
     from bench.schedule.run_directory import LATEST
     from reports.decision.verdict import Claim
     from reports.records.store import read_run
-    from reports.summary import summarise
+    from reports.summary.summarise import summarise
 
     found = read_run(options.run or LATEST)
     given = {

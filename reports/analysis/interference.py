@@ -5,14 +5,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import nan
 
-from reports import formatting
 from reports.analysis.gpu import is_shared
 from reports.decision.comparison import candidates, pairs
 from reports.decision.outcome import decide, judge_candidates
 from reports.decision.verdict import Claim
 from reports.records.record import CONFIRMATION, DUEL, Ambient, GpuState, Sample
 from reports.records.store import Run
-from reports.render.commonmark import section, words
 from reports.stats.scores import median
 
 OTHERS_CORES = 0.25
@@ -25,7 +23,6 @@ for: 0.05 cores is up to 5 % of a parallel loop, half of that claim."""
 SLOW_CLOCK = 0.10
 """Below the run's median. Time goes with the clock, so that this much makes up the claim of 10 % by itself."""
 _OWN_LOAD = "software power cap"  # which a backend that uses the GPU well meets in every sample
-MOSTLY = 0.5  # of the pairs: beyond that the decision without them rests on less than half of what was planned
 
 BUSY, STOLEN, SLOW = "other processes", "stolen by the hypervisor", "processor clock"
 THROTTLED, SHARED = "GPU throttled", "GPU shared"
@@ -101,36 +98,6 @@ def flags(sample: Sample, usual_mhz: float = nan) -> tuple[str, ...]:
     return (*found, *(_by_gpu(sample.gpu, sample.workers) if sample.gpu else ()))
 
 
-def doubts(found: Disturbance, verdict: str) -> tuple[str, ...]:
-    """What a reader should know, one line each; `verdict` is that of the whole run."""
-    lines = []
-    if found.flagged_pairs > MOSTLY * found.pairs:
-        lines.append(
-            f"{formatting.percent(100 * found.share, 0)} of the pairs of samples were disturbed: measure again on a "
-            "quieter machine"
-        )
-    if found.verdict is not None and found.verdict != verdict:
-        without = formatting.count(found.flagged_pairs, "disturbed pair")
-        lines.append(
-            f"the verdict is {verdict}, but {found.verdict} without {without} of {found.pairs} "
-            f"({_without_verdict(found)})"
-        )
-    return tuple(lines)
-
-
-def surroundings(found: Disturbance, verdict: str) -> str:
-    """The section of the report; empty where the surroundings of no sample were recorded."""
-    if not found.told:
-        return ""
-    rows = [[CRITERIA[name], f"{found.reasons[name]} of {found.samples}"] for name in CRITERIA if name in found.reasons]
-    share = f"{formatting.percent(100 * found.share)} of the pairs ({found.flagged_pairs} of {found.pairs})"
-    if not found.flagged:
-        return section("Disturbed samples", f"None of {found.samples} samples was disturbed.")
-    repeated = f"Without them the verdict is {found.verdict}, with them {verdict}."
-    note = f"A pair counts as disturbed where either of its samples is: {share}. All are kept. {repeated}"
-    return section("Disturbed samples", words(["what happened", "samples"], rows), note)
-
-
 def _by_ambient(found: Ambient, usual_mhz: float) -> Iterator[str]:
     if found.others is not None and found.others > OTHERS_CORES:
         yield BUSY
@@ -154,7 +121,3 @@ def _usual_mhz(run: Run) -> float:
 
 def _pairs(run: Run) -> int:
     return sum(len(pairs(run, backend.name, phase)) for backend in candidates(run) for phase in (DUEL, CONFIRMATION))
-
-
-def _without_verdict(found: Disturbance) -> str:
-    return (found.headline or "").partition(": ")[2]

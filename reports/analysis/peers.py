@@ -2,28 +2,11 @@
 
 from dataclasses import dataclass, field
 from math import isfinite, nan
-from typing import TYPE_CHECKING
 
-from reports import formatting
 from reports.decision.comparison import Speed, case_ns, pairs, parity, speed
-from reports.formatting import NOT_APPLICABLE, NOT_MEASURED
 from reports.records.record import DUEL, FAILED, SKIPPED
 from reports.records.store import Run
-from reports.render.commonmark import bullets, section, table, text
 from reports.stats.scores import median
-
-if TYPE_CHECKING:
-    from reports.summary import Row, Summary
-
-_TOLD = (
-    "autocast",
-    "preprocessing",
-    "tiles",
-    "weights",
-    "batch",
-    "accumulation",
-    "stages",
-)  # of the evidence, beside its ``way``
 
 
 @dataclass(frozen=True)
@@ -61,51 +44,3 @@ def _peer_time(run: Run, peer: str, name: str | None) -> PeerTime:
     found = parity(run, peer)
     flips = len(found.flips) if found.cases and run.record.classifies else None
     return PeerTime(peer, median(seconds), speed(paired, case_ns), found.voxel_disagreement, flips, found.cases)
-
-
-def peers_section(summary: "Summary") -> str:
-    """The peers' table; empty for a run without any that was measured."""
-    if not summary.peers:
-        return ""
-    subject = text(summary.subject or "the best backend")
-    head = ["peer", "case median", f"its time over that of {subject}", "baseline's time over its", "voxels changed",
-            "class flips"]  # fmt: skip
-    rows = []
-    for one in summary.peers:
-        row = summary.row(one.name)
-        against = row.case.speedup.estimate if row else nan
-        rows.append([
-            text(one.name), formatting.seconds(one.median_s), _ratio(one.time), formatting.factor(against),
-            formatting.share(one.voxel_disagreement), _flips(one, summary.record.classifies),
-        ])  # fmt: skip
-    note = (
-        "Peers are what is run elsewhere, with the same weights on the same cases: each by its own reading, tiles, "
-        "stitching and writing, so that whole cases are compared. They make no claim, and none is chosen as the best. "
-        "The ratios are of neighbouring samples in the duels, their geometric mean over cases; brackets hold the lower "
-        "and the upper bound, each with one-sided 95 % confidence. Changed voxels and flips count against the "
-        "baseline's output. What is held equal between the backends (below) binds a peer as far as its line here says; "
-        "threads, weights, window, tile and overlap are the run's."
-    )
-    alone = [text(one.name) for one in summary.peers if summary.subject and not one.time.cases]
-    apart = f"Never open in one round with {subject}: {', '.join(alone)}." if alone else ""
-    ways = bullets(f"{text(one.name)}: {text(way)}." for one in summary.peers if (way := _way(summary.row(one.name))))
-    return section("Against what is run today", table(head, rows), note, ways, apart)
-
-
-def _way(row: "Row | None") -> str:
-    """What a peer does, in its own words: those in its evidence."""
-    details = (row.evidence.get("details") or {}) if row else {}
-    told = [f"{name}: {details[name]}" for name in _TOLD if name in details]
-    return "; ".join(([str(details["way"])] if "way" in details else []) + told)
-
-
-def _ratio(found: Speed) -> str:
-    ratio = found.speedup
-    bounds = f" [{ratio.low:.2f}, {ratio.high:.2f}]" if isfinite(ratio.low) else ""
-    return f"{formatting.factor(ratio.estimate)}{bounds}" if found.cases else NOT_MEASURED
-
-
-def _flips(one: PeerTime, classifies: bool) -> str:
-    if not classifies:
-        return NOT_APPLICABLE
-    return NOT_MEASURED if one.class_flips is None else f"{one.class_flips} of {one.scored}"

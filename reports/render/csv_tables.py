@@ -12,7 +12,7 @@ from reports.formatting import NOT_APPLICABLE
 from reports.records.record import STAGES, Ambient, Sample, Score, Usage
 from reports.records.store import Run
 from reports.stats.bootstrap import Interval
-from reports.summary import Row, Summary
+from reports.summary.summary import Row, Summary
 
 _CASE_COLUMNS = (
     "backend", "phase", "case", "round", "case_s", *(f"{stage}_s" for stage in STAGES), "device_s", "cpu_s", "tiles",

@@ -5,7 +5,7 @@ from html import escape
 from markdown_it import MarkdownIt
 
 from reports.render import markdown
-from reports.summary import Summary
+from reports.summary.summary import Summary
 
 _COLOURS = {"CONFIRMED": "#1a7f37", "REFUTED": "#b42318", "INCONCLUSIVE": "#9a6700"}
 

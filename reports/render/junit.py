@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 
 from reports.decision.verdict import CONFIRMED, INCONCLUSIVE, REFUTED
 from reports.records.record import FAILED, SKIPPED
-from reports.summary import Row, Summary
+from reports.summary.summary import Row, Summary
 
 _NOT_XML = re.compile(r"[^\t\n\r\x20-\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF]")  # XML 1.0, production [2] Char
 

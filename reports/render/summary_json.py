@@ -6,13 +6,12 @@ from typing import Any
 
 from reports.analysis.diagnostics import Course
 from reports.analysis.latency import Latency
-from reports.analysis.pareto import front
 from reports.analysis.peers import PeerTime
 from reports.decision.comparison import Metric, Parity, Speed
 from reports.decision.verdict import METRICS, SpeedVerdict, metric_state
 from reports.records.record import FAILED, SCHEMA, RecipeSettings
 from reports.stats.bootstrap import Interval
-from reports.summary import Row, Summary, Target
+from reports.summary.summary import Row, Summary, Target
 
 
 def render(summary: Summary) -> str:
@@ -41,7 +40,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "cases": summary.cases,
         "rounds": summary.rounds,
         "backends": [_backend(row, record.settings.recipes.get(row.name)) for row in summary.rows],
-        "pareto_front": front(summary.measured),
+        "pareto_front": summary.pareto_front,
         "claim": vars(claim),
         "confirmation": _speed(summary.confirmation) if summary.confirmation else None,
         "noise_floor": _noise(summary) if summary.noise else None,

@@ -9,10 +9,10 @@ from reports.decision.verdict import METRICS
 from reports.formatting import NOT_APPLICABLE, NOT_MEASURED, count
 from reports.render.commonmark import bullets, section, table, text, words
 from reports.stats.power import ENOUGH_FOR_F1, LOST_SHARE
-from reports.summary import Row, Summary
+from reports.summary.summary import Row, Summary
 
 
-def parity(summary: Summary) -> str:
+def accuracy_section(summary: Summary) -> str:
     """The scores beside the baseline's, the flipped cases, and the noise floor."""
     rows = [row for row in summary.measured if row.parity.cases]
     metrics = _taken(rows)
@@ -61,7 +61,7 @@ def _class(subtype: int | None) -> str:
     return "unknown" if subtype is None else str(subtype)
 
 
-def detectable(summary: Summary) -> str:
+def detectable_section(summary: Summary) -> str:
     """The smallest losses that so many cases would have shown."""
     rows = [row for row in summary.measured if row.parity.cases and not row.is_baseline]
     names = [name for name in _taken(rows) if any(isfinite(getattr(row.parity, name).detectable) for row in rows)]

@@ -1,93 +1,15 @@
-"""The report's measurements: requirements, backends, stages, parity, confirmation."""
-
-from math import isfinite
+"""The report's backends: the verdict of each, the confirmation of the best, and those that did not run."""
 
 from reports import formatting
-from reports.analysis.interference import surroundings
-from reports.analysis.pareto import recipes_section
-from reports.analysis.peers import peers_section
-from reports.analysis.resources import resources_section
-from reports.analysis.roi import roi_section
 from reports.decision.comparison import Speed
-from reports.decision.verdict import CONFIRMED, KEPT, LOST, METRICS, UNDECIDED, judge_accuracy
-from reports.formatting import NOT_APPLICABLE, NOT_MEASURED, count
+from reports.decision.verdict import CONFIRMED, LOST
+from reports.formatting import NOT_MEASURED, count
 from reports.records.record import FAILED, SKIPPED
 from reports.render.commonmark import bullets, section, table, text, words
-from reports.render.sections import accuracy, times
-from reports.render.sections.training_metrics import recorded
-from reports.summary import Row, Summary, Target
-
-_STATUS = {True: "met", False: "**not met**", None: "not shown"}
+from reports.summary.summary import Row, Summary
 
 
-def sections(summary: Summary) -> list[str]:
-    """Everything that was measured, the most important first."""
-    return [
-        _requirements(summary),
-        _backends(summary),
-        _confirmation(summary),
-        recipes_section(summary),
-        peers_section(summary),
-        accuracy.parity(summary),
-        accuracy.detectable(summary),
-        roi_section(summary),
-        times.latency(summary),
-        times.stages(summary),
-        times.course(summary),
-        resources_section(summary.measured),
-        _limits(summary),
-        _gpu(summary),
-        surroundings(summary.ambient, summary.verdict),
-        recorded(summary),
-        _absent(summary, SKIPPED, "Skipped backends", "what enables it"),
-        _absent(summary, FAILED, "Failed backends", "what would mend it"),
-    ]
-
-
-def _requirements(summary: Summary) -> str:
-    subject = summary.subject or "best backend"
-    head = ["requirement", "target", summary.record.baseline, subject, "status"]
-    rows = [*map(_requirement, summary.targets), _kept(summary)]
-    return section("Requirements", _where(summary), table(head, rows, (0, 4)))
-
-
-def _requirement(found: Target) -> list[str]:
-    if not found.applicable:
-        return [METRICS[found.name], f">= {found.target:.2f}", *[NOT_APPLICABLE] * 3]
-    if found.name in METRICS:
-        cells = [f">= {found.target:.2f}", formatting.score(found.baseline), formatting.score(found.best)]
-        return [METRICS[found.name], *cells, _STATUS[found.met] if isfinite(found.best) else NOT_MEASURED]
-    best = formatting.bounded(found.best, found.low, found.high)
-    status = _STATUS[found.met] if isfinite(found.best) else NOT_MEASURED
-    return [
-        "time reduction of a case",
-        f">= {formatting.plain_percent(found.target)}",
-        "0 %, the reference",
-        best,
-        status,
-    ]
-
-
-def _kept(summary: Summary) -> list[str]:
-    """The accuracy against the baseline's, which a score far above its target may still have lost."""
-    row = summary.row(summary.subject)
-    state = judge_accuracy(row.parity, summary.claim)[0] if row and row.parity.cases else NOT_MEASURED
-    status = {KEPT: _STATUS[True], LOST: _STATUS[False], UNDECIDED: _STATUS[None]}.get(state, NOT_MEASURED)
-    return ["accuracy beside the baseline", "within margins", "the reference", state, status]
-
-
-def _where(summary: Summary) -> str:
-    record = summary.record
-    said = f"Measured on {count(summary.cases, 'case')} of these data, on {record.host.get('gpu', 'the CPU')}."
-    if record.data.get("demo"):
-        said += " **The data are the made-up volumes of the demo**: they show what an engine does to time "
-        said += "and accuracy, and nothing about patients."
-    if record.checkpoint.get("demo"):
-        said += " The network is the demo's own, trained on such volumes."
-    return said + " The targets are those set for the reference model; a score is held against its target by its mean."
-
-
-def _backends(summary: Summary) -> str:
+def backends_section(summary: Summary) -> str:
     rows = [row for row in summary.measured if not row.is_peer]
     if not rows:
         return section("Backends", "No backend ran.")
@@ -141,7 +63,7 @@ def _evidence(row: Row) -> str:
     return text("; ".join(part for part in (str(provider or ""), macs) if part)) or NOT_MEASURED
 
 
-def _confirmation(summary: Summary) -> str:
+def confirmation_section(summary: Summary) -> str:
     found, row = summary.confirmation, summary.row(summary.subject)
     if summary.subject is None or row is None:
         return ""
@@ -162,56 +84,14 @@ def _phase(name: str, found: Speed) -> list[str]:
     return [name, bounds, formatting.factor(found.speedup.estimate), str(found.cases), str(found.pairs)]
 
 
-def _limits(summary: Summary) -> str:
-    peak, bandwidth = summary.record.peak_flops, summary.record.peak_bytes_per_s
-    if not peak:
-        return ""
-    head = ["backend", "arithmetic", "memory traffic", "forward, median", "share of the peak", "reached"]
-    rows = [
-        [
-            text(row.name), formatting.seconds(row.limit.arithmetic_s), formatting.seconds(row.limit.traffic_s),
-            formatting.seconds(row.forward_latency.median),
-            formatting.percent(100 * row.limit.share), formatting.rate(row.limit.flops),
-        ]
-        for row in summary.measured if row.case.cases
-    ]  # fmt: skip
-    whose = summary.record.peak_libraries
-    measured = ", ".join(
-        f"{name} {formatting.rate(rate)} ({whose.get(name, 'PyTorch')})" for name, rate in peak.items()
-    )
-    note = (
-        "*Arithmetic* is the time that the multiply-accumulates of a case take at the device's peak in the precisions "
-        f"they ran in, that of the fastest large matrix product, measured before the duels: {measured}. *Memory "
-        "traffic* is the time to move each layer's input and output once a tile, and the weights once, in the "
-        "narrowest precision that ran, at the bandwidth of a large copy: "
-        f"{formatting.bandwidth(bandwidth)}. The longer "
-        "of the two is the floor of the case, and the share is that floor over the forward. A library with better "
-        "kernels than that product's, or one that keeps layers' outputs in the cache, may pass 100 %."
-    )
-    return section("Limits of the device", table(head, rows), note) if rows else ""
+def skipped_section(summary: Summary) -> str:
+    """The skipped backends with the reason and the remedy."""
+    return _absent(summary, SKIPPED, "Skipped backends", "what enables it")
 
 
-def _gpu(summary: Summary) -> str:
-    uses = [(row, row.gpu) for row in summary.measured if row.gpu is not None]
-    if not uses:
-        return ""
-    head = ["backend", "SM clock, MHz", "hottest", "power", "energy a case", "throttled", "of device events"]
-    rows = [
-        [
-            text(row.name), f"{use.sm_mhz:.0f} ({use.sm_mhz_low:.0f} to {use.sm_mhz_high:.0f})",
-            f"{use.temperature_c:.0f} °C", f"{use.power_w:.0f} W",
-            f"{use.energy_j:.3g} J" if isfinite(use.energy_j) else NOT_MEASURED,
-            formatting.share(use.throttled), formatting.percent(100 * row.device_share),
-        ]
-        for row, use in uses
-    ]  # fmt: skip
-    note = (
-        "Read by NVML after each case, outside its time: median clock with its range, highest temperature, median "
-        "power and energy of the whole board (not measured of cases under a second: its counter moves in steps), "
-        "share of the samples with a reason for lower clocks. *Of device events*: the forward by device events over "
-        "that by the host's clock."
-    )
-    return section("The GPU during the run", table(head, rows), note)
+def failed_section(summary: Summary) -> str:
+    """The failed backends, likewise."""
+    return _absent(summary, FAILED, "Failed backends", "what would mend it")
 
 
 def _absent(summary: Summary, status: str, title: str, remedy: str) -> str:

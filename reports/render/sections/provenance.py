@@ -9,13 +9,13 @@ from reports import formatting
 from reports.render.commonmark import bullets, section, text, words
 from reports.stats.bootstrap import MIN_CASES, RESAMPLES
 from reports.stats.power import ENOUGH_FOR_F1
-from reports.summary import Summary
+from reports.summary.summary import Summary
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SHOWN = 8  # items of a list; the rest are counted, as run.json holds them all
 
 
-def sections(summary: Summary) -> list[str]:
+def provenance_sections(summary: Summary) -> str:
     """Everything about the run that is not a result."""
     record = summary.record
     checkpoint = {name: value for name, value in record.checkpoint.items() if name != "recorded"}
@@ -26,7 +26,7 @@ def sections(summary: Summary) -> list[str]:
         "cases": f"{len(record.cases)}, {sum(c.mask is not None for c in record.cases)} with a mask, "
         f"{sum(c.subtype is not None for c in record.cases)} with a subtype ({len(subtypes)} subtypes)"
     }
-    return [
+    sections = (
         section("Held equal between the backends", _facts(record.declaration)),
         section("Host and versions", _facts({**record.host, **record.versions})),
         section("Checkpoint", _facts(checkpoint)),
@@ -34,7 +34,8 @@ def sections(summary: Summary) -> list[str]:
         section("Settings", _facts(settings)),
         section("How the figures are made", _method()),
         section("To repeat this run", f"```sh\n{record.command}\n```", _identity(summary)),
-    ]
+    )
+    return "\n\n".join(part for part in sections if part)
 
 
 def _facts(facts: Mapping[str, Any]) -> str:

@@ -1,16 +1,16 @@
-"""The report's case times: how they spread, where they go, and what came over them during the run."""
+"""The report's case times: how they spread, and where they go."""
 
 from math import isfinite, nan
 
 from reports import formatting
 from reports.analysis.latency import FEWEST_SIZES, TileFit
-from reports.formatting import NOT_MEASURED, count
+from reports.formatting import NOT_MEASURED
 from reports.records.record import STAGES
-from reports.render.commonmark import bullets, section, table, text
-from reports.summary import Row, Summary
+from reports.render.commonmark import section, table, text
+from reports.summary.summary import Row, Summary
 
 
-def latency(summary: Summary) -> str:
+def case_times_section(summary: Summary) -> str:
     """Percentiles, spread between cases, and dependence on the number of tiles."""
     rows = [row for row in summary.measured if row.case.cases]
     if not rows:
@@ -40,34 +40,7 @@ def _fit(found: TileFit) -> list[str]:
     return [formatting.seconds(found.intercept_s), formatting.seconds(found.slope_s), f"{found.r2:.3f}"]
 
 
-def course(summary: Summary) -> str:
-    """Drift, order effects and autocorrelation."""
-    found = summary.course
-    lines = []
-    if found.drift:
-        lines.append(
-            f"Drift of the baseline: {found.drift.pct_over_run:+.2g} % over the duels' {60 * found.drift.hours:.3g} "
-            f"minutes (p = {found.drift.p:.2g})."
-        )
-    if found.order:
-        name, effect = min(found.order.items(), key=lambda item: item[1].p_holm)
-        lines.append(
-            f"Position within a round: the clearest of {count(len(found.order), 'backend')} is {text(name)}, "
-            f"{formatting.percent(effect.range_pct)} between its {effect.positions} positions "
-            f"(p = {effect.p_holm:.2g} by Kruskal and Wallis, adjusted by Holm)."
-        )
-    if found.autocorrelation:
-        name, lag = max(found.autocorrelation.items(), key=lambda item: abs(item[1].lag1))
-        lines.append(
-            f"Autocorrelation of the log ratios from sample to sample: at most {lag.lag1:+.2f} ({text(name)}; standard "
-            f"error {lag.standard_error:.2f})."
-        )
-    if not lines and summary.measured:
-        lines.append("Drift, order effects and autocorrelation: not measured, as they take at least two rounds.")
-    return section("Course of the duels", bullets(lines)) if lines else ""
-
-
-def stages(summary: Summary) -> str:
+def stages_section(summary: Summary) -> str:
     """The stages of a case."""
     rows = [row for row in summary.measured if row.case.cases]
     head = ["backend", *(f"{stage}, ms (share)" for stage in STAGES), "other"]

@@ -1,23 +1,15 @@
-"""What the checkpoint says about its own accuracy, beside what was measured, and never mixed with it."""
+"""The report's recorded accuracy: what the training says, beside what was measured, and never mixed with it."""
 
-import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Sequence
 
 from reports import formatting
+from reports.analysis.training_metrics import NAMES, TrainingMetric, training_metrics
 from reports.decision.comparison import Metric
 from reports.decision.verdict import METRICS
 from reports.records.record import RunRecord
 from reports.render.commonmark import section, table, text
-from reports.summary import Summary
+from reports.summary.summary import Summary
 
-_NAMES = {  # last parts of the names that training scripts give them
-    "whole_dsc": ("whole_dice", "whole_dsc"),
-    "lesion_dsc": ("lesion_dice", "lesion_dsc"),
-    "macro_f1": ("cls_f1", "macro_f1"),
-}
-_KNOWN = [name for names in _NAMES.values() for name in names]
-_NNUNET = ("_best_ema", "ema_fg_dice", "mean_fg_dice", "dice_per_class_or_region")  # last parts of what nnU-Net records
 _REFERENCE = "multitask-unet"
 _PROTOCOLS = {"sliding-window": "whole volume by sliding window", "center-patch": "one centre patch a case"}
 _UNSTATED = "that of its training script, which the file does not state"
@@ -28,52 +20,48 @@ _PSEUDO = (  # nnunetv2: nnUNetTrainer.on_validation_epoch_end, and nnUNetLogger
 )
 
 
-def recorded(summary: Summary) -> str:
-    """A section with the recorded metrics and the measured baseline, each under its protocol."""
-    held: Mapping[str, Any] = summary.record.checkpoint.get("recorded") or {}
-    found = {k: float(v) for k, v in held.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
-    if not found:
+def training_metrics_section(summary: Summary) -> str:
+    """The recorded metrics and the measured baseline, each under its protocol."""
+    recorded = training_metrics(summary.record)
+    if not recorded:
         return section("Recorded accuracy", "The checkpoint records no accuracy of its own.")
     baseline = summary.row(summary.record.baseline)
     rows = []
-    for metric in _NAMES:
-        label = METRICS[metric]
-        measured = _measured(getattr(baseline.parity, metric) if baseline else Metric())
-        values = {k: formatting.score(v) for k, v in found.items() if _last(k) in _NAMES[metric]}
-        rows += [[label if len(values) == 1 else f"{label} ({text(k)})", v, measured] for k, v in values.items()]
-        if not values:
+    for metric in NAMES:
+        label, same = METRICS[metric], [m for m in recorded if m.metric == metric]
+        measured = _measured_score(getattr(baseline.parity, metric) if baseline else Metric())
+        for m in same:
+            name = label if len(same) == 1 else f"{label} ({text(m.name)})"
+            rows.append([name, formatting.score(m.value), measured])
+        if not same:
             rows.append([label, "not recorded", measured])
-    rows += [
-        [text(k), formatting.score(v), formatting.NOT_MEASURED] for k, v in found.items() if _last(k) not in _KNOWN
-    ]
+    others = (m for m in recorded if m.metric is None)
+    rows += [[text(m.name), formatting.score(m.value), formatting.NOT_MEASURED] for m in others]
     head = ["", "recorded in the checkpoint", f"measured here, {summary.record.baseline}"]
-    return section("Recorded accuracy", table(head, rows), _protocols(summary.record, found, summary.cases))
+    return section("Recorded accuracy", table(head, rows), _protocols(summary.record, recorded, summary.cases))
 
 
-def _measured(found: Metric) -> str:
-    return formatting.score(found.value) if found.applicable else formatting.NOT_APPLICABLE
+def _measured_score(metric: Metric) -> str:
+    return formatting.score(metric.value) if metric.applicable else formatting.NOT_APPLICABLE
 
 
-def _last(name: str) -> str:
-    return re.split(r"[./]", name)[-1]
-
-
-def _protocols(record: RunRecord, names: Iterable[str], cases: int) -> str:
+def _protocols(record: RunRecord, recorded: Sequence[TrainingMetric], cases: int) -> str:
     settings = record.settings
     protocol = _PROTOCOLS.get(settings.protocol, settings.protocol)
     if settings.protocol == "sliding-window":
         protocol += f", overlap {settings.overlap:g}"
     return (
-        f"Protocol of the recorded figures: {_how_recorded(record, names)}. Protocol of the measured ones: {protocol}, "
-        f"{formatting.count(cases, 'case')}. The two answer different questions; no verdict uses the recorded ones."
+        f"Protocol of the recorded figures: {_training_protocol(record, recorded)}. Protocol of the measured ones: "
+        f"{protocol}, {formatting.count(cases, 'case')}. The two answer different questions; no verdict uses the "
+        "recorded ones."
     )
 
 
-def _how_recorded(record: RunRecord, names: Iterable[str]) -> str:
-    """The protocol of each recorded figure, as far as its name or the network tells."""
+def _training_protocol(record: RunRecord, recorded: Sequence[TrainingMetric]) -> str:
+    """The protocol of each recorded metric, as far as its name or the network says."""
     script = _CROP if record.checkpoint.get("architecture") == _REFERENCE else _UNSTATED
-    own = [name for name in names if _last(name) in _NNUNET]
-    others = [name for name in names if _last(name) not in _NNUNET]
-    if not own:
+    nnunet = [m.name for m in recorded if m.is_nnunet]
+    if not nnunet:
         return script
-    return f"for {', '.join(map(text, own))}: {_PSEUDO}" + (f"; for the others: {script}" if others else "")
+    others = f"; for the others: {script}" if len(nnunet) < len(recorded) else ""
+    return f"for {', '.join(map(text, nnunet))}: {_PSEUDO}{others}"

@@ -10,7 +10,7 @@ from scipy import stats
 from reports.analysis.diagnostics import course
 from reports.records.record import Sample
 from reports.records.store import Run
-from reports.summary import summarise
+from reports.summary.summarise import summarise
 from tests.reports.factory import BASELINE, Candidate, make_run
 
 NAMES = (BASELINE, "a", "b")

@@ -9,7 +9,8 @@ from reports.analysis.gpu import energy_j, gpu_use
 from reports.analysis.roofline import limit
 from reports.records.record import GpuState
 from reports.records.store import Run, backend_from_json, run_from_json, to_json
-from reports.summary import summarise
+from reports.render.summary_json import summary_json
+from reports.summary.summarise import summarise
 from tests.reports.factory import BASELINE, Candidate, make_run, on_gpu
 
 
@@ -117,7 +118,7 @@ def test_an_older_run_has_no_limits_and_no_doubts() -> None:
     summary = summarise(run)
     assert summary.doubts == ()
     assert isnan(summary.rows[0].limit.floor_s)
-    document = summary.to_json()
+    document = summary_json(summary)
     assert document["backends"][0]["limit"] == dict.fromkeys(("floor_s", "share", "flops", "arithmetic_s", "traffic_s"))
     assert document["backends"][0]["gpu"] is None
 

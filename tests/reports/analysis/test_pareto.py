@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from reports.analysis.pareto import front, recipes_section
 from reports.records.record import RecipeSettings
 from reports.records.store import Run
-from reports.summary import summarise
+from reports.render.sections.pareto import pareto_section
+from reports.summary.summarise import summarise
 from tests.reports.factory import BASELINE, Candidate, make_run
 
 ARMS = {
@@ -21,22 +21,22 @@ def with_recipes(run: Run, **recipes: RecipeSettings) -> Run:
 
 
 def test_the_front_is_what_nothing_beats_in_time_and_accuracy() -> None:
-    assert front(summarise(make_run(ARMS)).measured) == ("fast", "exact"), "the fastest first"
+    assert summarise(make_run(ARMS)).pareto_front == ("fast", "exact"), "the fastest first"
 
 
 def test_equal_rows_are_both_on_the_front() -> None:
-    assert front(summarise(make_run({"a": Candidate(2.0), "b": Candidate(2.0)})).measured) == ("a", "b")
+    assert summarise(make_run({"a": Candidate(2.0), "b": Candidate(2.0)})).pareto_front == ("a", "b")
 
 
 def test_a_score_that_one_lacks_is_not_held_against_the_other() -> None:
     run = make_run(ARMS)
     unscored = replace(run, backends=tuple(replace(one, scores=()) for one in run.backends))
-    assert front(summarise(unscored).measured) == ("fast",), "without scores only the time counts"
+    assert summarise(unscored).pareto_front == ("fast",), "without scores only the time counts"
 
 
 def test_the_table_tells_what_each_is_made_of_and_what_fails() -> None:
     run = with_recipes(make_run(ARMS), fast=RecipeSettings("openvino-int8", "coarse", 0.25, 4, ("drop-biases",)))
-    said = recipes_section(summarise(run))
+    said = pareto_section(summarise(run))
     lines = [line for line in said.splitlines() if line.startswith("|")][2:]
     assert [line.split("|")[1].strip() for line in lines] == [
         "fast", "slower-and-worse", "exact", "same-speed-worse", BASELINE,
@@ -49,4 +49,4 @@ def test_the_table_tells_what_each_is_made_of_and_what_fails() -> None:
 
 
 def test_a_run_without_recipes_has_no_such_table() -> None:
-    assert recipes_section(summarise(make_run(ARMS))) == ""
+    assert pareto_section(summarise(make_run(ARMS))) == ""

@@ -7,7 +7,6 @@ from math import isnan
 
 import pytest
 
-from reports import render
 from reports.analysis.peers import peer_times
 from reports.decision.comparison import candidates, case_ns, pairs, speed
 from reports.decision.outcome import choose, settled
@@ -15,8 +14,9 @@ from reports.decision.regression import regression
 from reports.decision.verdict import CONFIRMED, INCONCLUSIVE, Claim
 from reports.records.record import DUEL, FAILED, SKIPPED, BackendRecord
 from reports.records.store import RecordError, Run, run_from_json, to_json
+from reports.render import render
 from reports.render.csv_tables import cases_csv
-from reports.summary import summarise
+from reports.summary.summarise import summarise
 from tests.reports.factory import BASELINE, Candidate, make_run, segmenting
 
 BEST, SLOW, FAST = "openvino-int8", "peer-monai-fp32", "peer-nnunet"

@@ -8,12 +8,12 @@ from math import ceil, isnan
 
 import pytest
 
-from reports import render
 from reports.analysis.resources import Resources
 from reports.records.record import SKIPPED, BackendRecord, Usage
 from reports.records.store import Run
+from reports.render import render
 from reports.stats.scores import median
-from reports.summary import summarise
+from reports.summary.summarise import summarise
 from tests.reports.factory import BASE_NS, BASELINE, Candidate, make_run, on_gpu
 
 X = "ort-fp32"

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
-from reports import render
 from reports.records.record import Roi
 from reports.records.store import Run, backend_from_json, to_json
-from reports.summary import summarise
+from reports.render import render
+from reports.render.summary_json import summary_json
+from reports.summary.summarise import summarise
 from tests.reports.factory import Candidate, make_run
 
 WHOLE, PART = ((0, 128, 0, 112, 0, 54),), ((10, 90, 8, 100, 0, 54),)
@@ -32,7 +33,7 @@ def cropped(lost: int = 0) -> Run:
 def test_no_section_without_a_roi():
     summary = summarise(make_run({"openvino-int8": Candidate(5.0)}))
     assert "## ROI" not in render(summary, "markdown")
-    assert all(backend["roi"] is None for backend in summary.to_json()["backends"])
+    assert all(backend["roi"] is None for backend in summary_json(summary)["backends"])
 
 
 def test_each_case_counts_once_however_often_it_was_run():
@@ -53,7 +54,7 @@ def test_the_report_names_fallbacks_and_cases_that_lost_a_lesion_voxel():
     assert f"fell back to the full volume in: {second}." in section
     assert "**fails**" in section
     assert "<h2>ROI</h2>" in render(summarise(run), "html")
-    told = {backend["name"]: backend["roi"] for backend in summarise(run).to_json()["backends"]}
+    told = {backend["name"]: backend["roi"] for backend in summary_json(summarise(run))["backends"]}
     assert told["openvino-int8"]["lost"] == [third]
     assert told["openvino-int8"]["lesion_outside"] == 3
     kept = render(summarise(cropped()), "markdown")

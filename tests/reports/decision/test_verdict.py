@@ -9,7 +9,8 @@ from reports.decision.outcome import choose, settled
 from reports.decision.verdict import CONFIRMED, INCONCLUSIVE, REFUTED, Claim
 from reports.records.record import CONFIRMATION, FAILED, INTERRUPTED, PENDING, SKIPPED, WARMUP, BackendRecord
 from reports.records.store import RecordError, Run
-from reports.summary import Summary, summarise
+from reports.summary.summarise import summarise
+from reports.summary.summary import Summary
 from tests.reports.factory import BASELINE, Candidate, make_run, segmenting
 
 FAST = Candidate(4.0)

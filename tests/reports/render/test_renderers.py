@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from reports import FORMATS, render
 from reports.records.record import FAILED, INTERRUPTED, PENDING, SKIPPED, Ambient, BackendRecord, Usage
 from reports.records.store import Run
+from reports.render import FORMATS, render
 from reports.render.csv_tables import cases_csv
-from reports.summary import summarise
+from reports.render.summary_json import summary_json
+from reports.summary.summarise import summarise
 from tests.reports.factory import BASELINE, Candidate, make_run, on_gpu, segmenting, without_nsd
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
@@ -135,7 +136,7 @@ def test_json_keeps_the_contract(name: str) -> None:
 
 
 def test_json_holds_the_figures() -> None:
-    document = summarise(confirmed()).to_json()
+    document = summary_json(summarise(confirmed()))
     rows: dict[str, Any] = {row["name"]: row for row in document["backends"]}
     assert (document["cases"], document["rounds"], document["best"]) == (16, 2, "openvino-int8")
     assert document["missing_required"] == ["tensorrt-fp16"]
@@ -150,7 +151,7 @@ def test_json_holds_the_figures() -> None:
 
 
 def test_json_holds_what_the_cases_and_classes_tell() -> None:
-    document = summarise(confirmed()).to_json()
+    document = summary_json(summarise(confirmed()))
     found = {row["name"]: row for row in document["backends"]}["shifted"]
     parity = found["parity"]
     assert parity["whole_nsd"]["state"] == parity["lesion_nsd"]["state"] == "kept"
@@ -174,13 +175,13 @@ def test_runs_from_before_surface_distances_leave_them_out() -> None:
     summary = summarise(without_nsd(confirmed()))
     assert summary.verdict == "CONFIRMED"
     assert "NSD" not in render(summary, "markdown").partition("## Held equal")[0]
-    found = {row["name"]: row for row in summary.to_json()["backends"]}["openvino-int8"]["parity"]
+    found = {row["name"]: row for row in summary_json(summary)["backends"]}["openvino-int8"]["parity"]
     assert (found["whole_nsd"]["state"], found["whole_nsd"]["value"]) == ("not measured", None)
     assert "whole-pancreas NSD" in render(summarise(confirmed()), "markdown")
 
 
 def test_a_backend_that_was_never_measured_says_so() -> None:
-    row = summarise(interrupted()).to_json()["backends"][1]
+    row = summary_json(summarise(interrupted()))["backends"][1]
     assert (row["status"], row["fix"]) == ("skipped", "bench run --resume --out DIR")
 
 

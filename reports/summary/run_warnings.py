@@ -2,32 +2,29 @@
 
 from collections.abc import Iterator, Sequence
 from math import isfinite
-from typing import TYPE_CHECKING
 
-from reports.formatting import percent
-
-if TYPE_CHECKING:
-    from reports.analysis.diagnostics import Course
-    from reports.summary import Row
+from reports.analysis.diagnostics import Course
+from reports.analysis.interference import Disturbance
+from reports.formatting import count, percent
+from reports.summary.summary import Row
 
 CLOCKS_DIFFER = 0.05  # of the forward, between the host's clock and device events
 OFTEN = 0.05  # of a backend's samples
-
-
 DRIFT_PCT = 2.0  # of the baseline's time over the run
 ORDER_PCT, ORDER_P = 1.0, 0.01
+MOSTLY = 0.5  # of the pairs: beyond that the decision without them rests on less than half of what was planned
 LASTING = 0.2  # autocorrelation that would matter if samples were the unit; cases are
 
 
-def doubts(rows: "Sequence[Row]", course: "Course") -> tuple[str, ...]:
-    """One line each."""
+def doubts(rows: Sequence[Row], course: Course, ambient: Disturbance, verdict: str) -> tuple[str, ...]:
+    """One line each; `verdict` is that of the whole run."""
     return (
         *_clocks(rows), *_throttled(rows), *_shared(rows), *_better_baseline(rows), *_drifting(course),
-        *_ordered(course), *_lasting(course), *_started_once(rows),
+        *_ordered(course), *_lasting(course), *_started_once(rows), *_disturbed(ambient, verdict),
     )  # fmt: skip
 
 
-def _drifting(course: "Course") -> Iterator[str]:
+def _drifting(course: Course) -> Iterator[str]:
     drift = course.drift
     if drift is not None and abs(drift.pct_over_run) > DRIFT_PCT and drift.p < 0.05:
         yield (
@@ -36,14 +33,14 @@ def _drifting(course: "Course") -> Iterator[str]:
         )
 
 
-def _ordered(course: "Course") -> Iterator[str]:
+def _ordered(course: Course) -> Iterator[str]:
     told = [(n, e) for n, e in course.order.items() if e.p_holm < ORDER_P and e.range_pct > ORDER_PCT]
     if told:
         listed = ", ".join(f"{name} (up to {percent(effect.range_pct)})" for name, effect in told)
         yield f"time depends on the position within a round: {listed}; the order is random, so it widens the bounds"
 
 
-def _lasting(course: "Course") -> Iterator[str]:
+def _lasting(course: Course) -> Iterator[str]:
     told = [
         (name, found)
         for name, found in course.autocorrelation.items()
@@ -57,7 +54,7 @@ def _lasting(course: "Course") -> Iterator[str]:
         )
 
 
-def _started_once(rows: "Sequence[Row]") -> Iterator[str]:
+def _started_once(rows: Sequence[Row]) -> Iterator[str]:
     told = [row.name for row in rows if not row.is_baseline and row.case.cases and row.case.starts == 1]
     if told:
         yield (
@@ -66,7 +63,7 @@ def _started_once(rows: "Sequence[Row]") -> Iterator[str]:
         )
 
 
-def _clocks(rows: "Sequence[Row]") -> Iterator[str]:
+def _clocks(rows: Sequence[Row]) -> Iterator[str]:
     """Device events cannot be longer than the synchronised host clock around them, unless something ran on."""
     told = [(row.name, row.device_share) for row in rows if isfinite(row.device_share)]
     shorter = [(name, share) for name, share in told if share < 1 - CLOCKS_DIFFER]
@@ -83,7 +80,7 @@ def _clocks(rows: "Sequence[Row]") -> Iterator[str]:
         )
 
 
-def _throttled(rows: "Sequence[Row]") -> Iterator[str]:
+def _throttled(rows: Sequence[Row]) -> Iterator[str]:
     uses = [(row.name, row.gpu) for row in rows if row.gpu is not None and row.gpu.throttled > OFTEN]
     if uses:
         reasons = sorted({reason for _, use in uses for reason in use.throttled_by})
@@ -94,13 +91,13 @@ def _throttled(rows: "Sequence[Row]") -> Iterator[str]:
         )
 
 
-def _shared(rows: "Sequence[Row]") -> Iterator[str]:
+def _shared(rows: Sequence[Row]) -> Iterator[str]:
     uses = [(row.name, row.gpu.shared) for row in rows if row.gpu is not None and row.gpu.shared > OFTEN]
     if uses:
         yield f"processes that are not the run's used the GPU beside {_listed(uses)} of the samples"
 
 
-def _better_baseline(rows: "Sequence[Row]") -> Iterator[str]:
+def _better_baseline(rows: Sequence[Row]) -> Iterator[str]:
     """The baseline's own backend, run with another batch and faster: then the claim rests on the batch."""
     baseline = next((row.name for row in rows if row.is_baseline), "")
     for row in rows:
@@ -118,3 +115,13 @@ def _listed(shares: Sequence[tuple[str, float]]) -> str:
     for name, share in sorted(shares, key=lambda one: one[1]):
         names.setdefault(percent(100 * share, 0), []).append(name)
     return ", ".join(f"{share} ({', '.join(those)})" for share, those in names.items())
+
+
+def _disturbed(found: Disturbance, verdict: str) -> Iterator[str]:
+    if found.flagged_pairs > MOSTLY * found.pairs:
+        share = percent(100 * found.share, 0)
+        yield f"{share} of the pairs of samples were disturbed: measure again on a quieter machine"
+    if found.verdict is not None and found.verdict != verdict:
+        without = count(found.flagged_pairs, "disturbed pair")
+        why = (found.headline or "").partition(": ")[2]
+        yield f"the verdict is {verdict}, but {found.verdict} without {without} of {found.pairs} ({why})"

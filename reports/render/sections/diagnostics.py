@@ -1,0 +1,33 @@
+"""The report's diagnostics: drift, order effects and autocorrelation of the samples."""
+
+from reports import formatting
+from reports.formatting import count
+from reports.render.commonmark import bullets, section, text
+from reports.summary.summary import Summary
+
+
+def diagnostics_section(summary: Summary) -> str:
+    """Drift, order effects and autocorrelation."""
+    found = summary.course
+    lines = []
+    if found.drift:
+        lines.append(
+            f"Drift of the baseline: {found.drift.pct_over_run:+.2g} % over the duels' {60 * found.drift.hours:.3g} "
+            f"minutes (p = {found.drift.p:.2g})."
+        )
+    if found.order:
+        name, effect = min(found.order.items(), key=lambda item: item[1].p_holm)
+        lines.append(
+            f"Position within a round: the clearest of {count(len(found.order), 'backend')} is {text(name)}, "
+            f"{formatting.percent(effect.range_pct)} between its {effect.positions} positions "
+            f"(p = {effect.p_holm:.2g} by Kruskal and Wallis, adjusted by Holm)."
+        )
+    if found.autocorrelation:
+        name, lag = max(found.autocorrelation.items(), key=lambda item: abs(item[1].lag1))
+        lines.append(
+            f"Autocorrelation of the log ratios from sample to sample: at most {lag.lag1:+.2f} ({text(name)}; standard "
+            f"error {lag.standard_error:.2f})."
+        )
+    if not lines and summary.measured:
+        lines.append("Drift, order effects and autocorrelation: not measured, as they take at least two rounds.")
+    return section("Course of the duels", bullets(lines)) if lines else ""

@@ -1,0 +1,58 @@
+"""The report's time against accuracy, for runs with recipes."""
+
+from collections.abc import Iterable
+from math import isfinite
+
+from reports import formatting
+from reports.analysis.pareto import SCORES
+from reports.decision.verdict import LOST, METRICS, judge_accuracy
+from reports.formatting import NOT_MEASURED
+from reports.records.record import Settings
+from reports.render.commonmark import section, table, text
+from reports.summary.summary import Row, Summary
+
+
+def pareto_section(summary: Summary) -> str:
+    """Every variant ranked by time, with what it is made of; empty where the run has no recipes."""
+    settings = summary.record.settings
+    rows = [row for row in summary.measured if isfinite(row.case.speedup.estimate)]
+    if not settings.recipes or not rows:
+        return ""
+    rows.sort(key=lambda row: -row.case.speedup.estimate)
+    best = summary.pareto_front
+    head = ["", "backend", "ROI", "overlap", "batch", "rewrites", "case median", "speedup",
+            *(METRICS[name] for name in SCORES), "accuracy", "on the front"]  # fmt: skip
+    body = [_line(row, summary, row.name in best) for row in rows]
+    note = (
+        "The fastest first. *On the front*: nothing else in this table is at least as fast and at least as accurate in "
+        "every score, by the estimates. ROI and overlap change what the network is given, so a recipe's accuracy is "
+        "judged like any backend's, against the baseline with the run's own settings."
+    )
+    return section("Time against accuracy", table(head, body, (0, 1, 2, 5, 11, 12)), note, _failing(rows, summary))
+
+
+def _line(row: Row, summary: Summary, on_front: bool) -> list[str]:
+    scores = [formatting.score(getattr(row.parity, name).value) for name in SCORES]
+    state = "reference" if row.is_baseline else _state(row, summary)
+    return [
+        text(row.name), *_made_of(row.name, summary.record.settings), formatting.seconds(row.latency.median),
+        formatting.factor(row.case.speedup.estimate), *scores, state, "yes" if on_front else "no",
+    ]  # fmt: skip
+
+
+def _made_of(name: str, settings: Settings) -> list[str]:
+    recipe = settings.recipes.get(name)
+    if recipe is not None:
+        rewrites = ", ".join(recipe.rewrites) or "none"
+        return [recipe.backend, recipe.roi, f"{recipe.overlap:g}", str(recipe.batch), rewrites]
+    backend, _, batch = name.partition("#")[0].partition("@")
+    return [backend, settings.roi, f"{settings.overlap:g}", batch or str(settings.batch), "none"]
+
+
+def _state(row: Row, summary: Summary) -> str:
+    return judge_accuracy(row.parity, summary.claim)[0] if row.parity.cases else NOT_MEASURED
+
+
+def _failing(rows: Iterable[Row], summary: Summary) -> str:
+    failing = [row.name for row in rows if not row.is_baseline and _state(row, summary) == LOST]
+    return f"Accuracy lost, so not to be used: {text(', '.join(failing))}." if failing else ""

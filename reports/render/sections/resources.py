@@ -1,0 +1,97 @@
+"""The report's resources: processor, memory, energy and building, and the state of the GPU during the run."""
+
+from math import isfinite
+
+from reports import formatting
+from reports.analysis.resources import FLARE22_FREE_MB, Resources
+from reports.formatting import NOT_MEASURED
+from reports.render.commonmark import section, table, text
+from reports.summary.summary import Row, Summary
+
+
+def resources_section(summary: Summary) -> str:
+    """The section of the report over the backends that ran; empty without any."""
+    measured = [row for row in summary.measured if row.case.cases]
+    if not measured:
+        return ""
+    on_gpu = any(row.gpu is not None for row in measured)
+    head = ["backend", "CPU use", "CPU, % s (FLARE)", "peak memory", "memory, MB s (FLARE)", "CPU energy", "build",
+            "pays off after"]  # fmt: skip
+    if on_gpu:
+        head += ["GPU energy", "GPU memory, MB s (FLARE22)"]
+    note = (
+        "Medians a case. *CPU use*: processor time over wall time, in cores. *% s* and *MB s*: CPU use (100 is one "
+        "core) and resident memory integrated over the case; in brackets FLARE's form, which takes every sample for "
+        "0.1 s. Energy is that of the whole processor or board, whoever used it. A build pays off after as many cases "
+        "as its seconds hold of what a case saves."
+    )
+    if on_gpu:
+        note += f" GPU memory is the reading after the case times its seconds; FLARE22 counts what exceeds {_free()}."
+    if any(row.build_cached for row in measured):
+        note += " *Cached*: the engine came from the cache, so that a first build takes longer and pays off later."
+    return section("Resources", table(head, [_cells(row, on_gpu) for row in measured]), note)
+
+
+def _cells(row: Row, on_gpu: bool) -> list[str]:
+    found, cached = row.resources, " (cached)" if row.build_cached else ""
+    cells = [
+        text(row.name), _quantity(found.cpu_cores, "cores"), _both(found.cpu_pct_s, found.flare_cpu_pct_s),
+        formatting.mebibytes(row.peak_memory_bytes), _both(found.memory_mb_s, found.flare_memory_mb_s),
+        _quantity(found.cpu_energy_j, "J"),
+        formatting.seconds(row.build_s) + (cached if row.build_s is not None else ""),
+        _break_even(row) + (cached if found.break_even_cases is not None else ""),
+    ]  # fmt: skip
+    return cells + (_gpu_cells(found) if on_gpu else [])
+
+
+def _gpu_cells(found: Resources) -> list[str]:
+    return [_quantity(found.gpu_energy_j, "J"), _both(found.gpu_memory_mb_s, found.flare22_gpu_memory_mb_s)]
+
+
+def _break_even(row: Row) -> str:
+    found = row.resources
+    if row.is_baseline:
+        return "reference"
+    if found.never_pays_off:
+        return "never"
+    if found.break_even_cases is None:
+        return NOT_MEASURED
+    shown = "" if row.case.reduction.low > 0 else ", if it is faster"  # the bounds of the time reduction hold 0
+    return formatting.count(found.break_even_cases, "case") + shown
+
+
+def _quantity(value: float, unit: str) -> str:
+    return f"{formatting.significant(value)} {unit}" if isfinite(value) else NOT_MEASURED
+
+
+def _both(value: float, flare: float) -> str:
+    if not isfinite(value) and not isfinite(flare):
+        return NOT_MEASURED
+    return f"{formatting.significant(value)} ({formatting.significant(flare)})"
+
+
+def _free() -> str:
+    return f"{FLARE22_FREE_MB:,} MB"
+
+
+def gpu_section(summary: Summary) -> str:
+    uses = [(row, row.gpu) for row in summary.measured if row.gpu is not None]
+    if not uses:
+        return ""
+    head = ["backend", "SM clock, MHz", "hottest", "power", "energy a case", "throttled", "of device events"]
+    rows = [
+        [
+            text(row.name), f"{use.sm_mhz:.0f} ({use.sm_mhz_low:.0f} to {use.sm_mhz_high:.0f})",
+            f"{use.temperature_c:.0f} °C", f"{use.power_w:.0f} W",
+            f"{use.energy_j:.3g} J" if isfinite(use.energy_j) else NOT_MEASURED,
+            formatting.share(use.throttled), formatting.percent(100 * row.device_share),
+        ]
+        for row, use in uses
+    ]  # fmt: skip
+    note = (
+        "Read by NVML after each case, outside its time: median clock with its range, highest temperature, median "
+        "power and energy of the whole board (not measured of cases under a second: its counter moves in steps), "
+        "share of the samples with a reason for lower clocks. *Of device events*: the forward by device events over "
+        "that by the host's clock."
+    )
+    return section("The GPU during the run", table(head, rows), note)

@@ -1,0 +1,40 @@
+"""The report's ROI: what cropping cost, and what of the truth it lost."""
+
+from collections.abc import Iterable, Sequence
+
+from reports.analysis.roi import RoiUse
+from reports.formatting import NOT_MEASURED, count
+from reports.render.commonmark import bullets, section, table, text
+from reports.summary.summary import Row, Summary
+
+
+def roi_section(summary: Summary) -> str:
+    """A table of the strategy's cost and safety; empty where the full volume was asked for."""
+    rows = [(row, row.roi) for row in summary.measured if row.roi is not None]
+    if not rows:
+        return ""
+    head = ["backend", "cases", "fell back", "tiles to choose", "of all tiles", "pancreas voxels outside",
+            "lesion voxels outside", "safety"]  # fmt: skip
+    note = (
+        f"Strategy {text(summary.record.settings.roi)}. *Tiles to choose*: tiles that the strategy itself sent through "
+        "the network; their time is in the case. *Outside*: voxels of the ground truth outside the region whose tiles "
+        "were all run, where the mask is background; counted after the timed region. A case that loses a lesion voxel "
+        "fails the safety."
+    )
+    return section("ROI", table(head, [_cells(row, use) for row, use in rows]), note, bullets(_named(rows)))
+
+
+def _cells(row: Row, use: RoiUse) -> list[str]:
+    outside = [str(use.whole_outside), str(use.lesion_outside)] if use.scored else [NOT_MEASURED] * 2
+    safety = NOT_MEASURED if not use.scored else "**fails**" if use.lost else "kept"
+    return [text(row.name), str(use.cases), str(len(use.fallbacks)), str(use.tiles), str(use.all_tiles), *outside,
+            safety]  # fmt: skip
+
+
+def _named(rows: Sequence[tuple[Row, RoiUse]]) -> Iterable[str]:
+    for row, use in rows:
+        if use.lost:
+            cases = ", ".join(map(text, use.lost))
+            yield f"{text(row.name)} fails the safety: lesion voxels lost in {count(len(use.lost), 'case')}: {cases}."
+        if use.fallbacks:
+            yield f"{text(row.name)} fell back to the full volume in: {', '.join(map(text, use.fallbacks))}."

@@ -1,0 +1,181 @@
+"""From the records of a run to its rows."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from math import isfinite, nan
+
+from reports.analysis.diagnostics import course
+from reports.analysis.gpu import gpu_use
+from reports.analysis.interference import disturbance
+from reports.analysis.latency import latency, spread, tile_fit
+from reports.analysis.peers import peer_times
+from reports.analysis.resources import resources
+from reports.analysis.roi import roi_use
+from reports.analysis.roofline import limit
+from reports.decision.comparison import Comparison, Metric, Parity, Speed, compare, pairs, parity
+from reports.decision.outcome import Candidate, Outcome, decide, judge_candidates
+from reports.decision.verdict import CONFIRMED, METRICS, REFUTED, Claim
+from reports.records.record import DUEL, FAILED, OK, PENDING, SKIPPED, STAGES, BackendRecord, Sample
+from reports.records.store import Run
+from reports.stats.bootstrap import Interval
+from reports.stats.scores import median
+from reports.summary.run_warnings import doubts
+from reports.summary.summary import Row, Summary, Target
+
+TARGETS = {"whole_dsc": 0.91, "lesion_dsc": 0.31, "macro_f1": 0.70}  # set for the reference model
+
+
+def summarise(run: Run, claim: Claim | None = None) -> Summary:
+    """Derive all figures and the verdict from a run's records; `claim` defaults to the one it was started with.
+
+    Raises:
+        RecordError: the claim names a backend that the run does not have, or the baseline.
+    """
+    record = run.record
+    claim = claim or Claim.of(record.settings)
+    judged = judge_candidates(run, claim)
+    outcome = decide(run, claim, judged)
+    rows = tuple(_row(run, backend, judged, claim) for backend in run.backends)
+    baseline, diagnostics, interference = run.backend(record.baseline), course(run), disturbance(run, claim)
+    rounds = Counter(sample.case for sample in baseline.samples if sample.phase == DUEL)
+    return Summary(
+        verdict=outcome.verdict,
+        headline=outcome.headline,
+        reasons=outcome.reasons,
+        claim=claim,
+        best=outcome.best,
+        subject=outcome.subject,
+        confirmation=outcome.confirmation,
+        cases=len(rounds),
+        rounds=max(rounds.values(), default=0),
+        rows=rows,
+        targets=_targets(rows, outcome, claim),
+        noise=baseline.noise,
+        missing_required=_missing(run),
+        doubts=doubts(rows, diagnostics, interference, outcome.verdict),
+        ambient=interference,
+        course=diagnostics,
+        peers=peer_times(run, outcome.subject),
+        record=record,
+    )
+
+
+def _row(run: Run, backend: BackendRecord, judged: Mapping[str, Candidate], claim: Claim) -> Row:
+    is_baseline, is_peer = backend.name == run.record.baseline, backend.name in run.record.peers
+    samples = _timed(run, backend, is_baseline)
+    judgement = judged[backend.name].judgement if backend.name in judged and samples else None
+    comparison = _comparison(run, backend, samples, judged)
+    itself = Speed(len({s.case for s in samples}), len(samples), Interval(1.0, 1.0, 1.0)) if samples else Speed()
+    stages = {stage: [s.stages_ns[stage] / 1e9 for s in samples if stage in s.stages_ns] for stage in STAGES}
+    total = sum(s.case_ns for s in samples) / 1e9
+    status, reason, fix = _status(backend, bool(samples))
+    return Row(
+        name=backend.name,
+        status=status,
+        reason=reason,
+        fix=fix,
+        log=backend.log,
+        partial=backend.status == PENDING and status == OK,
+        is_baseline=is_baseline,
+        is_peer=is_peer,
+        verdict=judgement.verdict if judgement else None,
+        reasons=judgement.reasons if judgement else (),
+        test=judgement.test if judgement else None,
+        latency=latency([s.case_ns / 1e9 for s in samples]),
+        forward_latency=latency(stages["forward"]),
+        spread=spread(samples),
+        tile_fit=tile_fit(samples),
+        case=comparison.case if comparison else itself if is_baseline else Speed(),
+        forward=comparison.forward if comparison else itself if is_baseline else Speed(),
+        build_s=backend.build_s,
+        build_cached=backend.build_cached,
+        peak_memory_bytes=backend.peak_memory_bytes,
+        stages_s={stage: median(values) for stage, values in stages.items()},
+        stages_share={stage: sum(values) / total if total else nan for stage, values in stages.items()},
+        parity=_parity(run, backend.name, comparison, is_baseline),
+        margins={metric: claim.margin(metric) for metric in METRICS},
+        evidence=backend.evidence,
+        limit=limit(run.record, backend, samples),
+        device_share=_device_share(samples),
+        gpu=gpu_use(samples),
+        resources=resources(backend, samples, run.backend(run.record.baseline)),
+        roi=roi_use(samples, backend.scores),
+    )
+
+
+def _comparison(
+    run: Run, backend: BackendRecord, samples: Sequence[Sample], judged: Mapping[str, Candidate]
+) -> Comparison | None:
+    """The backend beside the baseline; None without samples, and for the baseline itself."""
+    if not samples:
+        return None
+    if backend.name in judged:
+        return judged[backend.name].comparison
+    return compare(run, backend.name) if backend.name in run.record.peers else None
+
+
+def _parity(run: Run, name: str, comparison: Comparison | None, is_baseline: bool) -> Parity:
+    if comparison:
+        return comparison.parity
+    return parity(run, name) if is_baseline else Parity.none(run)
+
+
+def _device_share(samples: list[Sample]) -> float:
+    forward = [(s.device_ns, s.stages_ns.get("forward", 0)) for s in samples]
+    return median([device / host for device, host in forward if device is not None and host > 0])
+
+
+def _timed(run: Run, backend: BackendRecord, is_baseline: bool) -> list[Sample]:
+    """The duel samples behind a row's figures: a candidate's only where the baseline's lies beside them."""
+    if backend.status in (SKIPPED, FAILED):
+        return []
+    if is_baseline:
+        return [s for s in backend.samples if s.phase == DUEL]
+    return [candidate for _, candidate in pairs(run, backend.name, DUEL)]
+
+
+def _status(backend: BackendRecord, measured: bool) -> tuple[str, str | None, str | None]:
+    if backend.status != PENDING:
+        return backend.status, backend.reason, backend.fix
+    if measured:
+        return OK, None, None
+    return SKIPPED, "the run ended before this backend was measured", "bench run --resume --out DIR"
+
+
+def _missing(run: Run) -> tuple[str, ...]:
+    present = {b.name for b in run.backends if b.status not in (SKIPPED, FAILED)}
+    return tuple(name for name in run.record.settings.required if name not in present)
+
+
+def _targets(rows: Sequence[Row], outcome: Outcome, claim: Claim) -> tuple[Target, ...]:
+    baseline = next((row for row in rows if row.is_baseline), None)
+    best = next((row for row in rows if row.name == outcome.subject), None)
+    found = []
+    for name, target in TARGETS.items():
+        of_baseline: Metric = getattr(baseline.parity, name) if baseline else Metric()
+        of_best: Metric = getattr(best.parity, name) if best else Metric()
+        met = of_best.value >= target if isfinite(of_best.value) else None
+        applicable = of_baseline.applicable
+        found.append(
+            Target(
+                name=name,
+                target=target,
+                baseline=of_baseline.value,
+                best=of_best.value,
+                met=met,
+                applicable=applicable,
+            )
+        )
+    fastest = outcome.confirmation or (best.case if best else Speed())
+    proved = {CONFIRMED: True, REFUTED: False}.get(outcome.speed)
+    r = fastest.reduction
+    time = Target(
+        name="time_reduction_pct",
+        target=claim.min_reduction_pct,
+        baseline=0.0,
+        best=r.estimate,
+        met=proved,
+        low=r.low,
+        high=r.high,
+    )
+    return (*found, time)

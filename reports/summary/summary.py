@@ -1,0 +1,146 @@
+"""A run as rows: everything a report says."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import isfinite, nan
+from typing import Any
+
+from reports.analysis.diagnostics import Course
+from reports.analysis.gpu import GpuUse
+from reports.analysis.interference import Disturbance
+from reports.analysis.latency import Latency, Spread, TileFit
+from reports.analysis.pareto import front
+from reports.analysis.peers import PeerTime
+from reports.analysis.resources import Resources
+from reports.analysis.roi import RoiUse
+from reports.analysis.roofline import Limit
+from reports.decision.comparison import Parity, Speed
+from reports.decision.verdict import Claim, SpeedVerdict
+from reports.records.record import OK, RunRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One backend. Figures of time come from the duels; they are NaN where nothing was measured.
+
+    Attributes:
+        status: ``ok``, ``skipped`` or ``failed``; `partial`: the run ended before this backend's last sample.
+        verdict, reasons: None and empty for the baseline and for what did not run.
+        test: the verdict on the duels' case time alone, with its p-value; None as the verdict is.
+        latency, forward_latency: of the case, and of the engine alone in it.
+        spread, tile_fit: how the case time differs between cases, and grows with their tiles.
+        case, forward: the time against the baseline's, in both scopes.
+        stages_s, stages_share: median seconds of each stage, and its share of all the time.
+        margins: how far each score may fall under the claim.
+        limit: the forward beside the device's measured peak.
+        device_share: the forward by device events over that by the host's clock, in the median; NaN on a CPU.
+        gpu: readings of the GPU; None on a CPU or without NVML.
+        resources: what a case took beside time, and when the build has paid off.
+        is_peer: what is run elsewhere, there to be compared with; its verdict is None as the baseline's is.
+        roi: what a ROI strategy cost and lost; None without one.
+    """
+
+    name: str
+    status: str
+    reason: str | None
+    fix: str | None
+    log: str | None
+    partial: bool
+    is_baseline: bool
+    verdict: str | None
+    reasons: tuple[str, ...]
+    test: SpeedVerdict | None
+    latency: Latency
+    forward_latency: Latency
+    spread: Spread
+    tile_fit: TileFit
+    case: Speed
+    forward: Speed
+    build_s: float | None
+    build_cached: bool
+    peak_memory_bytes: int | None
+    stages_s: Mapping[str, float]
+    stages_share: Mapping[str, float]
+    parity: Parity
+    margins: Mapping[str, float]
+    evidence: Mapping[str, Any]
+    limit: Limit
+    device_share: float
+    gpu: GpuUse | None
+    resources: Resources
+    roi: RoiUse | None = None
+    is_peer: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A requirement. Scores meet theirs by their mean, the time by its lower bound.
+
+    `met` is None where it could not be measured, is undecided, or is not applicable to the network; only the time has
+    bounds.
+    """
+
+    name: str
+    target: float
+    baseline: float
+    best: float
+    met: bool | None
+    low: float = nan
+    high: float = nan
+    applicable: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What a run shows under a claim; the renderers take it from here.
+
+    Attributes:
+        best: the fastest backend whose accuracy is not lost; `subject`: the one the verdict is about.
+        cases, rounds: timed cases, and how often each was timed in the duels.
+        confirmation: the subject's case time on fresh samples.
+        noise: how often the baseline disagrees with itself: ``voxels``, ``differing_voxels`` and, with a
+            classification, ``class_flips``.
+        missing_required: required backends that were skipped, failed or not part of the run.
+        doubts: what speaks against taking the figures at their word.
+        ambient: how much of the run was disturbed, and the verdict without that.
+        course: order effects, drift and autocorrelation in the duels.
+        peers: the subject's case time against each peer's.
+    """
+
+    verdict: str
+    headline: str
+    reasons: tuple[str, ...]
+    claim: Claim
+    best: str | None
+    subject: str | None
+    confirmation: Speed | None
+    cases: int
+    rounds: int
+    rows: tuple[Row, ...]
+    targets: tuple[Target, ...]
+    noise: Mapping[str, int]
+    missing_required: tuple[str, ...]
+    doubts: tuple[str, ...]
+    ambient: Disturbance
+    course: Course
+    peers: tuple[PeerTime, ...]
+    record: RunRecord = field(repr=False)
+
+    def row(self, name: str | None) -> Row | None:
+        """The row of a backend, if the run has it."""
+        return next((row for row in self.rows if row.name == name), None)
+
+    @property
+    def measured(self) -> list[Row]:
+        """The backends that ran: the baseline, then the fastest first."""
+
+        def place(row: Row) -> tuple[bool, float]:
+            speedup = row.case.speedup.estimate
+            return not row.is_baseline, -speedup if isfinite(speedup) else 1.0
+
+        return sorted((row for row in self.rows if row.status == OK), key=place)
+
+    @property
+    def pareto_front(self) -> tuple[str, ...]:
+        """The measured backends that no other one beats in both time and accuracy."""
+        return front({row.name: (row.case.speedup.estimate, row.parity) for row in self.measured})
