@@ -45,7 +45,7 @@ BACKENDS: Mapping[str, Backend] = {
     "torch-fused": Backend("engines.fused.engine", "half", ("cuda",)),
     "ort-fp32": Backend("engines.onnx.runtime", "fp32", programs=(EXPORTED, ONNX)),
     "ort-fp16": Backend("engines.onnx.runtime", "fp16", ("cuda",), programs=(EXPORTED,)),
-    # ONNX Runtime's CUDA provider does not run quantized models (docs/gpu.md).
+    # ONNX Runtime's CUDA provider does not run quantized models (docs/how-to/gpu.md).
     "ort-int8": Backend("engines.onnx.runtime", "int8", ("cpu",), programs=(EXPORTED, ONNX)),
     "ort-tensorrt-fp16": Backend("engines.onnx.runtime_tensorrt", "fp16", ("cuda",), programs=(EXPORTED,)),
     "openvino-fp32": Backend("engines.openvino.engine", "fp32", ("cpu",), programs=(EXPORTED, ONNX)),

@@ -16,7 +16,7 @@ from models.reader.container import EXPORTED, ONNX, TORCHSCRIPT
 if TYPE_CHECKING:
     from models.programs.program import Program
 
-# The extra of this project that brings a package together with what it needs beside it (docs/gpu.md).
+# The extra of this project that brings a package together with what it needs beside it (docs/how-to/gpu.md).
 _EXTRAS = {"onnxruntime": "{cpu_or_gpu}", "tensorrt": "gpu", "tensorrt_rtx": "gpu-rtx", "torch_tensorrt": "gpu"}
 
 _PROGRAMS = {TORCHSCRIPT: "a TorchScript program", EXPORTED: "an exported program", ONNX: "an ONNX graph"}

@@ -1,4 +1,4 @@
-"""Ask pip whether each GPU environment of docs/gpu.md can be resolved; installs nothing, downloads metadata only.
+"""Ask pip whether each GPU environment of docs/how-to/gpu.md can be resolved; downloads metadata only.
 
 TensorRT's libraries are the one part that is not on the package index: its source package fetches them from NVIDIA's
 when pip asks for its metadata. Where that index is out of reach, `--without-nvidia` puts empty packages of the same

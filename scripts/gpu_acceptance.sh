@@ -26,7 +26,7 @@ step() { printf '\n== %s (after %d s)\n' "$1" "$SECONDS"; }
 
 for module in torch nibabel rich pandas psutil scipy onnxscript; do
     "$python" -c "import importlib.util, sys; sys.exit(importlib.util.find_spec('$module') is None)" || {
-        echo "$python has no package $module; see docs/gpu.md for the environments, or set PYTHON" >&2
+        echo "$python has no package $module; see docs/how-to/gpu.md for the environments, or set PYTHON" >&2
         exit 2
     }
 done

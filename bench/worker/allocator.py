@@ -2,8 +2,8 @@
 
 Glibc hands a large block back as soon as it is freed, and asks for it again at the next layer: the system clears and
 maps each page anew, in every pass. That took a fifth of a pass of plain PyTorch, and how many pages it was differed
-from process to process (docs/baseline.md). Runtimes with an arena of their own are spared it, and seem faster by as
-much.
+from process to process (docs/explanation/baseline.md). Runtimes with an arena of their own are spared it, and seem
+faster by as much.
 """
 
 import ctypes

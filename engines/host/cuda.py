@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from engines.base import Availability
 
-_ENVIRONMENTS = "docs/gpu.md tells which versions fit together"
+_ENVIRONMENTS = "docs/how-to/gpu.md tells which versions fit together"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The network compiled ahead of time by AOTInductor: a package on disk that loads at once.
 
-On a GPU it is not proven: on the one machine seen, loading the package crashed (docs/gpu.md).
+On a GPU it is not proven: on the one machine seen, loading the package crashed (docs/how-to/gpu.md).
 """
 
 import copy

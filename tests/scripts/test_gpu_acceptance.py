@@ -41,5 +41,5 @@ def test_says_which_package_is_missing(tmp_path):
     python.chmod(0o755)
     refused = accept(tmp_path / "out", PYTHON=str(python))
     assert refused.returncode == 2
-    assert "has no package torch; see docs/gpu.md" in refused.stderr
+    assert "has no package torch; see docs/how-to/gpu.md" in refused.stderr
     assert not list(tmp_path.glob("out*"))

@@ -14,7 +14,7 @@ import torch
 from tests.models import corpus
 
 ROOT = Path(__file__).parents[3]
-DOCS = ROOT / "docs" / "checkpoints.md"
+DOCS = ROOT / "docs" / "reference" / "refusals.md"
 pytestmark = pytest.mark.xdist_group("corpus")  # all of them are read once, in one place
 MEMORY_KB = 2**20  # 1 GiB
 HANGS_S = 10
@@ -113,7 +113,7 @@ def test_the_docs_show_what_is_printed(readings: dict[str, dict[str, Any]]) -> N
     def alike(said: str) -> str:
         return re.sub(r"\d+", "N", said)
 
-    table = DOCS.read_text().partition("### Damaged and hostile files")[2].partition("\n### ")[0]
+    table = DOCS.read_text().partition("## Damaged and hostile files")[2].partition("\n## ")[0]
     shown = re.findall(r"^\| [^|]+ \| `(.+)` \|$", table, re.MULTILINE)
     printed = "\n".join(alike(one["said"].replace(one["file"], "FILE")) for one in readings.values())
     assert len(shown) > 50

@@ -1,6 +1,6 @@
-"""The curve of the decision's power in docs/validity.md: how often a true reduction of the case time is CONFIRMED.
+"""The figure in docs/explanation/validity.md: how often a true reduction of the case time is CONFIRMED.
 
-    python scripts/plot_power.py        writes docs/power.svg
+    python scripts/validity/plot_power.py        writes docs/explanation/power.svg
 
 Lines are simulated runs (docs/results/claims/simulated.csv: what `simulate_claims.py` printed, as counts), points real
 ones (those of `real_claims.py` in the same folder) at their true reduction, with the 95 % interval of Wilson (1927) as
@@ -21,7 +21,7 @@ from scipy.stats import binomtest
 
 from reports.decision.verdict import CONFIRMED
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CLAIMS = ROOT / "docs/results/claims"
 CLAIM = 10.0  # %, the default
 
@@ -63,7 +63,7 @@ def main() -> None:
         xlabel="true reduction of the case time, %", ylabel="CONFIRMED, % of runs", ylim=(-3, 106), xlim=(-2.5, 27)
     )
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
-    figure.savefig(ROOT / "docs/power.svg", metadata={"Date": None})
+    figure.savefig(ROOT / "docs/explanation/power.svg", metadata={"Date": None})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Tune the demo's checkpoint to whole bodies, and write the one for ``--demo abdomen``.
 
-    python scripts/tune_demo.py       # about 10 minutes on a CPU core
+    python scripts/demo/tune_demo.py       # about 10 minutes on a CPU core
 
 The demo's network only ever saw tiles around a pancreas, and finds one in others too. Its decoder alone is trained on,
 on tiles from anywhere in made-up bodies, at the full and at half the resolution; encoder and classifier stay as they
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout that is not installed
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run from a checkout that is not installed
 
 from demo_tiles import HU_LIMIT, TILE
 

@@ -1,7 +1,7 @@
 """Train the width-8 network on the demo's made-up training cases and write the demo's checkpoint.
 
-    python scripts/train_demo.py              # 35 to 45 minutes on two CPU cores
-    python scripts/train_demo.py --evaluate   # accuracy of the shipped checkpoint, whole volumes
+    python scripts/demo/train_demo.py              # 35 to 45 minutes on two CPU cores
+    python scripts/demo/train_demo.py --evaluate   # accuracy of the shipped checkpoint, whole volumes
 
 The metrics inside the checkpoint come from one random 64^3 crop of each validation case, as in the
 training the format comes from. Whole volumes give other numbers: ``--evaluate`` prints those.
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout that is not installed
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run from a checkout that is not installed
 
 from demo_accuracy import crop_metrics, evaluate
 from demo_tiles import Batch, Volume, draw_batch, load_volumes

@@ -1,6 +1,6 @@
 """How often a loss of accuracy is caught: known losses made in a run's masks and classes, judged by the run's rules.
 
-    python scripts/accuracy_losses.py RUN [--draws 200] [--cases 5,16,36]
+    python scripts/validity/accuracy_losses.py RUN [--draws 200] [--cases 5,16,36]
 
 RUN is a run directory with its predictions (`bench run --backends torch-fp32 --rounds 1`). Each draw takes that many of
 its cases at random, and a candidate that answers as the baseline does but for one loss: none; every lesion eroded, or

@@ -1,10 +1,10 @@
 """How often the decision is wrong on this machine: real runs of the demo with a known truth.
 
-    python scripts/real_claims.py aa --runs 30                      two equal backends: no claim may be confirmed
-    python scripts/real_claims.py power --reductions 5,9,11,15,25 --runs 4
-    python scripts/real_claims.py neighbour --reductions 0,25 --runs 10      both cores loaded for half of the run
-    python scripts/real_claims.py noise --runs 3                    2 % of the logits are those of other voxels
-    python scripts/real_claims.py show
+    python scripts/validity/real_claims.py aa --runs 30                  two equal backends: no claim may be confirmed
+    python scripts/validity/real_claims.py power --reductions 5,9,11,15,25 --runs 4
+    python scripts/validity/real_claims.py neighbour --reductions 0,25 --runs 10  both cores loaded for half of the run
+    python scripts/validity/real_claims.py noise --runs 3                2 % of the logits are those of other voxels
+    python scripts/validity/real_claims.py show
 
 Each run is a whole `bench run`, with worker processes of its own, of the bundled demo. A true reduction of the case
 time is made by a baseline that sleeps after each forward, for a share of that forward's own time; what it really came
@@ -78,7 +78,7 @@ def measure(options: argparse.Namespace, reduction: float, number: int) -> dict[
     share = reduction / 100 / (1 - reduction / 100) / FORWARD_SHARE
     os.environ["VOXBENCH_INJECT"] = "noise=0.02" if options.what == "noise" else f"sleep={share}"
     row = engines.BACKENDS[BASELINE]
-    own = Backend("scripts.injected", row.precision)
+    own = Backend("scripts.validity.injected", row.precision)
     slowed = {BASELINE: own, "plain": row} if reduction else {}
     noised = {"noised": own} if options.what == "noise" else {}
     names = next(iter(noised), "plain" if reduction else BASELINE)
@@ -158,7 +158,7 @@ def main() -> None:
     if options.what == "show":
         show(options.out)
         return
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     done = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
     wanted = [(number, float(each)) for number in range(options.runs) for each in options.reductions.split(",")]
     random.Random(0).shuffle(wanted)

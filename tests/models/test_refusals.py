@@ -1,4 +1,4 @@
-"""The second table of refusals in docs/checkpoints.md, held against what `bench run` prints for such files."""
+"""The second table of refusals in the docs, held against what `bench run` prints for such files."""
 
 import json
 import re
@@ -23,7 +23,7 @@ from tests.nnunet import change, plans, train
 
 pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed")
 
-DOCS = Path(__file__).parents[2] / "docs" / "checkpoints.md"
+DOCS = Path(__file__).parents[2] / "docs" / "reference" / "refusals.md"
 NET = """
 from torch import nn
 
@@ -89,7 +89,7 @@ def test_the_docs_show_what_is_printed(marker: Path, capsys: pytest.CaptureFixtu
 
     commands = [*_unets(), *_nnunets(trained), *_own(), *_programs(), *_graphs(), *_bundles()]
     printed = [said(*argv) for argv in commands] + [alike(text) for text in _without(trained)]
-    table = DOCS.read_text().partition("### Networks that do not fit")[2]
+    table = DOCS.read_text().partition("## Networks that do not fit")[2]
     shown = [alike(text) for text in re.findall(r"^\| [^|]+ \| `(.+)` \|$", table, re.MULTILINE)]
     assert not marker.with_name("runs").exists()
     assert len(shown) > 20

@@ -1,6 +1,6 @@
 """How often the decision is wrong: made-up runs with a known truth, judged by the code that judges real ones.
 
-    python scripts/simulate_claims.py [--runs 200] [--seed 0] [--cases 16,36] [--candidates 1,6]
+    python scripts/validity/simulate_claims.py [--runs 200] [--seed 0] [--cases 16,36] [--candidates 1,6]
 
 Each run goes the way of `bench run`: rounds of duels until the claims are settled, the choice of a backend, and a pass
 of fresh samples by newly started processes. Told is the share of verdicts CONFIRMED for each true reduction of the case
