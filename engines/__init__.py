@@ -37,7 +37,7 @@ BACKENDS: Mapping[str, Backend] = {
     "torch-tf32": Backend("engines.pytorch.eager", "tf32", ("cuda",), programs=_CALLED),
     "torch-amp": Backend("engines.pytorch.amp", "half", programs=_CALLED),
     "torch-half": Backend("engines.pytorch.half", "half", programs=_CALLED),
-    "engines.pytorch.torchscript": Backend("engines.pytorch.torchscript", "fp32", programs=_CALLED),
+    "torchscript": Backend("engines.pytorch.torchscript", "fp32", programs=_CALLED),
     "torch-compile": Backend("engines.pytorch.compile", "fp32", programs=(EXPORTED,)),
     # AOTInductor's C++ calls matrix products past the dispatcher, where no trace sees them.
     "torch-aoti": Backend("engines.pytorch.aoti", "fp32", programs=(EXPORTED,), untold=2e-3),
