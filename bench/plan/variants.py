@@ -99,7 +99,7 @@ def refuse_conflict(backends: Iterable[str]) -> None:
     Raises:
         InputError: both are installed.
     """
-    if any(row_of(name).module == "onnxruntime" for name in backends):
+    if any(row_of(name).module == "engines.onnx.runtime" for name in backends):
         from engines.onnx.runtime import onnxruntime_conflict
 
         conflict = onnxruntime_conflict()

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import engines
-from bench.cli import doctor, main
+from bench.cli import doctor
+from bench.cli.main import main
 from engines.base import Availability
 
 HEALTHY = "torchscript"
