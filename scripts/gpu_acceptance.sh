@@ -24,7 +24,7 @@ python=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo pyth
 bench() { "$python" -m bench.cli.main "$@"; }
 step() { printf '\n== %s (after %d s)\n' "$1" "$SECONDS"; }
 
-for module in torch nibabel rich pandas psutil scipy onnxscript; do
+for module in torch nibabel rich psutil scipy onnxscript; do
     "$python" -c "import importlib.util, sys; sys.exit(importlib.util.find_spec('$module') is None)" || {
         echo "$python has no package $module; see docs/how-to/gpu.md for the environments, or set PYTHON" >&2
         exit 2

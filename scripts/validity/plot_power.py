@@ -1,6 +1,6 @@
 """The figure in docs/explanation/validity.md: how often a true reduction of the case time is CONFIRMED.
 
-    python scripts/validity/plot_power.py        writes docs/explanation/power.svg
+    python scripts/validity/plot_power.py    writes docs/explanation/power.svg; needs pip install ".[plots]"
 
 Lines are simulated runs (docs/results/claims/simulated.csv: what `simulate_claims.py` printed, as counts), points real
 ones (those of `real_claims.py` in the same folder) at their true reduction, with the 95 % interval of Wilson (1927) as
@@ -29,7 +29,7 @@ CLAIM = 10.0  # %, the default
 def simulated(axes: Axes) -> None:
     table = pd.read_csv(CLAIMS / "simulated.csv")
     for (cases, start_sd), rows in table.groupby(["cases", "start_sd"]):
-        label = f"simulated, {cases} cases, starts of {100 * start_sd:.1f} %"
+        label = f"simulated, {cases} cases, launches differ by {100 * start_sd:.1f} %"
         axes.plot(rows.reduction, 100 * rows.confirmed / rows.runs, marker=".", label=label)
 
 
@@ -37,18 +37,18 @@ def real(axes: Axes, seconds: int, marker: str, beside: int, names: tuple[str, .
     groups = defaultdict(list)
     for name in names:
         for line in (CLAIMS / name).read_text().splitlines():
-            one = json.loads(line)
-            groups[one["reduction"]].append(one)
-    for number, found in enumerate(groups.values()):
-        hits = sum(one["verdict"] == CONFIRMED for one in found)
-        true = sum(one["true"] for one in found) / len(found)
-        rate = 100 * hits / len(found)
-        bounds = binomtest(hits, len(found)).proportion_ci(method="wilson")
-        label = f"real, 16 cases, {seconds} s of duels, with 95 % bounds" if number == 0 else None
+            run = json.loads(line)
+            groups[run["reduction"]].append(run)
+    for number, runs in enumerate(groups.values()):
+        hits = sum(run["verdict"] == CONFIRMED for run in runs)
+        true = sum(run["true"] for run in runs) / len(runs)
+        rate = 100 * hits / len(runs)
+        bounds = binomtest(hits, len(runs)).proportion_ci(method="wilson")
+        label = f"real, 16 cases, {seconds} s of measuring, with 95 % bounds" if number == 0 else None
         around = [[max(0.0, rate - 100 * bounds.low)], [max(0.0, 100 * bounds.high - rate)]]
         axes.errorbar(true, rate, yerr=around, fmt=marker, color="black", capsize=3, label=label)
         axes.annotate(
-            f"{hits} of {len(found)}", (true, rate), textcoords="offset points", xytext=(beside, 4), fontsize=8
+            f"{hits} of {len(runs)}", (true, rate), textcoords="offset points", xytext=(beside, 4), fontsize=8
         )
 
 
@@ -58,7 +58,7 @@ def main() -> None:
     simulated(axes)
     real(axes, 60, "s", 6, ("demo-cpu-keep.jsonl", "demo-cpu-power.jsonl"))
     real(axes, 200, "o", -34, ("demo-cpu-200.jsonl",))
-    axes.axvline(CLAIM, color="grey", linestyle=":", label="what is claimed")
+    axes.axvline(CLAIM, color="grey", linestyle=":", label="the claim")
     axes.set(
         xlabel="true reduction of the case time, %", ylabel="CONFIRMED, % of runs", ylim=(-3, 106), xlim=(-2.5, 27)
     )
