@@ -11,7 +11,7 @@ from models.load import build, surroundings
 from models.model import BACKGROUND, LESION, PANCREAS, Model, Plans
 from models.monai.build import trusts
 from models.monai.bundle import Bundle
-from models.options import Given
+from models.options import ModelOptions
 from models.reader.checkpoint import Checkpoint, read_checkpoint
 from models.reader.container import ONNX, TORCH_LEGACY, TORCH_ZIP
 
@@ -24,7 +24,7 @@ _OF_MODEL = (
 )  # fmt: skip
 
 
-def inspect(path: Path, given: Given | None = None) -> dict[str, Any]:
+def inspect(path: Path, options: ModelOptions | None = None) -> dict[str, Any]:
     """Tell what the checkpoint at `path` holds and how it was read, in values that JSON can carry.
 
     Sizes are in bytes, tiles in voxels, windows in HU, spacings in mm. A network that is not recognised has
@@ -34,8 +34,8 @@ def inspect(path: Path, given: Given | None = None) -> dict[str, Any]:
     Raises:
         CheckpointError: the file cannot be read as a checkpoint.
     """
-    given = given or Given()
-    checkpoint = read_checkpoint(path, given.trusts(path))
+    options = options or ModelOptions()
+    checkpoint = read_checkpoint(path, options.trusts(path))
     tensors = {id(tensor): tensor for tensor in checkpoint.state.values()}.values()  # one may have several names
     info: dict[str, Any] = {
         "file": str(checkpoint.path),
@@ -56,11 +56,11 @@ def inspect(path: Path, given: Given | None = None) -> dict[str, Any]:
         "ignored": list(checkpoint.ignored),
         "numpy": checkpoint.numpy,
         "remarks": [],
-        "code_run": _code_run(checkpoint, given),
+        "code_run": _code_run(checkpoint, options),
     }
     try:
-        with surroundings(given):
-            return info | _of_model(build(checkpoint, given=given))
+        with surroundings(options):
+            return info | _of_model(build(checkpoint, options=options))
     except CheckpointError as error:
         return info | {"architecture_reason": str(error).removeprefix(f"{checkpoint.path}: ")}
 
@@ -85,13 +85,13 @@ def _planned(plans: Plans) -> dict[str, Any]:
     return {"configuration": plans.configuration} | {key: planned[key] for key in _PLANNED if key in planned}
 
 
-def _code_run(checkpoint: Checkpoint, given: Given) -> list[str]:
-    if given.arch is not None:
-        return [f"--arch {given.arch}"]
+def _code_run(checkpoint: Checkpoint, options: ModelOptions) -> list[str]:
+    if options.arch is not None:
+        return [f"--arch {options.arch}"]
     program = checkpoint.network is not None and checkpoint.container != ONNX
     bundle = None if program else Bundle.of(checkpoint.path)
-    ran = program if bundle is None else trusts(given, bundle, checkpoint)
-    return [f"--trust {given.trust}"] if ran else []
+    ran = program if bundle is None else trusts(options, bundle, checkpoint)
+    return [f"--trust {options.trust}"] if ran else []
 
 
 def _finite(value: float | int | str) -> float | int | str | None:

@@ -15,7 +15,7 @@ from models.networks.unet import BATCH, FIRST_WEIGHT, MultiTaskUNet, Shape
 from models.networks.weights import differences, narrowed, put, refuse_unusable
 from models.networks.widening import widen
 from models.nnunet.build import build_nnunet, is_nnunet
-from models.options import Given
+from models.options import ModelOptions
 from models.programs.recognition import build_program
 from models.reader.checkpoint import Checkpoint, read_checkpoint
 from models.user_code.factory import build_given, imports_for
@@ -25,31 +25,33 @@ UNET_TILE = (64, 64, 64)  # voxels: the patch the reference network was trained 
 UNET_WINDOW = (-1000.0, 1000.0)  # HU
 
 
-def load_model(path: Path, widen_to: int | None = None, given: Given | None = None) -> tuple[Model, Checkpoint]:
+def load_model(
+    path: Path, widen_to: int | None = None, options: ModelOptions | None = None
+) -> tuple[Model, Checkpoint]:
     """Read a checkpoint and build its network, widened to `widen_to` channels where that is given.
 
-    With ``given.arch`` it must be called, and the model be used, inside `surroundings`.
+    With ``options.arch`` it must be called, and the model be used, inside `surroundings`.
 
     Raises:
         CheckpointError: the file cannot be read, holds another network, or cannot be widened so.
     """
-    given = given or Given()
-    checkpoint = read_checkpoint(path, given.trusts(path))
-    return build(checkpoint, widen_to, given), checkpoint
+    options = options or ModelOptions()
+    checkpoint = read_checkpoint(path, options.trusts(path))
+    return build(checkpoint, widen_to, options), checkpoint
 
 
 @contextmanager
-def surroundings(given: Given | None) -> Iterator[None]:
-    """The context in which a model of ``given.arch`` is loaded and used: imports find the user's modules first.
+def surroundings(options: ModelOptions | None) -> Iterator[None]:
+    """The context in which a model of ``options.arch`` is loaded and used: imports find the user's modules first.
 
-    So it is with the files of a bundle that ``given.trust`` names.
+    So it is with the files of a bundle that ``options.trust`` names.
     """
-    arch = given.arch if given else None
-    with imports_for(arch), trusted_imports(None if arch else given):
+    arch = options.arch if options else None
+    with imports_for(arch), trusted_imports(None if arch else options):
         yield
 
 
-def build(checkpoint: Checkpoint, widen_to: int | None = None, given: Given | None = None) -> Model:
+def build(checkpoint: Checkpoint, widen_to: int | None = None, options: ModelOptions | None = None) -> Model:
     """Build the network whose weights `checkpoint` holds: float32, on the CPU, in eval mode.
 
     Weights that are float32 already are shared with ``checkpoint.state``, not copied.
@@ -58,19 +60,19 @@ def build(checkpoint: Checkpoint, widen_to: int | None = None, given: Given | No
         CheckpointError: the weights are of another network, are not floating point, hold NaN or infinity,
             or cannot be widened to `widen_to`; the tile does not suit the network.
     """
-    given = given or Given()
-    if checkpoint.network is not None and given.arch is None:
-        return build_program(checkpoint, checkpoint.network, given, build)
-    if is_nnunet(checkpoint, given):
-        return build_nnunet(checkpoint, given)
-    if given.arch is not None:
-        return build_given(checkpoint, given.arch, given.tile, given.window)
+    options = options or ModelOptions()
+    if checkpoint.network is not None and options.arch is None:
+        return build_program(checkpoint, checkpoint.network, options, build)
+    if is_nnunet(checkpoint, options):
+        return build_nnunet(checkpoint, options)
+    if options.arch is not None:
+        return build_given(checkpoint, options.arch, options.tile, options.window)
     if (bundle := Bundle.of(checkpoint.path)) is not None:
-        return build_bundle(checkpoint, bundle, given)
-    return _unet(checkpoint, widen_to, given)
+        return build_bundle(checkpoint, bundle, options)
+    return _unet(checkpoint, widen_to, options)
 
 
-def _unet(checkpoint: Checkpoint, widen_to: int | None, given: Given) -> Model:
+def _unet(checkpoint: Checkpoint, widen_to: int | None, options: ModelOptions) -> Model:
     checkpoint, remarks = narrowed(checkpoint, FIRST_WEIGHT)
     shape = Shape.of(checkpoint.state)
     with torch.device("meta"):
@@ -97,8 +99,8 @@ def _unet(checkpoint: Checkpoint, widen_to: int | None, given: Given) -> Model:
         module=module,
         architecture=UNET,
         width=shape.width if widen_to is None else widen_to,
-        tile=_tile(checkpoint.path, given.tile or UNET_TILE, 2**shape.poolings),
-        window=given.window or UNET_WINDOW,
+        tile=_tile(checkpoint.path, options.tile or UNET_TILE, 2**shape.poolings),
+        window=options.window or UNET_WINDOW,
         sha256=weights_sha256(module),
         remarks=remarks,
         evidence=shape.evidence(checkpoint.state),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Given:
+class ModelOptions:
     """Options of the command line; None where one was left out.
 
     Attributes:

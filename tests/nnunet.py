@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from models.load import load_model
 from models.model import Model
-from models.options import Given
+from models.options import ModelOptions
 from models.reader.checkpoint import CheckpointError
 
 _UNET = "dynamic_network_architectures.architectures.unet."
@@ -175,10 +175,10 @@ def change(checkpoint: Path, file: str, changed: Callable[[dict[str, Any]], obje
     path.write_text(json.dumps(held))
 
 
-def refused(checkpoint: Path, said: str, given: Given | None = None) -> None:
+def refused(checkpoint: Path, said: str, options: ModelOptions | None = None) -> None:
     """Load a checkpoint that must be refused, in one line with a remedy."""
     with pytest.raises(CheckpointError) as caught:
-        load_model(checkpoint, given=given)
+        load_model(checkpoint, options=options)
     text = str(caught.value)
     assert said in text
     assert text.isprintable()

@@ -15,7 +15,7 @@ from bench.errors import BackendLostError, BenchError, InterruptedRunError
 
 if TYPE_CHECKING:
     from bench.plan.request import Request
-    from models.options import Given
+    from models.options import ModelOptions
     from reports.summary.summary import Summary
 
 DONE, REFUTED, BAD_INPUT, INCONCLUSIVE, BACKEND_LOST, INTERRUPTED = 0, 1, 2, 3, 4, 130
@@ -86,7 +86,7 @@ def _request(options: Namespace) -> "Request":
     return Request(
         checkpoint=options.checkpoint,
         data=options.data,
-        given=_given(options),
+        model_options=_model_options(options),
         demo=options.demo,
         demo_width=options.demo_width,
         split=options.split,
@@ -113,10 +113,10 @@ def _request(options: Namespace) -> "Request":
     )
 
 
-def _given(options: Namespace) -> "Given":
-    from models.options import Given
+def _model_options(options: Namespace) -> "ModelOptions":
+    from models.options import ModelOptions
 
-    return Given(options.arch, options.tile, options.window, options.trust)
+    return ModelOptions(options.arch, options.tile, options.window, options.trust)
 
 
 def _report(options: Namespace) -> int:
@@ -174,7 +174,7 @@ def _compare(options: Namespace) -> int:
 def _inspect(options: Namespace) -> int:
     from models.inspection import describe, inspect
 
-    info = inspect(options.file, _given(options))
+    info = inspect(options.file, _model_options(options))
     print(json.dumps(info, indent=2) if options.format == "json" else describe(info))
     return DONE
 
@@ -211,7 +211,7 @@ def _scenario(options: Namespace) -> int:
         checkpoint=options.checkpoint,
         data=options.data,
         demo=options.demo,
-        given=_given(options),
+        model_options=_model_options(options),
         demo_width=options.demo_width,
         split=options.split,
         device=options.device,

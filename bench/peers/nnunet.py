@@ -26,7 +26,7 @@ from engines.base import Availability, Target
 from engines.probe import check
 from engines.pytorch.session import torch_settings
 from models.model import Plans
-from models.suppress import quietly
+from models.suppress import suppress_output
 
 if TYPE_CHECKING:
     from models.model import Model
@@ -79,7 +79,7 @@ class NnUNetWay:
     """From file to file by nnU-Net."""
 
     def __init__(self, network: nn.Module, target: Target, recipe: Recipe) -> None:
-        with quietly():
+        with suppress_output():
             from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
             from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 

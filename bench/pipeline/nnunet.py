@@ -25,7 +25,7 @@ from bench.pipeline.roi import Run
 from bench.pipeline.tile_runner import Passes, Take
 from bench.pipeline.tiles import Box, Grid, Shape
 from models.model import Plans
-from models.suppress import quietly
+from models.suppress import suppress_output
 
 if TYPE_CHECKING:
     from bench.pipeline.pipeline import Recipe
@@ -55,7 +55,7 @@ class ByPlans:
     asks_network = False
 
     def __init__(self, recipe: "Recipe", plans: Plans, device: torch.device) -> None:
-        with quietly():
+        with suppress_output():
             from nnunetv2.inference.sliding_window_prediction import compute_gaussian
             from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
             from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
@@ -117,7 +117,7 @@ class ByPlans:
         return np.asfortranarray(stored)  # as it will be written
 
     def _by_reader(self, path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        with _told(path, type(self._reader).__name__), quietly():
+        with _told(path, type(self._reader).__name__), suppress_output():
             data, properties = self._reader.read_images([str(path)])
         return data, properties
 

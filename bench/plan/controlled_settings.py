@@ -11,7 +11,7 @@ from bench.plan.variants import settings_of
 from bench.worker.allocator import KEEP
 from engines.evidence.mac_counter import layers_in
 from models.model import Model
-from models.options import Given
+from models.options import ModelOptions
 from models.reader.checkpoint import Checkpoint
 from reports.records.record import RunRecord, Settings
 
@@ -54,11 +54,11 @@ def _batches(settings: Settings) -> str:
     return f"{settings.batch}{named}"
 
 
-def given_of(record: RunRecord) -> Given:
+def model_options_of(record: RunRecord) -> ModelOptions:
     """What the user said about the network when the run began."""
     told = record.checkpoint.get("given") or {}
     tile, window, trust = told.get("tile"), told.get("window"), told.get("trust")
-    return Given(
+    return ModelOptions(
         told.get("arch"), tile and tuple(tile), window and tuple(window), None if trust is None else Path(trust)
     )
 
@@ -70,7 +70,7 @@ def describe_checkpoint(model: Model, checkpoint: Checkpoint, path: Path, reques
         "weights_sha256": model.sha256,
         "demo": request.checkpoint is None,
         "widened_to": request.demo_width,
-        "given": _told(request.given),
+        "given": _told(request.model_options),
         "architecture": model.architecture,
         "width": model.width,
         "parameters": model.parameters,
@@ -97,14 +97,14 @@ def _work(model: Model) -> dict[str, Any]:
     }
 
 
-def _told(given: Given) -> dict[str, Any]:
+def _told(options: ModelOptions) -> dict[str, Any]:
     """For the record, with paths that do not depend on where `bench` is called."""
-    file, colon, factory = (given.arch or "").rpartition(":")
+    file, colon, factory = (options.arch or "").rpartition(":")
     return {
-        "arch": None if given.arch is None else f"{Path(file).absolute()}{colon}{factory}",
-        "tile": given.tile,
-        "window": given.window,
-        "trust": None if given.trust is None else str(given.trust.absolute()),
+        "arch": None if options.arch is None else f"{Path(file).absolute()}{colon}{factory}",
+        "tile": options.tile,
+        "window": options.window,
+        "trust": None if options.trust is None else str(options.trust.absolute()),
     }
 
 

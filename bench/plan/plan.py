@@ -12,7 +12,7 @@ from bench.machine import host
 from bench.pipeline.pipeline import Recipe
 from bench.plan import calibration
 from bench.plan.cache import cache_folder, demo_data
-from bench.plan.controlled_settings import declaration, describe_checkpoint, describe_data, given_of
+from bench.plan.controlled_settings import declaration, describe_checkpoint, describe_data, model_options_of
 from bench.plan.recipes import BUILT_IN, read_recipes
 from bench.plan.request import Request
 from bench.plan.variants import (
@@ -55,11 +55,11 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
     refuse_conflict([recipes[arm].backend if arm in recipes else table_name(arm) for arm in backends])
     peers.refuse_setting(peers_among(backends), request.protocol, request.roi)
     device = host.resolve_device(request.device)
-    if request.demo_width is not None and (request.checkpoint is not None or request.given.arch is not None):
+    if request.demo_width is not None and (request.checkpoint is not None or request.model_options.arch is not None):
         raise InputError("--demo-width: widens the bundled demo checkpoint only; leave --checkpoint and --arch out")
     path = (request.checkpoint or demo.CHECKPOINTS[request.demo]).absolute()
-    with surroundings(request.given):
-        model, checkpoint = load_model(path, request.demo_width, request.given)
+    with surroundings(request.model_options):
+        model, checkpoint = load_model(path, request.demo_width, request.model_options)
         described = describe_checkpoint(model, checkpoint, path, request)
     baseline = engines.baseline_for(model.program.container if model.program else None)
     backends = _names(request, recipes, baseline)
@@ -98,9 +98,9 @@ def resume_plan(record: RunRecord, progress: Progress) -> Plan:
     Raises:
         InputError: checkpoint or data are no longer those the run began with.
     """
-    path, given = Path(record.checkpoint["path"]), given_of(record)
-    with surroundings(given):
-        model, _ = load_model(path, record.checkpoint["widened_to"], given)
+    path, options = Path(record.checkpoint["path"]), model_options_of(record)
+    with surroundings(options):
+        model, _ = load_model(path, record.checkpoint["widened_to"], options)
     if model.sha256 != record.checkpoint["weights_sha256"]:
         raise InputError(f"{path}: the weights are not those this run began with; start a new run")
     if model.code != record.checkpoint.get("code", ""):
@@ -216,9 +216,10 @@ def _calibrate(
 
 def _opens(record: RunRecord, model: Model, recipe: Recipe, tiles: Calibration | None) -> tuple[Open, ...]:
     settings, cache = record.settings, cache_folder()
-    path, widen_to, given = Path(record.checkpoint["path"]), record.checkpoint["widened_to"], given_of(record)
+    path, widen_to = Path(record.checkpoint["path"]), record.checkpoint["widened_to"]
+    options = model_options_of(record)
     keep = settings.allocator == allocator.KEEP
-    with surroundings(given):
+    with surroundings(options):
         layers = None if model.program else tuple(layers_in(model, 1, settings.tile))
 
     def request(arm: str) -> Open:
@@ -232,7 +233,7 @@ def _opens(record: RunRecord, model: Model, recipe: Recipe, tiles: Calibration |
             or probe.unwritable(own.rewrites, model.program)
             or peers.unfit(backend, recipe, own.batch)
         )
-        return Open(arm, backend, path, widen_to, given, target, way, unfit, own.rewrites, keep_memory=keep)
+        return Open(arm, backend, path, widen_to, options, target, way, unfit, own.rewrites, keep_memory=keep)
 
     return tuple(request(arm) for arm in settings.backends)
 

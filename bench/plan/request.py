@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from models.options import Given
+from models.options import ModelOptions
 
 
 @dataclass(frozen=True)
@@ -11,7 +11,7 @@ class Request:
     """What the user asked for; None where an option was left out and the default depends on something else."""
 
     checkpoint: Path | None = None
-    given: Given = field(default_factory=Given)
+    model_options: ModelOptions = field(default_factory=ModelOptions)
     data: Path | None = None
     demo: str = "pancreas"
     demo_width: int | None = None

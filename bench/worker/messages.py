@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from engines import Backend
 from engines.base import Availability, Target
-from models.options import Given
+from models.options import ModelOptions
 from reports.records.record import GpuState
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Open:
     backend: Backend
     checkpoint: Path
     widen_to: int | None
-    given: Given
+    model_options: ModelOptions
     target: Target
     recipe: "Recipe"
     unfit: Availability | None = None

@@ -110,8 +110,9 @@ class _Server:
             self._stack.enter_context(torch.cuda.device(self._device))
         torch.set_num_threads(request.target.threads)
         torch.manual_seed(0)
-        self._stack.enter_context(surroundings(request.given))  # until the worker ends: the network is used all along
-        model, _ = load_model(request.checkpoint, request.widen_to, request.given)
+        # Until the worker ends: the network is used all along.
+        self._stack.enter_context(surroundings(request.model_options))
+        model, _ = load_model(request.checkpoint, request.widen_to, request.model_options)
         model = rewritten(model, request.rewrites)
         self._meter = Meter.of(self._device)
         used = self._meter.used_memory_bytes()

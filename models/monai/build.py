@@ -18,7 +18,7 @@ from models.monai.bundle import INSTALL, Bundle
 from models.monai.config import Config
 from models.monai.preprocessing import afterwards, labels_of, tile_of, window_of
 from models.networks.weights import put
-from models.options import Given
+from models.options import ModelOptions
 from models.reader.checkpoint import Checkpoint
 from models.reader.container import SAFETENSORS, TORCH_LEGACY, TORCH_ZIP
 from models.user_code.factory import as_model, fitting
@@ -35,8 +35,8 @@ _LARGEST = 4096  # of any number among a network's arguments
 _LARGEST_WINDOW = 14  # voxels: SwinUNETR makes an index of the sixth power of it
 
 
-def build_bundle(checkpoint: Checkpoint, bundle: Bundle, given: Given) -> Model:
-    """Build a bundle's network, with the bundle's tile, window and labels where `given` names no others.
+def build_bundle(checkpoint: Checkpoint, bundle: Bundle, options: ModelOptions) -> Model:
+    """Build a bundle's network, with the bundle's tile, window and labels where `options` names no others.
 
     Where the user trusts the bundle, MONAI's ConfigParser makes the network, which runs what the configuration holds.
 
@@ -45,14 +45,14 @@ def build_bundle(checkpoint: Checkpoint, bundle: Bundle, given: Given) -> Model:
     """
     config = bundle.config()
     nets = _monai(config)
-    if trusts(given, bundle, checkpoint):
+    if trusts(options, bundle, checkpoint):
         network, made = _parsed(config), f"made by MONAI's ConfigParser, which --trust {bundle.root} allowed to run"
         code = _hash(config.values, [file.read_bytes().hex() for file in user_files()])
     else:
         network, arguments = _made(config, nets, checkpoint.state)
         made, code = f"its arguments: {json.dumps(arguments)[:300]}", _hash(type(network).__name__, arguments)
     kind = type(network).__name__
-    tile, window = tile_of(config, given), window_of(config, given)
+    tile, window = tile_of(config, options), window_of(config, options)
     name = f"{kind}, as {config.file.name} defines it"
     state, aside = fitting(checkpoint, network, name, "give weights and configuration of one and the same bundle")
     try:
@@ -67,16 +67,16 @@ def build_bundle(checkpoint: Checkpoint, bundle: Bundle, given: Given) -> Model:
     return replace(model, labels=labels, code=code, remarks=remarks, evidence=evidence)
 
 
-def trusts(given: Given, bundle: Bundle, checkpoint: Checkpoint) -> bool:
+def trusts(options: ModelOptions, bundle: Bundle, checkpoint: Checkpoint) -> bool:
     """Whether the user named the bundle with ``--trust``, or its weights; a program in it stands for itself alone."""
     weights = checkpoint.container in (TORCH_ZIP, TORCH_LEGACY, SAFETENSORS)
-    return given.trusts(bundle.root) or (weights and given.trusts(bundle.weights))
+    return options.trusts(bundle.root) or (weights and options.trusts(bundle.weights))
 
 
 @contextmanager
-def trusted_imports(given: Given | None) -> Iterator[None]:
+def trusted_imports(options: ModelOptions | None) -> Iterator[None]:
     """The context in which a bundle that the user named finds its own Python files; without one, nothing special."""
-    trust = given.trust if given is not None else None
+    trust = options.trust if options is not None else None
     bundle = Bundle.of(trust) if trust is not None and trust.is_dir() else None
     if bundle is None:
         yield

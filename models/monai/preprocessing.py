@@ -7,7 +7,7 @@ from typing import Any
 from models.errors import CheckpointError, refusal
 from models.model import BACKGROUND, LABELS, LESION, PANCREAS
 from models.monai.config import Component, Config
-from models.options import Given
+from models.options import ModelOptions
 
 # Transforms by what they mean here, in array and dictionary form (a name that ends in d, D or Dict).
 _HARMLESS = {
@@ -39,14 +39,14 @@ class Window:
     remarks: tuple[str, ...]
 
 
-def tile_of(config: Config, given: Given) -> Tile:
+def tile_of(config: Config, options: ModelOptions) -> Tile:
     """The tile of the bundle's inferer, or the one the user gave.
 
     Raises:
         CheckpointError: the inferer has none that can be used.
     """
-    if given.tile is not None:
-        return Tile(given.tile, ())
+    if options.tile is not None:
+        return Tile(options.tile, ())
     key = next((one for one in ("inferer", "validate::inferer", "train::inferer") if config.has(one)), "inferer")
     inferer = config.component(key) if config.has(key) else None
     if inferer is None or "roi_size" not in inferer.arguments:
@@ -66,14 +66,14 @@ def tile_of(config: Config, given: Given) -> Tile:
     return Tile((x, y, z), (of_run,) if told else ())
 
 
-def window_of(config: Config, given: Given) -> Window:
+def window_of(config: Config, options: ModelOptions) -> Window:
     """The intensities that the bundle's preprocessing maps to 0 and 1, or those the user gave.
 
     Raises:
         CheckpointError: it changes intensities in a way that is not done here.
     """
-    if given.window is not None:
-        return Window(given.window, ("--window takes the place of its own preprocessing of intensities",))
+    if options.window is not None:
+        return Window(options.window, ("--window takes the place of its own preprocessing of intensities",))
     geometry, window = [], None
     for step in _transforms(config, _PLACES):
         kind = _kind(step.name, _HARMLESS | _GEOMETRY | {_SCALING})
@@ -151,14 +151,14 @@ def _of_image(config: Config, step: Component) -> bool:
 
 
 def _scaled(config: Config, step: Component) -> tuple[float, float]:
-    given = {name: config.resolved(f"{step.key}::{name}", one) for name, one in step.arguments.items()}
-    low, high = given.get("a_min"), given.get("a_max")
+    arguments = {name: config.resolved(f"{step.key}::{name}", one) for name, one in step.arguments.items()}
+    low, high = arguments.get("a_min"), arguments.get("a_max")
     if not (isinstance(low, int | float) and isinstance(high, int | float) and -1e5 < low < high < 1e5):
         raise _other_intensities(config, f"its {step.key} maps from {str(low)[:20]} to {str(high)[:20]}")
-    if given.get("b_min") != 0 or given.get("b_max") != 1:
-        to = f"{str(given.get('b_min'))[:20]} to {str(given.get('b_max'))[:20]}"
+    if arguments.get("b_min") != 0 or arguments.get("b_max") != 1:
+        to = f"{str(arguments.get('b_min'))[:20]} to {str(arguments.get('b_max'))[:20]}"
         raise _other_intensities(config, f"its {step.key} maps to {to}, not to 0 to 1")
-    if given.get("clip") is not True:
+    if arguments.get("clip") is not True:
         raise _other_intensities(config, f"its {step.key} does not clip")
     return float(low), float(high)
 

@@ -18,7 +18,7 @@ from models.nnunet.architecture import class_name, planned_network
 from models.nnunet.dataset import classes_of, labels_of
 from models.nnunet.head import WithHead, head_of
 from models.nnunet.plans import find_plans, has_plans
-from models.options import Given
+from models.options import ModelOptions
 from models.reader.checkpoint import Checkpoint
 from models.user_code.factory import build_given
 
@@ -26,27 +26,31 @@ _LAST = "decoder.seg_layers."  # a name that only networks of dynamic-network-ar
 _OWN = "name the code of your own network with --arch FILE.py:FACTORY"
 
 
-def is_nnunet(checkpoint: Checkpoint, given: Given) -> bool:
+def is_nnunet(checkpoint: Checkpoint, options: ModelOptions) -> bool:
     """Whether the checkpoint is of nnU-Net: by the names of its weights, or the plans in it.
 
     With ``--arch`` it is where plans are found, and no ``--window`` says to do without them.
     """
-    if given.arch is not None:
-        return has_plans(checkpoint) and given.window is None
+    if options.arch is not None:
+        return has_plans(checkpoint) and options.window is None
     return any(_LAST in name for name in checkpoint.state) or has_plans(checkpoint)
 
 
-def build_nnunet(checkpoint: Checkpoint, given: Given) -> Model:
+def build_nnunet(checkpoint: Checkpoint, options: ModelOptions) -> Model:
     """Build the network that the plans describe, or the user's own that runs by them; deep supervision is off.
 
     Raises:
         CheckpointError: the plans or the network are not known, or the file does not say what its head computes.
     """
     plans = find_plans(checkpoint)
-    if given.window is not None or (given.arch is None and given.tile not in (None, _patch(plans))):
+    if options.window is not None or (options.arch is None and options.tile not in (None, _patch(plans))):
         found = "is a network of nnU-Net, whose plans fix the tile and what is done with intensities"
         raise refusal(checkpoint.path, found, "leave --tile and --window out")
-    return _of_plans(checkpoint, plans) if given.arch is None else _of_code(checkpoint, plans, given.arch, given.tile)
+    return (
+        _of_plans(checkpoint, plans)
+        if options.arch is None
+        else _of_code(checkpoint, plans, options.arch, options.tile)
+    )
 
 
 def _of_code(checkpoint: Checkpoint, plans: Plans, arch: str, tile: tuple[int, int, int] | None) -> Model:

@@ -14,7 +14,7 @@ from models.model import Plans
 from models.nnunet.dataset import kept_dataset
 from models.reader.checkpoint import Checkpoint
 from models.reader.json_values import read_json
-from models.suppress import quietly
+from models.suppress import suppress_output
 
 _READERS = ("SimpleITKIO", "NibabelIO", "NibabelIOWithReorient")
 _RESAMPLING = ("resample_data_or_seg_to_shape", "resample_torch_fornnunet", "no_resampling_hack")
@@ -133,7 +133,7 @@ def _resolved(plans: Mapping[str, Any], name: str) -> Mapping[str, Any]:
             isinstance(value, list) and len(value) > _LONGEST_LIST for value in configuration.values()
         ):
             raise ValueError("have a configuration that is no configuration of nnU-Net")
-    with quietly():
+    with suppress_output():
         from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
         try:

@@ -112,8 +112,8 @@ def fixed(model: "Model", shape: Sequence[int], image: str, outputs: Sequence[st
 
 def _inputs(model: Any) -> list[Any]:
     """Those that the caller must give: older files list the weights among them."""
-    given = {tensor.name for tensor in model.graph.initializer}
-    return [one for one in model.graph.input if one.name not in given]
+    initialized = {tensor.name for tensor in model.graph.initializer}
+    return [one for one in model.graph.input if one.name not in initialized]
 
 
 def _takes(path: Path, model: Any) -> Sides:

@@ -11,7 +11,7 @@ from models.errors import CheckpointError, one_line, refusal
 from models.model import Model
 from models.networks.outputs import find_outputs, tensor_at
 from models.networks.weights import refuse_unusable
-from models.options import Given
+from models.options import ModelOptions
 from models.programs.onnx_graph import Graph, fixed
 from models.programs.program import Program
 from models.reader.checkpoint import Checkpoint
@@ -20,10 +20,10 @@ from models.user_code.factory import TILE, WINDOW, as_model
 
 TOLERANCE = 1e-4  # of the norm of the difference, against the norm of the answers: what rounding in float32 may do
 _NAMES = {TORCHSCRIPT: "the TorchScript program", EXPORTED: "the exported program", ONNX: "the ONNX graph"}
-Build = Callable[[Checkpoint, int | None, Given], Model]
+Build = Callable[[Checkpoint, int | None, ModelOptions], Model]
 
 
-def build_program(checkpoint: Checkpoint, program: Program, given: Given, build: Build) -> Model:
+def build_program(checkpoint: Checkpoint, program: Program, options: ModelOptions, build: Build) -> Model:
     """Make a model of a program and its weights.
 
     Where `build` knows a network by these weights, and it gives the program's answers on a tile of noise, the model is
@@ -34,13 +34,13 @@ def build_program(checkpoint: Checkpoint, program: Program, given: Given, build:
             be used, or are NaN or infinity.
     """
     refuse_unusable(checkpoint, checkpoint.nonfinite)
-    if given.tile and program.tile and given.tile != program.tile:
-        fixed, asked = (" x ".join(map(str, sides)) for sides in (program.tile, given.tile))
+    if options.tile and program.tile and options.tile != program.tile:
+        fixed, asked = (" x ".join(map(str, sides)) for sides in (program.tile, options.tile))
         found = f"takes tiles of {fixed} only, and --tile asks for {asked}"
         raise refusal(checkpoint.path, found, "leave --tile out, or export it with dynamic axes")
-    given = replace(given, tile=given.tile or program.tile)
-    ours, why = _recognised(checkpoint, given, build)
-    tile = ours.tile if ours else given.tile or TILE
+    options = replace(options, tile=options.tile or program.tile)
+    ours, why = _recognised(checkpoint, options, build)
+    tile = ours.tile if ours else options.tile or TILE
     answers, x = _answers(checkpoint, program, tile)
     if ours:
         error = _error(ours, answers, x)
@@ -49,14 +49,14 @@ def build_program(checkpoint: Checkpoint, program: Program, given: Given, build:
             remark = f"{_NAMES[program.container]} was replaced by {ours.architecture} of its weights, which answers"
             return replace(ours, remarks=(*ours.remarks, f"{remark} as it does on a tile of noise, {told}"))
         why = f"its weights fit {ours.architecture}, but that answers otherwise (relative error {error:.1g})"
-    return _as_it_is(checkpoint, program, given, tile, why)
+    return _as_it_is(checkpoint, program, options, tile, why)
 
 
-def _recognised(checkpoint: Checkpoint, given: Given, build: Build) -> tuple[Model | None, str]:
+def _recognised(checkpoint: Checkpoint, options: ModelOptions, build: Build) -> tuple[Model | None, str]:
     if not checkpoint.state:
         return None, "it keeps its weights as constants, without names"
     try:
-        return build(replace(checkpoint, network=None), None, given), ""
+        return build(replace(checkpoint, network=None), None, options), ""
     except CheckpointError:
         return None, "its weights are not those of a network that is known here"
 
@@ -97,10 +97,12 @@ def _error(ours: Model, answers: Any, x: Tensor) -> float:
     return max(errors)
 
 
-def _as_it_is(checkpoint: Checkpoint, program: Program, given: Given, tile: tuple[int, int, int], why: str) -> Model:
+def _as_it_is(
+    checkpoint: Checkpoint, program: Program, options: ModelOptions, tile: tuple[int, int, int], why: str
+) -> Model:
     name = f"{program.container} program" if program.container != ONNX else "onnx graph"
     try:
-        model = as_model(program, name, tile, given.window or WINDOW, batch=program.batch or 1)
+        model = as_model(program, name, tile, options.window or WINDOW, batch=program.batch or 1)
     except ValueError as error:
         raise refusal(checkpoint.path, one_line(error), "export a network that returns logits") from None
     if isinstance(program, Graph):

@@ -13,7 +13,7 @@ from engines.evidence.mac_counter import layers_in, layers_of
 from engines.probe import unfit, unwritable
 from models.load import load_model
 from models.model import Model
-from models.options import Given
+from models.options import ModelOptions
 from models.reader.container import EXPORTED, ONNX, TORCHSCRIPT
 from tests.models.sources import SIDE, TILE, Other, as_is, dynamic, dynamo, exported, frozen, scripted
 
@@ -32,7 +32,7 @@ def programs(source: Other, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     found = {}
     for name, write in WRITERS.items():
         write(source, folder / name, torch.rand(1, 1, *TILE))
-        found[name], _ = load_model(folder / name, given=Given(tile=TILE, trust=folder / name))
+        found[name], _ = load_model(folder / name, options=ModelOptions(tile=TILE, trust=folder / name))
     return found
 
 
@@ -94,7 +94,7 @@ def test_layers_are_those_of_the_source(programs: dict[str, Model], source: Othe
 @pytest.mark.parametrize("name", WRITERS)
 def test_layers_that_reach_no_output_are_left_out(programs: dict[str, Model], tmp_path: Path, name: str) -> None:
     WRITERS[name](Other(deep=True), tmp_path / name, torch.rand(1, 1, *TILE))
-    model, _ = load_model(tmp_path / name, given=Given(tile=TILE, trust=tmp_path / name))
+    model, _ = load_model(tmp_path / name, options=ModelOptions(tile=TILE, trust=tmp_path / name))
     told = [[(one.macs, one.sizes) for one in layers_in(each, 1, TILE)] for each in (model, programs[name])]
     assert sorted(told[0]) == sorted(told[1])
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from models.load import load_model
 from models.model import Model
-from models.options import Given
+from models.options import ModelOptions
 from models.reader.checkpoint import CheckpointError
 
 SIDE = 32
@@ -54,10 +54,10 @@ def answers(model: Model, image: Tensor) -> tuple[Tensor, ...]:
         return tuple(model.module(image))
 
 
-def refused(path: Path, given: Given | None = None) -> str:
+def refused(path: Path, options: ModelOptions | None = None) -> str:
     """The refusal, less the file's name."""
     with pytest.raises(CheckpointError) as caught:
-        load_model(path, given=given)
+        load_model(path, options=options)
     text = str(caught.value)
     assert text.isprintable()
     assert text.startswith(f"{path}: ")

@@ -15,7 +15,7 @@ from models.inspection import describe, inspect
 from models.load import load_model
 from models.model import Plans
 from models.networks.unet import BATCH, MultiTaskUNet, Shape
-from models.options import Given
+from models.options import ModelOptions
 
 Save = Callable[..., Path]
 KEYS = [
@@ -133,11 +133,11 @@ def test_code_that_is_not_ours_is_named(network: MultiTaskUNet, saved: Save, tmp
     path, code = saved({"model": network.state_dict()}), tmp_path / "own.py"
     code.write_text("from torch import nn\n\ndef make():\n    return nn.Conv3d(1, 3, 1)\n")
     conv = saved(torch.nn.Conv3d(1, 3, 1).state_dict(), "conv.pth")
-    info = inspect(conv, Given(arch=f"{code}:make", tile=(16, 16, 16)))
+    info = inspect(conv, ModelOptions(arch=f"{code}:make", tile=(16, 16, 16)))
     assert (info["code_run"], info["subtypes"], info["tile"]) == ([f"--arch {code}:make"], 0, [16, 16, 16])
     assert f"code run            --arch {code}:make\n" in describe(info).replace("\n" + " " * 20, " ")
     assert "subtypes            none: it only segments\n" in describe(info)
-    assert inspect(path, Given(trust=path))["code_run"] == []  # it holds none
+    assert inspect(path, ModelOptions(trust=path))["code_run"] == []  # it holds none
 
 
 def test_plans_are_shown_in_the_place_of_a_window(

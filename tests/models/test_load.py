@@ -11,7 +11,7 @@ from torch import nn
 from models.load import load_model
 from models.networks.batch_norm_folding import fold_batch_norms
 from models.networks.unet import BATCH, INSTANCE, MultiTaskUNet, Shape
-from models.options import Given
+from models.options import ModelOptions
 from models.reader.checkpoint import CheckpointError
 
 Save = Callable[..., Path]
@@ -120,7 +120,7 @@ def trained(shape: Shape) -> MultiTaskUNet:
 @pytest.mark.parametrize(("poolings", "side"), [(1, 8), (2, 8), (3, 16), (5, 32)])
 def test_any_depth_is_built_bit_equal(poolings: int, side: int, saved: Save) -> None:
     source = trained(Shape(2, poolings))
-    model, _ = load_model(saved(source.state_dict()), given=Given(tile=(64, 64, 64)))
+    model, _ = load_model(saved(source.state_dict()), options=ModelOptions(tile=(64, 64, 64)))
     image = torch.rand(1, 1, side, side, 2 * side)
     with torch.inference_mode():
         assert all(map(torch.equal, model.module(image), source(image)))
@@ -172,9 +172,9 @@ def test_instance_norms_with_running_statistics_are_what_batch_norms_are(saved: 
 
 def test_a_tile_that_the_poolings_do_not_divide_is_refused(saved: Save) -> None:
     path = saved(MultiTaskUNet(shape=Shape(2, 5)).state_dict())
-    assert load_model(path, given=Given(tile=(32, 64, 96)))[0].tile == (32, 64, 96)
+    assert load_model(path, options=ModelOptions(tile=(32, 64, 96)))[0].tile == (32, 64, 96)
     with pytest.raises(CheckpointError, match="its poolings need tiles of multiples of 32, and 48 x 64 x 64 is not"):
-        load_model(path, given=Given(tile=(48, 64, 64)))
+        load_model(path, options=ModelOptions(tile=(48, 64, 64)))
 
 
 def test_a_shape_is_told_where_it_is_not_the_references(saved: Save) -> None:

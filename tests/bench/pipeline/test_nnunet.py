@@ -17,7 +17,7 @@ from bench.errors import InputError
 from bench.pipeline.pipeline import Pipeline, Recipe
 from bench.plan.calibration import from_training_cases
 from models.load import load_model
-from models.suppress import quietly
+from models.suppress import suppress_output
 from tests.nnunet import DATASET, architecture, plans, train
 
 pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed")
@@ -96,7 +96,7 @@ def setup(request, tmp_path_factory):
 def load(checkpoint):
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
-    with quietly():
+    with suppress_output():
         predictor = nnUNetPredictor(0.5, use_mirroring=False, device=torch.device("cpu"), allow_tqdm=False)
         predictor.initialize_from_trained_model_folder(str(checkpoint.parent.parent), (0,), checkpoint.name)
     return load_model(checkpoint)[0], predictor
@@ -113,7 +113,7 @@ def recipe_of(model, **changes):
 def test_masks_are_those_of_nnunets_predictor(setup, name, batch, tmp_path):
     model, predictor = setup
     image = write_case(tmp_path / "case_0000.nii.gz", *CASES[name], seed=len(name))
-    with quietly():
+    with suppress_output():
         predictor.predict_from_files_sequential([[str(image)]], [str(tmp_path / "theirs")])
     outcome = Pipeline(Module(model.module), recipe_of(model, batch=batch)).run(image, tmp_path / "ours.nii.gz")
     ours, theirs = nib.load(tmp_path / "ours.nii.gz"), nib.load(tmp_path / "theirs.nii.gz")
@@ -162,7 +162,7 @@ def test_images_that_nnunets_reader_cannot_read(trained, tmp_path):
 def test_an_image_of_zeros_is_predicted_too(trained, tmp_path):
     model, predictor = load(trained)
     nib.save(nib.Nifti1Image(np.zeros((20, 18, 9), np.int16), np.diag([1, 1, 3, 1])), tmp_path / "case_0000.nii.gz")
-    with quietly():
+    with suppress_output():
         predictor.predict_from_files_sequential([[str(tmp_path / "case_0000.nii.gz")]], [str(tmp_path / "theirs")])
     Pipeline(Module(model.module), recipe_of(model)).run(tmp_path / "case_0000.nii.gz", tmp_path / "ours.nii.gz")
     masks = [np.asarray(nib.load(tmp_path / f"{name}.nii.gz").dataobj) for name in ("ours", "theirs")]
@@ -194,7 +194,7 @@ def test_calibration_tiles_are_prepared_by_the_plans(trained, tmp_path):
     tiles = chosen.tiles()
     assert names == ["case_3", "case_4"]
     assert tiles.shape == (4, 1, *model.tile)
-    with quietly():
+    with suppress_output():
         data, _, _ = predictor.configuration_manager.preprocessor_class(verbose=False).run_case(
             [str(tmp_path / "imagesTr" / "case_3_0000.nii.gz")], None, predictor.plans_manager,
             predictor.configuration_manager, predictor.dataset_json,
@@ -230,7 +230,7 @@ def test_a_run_from_end_to_end(bench, trained, tmp_path):
     assert record["declaration"]["accumulation"] == "float16, as nnU-Net's predictor"
     for seed in (1, 2):
         image = data / "imagesVal" / f"case_{seed}_0000.nii.gz"
-        with quietly():
+        with suppress_output():
             predictor.predict_from_files_sequential([[str(image)]], [str(tmp_path / "theirs")])
         theirs = np.asarray(nib.load(tmp_path / "theirs.nii.gz").dataobj)
         for backend in ("torch-fp32", "ort-fp32"):

@@ -15,7 +15,7 @@ from bench.worker.messages import Broke, Open, Opened, Predict, Predicted, Probe
 from bench.worker.process import WorkerLostError, WorkerProcess
 from engines.base import Availability, Target
 from models.networks.unet import MultiTaskUNet
-from models.options import Given
+from models.options import ModelOptions
 
 TILE = (32, 32, 32)
 
@@ -37,7 +37,7 @@ def start(files):
         workers.append(worker)
         target = Target("cpu", TILE, 1, 2, files / "cache")
         recipe = Recipe("sliding-window", TILE, 0.5, 1, "none", (-1000, 1000))
-        request = Open(name, engines.BACKENDS[name], files / "model.pth", None, Given(), target, recipe)
+        request = Open(name, engines.BACKENDS[name], files / "model.pth", None, ModelOptions(), target, recipe)
         return worker, worker.ask(request, 300)
 
     yield begin

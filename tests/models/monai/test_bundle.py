@@ -17,7 +17,7 @@ from torch import nn
 from models.inspection import inspect
 from models.load import load_model, surroundings
 from models.monai.build import NETWORKS
-from models.options import Given
+from models.options import ModelOptions
 from models.reader.checkpoint import CheckpointError
 
 Write = Callable[..., Path]
@@ -186,7 +186,7 @@ def test_labels_are_read_from_the_metadata(channels: Any, labels: tuple[int, ...
 
 def test_what_the_user_gives_comes_first(bundle: Write) -> None:
     config = inference(UNET, preprocessing="$monai.transforms.Compose([])", inferer={"_target_": "SimpleInferer"})
-    model, _ = load_model(bundle(config), given=Given(tile=(16, 16, 32), window=(-100.0, 240.0)))
+    model, _ = load_model(bundle(config), options=ModelOptions(tile=(16, 16, 32), window=(-100.0, 240.0)))
     assert (model.tile, model.window) == ((16, 16, 32), (-100.0, 240.0))
     assert "--window takes the place of its own preprocessing of intensities" in model.remarks
 
@@ -198,9 +198,9 @@ def test_inspected(bundle: Write) -> None:
     assert (told["labels"], told["subtypes"], told["tile"], told["code_run"]) == ([0, 1, 2], 0, [32, 32, 32], [])
 
 
-def refused(path: Path, *said: str, given: Given | None = None) -> str:
-    with surroundings(given), pytest.raises(CheckpointError) as caught:
-        load_model(path, given=given)
+def refused(path: Path, *said: str, options: ModelOptions | None = None) -> str:
+    with surroundings(options), pytest.raises(CheckpointError) as caught:
+        load_model(path, options=options)
     message = str(caught.value)
     assert message.isprintable()
     assert "; " in message
@@ -287,7 +287,7 @@ def test_preprocessing_that_is_not_done_here_is_refused(route: str, bundle: Writ
     steps, said = INTENSITIES[route]
     root = bundle(inference(UNET, preprocessing={"_target_": "Compose", "transforms": [*STEPS, *steps]}))
     refused(root, said)
-    assert load_model(root, given=Given(window=(-87.0, 199.0)))[0].window == (-87.0, 199.0)
+    assert load_model(root, options=ModelOptions(window=(-87.0, 199.0)))[0].window == (-87.0, 199.0)
 
 
 @pytest.mark.parametrize(
@@ -366,7 +366,7 @@ def test_code_in_the_weights_is_not_run_even_in_a_trusted_bundle(bundle: Write, 
 
     root = bundle(inference(UNET))
     torch.save({"model": parsed(inference(UNET)).state_dict(), "x": Trap()}, root / "models" / "model.pt")
-    refused(root, "it wants posix.system", given=Given(trust=root))
+    refused(root, "it wants posix.system", options=ModelOptions(trust=root))
 
 
 def test_a_trusted_bundle_is_made_by_monai(bundle: Write) -> None:
@@ -374,15 +374,15 @@ def test_a_trusted_bundle_is_made_by_monai(bundle: Write) -> None:
     root = bundle(config)
     refused(root, f"where you trust its source, --trust {root}, or name the network's code with --arch FILE.py:FACTORY")
     for trust in (root, root / "models" / "model.pt"):
-        given = Given(trust=trust)
-        with surroundings(given):
-            model, _ = load_model(root, given=given)
+        options = ModelOptions(trust=trust)
+        with surroundings(options):
+            model, _ = load_model(root, options=options)
         assert "made by MONAI's ConfigParser, which --trust" in model.evidence
-        assert inspect(root, given)["code_run"] == [f"--trust {trust}"]
+        assert inspect(root, options)["code_run"] == [f"--trust {trust}"]
     image = torch.rand(1, 1, 32, 32, 32)
     with torch.inference_mode():
         assert torch.equal(model.module(image)[0], parsed(config)(image))
-    refused(root, "network_def::channels is an expression", given=Given(trust=root.parent / "other"))
+    refused(root, "network_def::channels is an expression", options=ModelOptions(trust=root.parent / "other"))
 
 
 def test_a_trusted_bundle_finds_its_own_code(bundle: Write) -> None:
@@ -392,16 +392,16 @@ def test_a_trusted_bundle_finds_its_own_code(bundle: Write) -> None:
     code = "from torch import nn\nclass Own(nn.Sequential):\n    def __init__(self, width):\n"
     (root / "scripts" / "own.py").write_text(f"{code}        super().__init__(nn.Conv3d(1, 3, 1))\n")
     refused(root, "is scripts.own.Own, not one of MONAI's")
-    given = Given(trust=root)
-    with surroundings(given):
-        first = load_model(root, given=given)[0]
+    options = ModelOptions(trust=root)
+    with surroundings(options):
+        first = load_model(root, options=options)[0]
     assert first.architecture == "MONAI Own"
     (root / "scripts" / "own.py").write_text(f"{code}        super().__init__(nn.Conv3d(1, 3, 1)) # as before\n")
-    with surroundings(given):
-        assert load_model(root, given=given)[0].code != first.code
+    with surroundings(options):
+        assert load_model(root, options=options)[0].code != first.code
     assert "scripts" not in sys.modules
     (root / "scripts" / "own.py").write_text("raise RuntimeError('broken')")
-    refused(root, "cannot be made by MONAI's ConfigParser", "broken", given=given)
+    refused(root, "cannot be made by MONAI's ConfigParser", "broken", options=options)
 
 
 def test_without_monai(bundle: Write, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_model
 
 from models.load import load_model
-from models.options import Given
+from models.options import ModelOptions
 from tests.nnunet import architecture, change, outputs, plans, refused, segmentation_network, train, weights
 
 pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed")
@@ -92,5 +92,5 @@ def test_bare_weights_and_several_configurations(copied):
 
 
 def test_the_window_and_the_tile_are_the_plans(trained):
-    refused(trained, "leave --tile and --window out", Given(window=(-100.0, 200.0)))
-    refused(trained, "leave --tile and --window out", Given(tile=(16, 16, 16)))
+    refused(trained, "leave --tile and --window out", ModelOptions(window=(-100.0, 200.0)))
+    refused(trained, "leave --tile and --window out", ModelOptions(tile=(16, 16, 16)))

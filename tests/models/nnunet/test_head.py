@@ -8,7 +8,7 @@ from torch import nn
 
 from models.load import load_model, surroundings
 from models.nnunet.plans import find_plans
-from models.options import Given
+from models.options import ModelOptions
 from models.reader.checkpoint import read_checkpoint
 from tests.nnunet import outputs, plans, refused, segmentation_network, train, weights
 
@@ -129,9 +129,9 @@ def test_arch_runs_such_a_network_by_its_plans(deep, tmp_path):
     source.load_state_dict(weights(path))
     code = textwrap.dedent(FACTORY).replace("HEAD", "classification_head").replace("DEEP", str(deep))
     (tmp_path / "network.py").write_text(code)
-    given = Given(arch=f"{tmp_path / 'network.py'}:MultiTask")
-    with surroundings(given):
-        model, _ = load_model(path, given=given)
+    options = ModelOptions(arch=f"{tmp_path / 'network.py'}:MultiTask")
+    with surroundings(options):
+        model, _ = load_model(path, options=options)
         segmentation, classification = outputs(model, X)
     with torch.inference_mode():
         expected = source(X)
@@ -139,9 +139,9 @@ def test_arch_runs_such_a_network_by_its_plans(deep, tmp_path):
     assert torch.equal(classification, expected[1])
     assert (model.tile, model.labels, model.subtypes) == ((8, 16, 16), (0, 1, 2), 3)
     assert model.plans == find_plans(read_checkpoint(path))
-    windowed = Given(arch=given.arch, window=(-100.0, 240.0), tile=(16, 16, 16))
+    windowed = ModelOptions(arch=options.arch, window=(-100.0, 240.0), tile=(16, 16, 16))
     with surroundings(windowed):
-        model, _ = load_model(path, given=windowed)
+        model, _ = load_model(path, options=windowed)
     assert (model.plans, model.window, model.tile) == (None, (-100.0, 240.0), (16, 16, 16))
 
 
@@ -154,9 +154,9 @@ def test_a_head_beside_the_network_is_not_passed_by_and_arch_gets_it(copied, tmp
     refused(copied, "has a classification head (cls_head.2.weight")
     code = textwrap.dedent(FACTORY).replace("HEAD", "cls_head").replace("DEEP", "False")
     (tmp_path / "network.py").write_text(code)
-    given = Given(arch=f"{tmp_path / 'network.py'}:MultiTask")
-    with surroundings(given):
-        model, _ = load_model(copied, given=given)
+    options = ModelOptions(arch=f"{tmp_path / 'network.py'}:MultiTask")
+    with surroundings(options):
+        model, _ = load_model(copied, options=options)
         classification = outputs(model, X)[1]
     source = segmentation_network(plans())
     source.load_state_dict(state)

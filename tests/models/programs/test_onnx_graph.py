@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from models.inspection import inspect
 from models.load import build, load_model, surroundings
 from models.networks.unet import MultiTaskUNet
-from models.options import Given
+from models.options import ModelOptions
 from models.programs.onnx_graph import Graph, fixed
 from models.reader.checkpoint import CheckpointError, read_checkpoint
 from tests.models import sources
@@ -22,7 +22,7 @@ from tests.models.sources import SIDE, TILE, Other, answers, as_is, dynamic, dyn
 
 EXPORTERS: dict[str, Callable[[nn.Module, Path, Tensor], None]] = {
     "dynamo": dynamo,
-    "external": lambda *given: dynamo(*given, external=True),
+    "external": lambda *exported: dynamo(*exported, external=True),
     "legacy": legacy,
 }
 
@@ -51,7 +51,7 @@ def test_onnx_of_known_weights_becomes_that_network(
 def test_any_other_onnx_graph_is_the_network(image: Tensor, tmp_path: Path, how: str, head: bool, deep: bool) -> None:
     path, network = tmp_path / "graph.onnx", Other(head, deep)
     (EXPORTERS | {"dynamic": dynamic})[how](network, path, image)
-    model, _ = load_model(path, given=Given(tile=TILE))
+    model, _ = load_model(path, options=ModelOptions(tile=TILE))
     assert isinstance(model.program, Graph)
     assert (model.architecture, model.width, model.subtypes) == ("onnx graph", 4, 3 if head else 0)
     expected = as_is(network, image)
@@ -81,9 +81,9 @@ def test_onnx_weights_in_the_users_own_network(image: Tensor, tmp_path: Path) ->
     text = source.read_text()
     body = text[text.index("class Other") : text.index("def as_is")]
     arch.write_text("import torch\nfrom torch import Tensor, nn\n\n" + body)
-    given = Given(arch=f"{arch}:Other", tile=TILE)
-    with surroundings(given):
-        model, _ = load_model(tmp_path / "graph.onnx", given=given)
+    options = ModelOptions(arch=f"{arch}:Other", tile=TILE)
+    with surroundings(options):
+        model, _ = load_model(tmp_path / "graph.onnx", options=options)
         assert all(map(torch.equal, answers(model, image), as_is(network, image)))
     assert model.program is None
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from models.load import load_model
 from models.networks.unet import BATCH, MultiTaskUNet, Shape
-from models.options import Given
+from models.options import ModelOptions
 from tests.models.sources import TILE, Other, answers, as_is, exported, frozen, refused, scripted, traced
 
 PROGRAMS = {"traced.pt": traced, "frozen.pt": frozen, "program.pt2": exported}
@@ -28,8 +28,8 @@ def test_programs_are_not_run_unless_trusted(
         False: "is a torch.export package (.pt2), and reading one can run code hidden in it (CVE-2026-4538)",
     }[name.endswith(".pt")]
     way_on = "if you trust its source, add --trust FILE; else save the network's state_dict() with torch.save"
-    for given in (None, Given(trust=other)):
-        assert refused(path, given) == f"{what}; {way_on}"
+    for options in (None, ModelOptions(trust=other)):
+        assert refused(path, options) == f"{what}; {way_on}"
 
 
 @pytest.mark.parametrize("name", ["traced.pt", "program.pt2"])
@@ -38,7 +38,7 @@ def test_a_trusted_program_of_known_weights_becomes_that_network(
 ) -> None:
     path = tmp_path / name
     PROGRAMS[name](network, path, image)
-    model, checkpoint = load_model(path, given=Given(trust=path, tile=TILE))
+    model, checkpoint = load_model(path, options=ModelOptions(trust=path, tile=TILE))
     assert isinstance(model.module, MultiTaskUNet)
     assert (model.program, model.architecture, model.tile) == (None, "multitask-unet", TILE)
     assert all(map(torch.equal, answers(model, image), as_is(network, image)))
@@ -56,7 +56,7 @@ def test_a_program_of_a_batch_norm_network_is_replaced_up_to_rounding(image: Ten
         for name, tensor in network.state_dict().items()
     })  # fmt: skip
     traced(network, tmp_path / "batch.pt", image)
-    model, _ = load_model(tmp_path / "batch.pt", given=Given(trust=tmp_path / "batch.pt", tile=TILE))
+    model, _ = load_model(tmp_path / "batch.pt", options=ModelOptions(trust=tmp_path / "batch.pt", tile=TILE))
     assert isinstance(model.module, MultiTaskUNet)
     assert "up to rounding (relative error " in model.remarks[-1]
 
@@ -66,7 +66,7 @@ def test_a_program_of_a_batch_norm_network_is_replaced_up_to_rounding(image: Ten
 def test_any_other_trusted_program_is_run_itself(image: Tensor, tmp_path: Path, name: str, head: bool) -> None:
     path, network = tmp_path / name, Other(head)
     (PROGRAMS | {"scripted.pt": scripted})[name](network, path, image)
-    model, _ = load_model(path, given=Given(trust=path, tile=TILE))
+    model, _ = load_model(path, options=ModelOptions(trust=path, tile=TILE))
     assert all(map(torch.equal, answers(model, image), as_is(network, image)))
     assert model.program is not None
     assert (model.subtypes, model.code != "") == (3 if head else 0, True)
@@ -75,7 +75,7 @@ def test_any_other_trusted_program_is_run_itself(image: Tensor, tmp_path: Path, 
     assert " itself is run: " in model.remarks[0]
     if name == "program.pt2":
         assert model.remarks[-2:] == ("it takes tiles of 32 x 32 x 32 only", "it takes batches of 1 only")
-        assert refused(path, Given(trust=path, tile=(64, 64, 64))) == (
+        assert refused(path, ModelOptions(trust=path, tile=(64, 64, 64))) == (
             "takes tiles of 32 x 32 x 32 only, and --tile asks for 64 x 64 x 64; leave --tile out, or export it with "
             "dynamic axes"
         )
@@ -93,7 +93,7 @@ def test_a_program_that_answers_otherwise_than_its_weights_is_run_itself(
     doubled.load_state_dict(network.state_dict())
     path = tmp_path / "doubled.pt"
     traced(doubled, path, image)
-    model, _ = load_model(path, given=Given(trust=path, tile=TILE))
+    model, _ = load_model(path, options=ModelOptions(trust=path, tile=TILE))
     assert all(map(torch.equal, answers(model, image), as_is(doubled, image)))
     assert model.remarks[0] == (
         "the TorchScript program itself is run: its weights fit multitask-unet, but that answers otherwise "
@@ -103,7 +103,7 @@ def test_a_program_that_answers_otherwise_than_its_weights_is_run_itself(
 
 def test_programs_that_cannot_be_used(image: Tensor, tmp_path: Path) -> None:
     path = tmp_path / "program.pt"
-    trusted = Given(trust=path, tile=TILE)
+    trusted = ModelOptions(trust=path, tile=TILE)
 
     class Dropping(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -133,8 +133,8 @@ def test_native_code_is_refused_whether_trusted_or_not(image: Tensor, tmp_path: 
     path = tmp_path / "compiled.pt2"
     program = torch.export.export(nn.ReLU(), (image,))
     torch._inductor.aoti_compile_and_package(program, package_path=str(path))
-    for given in (None, Given(trust=path)):
-        assert refused(path, given) == (
+    for options in (None, ModelOptions(trust=path)):
+        assert refused(path, options) == (
             "is an AOTInductor package: native code for one kind of machine, which runs as it is loaded; give the "
             "checkpoint it was compiled from; torch-aoti compiles it here"
         )

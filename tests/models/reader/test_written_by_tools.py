@@ -207,9 +207,9 @@ def test_what_scripts_save_beside_the_weights(network: MultiTaskUNet, saved: Sav
 def test_stand_ins_do_nothing_whatever_they_are_given() -> None:
     endless: list[Any] = []
     endless.append(endless)
-    given: tuple[tuple[Any, ...], ...] = ((), (10**300,), (endless,) * 40, (float("nan"), {}, None), ("x" * 10**6,))
+    calls: tuple[tuple[Any, ...], ...] = ((), (10**300,), (endless,) * 40, (float("nan"), {}, None), ("x" * 10**6,))
     for name, kind in STAND_INS.items():
-        for arguments in given:
+        for arguments in calls:
             for made in (kind(*arguments), kind.__new__(kind, *arguments)):
                 assert type(made) is kind, name
                 made.__setstate__(endless)

@@ -13,7 +13,7 @@ from models.errors import CheckpointError
 from models.inspection import inspect
 from models.load import load_model, surroundings
 from models.model import Model
-from models.options import Given
+from models.options import ModelOptions
 from models.user_code.factory import Source
 
 TILE = (8, 8, 8)
@@ -69,9 +69,9 @@ def trained(tmp_path) -> Callable[..., tuple[Path, nn.Module]]:
 
 
 def load(path: Path, arch: object, tile: tuple[int, int, int] = TILE) -> Model:
-    given = Given(str(arch), tile)
-    with surroundings(given):
-        return load_model(path, None, given)[0]
+    options = ModelOptions(str(arch), tile)
+    with surroundings(options):
+        return load_model(path, None, options)[0]
 
 
 def refused(path: Path, arch: object) -> str:
@@ -141,10 +141,10 @@ def test_packages_of_the_names_of_ours_are_theirs(project, trained):
         },
     )  # fmt: skip
     before = set(sys.modules)
-    given = Given(str(folder / "net.py:Net"), TILE)
+    options = ModelOptions(str(folder / "net.py:Net"), TILE)
     x = torch.rand(1, 1, *TILE)
-    with surroundings(given):
-        model, _ = load_model(path, None, given)
+    with surroundings(options):
+        model, _ = load_model(path, None, options)
         found = model.module(x)
     assert torch.equal(found[0], network(x)["segmentation"])
     assert {name for name in set(sys.modules) - before if not name.startswith("torch")} == set()
@@ -210,7 +210,7 @@ def test_code_and_weights_are_told_apart(project, trained):
 def test_inspect_keeps_what_they_print_out_of_its_output(project, trained, capsys):
     path, _ = trained()
     arch = project(f"print('imported')\n{NET}") / "net.py:Net"
-    assert inspect(path, Given(str(arch), TILE))["architecture"] == "net.py:Net"
+    assert inspect(path, ModelOptions(str(arch), TILE))["architecture"] == "net.py:Net"
     assert capsys.readouterr() == ("", "imported\n")
 
 

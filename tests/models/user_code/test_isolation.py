@@ -177,8 +177,8 @@ def test_ours_are_known_also_through_a_link(root, tmp_path):
         f"with isolation.user_imports(isolation.Path({str(root)!r})):\n"
         "    importlib.import_module('net')\n"
         "    space = {'__file__': models.options.__file__, '__package__': 'models'}\n"
-        "    exec('def late():\\n    from models.options import Given\\n    return Given', space)\n"
-        "    assert space['late']() is models.options.Given\n"
+        "    exec('def late():\\n    from models.options import ModelOptions\\n    return ModelOptions', space)\n"
+        "    assert space['late']() is models.options.ModelOptions\n"
         "    print(models.options.__file__)\n"
     )
     said = run(code, tmp_path, tmp_path / "link")
