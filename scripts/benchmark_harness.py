@@ -70,7 +70,7 @@ def main() -> None:
         stack.callback(duel.keep, ())
         model, _ = load_model(demo.CHECKPOINT)
         session = stack.enter_context(engines.load(options.backend).open(model, opening.target))
-        pipeline = Pipeline(session, opening.recipe)
+        pipeline = Pipeline(session, opening.settings)
         cases = [(Path(case.image), Path(scratch) / f"{case.name}.nii.gz") for case in plan.record.cases]
         for image, mask in cases:  # both arms have seen every file
             pipeline.run(image, mask)

@@ -36,16 +36,17 @@ from bench.data.write import write_mask
 from bench.machine import host
 from bench.machine.clock import peak_resident_bytes
 from bench.pipeline import tiles
-from bench.pipeline.pipeline import Pipeline, Prepared, Recipe
+from bench.pipeline.pipeline import Pipeline, Prepared
 from bench.pipeline.preprocess import normalise
 from bench.pipeline.region import Region
+from bench.pipeline.settings import InferenceSettings
 from bench.plan.cache import cache_folder
 from engines.base import Evidence, Target
 from models.load import load_model
 
 WINDOW = (-1000.0, 1000.0)
 TILE = (64, 64, 64)
-RECIPE = Recipe("sliding-window", TILE, 0.5, 1, "none", WINDOW)
+SETTINGS = InferenceSettings(protocol="sliding-window", tile=TILE, overlap=0.5, batch=1, roi="none", window=WINDOW)
 LARGE, LIMIT = (512, 512, 600), 6 * 2**30
 
 
@@ -101,10 +102,10 @@ def plain_stitch(volume: torch.Tensor, grid: tiles.Grid, weights: torch.Tensor, 
 def stages(folder: Path, image: Path) -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
     """Ours and the plain way of each stage, checked to be equal."""
     session, volume = Ready(), read_image(image)
-    pipeline, plainly_read = Pipeline(session, RECIPE), plain_read(image)
+    pipeline, plainly_read = Pipeline(session, SETTINGS), plain_read(image)
     prepared, weights = normalise(torch.from_numpy(volume.intensities), WINDOW), tiles.gaussian_weights(TILE)
     depth, height, width = prepared.shape
-    grid = tiles.sliding_window((depth, height, width), TILE, RECIPE.overlap)
+    grid = tiles.sliding_window((depth, height, width), TILE, SETTINGS.overlap)
     region = Region.of((slice(0, depth), slice(0, height), slice(0, width)))
     case = Prepared(volume.image, volume.image, region, grid, grid.pad(prepared))
 
@@ -174,7 +175,7 @@ def run_large(backend: str, threads: int) -> int:
         model, _ = load_model(demo.CHECKPOINT)
         target = Target("cpu", TILE, 1, threads, cache_folder())
         with engines.load(backend).open(model, target) as session:
-            outcome = Pipeline(session, RECIPE).run(image, Path(scratch) / "case.nii.gz")
+            outcome = Pipeline(session, SETTINGS).run(image, Path(scratch) / "case.nii.gz")
     peak = peak_resident_bytes()
     stages_s = ", ".join(f"{stage} {ns * 1e-9:.1f} s" for stage, ns in outcome.stages_ns.items())
     print(f"{backend}: {outcome.tiles} tiles in {outcome.case_ns * 1e-9:.0f} s ({stages_s})")

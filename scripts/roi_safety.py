@@ -24,7 +24,8 @@ from bench.cli.options import ROIS
 from bench.data.cases import Found, find_cases
 from bench.data.volume import read_mask
 from bench.demo import CHECKPOINTS, KINDS, write_demo
-from bench.pipeline.pipeline import Pipeline, Recipe
+from bench.pipeline.pipeline import Pipeline
+from bench.pipeline.settings import InferenceSettings
 from engines.base import Session, Target
 from models.load import load_model
 from models.model import Model
@@ -93,15 +94,22 @@ def main() -> None:
         parser.error(f"unknown strategies: {', '.join(sorted(unknown))}; there are {', '.join(ROIS)}")
     torch.set_num_threads(options.threads)
     model, _ = load_model(options.checkpoint or CHECKPOINTS[options.demo])
-    recipe = Recipe(
-        "sliding-window", model.tile, options.overlap, options.batch, "none", model.window, model.labels, model.subtypes
+    settings = InferenceSettings(
+        protocol="sliding-window",
+        tile=model.tile,
+        overlap=options.overlap,
+        batch=options.batch,
+        roi="none",
+        window=model.window,
+        labels=model.labels,
+        subtypes=model.subtypes,
     )
     results: dict[str, list[Result]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as folder, opened(options, model, Path(folder)) as session:
         root = write_demo(Path(folder) / "demo", counts={"validation": options.cases}, kind=options.demo)
         for case in find_cases(root, "validation")[1]:
             for name in names:
-                pipeline = Pipeline(session, replace(recipe, roi=name))
+                pipeline = Pipeline(session, replace(settings, roi=name))
                 results[name].append(measure(pipeline, case, Path(folder) / "mask.nii.gz"))
                 print(case.name, name, results[name][-1], file=sys.stderr, flush=True)
     print(

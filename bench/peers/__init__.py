@@ -16,7 +16,7 @@ from engines.probe import install, unavailable
 from models.reader.container import EXPORTED, TORCHSCRIPT
 
 if TYPE_CHECKING:
-    from bench.pipeline.pipeline import Recipe
+    from bench.pipeline.settings import InferenceSettings
 
 __all__ = ["PEERS", "Peer", "missing", "refuse_setting", "unfit"]
 
@@ -78,19 +78,19 @@ def refuse_setting(names: Iterable[str], protocol: str, roi: str) -> None:
         )
 
 
-def unfit(backend: Backend, recipe: "Recipe", batch: int) -> Availability | None:
-    """Why this peer cannot run a case by the run's `recipe`; None where it can, and for what is no peer.
+def unfit(backend: Backend, settings: "InferenceSettings", batch: int) -> Availability | None:
+    """Why this peer cannot run a case by the run's `settings`; None where it can, and for what is no peer.
 
     A peer of one tile in a pass leaves the run's batch aside, but not another `batch` that its own name asks for.
     """
     if not isinstance(backend, Peer):
         return None
-    if backend.one_tile and batch not in (1, recipe.batch):
+    if backend.one_tile and batch not in (1, settings.batch):
         return unavailable(f"it runs one tile in a pass, and not {batch}", "leave the batch out of its name")
-    if recipe.plans is not None and not backend.plans:
+    if settings.plans is not None and not backend.plans:
         return unavailable("cases of this network are prepared by nnU-Net's plans", "compare with peer-nnunet")
-    if recipe.labels != tuple(range(len(recipe.labels))):
-        labels = ", ".join(map(str, recipe.labels))
+    if settings.labels != tuple(range(len(settings.labels))):
+        labels = ", ".join(map(str, settings.labels))
         return unavailable(
             f"it writes the numbers of classes as labels, and this network's labels are {labels}",
             "train with labels in the order of the classes",

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from bench.machine.clock import Stopwatch
 from bench.peers import Peer, missing
 from bench.peers.session import PeerSession, Voting, windows
-from bench.pipeline.pipeline import Outcome, Recipe
+from bench.pipeline.settings import CaseTiming, InferenceSettings
 from engines.base import Availability, Target
 from engines.probe import check
 from engines.pytorch.session import check_half, half_of, torch_settings
@@ -73,23 +73,25 @@ class Monai:
 class MonaiWay:
     """From file to file by MONAI."""
 
-    def __init__(self, network: nn.Module, target: Target, half: torch.dtype | None, recipe: Recipe) -> None:
+    def __init__(
+        self, network: nn.Module, target: Target, half: torch.dtype | None, settings: InferenceSettings
+    ) -> None:
         inferers: Any = import_module("monai.inferers")  # MONAI's packages do not export by the rules of mypy
         transforms: Any = import_module("monai.transforms")
-        low, high = recipe.window
+        low, high = settings.window
         self._target = target
         self._half = half
-        self._network = Voting(network, recipe.subtypes > 0)
+        self._network = Voting(network, settings.subtypes > 0)
         self._load = transforms.LoadImage(image_only=True, ensure_channel_first=True)
         self._scale = transforms.ScaleIntensityRange(low, high, 0.0, 1.0, clip=True)
         self._inferer = inferers.SlidingWindowInferer(
-            recipe.tile, recipe.batch, recipe.overlap, mode="gaussian", sigma_scale=0.125
+            settings.tile, settings.batch, settings.overlap, mode="gaussian", sigma_scale=0.125
         )
         self._discrete = transforms.AsDiscrete(argmax=True)
         self._save = transforms.SaveImage(output_ext=_SUFFIX, output_dtype=np.uint8, resample=False, print_log=False)
 
     @torch.no_grad()
-    def run(self, image: Path, mask: Path) -> Outcome:
+    def run(self, image: Path, mask: Path) -> CaseTiming:
         """Predict the case in `image`, write its `mask`, and time both."""
         watch = Stopwatch(self._sync)
         start = time.perf_counter_ns()
@@ -105,7 +107,7 @@ class MonaiWay:
         with watch.stage("write"):
             self._save(labels, filename=str(mask).removesuffix(_SUFFIX))
         case_ns = time.perf_counter_ns() - start
-        return Outcome(subtype, self._network.tiles, case_ns, watch.stages_ns, None)
+        return CaseTiming(subtype=subtype, tiles=self._network.tiles, case_ns=case_ns, stages_ns=watch.stages_ns)
 
     def _sync(self) -> None:
         if self._target.on_cuda:

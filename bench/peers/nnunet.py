@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from bench.machine.clock import Stopwatch
 from bench.peers import Peer, missing
 from bench.peers.session import PeerSession, Voting, windows
-from bench.pipeline.pipeline import Outcome, Recipe
+from bench.pipeline.settings import CaseTiming, InferenceSettings
 from engines.base import Availability, Target
 from engines.probe import check
 from engines.pytorch.session import torch_settings
@@ -78,21 +78,21 @@ class NnUNet:
 class NnUNetWay:
     """From file to file by nnU-Net."""
 
-    def __init__(self, network: nn.Module, target: Target, recipe: Recipe) -> None:
+    def __init__(self, network: nn.Module, target: Target, settings: InferenceSettings) -> None:
         with suppress_output():
             from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
             from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-            self._as_stored = recipe.plans is None
-            plans = recipe.plans or _least_plans(recipe)
+            self._as_stored = settings.plans is None
+            plans = settings.plans or _least_plans(settings)
             self._target = target
-            self._network = Voting(network, recipe.subtypes > 0)
+            self._network = Voting(network, settings.subtypes > 0)
             self._plans = PlansManager(dict(plans.plans))
             self._configuration = self._plans.get_configuration(plans.configuration)
             self._dataset = {**plans.dataset, "file_ending": _SUFFIX}
             self._reader = self._plans.image_reader_writer_class()
             self._predictor = nnUNetPredictor(
-                1 - recipe.overlap, use_gaussian=True, use_mirroring=False, device=torch.device(target.device),
+                1 - settings.overlap, use_gaussian=True, use_mirroring=False, device=torch.device(target.device),
                 allow_tqdm=False,
             )  # fmt: skip
             weights = [self._network.state_dict()]
@@ -100,7 +100,7 @@ class NnUNetWay:
                 self._network, self._plans, self._configuration, weights, self._dataset, "nnUNetTrainer", None
             )
 
-    def run(self, image: Path, mask: Path) -> Outcome:
+    def run(self, image: Path, mask: Path) -> CaseTiming:
         """Predict the case in `image`, write its `mask`, and time both."""
         from nnunetv2.inference.data_iterators import PreprocessAdapterFromNpy
         from nnunetv2.inference.export_prediction import export_prediction_from_logits
@@ -125,21 +125,21 @@ class NnUNetWay:
                 num_threads_torch=self._target.threads,
             )  # fmt: skip
         case_ns = time.perf_counter_ns() - start
-        return Outcome(subtype, self._network.tiles, case_ns, watch.stages_ns, None)
+        return CaseTiming(subtype=subtype, tiles=self._network.tiles, case_ns=case_ns, stages_ns=watch.stages_ns)
 
     def _sync(self) -> None:
         if self._target.on_cuda:
             torch.cuda.synchronize(self._target.device)
 
 
-def _least_plans(recipe: Recipe) -> Plans:
-    """Plans that bring a volume to the network as `recipe` does without any.
+def _least_plans(settings: InferenceSettings) -> Plans:
+    """Plans that bring a volume to the network as `settings` does without any.
 
     nnU-Net's CT normalisation clips to two percentiles, takes the mean off and divides by the deviation: with the
     window's bounds in their places that is the window. Its readers give z, y, x, and the network takes x, y, z. The
     spacing is set to each case's own, so that nothing is resampled.
     """
-    low, high = recipe.window
+    low, high = settings.window
     resample: dict[str, Any] = {}
     for what, is_seg, order in (("data", False, 3), ("seg", True, 1), ("probabilities", False, 1)):
         resample[f"resampling_fn_{what}"] = "resample_data_or_seg_to_shape"
@@ -148,7 +148,7 @@ def _least_plans(recipe: Recipe) -> Plans:
         }  # fmt: skip
     configuration = resample | {
         "preprocessor_name": "DefaultPreprocessor",
-        "patch_size": list(recipe.tile),
+        "patch_size": list(settings.tile),
         "spacing": [1.0, 1.0, 1.0],
         "normalization_schemes": ["CTNormalization"],
         "use_mask_for_norm": [False],
@@ -164,5 +164,5 @@ def _least_plans(recipe: Recipe) -> Plans:
         "label_manager": "LabelManager",
         "foreground_intensity_properties_per_channel": {"0": intensities},
     }
-    labels = {"background": 0} | {f"class {label}": label for label in recipe.labels[1:]}
+    labels = {"background": 0} | {f"class {label}": label for label in settings.labels[1:]}
     return Plans(plans, {"channel_names": {"0": "CT"}, "labels": labels, "file_ending": _SUFFIX}, _CONFIGURATION)

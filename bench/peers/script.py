@@ -23,7 +23,7 @@ from torch import nn
 from bench.machine.clock import Stopwatch
 from bench.peers import Peer, missing
 from bench.peers.session import PeerSession
-from bench.pipeline.pipeline import Outcome, Recipe
+from bench.pipeline.settings import CaseTiming, InferenceSettings
 from engines.base import Availability, Target
 from engines.probe import check
 from engines.pytorch.session import torch_settings
@@ -64,16 +64,16 @@ class Script:
 class ScriptWay:
     """From file to file by numpy."""
 
-    def __init__(self, network: nn.Module, device: str, recipe: Recipe) -> None:
+    def __init__(self, network: nn.Module, device: str, settings: InferenceSettings) -> None:
         self._network = network
         self._device = device
-        self._recipe = recipe
-        self._weights = _gaussian(recipe.tile)
+        self._settings = settings
+        self._weights = _gaussian(settings.tile)
         self._image: Any = nib.Nifti1Image  # which carries no types
 
-    def run(self, image: Path, mask: Path) -> Outcome:
+    def run(self, image: Path, mask: Path) -> CaseTiming:
         """Predict the case in `image`, write its `mask`, and time both."""
-        watch, tile, (low, high) = Stopwatch(self._sync), self._recipe.tile, self._recipe.window
+        watch, tile, (low, high) = Stopwatch(self._sync), self._settings.tile, self._settings.window
         start = time.perf_counter_ns()
         with watch.stage("read"):
             nifti: Any = nib.load(image)
@@ -86,20 +86,20 @@ class ScriptWay:
         with watch.stage("stitch"):
             inside = tuple(slice(gap // 2, gap // 2 + n) for gap, n in zip(short, volume.shape, strict=True))
             labels = np.argmax(logits, axis=0)[inside].astype(np.uint8)
-            subtype = _vote(votes, foreground) if self._recipe.subtypes else None
+            subtype = _vote(votes, foreground) if self._settings.subtypes else None
         with watch.stage("write"):
             nib.save(self._image(labels, nifti.affine), mask)
         case_ns = time.perf_counter_ns() - start
-        return Outcome(subtype, len(votes), case_ns, watch.stages_ns, None)
+        return CaseTiming(subtype=subtype, tiles=len(votes), case_ns=case_ns, stages_ns=watch.stages_ns)
 
     def _loop(self, volume: Array, watch: Stopwatch) -> tuple[Array, list[Array], list[float]]:
         """Mean logits ``[C, D, H, W]``; each tile's classification, and its mean foreground probability."""
-        tile = self._recipe.tile
+        tile = self._settings.tile
         with watch.stage("stitch"):
-            total = np.zeros((len(self._recipe.labels), *volume.shape), np.float32)
+            total = np.zeros((len(self._settings.labels), *volume.shape), np.float32)
             weight = np.zeros(volume.shape, np.float32)
         votes, foreground = [], []
-        for corner in itertools.product(*_starts(volume.shape, tile, self._recipe.overlap)):
+        for corner in itertools.product(*_starts(volume.shape, tile, self._settings.overlap)):
             with watch.stage("stitch"):
                 box = tuple(slice(first, first + side) for first, side in zip(corner, tile, strict=True))
                 x = torch.from_numpy(volume[box].astype(np.float32))[None, None].to(self._device)
@@ -109,7 +109,7 @@ class ScriptWay:
                 logits = segmentation[0].cpu().numpy()
                 total[(slice(None), *box)] += logits * self._weights
                 weight[box] += self._weights
-                if self._recipe.subtypes:
+                if self._settings.subtypes:
                     foreground.append(float(1 - torch.softmax(segmentation, dim=1)[0, 0].mean()))
                 votes.append(classification[0].cpu().numpy())
         with watch.stage("stitch"):

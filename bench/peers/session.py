@@ -14,14 +14,14 @@ from engines.base import Target
 from engines.pytorch.session import Forward, TorchSession
 
 if TYPE_CHECKING:
-    from bench.pipeline.pipeline import Outcome, Recipe
+    from bench.pipeline.settings import CaseTiming, InferenceSettings
     from models.model import Model
 
 
 class Way(Protocol):
     """A peer that is ready for cases."""
 
-    def run(self, image: Path, mask: Path) -> "Outcome":
+    def run(self, image: Path, mask: Path) -> "CaseTiming":
         """Predict the case in `image`, write its `mask`, and time both."""
         ...
 
@@ -34,7 +34,7 @@ class PeerSession(TorchSession):
         forward: Forward,
         model: "Model",
         target: Target,
-        way: "Callable[[Recipe], Way]",
+        way: "Callable[[InferenceSettings], Way]",
         details: Mapping[str, Any],
     ) -> None:
         super().__init__(forward, model, target, details=lambda: details)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,13 +22,11 @@ from bench.pipeline import tiles
 from bench.pipeline.merge import Stitcher
 from bench.pipeline.region import Region, everything
 from bench.pipeline.roi import Run
+from bench.pipeline.settings import InferenceSettings
 from bench.pipeline.tile_runner import Passes, Take
 from bench.pipeline.tiles import Box, Grid, Shape
 from models.model import Plans
 from models.suppress import suppress_output
-
-if TYPE_CHECKING:
-    from bench.pipeline.pipeline import Recipe
 
 _MOST_VOXELS = 2**31  # at the plans' spacing: larger than any CT, and perhaps too large for this machine
 _PEAK = 10  # of a tile's weights: the predictor's value_scaling_factor
@@ -54,7 +52,7 @@ class ByPlans:
 
     asks_network = False
 
-    def __init__(self, recipe: "Recipe", plans: Plans, device: torch.device) -> None:
+    def __init__(self, settings: InferenceSettings, plans: Plans, device: torch.device) -> None:
         with suppress_output():
             from nnunetv2.inference.sliding_window_prediction import compute_gaussian
             from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
@@ -66,8 +64,8 @@ class ByPlans:
             self._reader = self._plans.image_reader_writer_class()
         self._preprocessor = DefaultPreprocessor(verbose=False)
         self._dataset = dict(plans.dataset)
-        self._recipe = recipe
-        self._weights = compute_gaussian(recipe.tile, sigma_scale=1 / 8, value_scaling_factor=_PEAK, device=device)
+        self._settings = settings
+        self._weights = compute_gaussian(settings.tile, sigma_scale=1 / 8, value_scaling_factor=_PEAK, device=device)
 
     def read(self, path: Path) -> Scan:
         image = read_header(path)
@@ -93,12 +91,12 @@ class ByPlans:
         """Tiles with a step of at most ``(1 - overlap) x tile``, the same all along an axis."""
         from nnunetv2.inference.sliding_window_prediction import compute_steps_for_sliding_window
 
-        tile = self._recipe.tile
+        tile = self._settings.tile
         padded = tuple(max(n, side) for n, side in zip(shape, tile, strict=True))
-        return tiles.grid_of(shape, tile, compute_steps_for_sliding_window(padded, tile, 1 - self._recipe.overlap))
+        return tiles.grid_of(shape, tile, compute_steps_for_sliding_window(padded, tile, 1 - self._settings.overlap))
 
     def stitcher(self, grid: Grid) -> Stitcher:
-        return HalfStitcher(grid, self._weights, self._recipe.labels, self._recipe.subtypes > 0)
+        return HalfStitcher(grid, self._weights, self._settings.labels, self._settings.subtypes > 0)
 
     def origin(self, case: Scan) -> Scan:
         return replace(case, data=np.empty(0, np.float32))
@@ -111,7 +109,7 @@ class ByPlans:
             stitcher.logits().cpu(), self._plans, self._configuration, self._label_manager, origin.properties,
             num_threads_torch=torch.get_num_threads(),
         )  # fmt: skip
-        stored = np.array(self._recipe.labels, np.uint8)[classes].transpose(2, 1, 0)
+        stored = np.array(self._settings.labels, np.uint8)[classes].transpose(2, 1, 0)
         if type(self._reader).__name__ == "NibabelIOWithReorient":
             stored = _as_oriented(stored, origin.image.affine)
         return np.asfortranarray(stored)  # as it will be written

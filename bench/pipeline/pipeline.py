@@ -15,53 +15,11 @@ from bench.machine.clock import Stopwatch
 from bench.pipeline.merge import Stitcher
 from bench.pipeline.preparation import preparation_of
 from bench.pipeline.region import Region
+from bench.pipeline.settings import CaseTiming, InferenceSettings
 from bench.pipeline.tile_runner import Passes, Take
-from bench.pipeline.tiles import Box, Grid, Shape
+from bench.pipeline.tiles import Box, Grid
 from engines.base import Session
-from models.model import LABELS, Plans
 from reports.records.record import Roi
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a volume is brought to the network; held equal for every backend of a run.
-
-    Attributes:
-        protocol: ``sliding-window`` or ``center-patch``.
-        tile: sides of a tile in voxels.
-        overlap: share of a tile's side that neighbours have in common.
-        batch: tiles in every forward pass.
-        roi: name of a strategy in `bench.pipeline.roi.ROIS`.
-        window: HU that are mapped to 0 and 1.
-        labels: in masks, of each of the network's classes; the first is background.
-        subtypes: that the network tells apart; 0 where it only segments.
-        plans: nnU-Net's preprocessing, in the place of `window`; None for the volume as stored.
-    """
-
-    protocol: str
-    tile: Shape
-    overlap: float
-    batch: int
-    roi: str
-    window: tuple[float, float]
-    labels: tuple[int, ...] = LABELS
-    subtypes: int = 3
-    plans: Plans | None = None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a case gave, and the nanoseconds it took from the file on disk to the mask on disk.
-
-    `subtype` is None where the network has no classification, `roi` where the whole volume was asked for.
-    """
-
-    subtype: int | None
-    tiles: int
-    case_ns: int
-    stages_ns: dict[str, int]
-    device_ns: int | None
-    roi: Roi | None = None
 
 
 @dataclass(frozen=True)
@@ -101,9 +59,16 @@ class Labelled:
     device_ns: int | None
     roi: Roi | None
 
-    def outcome(self, case_ns: int, stages_ns: dict[str, int]) -> Outcome:
+    def outcome(self, case_ns: int, stages_ns: dict[str, int]) -> CaseTiming:
         """Of the case, now that its mask is on disk."""
-        return Outcome(self.subtype, self.tiles, case_ns, stages_ns, self.device_ns, self.roi)
+        return CaseTiming(
+            subtype=self.subtype,
+            tiles=self.tiles,
+            case_ns=case_ns,
+            stages_ns=stages_ns,
+            device_ns=self.device_ns,
+            roi=self.roi,
+        )
 
 
 class Pipeline:
@@ -115,13 +80,13 @@ class Pipeline:
     8. A volume that is shorter than a tile takes 4 more until it is padded.
     """
 
-    def __init__(self, session: Session, recipe: Recipe, device: str = "cpu") -> None:
+    def __init__(self, session: Session, settings: InferenceSettings, device: str = "cpu") -> None:
         self._session = session
-        self._recipe = recipe
+        self._settings = settings
         self._device = torch.device(device)
-        self._way = preparation_of(recipe, self._device)
+        self._way = preparation_of(settings, self._device)
 
-    def run(self, image: Path, mask: Path) -> Outcome:
+    def run(self, image: Path, mask: Path) -> CaseTiming:
         """Predict the case in `image`, write its `mask`, and time both.
 
         Raises:
@@ -152,14 +117,14 @@ class Pipeline:
 
     def label(self, waiting: Prepared | Read, watch: Stopwatch) -> Labelled:
         """Run the network over a case and stitch what it gives."""
-        passes = Passes(self._session, self._recipe, self._device, watch)
+        passes = Passes(self._session, self._settings, self._device, watch)
         prepared = self._crop(waiting.case, passes, watch) if isinstance(waiting, Read) else waiting
         del waiting
         region, stitcher = self._segment(prepared, passes, watch)
         with watch.stage("stitch", device=True):
             labels = self._way.labels(prepared.origin, region, stitcher)
-            subtype = stitcher.subtype() if self._recipe.subtypes else None
-        roi = None if self._recipe.roi == "none" else region.recorded()
+            subtype = stitcher.subtype() if self._settings.subtypes else None
+        roi = None if self._settings.roi == "none" else region.recorded()
         return Labelled(prepared.image, labels, subtype, passes.tiles, passes.device_ns(), roi)
 
     def _crop(self, case: Any, passes: Passes | None, watch: Stopwatch) -> Prepared:
@@ -191,7 +156,7 @@ class Pipeline:
         """Whole-volume logits ``[C, D, H, W]`` of a prepared ``[D, H, W]`` volume, by all of its tiles."""
         grid = self._grid(volume)
         stitcher = self._way.stitcher(grid)
-        passes = Passes(self._session, self._recipe, self._device, self.stopwatch({}))
+        passes = Passes(self._session, self._settings, self._device, self.stopwatch({}))
         passes.run(grid.pad(volume), grid.boxes, stitcher.add)
         return stitcher.logits()
 

@@ -1,7 +1,7 @@
 """A volume's way to the network and back onto its own grid: as stored in its file, or as nnU-Net's plans say."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,11 +15,9 @@ from bench.pipeline.merge import Stitcher
 from bench.pipeline.preprocess import normalise
 from bench.pipeline.region import Region, shifted
 from bench.pipeline.roi import ROIS, Run
+from bench.pipeline.settings import InferenceSettings
 from bench.pipeline.tile_runner import Passes, Take
 from bench.pipeline.tiles import Box, Grid, Shape
-
-if TYPE_CHECKING:
-    from bench.pipeline.pipeline import Recipe
 
 
 class Preparation(Protocol):
@@ -77,33 +75,35 @@ class Preparation(Protocol):
 class AsStored:
     """Axes and spacing as stored in the file; intensities through a window; tiles as MONAI lays them."""
 
-    def __init__(self, recipe: "Recipe", device: torch.device) -> None:
-        self._recipe = recipe
-        self._strategy = ROIS[recipe.roi]
+    def __init__(self, settings: InferenceSettings, device: torch.device) -> None:
+        self._settings = settings
+        self._strategy = ROIS[settings.roi]
         self.asks_network = self._strategy.asks_network
         self._device = device
-        self._weights = tiles.gaussian_weights(recipe.tile).to(device)
+        self._weights = tiles.gaussian_weights(settings.tile).to(device)
 
     def read(self, path: Path) -> Volume:
         return read_image(path)
 
     def region(self, case: Volume, passes: Passes | None = None) -> Region:
         region = self._strategy.crop(case.intensities, case.image.header.get_zooms(), passes)
-        return region.grown(tiles.filled(region.box, case.intensities.shape, self._recipe.tile, self._recipe.overlap))
+        return region.grown(
+            tiles.filled(region.box, case.intensities.shape, self._settings.tile, self._settings.overlap)
+        )
 
     def select(self, origin: Any, region: Region, grid: Grid, run: Run, add: Take) -> tuple[Region, list[Box]]:
         return self._strategy.select(region, grid, origin.header.get_zooms(), run, add)
 
     def prepare(self, case: Volume, region: Region, mask: Path | None = None) -> tuple[Tensor, Tensor | None]:
         inside = torch.from_numpy(case.intensities[region.box]).to(self._device)
-        prepared = normalise(inside, self._recipe.window)
+        prepared = normalise(inside, self._settings.window)
         return prepared, None if mask is None else torch.from_numpy(read_mask(mask)[region.box])
 
     def grid(self, shape: Shape) -> Grid:
-        return tiles.make_grid(self._recipe.protocol, shape, self._recipe.tile, self._recipe.overlap)
+        return tiles.make_grid(self._settings.protocol, shape, self._settings.tile, self._settings.overlap)
 
     def stitcher(self, grid: Grid) -> Stitcher:
-        return Stitcher(grid, self._weights, self._recipe.labels, self._recipe.subtypes > 0)
+        return Stitcher(grid, self._weights, self._settings.labels, self._settings.subtypes > 0)
 
     def origin(self, case: Volume) -> Any:
         return case.image
@@ -124,10 +124,10 @@ def _on_host(labels: Tensor) -> NDArray[np.uint8]:
     return labels.permute(2, 1, 0).contiguous().cpu().numpy().transpose(2, 1, 0)
 
 
-def preparation_of(recipe: "Recipe", device: torch.device) -> Preparation:
-    """How `recipe` prepares a case; sums of logits are on `device`."""
-    if recipe.plans is None:
-        return AsStored(recipe, device)
+def preparation_of(settings: InferenceSettings, device: torch.device) -> Preparation:
+    """How `settings` prepares a case; sums of logits are on `device`."""
+    if settings.plans is None:
+        return AsStored(settings, device)
     from bench.pipeline.nnunet import ByPlans
 
-    return ByPlans(recipe, recipe.plans, device)
+    return ByPlans(settings, settings.plans, device)

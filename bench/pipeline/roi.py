@@ -89,14 +89,16 @@ class Coarse(Strategy):
         shape, whole = _triple(intensities.shape), Region.of(everything(intensities.shape))
         if passes is None:
             return whole
-        recipe = passes.recipe
-        factor = _triple(COARSE_FACTOR if 2 * n >= 3 * side else 1 for n, side in zip(shape, recipe.tile, strict=True))
+        settings = passes.settings
+        factor = _triple(
+            COARSE_FACTOR if 2 * n >= 3 * side else 1 for n, side in zip(shape, settings.tile, strict=True)
+        )
         small = _triple(-(-n // f) for n, f in zip(shape, factor, strict=True))
-        grid = tiles.sliding_window(small, recipe.tile, COARSE_OVERLAP)
-        if len(grid.starts) > COARSE_SHARE * len(tiles.sliding_window(shape, recipe.tile, recipe.overlap).starts):
+        grid = tiles.sliding_window(small, settings.tile, COARSE_OVERLAP)
+        if len(grid.starts) > COARSE_SHARE * len(tiles.sliding_window(shape, settings.tile, settings.overlap).starts):
             return whole
-        image = grid.pad(normalise(_averaged(intensities, factor, passes.device), recipe.window))
-        stitcher = _Foreground(grid, tiles.gaussian_weights(recipe.tile).to(passes.device))
+        image = grid.pad(normalise(_averaged(intensities, factor, passes.device), settings.window))
+        stitcher = _Foreground(grid, tiles.gaussian_weights(settings.tile).to(passes.device))
         before = passes.count
         passes.run(image, grid.boxes, stitcher.add, stage="roi")
         coarse_mm = tuple(f * mm for f, mm in zip(factor, spacing_mm, strict=True))

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from bench.data.write import write_mask
 from bench.machine.clock import Stopwatch
-from bench.pipeline.pipeline import Labelled, Outcome, Pipeline, Prepared, Read
+from bench.pipeline.pipeline import Labelled, Pipeline, Prepared, Read
+from bench.pipeline.settings import CaseTiming
 
 WRITE_BEHIND = 2  # masks that are being written or wait for it; a byte a voxel each
 
@@ -25,7 +26,7 @@ class Streamed:
     An outcome's `case_ns` is from the start of its reading to its mask on disk, waits included.
     """
 
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[CaseTiming, ...]
     wall_ns: int
 
     @property
@@ -47,8 +48,8 @@ class Stream:
         self._pipeline = pipeline
         self._read_ahead = read_ahead
         self._prepared: deque[Future[_Taken]] = deque()
-        self._written: deque[Future[Outcome]] = deque()
-        self._outcomes: list[Outcome] = []
+        self._written: deque[Future[CaseTiming]] = deque()
+        self._outcomes: list[CaseTiming] = []
 
     def run(self, cases: Sequence[tuple[Path, Path]]) -> Streamed:
         """Predict every (image, mask).
@@ -98,7 +99,7 @@ class Stream:
             self._outcomes.append(self._written.popleft().result())
 
 
-def _write(mask: Path, labelled: Labelled, watch: Stopwatch, started: int) -> Outcome:
+def _write(mask: Path, labelled: Labelled, watch: Stopwatch, started: int) -> CaseTiming:
     with watch.stage("write"):
         write_mask(mask, labelled.labels, labelled.image)
     return labelled.outcome(time.perf_counter_ns() - started, watch.stages_ns)

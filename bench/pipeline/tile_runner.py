@@ -1,17 +1,14 @@
 """Tiles through a session, in batches of the one size that it takes, timed and counted."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from bench.machine.clock import DeviceClock, Stopwatch
+from bench.pipeline.settings import InferenceSettings
 from bench.pipeline.tiles import Box
 from engines.base import Session
-
-if TYPE_CHECKING:
-    from bench.pipeline.pipeline import Recipe
 
 # Takes some tiles' logits: their boxes, [n, C, D, H, W] and [n, K].
 Take = Callable[[list[Box], Tensor, Tensor], None]
@@ -20,8 +17,8 @@ Take = Callable[[list[Box], Tensor, Tensor], None]
 class Passes:
     """The forward passes of a case."""
 
-    def __init__(self, session: Session, recipe: "Recipe", device: torch.device, watch: Stopwatch) -> None:
-        self.recipe = recipe
+    def __init__(self, session: Session, settings: InferenceSettings, device: torch.device, watch: Stopwatch) -> None:
+        self.settings = settings
         self.device = device
         self.tiles = 0  # run so far; those that only fill a batch are not counted
         self.count = 0  # batches so far
@@ -32,9 +29,9 @@ class Passes:
     @torch.inference_mode()
     def run(self, volume: Tensor, boxes: list[Box], take: Take, stage: str = "stitch") -> None:
         """Run the tiles of a padded ``[D, H, W]`` volume; cutting and taking are billed to `stage`."""
-        batch = self.recipe.batch
+        batch = self.settings.batch
         # x: [batch, 1, D, H, W], filled anew for every pass: a session needs it until its logits are there.
-        x = volume.new_empty(batch, 1, *self.recipe.tile)
+        x = volume.new_empty(batch, 1, *self.settings.tile)
         for first in range(0, len(boxes), batch):
             some = boxes[first : first + batch]
             with self._watch.stage(stage, device=True):
@@ -52,6 +49,6 @@ class Passes:
 
     def _cut(self, volume: Tensor, boxes: list[Box], x: Tensor) -> None:
         # Engines are built for one batch size, so the last batch repeats its last tile.
-        filled = boxes + boxes[-1:] * (self.recipe.batch - len(boxes))
+        filled = boxes + boxes[-1:] * (self.settings.batch - len(boxes))
         for tile, box in zip(x[:, 0], filled, strict=True):
             tile.copy_(volume[box])

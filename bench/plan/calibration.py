@@ -10,14 +10,16 @@ from torch import Tensor
 
 from bench.data.cases import Found, find_cases, sha256_of
 from bench.errors import InputError
-from bench.pipeline.pipeline import Recipe
 from bench.pipeline.preparation import preparation_of
+from bench.pipeline.settings import InferenceSettings
 from engines.base import Calibration
 
 CASES = 16  # spread evenly over the training split; two tiles of each
 
 
-def from_training_cases(root: Path, evaluated: list[Found], recipe: Recipe) -> tuple[Calibration | None, list[str]]:
+def from_training_cases(
+    root: Path, evaluated: list[Found], settings: InferenceSettings
+) -> tuple[Calibration | None, list[str]]:
     """Choose calibration cases in the split ``train``, and name them; None where all that there are is evaluated.
 
     Raises:
@@ -32,10 +34,10 @@ def from_training_cases(root: Path, evaluated: list[Found], recipe: Recipe) -> t
     at = np.unique(np.linspace(0, len(training) - 1, min(CASES, len(training))).round().astype(int))
     chosen = [training[i] for i in at]
     _refuse_leak(training, chosen, evaluated)
-    digest = hashlib.sha256(repr(recipe).encode())
+    digest = hashlib.sha256(repr(settings).encode())
     for case in chosen:
         digest.update(sha256_of(case.image).encode() + (sha256_of(case.mask).encode() if case.mask else b"-"))
-    return Calibration(functools.partial(_tiles, tuple(chosen), recipe), digest.hexdigest()), [c.name for c in chosen]
+    return Calibration(functools.partial(_tiles, tuple(chosen), settings), digest.hexdigest()), [c.name for c in chosen]
 
 
 def _refuse_leak(training: list[Found], chosen: list[Found], evaluated: list[Found]) -> None:
@@ -50,10 +52,10 @@ def _refuse_leak(training: list[Found], chosen: list[Found], evaluated: list[Fou
             )
 
 
-def _tiles(cases: tuple[Found, ...], recipe: Recipe) -> Tensor:
+def _tiles(cases: tuple[Found, ...], settings: InferenceSettings) -> Tensor:
     """Two tiles of each case, ``[N, 1, D, H, W]``: the one with most foreground and one anywhere."""
     rng = np.random.default_rng(0)
-    way = preparation_of(recipe, torch.device("cpu"))
+    way = preparation_of(settings, torch.device("cpu"))
     chosen = []
     for case in cases:
         volume = way.read(case.image)

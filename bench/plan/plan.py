@@ -9,7 +9,7 @@ from bench import demo, peers
 from bench.data.cases import Found, check_cases, find_cases, fingerprint
 from bench.errors import InputError
 from bench.machine import host
-from bench.pipeline.pipeline import Recipe
+from bench.pipeline.settings import InferenceSettings
 from bench.plan import calibration
 from bench.plan.cache import cache_folder, demo_data
 from bench.plan.controlled_settings import declaration, describe_checkpoint, describe_data, model_options_of
@@ -73,8 +73,8 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
     progress.start("checking cases", len(found))
     cases = check_cases(found, model.subtypes, progress.advance)
     _check_truth(found)
-    recipe = recipe_of(settings, model)
-    tiles, calibration_cases = _calibrate(settings, root, found, recipe)
+    inference = inference_settings(settings, model)
+    tiles, calibration_cases = _calibrate(settings, root, found, inference)
     record = RunRecord(
         id=run_id,
         created=created,
@@ -89,7 +89,7 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
         baseline=baseline,
         peers=peers_among(backends),
     )
-    return Plan(record, _opens(record, model, recipe, tiles))
+    return Plan(record, _opens(record, model, inference, tiles))
 
 
 def resume_plan(record: RunRecord, progress: Progress) -> Plan:
@@ -112,9 +112,9 @@ def resume_plan(record: RunRecord, progress: Progress) -> Plan:
     progress.start("checking cases", 1)
     if fingerprint(found) != record.data["sha256"]:
         raise InputError(f"{root}: the cases are not those this run began with; start a new run")
-    recipe = recipe_of(settings, model)
-    tiles, _ = _calibrate(settings, root, found, recipe)
-    return Plan(record, _opens(record, model, recipe, tiles))
+    inference = inference_settings(settings, model)
+    tiles, _ = _calibrate(settings, root, found, inference)
+    return Plan(record, _opens(record, model, inference, tiles))
 
 
 def _recipes(request: Request) -> dict[str, RecipeSettings]:
@@ -130,12 +130,19 @@ def _names(request: Request, recipes: Iterable[str], baseline: str = engines.BAS
     return (*backend_names(listed, baseline), *recipes)
 
 
-def recipe_of(settings: Settings, model: Model) -> Recipe:
+def inference_settings(settings: Settings, model: Model) -> InferenceSettings:
     """How these settings bring a volume to this model."""
-    return Recipe(
-        settings.protocol, settings.tile, settings.overlap, settings.batch, settings.roi, model.window,
-        model.labels, model.subtypes, model.plans,
-    )  # fmt: skip
+    return InferenceSettings(
+        protocol=settings.protocol,
+        tile=settings.tile,
+        overlap=settings.overlap,
+        batch=settings.batch,
+        roi=settings.roi,
+        window=model.window,
+        labels=model.labels,
+        subtypes=model.subtypes,
+        plans=model.plans,
+    )
 
 
 def evenly(found: list[Found], most: int | None) -> list[Found]:
@@ -206,15 +213,17 @@ def _check_roi(request: Request, recipes: dict[str, RecipeSettings], model: Mode
 
 
 def _calibrate(
-    settings: Settings, root: Path, found: list[Found], recipe: Recipe
+    settings: Settings, root: Path, found: list[Found], inference: InferenceSettings
 ) -> tuple[Calibration | None, list[str]]:
     used = {settings_of(arm, settings).backend for arm in settings.backends}
     if all(row_of(name).precision != "int8" for name in used):
         return None, []
-    return calibration.from_training_cases(root, found, recipe)
+    return calibration.from_training_cases(root, found, inference)
 
 
-def _opens(record: RunRecord, model: Model, recipe: Recipe, tiles: Calibration | None) -> tuple[Open, ...]:
+def _opens(
+    record: RunRecord, model: Model, inference: InferenceSettings, tiles: Calibration | None
+) -> tuple[Open, ...]:
     settings, cache = record.settings, cache_folder()
     path, widen_to = Path(record.checkpoint["path"]), record.checkpoint["widened_to"]
     options = model_options_of(record)
@@ -227,13 +236,13 @@ def _opens(record: RunRecord, model: Model, recipe: Recipe, tiles: Calibration |
         known = None if own.rewrites else layers
         target = Target(settings.device, settings.tile, own.batch, settings.threads, cache, tiles, known)
         backend = row_of(own.backend, settings.device)
-        way = replace(recipe, batch=own.batch, overlap=own.overlap, roi=own.roi)
+        own_settings = replace(inference, batch=own.batch, overlap=own.overlap, roi=own.roi)
         unfit = (
             probe.unfit(backend, model.program, own.batch)
             or probe.unwritable(own.rewrites, model.program)
-            or peers.unfit(backend, recipe, own.batch)
+            or peers.unfit(backend, inference, own.batch)
         )
-        return Open(arm, backend, path, widen_to, options, target, way, unfit, own.rewrites, keep_memory=keep)
+        return Open(arm, backend, path, widen_to, options, target, own_settings, unfit, own.rewrites, keep_memory=keep)
 
     return tuple(request(arm) for arm in settings.backends)
 

@@ -10,7 +10,7 @@ from models.options import ModelOptions
 from reports.records.record import GpuState
 
 if TYPE_CHECKING:
-    from bench.pipeline.pipeline import Outcome, Recipe
+    from bench.pipeline.settings import CaseTiming, InferenceSettings
     from bench.pipeline.stream import Streamed
 
 
@@ -29,7 +29,7 @@ class Open:
     widen_to: int | None
     model_options: ModelOptions
     target: Target
-    recipe: "Recipe"
+    settings: "InferenceSettings"
     unfit: Availability | None = None
     rewrites: tuple[str, ...] = ()
     cold: bool = False
@@ -135,7 +135,7 @@ class Predict:
 class Predicted:
     """The case was run; `cpu_ns` is the processor time of all threads meanwhile."""
 
-    outcome: "Outcome"
+    outcome: "CaseTiming"
     started_unix_s: float
     cpu_ns: int
     peak_memory_bytes: int

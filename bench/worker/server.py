@@ -120,7 +120,7 @@ class _Server:
         start = time.perf_counter()
         session = self._stack.enter_context(engine.open(model, request.target))
         if request.cold:
-            self._pipeline = Pipeline(session, request.recipe, self._device)
+            self._pipeline = Pipeline(session, request.settings, self._device)
             return Opened(time.perf_counter() - start, False, {}, self._peak_memory(), {}, None)
         _pass(session, x)
         build_s = time.perf_counter() - start
@@ -132,9 +132,9 @@ class _Server:
         if wrong is not None:
             return Broke(wrong)
         if isinstance(session, PeerSession):
-            self._pipeline = session.way(request.recipe)
+            self._pipeline = session.way(request.settings)
         else:
-            self._pipeline = Pipeline(session, request.recipe, self._device)
+            self._pipeline = Pipeline(session, request.settings, self._device)
         cached, peak, memory = bool(evidence.details.get("cached")), self._peak_memory(), self._meter.device_memory()
         return Opened(build_s, cached, asdict(evidence), peak, warmup, memory)
 

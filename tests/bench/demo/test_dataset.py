@@ -13,7 +13,8 @@ from bench.data.cases import find_cases
 from bench.data.volume import read_mask
 from bench.demo import CHECKPOINTS, dataset, draw_case, write_demo
 from bench.demo.case import Case
-from bench.pipeline.pipeline import Pipeline, Recipe
+from bench.pipeline.pipeline import Pipeline
+from bench.pipeline.settings import InferenceSettings
 from bench.pipeline.tiles import sliding_window
 from engines.base import Target
 from models.load import load_model
@@ -148,10 +149,12 @@ def test_the_abdomens_network_finds_the_pancreas_at_half_the_resolution(tmp_path
     write_demo(tmp_path / "demo", counts={"validation": 1}, kind="abdomen")
     (case,) = find_cases(tmp_path / "demo", "validation")[1]
     model, _ = load_model(CHECKPOINTS["abdomen"])
-    recipe = Recipe("sliding-window", model.tile, 0.25, 1, "coarse", model.window)
+    settings = InferenceSettings(
+        protocol="sliding-window", tile=model.tile, overlap=0.25, batch=1, roi="coarse", window=model.window
+    )
     target = Target("cpu", model.tile, 1, 2, tmp_path)
     with engines.load("torch-fp32").open(model, target) as session:
-        outcome = Pipeline(session, recipe).run(case.image, tmp_path / "mask.nii.gz")
+        outcome = Pipeline(session, settings).run(case.image, tmp_path / "mask.nii.gz")
     assert outcome.roi is not None
     assert not outcome.roi.fallback
     truth = read_mask(case.mask)

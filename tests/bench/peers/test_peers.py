@@ -15,7 +15,8 @@ from bench.cli.main import main
 from bench.cli.terminal import PlainProgress
 from bench.errors import InputError
 from bench.peers import PEERS, missing, refuse_setting, unfit
-from bench.pipeline.pipeline import Pipeline, Recipe
+from bench.pipeline.pipeline import Pipeline
+from bench.pipeline.settings import InferenceSettings
 from bench.plan.plan import make_plan
 from bench.plan.request import Request
 from bench.plan.variants import backend_names, batch_of, peers_among, row_of
@@ -50,17 +51,19 @@ def ours(network, tmp_path_factory):
     affine = np.array([[-0.8, 0, 0, 30], [0, 0.7, 0, -12], [0, 0, 2.5, 7], [0, 0, 0, 1]])
     nib.save(nib.Nifti1Image(hu, affine), folder / "a_0000.nii.gz")
     model, _ = load_model(network[0])
-    recipe = Recipe("sliding-window", (64, 64, 64), 0.5, 1, "none", model.window)
+    settings = InferenceSettings(
+        protocol="sliding-window", tile=(64, 64, 64), overlap=0.5, batch=1, roi="none", window=model.window
+    )
     with engines.load("torch-fp32").open(model, target_of(folder)) as session:
-        outcome = Pipeline(session, recipe).run(folder / "a_0000.nii.gz", folder / "a.nii.gz")
-    return model, recipe, folder, outcome
+        outcome = Pipeline(session, settings).run(folder / "a_0000.nii.gz", folder / "a.nii.gz")
+    return model, settings, folder, outcome
 
 
 @pytest.mark.parametrize("name", PEERS)
 def test_a_peer_computes_what_we_do(name, ours, tmp_path):
-    model, recipe, folder, expected = ours
+    model, settings, folder, expected = ours
     with open_peer(name, model, target_of(tmp_path)) as session:
-        way = session.way(recipe)
+        way = session.way(settings)
         first = way.run(folder / "a_0000.nii.gz", tmp_path / "first.nii.gz")
         found = way.run(folder / "a_0000.nii.gz", tmp_path / "a.nii.gz")
         evidence = session.evidence()
@@ -83,13 +86,13 @@ def test_nnunets_grid_weights_and_sums_are_all_that_its_mask_differs_by(ours, tm
     pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed")
     from bench.peers.nnunet import _least_plans
 
-    model, recipe, folder, _ = ours
-    plans = _least_plans(recipe)
+    model, settings, folder, _ = ours
+    plans = _least_plans(settings)
     plans.plans["configurations"][plans.configuration]["spacing"] = [0.8, 0.7, 2.5]
     with engines.load("torch-fp32").open(model, target_of(tmp_path)) as session:
-        Pipeline(session, replace(recipe, plans=plans)).run(folder / "a_0000.nii.gz", tmp_path / "by_plans.nii.gz")
+        Pipeline(session, replace(settings, plans=plans)).run(folder / "a_0000.nii.gz", tmp_path / "by_plans.nii.gz")
     with open_peer("peer-nnunet", model, target_of(tmp_path)) as session:
-        session.way(recipe).run(folder / "a_0000.nii.gz", tmp_path / "a.nii.gz")
+        session.way(settings).run(folder / "a_0000.nii.gz", tmp_path / "a.nii.gz")
     labels, expected = (np.asanyarray(nib.load(tmp_path / f"{name}.nii.gz").dataobj) for name in ("a", "by_plans"))
     assert np.array_equal(labels, expected)
 
@@ -99,17 +102,25 @@ def test_nnunet_prepares_a_network_with_plans_by_them(tmp_path):
     pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed")
     model, _ = load_model(train(tmp_path / "trained"))
     assert model.plans is not None
-    recipe = Recipe(
-        "sliding-window", model.tile, 0.5, 1, "none", model.window, model.labels, model.subtypes, model.plans
+    settings = InferenceSettings(
+        protocol="sliding-window",
+        tile=model.tile,
+        overlap=0.5,
+        batch=1,
+        roi="none",
+        window=model.window,
+        labels=model.labels,
+        subtypes=model.subtypes,
+        plans=model.plans,
     )
     hu = (np.random.default_rng(1).normal(0, 1, (30, 28, 9)) * 300 + 80).astype(np.int16)
     hu[:3] = 0
     nib.save(nib.Nifti1Image(hu, np.diag([0.8, 1.2, 4, 1])), tmp_path / "a_0000.nii.gz")
     target = replace(target_of(tmp_path), tile=model.tile)
     with engines.load("torch-fp32").open(model, target) as session:
-        expected = Pipeline(session, recipe).run(tmp_path / "a_0000.nii.gz", tmp_path / "ours.nii.gz")
+        expected = Pipeline(session, settings).run(tmp_path / "a_0000.nii.gz", tmp_path / "ours.nii.gz")
     with open_peer("peer-nnunet", model, target) as session:
-        found = session.way(recipe).run(tmp_path / "a_0000.nii.gz", tmp_path / "a.nii.gz")
+        found = session.way(settings).run(tmp_path / "a_0000.nii.gz", tmp_path / "a.nii.gz")
     labels, own = (np.asanyarray(nib.load(tmp_path / f"{name}.nii.gz").dataobj) for name in ("a", "ours"))
     assert np.array_equal(labels, own)
     assert len(np.unique(labels)) > 1
@@ -146,14 +157,16 @@ def test_peers_tile_whole_volumes_only(protocol, roi):
 
 
 def test_a_peer_refuses_a_network_that_it_would_run_otherwise():
-    recipe = Recipe("sliding-window", (64, 64, 64), 0.5, 2, "none", (-1000, 1000))
+    settings = InferenceSettings(
+        protocol="sliding-window", tile=(64, 64, 64), overlap=0.5, batch=2, roi="none", window=(-1000, 1000)
+    )
     monai, nnunet, script = (PEERS[name] for name in ("peer-monai-fp32", "peer-nnunet", "peer-script"))
-    assert [unfit(peer, recipe, 2) for peer in (monai, nnunet, script)] == [None] * 3
-    assert unfit(monai, recipe, 4) is None
-    assert "one tile in a pass, and not 4" in unfit(script, recipe, 4).reason
-    planned = replace(recipe, plans=Plans({}, {}, "3d_fullres"))
+    assert [unfit(peer, settings, 2) for peer in (monai, nnunet, script)] == [None] * 3
+    assert unfit(monai, settings, 4) is None
+    assert "one tile in a pass, and not 4" in unfit(script, settings, 4).reason
+    planned = replace(settings, plans=Plans({}, {}, "3d_fullres"))
     assert [unfit(peer, planned, 2) is None for peer in (monai, nnunet, script)] == [False, True, False]
-    swapped = replace(recipe, labels=(0, 2, 1))
+    swapped = replace(settings, labels=(0, 2, 1))
     assert all("labels are 0, 2, 1" in unfit(peer, swapped, 2).reason for peer in (monai, nnunet, script))
     assert unfit(engines.BACKENDS["torch-fp32"], swapped, 4) is None
 

@@ -21,7 +21,8 @@ CHILD = """
 import sys
 from pathlib import Path
 import torch
-from bench.pipeline.pipeline import Pipeline, Recipe
+from bench.pipeline.pipeline import Pipeline
+from bench.pipeline.settings import InferenceSettings
 
 class Network:
     def __init__(self):
@@ -34,7 +35,10 @@ class Network:
 def peak():
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
 
-pipeline = Pipeline(Network(), Recipe("sliding-window", (64, 64, 64), 0.0, 1, "none", (-1000, 1000)))
+settings = InferenceSettings(
+    protocol="sliding-window", tile=(64, 64, 64), overlap=0.0, batch=1, roi="none", window=(-1000, 1000)
+)
+pipeline = Pipeline(Network(), settings)
 pipeline.run(Path("small_0000.nii.gz"), Path("small.nii.gz"))
 now = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmRSS"))
 pipeline.run(Path("large_0000.nii.gz"), Path("large.nii.gz"))

@@ -11,10 +11,13 @@ import torch
 from bench.machine.clock import Stopwatch
 from bench.pipeline import tiles
 from bench.pipeline.merge import Stitcher
-from bench.pipeline.pipeline import Pipeline, Recipe
+from bench.pipeline.pipeline import Pipeline
+from bench.pipeline.settings import InferenceSettings
 
 TILE = (64, 64, 64)
-RECIPE = Recipe("sliding-window", TILE, 0.5, 3, "none", (-1000, 1000), subtypes=0)
+SETTINGS = InferenceSettings(
+    protocol="sliding-window", tile=TILE, overlap=0.5, batch=3, roi="none", window=(-1000, 1000), subtypes=0
+)
 
 
 def filled(shape, labels=(0, 1, 2)) -> tuple[Stitcher, torch.Tensor]:
@@ -69,18 +72,18 @@ class Echo:
 
 def test_all_passes_are_cut_into_one_batch():
     volume, session = torch.rand(130, 70, 64, generator=torch.Generator().manual_seed(0)), Echo()
-    Pipeline(session, RECIPE).logits(volume)
+    Pipeline(session, SETTINGS).logits(volume)
     boxes = tiles.sliding_window((130, 70, 64), TILE, 0.5).boxes
-    assert len(boxes) % RECIPE.batch, "the last batch is full"
+    assert len(boxes) % SETTINGS.batch, "the last batch is full"
     assert len({pointer for pointer, _ in session.seen}) == 1
-    boxes += boxes[-1:] * (-len(boxes) % RECIPE.batch)
-    expected = torch.stack([volume[box] for box in boxes])[:, None].split(RECIPE.batch)
+    boxes += boxes[-1:] * (-len(boxes) % SETTINGS.batch)
+    expected = torch.stack([volume[box] for box in boxes])[:, None].split(SETTINGS.batch)
     assert all(torch.equal(x, given) for (_, x), given in zip(session.seen, expected, strict=True))
 
 
 def test_a_prepared_case_holds_no_voxels_as_stored(tmp_path, monkeypatch):
     nib.save(nib.Nifti1Image(np.zeros(TILE, np.int16), np.eye(4)), tmp_path / "a_0000.nii.gz")
-    pipeline, held = Pipeline(Echo(), RECIPE), []
+    pipeline, held = Pipeline(Echo(), SETTINGS), []
     read = pipeline._way.read
 
     def remember(path):

@@ -14,7 +14,8 @@ from scipy.spatial.transform import Rotation
 from bench.cli.main import main
 from bench.data.cases import find_cases
 from bench.errors import InputError
-from bench.pipeline.pipeline import Pipeline, Recipe
+from bench.pipeline.pipeline import Pipeline
+from bench.pipeline.settings import InferenceSettings
 from bench.plan.calibration import from_training_cases
 from models.load import load_model
 from models.suppress import suppress_output
@@ -102,9 +103,9 @@ def load(checkpoint):
     return load_model(checkpoint)[0], predictor
 
 
-def recipe_of(model, **changes):
+def settings_of(model, **changes):
     given = {"protocol": "sliding-window", "tile": model.tile, "overlap": 0.5, "batch": 1, "roi": "none"}
-    return Recipe(
+    return InferenceSettings(
         **given | changes, window=model.window, labels=model.labels, subtypes=model.subtypes, plans=model.plans
     )
 
@@ -115,7 +116,7 @@ def test_masks_are_those_of_nnunets_predictor(setup, name, batch, tmp_path):
     image = write_case(tmp_path / "case_0000.nii.gz", *CASES[name], seed=len(name))
     with suppress_output():
         predictor.predict_from_files_sequential([[str(image)]], [str(tmp_path / "theirs")])
-    outcome = Pipeline(Module(model.module), recipe_of(model, batch=batch)).run(image, tmp_path / "ours.nii.gz")
+    outcome = Pipeline(Module(model.module), settings_of(model, batch=batch)).run(image, tmp_path / "ours.nii.gz")
     ours, theirs = nib.load(tmp_path / "ours.nii.gz"), nib.load(tmp_path / "theirs.nii.gz")
     expected = np.asarray(model.labels)[np.asarray(theirs.dataobj)]
     labels = np.asarray(ours.dataobj)
@@ -134,7 +135,7 @@ def test_logits_are_bit_equal_to_the_predictors(setup):
     model, predictor = setup
     volume = torch.randn(19, 11, 30, generator=torch.Generator().manual_seed(2))
     theirs = predictor.predict_sliding_window_return_logits(volume[None])
-    ours = Pipeline(Module(model.module), recipe_of(model)).logits(volume)
+    ours = Pipeline(Module(model.module), settings_of(model)).logits(volume)
     assert theirs.shape == ours.shape
     assert torch.equal(ours, theirs)
 
@@ -146,7 +147,7 @@ def trained(tmp_path_factory) -> Path:
 
 def test_images_that_nnunets_reader_cannot_read(trained, tmp_path):
     model, _ = load_model(trained)
-    pipeline = Pipeline(Module(model.module), recipe_of(model))
+    pipeline = Pipeline(Module(model.module), settings_of(model))
     sheared = write_case(
         tmp_path / "a_0000.nii.gz", (20, 20, 8), (1, 1, 3), np.array([[1, 0.5, 0], [0, 1, 0], [0, 0, 1]])
     )
@@ -164,7 +165,7 @@ def test_an_image_of_zeros_is_predicted_too(trained, tmp_path):
     nib.save(nib.Nifti1Image(np.zeros((20, 18, 9), np.int16), np.diag([1, 1, 3, 1])), tmp_path / "case_0000.nii.gz")
     with suppress_output():
         predictor.predict_from_files_sequential([[str(tmp_path / "case_0000.nii.gz")]], [str(tmp_path / "theirs")])
-    Pipeline(Module(model.module), recipe_of(model)).run(tmp_path / "case_0000.nii.gz", tmp_path / "ours.nii.gz")
+    Pipeline(Module(model.module), settings_of(model)).run(tmp_path / "case_0000.nii.gz", tmp_path / "ours.nii.gz")
     masks = [np.asarray(nib.load(tmp_path / f"{name}.nii.gz").dataobj) for name in ("ours", "theirs")]
     np.testing.assert_array_equal(*masks)
 
@@ -190,7 +191,7 @@ def raw_dataset(root: Path) -> Path:
 def test_calibration_tiles_are_prepared_by_the_plans(trained, tmp_path):
     model, predictor = load(trained)
     _, evaluated = find_cases(raw_dataset(tmp_path), "validation")
-    chosen, names = from_training_cases(tmp_path, evaluated, recipe_of(model))
+    chosen, names = from_training_cases(tmp_path, evaluated, settings_of(model))
     tiles = chosen.tiles()
     assert names == ["case_3", "case_4"]
     assert tiles.shape == (4, 1, *model.tile)

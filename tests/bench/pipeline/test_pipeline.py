@@ -12,10 +12,11 @@ from torch import Tensor
 from bench.data.volume import read_mask
 from bench.machine.clock import Stopwatch
 from bench.pipeline import tiles
-from bench.pipeline.pipeline import Pipeline, Recipe
+from bench.pipeline.pipeline import Pipeline
 from bench.pipeline.preparation import preparation_of
 from bench.pipeline.preprocess import normalise
 from bench.pipeline.roi import Body
+from bench.pipeline.settings import InferenceSettings
 from bench.pipeline.tile_runner import Passes
 from models.networks.unet import MultiTaskUNet
 
@@ -41,8 +42,10 @@ def network() -> MultiTaskUNet:
     return MultiTaskUNet(4).eval()
 
 
-def recipe(**changes) -> Recipe:
-    plain = Recipe("sliding-window", (32, 32, 32), overlap=0.5, batch=1, roi="none", window=(-1000, 1000))
+def settings(**changes) -> InferenceSettings:
+    plain = InferenceSettings(
+        protocol="sliding-window", tile=(32, 32, 32), overlap=0.5, batch=1, roi="none", window=(-1000, 1000)
+    )
     return replace(plain, **changes)
 
 
@@ -51,7 +54,7 @@ def recipe(**changes) -> Recipe:
 def test_logits_equal_monais(network, shape, overlap, batch):
     volume = torch.rand(shape, generator=torch.Generator().manual_seed(sum(shape)))
     session = Plain(network)
-    ours = Pipeline(session, recipe(overlap=overlap, batch=batch)).logits(volume)
+    ours = Pipeline(session, settings(overlap=overlap, batch=batch)).logits(volume)
     with torch.inference_mode():
         theirs = sliding_window_inference(
             volume[None, None], (32, 32, 32), batch, lambda x: network(x)[0], overlap, mode="gaussian"
@@ -69,7 +72,7 @@ def test_labels_are_the_argmax_of_the_logits_and_the_mask_keeps_the_images_grid(
     image.set_sform(affine, code=2)
     image.set_qform(affine, code=1, strip_shears=True)
     nib.save(image, tmp_path / "a_0000.nii.gz")
-    pipeline = Pipeline(Plain(network), recipe())
+    pipeline = Pipeline(Plain(network), settings())
     outcome = pipeline.run(tmp_path / "a_0000.nii.gz", tmp_path / "a.nii.gz")
 
     written = nib.load(tmp_path / "a.nii.gz")
@@ -100,7 +103,7 @@ def test_the_subtype_is_the_foreground_weighted_vote():
     volume = torch.zeros(64, 32, 32)
     volume[32:] = 1
     grid = tiles.sliding_window((64, 32, 32), (32, 32, 32), 0.0)
-    two, cpu = recipe(overlap=0.0), torch.device("cpu")
+    two, cpu = settings(overlap=0.0), torch.device("cpu")
     stitcher = preparation_of(two, cpu).stitcher(grid)
     Passes(Plain(Two()), two, cpu, Stopwatch(lambda: None)).run(volume, grid.boxes, stitcher.add)
     assert stitcher.subtype() == 1
@@ -124,7 +127,7 @@ def test_masks_hold_the_labels_of_the_classes_and_there_is_no_subtype_without_a_
     classes = np.random.default_rng(0).integers(0, len(labels), (40, 32, 33))
     hu = (classes * 2000 / (len(labels) - 1) - 1000).astype(np.int16)
     nib.save(nib.Nifti1Image(hu, np.eye(4)), tmp_path / "a_0000.nii.gz")
-    pipeline = Pipeline(Plain(Segments(len(labels))), recipe(labels=labels, subtypes=0))
+    pipeline = Pipeline(Plain(Segments(len(labels))), settings(labels=labels, subtypes=0))
     outcome = pipeline.run(tmp_path / "a_0000.nii.gz", tmp_path / "a.nii.gz")
     np.testing.assert_array_equal(read_mask(tmp_path / "a.nii.gz"), np.array(labels)[classes])
     assert outcome.subtype is None
@@ -133,13 +136,13 @@ def test_masks_hold_the_labels_of_the_classes_and_there_is_no_subtype_without_a_
 def test_labels_and_classes_must_be_as_many(tmp_path):
     nib.save(nib.Nifti1Image(np.zeros((32, 32, 32), np.int16), np.eye(4)), tmp_path / "a_0000.nii.gz")
     with pytest.raises(ValueError, match="zip"):
-        Pipeline(Plain(Segments(4)), recipe(subtypes=0)).run(tmp_path / "a_0000.nii.gz", tmp_path / "a.nii.gz")
+        Pipeline(Plain(Segments(4)), settings(subtypes=0)).run(tmp_path / "a_0000.nii.gz", tmp_path / "a.nii.gz")
     assert not (tmp_path / "a.nii.gz").exists()
 
 
 def test_center_patch_labels_only_the_patch(network, tmp_path):
     nib.save(nib.Nifti1Image(np.full((50, 41, 21), 100, np.int16), np.eye(4)), tmp_path / "a_0000.nii.gz")
-    outcome = Pipeline(Plain(network), recipe(protocol="center-patch")).run(
+    outcome = Pipeline(Plain(network), settings(protocol="center-patch")).run(
         tmp_path / "a_0000.nii.gz", tmp_path / "a.nii.gz"
     )
     assert outcome.tiles == 1
@@ -156,13 +159,13 @@ def test_body_roi_maps_back_exactly(network, tmp_path):
     volume[20:70, 24:64, 10:50] = np.random.default_rng(0).integers(-100, 200, (50, 40, 40))
     volume[0:3, 0:3, 0:3] = 500  # a speck, not the body
     nib.save(nib.Nifti1Image(volume, np.diag([2.0, 2.0, 2.0, 1])), tmp_path / "a_0000.nii.gz")
-    Pipeline(Plain(network), recipe(roi="body")).run(tmp_path / "a_0000.nii.gz", tmp_path / "a.nii.gz")
+    Pipeline(Plain(network), settings(roi="body")).run(tmp_path / "a_0000.nii.gz", tmp_path / "a.nii.gz")
     labels = read_mask(tmp_path / "a.nii.gz")
     body = Body().crop(volume.astype(np.float32), (2.0, 2.0, 2.0), None).box
     assert all(a.start <= b.start and a.stop >= b.stop for a, b in zip(body, np.s_[20:70, 24:64, 10:50], strict=True))
-    found = tiles.filled(body, volume.shape, recipe().tile, recipe().overlap)
+    found = tiles.filled(body, volume.shape, settings().tile, settings().overlap)
     cut = torch.from_numpy(volume[found].astype(np.float32))
-    inside = Pipeline(Plain(network), recipe()).logits(normalise(cut, (-1000, 1000)))
+    inside = Pipeline(Plain(network), settings()).logits(normalise(cut, (-1000, 1000)))
     np.testing.assert_array_equal(labels[found], inside.argmax(0).numpy())
     labels[found] = 0
     assert not labels.any()

@@ -12,14 +12,17 @@ from torch import Tensor
 from bench.cli.options import ROIS as OFFERED
 from bench.data.volume import read_mask
 from bench.pipeline import tiles
-from bench.pipeline.pipeline import Outcome, Pipeline, Recipe
+from bench.pipeline.pipeline import Pipeline
 from bench.pipeline.region import Region, components, overlap
 from bench.pipeline.roi import COARSE_MARGIN_MM, NEAR_MARGIN_MM, ROIS, Body
+from bench.pipeline.settings import CaseTiming, InferenceSettings
 from models.networks.unet import MultiTaskUNet, Shape
 
 TILE = (16, 16, 16)
 SHAPE = (64, 60, 48)
-RECIPE = Recipe("sliding-window", TILE, overlap=0.5, batch=8, roi="none", window=(-1000, 1000))
+SETTINGS = InferenceSettings(
+    protocol="sliding-window", tile=TILE, overlap=0.5, batch=8, roi="none", window=(-1000, 1000)
+)
 
 
 class Threshold:
@@ -51,9 +54,9 @@ def scene(shape, boxes, spacing=(2.0, 2.0, 2.0), hu=150) -> np.ndarray:
     return volume
 
 
-def predict(session, volume, tmp_path, spacing=(2.0, 2.0, 2.0), **changes) -> tuple[np.ndarray, Outcome]:
+def predict(session, volume, tmp_path, spacing=(2.0, 2.0, 2.0), **changes) -> tuple[np.ndarray, CaseTiming]:
     nib.save(nib.Nifti1Image(volume, np.diag([*spacing, 1])), tmp_path / "a_0000.nii.gz")
-    outcome = Pipeline(session, replace(RECIPE, **changes)).run(tmp_path / "a_0000.nii.gz", tmp_path / "a.nii.gz")
+    outcome = Pipeline(session, replace(SETTINGS, **changes)).run(tmp_path / "a_0000.nii.gz", tmp_path / "a.nii.gz")
     return read_mask(tmp_path / "a.nii.gz"), outcome
 
 
@@ -259,7 +262,7 @@ def test_costs_are_in_the_case_and_nothing_is_counted_twice(tmp_path):
         assert set(outcome.stages_ns) == {"read", "roi", "preprocess", "forward", "stitch", "write"}
         assert 0 < sum(outcome.stages_ns.values()) <= outcome.case_ns
         assert min(outcome.stages_ns.values()) > 0
-        assert outcome.roi.passes == -(-outcome.roi.tiles // RECIPE.batch) > 0
+        assert outcome.roi.passes == -(-outcome.roi.tiles // SETTINGS.batch) > 0
         assert sum(len(x) for x in session.seen) >= outcome.tiles > outcome.roi.tiles
 
 

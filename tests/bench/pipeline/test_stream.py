@@ -12,11 +12,14 @@ import torch
 
 from bench.errors import InputError
 from bench.pipeline import stream
-from bench.pipeline.pipeline import Pipeline, Recipe
+from bench.pipeline.pipeline import Pipeline
+from bench.pipeline.settings import InferenceSettings
 from bench.pipeline.stream import WRITE_BEHIND, Stream
 
 SHAPES = [(34, 30, 20), (32, 32, 32), (20, 45, 16), (40, 33, 24), (33, 16, 50), (32, 40, 36), (30, 30, 30)]
-RECIPE = Recipe("sliding-window", (32, 32, 32), 0.5, 2, "none", (-1000, 1000))
+SETTINGS = InferenceSettings(
+    protocol="sliding-window", tile=(32, 32, 32), overlap=0.5, batch=2, roi="none", window=(-1000, 1000)
+)
 
 
 class Network:
@@ -50,7 +53,7 @@ def one_at_a_time(cases):
     """Masks and outcomes of the cases without a stream, on one thread; the files are gone again."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    pipeline = Pipeline(Network(), RECIPE)
+    pipeline = Pipeline(Network(), SETTINGS)
     outcomes = [pipeline.run(*case) for case in cases]
     torch.set_num_threads(before)
     found = masks(cases)
@@ -64,7 +67,7 @@ def one_at_a_time(cases):
 def test_masks_are_equal_byte_by_byte(cases, one_at_a_time, read_ahead, threads):
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    found = Stream(Pipeline(Network(), RECIPE), read_ahead).run(cases)
+    found = Stream(Pipeline(Network(), SETTINGS), read_ahead).run(cases)
     torch.set_num_threads(before)
     expected, outcomes = one_at_a_time
     assert masks(cases) == expected
@@ -105,7 +108,7 @@ class Counting(Pipeline):
 
 @pytest.mark.parametrize("read_ahead", [1, 2, 4])
 def test_never_more_cases_are_held_than_stated(cases, read_ahead):
-    pipeline = Counting(Network(), RECIPE)
+    pipeline = Counting(Network(), SETTINGS)
     Stream(pipeline, read_ahead).run(cases)
     assert pipeline.begun == pipeline.taken == len(cases)
     # One more is counted between a case's being taken and its reaching the network.
@@ -135,7 +138,7 @@ def test_never_more_masks_wait_than_stated(cases, monkeypatch):
             held[0] -= 1
 
     monkeypatch.setattr(stream, "write_mask", slow)
-    Stream(Made(Network(), RECIPE), 2).run(cases)
+    Stream(Made(Network(), SETTINGS), 2).run(cases)
     assert most[0] == WRITE_BEHIND + 1, "those that wait, and the one that was just made"
     assert all(masks(cases))
 
@@ -143,7 +146,7 @@ def test_never_more_masks_wait_than_stated(cases, monkeypatch):
 def test_a_broken_image_is_told_and_loses_no_finished_mask(cases, one_at_a_time, tmp_path):
     cases[4][0].write_bytes(cases[4][0].read_bytes()[:-60])
     with pytest.raises(InputError, match=r"4_0000\.nii\.gz: damaged or cut short") as caught:
-        Stream(Pipeline(Network(), RECIPE), 3).run(cases)
+        Stream(Pipeline(Network(), SETTINGS), 3).run(cases)
     assert "\n" not in str(caught.value)
     assert masks(cases) == [*one_at_a_time[0][:4], None, None, None]
     assert not list(tmp_path.glob(".*"))
@@ -154,7 +157,7 @@ def test_a_full_disk_is_told_and_loses_no_finished_mask(cases, one_at_a_time, tm
         pytest.skip("this system has no /dev/full")
     (tmp_path / ".3.nii.gz").symlink_to("/dev/full")
     with pytest.raises(InputError, match=r"3\.nii\.gz: the mask cannot be written \(No space left on device\)"):
-        Stream(Pipeline(Network(), RECIPE), 2).run(cases)
+        Stream(Pipeline(Network(), SETTINGS), 2).run(cases)
     assert masks(cases)[:4] == [*one_at_a_time[0][:3], None]
     assert all(found in (None, expected) for found, expected in zip(masks(cases), one_at_a_time[0], strict=True))
     assert not list(tmp_path.glob(".*"))
@@ -166,11 +169,11 @@ def test_what_the_network_raises_ends_the_stream(cases):
             raise RuntimeError("the runtime broke")
 
     with pytest.raises(RuntimeError, match="the runtime broke"):
-        Stream(Pipeline(Broken(), RECIPE), 4).run(cases)
+        Stream(Pipeline(Broken(), SETTINGS), 4).run(cases)
     assert threading.active_count() < 20
     assert not [thread for thread in threading.enumerate() if thread.name.startswith(("read", "write"))]
 
 
 def test_a_stream_reads_at_least_one_case_ahead(cases):
     with pytest.raises(ValueError, match="at least one"):
-        Stream(Pipeline(Network(), RECIPE), 0)
+        Stream(Pipeline(Network(), SETTINGS), 0)

@@ -9,10 +9,12 @@ import torch
 
 from bench.data.cases import find_cases
 from bench.errors import InputError
-from bench.pipeline.pipeline import Recipe
+from bench.pipeline.settings import InferenceSettings
 from bench.plan.calibration import CASES, from_training_cases
 
-RECIPE = Recipe("sliding-window", (16, 16, 16), overlap=0.5, batch=1, roi="none", window=(-1000, 1000))
+SETTINGS = InferenceSettings(
+    protocol="sliding-window", tile=(16, 16, 16), overlap=0.5, batch=1, roi="none", window=(-1000, 1000)
+)
 
 
 def write(root, split, number, shape=(24, 20, 12)):
@@ -37,7 +39,7 @@ def root(tmp_path):
 
 def test_tiles_come_from_the_training_split_and_hold_foreground(root):
     _, evaluated = find_cases(root, "validation")
-    chosen, names = from_training_cases(root, evaluated, RECIPE)
+    chosen, names = from_training_cases(root, evaluated, SETTINGS)
     assert len(names) == CASES
     assert (names[0], names[-1]) == ("train_000", "train_019")
     tiles = pickle.loads(pickle.dumps(chosen)).tiles()  # workers get it through a socket
@@ -49,27 +51,27 @@ def test_tiles_come_from_the_training_split_and_hold_foreground(root):
     torch.testing.assert_close(tiles, chosen.tiles(), rtol=0, atol=0)
 
 
-def test_the_key_follows_content_and_recipe(root):
+def test_the_key_follows_content_and_settings(root):
     from dataclasses import replace
 
     _, evaluated = find_cases(root, "validation")
-    key = from_training_cases(root, evaluated, RECIPE)[0].sha256
-    assert from_training_cases(root, evaluated, RECIPE)[0].sha256 == key
-    assert from_training_cases(root, evaluated, replace(RECIPE, overlap=0.25))[0].sha256 != key
+    key = from_training_cases(root, evaluated, SETTINGS)[0].sha256
+    assert from_training_cases(root, evaluated, SETTINGS)[0].sha256 == key
+    assert from_training_cases(root, evaluated, replace(SETTINGS, overlap=0.25))[0].sha256 != key
     write(root, "train", 0, shape=(30, 20, 12))
-    assert from_training_cases(root, evaluated, RECIPE)[0].sha256 != key
+    assert from_training_cases(root, evaluated, SETTINGS)[0].sha256 != key
 
 
 def test_nothing_to_calibrate_from(root):
     _, training = find_cases(root, "train")
-    assert from_training_cases(root, training, RECIPE) == (None, [])
+    assert from_training_cases(root, training, SETTINGS) == (None, [])
     for path in (root / "train").rglob("*.nii.gz"):
         path.unlink()
-    assert from_training_cases(root, find_cases(root, "validation")[1], RECIPE) == (None, [])
+    assert from_training_cases(root, find_cases(root, "validation")[1], SETTINGS) == (None, [])
 
 
 def test_a_training_case_among_the_evaluated_is_refused(root):
     _, training = find_cases(root, "train")
     _, evaluated = find_cases(root, "validation")
     with pytest.raises(InputError, match="calibration must not see evaluated cases"):
-        from_training_cases(root, [*evaluated, training[3]], RECIPE)
+        from_training_cases(root, [*evaluated, training[3]], SETTINGS)

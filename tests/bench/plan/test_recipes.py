@@ -100,8 +100,8 @@ def test_a_recipe_reaches_engine_and_pipeline(tmp_path, network, data):
     plan = make_plan(request, "", "", PlainProgress(StringIO()))
     baseline, lean = plan.opens
     assert (baseline.name, lean.name) == ("torch-fp32", "lean")
-    assert (baseline.recipe.roi, baseline.recipe.overlap, baseline.recipe.batch) == ("none", 0.625, 1)
-    assert (lean.recipe.roi, lean.recipe.overlap, lean.recipe.batch, lean.target.batch) == ("body", 0.25, 3, 3)
+    assert (baseline.settings.roi, baseline.settings.overlap, baseline.settings.batch) == ("none", 0.625, 1)
+    assert (lean.settings.roi, lean.settings.overlap, lean.settings.batch, lean.target.batch) == ("body", 0.25, 3, 3)
     assert lean.backend == engines.BACKENDS["torch-amp"]
     assert (
         plan.record.declaration["but recipe lean"]

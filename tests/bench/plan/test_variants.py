@@ -55,9 +55,9 @@ def test_a_batch_reaches_engine_and_pipeline():
     plan = make_plan(
         Request(backends="torch-amp@3", device="cpu", max_cases=5, batch=2), "", "", PlainProgress(StringIO())
     )
-    assert [(one.name, one.target.batch, one.recipe.batch) for one in plan.opens] == [
+    assert [(one.name, one.target.batch, one.settings.batch) for one in plan.opens] == [
         ("torch-fp32", 2, 2), ("torch-amp@3", 3, 3),
     ]  # fmt: skip
     assert plan.opens[1].backend == engines.BACKENDS["torch-amp"]
-    assert replace(plan.opens[1].recipe, batch=2) == plan.opens[0].recipe
+    assert replace(plan.opens[1].settings, batch=2) == plan.opens[0].settings
     assert plan.record.declaration["batch"] == "2, but 3 where a backend's name says so"

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import engines
-from bench.pipeline.pipeline import Recipe
+from bench.pipeline.settings import InferenceSettings
 from bench.worker.messages import Broke, Open, Opened, Predict, Predicted, Probe
 from bench.worker.process import WorkerLostError, WorkerProcess
 from engines.base import Availability, Target
@@ -36,8 +36,10 @@ def start(files):
         worker = WorkerProcess(files / f"{name}.log", threads=2)
         workers.append(worker)
         target = Target("cpu", TILE, 1, 2, files / "cache")
-        recipe = Recipe("sliding-window", TILE, 0.5, 1, "none", (-1000, 1000))
-        request = Open(name, engines.BACKENDS[name], files / "model.pth", None, ModelOptions(), target, recipe)
+        settings = InferenceSettings(
+            protocol="sliding-window", tile=TILE, overlap=0.5, batch=1, roi="none", window=(-1000, 1000)
+        )
+        request = Open(name, engines.BACKENDS[name], files / "model.pth", None, ModelOptions(), target, settings)
         return worker, worker.ask(request, 300)
 
     yield begin

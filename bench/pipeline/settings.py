@@ -1,0 +1,54 @@
+"""What the inference of a case is asked to do, and what it takes."""
+
+from dataclasses import dataclass
+
+from models.model import LABELS, Plans
+from reports.records.record import Roi
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceSettings:
+    """How a volume is brought to the network; held equal for every backend of a run.
+
+    Attributes:
+        protocol: ``sliding-window`` or ``center-patch``.
+        tile: sides of a tile in voxels.
+        overlap: share of a tile's side that neighbours have in common.
+        batch: tiles in every forward pass.
+        roi: name of a strategy in `bench.pipeline.roi.ROIS`.
+        window: HU that are mapped to 0 and 1.
+        labels: in masks, of each of the network's classes; the first is background.
+        subtypes: that the network tells apart; 0 where it only segments.
+        plans: nnU-Net's preprocessing, in the place of `window`; None for the volume as stored.
+    """
+
+    protocol: str
+    tile: tuple[int, int, int]
+    overlap: float
+    batch: int
+    roi: str
+    window: tuple[float, float]
+    labels: tuple[int, ...] = LABELS
+    subtypes: int = 3
+    plans: Plans | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseTiming:
+    """The nanoseconds that a case took from the file on disk to the mask on disk, and what was run for it.
+
+    Attributes:
+        subtype: predicted class; None where the network has no classification.
+        tiles: that went through the network.
+        case_ns: from file to file.
+        stages_ns: of it, by stage: ``read``, ``preprocess``, ``roi``, ``forward``, ``stitch`` and ``write``.
+        device_ns: of all forwards, by device events; None on a CPU.
+        roi: None where the whole volume was asked for.
+    """
+
+    subtype: int | None
+    tiles: int
+    case_ns: int
+    stages_ns: dict[str, int]
+    device_ns: int | None = None
+    roi: Roi | None = None
