@@ -9,7 +9,7 @@ from bench.schedule.confirmation import STARTS
 from bench.schedule.interleave import Duel
 from bench.schedule.run_directory import RunDirectory
 from bench.worker.messages import Open
-from reports.decision.outcome import settled
+from reports.decision.outcome import converged
 from reports.decision.verdict import Claim
 from reports.records.record import DUEL, PENDING, BackendRecord, RunRecord
 from reports.records.store import Run
@@ -90,7 +90,7 @@ def _rounds(record: RunRecord, group: list[str], first: int, share: float, duel:
             backends = tuple(duel.records[name] for name in (record.baseline, *group))
             late = _spent(backends, first, done) > settings.budget_s * share
             enough = _starts(backends, first) >= STARTS or len(record.cases) < MIN_CASES
-            if late or (enough and settled(Run(record, backends, duel.folder), claim)):
+            if late or (enough and converged(Run(record, backends, duel.folder), claim)):
                 break
     # A resumed run may stop earlier than the one before did, whose rounds keep their numbers all the same.
     had = [s.round for name in group for s in duel.records[name].samples if s.phase == DUEL]

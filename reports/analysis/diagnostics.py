@@ -59,7 +59,7 @@ class Autocorrelation:
 
 
 @dataclass(frozen=True)
-class Course:
+class Diagnostics:
     """What the samples tell; empty or None where there are too few."""
 
     order: Mapping[str, OrderEffect] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class Course:
     autocorrelation: Mapping[str, Autocorrelation] = field(default_factory=dict)
 
 
-def course(run: Run) -> Course:
+def diagnose(run: Run) -> Diagnostics:
     """The course of a run's duels, over the backends that run, or ran, to the end."""
     timed = {
         one.name: [sample for sample in one.samples if sample.phase == DUEL]
@@ -75,7 +75,7 @@ def course(run: Run) -> Course:
         if one.status not in (SKIPPED, FAILED)
     }
     lags = {one.name: _autocorrelation(run, one.name) for one in candidates(run)}
-    return Course(
+    return Diagnostics(
         _order(timed), _drift(timed.get(run.record.baseline, [])), {name: lag for name, lag in lags.items() if lag}
     )
 

@@ -36,7 +36,7 @@ CRITERIA = {
 
 
 @dataclass(frozen=True)
-class Disturbance:
+class Interference:
     """How much of a run was disturbed, and whether it matters.
 
     Attributes:
@@ -61,7 +61,7 @@ class Disturbance:
         return self.flagged_pairs / self.pairs if self.told and self.pairs else nan
 
 
-def disturbance(run: Run, claim: Claim) -> Disturbance:
+def assess_interference(run: Run, claim: Claim) -> Interference:
     """Flag the run's samples, and decide again without the pairs in which either is flagged."""
     usual = _usual_mhz(run)
     timed = [sample for backend in run.backends for sample in backend.samples if sample.phase in (DUEL, CONFIRMATION)]
@@ -69,17 +69,17 @@ def disturbance(run: Run, claim: Claim) -> Disturbance:
     told = sum(sample.ambient is not None or sample.gpu is not None for sample in timed)
     flagged = sum(map(bool, why))
     if not flagged:
-        return Disturbance(told, len(timed), pairs=_pairs(run))
-    quiet = undisturbed(run)
+        return Interference(told, len(timed), pairs=_pairs(run))
+    quiet = without_interference(run)
     outcome = decide(quiet, claim, judge_candidates(quiet, claim))
     both = _pairs(run)
-    return Disturbance(
+    return Interference(
         told, len(timed), flagged, dict(Counter(reason for reasons in why for reason in reasons)), both,
         both - _pairs(quiet), outcome.verdict, outcome.headline,
     )  # fmt: skip
 
 
-def undisturbed(run: Run) -> Run:
+def without_interference(run: Run) -> Run:
     """The run without its flagged samples. A sample left without its partner is in no pair, so it counts nowhere."""
     usual = _usual_mhz(run)
     backends = (

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from math import isfinite
 
-from reports.decision.comparison import Parity
+from reports.decision.comparison import Accuracy
 
 SCORES = ("whole_dsc", "lesion_dsc", "macro_f1")
 
 
-def front(variants: Mapping[str, tuple[float, Parity]]) -> tuple[str, ...]:
+def front(variants: Mapping[str, tuple[float, Accuracy]]) -> tuple[str, ...]:
     """The names of the variants that are Pareto-optimal in speedup and `SCORES`, by their estimates.
 
     A variant is dominated by one that is at least as fast and at least as accurate in each score that both have, and

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from math import isfinite, nan
 
-from reports.decision.comparison import Speed, case_ns, pairs, parity, speed
+from reports.decision.comparison import Speed, case_ns, compare_accuracy, pairs, speed
 from reports.records.record import DUEL, FAILED, SKIPPED
 from reports.records.store import Run
 from reports.stats.scores import median
@@ -41,6 +41,6 @@ def _peer_time(run: Run, peer: str, name: str | None) -> PeerTime:
     seconds = [sample.case_ns / 1e9 for sample in run.backend(peer).samples if sample.phase == DUEL]
     measured = name is not None and run.backend(name).status not in (SKIPPED, FAILED)
     paired = pairs(run, name, DUEL, peer) if name is not None and measured else ()
-    found = parity(run, peer)
+    found = compare_accuracy(run, peer)
     flips = len(found.flips) if found.cases and run.record.classifies else None
     return PeerTime(peer, median(seconds), speed(paired, case_ns), found.voxel_disagreement, flips, found.cases)

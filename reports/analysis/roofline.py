@@ -12,7 +12,7 @@ _BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2, "int8": 1}  # of an elemen
 
 
 @dataclass(frozen=True)
-class Limit:
+class Roofline:
     """The work of a case against the device's measured peaks; NaN where either is unknown.
 
     The roofline (Williams, Waterman and Patterson 2009): a device that computes and moves memory at once needs the
@@ -35,19 +35,19 @@ class Limit:
     traffic_s: float = nan
 
 
-def limit(record: RunRecord, backend: BackendRecord, samples: Sequence[Sample]) -> Limit:
+def roofline(record: RunRecord, backend: BackendRecord, samples: Sequence[Sample]) -> Roofline:
     """Figures of one backend. Tiles that only fill a batch are not counted as work."""
     macs = record.checkpoint.get("macs_per_tile")
     forward = [sample.stages_ns.get("forward", 0) / 1e9 for sample in samples]
     if not macs or not samples or not all(forward):
-        return Limit()
+        return Roofline()
     operations = [2 * macs * sample.tiles for sample in samples]
     shares = {name: part for name, part in (backend.evidence.get("mac_share") or {}).items() if part > _NEGLIGIBLE}
     rate = _rate(record.peak_flops, shares)
     arithmetic = [count / rate for count in operations]
     traffic = [_traffic_s(record, shares, sample.tiles) for sample in samples]
     floors = [max(a, t) if isfinite(t) else a for a, t in zip(arithmetic, traffic, strict=True)]
-    return Limit(
+    return Roofline(
         median(floors),
         median([floor / spent for floor, spent in zip(floors, forward, strict=True)]),
         median([count / spent for count, spent in zip(operations, forward, strict=True)]),

@@ -32,14 +32,14 @@ class Speed:
         speedup: baseline time / candidate time.
         reduction: percentage of the baseline's time that is saved.
         log_speedup: what the speedup and its bounds are taken from.
-        starts: of the processes, over which the samples are spread.
+        launches: of the worker processes, over which the samples are spread.
     """
 
     cases: int = 0
     pairs: int = 0
     speedup: Interval = field(default_factory=Interval)
     log_speedup: Bootstrap = field(default_factory=Bootstrap, repr=False)
-    starts: int = 0
+    launches: int = 0
 
     @property
     def reduction(self) -> Interval:
@@ -84,7 +84,7 @@ class Metric:
 
 
 @dataclass(frozen=True)
-class Parity:
+class Accuracy:
     """The candidate's accuracy beside the baseline's.
 
     Attributes:
@@ -111,7 +111,7 @@ class Parity:
         return tuple(flip.case for flip in self.flips)
 
     @classmethod
-    def none(cls, run: Run) -> "Parity":
+    def none(cls, run: Run) -> "Accuracy":
         """Of a backend without scores: says what would apply to this run's network."""
         lesions, nsd = run.record.finds_lesions, has_nsd(run)
         return cls(
@@ -129,7 +129,7 @@ class Comparison:
     name: str
     case: Speed
     forward: Speed
-    parity: Parity
+    accuracy: Accuracy
 
 
 def case_ns(sample: Sample) -> int:
@@ -145,7 +145,7 @@ def forward_ns(sample: Sample) -> int:
 def compare(run: Run, name: str) -> Comparison:
     """Compare backend `name` with the run's baseline by its duels and its scores."""
     duels = pairs(run, name, DUEL)
-    return Comparison(name, speed(duels, case_ns), speed(duels, forward_ns), parity(run, name))
+    return Comparison(name, speed(duels, case_ns), speed(duels, forward_ns), compare_accuracy(run, name))
 
 
 def candidates(run: Run) -> tuple[BackendRecord, ...]:
@@ -192,14 +192,14 @@ def _cells(ratios: dict[tuple[str, int], list[float]]) -> Floats:
     return cells
 
 
-def parity(run: Run, name: str) -> Parity:
+def compare_accuracy(run: Run, name: str) -> Accuracy:
     """Compare the scores of backend `name` with the baseline's on the cases that both have."""
     own, reference = _by_case(run.backend(name).scores), _by_case(run.backend(run.record.baseline).scores)
     both = [(own[case], reference[case]) for case in sorted(own.keys() & reference.keys())]
     scores = [score for score, _ in both]
     voxels = sum(score.voxels for score in scores)
     truth = {case.name: case.subtype for case in run.record.cases}
-    absent = Parity.none(run)
+    absent = Accuracy.none(run)
     measured = {
         metric: mean_score((getattr(candidate, metric), getattr(baseline, metric)) for candidate, baseline in both)
         for metric in ("whole_dsc", "lesion_dsc", "whole_nsd", "lesion_nsd")
@@ -224,7 +224,7 @@ def has_nsd(run: Run) -> bool:
     )
 
 
-def _is_scored(absent: Parity, metric: str) -> bool:
+def _is_scored(absent: Accuracy, metric: str) -> bool:
     found: Metric = getattr(absent, metric)
     return found.applicable and found.taken
 

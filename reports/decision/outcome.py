@@ -59,11 +59,11 @@ class Outcome:
 def judge_candidates(run: Run, claim: Claim) -> dict[str, Candidate]:
     """Every candidate of the run with its verdict, by the duels."""
     found = {backend.name: compare(run, backend.name) for backend in candidates(run)}
-    tests = judge_speeds({name: one.case for name, one in found.items()}, claim, looks(run))
-    return {name: Candidate(one, judge(tests[name], one.parity, claim)) for name, one in found.items()}
+    tests = judge_speeds({name: one.case for name, one in found.items()}, claim, interim_analyses(run))
+    return {name: Candidate(one, judge(tests[name], one.accuracy, claim)) for name, one in found.items()}
 
 
-def looks(run: Run) -> int | None:
+def interim_analyses(run: Run) -> int | None:
     """After how many rounds of its duels the run looked whether to go on; None where their number was fixed beforehand.
 
     A round that was begun counts.
@@ -81,7 +81,7 @@ def choose(run: Run, claim: Claim) -> str | None:
     return best if best is not None and judged[best].judgement.verdict != REFUTED else None
 
 
-def settled(run: Run, claim: Claim) -> bool:
+def converged(run: Run, claim: Claim) -> bool:
     """Whether more rounds would change no speed verdict of the duels, and make no figure much better known.
 
     That is so once each backend still running is confirmed or refuted, with bounds at most `WIDEST` from their middle,
@@ -89,7 +89,7 @@ def settled(run: Run, claim: Claim) -> bool:
     """
     planned = len(run.record.cases)
     found = {backend.name: speed(pairs(run, backend.name, DUEL), case_ns) for backend in candidates(run)}
-    tests = judge_speeds(found, claim, looks(run))
+    tests = judge_speeds(found, claim, interim_analyses(run))
     return all(
         (tests[name].verdict != INCONCLUSIVE and one.half_width <= WIDEST) or one.cases == planned < MIN_CASES
         for name, one in found.items()
@@ -151,7 +151,7 @@ def _judge_subject(
     candidate = judged[subject]
     judgement = candidate.judgement
     if confirmation is not None:
-        judgement = judge(judge_speed(confirmation, claim), candidate.comparison.parity, claim)
+        judgement = judge(judge_speed(confirmation, claim), candidate.comparison.accuracy, claim)
     chosen_by_run = claim.backend is None
     if judgement.verdict == CONFIRMED and run.record.status != COMPLETE:
         return _withheld(judgement, f"the run did not come to its end: {_resume(run)} finishes it")

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isnan, nan
 
-from reports.decision.comparison import Metric, Parity, Speed
+from reports.decision.comparison import Accuracy, Metric, Speed
 from reports.formatting import NOT_APPLICABLE, NOT_MEASURED, change, count, percent, plain_percent
 from reports.records.record import Settings
 from reports.stats.bootstrap import MIN_CASES
-from reports.stats.multiplicity import Look, holm
+from reports.stats.multiplicity import InterimAnalysis, holm
 from reports.stats.power import ENOUGH_FOR_F1, LOST_SHARE
 
 CONFIRMED, REFUTED, INCONCLUSIVE = "CONFIRMED", "REFUTED", "INCONCLUSIVE"
@@ -26,7 +26,7 @@ _TRUTH = {"whole_dsc": "masks", "whole_nsd": "masks", "lesion_dsc": "lesion mask
 _NO_LESION = "the network has no lesion class"
 _LACK = {"lesion_dsc": _NO_LESION, "lesion_nsd": _NO_LESION, "macro_f1": "the network has no classification"}
 _CONFIDENCE = "with 95 % confidence"
-ONE_LOOK = Look()  # at one claim, after a number of rounds fixed beforehand
+SINGLE_ANALYSIS = InterimAnalysis()  # at one claim, after a number of rounds fixed beforehand
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,14 @@ class SpeedVerdict:
     Attributes:
         p: of "the reduction is less than required"; `p_holm`: adjusted for the backends judged together. NaN below
             `MIN_CASES` cases.
-        look: at which error rate it was decided.
+        analysis: with which error rate it was decided.
     """
 
     verdict: str
     reason: str
     p: float = nan
     p_holm: float = nan
-    look: Look = ONE_LOOK
+    analysis: InterimAnalysis = SINGLE_ANALYSIS
 
 
 @dataclass(frozen=True)
@@ -88,32 +88,35 @@ class Judgement:
         return self.test.verdict
 
 
-def judge_speeds(found: Mapping[str, Speed], claim: Claim, rounds: int | None) -> dict[str, SpeedVerdict]:
+def judge_speeds(speeds: Mapping[str, Speed], claim: Claim, rounds: int | None) -> dict[str, SpeedVerdict]:
     """The verdicts of the duels on all backends of a run together.
 
-    `rounds` is how many the run has made and looked at, None where their number was fixed beforehand.
+    `rounds` is how many the run has made, each with an interim analysis; None where their number was fixed.
     """
-    look = Look.at(rounds, len(found))
-    own = [one.p_at_most(claim.min_reduction_pct) for one in found.values()]
-    adjusted = holm([1.0 if isnan(p) else p for p in own])  # one that was not timed yet still is one of the claims
+    analysis = InterimAnalysis.after(rounds, len(speeds))
+    own = [speed.p_at_most(claim.min_reduction_pct) for speed in speeds.values()]
+    adjusted = holm([1.0 if isnan(p) else p for p in own])  # what was not timed yet still is a claim
     return {
-        name: judge_speed(one, claim, look, p_holm) for (name, one), p_holm in zip(found.items(), adjusted, strict=True)
+        name: judge_speed(speed, claim, analysis, p_holm)
+        for (name, speed), p_holm in zip(speeds.items(), adjusted, strict=True)
     }
 
 
-def judge_speed(found: Speed, claim: Claim, look: Look = ONE_LOOK, p_holm: float | None = None) -> SpeedVerdict:
-    """The verdict on the time reduction; the confirmation's by default, which is one claim and one look.
+def judge_speed(
+    found: Speed, claim: Claim, analysis: InterimAnalysis = SINGLE_ANALYSIS, p_holm: float | None = None
+) -> SpeedVerdict:
+    """The verdict on the time reduction; the confirmation's by default, which is a single claim and a single analysis.
 
-    Confirmed if `p_holm` is within the look's error rate; refuted if the upper bound at that rate is below what is
+    Confirmed if `p_holm` is within the analysis's error rate; refuted if the upper bound at that rate is below what is
     required, without Holm, since a refutation claims nothing. Needs `MIN_CASES` cases.
     """
     p = found.p_at_most(claim.min_reduction_pct)
     p_holm = p if p_holm is None or isnan(p) else p_holm
-    verdict, reason = _speed_verdict(found, claim, look, p_holm)
-    return SpeedVerdict(verdict, reason, p, p_holm, look)
+    verdict, reason = _speed_verdict(found, claim, analysis, p_holm)
+    return SpeedVerdict(verdict, reason, p, p_holm, analysis)
 
 
-def _speed_verdict(found: Speed, claim: Claim, look: Look, p_holm: float) -> tuple[str, str]:
+def _speed_verdict(found: Speed, claim: Claim, analysis: InterimAnalysis, p_holm: float) -> tuple[str, str]:
     r, required = found.reduction, plain_percent(claim.min_reduction_pct)
     if not found.cases:
         return INCONCLUSIVE, "never timed beside the baseline"
@@ -124,20 +127,20 @@ def _speed_verdict(found: Speed, claim: Claim, look: Look, p_holm: float) -> tup
         return INCONCLUSIVE, (
             f"{fell} on {count(found.cases, 'case')}, but a claim {_CONFIDENCE} needs at least {MIN_CASES} cases"
         )
-    if p_holm <= look.alpha:
+    if p_holm <= analysis.alpha:
         return CONFIRMED, f"{fell} (at least {percent(r.low)} {_CONFIDENCE}; {required} required)"
     bound = f"reduced by at most {percent(r.high)}" if r.high >= 0 else f"increased by at least {percent(-r.high)}"
-    if found.reduction_high(look.alpha) < claim.min_reduction_pct:
+    if found.reduction_high(analysis.alpha) < claim.min_reduction_pct:
         return REFUTED, f"{fell} ({bound} {_CONFIDENCE}; a reduction of {required} required)"
     if r.low >= claim.min_reduction_pct:
         return INCONCLUSIVE, (
             f"{fell} (at least {percent(r.low)} {_CONFIDENCE}; {required} required), which this backend's own bound "
-            f"would confirm, but not {_together(look)}: p = {p_holm:.2g} exceeds {look.alpha:.2g}"
+            f"would confirm, but not {_together(analysis)}: p = {p_holm:.2g} exceeds {analysis.alpha:.2g}"
         )
     if r.high < claim.min_reduction_pct:
         return INCONCLUSIVE, (
             f"{fell} ({bound} {_CONFIDENCE}; a reduction of {required} required), which this bound would refute, but "
-            f"not {_looked(look)} at the level {look.alpha:.2g}"
+            f"not {_interim(analysis)} at the level {analysis.alpha:.2g}"
         )
     return INCONCLUSIVE, (
         f"{fell} (from {percent(r.low)} to {percent(r.high)}, each bound {_CONFIDENCE}; {required} required): "
@@ -145,13 +148,13 @@ def _speed_verdict(found: Speed, claim: Claim, look: Look, p_holm: float) -> tup
     )
 
 
-def _together(look: Look) -> str:
-    holm = f"by Holm's test over the {look.claims} backends" if look.claims > 1 else ""
-    return " and ".join(part for part in (holm, _looked(look) if look.number else "") if part)
+def _together(analysis: InterimAnalysis) -> str:
+    holm = f"by Holm's test over the {analysis.claims} backends" if analysis.claims > 1 else ""
+    return " and ".join(part for part in (holm, _interim(analysis) if analysis.number else "") if part)
 
 
-def _looked(look: Look) -> str:
-    return f"at look {look.number} of a run that may stop after each round"
+def _interim(analysis: InterimAnalysis) -> str:
+    return f"at interim analysis {analysis.number} of a run that may stop after each round"
 
 
 def metric_state(name: str, found: Metric, margin: float) -> str:
@@ -172,7 +175,7 @@ def metric_state(name: str, found: Metric, margin: float) -> str:
     return LOST if found.delta.high < -margin or found.delta.estimate < -margin else UNDECIDED
 
 
-def judge_accuracy(found: Parity, claim: Claim) -> tuple[str, str]:
+def judge_accuracy(found: Accuracy, claim: Claim) -> tuple[str, str]:
     """The state of the accuracy over those of `METRICS` that apply, and its reason, which names also the others."""
     every: dict[str, Metric] = {name: getattr(found, name) for name in METRICS if getattr(found, name).taken}
     metrics = {name: metric for name, metric in every.items() if metric.applicable}
@@ -211,7 +214,7 @@ def _say(name: str, found: Metric, state: str, claim: Claim) -> str:
     return f"{said}, which more cases would settle"
 
 
-def judge(test: SpeedVerdict, accuracy: Parity, claim: Claim) -> Judgement:
+def judge(test: SpeedVerdict, accuracy: Accuracy, claim: Claim) -> Judgement:
     """A backend's verdict: refuted by either, confirmed by both, otherwise inconclusive."""
     state, why_accuracy = judge_accuracy(accuracy, claim)
     reasons = (test.reason, why_accuracy)

@@ -25,7 +25,7 @@ def render(summary: Summary) -> str:
     """A row for each backend; empty where nothing was measured, and "not applicable" where the network gives no such
     score. Times in seconds, memory in bytes.
     """
-    classes = sorted({name for row in summary.rows for name in row.parity.f1})
+    classes = sorted({name for row in summary.rows for name in row.accuracy.f1})
     return _table([_backend(row, classes) for row in summary.rows])
 
 
@@ -68,20 +68,20 @@ def _backend(row: Row, classes: list[int]) -> dict[str, Any]:
     cells |= {"build_cached": row.build_cached, "peak_memory_bytes": row.peak_memory_bytes}
     cells |= vars(row.resources)
     for name in METRICS:
-        found_metric: Metric = getattr(row.parity, name)
+        found_metric: Metric = getattr(row.accuracy, name)
         figures: dict[str, Any] = {name: found_metric.value} | _bounds(f"{name}_delta", found_metric.delta)
         figures |= {f"{name}_detectable": found_metric.detectable}
         cells |= figures if found_metric.applicable else dict.fromkeys(figures, NOT_APPLICABLE)
-    flips = len(row.parity.flipped) if row.parity.cases else None
-    cells |= {"class_flips": flips if row.parity.macro_f1.applicable else NOT_APPLICABLE}
-    cells |= {"voxel_disagreement": row.parity.voxel_disagreement, "provider": row.evidence.get("provider")}
+    flips = len(row.accuracy.flipped) if row.accuracy.cases else None
+    cells |= {"class_flips": flips if row.accuracy.macro_f1.applicable else NOT_APPLICABLE}
+    cells |= {"voxel_disagreement": row.accuracy.voxel_disagreement, "provider": row.evidence.get("provider")}
     cells |= {
         f"{scope}_{name}_s": getattr(found, name)
         for scope, found in (("case", row.latency), ("forward", row.forward_latency))
         for name in ("p90", "p99")
     }
-    cells |= {f"f1_{name}": row.parity.f1.get(name, (None,))[0] for name in classes}
-    cells |= {"mcnemar_p": row.parity.mcnemar.p}
+    cells |= {f"f1_{name}": row.accuracy.f1.get(name, (None,))[0] for name in classes}
+    cells |= {"mcnemar_p": row.accuracy.mcnemar.p}
     return cells | {"reason": row.reason, "fix": row.fix, "log": row.log}
 
 

@@ -51,5 +51,5 @@ def _verdict(summary: Summary) -> str:
         for name in summary.missing_required
     )
     reasons = bullets([text(reason) for reason in (*summary.reasons, *missing)])
-    doubts = bullets([f"Note: {text(doubt)}." for doubt in summary.doubts])
-    return "\n".join(part for part in (f"# {text(summary.headline)}\n", reasons, doubts) if part)
+    warnings = bullets([f"Note: {text(warning)}." for warning in summary.warnings])
+    return "\n".join(part for part in (f"# {text(summary.headline)}\n", reasons, warnings) if part)

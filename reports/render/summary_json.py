@@ -4,10 +4,10 @@ import json
 from math import isfinite
 from typing import Any
 
-from reports.analysis.diagnostics import Course
+from reports.analysis.diagnostics import Diagnostics
 from reports.analysis.latency import Latency
 from reports.analysis.peers import PeerTime
-from reports.decision.comparison import Metric, Parity, Speed
+from reports.decision.comparison import Accuracy, Metric, Speed
 from reports.decision.verdict import METRICS, SpeedVerdict, metric_state
 from reports.records.record import FAILED, SCHEMA, RecipeSettings
 from reports.stats.bootstrap import Interval
@@ -23,7 +23,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
     """The summary as dicts, lists and scalars; null where nothing was measured or nothing applies, never NaN.
 
     Every backend has every key, so that a reader can index without asking. A score that does not apply to the network
-    has the ``state`` "not applicable" under ``parity``, and ``applicable`` false among the ``targets``. Times are in
+    has the ``state`` "not applicable" under ``accuracy``, and ``applicable`` false among the ``targets``. Times are in
     seconds, memory in bytes. ``detectable`` is the smallest loss that so many cases would have shown with a power of
     80 %: of a mean score in its unit, of ``macro_f1`` as the share of cases whose class is lost.
     """
@@ -47,9 +47,9 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "peers": {"of": summary.subject, "times": [_peer(one) for one in summary.peers]},
         "targets": [_target(target) for target in summary.targets],
         "missing_required": list(summary.missing_required),
-        "doubts": list(summary.doubts),
-        "ambient": vars(summary.ambient) | {"share": summary.ambient.share},
-        "course": _course(summary.course),
+        "warnings": list(summary.warnings),
+        "interference": vars(summary.interference) | {"share": summary.interference.share},
+        "diagnostics": _diagnostics(summary.diagnostics),
         "failures": [
             {"name": row.name, "reason": row.reason, "log": row.log} for row in summary.rows if row.status == FAILED
         ],
@@ -82,7 +82,7 @@ def _backend(row: Row, recipe: RecipeSettings | None) -> dict[str, Any]:
         "reasons": list(row.reasons),
         "cases": row.case.cases,
         "samples": row.case.pairs,
-        "starts": row.case.starts,
+        "launches": row.case.launches,
         "speed_claim": _speed_claim(row.test) if row.test else None,
         "latency_s": _latency(row.latency),
         "between_cases": vars(row.spread),
@@ -99,9 +99,9 @@ def _backend(row: Row, recipe: RecipeSettings | None) -> dict[str, Any]:
         "peak_memory_bytes": row.peak_memory_bytes,
         "stages_s": row.stages_s,
         "stages_share": row.stages_share,
-        "parity": _parity(row),
+        "accuracy": _accuracy(row),
         "evidence": row.evidence,
-        "limit": vars(row.limit),
+        "roofline": vars(row.roofline),
         "device_share": row.device_share,
         "gpu": vars(row.gpu) if row.gpu else None,
         "resources": vars(row.resources),
@@ -110,10 +110,10 @@ def _backend(row: Row, recipe: RecipeSettings | None) -> dict[str, Any]:
 
 
 def _speed_claim(test: SpeedVerdict) -> dict[str, Any]:
-    """`look` is null where the number of rounds was fixed beforehand; `level` is what `p_holm` is held against."""
+    """`interim_analysis` is null where the number of rounds was fixed; `p_holm` is held against `level`."""
     return {
-        "verdict": test.verdict, "p": test.p, "p_holm": test.p_holm, "level": test.look.alpha,
-        "look": test.look.number, "claims": test.look.claims,
+        "verdict": test.verdict, "p": test.p, "p_holm": test.p_holm, "level": test.analysis.alpha,
+        "interim_analysis": test.analysis.number, "claims": test.analysis.claims,
     }  # fmt: skip
 
 
@@ -121,7 +121,7 @@ def _latency(found: Latency) -> dict[str, Any]:
     return vars(found) | {"p50": found.median}
 
 
-def _course(found: Course) -> dict[str, Any]:
+def _diagnostics(found: Diagnostics) -> dict[str, Any]:
     return {
         "order": {name: vars(effect) for name, effect in found.order.items()},
         "drift": vars(found.drift) if found.drift else None,
@@ -129,8 +129,8 @@ def _course(found: Course) -> dict[str, Any]:
     }
 
 
-def _parity(row: Row) -> dict[str, Any]:
-    found: Parity = row.parity
+def _accuracy(row: Row) -> dict[str, Any]:
+    found: Accuracy = row.accuracy
     metrics: dict[str, Any] = {name: _metric(name, getattr(found, name), row.margins[name]) for name in METRICS}
     by_class = {str(name): {"value": own, "baseline": reference} for name, (own, reference) in found.f1.items()}
     metrics["macro_f1"]["per_class"] = by_class or None
@@ -161,7 +161,7 @@ def _metric(name: str, found: Metric, margin: float) -> dict[str, Any]:
 
 def _speed(found: Speed) -> dict[str, Any]:
     intervals: dict[str, Interval] = {"time_reduction_pct": found.reduction, "speedup": found.speedup}
-    return {"cases": found.cases, "samples": found.pairs, "starts": found.starts} | {
+    return {"cases": found.cases, "samples": found.pairs, "launches": found.launches} | {
         name: vars(i) for name, i in intervals.items()
     }
 

@@ -7,7 +7,7 @@ from reports.stats.bootstrap import ALPHA
 
 
 @dataclass(frozen=True)
-class Look:
+class InterimAnalysis:
     """One judging of the speed claims of a run.
 
     Attributes:
@@ -21,7 +21,7 @@ class Look:
     claims: int = 1
 
     @classmethod
-    def at(cls, number: int | None, claims: int) -> "Look":
+    def after(cls, number: int | None, claims: int) -> "InterimAnalysis":
         """The look after `number` rounds, or the only one."""
         return cls(ALPHA if number is None else spent(number), number, claims)
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from math import isfinite
 
-from reports.analysis.diagnostics import Course
-from reports.analysis.interference import Disturbance
+from reports.analysis.diagnostics import Diagnostics
+from reports.analysis.interference import Interference
 from reports.formatting import count, percent
 from reports.summary.summary import Row
 
@@ -16,16 +16,18 @@ MOSTLY = 0.5  # of the pairs: beyond that the decision without them rests on les
 LASTING = 0.2  # autocorrelation that would matter if samples were the unit; cases are
 
 
-def doubts(rows: Sequence[Row], course: Course, ambient: Disturbance, verdict: str) -> tuple[str, ...]:
+def run_warnings(
+    rows: Sequence[Row], diagnostics: Diagnostics, interference: Interference, verdict: str
+) -> tuple[str, ...]:
     """One line each; `verdict` is that of the whole run."""
     return (
-        *_clocks(rows), *_throttled(rows), *_shared(rows), *_better_baseline(rows), *_drifting(course),
-        *_ordered(course), *_lasting(course), *_started_once(rows), *_disturbed(ambient, verdict),
+        *_clocks(rows), *_throttled(rows), *_shared(rows), *_better_baseline(rows), *_drifting(diagnostics),
+        *_ordered(diagnostics), *_lasting(diagnostics), *_started_once(rows), *_disturbed(interference, verdict),
     )  # fmt: skip
 
 
-def _drifting(course: Course) -> Iterator[str]:
-    drift = course.drift
+def _drifting(diagnostics: Diagnostics) -> Iterator[str]:
+    drift = diagnostics.drift
     if drift is not None and abs(drift.pct_over_run) > DRIFT_PCT and drift.p < 0.05:
         yield (
             f"the baseline's time changed by {drift.pct_over_run:+.1f} % over the duels (p = {drift.p:.1g}); the "
@@ -33,17 +35,17 @@ def _drifting(course: Course) -> Iterator[str]:
         )
 
 
-def _ordered(course: Course) -> Iterator[str]:
-    told = [(n, e) for n, e in course.order.items() if e.p_holm < ORDER_P and e.range_pct > ORDER_PCT]
+def _ordered(diagnostics: Diagnostics) -> Iterator[str]:
+    told = [(n, e) for n, e in diagnostics.order.items() if e.p_holm < ORDER_P and e.range_pct > ORDER_PCT]
     if told:
         listed = ", ".join(f"{name} (up to {percent(effect.range_pct)})" for name, effect in told)
         yield f"time depends on the position within a round: {listed}; the order is random, so it widens the bounds"
 
 
-def _lasting(course: Course) -> Iterator[str]:
+def _lasting(diagnostics: Diagnostics) -> Iterator[str]:
     told = [
         (name, found)
-        for name, found in course.autocorrelation.items()
+        for name, found in diagnostics.autocorrelation.items()
         if abs(found.lag1) > max(2 * found.standard_error, LASTING)
     ]
     if told:
@@ -55,7 +57,7 @@ def _lasting(course: Course) -> Iterator[str]:
 
 
 def _started_once(rows: Sequence[Row]) -> Iterator[str]:
-    told = [row.name for row in rows if not row.is_baseline and row.case.cases and row.case.starts == 1]
+    told = [row.name for row in rows if not row.is_baseline and row.case.cases and row.case.launches == 1]
     if told:
         yield (
             f"{', '.join(told)}: timed in the duels by one start of the processes, and two starts of the same backend "
@@ -117,7 +119,7 @@ def _listed(shares: Sequence[tuple[str, float]]) -> str:
     return ", ".join(f"{share} ({', '.join(those)})" for share, those in names.items())
 
 
-def _disturbed(found: Disturbance, verdict: str) -> Iterator[str]:
+def _disturbed(found: Interference, verdict: str) -> Iterator[str]:
     if found.flagged_pairs > MOSTLY * found.pairs:
         share = percent(100 * found.share, 0)
         yield f"{share} of the pairs of samples were disturbed: measure again on a quieter machine"

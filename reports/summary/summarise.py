@@ -4,22 +4,22 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import isfinite, nan
 
-from reports.analysis.diagnostics import course
+from reports.analysis.diagnostics import diagnose
 from reports.analysis.gpu import gpu_use
-from reports.analysis.interference import disturbance
+from reports.analysis.interference import assess_interference
 from reports.analysis.latency import latency, spread, tile_fit
 from reports.analysis.peers import peer_times
 from reports.analysis.resources import resources
 from reports.analysis.roi import roi_use
-from reports.analysis.roofline import limit
-from reports.decision.comparison import Comparison, Metric, Parity, Speed, compare, pairs, parity
+from reports.analysis.roofline import roofline
+from reports.decision.comparison import Accuracy, Comparison, Metric, Speed, compare, compare_accuracy, pairs
 from reports.decision.outcome import Candidate, Outcome, decide, judge_candidates
 from reports.decision.verdict import CONFIRMED, METRICS, REFUTED, Claim
 from reports.records.record import DUEL, FAILED, OK, PENDING, SKIPPED, STAGES, BackendRecord, Sample
 from reports.records.store import Run
 from reports.stats.bootstrap import Interval
 from reports.stats.scores import median
-from reports.summary.run_warnings import doubts
+from reports.summary.run_warnings import run_warnings
 from reports.summary.summary import Row, Summary, Target
 
 TARGETS = {"whole_dsc": 0.91, "lesion_dsc": 0.31, "macro_f1": 0.70}  # set for the reference model
@@ -36,7 +36,7 @@ def summarise(run: Run, claim: Claim | None = None) -> Summary:
     judged = judge_candidates(run, claim)
     outcome = decide(run, claim, judged)
     rows = tuple(_row(run, backend, judged, claim) for backend in run.backends)
-    baseline, diagnostics, interference = run.backend(record.baseline), course(run), disturbance(run, claim)
+    baseline, diagnostics, interference = run.backend(record.baseline), diagnose(run), assess_interference(run, claim)
     rounds = Counter(sample.case for sample in baseline.samples if sample.phase == DUEL)
     return Summary(
         verdict=outcome.verdict,
@@ -52,9 +52,9 @@ def summarise(run: Run, claim: Claim | None = None) -> Summary:
         targets=_targets(rows, outcome, claim),
         noise=baseline.noise,
         missing_required=_missing(run),
-        doubts=doubts(rows, diagnostics, interference, outcome.verdict),
-        ambient=interference,
-        course=diagnostics,
+        warnings=run_warnings(rows, diagnostics, interference, outcome.verdict),
+        interference=interference,
+        diagnostics=diagnostics,
         peers=peer_times(run, outcome.subject),
         record=record,
     )
@@ -92,10 +92,10 @@ def _row(run: Run, backend: BackendRecord, judged: Mapping[str, Candidate], clai
         peak_memory_bytes=backend.peak_memory_bytes,
         stages_s={stage: median(values) for stage, values in stages.items()},
         stages_share={stage: sum(values) / total if total else nan for stage, values in stages.items()},
-        parity=_parity(run, backend.name, comparison, is_baseline),
+        accuracy=_accuracy(run, backend.name, comparison, is_baseline),
         margins={metric: claim.margin(metric) for metric in METRICS},
         evidence=backend.evidence,
-        limit=limit(run.record, backend, samples),
+        roofline=roofline(run.record, backend, samples),
         device_share=_device_share(samples),
         gpu=gpu_use(samples),
         resources=resources(backend, samples, run.backend(run.record.baseline)),
@@ -114,10 +114,10 @@ def _comparison(
     return compare(run, backend.name) if backend.name in run.record.peers else None
 
 
-def _parity(run: Run, name: str, comparison: Comparison | None, is_baseline: bool) -> Parity:
+def _accuracy(run: Run, name: str, comparison: Comparison | None, is_baseline: bool) -> Accuracy:
     if comparison:
-        return comparison.parity
-    return parity(run, name) if is_baseline else Parity.none(run)
+        return comparison.accuracy
+    return compare_accuracy(run, name) if is_baseline else Accuracy.none(run)
 
 
 def _device_share(samples: list[Sample]) -> float:
@@ -152,8 +152,8 @@ def _targets(rows: Sequence[Row], outcome: Outcome, claim: Claim) -> tuple[Targe
     best = next((row for row in rows if row.name == outcome.subject), None)
     found = []
     for name, target in TARGETS.items():
-        of_baseline: Metric = getattr(baseline.parity, name) if baseline else Metric()
-        of_best: Metric = getattr(best.parity, name) if best else Metric()
+        of_baseline: Metric = getattr(baseline.accuracy, name) if baseline else Metric()
+        of_best: Metric = getattr(best.accuracy, name) if best else Metric()
         met = of_best.value >= target if isfinite(of_best.value) else None
         applicable = of_baseline.applicable
         found.append(

@@ -5,16 +5,16 @@ from dataclasses import dataclass, field
 from math import isfinite, nan
 from typing import Any
 
-from reports.analysis.diagnostics import Course
+from reports.analysis.diagnostics import Diagnostics
 from reports.analysis.gpu import GpuUse
-from reports.analysis.interference import Disturbance
+from reports.analysis.interference import Interference
 from reports.analysis.latency import Latency, Spread, TileFit
 from reports.analysis.pareto import front
 from reports.analysis.peers import PeerTime
 from reports.analysis.resources import Resources
 from reports.analysis.roi import RoiUse
-from reports.analysis.roofline import Limit
-from reports.decision.comparison import Parity, Speed
+from reports.analysis.roofline import Roofline
+from reports.decision.comparison import Accuracy, Speed
 from reports.decision.verdict import Claim, SpeedVerdict
 from reports.records.record import OK, RunRecord
 
@@ -32,7 +32,7 @@ class Row:
         case, forward: the time against the baseline's, in both scopes.
         stages_s, stages_share: median seconds of each stage, and its share of all the time.
         margins: how far each score may fall under the claim.
-        limit: the forward beside the device's measured peak.
+        roofline: the forward beside the device's measured peak.
         device_share: the forward by device events over that by the host's clock, in the median; NaN on a CPU.
         gpu: readings of the GPU; None on a CPU or without NVML.
         resources: what a case took beside time, and when the build has paid off.
@@ -61,10 +61,10 @@ class Row:
     peak_memory_bytes: int | None
     stages_s: Mapping[str, float]
     stages_share: Mapping[str, float]
-    parity: Parity
+    accuracy: Accuracy
     margins: Mapping[str, float]
     evidence: Mapping[str, Any]
-    limit: Limit
+    roofline: Roofline
     device_share: float
     gpu: GpuUse | None
     resources: Resources
@@ -101,9 +101,9 @@ class Summary:
         noise: how often the baseline disagrees with itself: ``voxels``, ``differing_voxels`` and, with a
             classification, ``class_flips``.
         missing_required: required backends that were skipped, failed or not part of the run.
-        doubts: what speaks against taking the figures at their word.
-        ambient: how much of the run was disturbed, and the verdict without that.
-        course: order effects, drift and autocorrelation in the duels.
+        warnings: what a reader should know before believing the figures.
+        interference: how much other load there was during the samples, and the verdict without it.
+        diagnostics: order effects, drift and autocorrelation in the duels.
         peers: the subject's case time against each peer's.
     """
 
@@ -120,9 +120,9 @@ class Summary:
     targets: tuple[Target, ...]
     noise: Mapping[str, int]
     missing_required: tuple[str, ...]
-    doubts: tuple[str, ...]
-    ambient: Disturbance
-    course: Course
+    warnings: tuple[str, ...]
+    interference: Interference
+    diagnostics: Diagnostics
     peers: tuple[PeerTime, ...]
     record: RunRecord = field(repr=False)
 
@@ -143,4 +143,4 @@ class Summary:
     @property
     def pareto_front(self) -> tuple[str, ...]:
         """The measured backends that no other one beats in both time and accuracy."""
-        return front({row.name: (row.case.speedup.estimate, row.parity) for row in self.measured})
+        return front({row.name: (row.case.speedup.estimate, row.accuracy) for row in self.measured})

@@ -20,7 +20,7 @@ from scipy.ndimage import binary_erosion
 from bench.accuracy import score
 from bench.data.volume import read_mask
 from bench.data.write import write_mask
-from reports.decision.comparison import parity
+from reports.decision.comparison import compare_accuracy
 from reports.decision.verdict import KEPT, LOST, UNDECIDED, Claim, judge_accuracy
 from reports.records.record import LESION, OK, BackendRecord, Case, Score
 from reports.records.store import Run, read_run
@@ -110,7 +110,7 @@ def _state(
     candidate = BackendRecord("candidate", OK, scores=tuple(lose(drawn, random).values()))
     record = replace(run.record, cases=tuple(drawn))
     made = replace(run, record=record, backends=(replace(baseline, scores=kept), candidate))
-    return judge_accuracy(parity(made, "candidate"), Claim.of(record.settings))[0]
+    return judge_accuracy(compare_accuracy(made, "candidate"), Claim.of(record.settings))[0]
 
 
 if __name__ == "__main__":

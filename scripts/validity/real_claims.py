@@ -116,7 +116,7 @@ def _told(folder: Path, share: float) -> dict[str, Any]:
         "confirmed_on_fresh": summary.confirmation is not None,
         "row_low": candidate.case.reduction.low,
         "row_high": candidate.case.reduction.high,
-        "starts": candidate.case.starts,
+        "starts": candidate.case.launches,
         "rounds": 1 + max(s.round for s in baseline if s.phase == DUEL),
         "seconds": max(s.started_unix_s for s in baseline) - min(s.started_unix_s for s in baseline),
         "reasons": list(summary.reasons),

@@ -2,7 +2,7 @@
 
     python scripts/validity/simulate_claims.py [--runs 200] [--seed 0] [--cases 16,36] [--candidates 1,6]
 
-Each run goes the way of `bench run`: rounds of duels until the claims are settled, the choice of a backend, and a pass
+Each run goes the way of `bench run`: rounds of duels until the verdicts converged, the choice of a backend, and a pass
 of fresh samples by newly started processes. Told is the share of verdicts CONFIRMED for each true reduction of the case
 time; for 0 (A/A, all candidates equal to the baseline) and all below 10 % that is the rate of false claims.
 
@@ -21,7 +21,7 @@ import numpy as np
 
 from bench.schedule.confirmation import STARTS
 from bench.schedule.groups import MOST_ROUNDS
-from reports.decision.outcome import choose, decide, judge_candidates, settled
+from reports.decision.outcome import choose, converged, decide, judge_candidates
 from reports.decision.verdict import CONFIRMED, Claim
 from reports.records.record import (
     COMPLETE,
@@ -97,7 +97,7 @@ def simulate(random: np.random.Generator, cases: int, candidates: int, reduction
     for rounds in range(1, min(MOST_ROUNDS, BUDGET_ROUNDS) + 1):
         run = _round(run, machine, names, DUEL, rounds - 1, rounds - 1)
         machine.restart(names)
-        if rounds >= STARTS and settled(run, claim):
+        if rounds >= STARTS and converged(run, claim):
             break
     chosen = choose(run, claim)
     if chosen is None:

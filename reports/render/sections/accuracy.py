@@ -14,10 +14,10 @@ from reports.summary.summary import Row, Summary
 
 def accuracy_section(summary: Summary) -> str:
     """The scores beside the baseline's, the flipped cases, and the noise floor."""
-    rows = [row for row in summary.measured if row.parity.cases]
+    rows = [row for row in summary.measured if row.accuracy.cases]
     metrics = _taken(rows)
     head = ["backend", *(f"{METRICS[name]}: value, delta [low]" for name in metrics), "class flips", "voxels changed"]
-    applicable = [name for row in rows[:1] for name in metrics if getattr(row.parity, name).applicable]
+    applicable = [name for row in rows[:1] for name in metrics if getattr(row.accuracy, name).applicable]
     margins = ", ".join(f"{METRICS[name]} {summary.claim.margin(name):g}" for name in applicable)
     note = (
         "The value is the mean over cases against the ground truth (macro-F1: over classes); delta is the paired "
@@ -30,15 +30,15 @@ def accuracy_section(summary: Summary) -> str:
 
 def _taken(rows: list[Row]) -> list[str]:
     """The metrics that the run's scores hold; surface distances are missing in older runs."""
-    return [name for name in METRICS if all(getattr(row.parity, name).taken for row in rows)]
+    return [name for name in METRICS if all(getattr(row.accuracy, name).taken for row in rows)]
 
 
 def _accuracy(row: Row, names: Iterable[str]) -> list[str]:
-    metrics: Iterable[Metric] = (getattr(row.parity, name) for name in names)
-    flips = "reference" if row.is_baseline else f"{len(row.parity.flipped)} of {row.parity.cases}"
-    if not row.parity.macro_f1.applicable:
+    metrics: Iterable[Metric] = (getattr(row.accuracy, name) for name in names)
+    flips = "reference" if row.is_baseline else f"{len(row.accuracy.flipped)} of {row.accuracy.cases}"
+    if not row.accuracy.macro_f1.applicable:
         flips = NOT_APPLICABLE
-    changed = "reference" if row.is_baseline else formatting.share(row.parity.voxel_disagreement)
+    changed = "reference" if row.is_baseline else formatting.share(row.accuracy.voxel_disagreement)
     return [text(row.name), *(_metric(found, row.is_baseline) for found in metrics), flips, changed]
 
 
@@ -46,9 +46,9 @@ def _flips(rows: list[Row]) -> tuple[str, str]:
     flips = [
         [text(row.name), text(flip.case), *map(_class, (flip.truth, flip.baseline, flip.candidate))]
         for row in rows
-        for flip in row.parity.flips
+        for flip in row.accuracy.flips
     ]
-    told = [(row.name, row.parity.mcnemar) for row in rows if row.parity.flips and isfinite(row.parity.mcnemar.p)]
+    told = [(row.name, row.accuracy.mcnemar) for row in rows if row.accuracy.flips and isfinite(row.accuracy.mcnemar.p)]
     tests = bullets(
         f"{text(name)}: {count(found.lost, 'case')} right by the baseline alone, {found.gained} by {text(name)} alone "
         f"(McNemar's exact test, p = {found.p:.2g})."
@@ -63,13 +63,13 @@ def _class(subtype: int | None) -> str:
 
 def detectable_section(summary: Summary) -> str:
     """The smallest losses that so many cases would have shown."""
-    rows = [row for row in summary.measured if row.parity.cases and not row.is_baseline]
-    names = [name for name in _taken(rows) if any(isfinite(getattr(row.parity, name).detectable) for row in rows)]
+    rows = [row for row in summary.measured if row.accuracy.cases and not row.is_baseline]
+    names = [name for name in _taken(rows) if any(isfinite(getattr(row.accuracy, name).detectable) for row in rows)]
     if not names:
         return ""
     head = ["backend", "cases", *(f"{METRICS[n]}{', share of cases' * (n == 'macro_f1')}" for n in names)]
     cells = [
-        [text(row.name), str(row.parity.cases), *(_loss(name, getattr(row.parity, name)) for name in names)]
+        [text(row.name), str(row.accuracy.cases), *(_loss(name, getattr(row.accuracy, name)) for name in names)]
         for row in rows
     ]
     margins = ", ".join(f"{METRICS[name]} {summary.claim.margin(name):g}" for name in names)

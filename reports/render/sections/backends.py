@@ -30,7 +30,7 @@ def backends_section(summary: Summary) -> str:
 
 def _judged(rows: list[Row]) -> str:
     """How the rows' speeds were judged together."""
-    look = next((row.test.look for row in rows if row.test), None)
+    look = next((row.test.analysis for row in rows if row.test), None)
     if look is None:
         return ""
     holm = f", by Holm's test over {look.claims} backends" if look.claims > 1 else ""

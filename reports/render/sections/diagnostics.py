@@ -8,7 +8,7 @@ from reports.summary.summary import Summary
 
 def diagnostics_section(summary: Summary) -> str:
     """Drift, order effects and autocorrelation."""
-    found = summary.course
+    found = summary.diagnostics
     lines = []
     if found.drift:
         lines.append(

@@ -8,7 +8,7 @@ from reports.summary.summary import Summary
 
 def interference_section(summary: Summary) -> str:
     """What disturbed the samples, and the verdict without them; empty where it was not recorded."""
-    found = summary.ambient
+    found = summary.interference
     if not found.told:
         return ""
     rows = [[CRITERIA[name], f"{found.reasons[name]} of {found.samples}"] for name in CRITERIA if name in found.reasons]

@@ -32,7 +32,7 @@ def pareto_section(summary: Summary) -> str:
 
 
 def _line(row: Row, summary: Summary, on_front: bool) -> list[str]:
-    scores = [formatting.score(getattr(row.parity, name).value) for name in SCORES]
+    scores = [formatting.score(getattr(row.accuracy, name).value) for name in SCORES]
     state = "reference" if row.is_baseline else _state(row, summary)
     return [
         text(row.name), *_made_of(row.name, summary.record.settings), formatting.seconds(row.latency.median),
@@ -50,7 +50,7 @@ def _made_of(name: str, settings: Settings) -> list[str]:
 
 
 def _state(row: Row, summary: Summary) -> str:
-    return judge_accuracy(row.parity, summary.claim)[0] if row.parity.cases else NOT_MEASURED
+    return judge_accuracy(row.accuracy, summary.claim)[0] if row.accuracy.cases else NOT_MEASURED
 
 
 def _failing(rows: Iterable[Row], summary: Summary) -> str:

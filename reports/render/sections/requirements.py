@@ -38,7 +38,7 @@ def _requirement(found: Target) -> list[str]:
 def _kept(summary: Summary) -> list[str]:
     """The accuracy against the baseline's, which a score far above its target may still have lost."""
     row = summary.row(summary.subject)
-    state = judge_accuracy(row.parity, summary.claim)[0] if row and row.parity.cases else NOT_MEASURED
+    state = judge_accuracy(row.accuracy, summary.claim)[0] if row and row.accuracy.cases else NOT_MEASURED
     status = {KEPT: _STATUS[True], LOST: _STATUS[False], UNDECIDED: _STATUS[None]}.get(state, NOT_MEASURED)
     return ["accuracy beside the baseline", "within margins", "the reference", state, status]
 

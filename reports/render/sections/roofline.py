@@ -12,9 +12,9 @@ def roofline_section(summary: Summary) -> str:
     head = ["backend", "arithmetic", "memory traffic", "forward, median", "share of the peak", "reached"]
     rows = [
         [
-            text(row.name), formatting.seconds(row.limit.arithmetic_s), formatting.seconds(row.limit.traffic_s),
+            text(row.name), formatting.seconds(row.roofline.arithmetic_s), formatting.seconds(row.roofline.traffic_s),
             formatting.seconds(row.forward_latency.median),
-            formatting.percent(100 * row.limit.share), formatting.rate(row.limit.flops),
+            formatting.percent(100 * row.roofline.share), formatting.rate(row.roofline.flops),
         ]
         for row in summary.measured if row.case.cases
     ]  # fmt: skip

@@ -29,7 +29,7 @@ def training_metrics_section(summary: Summary) -> str:
     rows = []
     for metric in NAMES:
         label, same = METRICS[metric], [m for m in recorded if m.metric == metric]
-        measured = _measured_score(getattr(baseline.parity, metric) if baseline else Metric())
+        measured = _measured_score(getattr(baseline.accuracy, metric) if baseline else Metric())
         for m in same:
             name = label if len(same) == 1 else f"{label} ({text(m.name)})"
             rows.append([name, formatting.score(m.value), measured])

@@ -28,7 +28,7 @@ def test_a_run_states_the_peak_of_its_device_and_the_share_reached(bench, device
     macs = json.loads(Path("run/run.json").read_text())["checkpoint"]["macs_per_tile"]
     for name in ("torch-fp32", "torch-fp32@2"):
         assert found[name]["status"] == "ok", found[name]["reason"]
-        limit = found[name]["limit"]
+        limit = found[name]["roofline"]
         assert limit["arithmetic_s"] == pytest.approx(2 * macs / peak["fp32"]), "one tile a case"
         assert limit["traffic_s"] > 0
         assert limit["floor_s"] == max(limit["arithmetic_s"], limit["traffic_s"])

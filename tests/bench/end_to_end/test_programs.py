@@ -51,7 +51,7 @@ def test_an_onnx_graph_runs_against_onnxruntime(bench, hidden, image, tmp_path):
         assert found[name]["reason"] == "the checkpoint is an ONNX graph, and this backend needs the PyTorch network"
         assert "--arch FILE.py:FACTORY" in found[name]["fix"]
     assert {name for name, row in found.items() if row["status"] == "ok"} >= {"ort-fp32", "openvino-fp32"}
-    assert found["openvino-fp32"]["parity"]["voxel_disagreement"] < 1e-3
+    assert found["openvino-fp32"]["accuracy"]["voxel_disagreement"] < 1e-3
 
 
 def test_a_trusted_torchscript_program_runs(bench, hidden, image, tmp_path):
@@ -68,7 +68,7 @@ def test_a_trusted_torchscript_program_runs(bench, hidden, image, tmp_path):
     assert code in (0, 1, 3), printed
     found = rows(summary)
     assert (found["torch-fp32"]["status"], found["torchscript"]["status"]) == ("ok", "ok")
-    assert found["torchscript"]["parity"]["voxel_disagreement"] < 1e-3
+    assert found["torchscript"]["accuracy"]["voxel_disagreement"] < 1e-3
     for name in ("torch-compile", "ort-fp32", "openvino-int8"):
         assert found[name]["status"] == "skipped"
         assert found[name]["reason"].startswith("the checkpoint is a TorchScript program, and this backend needs")

@@ -37,8 +37,8 @@ def test_the_baseline_against_itself_is_never_confirmed(bench):
     assert (code, summary["verdict"]) in ((1, "REFUTED"), (3, "INCONCLUSIVE"))
     found = row(summary, "torch-fp32#2")
     assert found["verdict"] != "CONFIRMED"
-    assert found["parity"]["voxel_disagreement"] == 0
-    whole = found["parity"]["whole_dsc"]
+    assert found["accuracy"]["voxel_disagreement"] == 0
+    whole = found["accuracy"]["whole_dsc"]
     assert (whole["value"], whole["delta"], whole["low"]) == (1.0, 0.0, 0.0)
 
 
@@ -91,7 +91,7 @@ def test_rounds_have_starts_of_their_own_once_the_last_one_paid_off(bench, monke
         places = {(s["phase"], s["start"], s["round"]) for s in record["samples"] if s["phase"] != "warmup"}
         assert places == {("duel", 0, 0), ("duel", 1, 1), ("confirmation", 2, 0), ("confirmation", 3, 1)}
         assert {"passes", "passes_1", "passes_2", "passes_3"} <= record["warmup"].keys()
-    assert (row(summary, "plain")["starts"], summary["confirmation"]["starts"]) == (2, 2)
+    assert (row(summary, "plain")["launches"], summary["confirmation"]["launches"]) == (2, 2)
 
 
 def test_a_half_done_confirmation_is_finished(bench, monkeypatch):
@@ -136,7 +136,7 @@ def test_no_difference_on_few_cases_does_not_read_as_proof(bench, monkeypatch):
     fault(monkeypatch, "slow=0.2", "torch-fp32")
     code, summary, printed = bench("--backends", "plain", "--rounds", "1")
     found = row(summary, "plain")
-    assert (found["speed_claim"]["verdict"], found["parity"]["class_flips"]) == ("CONFIRMED", 0)
+    assert (found["speed_claim"]["verdict"], found["accuracy"]["class_flips"]) == ("CONFIRMED", 0)
     assert (code, summary["verdict"]) == (3, "INCONCLUSIVE")
     assert "16 cases would settle it" in printed
 
@@ -147,8 +147,8 @@ def test_changed_logits_are_refuted_for_parity_however_fast(bench, monkeypatch):
     code, summary, _ = bench("--backends", "faulty", "--rounds", "1", "--min-reduction", "0")
     found = row(summary, "faulty")
     assert (code, found["verdict"]) == (1, "REFUTED")
-    assert found["parity"]["lesion_dsc"]["delta"] < -0.005
-    assert found["parity"]["voxel_disagreement"] > 0
+    assert found["accuracy"]["lesion_dsc"]["delta"] < -0.005
+    assert found["accuracy"]["voxel_disagreement"] > 0
 
 
 @pytest.mark.parametrize(

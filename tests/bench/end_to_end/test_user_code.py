@@ -89,9 +89,9 @@ def test_every_kind_of_backend_runs_their_network(bench, options):
     )
     for name, row in rows.items():
         assert row["status"] == "ok", row["reason"]
-        assert row["parity"]["macro_f1"]["state"] != "not applicable"
-        assert row["parity"]["class_flips"] == 0 or name == "openvino-int8"
-        assert row["parity"]["voxel_disagreement"] < (1e-2 if name == "openvino-int8" else 1e-4)
+        assert row["accuracy"]["macro_f1"]["state"] != "not applicable"
+        assert row["accuracy"]["class_flips"] == 0 or name == "openvino-int8"
+        assert row["accuracy"]["voxel_disagreement"] < (1e-2 if name == "openvino-int8" else 1e-4)
     found = summary["checkpoint"]
     assert (found["architecture"], found["labels"], found["subtypes"]) == ("net.py:both", [0, 1, 2], 4)
     assert found["remarks"] == ["it tells 4 subtypes apart"]
@@ -109,7 +109,7 @@ def test_a_network_of_one_organ_has_neither_f1_nor_lesions_and_is_resumed_only_w
     assert "lesion DSC is not applicable, as the network has no lesion class" in printed
     assert "macro-F1 is not applicable, as the network has no classification" in printed
     for row in summary["backends"]:
-        parity = row["parity"]
+        parity = row["accuracy"]
         assert (parity["lesion_dsc"]["state"], parity["macro_f1"]["state"]) == ("not applicable", "not applicable")
         assert (parity["lesion_dsc"]["value"], parity["macro_f1"]["value"], parity["class_flips"]) == (None,) * 3
         assert parity["whole_dsc"]["cases"] == CASES

@@ -179,11 +179,11 @@ def test_a_run_with_a_peer(bench, monkeypatch):
     assert summary["subject"] in (None, "plain")
     row = next(one for one in summary["backends"] if one["name"] == "peer-script")
     assert (row["status"], row["is_peer"], row["verdict"], row["cases"]) == ("ok", True, None, 5)
-    assert row["parity"]["voxel_disagreement"] <= 1e-4
-    assert row["parity"]["class_flips"] == 0
+    assert row["accuracy"]["voxel_disagreement"] <= 1e-4
+    assert row["accuracy"]["class_flips"] == 0
     assert row["evidence"]["mac_share"] == {"fp32": 1.0}
     assert [(one["name"], one["voxel_disagreement"]) for one in summary["peers"]["times"]] == [
-        ("peer-script", row["parity"]["voxel_disagreement"])
+        ("peer-script", row["accuracy"]["voxel_disagreement"])
     ]
     assert "## Against what is run today" in Path("run/report.md").read_text()
     assert main(["check", "run", "--backend", "peer-script"]) == 2

@@ -138,7 +138,7 @@ def test_a_run_with_a_recipe(bench, tmp_path):
         "batch": 1,
         "rewrites": list(REWRITES),
     }
-    assert lean["parity"]["voxel_disagreement"] < 1e-3, "one tile a case, and exact rewrites"
+    assert lean["accuracy"]["voxel_disagreement"] < 1e-3, "one tile a case, and exact rewrites"
     assert summary["pareto_front"]
     report = Path("run/report.md").read_text()
     assert "## Time against accuracy" in report

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reports.analysis.diagnostics import course
+from reports.analysis.diagnostics import diagnose
 from reports.records.record import Sample
 from reports.records.store import Run
 from reports.summary.summarise import summarise
@@ -41,27 +41,27 @@ def run_with(change: Callable[[str, int, int], float], seed: int = 0) -> Run:
 
 def test_a_quiet_run_raises_no_doubt() -> None:
     run = run_with(lambda *_: 0.0)
-    found = course(run)
+    found = diagnose(run)
     assert found.order.keys() == set(NAMES)
     assert found.autocorrelation.keys() == {"a", "b"}
     assert found.drift is not None
     assert abs(found.drift.pct_over_run) < 2
-    assert summarise(run).doubts == ()
+    assert summarise(run).warnings == ()
 
 
 def test_a_backend_that_suffers_from_coming_last_is_found() -> None:
     run = run_with(lambda name, position, _: 0.03 * (name == "a" and position == 2))
-    found = course(run).order
+    found = diagnose(run).order
     assert found["a"].p_holm < 1e-4
     assert found["a"].range_pct == pytest.approx(3.0, abs=0.7)
     assert found["b"].p_holm > 0.01
-    (doubt,) = summarise(run).doubts
+    (doubt,) = summarise(run).warnings
     assert doubt.startswith("time depends on the position within a round: a (up to ")
 
 
 def test_a_drift_is_measured_as_by_regression_with_an_effect_for_each_case() -> None:
     run = run_with(lambda name, position, number: 0.05 * number / (len(NAMES) * ROUNDS * CASES))
-    found = course(run).drift
+    found = diagnose(run).drift
     assert found is not None
     assert found.pct_over_run == pytest.approx(5.0, abs=1.0)
     assert found.hours == pytest.approx(10 * (3 * ROUNDS * CASES - 3) / 3600, rel=0.02)
@@ -73,7 +73,7 @@ def test_a_drift_is_measured_as_by_regression_with_an_effect_for_each_case() -> 
     error = np.sqrt(residual[0] / (len(y) - x.shape[1]) * np.linalg.inv(x.T @ x)[0, 0])
     assert found.pct_over_run == pytest.approx(100 * np.expm1(solution[0] * found.hours), rel=1e-6)
     assert found.p == pytest.approx(2 * stats.t.sf(solution[0] / error, len(y) - x.shape[1]), rel=1e-6)
-    assert any(doubt.startswith("the baseline's time changed by +") for doubt in summarise(run).doubts)
+    assert any(doubt.startswith("the baseline's time changed by +") for doubt in summarise(run).warnings)
 
 
 def test_a_short_run_is_not_drawn_out_to_hours() -> None:
@@ -81,7 +81,7 @@ def test_a_short_run_is_not_drawn_out_to_hours() -> None:
     run = run_with(lambda name, position, number: 2.3 * number / (len(NAMES) * ROUNDS * CASES))
     baseline = run.backends[0]
     quick = tuple(replace(s, started_unix_s=1e9 + (s.started_unix_s - 1e9) * 1e-6) for s in baseline.samples)
-    found = course(replace(run, backends=(replace(baseline, samples=quick), *run.backends[1:]))).drift
+    found = diagnose(replace(run, backends=(replace(baseline, samples=quick), *run.backends[1:]))).drift
     assert found is not None
     assert 100 < found.pct_over_run < 2000
 
@@ -92,15 +92,15 @@ def test_noise_that_lasts_is_found() -> None:
     for i in range(1, len(lasting)):
         lasting[i] = 0.97 * lasting[i - 1] + generator.normal(0, 0.02)
     run = run_with(lambda name, position, number: lasting[number] * (name == "a"))
-    found = course(run).autocorrelation
+    found = diagnose(run).autocorrelation
     assert found["a"].lag1 > 0.5
     assert abs(found["b"].lag1) < 0.3
     assert found["a"].standard_error == pytest.approx(1 / np.sqrt(ROUNDS * CASES))
-    assert any("depend on each other: autocorrelation a (+0." in doubt for doubt in summarise(run).doubts)
+    assert any("depend on each other: autocorrelation a (+0." in doubt for doubt in summarise(run).warnings)
 
 
 def test_one_round_tells_nothing() -> None:
-    found = course(make_run({"a": Candidate(2.0)}, rounds=1))
+    found = diagnose(make_run({"a": Candidate(2.0)}, rounds=1))
     assert (found.order, found.drift, found.autocorrelation) == ({}, None, {})
 
 
@@ -113,13 +113,13 @@ def with_starts(run: Run, start_of: Callable[[int], int]) -> Run:
 def test_starts_that_differ_are_no_noise_that_lasts() -> None:
     luck = (0.0, 0.05, -0.04, 0.03)
     run = run_with(lambda name, _, number: luck[number // (len(NAMES) * CASES)] * (name == "a"))
-    assert course(run).autocorrelation["a"].lag1 > 0.5
+    assert diagnose(run).autocorrelation["a"].lag1 > 0.5
     started = with_starts(run, lambda number: number)
-    assert abs(course(started).autocorrelation["a"].lag1) < 0.3
+    assert abs(diagnose(started).autocorrelation["a"].lag1) < 0.3
     assert summarise(started).row("a").case.half_width > 2 * summarise(run).row("a").case.half_width
-    assert summarise(started).doubts == ()
+    assert summarise(started).warnings == ()
 
 
 def test_a_single_start_is_a_doubt() -> None:
-    (doubt,) = summarise(with_starts(run_with(lambda *_: 0.0), lambda _: 0)).doubts
+    (doubt,) = summarise(with_starts(run_with(lambda *_: 0.0), lambda _: 0)).warnings
     assert doubt.startswith("a, b: timed in the duels by one start of the processes")

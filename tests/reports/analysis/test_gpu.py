@@ -6,7 +6,7 @@ from math import isnan
 import pytest
 
 from reports.analysis.gpu import energy_j, gpu_use
-from reports.analysis.roofline import limit
+from reports.analysis.roofline import roofline
 from reports.records.record import GpuState
 from reports.records.store import Run, backend_from_json, run_from_json, to_json
 from reports.render.summary_json import summary_json
@@ -15,7 +15,7 @@ from tests.reports.factory import BASELINE, Candidate, make_run, on_gpu
 
 
 def lines(run: Run, word: str) -> list[str]:
-    return [line for line in summarise(run).doubts if word in line]
+    return [line for line in summarise(run).warnings if word in line]
 
 
 def test_records_keep_the_readings() -> None:
@@ -70,7 +70,7 @@ def test_a_share_of_the_peak_is_operations_over_time() -> None:
     (sample,) = backend.samples
     forward_s = sample.stages_ns["forward"] / 1e9
     operations = 2 * run.record.checkpoint["macs_per_tile"] * sample.tiles
-    found = limit(run.record, backend, [sample])
+    found = roofline(run.record, backend, [sample])
     assert found.flops == pytest.approx(operations / forward_s)
     assert found.arithmetic_s == pytest.approx(operations / run.record.peak_flops["fp16"])
     assert found.floor_s == found.arithmetic_s > found.traffic_s
@@ -83,7 +83,7 @@ def test_a_mixture_of_precisions_takes_the_time_of_both() -> None:
     peak = run.record.peak_flops
 
     def floor(**share: float) -> float:
-        return limit(run.record, replace(backend, evidence={"mac_share": share}), list(backend.samples)).floor_s
+        return roofline(run.record, replace(backend, evidence={"mac_share": share}), list(backend.samples)).floor_s
 
     assert floor(fp16=0.5, fp32=0.5) == pytest.approx((floor(fp16=1.0) + floor(fp32=1.0)) / 2)
     assert peak["fp16"] > peak["fp32"]
@@ -96,7 +96,7 @@ def test_memory_traffic_is_the_floor_where_it_takes_longer(precision: str, size:
     record = replace(run.record, peak_bytes_per_s=1e9, peak_flops={precision: 50e12})
     backend = replace(run.backend("torch-half"), evidence={"mac_share": {precision: 1.0}})
     (sample,) = backend.samples
-    found = limit(record, backend, [sample])
+    found = roofline(record, backend, [sample])
     assert found.traffic_s == pytest.approx(size * (80_000_000 * sample.tiles + 1_600_000) / 1e9)
     assert found.floor_s == found.traffic_s > found.arithmetic_s
     assert found.share == pytest.approx(found.floor_s / (sample.stages_ns["forward"] / 1e9))
@@ -107,8 +107,8 @@ def test_traffic_of_a_mixture_counts_the_narrowest_and_unknown_traffic_is_no_flo
     backend = replace(run.backend("torch-half"), evidence={"mac_share": {"fp32": 0.9, "fp16": 0.1}})
     narrow = replace(backend, evidence={"mac_share": {"fp16": 1.0}})
     samples = list(backend.samples)
-    assert limit(run.record, backend, samples).traffic_s == limit(run.record, narrow, samples).traffic_s
-    before = limit(replace(run.record, peak_bytes_per_s=None), backend, samples)
+    assert roofline(run.record, backend, samples).traffic_s == roofline(run.record, narrow, samples).traffic_s
+    before = roofline(replace(run.record, peak_bytes_per_s=None), backend, samples)
     assert isnan(before.traffic_s)
     assert before.floor_s == before.arithmetic_s > 0
 
@@ -116,10 +116,11 @@ def test_traffic_of_a_mixture_counts_the_narrowest_and_unknown_traffic_is_no_flo
 def test_an_older_run_has_no_limits_and_no_doubts() -> None:
     run = make_run({"torch-half": Candidate(3.0, (1.0,))})
     summary = summarise(run)
-    assert summary.doubts == ()
-    assert isnan(summary.rows[0].limit.floor_s)
+    assert summary.warnings == ()
+    assert isnan(summary.rows[0].roofline.floor_s)
     document = summary_json(summary)
-    assert document["backends"][0]["limit"] == dict.fromkeys(("floor_s", "share", "flops", "arithmetic_s", "traffic_s"))
+    unknown = dict.fromkeys(("floor_s", "share", "flops", "arithmetic_s", "traffic_s"))
+    assert document["backends"][0]["roofline"] == unknown
     assert document["backends"][0]["gpu"] is None
 
 

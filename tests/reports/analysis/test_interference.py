@@ -7,7 +7,7 @@ from math import isnan
 
 import pytest
 
-from reports.analysis.interference import BUSY, SHARED, SLOW, STOLEN, THROTTLED, flags, undisturbed
+from reports.analysis.interference import BUSY, SHARED, SLOW, STOLEN, THROTTLED, flags, without_interference
 from reports.decision.verdict import CONFIRMED, INCONCLUSIVE, REFUTED
 from reports.records.record import CONFIRMATION, DUEL, Ambient, GpuState, Sample
 from reports.records.store import Run
@@ -76,20 +76,20 @@ def test_no_clock_that_was_told_flags_nothing() -> None:
 
 def test_the_usual_clock_is_the_runs_median() -> None:
     run = surrounded(make_run({X: Candidate(2.0)}), lambda _, s: Ambient(mhz=2600.0 if s.round else 3000.0))
-    assert summarise(run).ambient.flagged == 0, "half at either: the median lies between them"
+    assert summarise(run).interference.flagged == 0, "half at either: the median lies between them"
     run = surrounded(run, lambda name, s: Ambient(mhz=2600.0 if (name, s.round) == (X, 1) else 3000.0))
-    assert summarise(run).ambient.reasons == {SLOW: 16}
+    assert summarise(run).interference.reasons == {SLOW: 16}
 
 
 def test_either_sample_of_a_pair_takes_it_out() -> None:
     run = make_run({X: Candidate(2.0), "torch-half": Candidate(3.0)}, cases=8, rounds=2)
     first = {(BASELINE, DUEL, 0, "quiz_0_000"), (X, DUEL, 1, "quiz_1_001")}
     loud = surrounded(run, lambda name, s: LOUD if (name, s.phase, s.round, s.case) in first else QUIET)
-    found = summarise(loud).ambient
+    found = summarise(loud).interference
     assert (found.samples, found.flagged, found.reasons) == (16 * 3 + 16, 2, {BUSY: 2})
     assert (found.pairs, found.flagged_pairs) == (32, 3), "the baseline's sample is beside both backends"
     assert found.share == 3 / 32
-    kept = undisturbed(loud)
+    kept = without_interference(loud)
     assert [len(b.samples) for b in kept.backends] == [31, 15, 16]
 
 
@@ -105,16 +105,16 @@ def test_all_samples_stay_in_the_figures() -> None:
 def test_a_neighbour_that_changes_nothing_is_no_doubt() -> None:
     run = make_run({X: Candidate(2.0, confirmed_speedup=2.0)}, confirmed=X)
     summary = summarise(slowed(run, X, 1.2, lambda s: s.round == 1))
-    assert (summary.verdict, summary.ambient.verdict) == (CONFIRMED, CONFIRMED)
-    assert not [doubt for doubt in summary.doubts if "disturbed" in doubt]
-    assert summary.ambient.share == 0.5, "half is not more than half"
+    assert (summary.verdict, summary.interference.verdict) == (CONFIRMED, CONFIRMED)
+    assert not [doubt for doubt in summary.warnings if "disturbed" in doubt]
+    assert summary.interference.share == 0.5, "half is not more than half"
 
 
 def test_a_verdict_that_hangs_on_disturbed_samples_is_a_doubt() -> None:
     run = make_run({X: Candidate(1.0, confirmed_speedup=1.0)}, confirmed=X, rounds=4)
     summary = summarise(slowed(run, BASELINE, 2.0, lambda s: s.round < 2))
-    assert (summary.verdict, summary.ambient.verdict) == (CONFIRMED, REFUTED)
-    (line,) = (doubt for doubt in summary.doubts if "disturbed" in doubt)
+    assert (summary.verdict, summary.interference.verdict) == (CONFIRMED, REFUTED)
+    (line,) = (doubt for doubt in summary.warnings if "disturbed" in doubt)
     assert line.startswith(
         "the verdict is CONFIRMED, but REFUTED without 64 disturbed pairs of 128 (ort-fp32 does not "
     )
@@ -124,21 +124,21 @@ def test_a_verdict_that_hangs_on_disturbed_samples_is_a_doubt() -> None:
 def test_a_confirmation_that_was_disturbed_as_a_whole_confirms_nothing_without_it() -> None:
     run = make_run({X: Candidate(2.0, confirmed_speedup=2.0)}, confirmed=X)
     summary = summarise(surrounded(run, lambda _, s: LOUD if s.phase == CONFIRMATION else QUIET))
-    assert (summary.verdict, summary.ambient.verdict) == (CONFIRMED, INCONCLUSIVE)
-    assert "not confirmed on fresh samples" in summary.doubts[0]
+    assert (summary.verdict, summary.interference.verdict) == (CONFIRMED, INCONCLUSIVE)
+    assert "not confirmed on fresh samples" in summary.warnings[0]
 
 
 def test_more_than_half_is_said() -> None:
     run = make_run({X: Candidate(2.0, confirmed_speedup=2.0)}, confirmed=X, rounds=5)
     summary = summarise(surrounded(run, lambda _, s: LOUD if s.round < 3 else QUIET))
-    assert summary.doubts == ("60 % of the pairs of samples were disturbed: measure again on a quieter machine",)
+    assert summary.warnings == ("60 % of the pairs of samples were disturbed: measure again on a quieter machine",)
 
 
 def test_the_json_holds_share_and_verdict() -> None:
     run = make_run({X: Candidate(1.0, confirmed_speedup=1.0)}, confirmed=X, rounds=4)
     summary = summarise(slowed(run, BASELINE, 2.0, lambda s: s.round < 2))
-    ambient = json.loads(render(summary, "json"), parse_constant=pytest.fail)["ambient"]
-    assert (ambient["share"], ambient["verdict"], ambient["reasons"]) == (0.5, REFUTED, {BUSY: 128})
+    interference = json.loads(render(summary, "json"), parse_constant=pytest.fail)["interference"]
+    assert (interference["share"], interference["verdict"], interference["reasons"]) == (0.5, REFUTED, {BUSY: 128})
 
 
 def test_the_report_lists_what_happened() -> None:
@@ -154,6 +154,6 @@ def test_the_report_lists_what_happened() -> None:
 def test_a_run_from_before_it_was_recorded_says_nothing() -> None:
     run = make_run({X: Candidate(2.0, confirmed_speedup=2.0)}, confirmed=X)
     summary = summarise(run)
-    assert (summary.ambient.told, summary.ambient.verdict, summary.doubts) == (0, None, ())
-    assert isnan(summary.ambient.share)
+    assert (summary.interference.told, summary.interference.verdict, summary.warnings) == (0, None, ())
+    assert isnan(summary.interference.share)
     assert "Disturbed samples" not in render(summary, "markdown")

@@ -9,7 +9,7 @@ import pytest
 
 from reports.analysis.peers import peer_times
 from reports.decision.comparison import candidates, case_ns, pairs, speed
-from reports.decision.outcome import choose, settled
+from reports.decision.outcome import choose, converged
 from reports.decision.regression import regression
 from reports.decision.verdict import CONFIRMED, INCONCLUSIVE, Claim
 from reports.records.record import DUEL, FAILED, SKIPPED, BackendRecord
@@ -62,7 +62,7 @@ def test_a_peer_makes_no_claim():
     claim = Claim.of(alone.record.settings)
     assert [one.name for one in candidates(beside)] == list(OURS)
     assert (choose(alone, claim), choose(beside, claim)) == (BEST, BEST)
-    assert settled(beside, claim) == settled(alone, claim)
+    assert converged(beside, claim) == converged(alone, claim)
     without, summary = summarise(alone), summarise(beside)
     assert (summary.verdict, summary.best, summary.subject) == (CONFIRMED, BEST, BEST)
     assert (summary.headline, summary.reasons, summary.targets) == (
@@ -72,7 +72,7 @@ def test_a_peer_makes_no_claim():
     row = summary.row(FAST)
     assert (row.is_peer, row.verdict, row.reasons, row.test, row.status) == (True, None, (), None, "ok")
     assert row.case.speedup.estimate == pytest.approx(8, rel=0.05)
-    assert row.parity.cases == 16
+    assert row.accuracy.cases == 16
 
 
 def test_a_claim_about_a_peer_is_refused():

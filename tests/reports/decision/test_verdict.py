@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.decision.outcome import choose, settled
+from reports.decision.outcome import choose, converged
 from reports.decision.verdict import CONFIRMED, INCONCLUSIVE, REFUTED, Claim
 from reports.records.record import CONFIRMATION, FAILED, INTERRUPTED, PENDING, SKIPPED, WARMUP, BackendRecord
 from reports.records.store import RecordError, Run
@@ -98,12 +98,12 @@ def test_a_loss_of_surface_distance_is_judged_by_its_own_margin() -> None:
     assert row.verdict == CONFIRMED
 
 
-# --- several claims, several looks -----------------------------------------------------------------------------------
+# --- several claims, several analyses --------------------------------------------------------------------------------
 
 CLOSE = Candidate(1.14, jitter=(1.0, 1.12, 0.93, 1.05, 0.9))
 
 
-def test_a_bound_that_confirms_by_itself_does_not_after_looks() -> None:
+def test_a_bound_that_confirms_by_itself_does_not_after_interim_analyses() -> None:
     once, often = (summarise(make_run({"x": CLOSE}, rounds=3, asked=r)).row("x") for r in (3, None))
     assert once is not None
     assert often is not None
@@ -111,11 +111,11 @@ def test_a_bound_that_confirms_by_itself_does_not_after_looks() -> None:
     assert (once.verdict, often.verdict) == (CONFIRMED, INCONCLUSIVE)
     assert once.test is not None
     assert often.test is not None
-    assert (once.test.look.number, often.test.look.number) == (None, 3)
-    assert often.test.look.alpha == pytest.approx(0.05 / 12)
-    assert often.test.look.alpha < often.test.p <= 0.05
+    assert (once.test.analysis.number, often.test.analysis.number) == (None, 3)
+    assert often.test.analysis.alpha == pytest.approx(0.05 / 12)
+    assert often.test.analysis.alpha < often.test.p <= 0.05
     assert (
-        "own bound would confirm, but not at look 3 of a run that may stop after each round: p = 0.0"
+        "own bound would confirm, but not at interim analysis 3 of a run that may stop after each round: p = 0.0"
         in (often.reasons[0])
     )
 
@@ -135,16 +135,16 @@ def test_holm_lets_the_clear_ones_stand() -> None:
     assert set(verdicts(summarise(make_run(many, rounds=3, asked=3))).values()) == {CONFIRMED, None}
 
 
-def test_a_bound_that_refutes_by_itself_does_not_after_looks() -> None:
+def test_a_bound_that_refutes_by_itself_does_not_after_interim_analyses() -> None:
     near = Candidate(1.08, jitter=(1.0, 1.12, 0.93, 1.05, 0.9))
     once, often = (summarise(make_run({"x": near}, rounds=3, asked=r)).row("x") for r in (3, None))
     assert once is not None
     assert often is not None
     assert (once.verdict, often.verdict) == (REFUTED, INCONCLUSIVE)
-    assert "which this bound would refute, but not at look 3" in often.reasons[0]
+    assert "which this bound would refute, but not at interim analysis 3" in often.reasons[0]
 
 
-def test_the_confirmation_is_one_claim_at_one_look() -> None:
+def test_the_confirmation_is_one_claim_in_one_analysis() -> None:
     run = make_run({"x": replace(CLOSE, confirmed_speedup=1.14)}, rounds=3, confirmed="x")
     assert verdicts(summarise(run))["x"] == INCONCLUSIVE
     assert summarise(run).verdict == CONFIRMED
@@ -278,7 +278,7 @@ def test_starts_that_differ_widen_the_bounds() -> None:
     one, three = (summarise(started(0.05, starts)).confirmation for starts in (1, 3))
     assert one is not None
     assert three is not None
-    assert (one.starts, three.starts, one.pairs, three.pairs) == (1, 3, 48, 48)
+    assert (one.launches, three.launches, one.pairs, three.pairs) == (1, 3, 48, 48)
     assert one.speedup.estimate == pytest.approx(three.speedup.estimate, rel=2e-3)
     assert one.reduction.high - one.reduction.low < 0.1
     assert three.reduction.high - three.reduction.low > 4  # 2.9 standard errors of 2.9 % on both sides of half the time
@@ -427,18 +427,18 @@ def test_a_claim_about_no_candidate_is_an_error(name: str, said: str) -> None:
 def test_settled_once_every_live_candidate_is() -> None:
     doubtful = Candidate(1.13, jitter=(0.9, 1.0, 1.2))
     fine = make_run({"a": FAST, "b": Candidate(1.0), "c": BackendRecord("c", FAILED, "no")})
-    assert settled(fine, claim_of(fine))
+    assert converged(fine, claim_of(fine))
     run = make_run({"a": FAST, "b": doubtful}, rounds=1)
-    assert not settled(run, claim_of(run))
+    assert not converged(run, claim_of(run))
     unmeasured = make_run({"a": FAST, "b": BackendRecord("b")})
-    assert not settled(unmeasured, claim_of(unmeasured))
+    assert not converged(unmeasured, claim_of(unmeasured))
 
 
-def test_a_look_settles_less_than_a_bound_by_itself() -> None:
+def test_an_interim_analysis_decides_less_than_a_bound_by_itself() -> None:
     run = make_run({"x": CLOSE}, rounds=3)
-    assert not settled(run, claim_of(run))
+    assert not converged(run, claim_of(run))
     fixed = make_run({"x": CLOSE}, rounds=3, asked=3)
-    assert settled(fixed, claim_of(fixed))
+    assert converged(fixed, claim_of(fixed))
 
 
 def test_a_verdict_without_a_figure_is_not_settled() -> None:
@@ -448,17 +448,17 @@ def test_a_verdict_without_a_figure_is_not_settled() -> None:
     assert row is not None
     assert row.verdict == REFUTED
     assert row.case.half_width > 0.02
-    assert not settled(wide, claim_of(wide))
+    assert not converged(wide, claim_of(wide))
     exact = make_run({"x": Candidate(0.8)}, rounds=1, asked=1)
-    assert settled(exact, claim_of(exact))
+    assert converged(exact, claim_of(exact))
 
 
 def test_too_few_cases_are_settled_after_one_round() -> None:
     run = make_run({"a": FAST}, cases=3, rounds=1)
-    assert settled(run, claim_of(run))
+    assert converged(run, claim_of(run))
     a = run.backend("a")
     begun = replace(run, backends=(run.backends[0], replace(a, status=PENDING, samples=a.samples[:2])))
-    assert not settled(begun, claim_of(begun))
+    assert not converged(begun, claim_of(begun))
 
 
 def test_candidates_still_pending_are_chosen_from() -> None:

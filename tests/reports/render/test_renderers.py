@@ -25,7 +25,7 @@ SNAPSHOTS = Path(__file__).parent / "snapshots"
 KEYS = {"schema", "verdict", "reasons", "baseline", "best", "device", "cases", "rounds", "backends"}
 BACKEND_KEYS = {
     "name", "status", "reason", "verdict", "latency_s", "time_reduction_pct", "speedup", "build_s",
-    "peak_memory_bytes", "stages_s", "parity", "evidence",
+    "peak_memory_bytes", "stages_s", "accuracy", "evidence",
 }  # fmt: skip
 SKIP = BackendRecord("tensorrt-fp16", SKIPPED, "the package tensorrt is not installed", 'pip install "voxbench[gpu]"')
 REASON = "killed | by signal 9\n\x1b[0m <module> __init__"
@@ -128,7 +128,7 @@ def test_json_keeps_the_contract(name: str) -> None:
         assert backend["latency_s"].keys() >= {"median", "p50", "p90", "p95", "p99"}
         assert backend["time_reduction_pct"].keys() == backend["speedup"].keys() == {"estimate", "low", "high"}
         assert list(backend["stages_s"]) == ["read", "preprocess", "roi", "forward", "stitch", "write"]
-        parity = backend["parity"]
+        parity = backend["accuracy"]
         assert parity.keys() >= {"whole_dsc", "lesion_dsc", "macro_f1", "class_flips", "voxel_disagreement"}
         for metric in ("whole_dsc", "lesion_dsc", "macro_f1"):
             assert parity[metric].keys() >= {"value", "delta", "low"}
@@ -144,8 +144,8 @@ def test_json_holds_the_figures() -> None:
     assert document["confirmation"]["speedup"]["estimate"] == pytest.approx(5.3, rel=0.02)
     assert document["noise_floor"]["voxel_disagreement"] == 0.0
     assert rows[BASELINE]["speedup"] == {"estimate": 1.0, "low": 1.0, "high": 1.0}
-    assert rows["shifted"]["parity"]["class_flips"] == 2
-    assert rows["shifted"]["parity"]["lesion_dsc"]["state"] == "lost"
+    assert rows["shifted"]["accuracy"]["class_flips"] == 2
+    assert rows["shifted"]["accuracy"]["lesion_dsc"]["state"] == "lost"
     assert set(rows[SKIP.name]["latency_s"].values()) == {None}
     assert rows[SKIP.name]["fix"] == 'pip install "voxbench[gpu]"'
 
@@ -153,7 +153,7 @@ def test_json_holds_the_figures() -> None:
 def test_json_holds_what_the_cases_and_classes_tell() -> None:
     document = summary_json(summarise(confirmed()))
     found = {row["name"]: row for row in document["backends"]}["shifted"]
-    parity = found["parity"]
+    parity = found["accuracy"]
     assert parity["whole_nsd"]["state"] == parity["lesion_nsd"]["state"] == "kept"
     assert parity["detectable"]["macro_f1"] == pytest.approx(1 - 0.2 ** (1 / 16))
     assert parity["flips"] == [
@@ -165,17 +165,17 @@ def test_json_holds_what_the_cases_and_classes_tell() -> None:
     mean = sum(one["value"] for one in classes.values()) / 3
     assert (list(classes), mean) == (["0", "1", "2"], pytest.approx(parity["macro_f1"]["value"]))
     assert found["speed_claim"]["level"] == pytest.approx(0.05 / 6)
-    assert (found["speed_claim"]["look"], found["speed_claim"]["claims"]) == (2, 5)
+    assert (found["speed_claim"]["interim_analysis"], found["speed_claim"]["claims"]) == (2, 5)
     assert found["between_cases"]["fastest_s"] < found["latency_s"]["p50"] < found["latency_s"]["p99"]
     assert found["tile_fit"] == {"intercept_s": None, "slope_s": None, "r2": None, "sizes": 1}
-    assert document["course"].keys() == {"order", "drift", "autocorrelation"}
+    assert document["diagnostics"].keys() == {"order", "drift", "autocorrelation"}
 
 
 def test_runs_from_before_surface_distances_leave_them_out() -> None:
     summary = summarise(without_nsd(confirmed()))
     assert summary.verdict == "CONFIRMED"
     assert "NSD" not in render(summary, "markdown").partition("## Held equal")[0]
-    found = {row["name"]: row for row in summary_json(summary)["backends"]}["openvino-int8"]["parity"]
+    found = {row["name"]: row for row in summary_json(summary)["backends"]}["openvino-int8"]["accuracy"]
     assert (found["whole_nsd"]["state"], found["whole_nsd"]["value"]) == ("not measured", None)
     assert "whole-pancreas NSD" in render(summarise(confirmed()), "markdown")
 
@@ -332,11 +332,11 @@ def test_json_of_a_network_that_only_segments_has_null_and_says_why() -> None:
     assert document["verdict"] == "CONFIRMED"
     assert document["noise_floor"]["class_flips"] is None
     for backend in document["backends"]:
-        found = backend["parity"]["macro_f1"]
+        found = backend["accuracy"]["macro_f1"]
         assert found.pop("state") == "not applicable", backend["name"]
         assert (found.pop("margin"), found.pop("cases")) == (0.02, 0)
         assert set(found.values()) == {None}
-        assert (backend["parity"]["class_flips"], backend["parity"]["flipped_cases"]) == (None, [])
+        assert (backend["accuracy"]["class_flips"], backend["accuracy"]["flipped_cases"]) == (None, [])
     targets = {target["name"]: target for target in document["targets"]}
     assert [name for name, target in targets.items() if not target["applicable"]] == ["macro_f1"]
     assert (targets["macro_f1"]["best"], targets["macro_f1"]["met"]) == (None, None)

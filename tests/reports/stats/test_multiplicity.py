@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.stats.multiplicity import Look, holm, spent
+from reports.stats.multiplicity import InterimAnalysis, holm, spent
 
 
 def test_holm_by_hand() -> None:
@@ -28,7 +28,7 @@ def test_holm_rejects_what_the_step_down_procedure_rejects(p_values: list[float]
 def test_all_looks_together_spend_alpha() -> None:
     assert spent(1) == pytest.approx(0.025)
     assert sum(spent(look) for look in range(1, 1001)) == pytest.approx(0.05 * (1 - 1 / 1001))
-    assert (Look.at(None, 3).alpha, Look.at(2, 3).alpha) == pytest.approx((0.05, 0.05 / 6))
+    assert (InterimAnalysis.after(None, 3).alpha, InterimAnalysis.after(2, 3).alpha) == pytest.approx((0.05, 0.05 / 6))
 
 
 def test_looking_until_something_is_significant_errs_rarely() -> None:
