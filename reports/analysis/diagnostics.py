@@ -10,7 +10,8 @@ from math import expm1, log, nan, sqrt
 import numpy as np
 from scipy import stats
 
-from reports.decision.comparison import candidates, case_ns, pairs
+from reports.decision.comparison import candidates
+from reports.decision.speed import case_ns, pairs
 from reports.records.record import DUEL, FAILED, SKIPPED, Sample
 from reports.records.store import Run
 from reports.stats.bootstrap import Floats

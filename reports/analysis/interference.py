@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 from math import nan
 
 from reports.analysis.gpu import is_shared
-from reports.decision.comparison import candidates, pairs
+from reports.decision.comparison import candidates
 from reports.decision.outcome import decide, judge_candidates
+from reports.decision.speed import pairs
 from reports.decision.verdict import Claim
 from reports.records.record import CONFIRMATION, DUEL, Ambient, GpuState, Sample
 from reports.records.store import Run

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from math import isfinite
 
-from reports.decision.comparison import Accuracy
+from reports.decision.accuracy import Accuracy
 
 SCORES = ("whole_dsc", "lesion_dsc", "macro_f1")
 
@@ -15,8 +15,8 @@ def front(variants: Mapping[str, tuple[float, Accuracy]]) -> tuple[str, ...]:
     better in one of these. Variants without a time are left out.
     """
     points = {
-        name: (speedup, *(getattr(scores, metric).value for metric in SCORES))
-        for name, (speedup, scores) in variants.items()
+        name: (speedup, *(accuracy.metric(score).value for score in SCORES))
+        for name, (speedup, accuracy) in variants.items()
         if isfinite(speedup)
     }
     return tuple(name for name, point in points.items() if not any(_dominates(p, point) for p in points.values()))

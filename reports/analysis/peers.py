@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from math import isfinite, nan
 
-from reports.decision.comparison import Speed, case_ns, compare_accuracy, pairs, speed
+from reports.decision.accuracy import compare_accuracy
+from reports.decision.speed import Speed, case_ns, pairs, speed
 from reports.records.record import DUEL, FAILED, SKIPPED
 from reports.records.store import Run
 from reports.stats.scores import median

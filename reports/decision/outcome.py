@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from reports.decision.comparison import Comparison, Speed, candidates, case_ns, compare, pairs, speed
+from reports.decision.comparison import Comparison, candidates, compare
+from reports.decision.speed import Speed, case_ns, pairs, speed
 from reports.decision.verdict import (
     CONFIRMED,
     INCONCLUSIVE,

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite, nan
 
+from reports.decision.accuracy import METRICS, Metric, compare_scores, paired_scores
 from reports.decision.comparability import Difference, differing, refuse_unequal
-from reports.decision.comparison import Metric, case_ns, f1_score, log_ratios, mean_score, pairs
-from reports.decision.verdict import KEPT, LOST, METRICS, UNDECIDED, Claim, metric_state
+from reports.decision.speed import case_ns, log_ratios, pairs
+from reports.decision.verdict import KEPT, LOST, UNDECIDED, Claim, metric_state
 from reports.formatting import NOT_MEASURED, count, percent
 from reports.records.record import DUEL, FAILED, OK, PENDING, SKIPPED
 from reports.records.store import Run
@@ -171,20 +172,7 @@ def _seconds(reference: Run, run: Run, name: str) -> float:
 
 def _metrics(reference: Run, run: Run, name: str) -> dict[str, Metric]:
     """Each score of `METRICS`: `value` of this run, `baseline` of the reference, over the cases that have both."""
-    old = {score.case: score for score in reference.backend(name).scores}
-    both = [(score, old[score.case]) for score in run.backend(name).scores if score.case in old]
-    truth = {case.name: case.subtype for case in reference.record.cases}
-    found = {
-        metric: mean_score((getattr(new, metric), getattr(old, metric)) for new, old in both)
-        for metric in METRICS
-        if metric != "macro_f1"
-    }
-    found["macro_f1"], _ = f1_score(truth, both)
-    absent = {"lesion": run.record.finds_lesions, "macro_f1": run.record.classifies}
-    for metric in found:
-        if any(metric.startswith(kind) and not given for kind, given in absent.items()):
-            found[metric] = Metric(applicable=False)
-    return {metric: found[metric] for metric in METRICS}
+    return compare_scores(run.record, paired_scores(run.backend(name).scores, reference.backend(name).scores))
 
 
 def _metric_state(name: str, found: Metric, margin: float) -> str:

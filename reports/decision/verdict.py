@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isnan, nan
 
-from reports.decision.comparison import Accuracy, Metric, Speed
-from reports.formatting import NOT_APPLICABLE, NOT_MEASURED, change, count, percent, plain_percent
+from reports.decision.accuracy import METRICS, Accuracy, Metric
+from reports.decision.speed import Speed
+from reports.formatting import NOT_APPLICABLE, change, count, percent, plain_percent
 from reports.records.record import Settings
 from reports.stats.bootstrap import MIN_CASES
 from reports.stats.multiplicity import InterimAnalysis, holm
@@ -14,13 +15,6 @@ from reports.stats.power import ENOUGH_FOR_F1, LOST_SHARE
 CONFIRMED, REFUTED, INCONCLUSIVE = "CONFIRMED", "REFUTED", "INCONCLUSIVE"
 KEPT, LOST, UNDECIDED = "kept", "lost", "undecided"  # an accuracy
 
-METRICS = {
-    "whole_dsc": "whole-pancreas DSC",
-    "lesion_dsc": "lesion DSC",
-    "whole_nsd": "whole-pancreas NSD",
-    "lesion_nsd": "lesion NSD",
-    "macro_f1": "macro-F1",
-}
 _TRUTH = {"whole_dsc": "masks", "whole_nsd": "masks", "lesion_dsc": "lesion masks", "lesion_nsd": "lesion masks",
           "macro_f1": "subtypes"}  # fmt: skip
 _NO_LESION = "the network has no lesion class"
@@ -161,13 +155,10 @@ def metric_state(name: str, found: Metric, margin: float) -> str:
     """Non-inferiority: kept if the lower bound stays within the margin, lost if the estimate or the upper one does not.
 
     Undecided without truth, below `MIN_CASES` cases, and where nothing was lost of a macro-F1 on fewer than
-    `ENOUGH_FOR_F1`; not applicable where the network does not give what is scored; not measured in runs from before it
-    was taken.
+    `ENOUGH_FOR_F1`; not applicable where the network does not give what is scored.
     """
     if not found.applicable:
         return NOT_APPLICABLE
-    if not found.taken:
-        return NOT_MEASURED
     if found.cases < MIN_CASES:
         return UNDECIDED
     if found.delta.low >= -margin:
@@ -175,26 +166,26 @@ def metric_state(name: str, found: Metric, margin: float) -> str:
     return LOST if found.delta.high < -margin or found.delta.estimate < -margin else UNDECIDED
 
 
-def judge_accuracy(found: Accuracy, claim: Claim) -> tuple[str, str]:
+def judge_accuracy(accuracy: Accuracy, claim: Claim) -> tuple[str, str]:
     """The state of the accuracy over those of `METRICS` that apply, and its reason, which names also the others."""
-    every: dict[str, Metric] = {name: getattr(found, name) for name in METRICS if getattr(found, name).taken}
-    metrics = {name: metric for name, metric in every.items() if metric.applicable}
-    beside = [f"{METRICS[name]} is {NOT_APPLICABLE}, as {_LACK[name]}" for name in every if name not in metrics]
-    if not found.cases:
+    metrics = {name: metric for name, metric in accuracy.metrics.items() if metric.applicable}
+    absent = [name for name in accuracy.metrics if name not in metrics]
+    notes = [f"{METRICS[name]} is {NOT_APPLICABLE}, as {_LACK[name]}" for name in absent]
+    if not accuracy.cases:
         return UNDECIDED, "accuracy undecided: no prediction was compared with the baseline's"
     if not any(metric.cases for metric in metrics.values()):
         truth = "masks, subtypes" if "macro_f1" in metrics else "masks"
-        return UNDECIDED, "; ".join([f"accuracy undecided: the data hold no ground truth ({truth})", *beside])
+        return UNDECIDED, "; ".join([f"accuracy undecided: the data hold no ground truth ({truth})", *notes])
     states = {name: metric_state(name, metric, claim.margin(name)) for name, metric in metrics.items()}
     for state in (LOST, UNDECIDED):
-        said = [_say(name, metrics[name], state, claim) for name in metrics if states[name] == state]
-        if said:
-            return state, f"accuracy {state}: " + "; ".join(said + beside)
-    said = [_say(name, metrics[name], KEPT, claim) for name in metrics]
-    return KEPT, "accuracy unchanged within the margins: " + "; ".join(said + beside)
+        reasons = [_reason(name, metrics[name], state, claim) for name in metrics if states[name] == state]
+        if reasons:
+            return state, f"accuracy {state}: " + "; ".join(reasons + notes)
+    reasons = [_reason(name, metric, KEPT, claim) for name, metric in metrics.items()]
+    return KEPT, "accuracy unchanged within the margins: " + "; ".join(reasons + notes)
 
 
-def _say(name: str, found: Metric, state: str, claim: Claim) -> str:
+def _reason(name: str, found: Metric, state: str, claim: Claim) -> str:
     label, margin = METRICS[name], claim.margin(name)
     if not found.cases:
         return f"{label} cannot be judged, as the data hold no {_TRUTH[name]}"

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from math import isfinite
 from typing import Any
 
-from reports.decision.comparison import Metric
-from reports.decision.verdict import METRICS
+from reports.decision.accuracy import METRICS, Metric
 from reports.formatting import NOT_APPLICABLE
 from reports.records.record import STAGES, Ambient, Sample, Score, Usage
 from reports.records.store import Run
@@ -68,12 +67,12 @@ def _backend(row: Row, classes: list[int]) -> dict[str, Any]:
     cells |= {"build_cached": row.build_cached, "peak_memory_bytes": row.peak_memory_bytes}
     cells |= vars(row.resources)
     for name in METRICS:
-        found_metric: Metric = getattr(row.accuracy, name)
+        found_metric: Metric = row.accuracy.metric(name)
         figures: dict[str, Any] = {name: found_metric.value} | _bounds(f"{name}_delta", found_metric.delta)
         figures |= {f"{name}_detectable": found_metric.detectable}
         cells |= figures if found_metric.applicable else dict.fromkeys(figures, NOT_APPLICABLE)
     flips = len(row.accuracy.flipped) if row.accuracy.cases else None
-    cells |= {"class_flips": flips if row.accuracy.macro_f1.applicable else NOT_APPLICABLE}
+    cells |= {"class_flips": flips if row.accuracy.metric("macro_f1").applicable else NOT_APPLICABLE}
     cells |= {"voxel_disagreement": row.accuracy.voxel_disagreement, "provider": row.evidence.get("provider")}
     cells |= {
         f"{scope}_{name}_s": getattr(found, name)

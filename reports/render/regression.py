@@ -6,9 +6,9 @@ from math import isfinite
 from typing import Any
 
 from reports import formatting
-from reports.decision.comparison import Metric
+from reports.decision.accuracy import METRICS, Metric
 from reports.decision.regression import NO_REGRESSION, Change, Regression, worst
-from reports.decision.verdict import METRICS, Claim
+from reports.decision.verdict import Claim
 from reports.records.record import SCHEMA
 from reports.records.store import Run
 from reports.render.commonmark import bullets, section, table, text, words

@@ -7,8 +7,10 @@ from typing import Any
 from reports.analysis.diagnostics import Diagnostics
 from reports.analysis.latency import Latency
 from reports.analysis.peers import PeerTime
-from reports.decision.comparison import Accuracy, Metric, Speed
-from reports.decision.verdict import METRICS, SpeedVerdict, metric_state
+from reports.decision.accuracy import METRICS, Accuracy
+from reports.decision.speed import Speed
+from reports.decision.verdict import SpeedVerdict, metric_state
+from reports.formatting import NOT_MEASURED
 from reports.records.record import FAILED, SCHEMA, RecipeSettings
 from reports.stats.bootstrap import Interval
 from reports.summary.summary import Row, Summary, Target
@@ -131,22 +133,23 @@ def _diagnostics(found: Diagnostics) -> dict[str, Any]:
 
 def _accuracy(row: Row) -> dict[str, Any]:
     found: Accuracy = row.accuracy
-    metrics: dict[str, Any] = {name: _metric(name, getattr(found, name), row.margins[name]) for name in METRICS}
+    metrics = {name: _metric(row, name) for name in METRICS}
     by_class = {str(name): {"value": own, "baseline": reference} for name, (own, reference) in found.f1.items()}
     metrics["macro_f1"]["per_class"] = by_class or None
-    classified = bool(found.cases) and found.macro_f1.applicable
+    classified = bool(found.cases) and found.metric("macro_f1").applicable
     return metrics | {
         "class_flips": len(found.flips) if classified else None,
         "flipped_cases": found.flipped,
         "flips": [vars(flip) for flip in found.flips],
         "mcnemar": vars(found.mcnemar) if classified else None,
-        "detectable": {name: getattr(found, name).detectable for name in METRICS},
+        "detectable": {name: found.metric(name).detectable for name in METRICS},
         "voxel_disagreement": found.voxel_disagreement,
         "cases": found.cases,
     }
 
 
-def _metric(name: str, found: Metric, margin: float) -> dict[str, Any]:
+def _metric(row: Row, name: str) -> dict[str, Any]:
+    found, margin = row.accuracy.metric(name), row.margins[name]
     return {
         "value": found.value,
         "baseline": found.baseline,
@@ -154,7 +157,7 @@ def _metric(name: str, found: Metric, margin: float) -> dict[str, Any]:
         "low": found.delta.low,
         "high": found.delta.high,
         "margin": margin,
-        "state": metric_state(name, found, margin),
+        "state": metric_state(name, found, margin) if name in row.accuracy.metrics else NOT_MEASURED,
         "cases": found.cases,
     }
 

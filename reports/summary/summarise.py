@@ -12,9 +12,11 @@ from reports.analysis.peers import peer_times
 from reports.analysis.resources import resources
 from reports.analysis.roi import roi_use
 from reports.analysis.roofline import roofline
-from reports.decision.comparison import Accuracy, Comparison, Metric, Speed, compare, compare_accuracy, pairs
+from reports.decision.accuracy import METRICS, Accuracy, Metric, compare_accuracy
+from reports.decision.comparison import Comparison, compare
 from reports.decision.outcome import Candidate, Outcome, decide, judge_candidates
-from reports.decision.verdict import CONFIRMED, METRICS, REFUTED, Claim
+from reports.decision.speed import Speed, pairs
+from reports.decision.verdict import CONFIRMED, REFUTED, Claim
 from reports.records.record import DUEL, FAILED, OK, PENDING, SKIPPED, STAGES, BackendRecord, Sample
 from reports.records.store import Run
 from reports.stats.bootstrap import Interval
@@ -152,8 +154,8 @@ def _targets(rows: Sequence[Row], outcome: Outcome, claim: Claim) -> tuple[Targe
     best = next((row for row in rows if row.name == outcome.subject), None)
     found = []
     for name, target in TARGETS.items():
-        of_baseline: Metric = getattr(baseline.accuracy, name) if baseline else Metric()
-        of_best: Metric = getattr(best.accuracy, name) if best else Metric()
+        of_baseline: Metric = baseline.accuracy.metric(name) if baseline else Metric()
+        of_best: Metric = best.accuracy.metric(name) if best else Metric()
         met = of_best.value >= target if isfinite(of_best.value) else None
         applicable = of_baseline.applicable
         found.append(

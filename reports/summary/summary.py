@@ -14,7 +14,8 @@ from reports.analysis.peers import PeerTime
 from reports.analysis.resources import Resources
 from reports.analysis.roi import RoiUse
 from reports.analysis.roofline import Roofline
-from reports.decision.comparison import Accuracy, Speed
+from reports.decision.accuracy import Accuracy
+from reports.decision.speed import Speed
 from reports.decision.verdict import Claim, SpeedVerdict
 from reports.records.record import OK, RunRecord
 

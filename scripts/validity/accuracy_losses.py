@@ -20,7 +20,7 @@ from scipy.ndimage import binary_erosion
 from bench.accuracy import score
 from bench.data.volume import read_mask
 from bench.data.write import write_mask
-from reports.decision.comparison import compare_accuracy
+from reports.decision.accuracy import compare_accuracy
 from reports.decision.verdict import KEPT, LOST, UNDECIDED, Claim, judge_accuracy
 from reports.records.record import LESION, OK, BackendRecord, Case, Score
 from reports.records.store import Run, read_run

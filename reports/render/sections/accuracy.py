@@ -4,8 +4,7 @@ from collections.abc import Iterable
 from math import isfinite
 
 from reports import formatting
-from reports.decision.comparison import Metric
-from reports.decision.verdict import METRICS
+from reports.decision.accuracy import METRICS, Metric
 from reports.formatting import NOT_APPLICABLE, NOT_MEASURED, count
 from reports.render.commonmark import bullets, section, table, text, words
 from reports.stats.power import ENOUGH_FOR_F1, LOST_SHARE
@@ -15,9 +14,9 @@ from reports.summary.summary import Row, Summary
 def accuracy_section(summary: Summary) -> str:
     """The scores beside the baseline's, the flipped cases, and the noise floor."""
     rows = [row for row in summary.measured if row.accuracy.cases]
-    metrics = _taken(rows)
+    metrics = _scored_metrics(rows)
     head = ["backend", *(f"{METRICS[name]}: value, delta [low]" for name in metrics), "class flips", "voxels changed"]
-    applicable = [name for row in rows[:1] for name in metrics if getattr(row.accuracy, name).applicable]
+    applicable = [name for row in rows[:1] for name in metrics if row.accuracy.metric(name).applicable]
     margins = ", ".join(f"{METRICS[name]} {summary.claim.margin(name):g}" for name in applicable)
     note = (
         "The value is the mean over cases against the ground truth (macro-F1: over classes); delta is the paired "
@@ -28,15 +27,15 @@ def accuracy_section(summary: Summary) -> str:
     return section("Accuracy", body, note if rows else "", *_flips(rows), _noise(summary) if rows else "")
 
 
-def _taken(rows: list[Row]) -> list[str]:
-    """The metrics that the run's scores hold; surface distances are missing in older runs."""
-    return [name for name in METRICS if all(getattr(row.accuracy, name).taken for row in rows)]
+def _scored_metrics(rows: list[Row]) -> list[str]:
+    """The metrics that the run's scores hold."""
+    return [name for name in METRICS if all(name in row.accuracy.metrics for row in rows)]
 
 
 def _accuracy(row: Row, names: Iterable[str]) -> list[str]:
-    metrics: Iterable[Metric] = (getattr(row.accuracy, name) for name in names)
+    metrics: Iterable[Metric] = (row.accuracy.metric(name) for name in names)
     flips = "reference" if row.is_baseline else f"{len(row.accuracy.flipped)} of {row.accuracy.cases}"
-    if not row.accuracy.macro_f1.applicable:
+    if not row.accuracy.metric("macro_f1").applicable:
         flips = NOT_APPLICABLE
     changed = "reference" if row.is_baseline else formatting.share(row.accuracy.voxel_disagreement)
     return [text(row.name), *(_metric(found, row.is_baseline) for found in metrics), flips, changed]
@@ -64,12 +63,14 @@ def _class(subtype: int | None) -> str:
 def detectable_section(summary: Summary) -> str:
     """The smallest losses that so many cases would have shown."""
     rows = [row for row in summary.measured if row.accuracy.cases and not row.is_baseline]
-    names = [name for name in _taken(rows) if any(isfinite(getattr(row.accuracy, name).detectable) for row in rows)]
+    names = [
+        name for name in _scored_metrics(rows) if any(isfinite(row.accuracy.metric(name).detectable) for row in rows)
+    ]
     if not names:
         return ""
     head = ["backend", "cases", *(f"{METRICS[n]}{', share of cases' * (n == 'macro_f1')}" for n in names)]
     cells = [
-        [text(row.name), str(row.accuracy.cases), *(_loss(name, getattr(row.accuracy, name)) for name in names)]
+        [text(row.name), str(row.accuracy.cases), *(_loss(name, row.accuracy.metric(name)) for name in names)]
         for row in rows
     ]
     margins = ", ".join(f"{METRICS[name]} {summary.claim.margin(name):g}" for name in names)

@@ -1,7 +1,7 @@
 """The report's backends: the verdict of each, the confirmation of the best, and those that did not run."""
 
 from reports import formatting
-from reports.decision.comparison import Speed
+from reports.decision.speed import Speed
 from reports.decision.verdict import CONFIRMED, LOST
 from reports.formatting import NOT_MEASURED, count
 from reports.records.record import FAILED, SKIPPED

@@ -5,7 +5,8 @@ from math import isfinite
 
 from reports import formatting
 from reports.analysis.pareto import SCORES
-from reports.decision.verdict import LOST, METRICS, judge_accuracy
+from reports.decision.accuracy import METRICS
+from reports.decision.verdict import LOST, judge_accuracy
 from reports.formatting import NOT_MEASURED
 from reports.records.record import Settings
 from reports.render.commonmark import section, table, text
@@ -32,7 +33,7 @@ def pareto_section(summary: Summary) -> str:
 
 
 def _line(row: Row, summary: Summary, on_front: bool) -> list[str]:
-    scores = [formatting.score(getattr(row.accuracy, name).value) for name in SCORES]
+    scores = [formatting.score(row.accuracy.metric(name).value) for name in SCORES]
     state = "reference" if row.is_baseline else _state(row, summary)
     return [
         text(row.name), *_made_of(row.name, summary.record.settings), formatting.seconds(row.latency.median),

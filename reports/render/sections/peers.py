@@ -4,7 +4,7 @@ from math import isfinite, nan
 
 from reports import formatting
 from reports.analysis.peers import PeerTime
-from reports.decision.comparison import Speed
+from reports.decision.speed import Speed
 from reports.formatting import NOT_APPLICABLE, NOT_MEASURED
 from reports.render.commonmark import bullets, section, table, text
 from reports.summary.summary import Row, Summary

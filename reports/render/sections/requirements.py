@@ -3,7 +3,8 @@
 from math import isfinite
 
 from reports import formatting
-from reports.decision.verdict import KEPT, LOST, METRICS, UNDECIDED, judge_accuracy
+from reports.decision.accuracy import METRICS
+from reports.decision.verdict import KEPT, LOST, UNDECIDED, judge_accuracy
 from reports.formatting import NOT_APPLICABLE, NOT_MEASURED, count
 from reports.render.commonmark import section, table
 from reports.summary.summary import Summary, Target

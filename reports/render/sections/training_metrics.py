@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 from reports import formatting
 from reports.analysis.training_metrics import NAMES, TrainingMetric, training_metrics
-from reports.decision.comparison import Metric
-from reports.decision.verdict import METRICS
+from reports.decision.accuracy import METRICS, Metric
 from reports.records.record import RunRecord
 from reports.render.commonmark import section, table, text
 from reports.summary.summary import Summary
@@ -29,7 +28,7 @@ def training_metrics_section(summary: Summary) -> str:
     rows = []
     for metric in NAMES:
         label, same = METRICS[metric], [m for m in recorded if m.metric == metric]
-        measured = _measured_score(getattr(baseline.accuracy, metric) if baseline else Metric())
+        measured = _measured_score(baseline.accuracy.metric(metric) if baseline else Metric())
         for m in same:
             name = label if len(same) == 1 else f"{label} ({text(m.name)})"
             rows.append([name, formatting.score(m.value), measured])

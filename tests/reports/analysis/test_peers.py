@@ -8,9 +8,10 @@ from math import isnan
 import pytest
 
 from reports.analysis.peers import peer_times
-from reports.decision.comparison import candidates, case_ns, pairs, speed
+from reports.decision.comparison import candidates
 from reports.decision.outcome import choose, converged
 from reports.decision.regression import regression
+from reports.decision.speed import case_ns, pairs, speed
 from reports.decision.verdict import CONFIRMED, INCONCLUSIVE, Claim
 from reports.records.record import DUEL, FAILED, SKIPPED, BackendRecord
 from reports.records.store import RecordError, Run, run_from_json, to_json

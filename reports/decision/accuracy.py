@@ -1,0 +1,166 @@
+"""The scores of one variant beside the baseline's: paired by case, with what was lost and what could have been seen."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite, nan
+
+import numpy as np
+
+from reports.decision.flips import Flip, McNemar, flips, mcnemar
+from reports.records.record import RunRecord, Score
+from reports.records.store import Run
+from reports.stats.bootstrap import Interval
+from reports.stats.power import detectable_drop, detectable_share
+from reports.stats.scores import f1_by_class, macro_f1, macro_f1_difference, paired_difference
+
+METRICS = {
+    "whole_dsc": "whole-pancreas DSC",
+    "lesion_dsc": "lesion DSC",
+    "whole_nsd": "whole-pancreas NSD",
+    "lesion_nsd": "lesion NSD",
+    "macro_f1": "macro-F1",
+}
+
+ScorePair = tuple[Score, Score]  # the candidate's score and the baseline's of one case
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A score of the candidate, that of the baseline on the same cases, and the paired difference.
+
+    Attributes:
+        applicable: False where the network does not give what is scored; then there is nothing else.
+        detectable: the smallest loss that so many cases would have shown with a power of 80 %, in the score's unit, for
+            macro-F1 as a share of the cases.
+    """
+
+    value: float = nan
+    baseline: float = nan
+    delta: Interval = field(default_factory=Interval)
+    cases: int = 0
+    applicable: bool = True
+    detectable: float = nan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """The candidate's accuracy beside the baseline's.
+
+    Attributes:
+        metrics: those of `METRICS` that the run's scores hold.
+        f1: of each class, the candidate's and the baseline's.
+        flips: cases whose predicted class is not the baseline's; `mcnemar`: how they bear on the truth.
+        voxel_disagreement: share of the voxels labelled otherwise than by the baseline; NaN without predictions.
+        cases: predictions compared.
+    """
+
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    f1: Mapping[int, tuple[float, float]] = field(default_factory=dict)
+    flips: tuple[Flip, ...] = ()
+    mcnemar: McNemar = field(default_factory=McNemar)
+    voxel_disagreement: float = nan
+    cases: int = 0
+
+    def metric(self, name: str) -> Metric:
+        """One of `METRICS`; without values where it was not scored."""
+        return self.metrics.get(name, Metric())
+
+    @property
+    def flipped(self) -> tuple[str, ...]:
+        """The names of the cases that flipped."""
+        return tuple(flip.case for flip in self.flips)
+
+    @classmethod
+    def none(cls, run: Run) -> "Accuracy":
+        """Of a backend without scores: says what would apply to this run's network."""
+        return cls(metrics={name: Metric(applicable=_applies(run.record, name)) for name in _scored_metrics(run)})
+
+
+def compare_accuracy(run: Run, name: str) -> Accuracy:
+    """Compare the scores of backend `name` with the baseline's on the cases that both have."""
+    pairs = paired_scores(run.backend(name).scores, run.backend(run.record.baseline).scores)
+    scores = [score for score, _ in pairs]
+    voxels = sum(score.voxels for score in scores)
+    truth = {case.name: case.subtype for case in run.record.cases}
+    metrics = compare_scores(run.record, pairs)
+    return Accuracy(
+        metrics={metric: metrics[metric] for metric in _scored_metrics(run)},
+        f1=_f1_of_classes(truth, pairs),
+        flips=flips(truth, scores),
+        mcnemar=mcnemar(truth, scores) if run.record.classifies else McNemar(),
+        voxel_disagreement=sum(score.differing_voxels for score in scores) / voxels if voxels else nan,
+        cases=len(pairs),
+    )
+
+
+def paired_scores(candidate: Iterable[Score], baseline: Iterable[Score]) -> list[ScorePair]:
+    """The scores of the cases that both have, by name."""
+    own, reference = ({score.case: score for score in scores} for scores in (candidate, baseline))
+    return [(own[case], reference[case]) for case in sorted(own.keys() & reference.keys())]
+
+
+def compare_scores(record: RunRecord, pairs: Sequence[ScorePair]) -> dict[str, Metric]:
+    """Every metric of `METRICS` over the cases that have it in both."""
+    truth = {case.name: case.subtype for case in record.cases}
+    metrics = {name: _mean_score(pairs, name) for name in METRICS if name != "macro_f1"}
+    metrics["macro_f1"] = _macro_f1(truth, pairs)
+    return {name: metric if _applies(record, name) else Metric(applicable=False) for name, metric in metrics.items()}
+
+
+def _applies(record: RunRecord, metric: str) -> bool:
+    if metric == "macro_f1":
+        return record.classifies
+    return record.finds_lesions or not metric.startswith("lesion")
+
+
+def _scored_metrics(run: Run) -> list[str]:
+    """Without the surface distances in runs from before they were taken."""
+    scores = [score for backend in run.backends for score in backend.scores]
+    has_nsd = any(score.whole_nsd is not None or score.lesion_nsd is not None for score in scores)
+    return [name for name in METRICS if has_nsd or not name.endswith("nsd")]
+
+
+def _mean_score(pairs: Iterable[ScorePair], name: str) -> Metric:
+    """The mean of a score over the cases where both have it."""
+    values = [(getattr(candidate, name), getattr(baseline, name)) for candidate, baseline in pairs]
+    known = [(c, b) for c, b in values if c is not None and b is not None and isfinite(c) and isfinite(b)]
+    if not known:
+        return Metric()
+    candidate, baseline = np.array(known).T
+    return Metric(
+        value=float(candidate.mean()),
+        baseline=float(baseline.mean()),
+        delta=paired_difference(candidate, baseline),
+        cases=len(known),
+        detectable=detectable_drop(candidate - baseline),
+    )
+
+
+def _macro_f1(truth: Mapping[str, int | None], pairs: Iterable[ScorePair]) -> Metric:
+    classes = _known_classes(truth, pairs)
+    if not classes:
+        return Metric()
+    labels, candidate, baseline = zip(*classes, strict=True)
+    return Metric(
+        value=macro_f1(labels, candidate),
+        baseline=macro_f1(labels, baseline),
+        delta=macro_f1_difference(labels, candidate, baseline),
+        cases=len(classes),
+        detectable=detectable_share(len(classes)),
+    )
+
+
+def _f1_of_classes(truth: Mapping[str, int | None], pairs: Iterable[ScorePair]) -> dict[int, tuple[float, float]]:
+    """Of each class the candidate's and the baseline's F1."""
+    classes = _known_classes(truth, pairs)
+    if not classes:
+        return {}
+    labels, candidate, baseline = zip(*classes, strict=True)
+    own, reference = f1_by_class(labels, candidate), f1_by_class(labels, baseline)
+    return {name: (own.get(name, nan), reference.get(name, nan)) for name in sorted(own.keys() | reference)}
+
+
+def _known_classes(truth: Mapping[str, int | None], pairs: Iterable[ScorePair]) -> list[tuple[int, int, int]]:
+    """Truth, candidate's and baseline's class of the cases that have all three."""
+    classes = ((truth.get(c.case), c.subtype, b.subtype) for c, b in pairs)
+    return [(t, c, b) for t, c, b in classes if t is not None and c is not None and b is not None]

@@ -1,0 +1,106 @@
+"""How much faster one variant is than the baseline: samples paired by launch, round and case."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from math import exp, log, nan
+
+import numpy as np
+
+from reports.records.record import Sample
+from reports.records.store import Run
+from reports.stats.bootstrap import Bootstrap, Floats, Interval, of_crossed
+from reports.stats.scores import exponential, time_reduction_pct
+
+Pair = tuple[Sample, Sample]  # the baseline's sample and the candidate's: same phase, launch, round and case
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What the pairs say about one scope of time.
+
+    Attributes:
+        cases, pairs: how many cases and pairs of samples the figures rest on.
+        speedup: baseline time / candidate time.
+        reduction: percentage of the baseline's time that is saved.
+        log_speedup: what the speedup and its bounds are taken from.
+        launches: of the worker processes, over which the samples are spread.
+    """
+
+    cases: int = 0
+    pairs: int = 0
+    speedup: Interval = field(default_factory=Interval)
+    log_speedup: Bootstrap = field(default_factory=Bootstrap, repr=False)
+    launches: int = 0
+
+    @property
+    def reduction(self) -> Interval:
+        return time_reduction_pct(self.speedup)
+
+    @property
+    def half_width(self) -> float:
+        """Half of the distance between the bounds, as a share of the baseline's time or of the backend's own.
+
+        The smaller of both: the one says nothing of a backend that takes many times as long, the other of one that
+        takes hardly any time. NaN without bounds.
+        """
+        return min(self.reduction.high - self.reduction.low, 100 * log(self.speedup.high / self.speedup.low)) / 200
+
+    def reduction_high(self, alpha: float) -> float:
+        """The upper bound of the reduction with error rate `alpha`, in percent."""
+        return 100 * (1 - exp(-self.log_speedup.high(alpha)))
+
+    def p_at_most(self, reduction_pct: float) -> float:
+        """The p-value of "the reduction is at most so many percent"; NaN where there are no bounds."""
+        return self.log_speedup.p_at_most(-log(1 - reduction_pct / 100))
+
+
+def case_ns(sample: Sample) -> int:
+    """Nanoseconds from the file on disk to mask and class on disk."""
+    return sample.case_ns
+
+
+def forward_ns(sample: Sample) -> int:
+    """Nanoseconds in the engine alone."""
+    return sample.stages_ns.get("forward", 0)
+
+
+def pairs(run: Run, name: str, phase: str, baseline_name: str | None = None) -> tuple[Pair, ...]:
+    """The samples of backend `name` in `phase` that have their baseline beside them; the others tell nothing.
+
+    `baseline_name`: another backend in the place of the run's baseline.
+    """
+    baseline = _by_place(run.backend(baseline_name or run.record.baseline).samples, phase)
+    candidate = _by_place(run.backend(name).samples, phase)
+    return tuple((baseline[place], sample) for place, sample in candidate.items() if place in baseline)
+
+
+def speed(paired: Iterable[Pair], time_ns: Callable[[Sample], int]) -> Speed:
+    """The speedup over `paired` in one scope of time; cases and starts of the processes are the units."""
+    ratios = log_ratios(paired, time_ns)
+    cells = _cells(ratios)
+    found, (cases, starts, _) = of_crossed(cells), cells.shape
+    return Speed(cases, sum(map(len, ratios.values())), exponential(found.interval), found, starts)
+
+
+def log_ratios(paired: Iterable[Pair], time_ns: Callable[[Sample], int]) -> dict[tuple[str, int], list[float]]:
+    """Logs of baseline time / candidate time of each case and start, over the rounds."""
+    ratios: dict[tuple[str, int], list[float]] = {}
+    for baseline, candidate in paired:
+        before, after = time_ns(baseline), time_ns(candidate)
+        if before > 0 and after > 0:
+            ratios.setdefault((candidate.case, candidate.start), []).append(log(before / after))
+    return ratios
+
+
+def _cells(ratios: dict[tuple[str, int], list[float]]) -> Floats:
+    """[cases, starts, rounds]; NaN where a case was not run."""
+    cases = sorted({case for case, _ in ratios})
+    starts = sorted({start for _, start in ratios})
+    cells = np.full((len(cases), len(starts), max(map(len, ratios.values()), default=0)), nan)
+    for (case, start), values in ratios.items():
+        cells[cases.index(case), starts.index(start), : len(values)] = values
+    return cells
+
+
+def _by_place(samples: Iterable[Sample], phase: str) -> dict[tuple[int, int, str], Sample]:
+    return {(s.start, s.round, s.case): s for s in samples if s.phase == phase}
