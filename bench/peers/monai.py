@@ -66,11 +66,11 @@ class Monai:
             else "forward is all of SlidingWindowInferer, stitch AsDiscrete and the class",
         }
         with torch_settings(target):
-            way = partial(MonaiWay, network, target, half)
-            yield PeerSession(forward, model, target, way, details)
+            case_pipeline = partial(MonaiPipeline, network, target, half)
+            yield PeerSession(forward, model, target, case_pipeline, details)
 
 
-class MonaiWay:
+class MonaiPipeline:
     """From file to file by MONAI."""
 
     def __init__(
@@ -91,12 +91,12 @@ class MonaiWay:
         self._save = transforms.SaveImage(output_ext=_SUFFIX, output_dtype=np.uint8, resample=False, print_log=False)
 
     @torch.no_grad()
-    def run(self, image: Path, mask: Path) -> CaseTiming:
-        """Predict the case in `image`, write its `mask`, and time both."""
+    def run(self, image_path: Path, mask_path: Path) -> CaseTiming:
+        """Predict the case in `image_path`, write its mask to `mask_path`, and time both."""
         watch = Stopwatch(self._sync)
         start = time.perf_counter_ns()
         with watch.stage("read"):
-            volume = self._load(image)
+            volume = self._load(image_path)
         with watch.stage("preprocess", device=True):
             x = self._scale(volume).unsqueeze(0).to(self._target.device)
         with windows(watch, self._network, self._target), _autocast(self._target, self._half):
@@ -105,7 +105,7 @@ class MonaiWay:
             labels = self._discrete(logits[0])
             subtype = self._network.subtype()
         with watch.stage("write"):
-            self._save(labels, filename=str(mask).removesuffix(_SUFFIX))
+            self._save(labels, filename=str(mask_path).removesuffix(_SUFFIX))
         case_ns = time.perf_counter_ns() - start
         return CaseTiming(subtype=subtype, tiles=self._network.tiles, case_ns=case_ns, stages_ns=watch.stages_ns)
 

@@ -72,10 +72,10 @@ class NnUNet:
             + ("forward is all of the predictor" if target.on_cuda else "stitch is the predictor but the network"),
         }
         with torch_settings(target):
-            yield PeerSession(forward, model, one, partial(NnUNetWay, network, one), details)
+            yield PeerSession(forward, model, one, partial(NnUNetPipeline, network, one), details)
 
 
-class NnUNetWay:
+class NnUNetPipeline:
     """From file to file by nnU-Net."""
 
     def __init__(self, network: nn.Module, target: Target, settings: InferenceSettings) -> None:
@@ -100,15 +100,15 @@ class NnUNetWay:
                 self._network, self._plans, self._configuration, weights, self._dataset, "nnUNetTrainer", None
             )
 
-    def run(self, image: Path, mask: Path) -> CaseTiming:
-        """Predict the case in `image`, write its `mask`, and time both."""
+    def run(self, image_path: Path, mask_path: Path) -> CaseTiming:
+        """Predict the case in `image_path`, write its mask to `mask_path`, and time both."""
         from nnunetv2.inference.data_iterators import PreprocessAdapterFromNpy
         from nnunetv2.inference.export_prediction import export_prediction_from_logits
 
         watch, plans, configuration = Stopwatch(self._sync), self._plans, self._configuration
         start = time.perf_counter_ns()
         with watch.stage("read"):
-            data, properties = self._reader.read_images([str(image)])
+            data, properties = self._reader.read_images([str(image_path)])
         with watch.stage("preprocess"):
             if self._as_stored:
                 configuration.configuration["spacing"] = [properties["spacing"][i] for i in plans.transpose_forward]
@@ -121,9 +121,14 @@ class NnUNetWay:
             subtype = self._network.subtype()
         with watch.stage("write"):
             export_prediction_from_logits(
-                logits, case["data_properties"], configuration, plans, self._dataset, str(mask).removesuffix(_SUFFIX),
+                logits,
+                case["data_properties"],
+                configuration,
+                plans,
+                self._dataset,
+                str(mask_path).removesuffix(_SUFFIX),
                 num_threads_torch=self._target.threads,
-            )  # fmt: skip
+            )
         case_ns = time.perf_counter_ns() - start
         return CaseTiming(subtype=subtype, tiles=self._network.tiles, case_ns=case_ns, stages_ns=watch.stages_ns)
 

@@ -57,11 +57,11 @@ class Script:
             "batch": 1,
         }
         with torch_settings(target):
-            way = partial(ScriptWay, network, target.device)
-            yield PeerSession(network, model, replace(target, batch=1), way, details)
+            case_pipeline = partial(ScriptPipeline, network, target.device)
+            yield PeerSession(network, model, replace(target, batch=1), case_pipeline, details)
 
 
-class ScriptWay:
+class ScriptPipeline:
     """From file to file by numpy."""
 
     def __init__(self, network: nn.Module, device: str, settings: InferenceSettings) -> None:
@@ -71,12 +71,12 @@ class ScriptWay:
         self._weights = _gaussian(settings.tile)
         self._image: Any = nib.Nifti1Image  # which carries no types
 
-    def run(self, image: Path, mask: Path) -> CaseTiming:
-        """Predict the case in `image`, write its `mask`, and time both."""
+    def run(self, image_path: Path, mask_path: Path) -> CaseTiming:
+        """Predict the case in `image_path`, write its mask to `mask_path`, and time both."""
         watch, tile, (low, high) = Stopwatch(self._sync), self._settings.tile, self._settings.window
         start = time.perf_counter_ns()
         with watch.stage("read"):
-            nifti: Any = nib.load(image)
+            nifti: Any = nib.load(image_path)
             volume = nifti.get_fdata()
         with watch.stage("preprocess"):
             volume = (np.clip(volume, low, high) - low) / (high - low)
@@ -88,7 +88,7 @@ class ScriptWay:
             labels = np.argmax(logits, axis=0)[inside].astype(np.uint8)
             subtype = _vote(votes, foreground) if self._settings.subtypes else None
         with watch.stage("write"):
-            nib.save(self._image(labels, nifti.affine), mask)
+            nib.save(self._image(labels, nifti.affine), mask_path)
         case_ns = time.perf_counter_ns() - start
         return CaseTiming(subtype=subtype, tiles=len(votes), case_ns=case_ns, stages_ns=watch.stages_ns)
 

@@ -1,44 +1,43 @@
-"""What the harness sees of a peer: a session to warm up and to ask for evidence, and the way of a case through it."""
+"""What the harness sees of a peer: a session to warm up and to ask for evidence, and the pipeline around it."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from bench.machine.clock import Stopwatch
-from engines.base import Target
+from bench.pipeline.pipeline import Pipeline
+from bench.pipeline.settings import CasePipeline, InferenceSettings
+from engines.base import Session, Target
 from engines.pytorch.session import Forward, TorchSession
 
 if TYPE_CHECKING:
-    from bench.pipeline.settings import CaseTiming, InferenceSettings
     from models.model import Model
 
 
-class Way(Protocol):
-    """A peer that is ready for cases."""
-
-    def run(self, image: Path, mask: Path) -> "CaseTiming":
-        """Predict the case in `image`, write its `mask`, and time both."""
-        ...
-
-
 class PeerSession(TorchSession):
-    """A peer's network as the peer calls it, and the rest of its way."""
+    """A peer's network as the peer calls it, and what makes the peer's pipeline around it."""
 
     def __init__(
         self,
         forward: Forward,
         model: "Model",
         target: Target,
-        way: "Callable[[InferenceSettings], Way]",
+        case_pipeline: Callable[[InferenceSettings], CasePipeline],
         details: Mapping[str, Any],
     ) -> None:
         super().__init__(forward, model, target, details=lambda: details)
-        self.way = way
+        self.case_pipeline = case_pipeline
+
+
+def case_pipeline(session: Session, settings: InferenceSettings, device: str) -> CasePipeline:
+    """The pipeline around a session: a peer's own, and ours around every other."""
+    if isinstance(session, PeerSession):
+        return session.case_pipeline(settings)
+    return Pipeline(session, settings, device)
 
 
 class Voting(nn.Module):

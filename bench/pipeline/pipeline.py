@@ -86,17 +86,17 @@ class Pipeline:
         self._device = torch.device(device)
         self._way = preparation_of(settings, self._device)
 
-    def run(self, image: Path, mask: Path) -> CaseTiming:
-        """Predict the case in `image`, write its `mask`, and time both.
+    def run(self, image_path: Path, mask_path: Path) -> CaseTiming:
+        """Predict the case in `image_path`, write its mask to `mask_path`, and time both.
 
         Raises:
             InputError: the image cannot be read, or the mask not be written.
         """
         watch = self.stopwatch({})
         start = time.perf_counter_ns()
-        labelled = self.label(self.prepare(image, watch), watch)
+        labelled = self.label(self.prepare(image_path, watch), watch)
         with watch.stage("write"):
-            write_mask(mask, labelled.labels, labelled.image)
+            write_mask(mask_path, labelled.labels, labelled.image)
         return labelled.outcome(time.perf_counter_ns() - start, watch.stages_ns)
 
     def stopwatch(self, stages_ns: dict[str, int]) -> Stopwatch:
@@ -105,14 +105,14 @@ class Pipeline:
         watch.stages_ns |= stages_ns
         return watch
 
-    def prepare(self, image: Path, watch: Stopwatch) -> Prepared | Read:
+    def prepare(self, image_path: Path, watch: Stopwatch) -> Prepared | Read:
         """Read a case and make it ready for the network as far as that goes without the session.
 
         Raises:
             InputError: it cannot be read.
         """
         with watch.stage("read"):
-            case = self._way.read(image)
+            case = self._way.read(image_path)
         return Read(case) if self._way.asks_network else self._crop(case, None, watch)
 
     def label(self, waiting: Prepared | Read, watch: Stopwatch) -> Labelled:

@@ -1,6 +1,8 @@
-"""What the inference of a case is asked to do, and what it takes."""
+"""What a pipeline from file to file is: its settings, what it reports of a case, and the protocol of all of them."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 from models.model import LABELS, Plans
 from reports.records.record import Roi
@@ -52,3 +54,15 @@ class CaseTiming:
     stages_ns: dict[str, int]
     device_ns: int | None = None
     roi: Roi | None = None
+
+
+class CasePipeline(Protocol):
+    """A pipeline from file to file: ours (`bench.pipeline.pipeline`) or a reference pipeline (`bench.peers`)."""
+
+    def run(self, image_path: Path, mask_path: Path) -> CaseTiming:
+        """Predict the case in `image_path`, write its mask to `mask_path`, and time both.
+
+        Raises:
+            InputError: the image cannot be read, or the mask not be written.
+        """
+        ...

@@ -47,8 +47,7 @@ from models.user_code.isolation import our_names
 from reports.records.record import GpuState
 
 if TYPE_CHECKING:
-    from bench.peers.session import Way
-    from bench.pipeline.pipeline import Pipeline
+    from bench.pipeline.settings import CasePipeline
 
 
 class _Server:
@@ -56,7 +55,7 @@ class _Server:
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
-        self._pipeline: Pipeline | Way | None = None
+        self._pipeline: CasePipeline | None = None
         self._device = "cpu"
         self._meter = Meter()
         self._grown_by: int | None = None
@@ -99,8 +98,7 @@ class _Server:
         # Only now, so that a backend that cannot run here is skipped in no time.
         import torch
 
-        from bench.peers.session import PeerSession
-        from bench.pipeline.pipeline import Pipeline
+        from bench.peers.session import case_pipeline
         from engines.rewrites import rewritten
         from models.load import load_model, surroundings
 
@@ -120,7 +118,7 @@ class _Server:
         start = time.perf_counter()
         session = self._stack.enter_context(engine.open(model, request.target))
         if request.cold:
-            self._pipeline = Pipeline(session, request.settings, self._device)
+            self._pipeline = case_pipeline(session, request.settings, self._device)
             return Opened(time.perf_counter() - start, False, {}, self._peak_memory(), {}, None)
         _pass(session, x)
         build_s = time.perf_counter() - start
@@ -131,10 +129,7 @@ class _Server:
         wrong = engines.contradiction(request.backend, request.target, evidence)
         if wrong is not None:
             return Broke(wrong)
-        if isinstance(session, PeerSession):
-            self._pipeline = session.way(request.settings)
-        else:
-            self._pipeline = Pipeline(session, request.settings, self._device)
+        self._pipeline = case_pipeline(session, request.settings, self._device)
         cached, peak, memory = bool(evidence.details.get("cached")), self._peak_memory(), self._meter.device_memory()
         return Opened(build_s, cached, asdict(evidence), peak, warmup, memory)
 

@@ -63,9 +63,9 @@ def ours(network, tmp_path_factory):
 def test_a_peer_computes_what_we_do(name, ours, tmp_path):
     model, settings, folder, expected = ours
     with open_peer(name, model, target_of(tmp_path)) as session:
-        way = session.way(settings)
-        first = way.run(folder / "a_0000.nii.gz", tmp_path / "first.nii.gz")
-        found = way.run(folder / "a_0000.nii.gz", tmp_path / "a.nii.gz")
+        pipeline = session.case_pipeline(settings)
+        first = pipeline.run(folder / "a_0000.nii.gz", tmp_path / "first.nii.gz")
+        found = pipeline.run(folder / "a_0000.nii.gz", tmp_path / "a.nii.gz")
         evidence = session.evidence()
     mask, own = nib.load(tmp_path / "a.nii.gz"), nib.load(folder / "a.nii.gz")
     labels, ours_ = np.asanyarray(mask.dataobj), np.asanyarray(own.dataobj)
@@ -92,7 +92,7 @@ def test_nnunets_grid_weights_and_sums_are_all_that_its_mask_differs_by(ours, tm
     with engines.load("torch-fp32").open(model, target_of(tmp_path)) as session:
         Pipeline(session, replace(settings, plans=plans)).run(folder / "a_0000.nii.gz", tmp_path / "by_plans.nii.gz")
     with open_peer("peer-nnunet", model, target_of(tmp_path)) as session:
-        session.way(settings).run(folder / "a_0000.nii.gz", tmp_path / "a.nii.gz")
+        session.case_pipeline(settings).run(folder / "a_0000.nii.gz", tmp_path / "a.nii.gz")
     labels, expected = (np.asanyarray(nib.load(tmp_path / f"{name}.nii.gz").dataobj) for name in ("a", "by_plans"))
     assert np.array_equal(labels, expected)
 
@@ -120,7 +120,7 @@ def test_nnunet_prepares_a_network_with_plans_by_them(tmp_path):
     with engines.load("torch-fp32").open(model, target) as session:
         expected = Pipeline(session, settings).run(tmp_path / "a_0000.nii.gz", tmp_path / "ours.nii.gz")
     with open_peer("peer-nnunet", model, target) as session:
-        found = session.way(settings).run(tmp_path / "a_0000.nii.gz", tmp_path / "a.nii.gz")
+        found = session.case_pipeline(settings).run(tmp_path / "a_0000.nii.gz", tmp_path / "a.nii.gz")
     labels, own = (np.asanyarray(nib.load(tmp_path / f"{name}.nii.gz").dataobj) for name in ("a", "ours"))
     assert np.array_equal(labels, own)
     assert len(np.unique(labels)) > 1
