@@ -4,7 +4,7 @@ INSTALLED := .venv/.installed
 # Without what it asks for: through timm that is torchvision, and with it a PyTorch other than the pinned one.
 NNUNET := nnunetv2 dynamic-network-architectures acvl-utils batchgenerators batchgeneratorsv2
 
-.PHONY: setup bench bench-peers test check clean
+.PHONY: setup bench bench-peers test docs check clean
 
 setup: $(INSTALLED)
 
@@ -27,6 +27,12 @@ bench-peers: setup
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+# The figures and tables of the documents, from the committed runs; the picture of a report needs Chromium.
+docs: setup
+	$(BIN)/python scripts/fill_tables.py
+	$(BIN)/python scripts/validity/plot_power.py
+	$(BIN)/python scripts/picture_of_report.py
 
 check: setup
 	$(BIN)/ruff check .

@@ -1,0 +1,286 @@
+"""Fill the tables of the documents from the committed runs, between ``<!-- table: NAME -->`` and ``<!-- end -->``.
+
+python scripts/fill_tables.py        writes README.md and docs/**/*.md (`make docs`)
+"""
+
+import csv
+import json
+import os
+import re
+import tomllib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from math import isfinite
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from reports.decision.comparison import Speed
+from reports.decision.verdict import CONFIRMED, INCONCLUSIVE, REFUTED
+from reports.formatting import NOT_MEASURED, bounded, change, factor, plain_percent, rate, seconds, share
+from reports.records.record import OK
+from reports.records.store import read_run
+from reports.summary.summarise import summarise
+from reports.summary.summary import Row, Summary
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "docs/results"
+NUMBER = re.compile(r"([-+]?[\d.,]+( [%a-z]+|x|e-\d+)*( \[.+\])?|baseline|not measured)?")
+MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+RUNS: dict[str, dict[str, str]] = tomllib.loads((RESULTS / "runs.toml").read_text(encoding="utf-8"))
+MACHINES = ("peers", "peers-width32-coarse", "peers-width32-vnni", "peers-abdomen-width32", "gpu-h100-first")
+WITH_PEERS = ("peers", "peers-width32-coarse", "peers-width32-vnni", "peers-abdomen-width32", "gpu-h100-first")
+WITH_RECIPES = ("peers", "peers-width32-7bit", "peers-width32-coarse", "peers-width32-vnni", "abdomen-16")
+CHANGES = ("lesion DSC", "macro-F1")
+PEERS = ("peer-monai-fp32", "peer-monai-amp", "peer-nnunet", "peer-script")
+
+Cells = Sequence[str]
+Table = tuple[Cells, Iterable[Cells]]
+
+
+@cache
+def summary_of(name: str) -> Summary:
+    return summarise(read_run(RESULTS / name))
+
+
+def link(name: str, page: Path) -> str:
+    """The run's name, leading from the page to its report."""
+    return f"[{name}]({os.path.relpath(RESULTS / name / 'report.md', page.parent)})"
+
+
+def volumes(name: str) -> str:
+    return "whole bodies" if "--demo abdomen" in summary_of(name).record.command else "pancreases"
+
+
+def headline(name: str) -> Speed | None:
+    """The speed of the run's best variant: on fresh samples, or on the interleaved ones where there are none."""
+    summary = summary_of(name)
+    row = summary.row(summary.subject)
+    return summary.confirmation or (row.case if row else None)
+
+
+def reduction(speed: Speed | None) -> str:
+    return bounded(speed.reduction.estimate, speed.reduction.low, speed.reduction.high) if speed else NOT_MEASURED
+
+
+def times(speed: Speed) -> str:
+    """``5.05x [4.43, 5.82]``"""
+    ratio = speed.speedup
+    return factor(ratio.estimate) + (f" [{ratio.low:.2f}, {ratio.high:.2f}]" if isfinite(ratio.low) else "")
+
+
+def measured(name: str) -> list[Row]:
+    """What ran, but for the baseline and the reference pipelines."""
+    return [row for row in summary_of(name).rows if row.status == OK and not (row.is_baseline or row.is_peer)]
+
+
+def against(name: str, peer: str) -> str:
+    ratios = [times(each.time) for each in summary_of(name).peers if each.name == peer and each.time.cases]
+    return ratios[0] if ratios else NOT_MEASURED
+
+
+def results_by_machine(page: Path) -> Table:
+    head = ("machine", "data", "width", "best variant", "verdict", "case time reduction", "MONAI takes")
+    return head, (
+        (
+            f"{RUNS[name]['machine']} ([run]({os.path.relpath(RESULTS / name / 'report.md', page.parent)}))",
+            f"{summary_of(name).cases} {volumes(name)}",
+            str(summary_of(name).record.checkpoint["width"]),
+            f"`{summary_of(name).subject}`",
+            summary_of(name).verdict,
+            reduction(headline(name)),
+            against(name, "peer-monai-fp32").partition(" ")[0],
+        )
+        for name in MACHINES
+    )
+
+
+def runs(page: Path) -> Table:
+    head = ("run", "what", "machine", "cases", "verdict", "best variant", "case time reduction", "command")
+    return head, (
+        (
+            link(name, page),
+            about["what"],
+            about["machine"],
+            str(summary_of(name).cases),
+            summary_of(name).verdict,
+            f"`{summary_of(name).subject}`",
+            reduction(headline(name)),
+            f"`{re.sub(r' --out [^ ]+', '', summary_of(name).record.command)}`",
+        )
+        for name, about in RUNS.items()
+    )
+
+
+def changes(row: Row) -> Cells:
+    """What the variant does to the scores in `CHANGES`."""
+    return tuple(change(metric.delta.estimate) for metric in (row.parity.lesion_dsc, row.parity.macro_f1))
+
+
+def demo(_: Path) -> Table:
+    head = ("variant", "verdict", "case time reduction", "case, median", *CHANGES)
+    baseline = next(row for row in summary_of("peers").rows if row.is_baseline)
+    return head, (
+        (f"`{baseline.name}`", "baseline", "", seconds(baseline.latency.median), "", ""),
+        *(
+            (f"`{row.name}`", row.verdict or "", reduction(row.case), seconds(row.latency.median), *changes(row))
+            for row in measured("peers")
+        ),
+    )
+
+
+def peers(page: Path) -> Table:
+    head = ("run", "machine", "our variant", *(f"`{peer}`" for peer in PEERS))
+    return head, (
+        (link(name, page), RUNS[name]["machine"], f"`{summary_of(name).subject}`", *(against(name, p) for p in PEERS))
+        for name in WITH_PEERS
+    )
+
+
+def recipes(page: Path) -> Table:
+    head = ("run", "recipe", "verdict", "speedup", *CHANGES)
+    return head, (
+        (
+            link(name, page),
+            f"`{row.name}`",
+            row.verdict or "",
+            times(row.case),
+            *changes(row),
+        )
+        for name in WITH_RECIPES
+        for row in measured(name)
+        if row.name in summary_of(name).record.settings.recipes
+    )
+
+
+def rewrites(_: Path) -> Table:
+    return ("variant", "case time reduction", "speedup"), (
+        (f"`{row.name}`", reduction(row.case), times(row.case)) for row in measured("rewrites")
+    )
+
+
+def beside(names: Sequence[str], heads: Cells) -> Table:
+    """Reductions in several runs side by side, for the variants that all of them measured."""
+    rows = [{row.name: row for row in summary_of(name).rows} for name in names]
+    both = [name for name, row in rows[0].items() if all(name in each and each[name].status == OK for each in rows)]
+    return ("variant", *heads), (
+        (
+            f"`{name}`",
+            *(
+                f"{seconds(each[name].latency.median)} a case" if each[name].is_baseline else reduction(each[name].case)
+                for each in rows
+            ),
+        )
+        for name in both
+    )
+
+
+def roofline(page: Path) -> Table:
+    head = ("run", "variant", "precision", "forward", "share of the measured limit")
+    return head, (
+        (link(name, page), f"`{row.name}`", _precision(row), rate(row.limit.flops), share(row.limit.share))
+        for name in ("peers-width32-coarse", "peers-width32-vnni")
+        for row in summary_of(name).rows
+        if row.status == OK and not row.is_peer
+    )
+
+
+def _precision(row: Row) -> str:
+    shares: dict[str, float] = row.evidence["mac_share"]
+    return max(shares, key=shares.__getitem__)
+
+
+def cuda(_: Path) -> Table:
+    head = ("variant", "status", "forward, median", "forward speedup", "precision")
+    return head, (
+        (
+            f"`{row.name}`",
+            row.status,
+            seconds(row.forward_latency.median),
+            "baseline" if row.is_baseline else factor(row.forward.speedup.estimate),
+            _precision(row) if row.status == OK else "",
+        )
+        for row in summary_of("gpu-h100-first").rows
+        if row.status != "skipped" and not row.is_peer
+    )
+
+
+CLAIMS = {
+    "demo-cpu-keep": ("A/A", 60), "demo-cpu-power": ("power", 60), "demo-cpu-neighbour": ("neighbour", 60),
+    "demo-cpu-200": ("A/A and power", 200), "demo-cpu-neighbour-200": ("neighbour", 200),
+}  # fmt: skip
+
+
+def claims(page: Path) -> Table:
+    head = ("experiment", "budget", "true reduction", "runs", *(CONFIRMED, REFUTED, INCONCLUSIVE))
+    rows = []
+    for name, (what, budget) in CLAIMS.items():
+        path = RESULTS / f"claims/{name}.jsonl"
+        groups: dict[float, list[dict[str, Any]]] = defaultdict(list)
+        for line in path.read_text(encoding="utf-8").splitlines():
+            groups[json.loads(line)["reduction"]].append(json.loads(line))
+        for _, group in sorted(groups.items()):
+            verdicts = [run["verdict"] for run in group]
+            half = median((run["high"] - run["low"]) / 2 for run in group)
+            within = sum(run["low"] <= run["true"] <= run["high"] for run in group)
+            rows.append((
+                f"[{what}]({os.path.relpath(path, page.parent)})", f"{budget} s",
+                f"{median(run['true'] for run in group):.1f} %", str(len(group)),
+                *(str(verdicts.count(verdict)) for verdict in (CONFIRMED, REFUTED, INCONCLUSIVE)),
+                f"{half:.2f} points", f"{within} of {len(group)}",
+            ))  # fmt: skip
+    return (*head, "half-width, median", "truth within the bounds"), rows
+
+
+def simulated(_: Path) -> Table:
+    columns = (("16", "0.004"), ("36", "0.004"), ("16", "0.017"))
+    rates: dict[str, dict[tuple[str, str], str]] = defaultdict(dict)
+    with (RESULTS / "claims/simulated.csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            rates[row["reduction"]][row["cases"], row["start_sd"]] = (
+                f"{100 * int(row['confirmed']) / int(row['runs']):.1f} %"
+            )
+    heads = (f"{cases} cases, launches differ by {100 * float(spread):.1f} %" for cases, spread in columns)
+    return ("true reduction", *heads), (
+        (plain_percent(float(true)), *(rate[column] for column in columns)) for true, rate in rates.items()
+    )
+
+
+def roi_safety(_: Path) -> Table:
+    lines = (RESULTS / "roi-safety.txt").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+    return rows[0], rows[1:]
+
+
+TABLES: dict[str, Callable[[Path], Table]] = {
+    "results-by-machine": results_by_machine, "runs": runs, "demo": demo, "peers": peers, "recipes": recipes,
+    "rewrites": rewrites, "roofline": roofline, "cuda": cuda, "claims": claims, "simulated": simulated,
+    "roi-safety": roi_safety,
+    "allocator": lambda _: beside(("allocator-keep", "allocator-system"), ("kept", "given back")),
+    "batch": lambda _: beside(("demo-cpu", "demo-cpu-batch2"), ("one tile a pass", "two tiles a pass")),
+}  # fmt: skip
+
+
+def markdown(table: Table) -> str:
+    head, rows = table[0], [tuple(row) for row in table[1]]
+    columns = zip(*rows, strict=True)
+    right = [all(NUMBER.fullmatch(cell) for cell in column) for column in columns]
+    lines = [head, ["---:" if each else "---" for each in right], *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def filled(page: Path) -> str:
+    """The page with its tables made anew."""
+    return MARKED.sub(
+        lambda match: match[1] + markdown(TABLES[match[2]](page)) + match[3], page.read_text(encoding="utf-8")
+    )
+
+
+def pages() -> list[Path]:
+    return [ROOT / "README.md", *sorted(page for page in ROOT.glob("docs/**/*.md") if page.name != "report.md")]
+
+
+if __name__ == "__main__":
+    for each in pages():
+        each.write_text(filled(each), encoding="utf-8")
