@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from reports.decision.comparison import Speed
+from reports.decision.speed import Speed
 from reports.decision.verdict import CONFIRMED, INCONCLUSIVE, REFUTED
 from reports.formatting import NOT_MEASURED, bounded, change, factor, plain_percent, rate, seconds, share
 from reports.records.record import OK
@@ -115,7 +115,7 @@ def runs(page: Path) -> Table:
 
 def changes(row: Row) -> Cells:
     """What the variant does to the scores in `CHANGES`."""
-    return tuple(change(metric.delta.estimate) for metric in (row.parity.lesion_dsc, row.parity.macro_f1))
+    return tuple(change(row.accuracy.metric(metric).delta.estimate) for metric in ("lesion_dsc", "macro_f1"))
 
 
 def demo(_: Path) -> Table:
@@ -179,7 +179,7 @@ def beside(names: Sequence[str], heads: Cells) -> Table:
 def roofline(page: Path) -> Table:
     head = ("run", "variant", "precision", "forward", "share of the measured limit")
     return head, (
-        (link(name, page), f"`{row.name}`", _precision(row), rate(row.limit.flops), share(row.limit.share))
+        (link(name, page), f"`{row.name}`", _precision(row), rate(row.roofline.flops), share(row.roofline.share))
         for name in ("peers-width32-coarse", "peers-width32-vnni")
         for row in summary_of(name).rows
         if row.status == OK and not row.is_peer
