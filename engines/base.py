@@ -1,20 +1,63 @@
-"""What the harness asks of a backend: two protocols and the values they exchange."""
+"""What the harness asks of a backend: the row that describes it, engine and session, and the values they exchange."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from engines.layers import Layer
+
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from engines.evidence.mac_counter import Layer
     from models.model import Model
 
 
 class EngineError(Exception):
     """A backend cannot be built, or does not run as its name says. The message is one line for the user."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The library that runs the networks of one or more backends.
+
+    Attributes:
+        providers: how the provider in its evidence begins, for each device that it supports.
+        packages: modules that it needs beside torch.
+        extras: the extra of this project that installs them, by device; none where this project depends on them.
+    """
+
+    providers: Mapping[str, str]
+    packages: tuple[str, ...] = ()
+    extras: Mapping[str, str] = field(default_factory=dict)
+
+
+TORCH = Runtime({"cpu": "torch cpu", "cuda": "torch cuda"})
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A row of the table of backends. Every backend runs a network of PyTorch code.
+
+    Attributes:
+        engine: the class that builds it, a subclass of `Engine`, as ``module:Class``.
+        precision: in which it multiplies; ``half`` is FP16 on CUDA and BF16 on a CPU.
+        runtime: the library that runs it.
+        devices: where it exists.
+        programs: the containers whose own program it can run too.
+        packages: modules that it needs beside those of its runtime.
+        unknown_share: fraction of the multiply-accumulates whose precision its evidence may leave open.
+    """
+
+    engine: str
+    precision: str
+    runtime: Runtime = TORCH
+    devices: tuple[str, ...] = ("cpu", "cuda")
+    programs: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    unknown_share: float = 1e-4
 
 
 @dataclass(frozen=True)
@@ -50,7 +93,7 @@ class Target:
     threads: int
     cache: Path
     calibration: Calibration | None = None
-    layers: "tuple[Layer, ...] | None" = None
+    layers: tuple[Layer, ...] | None = None
 
     @property
     def on_cuda(self) -> bool:
@@ -101,21 +144,24 @@ class Session(Protocol):
         ...
 
     def evidence(self) -> Evidence:
-        """Tell what ran. Called once, after the first `infer` and outside every timed region."""
+        """Report what ran. Called once, after the first `infer` and outside every timed region."""
         ...
 
 
-class Engine(Protocol):
-    """A way of running a model. It never times itself."""
+class Engine(ABC):
+    """A way of running a model, as a row of the table describes it. It never times itself."""
 
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+
+    @abstractmethod
     def probe(self, target: Target) -> Availability:
         """Say whether `open` can work on `target`, without importing more than needed and without raising."""
-        ...
 
+    @abstractmethod
     def open(self, model: "Model", target: Target) -> AbstractContextManager[Session]:
         """Build the engine, or take it from the cache.
 
         Raises:
             EngineError: it cannot be built.
         """
-        ...

@@ -3,15 +3,15 @@
 import hashlib
 import json
 import platform
-import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engines.base import Target
+from engines.host import cpu
 from engines.host.cuda import driver
 from engines.probe import versions
 
@@ -43,14 +43,18 @@ def key_of(model: "Model", target: Target, distributions: tuple[str, ...], **set
     }
 
 
+def place_of(root: Path, kind: str, key: Mapping[str, Any]) -> Path:
+    """The folder of what is built under `key`."""
+    return root / f"{kind}-{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()}"
+
+
 def artefact(root: Path, kind: str, key: dict[str, Any], build: Callable[[Path], None]) -> Artefact:
     """Return the artefact of `key`, built by ``build(folder)`` unless a whole one is there.
 
     It is built in a folder beside its place and renamed, so that a killed build leaves nothing that looks
     whole; one whose files do not hash to what was written is built again.
     """
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-    place = root / f"{kind}-{digest}"
+    place = place_of(root, kind, key)
     if _whole(place):
         return Artefact(place, cached=True)
     root.mkdir(parents=True, exist_ok=True)
@@ -92,20 +96,20 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that is whole or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}-{id(data)}")
+    unfinished.write_bytes(data)
+    unfinished.replace(path)
+
+
 def device_identity(target: Target) -> str:
     """The CPU's model, or the GPU's name and the driver's version."""
     if not target.on_cuda:
-        return f"{platform.machine()} {_processor() or platform.processor()}"
+        return f"{platform.machine()} {cpu.processor()}"
     import torch
 
-    found = driver()
-    version = found.version if found else "unknown"
+    installed = driver()
+    version = installed.version if installed else "unknown"
     return f"{torch.cuda.get_device_name(target.device)}, driver {version}, CUDA {torch.version.cuda}"
-
-
-def _processor() -> str | None:
-    try:
-        match = re.search("model name.*?: (.*)", Path("/proc/cpuinfo").read_text())
-    except OSError:
-        return None
-    return match[1].strip() if match else None

@@ -1,15 +1,13 @@
 """What stands in the way of a backend: the checks that every `probe` shares. Imports nothing heavy."""
 
 import os
-import re
 import shutil
 from collections.abc import Sequence
 from importlib import metadata
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from engines import Backend
-from engines.base import Availability, Target
+from engines.base import Availability, Backend, Target
 from engines.host import cuda
 from models.reader.container import EXPORTED, ONNX, TORCHSCRIPT
 
@@ -33,12 +31,13 @@ def install(extra: str) -> str:
 
 
 def check(target: Target, backend: Backend, packages: Sequence[str] = ()) -> Availability:
-    """Ask whether `backend` exists on the target's device, and has its device, `packages` and calibration tiles.
+    """Ask whether `backend` exists on the target's device, and has its device, its packages and calibration tiles.
 
-    Packages are looked up and not imported: one that is installed and broken must fail when the engine is
-    opened, with its traceback, and not pass for a missing one.
+    Packages are those of the row and `packages`. They are looked up and not imported: one that is installed and broken
+    must fail when the engine is opened, with its traceback, and not pass for a missing one.
     """
     device = "cuda" if target.on_cuda else "cpu"
+    packages = (*backend.runtime.packages, *backend.packages, *packages)
     if device not in backend.devices:
         there = " and ".join(name.upper() for name in backend.devices)
         return unavailable(
@@ -50,17 +49,22 @@ def check(target: Target, backend: Backend, packages: Sequence[str] = ()) -> Ava
             return absent
     for package in packages:
         if find_spec(package) is None:
-            extra = _EXTRAS.get(package, "").format(cpu_or_gpu="gpu" if target.on_cuda else "cpu")
+            extra = backend.runtime.extras.get(device)
             return unavailable(
                 f"the package {package} is not installed", install(extra) if extra else f"pip install {package}"
             )
     if backend.precision == "int8" and target.calibration is None:
         return unavailable("no training cases to calibrate from", "give --data a folder that has a training split")
-    return Availability(ok=True, packages=tuple(packages))
+    return Availability(ok=True, packages=packages)
 
 
-def unfit(backend: Backend, program: "Program | None", batch: int) -> Availability | None:
-    """Why `backend` cannot run a file's own `program` with `batch` tiles in a pass; None where it can."""
+def incompatible_reason(
+    backend: Backend, program: "Program | None", batch: int, rewrites: Sequence[str] = ()
+) -> Availability | None:
+    """Why `backend` cannot run a file's own `program` with `batch` tiles in a pass, rewritten by `rewrites`.
+
+    None where it can, and where the network is PyTorch code.
+    """
     if program is None:
         return None
     what = _PROGRAMS[program.container]
@@ -74,30 +78,24 @@ def unfit(backend: Backend, program: "Program | None", batch: int) -> Availabili
             f"the checkpoint is {what} that takes batches of {program.batch} only, and not of {batch}",
             "export it with a dynamic batch axis, or ask for that batch",
         )
+    if rewrites:
+        return unavailable(
+            f"the checkpoint is {what}, and rewrites need the PyTorch network", "leave rewrites out of this recipe"
+        )
     return None
-
-
-def unwritable(rewrites: Sequence[str], program: "Program | None") -> Availability | None:
-    """Why `rewrites` cannot be done to a file's own `program`; None where there are none or it is PyTorch code."""
-    if program is None or not rewrites:
-        return None
-    what = _PROGRAMS[program.container]
-    return unavailable(
-        f"the checkpoint is {what}, and rewrites need the PyTorch network", "leave rewrites out of this recipe"
-    )
 
 
 def _runtime_too_new(packages: Sequence[str]) -> Availability | None:
     """NVIDIA's wheels say in the names of their parts for which CUDA they are: ``tensorrt_cu13``."""
-    found = cuda.driver()
-    if found is None:
+    driver = cuda.driver()
+    if driver is None:
         return None
-    supported = found.cuda[0]
+    supported = driver.cuda[0]
     for package in packages:
         for newer in (supported + 1, supported + 2):
             if distribution_version(f"{package}_cu{newer}") is not None:
                 fix = f"update the driver, or pip install {package.replace('_', '-')}-cu{supported}"
-                return unavailable(f"{package} is built for CUDA {newer}, and there is {found}", fix)
+                return unavailable(f"{package} is built for CUDA {newer}, and there is {driver}", fix)
     return None
 
 
@@ -119,5 +117,5 @@ def distribution_version(name: str) -> str | None:
 
 def versions(*distributions: str) -> dict[str, str]:
     """Versions of those of `distributions` that are installed."""
-    found = {re.sub("_", "-", name): distribution_version(name) for name in distributions}
-    return {name: version for name, version in found.items() if version is not None}
+    installed = {name.replace("_", "-"): distribution_version(name) for name in distributions}
+    return {name: version for name, version in installed.items() if version is not None}

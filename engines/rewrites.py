@@ -149,9 +149,9 @@ def _is_plain_norm(layer: nn.Module | None) -> bool:
 
 
 def _is_blockwise(layer: nn.ConvTranspose3d) -> bool:
-    plain = set(layer.dilation) == {1} and layer.groups == 1
+    dense = set(layer.dilation) == {1} and layer.groups == 1
     unpadded = set(layer.padding) == {0} and set(layer.output_padding) == {0}
-    return plain and unpadded and tuple(layer.kernel_size) == tuple(layer.stride)
+    return dense and unpadded and tuple(layer.kernel_size) == tuple(layer.stride)
 
 
 def _axis(node: fx.Node) -> Any:
@@ -164,8 +164,8 @@ def _channels(graph: fx.GraphModule, shape: Shape) -> dict[str, int]:
 
     on_meta = copy.deepcopy(graph).to("meta")
     ShapeProp(on_meta).propagate(torch.empty(shape, device="meta", dtype=next(on_meta.parameters()).dtype))
-    told = ((node.name, node.meta.get("tensor_meta")) for node in on_meta.graph.nodes)
-    return {name: meta.shape[1] for name, meta in told if hasattr(meta, "shape") and len(meta.shape) > 1}
+    metas = ((node.name, node.meta.get("tensor_meta")) for node in on_meta.graph.nodes)
+    return {name: meta.shape[1] for name, meta in metas if hasattr(meta, "shape") and len(meta.shape) > 1}
 
 
 def _split(
@@ -178,8 +178,8 @@ def _split(
         for number, (part, weight) in enumerate(zip(parts, weights, strict=True)):
             name = f"{user.target}_part{number}".replace(".", "_")
             graph.add_submodule(name, _part(layer, weight, with_bias=number == 0))
-            one = graph.graph.call_module(name, (part,))
-            total = one if total is None else graph.graph.call_function(operator.add, (total, one))
+            product = graph.graph.call_module(name, (part,))
+            total = product if total is None else graph.graph.call_function(operator.add, (total, product))
     assert total is not None, "a concatenation of nothing"
     user.replace_all_uses_with(total)
     graph.graph.erase_node(user)

@@ -52,11 +52,11 @@ def kernel_us(run: Callable[[], object], passes: int) -> Counter[str]:
         for _ in range(passes):
             run()
         torch.cuda.synchronize()
-    found = Counter[str]()
+    kernels = Counter[str]()
     for event in traced_events(profiler):
         if event.get("cat") in ("kernel", "gpu_memcpy", "gpu_memset"):
-            found[event["name"]] += event["dur"] / passes
-    return found
+            kernels[event["name"]] += event["dur"] / passes
+    return kernels
 
 
 def show(name: str, model: Model, target: Target, passes: int, peaks: Mapping[str, tuple[float, str]]) -> None:
@@ -96,14 +96,14 @@ def main() -> None:
     options = parser.parse_args()
     model, _ = load_model(demo.CHECKPOINT, options.width)
     peaks = peak.measure(options.device, 1)
-    told = ", ".join(f"{precision} {rate / 1e12:.0f}" for precision, (rate, _) in peaks.items())
-    print(f"{torch.cuda.get_device_name(options.device)}; largest products, TFLOP/s: {told}")
-    for arm in options.backends:
-        target = Target(options.device, model.tile, batch_of(arm, 1), physical_threads(), cache_folder())
+    reached = ", ".join(f"{precision} {rate / 1e12:.0f}" for precision, (rate, _) in peaks.items())
+    print(f"{torch.cuda.get_device_name(options.device)}; largest products, TFLOP/s: {reached}")
+    for name in options.backends:
+        target = Target(options.device, model.tile, batch_of(name, 1), physical_threads(), cache_folder())
         try:
-            show(table_name(arm), model, target, options.passes, peaks)
+            show(table_name(name), model, target, options.passes, peaks)
         except (EngineError, RuntimeError) as error:
-            print(f"{arm}: {' '.join(str(error).split())[:200]}")
+            print(f"{name}: {' '.join(str(error).split())[:200]}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from bench.machine import host
 from bench.plan.cache import cache_folder
 from bench.worker.messages import Broke, FindDevice, FoundDevice, Probe, Request, TryImport
 from bench.worker.process import WorkerLostError, WorkerProcess
-from engines.base import Availability, Calibration, Target
+from engines.base import Availability, Backend, Calibration, Target
 from reports.formatting import count
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class _Patient:
             return str(lost)
         return reply.reason if isinstance(reply, Broke) else reply
 
-    def examine(self, name: str, backend: engines.Backend, target: Target) -> Availability:
+    def examine(self, name: str, backend: Backend, target: Target) -> Availability:
         found = self.ask(Probe(name, backend, target))
         if not isinstance(found, Availability):
             return Availability(False, f"it broke when asked: {found}", "reinstall its packages")

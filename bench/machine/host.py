@@ -2,20 +2,20 @@
 
 import os
 import platform
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import psutil
 
 from bench.errors import InputError
 from bench.machine.gpu import Meter
-from engines.host import cuda
-from engines.host.cpu import instruction_sets
+from engines import BACKENDS, probe
+from engines.host import cpu, cuda
 
+# ONNX Runtime for GPUs is another distribution of the same module, and Triton comes with PyTorch.
 _DISTRIBUTIONS = (
-    "voxbench", "torch", "numpy", "nibabel", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "openvino", "nncf",
-    "tensorrt", "tensorrt-rtx", "torch-tensorrt", "triton", "nvidia-ml-py",
+    "voxbench", "torch", "numpy", "nibabel",
+    *(package for backend in BACKENDS.values() for package in (*backend.runtime.packages, *backend.packages)),
+    "onnxruntime-gpu", "triton", "nvidia-ml-py",
 )  # fmt: skip
 
 
@@ -32,8 +32,8 @@ def physical_threads() -> int:
 def describe(device: str) -> dict[str, Any]:
     """Processor and its instruction sets, memory, system and, for a CUDA device, the GPU."""
     host: dict[str, Any] = {
-        "processor": processor(),
-        "instructions": ", ".join(instruction_sets()) or "not told",
+        "processor": cpu.processor() or platform.machine(),
+        "instructions": ", ".join(cpu.instruction_sets()) or "not told",
         "cores": available_cores(),
         "memory_bytes": psutil.virtual_memory().total,
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -57,24 +57,9 @@ def describe_gpu(device: str) -> dict[str, Any]:
     }
 
 
-def processor() -> str:
-    """Name of the processor, as the system tells it."""
-    try:
-        with Path("/proc/cpuinfo").open() as lines:
-            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
 def versions() -> dict[str, str]:
     """Versions of every runtime that is installed."""
-    found = {}
-    for name in _DISTRIBUTIONS:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    return probe.versions(*_DISTRIBUTIONS)
 
 
 def resolve_device(wanted: str) -> str:

@@ -10,8 +10,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from bench.errors import InputError
-from engines import Backend
-from engines.base import Availability
+from engines.base import Availability, Backend
 from engines.probe import install, unavailable
 from models.reader.container import EXPORTED, TORCHSCRIPT
 
@@ -23,16 +22,14 @@ __all__ = ["PEERS", "Peer", "missing", "refuse_setting", "unfit"]
 
 @dataclass(frozen=True)
 class Peer(Backend):
-    """A row of the table. Its module gives an engine as any backend's does, whose session is a `PeerSession`.
+    """A row of the table. Its engine opens a `PeerSession`.
 
     Attributes:
-        packages: that it needs and this project does not.
         cuda_precision: where it is another than `precision` on a CUDA device.
         one_tile: it takes one tile in a pass, whatever the run's batch.
         plans: whether it prepares cases by nnU-Net's plans.
     """
 
-    packages: tuple[str, ...] = ()
     cuda_precision: str | None = None
     one_tile: bool = False
     plans: bool = False
@@ -45,14 +42,14 @@ class Peer(Backend):
 
 
 _CALLED = (TORCHSCRIPT, EXPORTED)  # programs that can be called as a network is
-_MONAI, _NNUNET = "bench.peers.monai", "bench.peers.nnunet"
+_MONAI, _NNUNET = "bench.peers.monai:Monai", "bench.peers.nnunet:NnUNet"
 
 PEERS: Mapping[str, Peer] = {
     "peer-monai-fp32": Peer(_MONAI, "fp32", programs=_CALLED, packages=("monai",)),
     "peer-monai-amp": Peer(_MONAI, "half", programs=_CALLED, packages=("monai",)),
     # Its predictor computes under autocast on CUDA, and in FP32 on a CPU.
     "peer-nnunet": Peer(_NNUNET, "fp32", packages=("nnunetv2",), cuda_precision="fp16", one_tile=True, plans=True),
-    "peer-script": Peer("bench.peers.script", "fp32", programs=_CALLED, one_tile=True),
+    "peer-script": Peer("bench.peers.script:Script", "fp32", programs=_CALLED, one_tile=True),
 }
 
 

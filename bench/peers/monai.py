@@ -31,11 +31,6 @@ if TYPE_CHECKING:
 _SUFFIX = ".nii.gz"
 
 
-def engine(peer: Peer) -> "Monai":
-    """Return the engine of `peer`, ``fp32`` or ``half``."""
-    return Monai(peer)
-
-
 class Monai:
     """Opens MONAI's way."""
 

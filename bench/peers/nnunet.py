@@ -36,11 +36,6 @@ _CONFIGURATION = "3d_fullres"
 _CROP = "crop to the box of what is not zero"
 
 
-def engine(peer: Peer) -> "NnUNet":
-    """Return the engine of `peer`."""
-    return NnUNet(peer)
-
-
 class NnUNet:
     """Opens nnU-Net's way."""
 

@@ -34,11 +34,6 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 
-def engine(peer: Peer) -> "Script":
-    """Return the engine of `peer`."""
-    return Script(peer)
-
-
 class Script:
     """Opens the script."""
 

@@ -27,9 +27,9 @@ from bench.plan.variants import (
 from bench.progress import Progress
 from bench.worker import allocator
 from bench.worker.messages import Open
-from engines import probe
 from engines.base import Calibration, Target
 from engines.evidence.mac_counter import layers_in
+from engines.probe import incompatible_reason
 from models.load import load_model, surroundings
 from models.model import Model
 from reports.records.record import RecipeSettings, RunRecord, Settings
@@ -237,10 +237,8 @@ def _opens(
         target = Target(settings.device, settings.tile, own.batch, settings.threads, cache, tiles, known)
         backend = row_of(own.backend, settings.device)
         own_settings = replace(inference, batch=own.batch, overlap=own.overlap, roi=own.roi)
-        unfit = (
-            probe.unfit(backend, model.program, own.batch)
-            or probe.unwritable(own.rewrites, model.program)
-            or peers.unfit(backend, inference, own.batch)
+        unfit = incompatible_reason(backend, model.program, own.batch, own.rewrites) or peers.unfit(
+            backend, inference, own.batch
         )
         return Open(arm, backend, path, widen_to, options, target, own_settings, unfit, own.rewrites, keep_memory=keep)
 

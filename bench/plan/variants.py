@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import engines
 from bench.errors import InputError
 from bench.peers import PEERS
+from engines.base import Backend
 from reports.records.record import RecipeSettings, Settings
 
 ALL = "all"
@@ -69,7 +70,7 @@ def settings_of(arm: str, settings: Settings) -> RecipeSettings:
     return settings.recipes.get(arm, plain)
 
 
-def row_of(arm: str, device: str = "cpu") -> engines.Backend:
+def row_of(arm: str, device: str = "cpu") -> Backend:
     """Its row in the table of backends or of peers, as it is on `device`."""
     name = table_name(arm)
     return PEERS[name].on(device) if name in PEERS else engines.BACKENDS[name]
@@ -99,7 +100,7 @@ def refuse_conflict(backends: Iterable[str]) -> None:
     Raises:
         InputError: both are installed.
     """
-    if any(row_of(name).module == "engines.onnx.runtime" for name in backends):
+    if any("onnxruntime" in row_of(name).runtime.packages for name in backends):
         from engines.onnx.runtime import onnxruntime_conflict
 
         conflict = onnxruntime_conflict()

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engines import Backend
-from engines.base import Availability, Target
+from engines.base import Availability, Backend, Target
 from models.options import ModelOptions
 from reports.records.record import GpuState
 

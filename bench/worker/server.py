@@ -42,6 +42,7 @@ from bench.worker.messages import (
 )
 from bench.worker.warmup import warm_up
 from engines.base import Availability, Session
+from engines.evidence.mismatch import evidence_mismatch
 from models.errors import one_line
 from models.user_code.isolation import our_names
 from reports.records.record import GpuState
@@ -126,7 +127,7 @@ class _Server:
         now = self._meter.used_memory_bytes()
         self._grown_by = None if used is None or now is None else now - used
         evidence = session.evidence()
-        wrong = engines.contradiction(request.backend, request.target, evidence)
+        wrong = evidence_mismatch(request.backend, request.target, evidence)
         if wrong is not None:
             return Broke(wrong)
         self._pipeline = case_pipeline(session, request.settings, self._device)

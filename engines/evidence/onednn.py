@@ -14,7 +14,7 @@ from math import prod
 
 import torch
 
-from engines.evidence.mac_counter import Operation
+from engines.layers import UNKNOWN, Operation
 
 _MULTIPLY = ("convolution", "deconvolution", "inner_product", "matmul")
 _PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "s8": "int8", "u8": "int8", "tf32": "tf32"}
@@ -29,7 +29,7 @@ def operations(run: Callable[[], object]) -> list[Operation]:
             run()
         account.seek(0)
         lines = account.read().decode(errors="replace").splitlines()
-    return [found for line in lines if (found := _operation(line.split(","))) is not None]
+    return [ran for line in lines if (ran := _operation(line.split(","))) is not None]
 
 
 @contextmanager
@@ -52,8 +52,8 @@ def _operation(fields: list[str]) -> Operation | None:
         return None
     at = next(i for i, field in enumerate(fields) if field in _MULTIPLY)
     types = next((field for field in fields[at:] if "src" in field), "")
-    found = re.search(r"\bsrc[^:]*:(\w+)", types)
-    precision = _PRECISIONS.get(found[1], "unknown") if found else "unknown"
+    source = re.search(r"\bsrc[^:]*:(\w+)", types)
+    precision = _PRECISIONS.get(source[1], UNKNOWN) if source else UNKNOWN
     return Operation(f"onednn {fields[at]} {fields[at + 1]}", precision, _shapes(fields[-2]))
 
 

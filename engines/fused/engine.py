@@ -10,35 +10,23 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from engines import Backend
-from engines.base import Availability, Target
+from engines.base import Target
 from engines.fused.network import Kernels, rewritten
-from engines.probe import check
 from engines.pytorch.cuda_graph import graph_session
+from engines.pytorch.engine import TorchEngine
 from engines.pytorch.session import TorchSession, torch_settings
 
 if TYPE_CHECKING:
     from models.model import Model
 
 
-def engine(backend: Backend) -> "Fused":
-    """Return the engine of `backend`."""
-    return Fused(backend)
-
-
-class Fused:
+class Fused(TorchEngine):
     """Replays a rewritten network as a CUDA graph.
 
     Each InstanceNorm with its LeakyReLU is two passes of Triton's over a channels-last tensor. In the reference
     U-Net they also pool, and the concatenations of the decoder are written in place. Where Triton cannot work,
-    PyTorch's own operations take its place, and the evidence tells so.
+    PyTorch's own operations take its place, and the evidence says so.
     """
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-
-    def probe(self, target: Target) -> Availability:
-        return check(target, self._backend)
 
     @contextmanager
     def open(self, model: "Model", target: Target) -> Iterator[TorchSession]:

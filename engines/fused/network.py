@@ -34,8 +34,8 @@ def rewritten(module: nn.Module, kernels: Kernels) -> nn.Module:
     if not _fuse(module, kernels):
         raise EngineError("the network has no InstanceNorm3d followed by LeakyReLU, so there is nothing to fuse")
     network: Any = FusedUNet(module, kernels) if isinstance(module, MultiTaskUNet) else module
-    found: nn.Module = network.to(memory_format=LAST)
-    return found
+    fused: nn.Module = network.to(memory_format=LAST)
+    return fused
 
 
 def _fuse(module: nn.Module, kernels: Kernels) -> int:

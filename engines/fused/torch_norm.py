@@ -9,8 +9,8 @@ def normalise(
     pooled: Tensor | None = None,
 ) -> None:  # fmt: skip
     """Write ``leaky_relu(instance_norm(x))`` into `out`, and its 2 x 2 x 2 maxima into `pooled` where that is given."""
-    found = functional.instance_norm(x, weight=weight, bias=bias, eps=eps)
-    out.copy_(functional.leaky_relu(found, slope))
+    normalised = functional.instance_norm(x, weight=weight, bias=bias, eps=eps)
+    out.copy_(functional.leaky_relu(normalised, slope))
     if pooled is not None:
         pooled.copy_(functional.max_pool3d(out, 2))
 

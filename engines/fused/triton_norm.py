@@ -239,10 +239,10 @@ def _coefficients(
     _moments_kernel[(parts, n, c_blocks)](
         x, moments, voxels, channels, chunks, BLOCK_S=block_s, BLOCK_C=block_c
     )  # fmt: skip
-    found = torch.empty(n, 3, channels, device=x.device)
+    coefficients = torch.empty(n, 3, channels, device=x.device)
     # Eight channels, 32 bytes, are the least that memory gives; the more programs, the shorter this step.
     _merge_kernel[(n, triton.cdiv(channels, 8))](
-        moments, found, weight, bias, parts, chunks * block_s, voxels, channels, eps,
+        moments, coefficients, weight, bias, parts, chunks * block_s, voxels, channels, eps,
         AFFINE=weight is not None, BLOCK_P=triton.next_power_of_2(parts), BLOCK_C=8, num_warps=8,
     )  # fmt: skip
-    return found
+    return coefficients

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from engines.base import Availability
 
-_ENVIRONMENTS = "docs/how-to/gpu.md tells which versions fit together"
+_ENVIRONMENTS = "docs/how-to/gpu.md says which versions fit together"
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,13 @@ def missing(device: str) -> Availability | None:
 def _no_device() -> Availability:
     import torch
 
-    built, found = f"PyTorch {torch.__version__}", driver()
+    built, installed = f"PyTorch {torch.__version__}", driver()
     if torch.version.cuda is None:
-        there = "" if found is None else f", and there is {found}"
+        there = "" if installed is None else f", and there is {installed}"
         return Availability(
             False, f"{built} is built without CUDA{there}", "install PyTorch for CUDA: pytorch.org/get-started"
         )
-    if found is None:
+    if installed is None:
         return Availability(
             False,
             f"{built} finds no NVIDIA driver",
@@ -72,15 +72,15 @@ def _no_device() -> Availability:
         )
     # Within a major version older drivers run newer libraries
     # (https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html).
-    if found.cuda[0] < int(torch.version.cuda.partition(".")[0]):
+    if installed.cuda[0] < int(torch.version.cuda.partition(".")[0]):
         return Availability(
             False,
-            f"{built} is built for CUDA {torch.version.cuda}, and there is {found}",
-            f"update the driver, or install PyTorch for CUDA {found.cuda[0]}; {_ENVIRONMENTS}",
+            f"{built} is built for CUDA {torch.version.cuda}, and there is {installed}",
+            f"update the driver, or install PyTorch for CUDA {installed.cuda[0]}; {_ENVIRONMENTS}",
         )
     return Availability(
         False,
-        f"{built} finds no device, and {found} has {found.gpus}",
+        f"{built} finds no device, and {installed} has {installed.gpus}",
         "look at CUDA_VISIBLE_DEVICES; after an update of the driver, restart the machine",
     )
 
@@ -95,7 +95,7 @@ def _no_kernels(device: str) -> Availability | None:
     for kind, number in built:
         if number <= 10 * major + minor and (kind == "compute" or number // 10 == major):
             return None
-    if not built:  # a build that does not tell
+    if not built:  # a build that does not say
         return None
     name = torch.cuda.get_device_name(device)
     return Availability(

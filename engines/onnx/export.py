@@ -1,23 +1,19 @@
 """The network as an ONNX file, which several runtimes start from."""
 
 import copy
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engines.base import Target
 from engines.cache import Artefact, artefact, key_of
+from engines.layers import INPUT, OUTPUTS
+from models.suppress import suppress_output
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from models.model import Model
 
-INPUT = "image"
-OUTPUTS = ("segmentation", "classification")
 OPSET = 20
 PACKAGES = ("onnx", "onnxscript")  # what the exporter needs beside PyTorch
 _FILE = "model.onnx"
@@ -47,33 +43,19 @@ def _export(model: "Model", target: Target, half: bool, path: Path) -> None:
     from models.programs.onnx_graph import Graph, fixed
 
     if isinstance(model.program, Graph):
-        assert not half, "a graph is not halved: the table of backends tells which can start from one"
+        assert not half, "a graph is not halved: the table of backends says which can start from one"
         onnx.save(fixed(model, (target.batch, 1, *target.tile), INPUT, OUTPUTS), path)
         return
     network, x = copy.deepcopy(model.module), torch.zeros(target.batch, 1, *target.tile)
     if half:
         network, x = network.half(), x.half()
-    with _quiet(), torch.no_grad():
+    with suppress_output(), torch.no_grad():
         program = torch.onnx.export(
             network, (x,), dynamo=True, opset_version=OPSET, external_data=False, verbose=False,
             input_names=[INPUT], output_names=list(OUTPUTS),
         )  # fmt: skip
     assert program is not None, "the exporter returns a program where it is given no file"
     program.save(str(path), external_data=False)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the exporter's remarks about torchvision, which this project does not use, and about itself."""
-    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def calibration_batches(target: Target) -> "list[Tensor]":

@@ -1,9 +1,7 @@
 """ONNX Runtime's static INT8 quantizer, fed with calibration tiles."""
 
-import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +10,8 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from engines.base import Target
 from engines.host.cpu import weight_bits
-from engines.onnx.export import INPUT, calibration_batches
+from engines.layers import INPUT
+from engines.onnx.export import calibration_batches
 
 FILE = "int8.onnx"
 
@@ -35,7 +34,7 @@ def quantize(path: Path, target: Target, folder: Path) -> None:
     Q/DQ pairs are only extra work; and the classification head, whose few MACs are not worth its accuracy.
     """
     prepared = folder / "prepared.onnx"
-    with _quiet():
+    with redirect_stdout(sys.stderr):  # it prints
         quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
         quantize_static(
             str(prepared),
@@ -50,16 +49,3 @@ def quantize(path: Path, target: Target, folder: Path) -> None:
             extra_options={"WeightSymmetric": True},
         )
     prepared.unlink()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the quantizer's prints off stdout, and its advice out of the root logger."""
-    logger = logging.getLogger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with redirect_stdout(sys.stderr):
-            yield
-    finally:
-        logger.setLevel(level)

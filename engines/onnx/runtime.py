@@ -10,12 +10,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engines import Backend
-from engines.base import Availability, EngineError, Evidence, Target
+from engines.base import Availability, Engine, EngineError, Evidence, Target
 from engines.cache import artefact, key_of
-from engines.evidence.mac_counter import Tally, layers_for
+from engines.evidence.mac_counter import layers_for
 from engines.host.cpu import weight_bits
-from engines.onnx.export import INPUT, OUTPUTS, PACKAGES, onnx_file
+from engines.layers import INPUT, OUTPUTS, UNKNOWN, Tally
+from engines.onnx.export import PACKAGES, onnx_file
 from engines.probe import check, unavailable
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _ONE_OF_BOTH = (
 def onnxruntime_conflict() -> str | None:
     """Say in one line that two distributions of ONNX Runtime overwrite each other, and what to do; None if not.
 
-    In two folders they do not: then the first of `sys.path` is imported, as `distributions` tells.
+    In two folders they do not: then the first of `sys.path` is imported, as `distributions` says.
     """
     if len(distributions()) < 2:
         return None
@@ -47,18 +47,13 @@ def distributions() -> list[str]:
     if spec is None or spec.origin is None:
         return []
     root = Path(spec.origin).parents[1].resolve()
-    found = metadata.distributions(path=[str(root)])
-    return sorted({name for one in found if (name := one.name.lower()) in ("onnxruntime", "onnxruntime-gpu")})
-
-
-def engine(backend: Backend) -> "OnnxRuntime":
-    """Return the engine of `backend`, ``fp32``, ``fp16`` or ``int8``."""
-    return OnnxRuntime(backend)
+    names = {distribution.name.lower() for distribution in metadata.distributions(path=[str(root)])}
+    return sorted(names & {"onnxruntime", "onnxruntime-gpu"})
 
 
 @dataclass(frozen=True)
 class _Node:
-    """A node that ran, as the runtime's profile tells it."""
+    """A node that ran, as the runtime's profile reports it."""
 
     kind: str
     provider: str
@@ -92,7 +87,7 @@ class OnnxRuntimeSession:
         tf32 = options.get("use_tf32", "1") == "1"
         for node in self.ran:
             nodes[f"{node.provider} {node.kind}"] = nodes.get(f"{node.provider} {node.kind}", 0) + 1
-            precision = _TYPES.get(node.type, "unknown")
+            precision = _TYPES.get(node.type, UNKNOWN)
             if precision == "fp32" and node.provider == CUDA and tf32:
                 precision = "tf32"
             if any(word in node.kind for word in _MULTIPLY) and tally.add(precision, node.shapes):
@@ -107,13 +102,10 @@ class OnnxRuntimeSession:
         return Evidence(" + ".join(sorted(providers)), tally.share(), details)
 
 
-class OnnxRuntime:
+class OnnxRuntime(Engine):
     """Runs an ONNX file of the network; INT8 through ONNX Runtime's own static quantizer."""
 
     session = OnnxRuntimeSession
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
 
     def provider(self, model: "Model", target: Target) -> tuple[str, dict[str, str]]:  # noqa: ARG002
         """The execution provider and its options."""
@@ -126,14 +118,14 @@ class OnnxRuntime:
         conflict = onnxruntime_conflict()
         if conflict is not None:
             return unavailable(conflict.partition(":")[0], _ONE_OF_BOTH)
-        found = check(target, self._backend, ("onnxruntime", *PACKAGES))
-        if found.ok and target.on_cuda and "onnxruntime-gpu" not in distributions():
+        available = check(target, self.backend)
+        if available.ok and target.on_cuda and "onnxruntime-gpu" not in distributions():
             return unavailable("the installed onnxruntime has no CUDA provider", _ONE_OF_BOTH)
-        return found
+        return available
 
     @contextmanager
     def open(self, model: "Model", target: Target) -> Iterator["OnnxRuntimeSession"]:
-        if self._backend.precision == "int8":
+        if self.backend.precision == "int8":
             from engines.onnx import quantize
 
             assert target.calibration is not None, "an INT8 engine was opened without asking its probe"
@@ -143,7 +135,7 @@ class OnnxRuntime:
             built = artefact(target.cache, "ort-int8", key, lambda folder: _quantize(model, target, folder))
             path = built.folder / quantize.FILE
         else:
-            path, built = onnx_file(model, target, half=self._backend.precision == "fp16")
+            path, built = onnx_file(model, target, half=self.backend.precision == "fp16")
         with tempfile.TemporaryDirectory() as folder:
             runtime = _start(path, target, Path(folder) / "profile", *self.provider(model, target))
             run = _CudaRunner(runtime, target) if target.on_cuda else _CpuRunner(runtime)
@@ -209,7 +201,7 @@ class _CudaRunner:
         self._runtime, self._device = runtime, torch.device(target.device)
         self._binding = runtime.io_binding()
         self._input = self._bound(runtime.get_inputs()[0], self._binding.bind_input)
-        self._outputs = [self._bound(one, self._binding.bind_output) for one in runtime.get_outputs()]
+        self._outputs = [self._bound(output, self._binding.bind_output) for output in runtime.get_outputs()]
 
     def _bound(self, value: Any, bind: Any) -> "Tensor":
         import numpy as np
@@ -233,7 +225,7 @@ class _CudaRunner:
 
 
 def _profiled(runtime: Any, run: Any, target: Target) -> list[_Node]:
-    """Run once and end the profile, so that the session that is timed afterwards is the one that tells what ran."""
+    """Run once and end the profile, so that the session that is timed afterwards is the one that reports what ran."""
     import torch
 
     run(torch.zeros(target.batch, 1, *target.tile, device=target.device))
@@ -245,4 +237,4 @@ def _node(args: Mapping[str, Any]) -> _Node:
     tensors = [next(iter(tensor.items())) for tensor in args.get("input_type_shape", []) if tensor]
     shapes = [shape for _, shape in tensors]
     shapes += [shape for tensor in args.get("output_type_shape", []) for shape in tensor.values()]
-    return _Node(args["op_name"], args.get("provider", "unknown"), tensors[0][0] if tensors else "unknown", shapes)
+    return _Node(args["op_name"], args.get("provider", UNKNOWN), tensors[0][0] if tensors else UNKNOWN, shapes)

@@ -1,14 +1,11 @@
-"""ONNX Runtime's TensorRT provider in FP16. Not yet run on a GPU."""
+"""ONNX Runtime's TensorRT provider in FP16."""
 
 import ctypes.util
-import hashlib
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from engines import Backend
 from engines.base import Availability, Evidence, Target
-from engines.cache import key_of
+from engines.cache import key_of, place_of
 from engines.onnx.export import PACKAGES
 from engines.onnx.runtime import TENSORRT, OnnxRuntime, OnnxRuntimeSession, index
 from engines.probe import distribution_version, install, unavailable
@@ -19,26 +16,21 @@ if TYPE_CHECKING:
 LIBRARY = "libnvinfer.so.10"  # what the provider is linked with, up to ONNX Runtime 1.31
 
 
-def engine(backend: Backend) -> "OnnxRuntimeTensorRT":
-    """Return the engine of `backend`."""
-    return OnnxRuntimeTensorRT(backend)
-
-
 class Session(OnnxRuntimeSession):
     """A session whose whole graph TensorRT has taken."""
 
     def evidence(self) -> Evidence:
-        """Of what TensorRT does inside its subgraph the profile tells nothing.
+        """Of what TensorRT does inside its subgraph the profile says nothing.
 
         But without ``trt_fp16_enable`` the provider builds a strongly typed network (``createNetworkV2`` in its
         source), so that the types of the file, all float16, bind TensorRT.
         """
-        found = super().evidence()
+        evidence = super().evidence()
         if {node.provider for node in self.ran} != {TENSORRT}:
-            return found
+            return evidence
         read_from = "the session's own profile: one subgraph, all TensorRT's; types by the strongly typed file"
-        details = {**found.details, "read_from": read_from}
-        return replace(found, provider=TENSORRT, mac_share={"fp16": 1.0}, details=details)
+        details = {**evidence.details, "read_from": read_from}
+        return replace(evidence, provider=TENSORRT, mac_share={"fp16": 1.0}, details=details)
 
 
 class OnnxRuntimeTensorRT(OnnxRuntime):
@@ -50,8 +42,7 @@ class OnnxRuntimeTensorRT(OnnxRuntime):
         if distribution_version("tensorrt") is not None:
             import tensorrt  # noqa: F401  (loads the libraries that the provider looks for)
         key = key_of(model, target, ("torch", "onnxruntime-gpu", "tensorrt", *PACKAGES), precision="fp16")
-        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-        folder = target.cache / f"ort-tensorrt-fp16-{digest}"
+        folder = place_of(target.cache, "ort-tensorrt-fp16", key)
         folder.mkdir(parents=True, exist_ok=True)
         return TENSORRT, {
             "device_id": str(index(target)),
@@ -62,13 +53,13 @@ class OnnxRuntimeTensorRT(OnnxRuntime):
         }
 
     def probe(self, target: Target) -> Availability:
-        found = super().probe(target)
-        if not found.ok:
-            return found
+        available = super().probe(target)
+        if not available.ok:
+            return available
         version = distribution_version("tensorrt")
         on_system = ctypes.util.find_library("nvinfer")
         if (version or "").startswith("10.") or (version is None and on_system == LIBRARY):
-            return found
+            return available
         there = f"TensorRT {version}" if version else on_system or "no TensorRT"
         return unavailable(
             f"ONNX Runtime's TensorRT provider needs {LIBRARY}, and there is {there}",

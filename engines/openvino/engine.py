@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engines import Backend
-from engines.base import Availability, Evidence, Target
+from engines.base import Availability, Engine, Evidence, Target
 from engines.cache import artefact, key_of
-from engines.evidence.mac_counter import Tally, layers_for
+from engines.evidence.mac_counter import layers_for
 from engines.host.cpu import weight_bits
-from engines.onnx.export import INPUT, PACKAGES, calibration_batches, onnx_file
+from engines.layers import INPUT, UNKNOWN, Tally
+from engines.onnx.export import PACKAGES, calibration_batches, onnx_file
 from engines.probe import check, unavailable
 
 if TYPE_CHECKING:
@@ -23,43 +23,34 @@ if TYPE_CHECKING:
 
 _FILE = "int8.xml"
 _MULTIPLY = ("Convolution", "GroupConvolution", "Deconvolution", "FullyConnected", "MatMul")
-_TOLD = ("layerType", "runtimePrecision", "primitiveType")
+_RUNTIME_INFO = ("layerType", "runtimePrecision", "primitiveType")
 _PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
 
 
-def engine(backend: Backend) -> "OpenVino":
-    """Return the engine of `backend`, ``fp32``, ``bf16`` or ``int8``."""
-    return OpenVino(backend)
-
-
-class OpenVino:
+class OpenVino(Engine):
     """Compiles an ONNX file of the network for the CPU.
 
     The tiles of a batch are requests of their own that run side by side, each on its share of the threads: a layer that
     two threads share makes both wait at its end, two tiles do not.
     """
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-
     def probe(self, target: Target) -> Availability:
-        quantizer = ("nncf",) if self._backend.precision == "int8" else ()
-        found = check(target, self._backend, ("openvino", *quantizer, *PACKAGES))
-        if found.ok and self._backend.precision == "bf16":
+        available = check(target, self.backend)
+        if available.ok and self.backend.precision == "bf16":
             try:
                 able = _has_bf16()
             except ImportError:
-                return found  # installed and broken: `open` fails with the traceback
+                return available  # installed and broken: `open` fails with the traceback
             if not able:
                 return unavailable("this CPU has no BF16 instructions", "run on a CPU with AVX512-BF16 or AMX")
-        return found
+        return available
 
     @contextmanager
     def open(self, model: "Model", target: Target) -> Iterator["OpenVinoSession"]:
         import openvino
 
         whole, target, bits = target.batch, _single(model, target), {}
-        if self._backend.precision == "int8":
+        if self.backend.precision == "int8":
             assert target.calibration is not None, "an INT8 engine was opened without asking its probe"
             used = ("torch", "openvino", "nncf", *PACKAGES)
             bits = {"weight_bits": weight_bits()}
@@ -78,21 +69,21 @@ class OpenVino:
 
     def _hint(self) -> str:
         """Precision of whatever is not quantized. The default would be BF16 on every CPU that has it."""
-        if self._backend.precision == "int8":
+        if self.backend.precision == "int8":
             # BF16 halves the traffic of the norms between the INT8 convolutions: measured in turns, a quarter less time
             # at width 32 and the same at width 8. The logits' error is INT8's own and stays (0.064 against 0.063).
             return "bf16" if _has_bf16() else "f32"
-        return {"fp32": "f32", "bf16": "bf16"}[self._backend.precision]
+        return {"fp32": "f32", "bf16": "bf16"}[self.backend.precision]
 
 
 def precision_of(operation: Any) -> str | None:
     """Precision in which a node of a compiled model's runtime graph multiplies; None for one that does not."""
-    told = _told(operation)
-    return _PRECISIONS.get(told["runtimePrecision"], "unknown") if told["layerType"] in _MULTIPLY else None
+    info = _runtime_info(operation)
+    return _PRECISIONS.get(info["runtimePrecision"], UNKNOWN) if info["layerType"] in _MULTIPLY else None
 
 
-def _told(operation: Any) -> dict[str, str]:
-    return {name: value.astype(str) for name, value in operation.get_rt_info().items() if name in _TOLD}
+def _runtime_info(operation: Any) -> dict[str, str]:
+    return {name: value.astype(str) for name, value in operation.get_rt_info().items() if name in _RUNTIME_INFO}
 
 
 def _single(model: "Model", target: Target) -> Target:
@@ -190,8 +181,8 @@ class OpenVinoSession:
                 continue
             tensors = [*operation.inputs(), *operation.outputs()]
             if tally.add(precision, [list(tensor.get_shape()) for tensor in tensors]):
-                told = _told(operation)
-                kernels.add(f"{told['layerType']} {told['primitiveType']}")
+                info = _runtime_info(operation)
+                kernels.add(f"{info['layerType']} {info['primitiveType']}")
         details = {
             "read_from": "precisions and kernels in the compiled model's runtime graph",
             "kernels": sorted(kernels),

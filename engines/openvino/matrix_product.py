@@ -26,18 +26,18 @@ def products(precision: str, side: int, threads: int) -> list[Callable[[], objec
     left, right = (rng.standard_normal((side, side), np.float32) for _ in range(2))
     image = np.ascontiguousarray(left.T).reshape(1, side, side // _ROW, _ROW)
     forms = [(left, right, _matmul), (image, np.ascontiguousarray(right.T)[:, :, None, None], _convolution)]
-    requests = [_request(given, weights, form, precision, threads) for given, weights, form in forms]
+    requests = [_request(matrix, weights, form, precision, threads) for matrix, weights, form in forms]
     return [request.infer for request in requests if request is not None]
 
 
 def _request(
-    given: NDArray[np.float32],
+    matrix: NDArray[np.float32],
     weights: NDArray[np.float32],
     form: Callable[[openvino.Node, openvino.Node], openvino.Node],
     precision: str,
     threads: int,
 ) -> openvino.InferRequest | None:
-    x = ops.parameter(list(given.shape), np.float32)
+    x = ops.parameter(list(matrix.shape), np.float32)
     factors = [x, ops.constant(weights)]
     if precision == "int8":
         factors = [_quantized(factor, levels) for factor, levels in zip(factors, _LEVELS, strict=True)]
@@ -46,11 +46,11 @@ def _request(
         "CPU",
         {"INFERENCE_PRECISION_HINT": _HINTS[precision], "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1},
     )
-    told = [precision_of(operation) for operation in compiled.get_runtime_model().get_ordered_ops()]
-    if [one for one in told if one is not None] != [precision]:
+    ran = [precision_of(operation) for operation in compiled.get_runtime_model().get_ordered_ops()]
+    if [each for each in ran if each is not None] != [precision]:
         return None
     request = compiled.create_infer_request()
-    request.set_input_tensor(openvino.Tensor(given))
+    request.set_input_tensor(openvino.Tensor(matrix))
     return request
 
 

@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from engines import Backend
-from engines.base import Availability, EngineError, Target
+from engines.base import EngineError, Target
 from engines.cache import artefact, key_of
 from engines.evidence.onednn import operations as onednn_operations
-from engines.probe import check, compiler_missing
+from engines.pytorch.compile import Compile
 from engines.pytorch.session import TorchSession, torch_settings
 
 if TYPE_CHECKING:
@@ -31,24 +30,12 @@ _FILE = "network.pt2"
 _LOADING = "import sys, torch; torch._inductor.aoti_load_package(sys.argv[1], device_index=int(sys.argv[2]))"
 
 
-def engine(backend: Backend) -> "AheadOfTime":
-    """Return the engine of `backend`."""
-    return AheadOfTime(backend)
-
-
-class AheadOfTime:
+class AheadOfTime(Compile):
     """Compiles as `torch-compile` does, but into a package: the next start loads it in milliseconds.
 
     A package is native code, and loading one runs it (CVE-2026-4538): only packages that were built here are loaded,
     and only while they are bit for bit what was written into the cache.
     """
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-
-    def probe(self, target: Target) -> Availability:
-        found = check(target, self._backend, ("triton",) if target.on_cuda else ())
-        return found if not found.ok else compiler_missing() or found
 
     @contextmanager
     def open(self, model: "Model", target: Target) -> Iterator[TorchSession]:
@@ -97,9 +84,9 @@ def _try_loading(path: Path, index: int) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         crashed = signal.Signals(-done.returncode).name if done.returncode < 0 else ""
-        told = crashed or (done.stderr.strip().splitlines() or ["it did not say why"])[-1]
+        reason = crashed or (done.stderr.strip().splitlines() or ["it did not say why"])[-1]
         raise EngineError(
-            f"PyTorch {torch.__version__} cannot load the package that it built ({told}); take torch-compile instead"
+            f"PyTorch {torch.__version__} cannot load the package that it built ({reason}); take torch-compile instead"
         )
 
 

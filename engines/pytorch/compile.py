@@ -1,6 +1,5 @@
 """The network compiled by torch.compile."""
 
-import copy
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,34 +9,26 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from engines import Backend
 from engines.base import Availability, Target
 from engines.cache import device_identity
 from engines.probe import check, compiler_missing
+from engines.pytorch.engine import TorchEngine
 from engines.pytorch.session import TorchSession, torch_settings, trace
 
 if TYPE_CHECKING:
     from models.model import Model
 
 
-def engine(backend: Backend) -> "Inductor":
-    """Return the engine of `backend`."""
-    return Inductor(backend)
-
-
-class Inductor:
+class Compile(TorchEngine):
     """Compiles the whole module for one shape; compiled code is kept on disk by Inductor's own cache."""
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-
     def probe(self, target: Target) -> Availability:
-        found = check(target, self._backend, ("triton",) if target.on_cuda else ())
-        return found if not found.ok else compiler_missing() or found
+        available = check(target, self.backend, ("triton",) if target.on_cuda else ())
+        return available if not available.ok else compiler_missing() or available
 
     @contextmanager
     def open(self, model: "Model", target: Target) -> Iterator[TorchSession]:
-        network = copy.deepcopy(model.module).to(target.device).requires_grad_(False)
+        network = self.network(model, target).requires_grad_(False)
         # The settings hold for Dynamo too: as options of torch.compile they reach Inductor only, and freeze nothing.
         with torch_settings(target), _cache_folder(target) as folder, torch._inductor.config.patch(_settings(target)):
             torch._dynamo.reset()
@@ -67,7 +58,7 @@ def _settings(target: Target) -> dict[str, Any]:
     if not target.on_cuda:
         # Constant weights let oneDNN's fused convolutions take over; without, it calls the slow plain ones.
         return {"freezing": True}
-    # cuDNN's own search finds the convolutions; a template of Triton's would not tell in which precision it ran.
+    # cuDNN's own search finds the convolutions; a template of Triton's does not report in which precision it ran.
     return {
         **torch._inductor.list_mode_options("max-autotune"),
         "max_autotune_conv_backends": "ATEN",
@@ -107,5 +98,5 @@ def _counted() -> Mapping[str, int]:
 
 
 def _since(before: Mapping[str, int]) -> dict[str, int]:
-    """Graphs compiled (more than one tells of a recompilation) and graph breaks since `before`."""
+    """Graphs compiled (more than one means a recompilation) and graph breaks since `before`."""
     return {name: count - before[name] for name, count in _counted().items()}

@@ -1,17 +1,14 @@
 """The module in FP16, recorded once as a CUDA graph and replayed."""
 
-import copy
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from engines import Backend
-from engines.base import Availability, Target
-from engines.probe import check
-from engines.pytorch.session import Forward, TorchSession, torch_settings, trace
+from engines.base import Target
+from engines.pytorch.eager import Half
+from engines.pytorch.session import Forward, TorchSession, trace
 
 if TYPE_CHECKING:
     from models.model import Model
@@ -19,30 +16,11 @@ if TYPE_CHECKING:
 _WARM_UP_PASSES = 3  # cuDNN must have made its choices, and the allocator its blocks, before anything is recorded
 
 
-def engine(backend: Backend) -> "Graph":
-    """Return the engine of `backend`."""
-    return Graph(backend)
-
-
-class Graph:
+class CudaGraph(Half):
     """`torch-half` without the cost of launching its kernels one by one: the same operations, replayed."""
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-
-    def probe(self, target: Target) -> Availability:
-        return check(target, self._backend)
-
-    @contextmanager
-    def open(self, model: "Model", target: Target) -> Iterator[TorchSession]:
-        network = copy.deepcopy(model.module).to(target.device, torch.float16)
-
-        def forward(x: Tensor) -> tuple[Tensor, Tensor]:
-            segmentation, classification = network(x.half())
-            return segmentation.float(), classification.float()
-
-        with torch_settings(target):
-            yield graph_session(forward, model, target)
+    def session(self, forward: Forward, model: "Model", target: Target) -> TorchSession:
+        return graph_session(forward, model, target)
 
 
 def graph_session(

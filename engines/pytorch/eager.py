@@ -1,16 +1,14 @@
-"""PyTorch as it stands: the baseline in FP32, and the same with TF32."""
+"""PyTorch as it stands, in FP32 or TF32, under automatic mixed precision, and in 16 bits."""
 
-import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor, nn
 
-from engines import Backend
 from engines.base import Availability, Target
 from engines.probe import check, unavailable
-from engines.pytorch.session import TorchSession, torch_settings
+from engines.pytorch.engine import TorchEngine
+from engines.pytorch.session import Forward, check_half, half_of
 
 if TYPE_CHECKING:
     from models.model import Model
@@ -18,27 +16,50 @@ if TYPE_CHECKING:
 AMPERE = (8, 0)  # the first compute capability with TF32 units
 
 
-def engine(backend: Backend) -> "Eager":
-    """Return the engine of `backend`, ``fp32`` or ``tf32``."""
-    return Eager(backend)
-
-
-class Eager:
+class Eager(TorchEngine):
     """Calls the module. FP32 is the baseline that every speedup is against: TF32 off, cudnn.benchmark on."""
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+    def probe(self, target: Target) -> Availability:
+        available = check(target, self.backend)
+        if not available.ok or self.backend.precision != "tf32":
+            return available
+        if torch.cuda.get_device_capability(target.device) < AMPERE:
+            name = torch.cuda.get_device_name(target.device)
+            return unavailable(f"{name} has no TF32 units", "run on an Ampere GPU or a newer one")
+        return available
+
+
+class Autocast(TorchEngine):
+    """Calls the module under autocast, which picks the operations that run in 16 bits: FP16 on CUDA, BF16 on a CPU."""
 
     def probe(self, target: Target) -> Availability:
-        found = check(target, self._backend)
-        if found.ok and self._backend.precision == "tf32" and torch.cuda.get_device_capability(target.device) < AMPERE:
-            return unavailable(
-                f"{torch.cuda.get_device_name(target.device)} has no TF32 units", "run on an Ampere GPU or a newer one"
-            )
-        return found
+        return check_half(target, self.backend)
 
-    @contextmanager
-    def open(self, model: "Model", target: Target) -> Iterator[TorchSession]:
-        with torch_settings(target, tf32=self._backend.precision == "tf32"):
-            network = copy.deepcopy(model.module).to(target.device)
-            yield TorchSession(network, model, target)
+    def forward(self, network: Any, target: Target) -> Forward:
+        device = torch.device(target.device).type
+
+        def forward(x: Tensor) -> tuple[Tensor, Tensor]:
+            with torch.autocast(device, half_of(target)):
+                segmentation, classification = network(x)
+            return segmentation.float(), classification.float()
+
+        return forward
+
+
+class Half(TorchEngine):
+    """Converts the whole module and its input to 16 bits, FP16 on CUDA, BF16 on a CPU; the logits are float32."""
+
+    def probe(self, target: Target) -> Availability:
+        return check_half(target, self.backend)
+
+    def network(self, model: "Model", target: Target) -> nn.Module:
+        return super().network(model, target).to(half_of(target))
+
+    def forward(self, network: Any, target: Target) -> Forward:
+        half = half_of(target)
+
+        def forward(x: Tensor) -> tuple[Tensor, Tensor]:
+            segmentation, classification = network(x.to(half))
+            return segmentation.float(), classification.float()
+
+        return forward

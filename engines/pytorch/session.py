@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.autograd.profiler import profile  # torch.profiler's imports Inductor, which takes seconds
 
-from engines import Backend
-from engines.base import Availability, Evidence, Target
-from engines.evidence.mac_counter import Operation, Tally, layers_for
+from engines.base import Availability, Backend, Evidence, Target
+from engines.evidence.mac_counter import layers_for
+from engines.layers import UNKNOWN, Operation, Tally
 from engines.probe import check, unavailable
 
 if TYPE_CHECKING:
@@ -40,15 +40,15 @@ def check_half(target: Target, backend: Backend) -> Availability:
     PyTorch leaves BF16 to oneDNN where that has kernels for the processor, and to plain loops elsewhere: there a
     convolution took a hundred times as long as in FP32 (measured on a CPU with AVX2).
     """
-    found = check(target, backend)
-    if not found.ok or target.on_cuda or torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return found
+    available = check(target, backend)
+    if not available.ok or target.on_cuda or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return available
     return unavailable("PyTorch has no BF16 kernels for this CPU", "run on a CPU with AVX512 or AMX")
 
 
 @contextmanager
 def torch_settings(target: Target, tf32: bool = False) -> Iterator[None]:
-    """Fix what PyTorch decides by global flags: TF32 as told, cudnn.benchmark on, `target.threads` threads."""
+    """Fix what PyTorch decides by global flags: `tf32`, cudnn.benchmark on, `target.threads` threads."""
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = (cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32, torch.get_num_threads())
     # The older names of the TF32 flags: Inductor reads them, and refuses a mix of both sets.
@@ -62,7 +62,7 @@ def torch_settings(target: Target, tf32: bool = False) -> Iterator[None]:
 
 
 class TorchSession:
-    """Runs `forward` on the target's device, and tells what ran from a profiler's trace of one pass."""
+    """Runs `forward` on the target's device, and reads what ran from a profiler's trace of one pass."""
 
     def __init__(
         self,
@@ -94,8 +94,8 @@ class TorchSession:
 
     def evidence(self) -> Evidence:
         tally = Tally(self._layers)
-        operations = [one for one in self._operations() if tally.add(one.precision, one.shapes)]
-        kernels = sorted({f"{one.name} {one.precision}" for one in operations})
+        operations = [each for each in self._operations() if tally.add(each.precision, each.shapes)]
+        kernels = sorted({f"{each.name} {each.precision}" for each in operations})
         details = {
             "cached": self._cached,
             "read_from": self._read_from,
@@ -122,7 +122,7 @@ def fp32_as_run(on_cuda: bool, convolution: bool) -> str:
         return "tf32" if flag and torch.cuda.get_device_capability()[0] >= 8 else "fp32"
     # oneDNN lowers float32 work when this variable of its own asks for it.
     mode = os.environ.get("ONEDNN_DEFAULT_FPMATH_MODE", "STRICT").upper()
-    return {"STRICT": "fp32", "BF16": "bf16", "F16": "fp16", "TF32": "tf32"}.get(mode, "unknown")
+    return {"STRICT": "fp32", "BF16": "bf16", "F16": "fp16", "TF32": "tf32"}.get(mode, UNKNOWN)
 
 
 def _flags() -> dict[str, Any]:
@@ -134,14 +134,17 @@ def trace(run: Callable[[], object], on_cuda: bool) -> list[Operation]:
     """Run once under the profiler; list the innermost convolutions and matrix products, in order."""
     with profile(record_shapes=True) as profiler:
         run()
-    events = traced_events(profiler)
-    wanted = [one for one in events if _MULTIPLIES.search(one.get("name", "")) and "Input Dims" in one.get("args", {})]
-    wanted.sort(key=lambda one: (one["tid"], one["ts"], -one["dur"]))
+    events = [
+        event
+        for event in traced_events(profiler)
+        if _MULTIPLIES.search(event.get("name", "")) and "Input Dims" in event.get("args", {})
+    ]
+    events.sort(key=lambda event: (event["tid"], event["ts"], -event["dur"]))
     return [
-        _operation(one, on_cuda)
-        for one, following in zip(wanted, [*wanted[1:], None], strict=True)
+        _operation(event, on_cuda)
+        for event, following in zip(events, [*events[1:], None], strict=True)
         # A call that holds another only passes on: autocast converts in between.
-        if following is None or following["tid"] != one["tid"] or following["ts"] >= one["ts"] + one["dur"]
+        if following is None or following["tid"] != event["tid"] or following["ts"] >= event["ts"] + event["dur"]
     ]
 
 
@@ -157,7 +160,7 @@ def traced_events(profiler: Any) -> list[dict[str, Any]]:
 def _operation(event: Mapping[str, Any], on_cuda: bool) -> Operation:
     name, types, shapes = event["name"], event["args"]["Input type"], event["args"]["Input Dims"]
     tensors = [(_PRECISIONS[kind], shape) for kind, shape in zip(types, shapes, strict=True) if kind in _PRECISIONS]
-    precision = tensors[0][0] if tensors else "unknown"
+    precision = tensors[0][0] if tensors else UNKNOWN
     if precision == "fp32":
         precision = fp32_as_run(on_cuda, "conv" in name)
     return Operation(name, precision, [shape for _, shape in tensors])

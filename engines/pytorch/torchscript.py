@@ -1,7 +1,6 @@
 """The network traced, frozen and optimised by TorchScript."""
 
 import copy
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from engines import Backend
-from engines.base import Availability, Target
+from engines.base import Target
 from engines.cache import artefact, key_of
-from engines.evidence.mac_counter import Operation
-from engines.probe import check
+from engines.layers import UNKNOWN, Operation
+from engines.pytorch.engine import TorchEngine
 from engines.pytorch.session import TorchSession, fp32_as_run, torch_settings
+from models.suppress import suppress_output
 
 if TYPE_CHECKING:
     from models.model import Model
@@ -24,25 +23,14 @@ _MULTIPLY = ("conv", "linear", "matmul", "mm")
 _PRECISIONS = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16", torch.float64: "fp64"}
 
 
-def engine(backend: Backend) -> "TorchScript":
-    """Return the engine of `backend`."""
-    return TorchScript(backend)
-
-
-class TorchScript:
+class TorchScript(TorchEngine):
     """Runs a frozen trace of the module, kept on disk."""
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-
-    def probe(self, target: Target) -> Availability:
-        return check(target, self._backend)
 
     @contextmanager
     def open(self, model: "Model", target: Target) -> Iterator[TorchSession]:
         with torch_settings(target):
             key = key_of(model, target, ("torch",), precision="fp32")
-            with _quiet():
+            with suppress_output():
                 built = artefact(target.cache, "torchscript", key, lambda folder: _build(model, target, folder / _FILE))
                 optimised = _load(built.folder / _FILE, target)
             x = torch.rand(target.batch, 1, *target.tile, device=target.device)
@@ -55,15 +43,6 @@ class TorchScript:
             yield TorchSession(
                 optimised, model, target, built.cached, operations, "weights in the graph that the interpreter ran"
             )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence that TorchScript is deprecated, and that a trace holds for one shape: it is used for one."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
-        yield
 
 
 def _build(model: "Model", target: Target, path: Path) -> None:
@@ -85,17 +64,17 @@ def _executed_graph() -> Any:
 
 
 def _operations(graph: Any, target: Target) -> list[Operation]:
-    """List what multiplies by a constant. oneDNN's convolutions are in no profiler trace, so the graph must tell."""
-    found = []
+    """List what multiplies by a constant, from the graph: oneDNN's convolutions are in no profiler trace."""
+    operations = []
     for node in _nodes(graph):
         if any(word in node.kind() for word in _MULTIPLY):
             weights = [weight for weight in map(_constant, node.inputs()) if weight is not None and weight.dim() > 1]
             for weight in weights[:1]:
-                precision = _PRECISIONS.get(weight.dtype, "unknown")
+                precision = _PRECISIONS.get(weight.dtype, UNKNOWN)
                 if precision == "fp32":
                     precision = fp32_as_run(target.on_cuda, "conv" in node.kind())
-                found.append(Operation(node.kind(), precision, [tuple(weight.shape)]))
-    return found
+                operations.append(Operation(node.kind(), precision, [tuple(weight.shape)]))
+    return operations
 
 
 def _nodes(block: Any) -> Iterator[Any]:

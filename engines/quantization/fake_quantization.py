@@ -86,8 +86,8 @@ def _step(largest: Tensor) -> Tensor:
 
 
 def _channels(weight: Any) -> Tensor:
-    found: Tensor = weight.detach().abs().amax(dim=tuple(range(1, weight.ndim)))
-    return found
+    largest: Tensor = weight.detach().abs().amax(dim=tuple(range(1, weight.ndim)))
+    return largest
 
 
 def _percentile(x: Tensor, percentile: float) -> float:

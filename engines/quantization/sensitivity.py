@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from engines.base import EngineError
-from engines.evidence.mac_counter import Layer
+from engines.layers import Layer
 from engines.quantization.fake_quantization import FakeQuantized, Scales
 
 # Dice of each foreground label between INT8's prediction and FP32's own, summed over the calibration tiles, that INT8
@@ -113,11 +113,11 @@ def _share(names: Iterable[str], cost: Mapping[str, int]) -> float:
 
 @torch.inference_mode()
 def _answers(module: nn.Module, batches: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-    found = []
+    answers = []
     for batch in batches:
         segmentation, classification = module(batch)
-        found.append((segmentation.cpu(), classification.cpu()))
-    return found
+        answers.append((segmentation.cpu(), classification.cpu()))
+    return answers
 
 
 def _divergence(

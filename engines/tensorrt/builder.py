@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from engines.base import EngineError
-from engines.evidence.mac_counter import Operation
+from engines.cache import write_whole
+from engines.layers import UNKNOWN, Operation
 
 _TYPES = {"FLOAT": "fp32", "HALF": "fp16", "BF16": "bf16", "INT8": "int8"}
 
@@ -30,7 +31,7 @@ class Plan:
 
 
 def logger(trt: Any) -> Any:
-    """A TensorRT logger: warnings go to stderr, errors also to `told`. TensorRT keeps a process's first."""
+    """A TensorRT logger: warnings go to stderr, errors also to `first_error`. TensorRT keeps a process's first."""
 
     class Log(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -46,7 +47,7 @@ def logger(trt: Any) -> Any:
     return Log()
 
 
-def told(log: Any, fallback: object = "TensorRT gave no reason") -> str:
+def first_error(log: Any, fallback: object = "TensorRT gave no reason") -> str:
     """The first error that TensorRT logged, as one line: later ones only follow from it."""
     return " ".join(str(log.errors[0] if log.errors else fallback).split())
 
@@ -68,13 +69,13 @@ def build(trt: Any, path: Path, log: Any, timings: Path | None = None) -> Plan:
         raise EngineError(f"{trt.__name__} {trt.__version__} cannot parse {path}: {' '.join(errors.split())}")
     config = builder.create_builder_config()
     config.clear_flag(trt.BuilderFlag.TF32)  # on by default, and an FP32 engine would multiply in TF32
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # else the inspector tells only names
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # else the inspector reports only names
     cache = _timing_cache(config, timings) if timings is not None else None
     data = builder.build_serialized_network(network, config)
     if data is None:
-        raise EngineError(f"{trt.__name__} {trt.__version__} cannot build {path}: {told(log)}")
+        raise EngineError(f"{trt.__name__} {trt.__version__} cannot build {path}: {first_error(log)}")
     if cache is not None and timings is not None:
-        replace(timings, bytes(config.get_timing_cache().serialize()))
+        write_whole(timings, bytes(config.get_timing_cache().serialize()))
     return Plan(bytes(data), _typed(trt, network))
 
 
@@ -87,18 +88,10 @@ def started(log: Any, start: Callable[[], Any], trt: Any) -> Any:
     try:
         made = start()
     except TypeError as error:  # what the bindings raise where the library returned a null pointer
-        raise EngineError(f"{trt.__name__} {trt.__version__} does not start: {told(log, error)}") from None
+        raise EngineError(f"{trt.__name__} {trt.__version__} does not start: {first_error(log, error)}") from None
     if made is None:
-        raise EngineError(f"{trt.__name__} {trt.__version__} does not start: {told(log)}")
+        raise EngineError(f"{trt.__name__} {trt.__version__} does not start: {first_error(log)}")
     return made
-
-
-def replace(path: Path, data: bytes) -> None:
-    """Write a file that is whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}-{id(data)}")
-    unfinished.write_bytes(data)
-    unfinished.replace(path)
 
 
 def _timing_cache(config: Any, timings: Path) -> Any:
@@ -119,4 +112,4 @@ def _typed(trt: Any, network: Any) -> tuple[Operation, ...]:
 
 def _operation(layer: Any) -> Operation:
     first, output = layer.get_input(0), layer.get_output(0)
-    return Operation(layer.name, _TYPES.get(first.dtype.name, "unknown"), [tuple(first.shape), tuple(output.shape)])
+    return Operation(layer.name, _TYPES.get(first.dtype.name, UNKNOWN), [tuple(first.shape), tuple(output.shape)])

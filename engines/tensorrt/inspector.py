@@ -1,4 +1,4 @@
-"""What TensorRT's engine inspector tells of a built engine, layer by layer.
+"""What TensorRT's engine inspector reports of a built engine, layer by layer.
 
 The format of its JSON is described in NVIDIA's documentation of the engine inspector; TensorRT 11 split the field
 ``Format/Datatype`` (https://docs.nvidia.com/deeplearning/tensorrt/latest/, "Migrating IEngineInspector Usage").
@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from engines.evidence.mac_counter import UNKNOWN, Operation
+from engines.layers import UNKNOWN, Operation
 
 _MULTIPLIES = re.compile(r"conv|deconv|gemm|matmul|matrix_?multiply|fully_?connected", re.IGNORECASE)
 _TYPE_FIELDS = ("Format/Datatype", "Format/DataType", "DataType", "Datatype", "Format")
@@ -25,10 +25,10 @@ _PRECISIONS = (
 def layers_of(report: str) -> list[Mapping[str, Any]]:
     """The layers of an inspector's JSON; none where the engine was built without the details."""
     try:
-        found = json.loads(report).get("Layers", [])
+        layers = json.loads(report).get("Layers", [])
     except (ValueError, AttributeError):
         return []
-    return [layer for layer in found if isinstance(layer, dict)]
+    return [layer for layer in layers if isinstance(layer, dict)]
 
 
 def operations(layers: list[Mapping[str, Any]]) -> list[Operation]:
@@ -37,7 +37,7 @@ def operations(layers: list[Mapping[str, Any]]) -> list[Operation]:
 
 
 def _kind(layer: Mapping[str, Any]) -> str:
-    # A layer that its compiler generated has a type of its own; then the kind of its parameters may tell.
+    # A layer that its compiler generated has a type of its own; then the kind of its parameters may say.
     return f"{layer.get('LayerType', '')} {layer.get('ParameterType', '')}"
 
 

@@ -1,7 +1,4 @@
-"""The network as an ONNX file with Q/DQ nodes, as TensorRT's explicit quantization reads it.
-
-Not yet run on a GPU.
-"""
+"""The network as an ONNX file with Q/DQ nodes, as TensorRT's explicit quantization reads it."""
 
 import copy
 import json
@@ -20,7 +17,7 @@ if TYPE_CHECKING:
 # Of the magnitudes of a convolution's input; the rest is clipped. On the calibration tiles of the demo (width 8) it
 # gave the smallest error of 100, 99.999, 99.99 and 99.9 %: 0.016 against 0.022, 0.019 and 0.024.
 PERCENTILE = 99.99
-_FILE, _TOLD = "int8.onnx", "quantization.json"
+_FILE, _REPORT = "int8.onnx", "quantization.json"
 
 
 def qdq_file(model: "Model", target: Target) -> tuple[Path, Mapping[str, Any]]:
@@ -28,7 +25,7 @@ def qdq_file(model: "Model", target: Target) -> tuple[Path, Mapping[str, Any]]:
 
     Returns:
         The file (inputs and outputs as `engines.onnx.export.onnx_file` has them with ``half=True``), and what its
-        quantization tells: layers in INT8, layers that fell back to FP16 and why. JSON values only.
+        quantization reports: layers in INT8, layers that fell back to FP16 and why. JSON values only.
 
     Raises:
         EngineError: INT8 would change the network's answers too much.
@@ -41,7 +38,7 @@ def qdq_file(model: "Model", target: Target) -> tuple[Path, Mapping[str, Any]]:
         percentile_of_tile=PERCENTILE, agreement=sensitivity.AGREEMENT,
     )  # fmt: skip
     built = artefact(target.cache, "onnx-int8", key, lambda folder: _build(model, target, folder))
-    return built.folder / _FILE, json.loads((built.folder / _TOLD).read_text())
+    return built.folder / _FILE, json.loads((built.folder / _REPORT).read_text())
 
 
 def _build(model: "Model", target: Target, folder: Path) -> None:
@@ -58,7 +55,7 @@ def _build(model: "Model", target: Target, folder: Path) -> None:
     path, _ = onnx_file(model, target, half=True)
     write(path, {name: scales[name] for name in chosen.layers}, folder / _FILE)
     details = {"calibrator": f"percentile {PERCENTILE}", "calibration_tiles": sum(map(len, batches))}
-    (folder / _TOLD).write_text(json.dumps({**details, **chosen.details()}, indent=1))
+    (folder / _REPORT).write_text(json.dumps({**details, **chosen.details()}, indent=1))
 
 
 def write(path: Path, scales: "Mapping[str, Scales]", out: Path) -> None:
@@ -76,7 +73,7 @@ def write(path: Path, scales: "Mapping[str, Scales]", out: Path) -> None:
 
     graph_of = onnx.load(str(path))
     graph = graph_of.graph
-    stored = {one.name: one for one in graph.initializer}
+    stored = {tensor.name: tensor for tensor in graph.initializer}
     wanted = {f"{name}.weight": scale for name, scale in scales.items()}
     weights, nodes = dict[str, str](), list[Any]()
     for node in graph.node:

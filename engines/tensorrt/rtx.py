@@ -1,12 +1,11 @@
-"""TensorRT for RTX, by the same path as TensorRT. Not yet run on a GPU that it supports.
+"""TensorRT for RTX, by the same path as TensorRT.
 
 It builds without timing anything, also on a machine without a GPU, and compiles its kernels when an engine is first
 run; those it keeps in a cache of its own.
 """
 
-from engines import Backend
 from engines.base import Availability, Target
-from engines.probe import check, install, unavailable
+from engines.probe import install, unavailable
 from engines.tensorrt.engine import TensorRT
 
 # Major compute capabilities of data centres' GPUs. On an H100 version 1.7.1 says: "The engine cannot run on this GPU,
@@ -14,18 +13,13 @@ from engines.tensorrt.engine import TensorRT
 _UNSUPPORTED = (9, 10, 11)
 
 
-def engine(backend: Backend) -> "TensorRTForRTX":
-    """Return the engine of `backend`, ``fp32``, ``fp16`` or ``int8``."""
-    return TensorRTForRTX(backend, "tensorrt_rtx")
-
-
 class TensorRTForRTX(TensorRT):
     """Builds everywhere, but runs on GeForce RTX, RTX PRO and their like."""
 
     def probe(self, target: Target) -> Availability:
-        found = check(target, self._backend)
-        if not found.ok:
-            return found
+        available = super().probe(target)
+        if not available.ok:
+            return available
         import torch
 
         capability = torch.cuda.get_device_capability(target.device)
@@ -35,4 +29,4 @@ class TensorRTForRTX(TensorRT):
                 f"TensorRT for RTX does not run on {name} (compute capability {capability[0]}.{capability[1]})",
                 f"use the backends tensorrt-*; {install('gpu')}",
             )
-        return super().probe(target)
+        return available

@@ -1,4 +1,4 @@
-"""A TensorRT engine on tensors of PyTorch. Not yet run on a GPU."""
+"""A TensorRT engine on tensors of PyTorch."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,17 +9,19 @@ import torch
 from torch import Tensor
 
 from engines.base import EngineError, Evidence, Target
-from engines.evidence.mac_counter import UNKNOWN, Operation, Tally, layers_for
+from engines.cache import write_whole
+from engines.evidence.mac_counter import layers_for
+from engines.layers import UNKNOWN, Layer, Operation, Tally
 from engines.pytorch.cuda_graph import capture
 from engines.pytorch.session import Forward
-from engines.tensorrt.builder import replace, started, told
+from engines.tensorrt.builder import first_error, started
 from engines.tensorrt.inspector import layers_of as inspected_layers
 from engines.tensorrt.inspector import operations
 
 if TYPE_CHECKING:
     from models.model import Model
 
-_UNTOLD = 1e-3  # share of the MACs whose precision the inspector may leave open
+_UNKNOWN_SHARE = 1e-3  # share of the MACs whose precision the inspector may leave open
 _DTYPES = {"FLOAT": torch.float32, "HALF": torch.float16, "BF16": torch.bfloat16}
 
 
@@ -44,14 +46,16 @@ class TensorRTSession:
             self._runtime = started(log, lambda: trt.Runtime(log), trt)
             self._engine = self._runtime.deserialize_cuda_engine(plan)
             if self._engine is None:
-                raise EngineError(f"{trt.__name__} {trt.__version__} cannot load the engine it built: {told(log)}")
+                raise EngineError(
+                    f"{trt.__name__} {trt.__version__} cannot load the engine it built: {first_error(log)}"
+                )
             self._context, compiled = _context(trt, self._engine, kernels)
             if self._context is None:
-                raise EngineError(f"{trt.__name__} {trt.__version__} has no room to run the engine: {told(log)}")
-            plain = _forward(trt, self._engine, self._context, target)
-            self._run, self._graph = _recorded(plain, target)
+                raise EngineError(f"{trt.__name__} {trt.__version__} has no room to run the engine: {first_error(log)}")
+            forward = _forward(trt, self._engine, self._context, target)
+            self._run, self._graph = _recorded(forward, target)
             if compiled is not None:
-                replace(kernels, bytes(compiled.serialize()))
+                write_whole(kernels, bytes(compiled.serialize()))
 
     def infer(self, x: Tensor) -> tuple[Tensor, Tensor]:
         with torch.inference_mode():
@@ -67,7 +71,7 @@ class TensorRTSession:
         share, read_from = self._share(operations(layers))
         details = {
             "read_from": read_from,
-            "layers": dict(Counter(str(layer.get("LayerType", "untold")) for layer in layers)),
+            "layers": dict(Counter(str(layer.get("LayerType", UNKNOWN)) for layer in layers)),
             "tactics": sorted({str(layer["TacticName"]) for layer in layers if layer.get("TacticName")}),
             "cuda_graph": self._graph,
             trt.__name__: trt.__version__,
@@ -78,19 +82,19 @@ class TensorRTSession:
 
     def _share(self, inspected: list[Operation]) -> tuple[dict[str, float], str]:
         """MACs by precision, from the inspector; where it leaves layers open, from the types that bind TensorRT."""
-        told_by_inspector = _tally(self._layers, inspected)
-        if told_by_inspector.get(UNKNOWN, 0) <= _UNTOLD or not self._typed:
-            return told_by_inspector, "the engine inspector, layer by layer"
+        by_inspector = _tally(self._layers, inspected)
+        if by_inspector.get(UNKNOWN, 0) <= _UNKNOWN_SHARE or not self._typed:
+            return by_inspector, "the engine inspector, layer by layer"
         return _tally(self._layers, self._typed), (
             "the types of the strongly typed network, which bind TensorRT; its inspector left "
-            f"{told_by_inspector.get(UNKNOWN, 0):.0%} of the MACs open"
+            f"{by_inspector.get(UNKNOWN, 0):.0%} of the MACs open"
         )
 
 
-def _tally(layers: Any, ran: Sequence[Operation]) -> dict[str, float]:
+def _tally(layers: list[Layer], operations: Sequence[Operation]) -> dict[str, float]:
     tally = Tally(layers)
-    for one in ran:
-        tally.add(one.precision, one.shapes)
+    for operation in operations:
+        tally.add(operation.precision, operation.shapes)
     return tally.share()
 
 

@@ -1,4 +1,4 @@
-"""Torch-TensorRT: its converters build the engine, and TensorRT runs it. Not yet run on a GPU."""
+"""Torch-TensorRT: its converters build the engine, and TensorRT runs it."""
 
 import copy
 import inspect
@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engines import Backend
-from engines.base import Availability, EngineError, Target
+from engines.base import Availability, Engine, EngineError, Target
 from engines.cache import artefact, key_of
 from engines.probe import check
 from engines.tensorrt.engine import opened, save
@@ -19,22 +18,14 @@ if TYPE_CHECKING:
     from models.model import Model
 
 
-def engine(backend: Backend) -> "TorchTensorRT":
-    """Return the engine of `backend`."""
-    return TorchTensorRT(backend)
-
-
-class TorchTensorRT:
+class TorchTensorRT(Engine):
     """Converts the exported FP16 program as a whole (``dynamo``); nothing of it is left to PyTorch.
 
     The plan is then run as those of the other TensorRT backends are, so that they differ by the converter alone.
     """
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-
     def probe(self, target: Target) -> Availability:
-        return check(target, self._backend, ("torch_tensorrt", "tensorrt"))
+        return check(target, self.backend)
 
     @contextmanager
     def open(self, model: "Model", target: Target) -> Iterator["TensorRTSession"]:
@@ -71,7 +62,7 @@ def _build(model: "Model", target: Target, folder: Path) -> None:
     # Up to 2.12 strong typing is an option (and the default of the later ones); then there is nothing else.
     if "use_explicit_typing" in inspect.signature(convert).parameters:
         settings["use_explicit_typing"] = True
-    # Only under its debugger does it build with the details that the engine inspector tells.
+    # Only under its debugger does it build with the details that the engine inspector reports.
     with (
         tempfile.TemporaryDirectory() as logs,
         torch_tensorrt.dynamo.Debugger(log_level="error", engine_builder_monitor=False, logging_dir=logs),

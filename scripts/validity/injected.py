@@ -13,9 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engines import Backend
-from engines.base import Availability, Evidence, Session, Target
-from engines.pytorch import eager
+from engines.base import Availability, Backend, Engine, Evidence, Session, Target
+from engines.pytorch.eager import Eager
 
 
 class Injected:
@@ -52,11 +51,12 @@ class Injected:
         return self._real.evidence()
 
 
-class InjectedEngine:
+class InjectedEngine(Engine):
     """The engine of PyTorch FP32, whose sessions are `Injected`."""
 
     def __init__(self, backend: Backend) -> None:
-        self._real = eager.engine(backend)
+        super().__init__(backend)
+        self._real = Eager(backend)
 
     def probe(self, target: Target) -> Availability:
         return self._real.probe(target)
@@ -65,7 +65,3 @@ class InjectedEngine:
     def open(self, model: Any, target: Target) -> Iterator[Injected]:
         with self._real.open(model, target) as session:
             yield Injected(session, os.environ["VOXBENCH_INJECT"])
-
-
-def engine(backend: Backend) -> InjectedEngine:
-    return InjectedEngine(backend)

@@ -33,7 +33,8 @@ from unittest.mock import patch
 
 import engines
 from bench.cli.main import main as bench
-from engines import BASELINE, Backend
+from engines import BASELINE
+from engines.base import Backend
 from reports.decision.verdict import CONFIRMED, INCONCLUSIVE, REFUTED
 from reports.records.record import DUEL
 from reports.records.store import read_run
@@ -78,7 +79,7 @@ def measure(options: argparse.Namespace, reduction: float, number: int) -> dict[
     share = reduction / 100 / (1 - reduction / 100) / FORWARD_SHARE
     os.environ["VOXBENCH_INJECT"] = "noise=0.02" if options.what == "noise" else f"sleep={share}"
     row = engines.BACKENDS[BASELINE]
-    own = Backend("scripts.validity.injected", row.precision)
+    own = Backend("scripts.validity.injected:InjectedEngine", row.precision)
     slowed = {BASELINE: own, "plain": row} if reduction else {}
     noised = {"noised": own} if options.what == "noise" else {}
     names = next(iter(noised), "plain" if reduction else BASELINE)

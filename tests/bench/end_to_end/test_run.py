@@ -16,14 +16,14 @@ from bench.cli.main import main
 from bench.schedule import confirmation, interleave
 from bench.schedule.interleave import Duel
 from bench.worker.process import WorkerProcess
-from engines import Backend
+from engines.base import Backend
 from reports.stats.power import ENOUGH_FOR_F1
 
 CASES = 5  # those of `bench` where a test does not say otherwise
 
 
 def fault(monkeypatch, kind: str, name: str = "faulty") -> None:
-    monkeypatch.setitem(engines.BACKENDS, name, Backend("tests.bench.faulty", "fp32"))
+    monkeypatch.setitem(engines.BACKENDS, name, Backend("tests.bench.faulty:Faulty", "fp32"))
     monkeypatch.setenv("FAULT", kind)
 
 
@@ -121,7 +121,7 @@ def test_a_half_done_confirmation_is_finished(bench, monkeypatch):
 
 def test_a_backend_that_does_not_start_again_has_failed(bench, monkeypatch, tmp_path):
     monkeypatch.setattr(confirmation, "STARTS", 3)
-    monkeypatch.setitem(engines.BACKENDS, "plain", Backend("tests.bench.unstartable", "fp32"))
+    monkeypatch.setitem(engines.BACKENDS, "plain", Backend("tests.bench.unstartable:Unstartable", "fp32"))
     monkeypatch.setenv("STARTED", str(tmp_path / "started"))
     fault(monkeypatch, "slow=0.2", "torch-fp32")
     code, summary, _ = bench("--backends", "plain", "--rounds", "1", "--require", "plain")

@@ -21,6 +21,7 @@ from bench.plan.plan import make_plan
 from bench.plan.request import Request
 from bench.plan.variants import backend_names, batch_of, peers_among, row_of
 from engines.base import Target
+from engines.evidence.mismatch import evidence_mismatch
 from models.load import load_model
 from models.model import Plans
 from tests.nnunet import train
@@ -77,7 +78,7 @@ def test_a_peer_computes_what_we_do(name, ours, tmp_path):
     assert found.stages_ns.keys() == {"read", "preprocess", "forward", "stitch", "write"}
     assert min(found.stages_ns.values()) > 0
     assert sum(found.stages_ns.values()) <= found.case_ns
-    assert engines.contradiction(PEERS[name], target_of(tmp_path), evidence) is None
+    assert evidence_mismatch(PEERS[name], target_of(tmp_path), evidence) is None
     assert evidence.details["way"]
 
 

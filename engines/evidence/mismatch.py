@@ -1,0 +1,49 @@
+"""Whether what ran is what a backend's name promises."""
+
+from collections.abc import Mapping
+
+from engines.base import Backend, Evidence, Target
+
+# The least share of the multiply-accumulates that must have run in the precision of the backend's name. FP32 promises
+# that nothing was lowered: of it, all that the runtime reports.
+REQUIRED_SHARE = {"fp32": 0.9999, "tf32": 0.5, "fp16": 0.5, "bf16": 0.5, "int8": 0.5}
+
+
+def evidence_mismatch(backend: Backend, target: Target, evidence: Evidence) -> str | None:
+    """Say in one line how what ran differs from what the row of a backend promises; None where it does not.
+
+    | | what is asked of the evidence |
+    |---|---|
+    | provider | every part of it is that of the row's runtime, on the target's device |
+    | shares | they add up to 1 |
+    | unknown precision | at most the row's `unknown_share`, or half of the work is known to be in the row's precision |
+    | the row's precision | at least `REQUIRED_SHARE`; of FP32, what is unknown within its limit left aside |
+    """
+    device = "cuda" if target.on_cuda else "cpu"
+    return _provider_mismatch(backend.runtime.providers[device], evidence.provider) or _precision_mismatch(
+        precision_on(backend, target), backend.unknown_share, evidence.mac_share
+    )
+
+
+def precision_on(backend: Backend, target: Target) -> str:
+    """The precision of a row on `target`: ``half`` is FP16 on CUDA and BF16 on a CPU."""
+    return backend.precision if backend.precision != "half" else "fp16" if target.on_cuda else "bf16"
+
+
+def _provider_mismatch(expected: str, provider: str) -> str | None:
+    if all(part.startswith(expected) for part in provider.split(" + ")):
+        return None
+    return f"it ran on {provider or 'an unknown provider'}, not on {expected}"
+
+
+def _precision_mismatch(promised: str, unknown_share: float, share: Mapping[str, float]) -> str | None:
+    ran = ", ".join(f"{part:.1%} in {name}" for name, part in share.items() if part > 0)
+    known, required = share.get(promised, 0), REQUIRED_SHARE[promised]
+    unknown = sum(part for name, part in share.items() if name not in REQUIRED_SHARE)
+    if abs(sum(share.values()) - 1) > 1e-3:
+        return f"its multiply-accumulates do not add up: {ran or 'nothing was seen'}"
+    if unknown > unknown_share and (promised == "fp32" or known < required):
+        return f"the precision of some multiply-accumulates is unknown: {ran}"
+    if known < (required - unknown if promised == "fp32" else required):
+        return f"its multiply-accumulates ran {ran}, not {'all' if promised == 'fp32' else 'mostly'} in {promised}"
+    return None
