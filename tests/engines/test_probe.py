@@ -26,7 +26,7 @@ def _without(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     ("name", "missing", "fix"),
     [
         ("ort-fp32", "onnxruntime", 'in the checkout of voxbench: pip install ".[cpu]"'),
-        ("ort-fp32", "onnxscript", "pip install onnxscript"),
+        ("ort-fp32", "onnxscript", 'in the checkout of voxbench: pip install ".[cpu]"'),
         ("openvino-fp32", "openvino", "pip install openvino"),
         ("openvino-int8", "nncf", "pip install nncf"),
     ],

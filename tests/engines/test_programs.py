@@ -10,7 +10,8 @@ from torch import Tensor
 import engines
 from engines.base import Target
 from engines.evidence.mac_counter import layers_in, layers_of
-from engines.probe import unfit, unwritable
+from engines.evidence.mismatch import evidence_mismatch
+from engines.probe import incompatible_reason
 from models.load import load_model
 from models.model import Model
 from models.options import ModelOptions
@@ -63,11 +64,11 @@ def test_answers_as_the_source_module(
     available = engine.probe(here)
     if not available.ok:
         pytest.skip(f"{available.reason}; {available.fix}")
-    assert unfit(row, programs[name].program, batch) is None
+    assert incompatible_reason(row, programs[name].program, batch) is None
     with engine.open(programs[name], here) as session:
         for found, true in zip(session.infer(x), as_is(source, x), strict=True):
             assert float((found - true).norm() / true.norm()) < BOUNDS[row.precision]
-        assert engines.contradiction(row, here, session.evidence()) is None
+        assert evidence_mismatch(row, here, session.evidence()) is None
 
 
 def test_a_graph_that_only_segments(target: Callable[..., Target], tmp_path: Path) -> None:
@@ -95,8 +96,10 @@ def test_layers_are_those_of_the_source(programs: dict[str, Model], source: Othe
 def test_layers_that_reach_no_output_are_left_out(programs: dict[str, Model], tmp_path: Path, name: str) -> None:
     WRITERS[name](Other(deep=True), tmp_path / name, torch.rand(1, 1, *TILE))
     model, _ = load_model(tmp_path / name, options=ModelOptions(tile=TILE, trust=tmp_path / name))
-    told = [[(one.macs, one.sizes) for one in layers_in(each, 1, TILE)] for each in (model, programs[name])]
-    assert sorted(told[0]) == sorted(told[1])
+    deep, plain = (
+        [(layer.macs, layer.sizes) for layer in layers_in(each, 1, TILE)] for each in (model, programs[name])
+    )
+    assert sorted(deep) == sorted(plain)
 
 
 def test_what_cannot_run_a_program_says_so(programs: dict[str, Model]) -> None:
@@ -105,13 +108,13 @@ def test_what_cannot_run_a_program_says_so(programs: dict[str, Model]) -> None:
         ("graph.onnx", "an ONNX graph"), ("script.pt", "a TorchScript program"), ("program.pt2", "an exported program"),
     ):  # fmt: skip
         program = programs[name].program
-        refused = {backend: unfit(row, program, 1) for backend, row in engines.BACKENDS.items()}
-        told = {(found.reason, found.fix) for found in refused.values() if found}
-        assert told == {(f"the checkpoint is {what}, and this backend needs the PyTorch network", fix)}
+        refused = {backend: incompatible_reason(row, program, 1) for backend, row in engines.BACKENDS.items()}
+        reason = f"the checkpoint is {what}, and this backend needs the PyTorch network"
+        assert {(why.reason, why.fix) for why in refused.values() if why} == {(reason, fix)}
         assert refused["torch-fused"] is not None
         assert refused["tensorrt-int8"] is not None, "it takes the network's layers apart"
         assert refused[engines.baseline_for(program.container if program else None)] is None
-        assert all(found is None for found in (unfit(row, None, 4) for row in engines.BACKENDS.values()))
+        assert all(found is None for found in (incompatible_reason(row, None, 4) for row in engines.BACKENDS.values()))
     graph = {backend for backend, row in engines.BACKENDS.items() if ONNX in row.programs}
     assert graph == {
         "ort-fp32", "ort-int8", "openvino-fp32", "openvino-bf16", "openvino-int8", "tensorrt-fp32", "tensorrt-rtx-fp32",
@@ -120,7 +123,7 @@ def test_what_cannot_run_a_program_says_so(programs: dict[str, Model]) -> None:
 
 
 def test_a_program_of_one_batch_takes_no_other(programs: dict[str, Model]) -> None:
-    found = unfit(engines.BACKENDS["torch-fp32"], programs["program.pt2"].program, 4)
+    found = incompatible_reason(engines.BACKENDS["torch-fp32"], programs["program.pt2"].program, 4)
     assert found is not None
     assert (found.reason, found.fix) == (
         "the checkpoint is an exported program that takes batches of 1 only, and not of 4",
@@ -141,9 +144,10 @@ def test_a_graph_is_fixed_once_and_found_in_the_cache(
 
 def test_a_program_is_not_rewritten(programs):
     program = programs["program.pt2"].program
-    found = unwritable(("drop-biases",), program)
-    assert found is not None
-    assert not found.ok
-    assert found.reason.endswith("and rewrites need the PyTorch network")
-    assert unwritable((), program) is None
-    assert unwritable(("drop-biases",), None) is None
+    baseline = engines.BACKENDS["torch-fp32"]
+    reason = incompatible_reason(baseline, program, 1, ("drop-biases",))
+    assert reason is not None
+    assert not reason.ok
+    assert reason.reason.endswith("and rewrites need the PyTorch network")
+    assert incompatible_reason(baseline, program, 1) is None
+    assert incompatible_reason(baseline, None, 1, ("drop-biases",)) is None

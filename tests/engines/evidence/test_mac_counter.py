@@ -3,8 +3,10 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from engines.evidence.mac_counter import Layer, Tally, layers_of
+from engines.evidence.mac_counter import layers_of
+from engines.layers import Layer
 from engines.pytorch import session
 from models.model import Model
 
@@ -25,6 +27,13 @@ def test_finds_every_layer_of_the_reference_network(model: Model) -> None:
     layers = layers_of(model.module, (1, 1, 32, 32, 32))
     assert len(layers) == 19 + 4 + 3
     assert layers[0] == Layer("enc1.0", (32**3, 4 * 27, 4 * 32**3), 32**3 * 4 * 27)
+
+
+def test_the_sum_is_that_of_pytorchs_own_counter(model: Model) -> None:
+    shape = (2, 1, 32, 32, 32)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.module(torch.zeros(shape))
+    assert 2 * sum(layer.macs for layer in layers_of(model.module, shape)) == counter.get_total_flops()
 
 
 class Entangled(nn.Module):
@@ -63,20 +72,6 @@ def test_a_layer_counts_by_its_calls() -> None:
             return [self.head(x), self.head(x[..., ::2])][0]
 
     assert [layer.macs for layer in layers_of(Supervised(), (1, 1, 4, 4, 4))] == [3 * 64]
-
-
-def test_an_operation_is_known_by_its_sizes_in_any_order() -> None:
-    tally = Tally([Layer("conv", (100, 9, 300), 70), Layer("linear", (20, 60, 3), 30)])
-    assert tally.add("int8", [(4, 25), (3, 10, 10)])  # input and output
-    assert not tally.add("int8", [(4, 25), (3, 10, 10)])  # each layer once
-    assert not tally.add("int8", [(20, 1), (7,)])  # one tensor of several is too little
-    assert tally.share() == pytest.approx({"int8": 0.7, "unknown": 0.3})
-    assert tally.add("fp32", [(60,)])  # a lone weight must do
-    assert tally.share() == pytest.approx({"int8": 0.7, "fp32": 0.3})
-
-
-def test_nothing_to_multiply_is_no_share() -> None:
-    assert Tally([]).share() == {}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from engines.base import Calibration, EngineError, Target
-from engines.evidence.mac_counter import Layer, layers_of
+from engines.evidence.mac_counter import layers_of
+from engines.layers import Layer
 from engines.onnx.export import calibration_batches, onnx_file
 from engines.quantization import sensitivity
 from engines.quantization.fake_quantization import FakeQuantized, calibrate, candidates

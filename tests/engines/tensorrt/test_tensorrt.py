@@ -15,14 +15,15 @@ import pytest
 import engines
 from engines.base import EngineError, Target
 from engines.cache import artefact
-from engines.evidence.mac_counter import Tally, layers_of
+from engines.evidence.mac_counter import layers_of
+from engines.layers import Tally
 from engines.onnx.export import onnx_file
 from engines.tensorrt import engine
 from engines.tensorrt.inspector import layers_of as inspected
 from engines.tensorrt.inspector import operations
 from models.model import Model
 
-NAMES = [name for name, row in engines.BACKENDS.items() if "tensorrt" in row.module]
+NAMES = [name for name, row in engines.BACKENDS.items() if "tensorrt" in row.engine]
 BEFORE_11 = """{"Layers": [{
   "Name": "Reformatting CopyNode for Input Tensor 0 to conv", "LayerType": "Reformat",
   "Inputs": [{"Name": "image", "Dimensions": [1,1,32,32,32], "Format/Datatype": "Row major linear FP32"}],
@@ -142,7 +143,7 @@ def test_a_plan_is_saved_with_its_types(
         tmp_path, "tensorrt", {}, lambda folder: engine._build(rtx, path, log, tmp_path / "timings", folder)
     )
     names = {file.name for file in built.folder.iterdir()}
-    assert names == {"engine.plan", "told.json", "manifest.json"}
+    assert names == {"engine.plan", "types.json", "manifest.json"}
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 import engines
 from engines.base import Evidence, Session, Target
+from engines.evidence.mismatch import evidence_mismatch
 from engines.quantization import sensitivity
 from models.model import Model
 
@@ -91,19 +92,19 @@ def test_matches_the_reference(opened: Opened, model: Model) -> None:
 
 
 def test_evidence_bears_out_the_name(opened: Opened) -> None:
-    assert engines.contradiction(opened.name, opened.target, opened.evidence) is None
+    assert evidence_mismatch(engines.BACKENDS[opened.name], opened.target, opened.evidence) is None
     assert sum(opened.evidence.mac_share.values()) == pytest.approx(1)
     assert isinstance(opened.evidence.details["cached"], bool)
     assert json.loads(json.dumps(dict(opened.evidence.details))) == opened.evidence.details
 
 
-def test_evidence_contradicts_another_name(opened: Opened) -> None:
+def test_evidence_fits_no_other_name(opened: Opened) -> None:
     """It is read from the runtime: no FP32 backend passes for a reduced one, nor the other way round."""
     row = engines.BACKENDS[opened.name]
     other = replace(row, precision="int8" if row.precision == "fp32" else "fp32")
-    told = engines.contradiction(other, opened.target, opened.evidence)
-    assert told is not None
-    assert "multiply-accumulates ran" in told
+    mismatch = evidence_mismatch(other, opened.target, opened.evidence)
+    assert mismatch is not None
+    assert "multiply-accumulates ran" in mismatch
 
 
 def test_takes_tensors_of_every_kind(opened: Opened) -> None:
@@ -131,7 +132,7 @@ def test_answers_again_as_before(opened: Opened) -> None:
 
 def test_leaves_the_model_alone(opened: Opened, model: Model) -> None:
     parameters = list(model.module.parameters())
-    assert {(str(one.device), one.dtype) for one in parameters} == {("cpu", torch.float32)}
+    assert {(str(parameter.device), parameter.dtype) for parameter in parameters} == {("cpu", torch.float32)}
     assert not model.module.training
 
 
@@ -143,7 +144,7 @@ def test_evidence_sees_what_autocast_does_to_the_baseline(
         session.infer(tiles(1, 0))
         evidence = session.evidence()
     assert evidence.mac_share == {"bf16": 1.0}
-    assert engines.contradiction("torch-fp32", here, evidence) is not None
+    assert evidence_mismatch(engines.BACKENDS["torch-fp32"], here, evidence) is not None
 
 
 def test_evidence_sees_openvinos_own_choice_of_precision(
@@ -155,5 +156,5 @@ def test_evidence_sees_openvinos_own_choice_of_precision(
     engine = engines.load("openvino-fp32")
     monkeypatch.setattr(engine, "_hint", lambda: "bf16")
     with engine.open(model, here) as session:
-        told = engines.contradiction("openvino-fp32", here, session.evidence())
-    assert told == "its multiply-accumulates ran 100.0% in bf16, not all in fp32"
+        mismatch = evidence_mismatch(engines.BACKENDS["openvino-fp32"], here, session.evidence())
+    assert mismatch == "its multiply-accumulates ran 100.0% in bf16, not all in fp32"

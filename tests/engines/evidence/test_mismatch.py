@@ -1,14 +1,12 @@
-"""The table of backends, and the judgement on what ran."""
+"""The judgement on what ran."""
 
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 
 import pytest
 
-import engines
-from engines import Backend
-from engines.base import EngineError, Evidence, Target
+from engines import BACKENDS
+from engines.base import Evidence, Target
+from engines.evidence.mismatch import evidence_mismatch
 
 TRUE = [
     ("torch-fp32", "cpu", "torch cpu", {"fp32": 1.0}),
@@ -20,7 +18,7 @@ TRUE = [
     ("tensorrt-fp16", "cuda", "tensorrt cuda", {"fp16": 1.0}),
     ("torch-aoti", "cuda", "torch cuda", {"fp32": 0.999, "unknown": 0.001}),
 ]
-LIES = [
+FALSE = [
     ("torch-fp32", "cpu", "torch cpu", {"fp32": 0.99, "bf16": 0.01}, "1.0% in bf16"),
     ("torch-fp32", "cuda", "torch cuda", {"tf32": 1.0}, "100.0% in tf32"),
     ("torchscript", "cpu", "torch cpu", {"fp32": 0.9, "unknown": 0.1}, "unknown"),
@@ -45,35 +43,14 @@ LIES = [
 def test_true_evidence_passes(
     name: str, device: str, provider: str, share: Mapping[str, float], target: Callable[..., Target]
 ) -> None:
-    assert engines.contradiction(name, target(device), Evidence(provider, share)) is None
+    assert evidence_mismatch(BACKENDS[name], target(device), Evidence(provider, share)) is None
 
 
-@pytest.mark.parametrize(("name", "device", "provider", "share", "told"), LIES)
-def test_a_lie_is_told_in_one_line(
-    name: str, device: str, provider: str, share: Mapping[str, float], told: str, target: Callable[..., Target]
+@pytest.mark.parametrize(("name", "device", "provider", "share", "said"), FALSE)
+def test_false_evidence_is_one_line(
+    name: str, device: str, provider: str, share: Mapping[str, float], said: str, target: Callable[..., Target]
 ) -> None:
-    line = engines.contradiction(name, target(device), Evidence(provider, share))
+    line = evidence_mismatch(BACKENDS[name], target(device), Evidence(provider, share))
     assert line is not None
-    assert told in line
+    assert said in line
     assert "\n" not in line
-
-
-def test_a_row_of_its_own_is_judged_by_its_device(target: Callable[..., Target]) -> None:
-    row = Backend("tests.some_double", "fp32")
-    assert engines.contradiction(row, target(), Evidence("double on cpu", {"fp32": 1.0})) is None
-    assert engines.contradiction(row, target(), Evidence("double on cuda", {"fp32": 1.0})) is not None
-
-
-def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(EngineError, match=r"no backend 'torch-fp64'.*torch-fp32.*openvino-int8"):
-        engines.load("torch-fp64")
-
-
-@pytest.mark.parametrize(
-    "module", ["engines", "engines.onnx.runtime", "engines.openvino.engine", "engines.tensorrt.engine"]
-)
-def test_importing_is_light(module: str) -> None:
-    heavy = ("torch", "onnx", "onnxruntime", "openvino", "nncf", "numpy", "tensorrt")
-    code = f"import sys, {module}; print([name for name in {heavy!r} if name in sys.modules])"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ran.stdout.strip() == "[]"
