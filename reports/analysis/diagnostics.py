@@ -1,4 +1,4 @@
-"""The course of the duels: whether the order within a round matters, the machine drifts, or noise lasts.
+"""Diagnostics of the samples: whether the order within a round matters, the machine drifts, or noise lasts.
 
 All of it from the samples alone. The case is taken out by its mean over the rounds, so two rounds are the least.
 """
@@ -17,12 +17,12 @@ from reports.records.store import Run
 from reports.stats.bootstrap import Floats
 from reports.stats.multiplicity import holm
 
-FEWEST = 3  # samples at a position, for its ranks to tell anything
+FEWEST = 3  # samples at a position, for its ranks to mean anything
 
 
 @dataclass(frozen=True)
 class OrderEffect:
-    """Whether a backend's time depends on its position within the group of one case in one round.
+    """Whether a backend's time depends on its position among the samples of one case in one round.
 
     Attributes:
         p: of the Kruskal-Wallis test (Kruskal & Wallis, JASA 47, 1952) of the log times; `p_holm`: over the backends.
@@ -61,7 +61,7 @@ class Autocorrelation:
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """What the samples tell; empty or None where there are too few."""
+    """What the samples show; empty or None where there are too few."""
 
     order: Mapping[str, OrderEffect] = field(default_factory=dict)
     drift: Drift | None = None
@@ -69,39 +69,41 @@ class Diagnostics:
 
 
 def diagnose(run: Run) -> Diagnostics:
-    """The course of a run's duels, over the backends that run, or ran, to the end."""
+    """The diagnostics of a run, over the backends that run, or ran, to the end."""
     timed = {
-        one.name: [sample for sample in one.samples if sample.phase == DUEL]
-        for one in run.backends
-        if one.status not in (SKIPPED, FAILED)
+        backend.name: [sample for sample in backend.samples if sample.phase == DUEL]
+        for backend in run.backends
+        if backend.status not in (SKIPPED, FAILED)
     }
-    lags = {one.name: _autocorrelation(run, one.name) for one in candidates(run)}
+    lags = {backend.name: _autocorrelation(run, backend.name) for backend in candidates(run)}
     return Diagnostics(
-        _order(timed), _drift(timed.get(run.record.baseline, [])), {name: lag for name, lag in lags.items() if lag}
+        _order_effects(timed),
+        _drift(timed.get(run.record.baseline, [])),
+        {name: lag for name, lag in lags.items() if lag},
     )
 
 
-def _order(timed: Mapping[str, Sequence[Sample]]) -> dict[str, OrderEffect]:
-    groups: dict[tuple[int, str], list[float]] = {}
+def _order_effects(timed: Mapping[str, Sequence[Sample]]) -> dict[str, OrderEffect]:
+    starts: dict[tuple[int, str], list[float]] = {}
     for samples in timed.values():
         for sample in samples:
-            groups.setdefault((sample.round, sample.case), []).append(sample.started_unix_s)
-    found = {}
+            starts.setdefault((sample.round, sample.case), []).append(sample.started_unix_s)
+    effects = {}
     for name, samples in timed.items():
-        residuals = _within([s.case for s in samples], [log(s.case_ns) for s in samples])
+        residuals = _within_groups([s.case for s in samples], [log(s.case_ns) for s in samples])
         by_position: dict[int, list[float]] = {}
         for sample, residual in zip(samples, residuals, strict=True):
-            position = sum(other < sample.started_unix_s for other in groups[sample.round, sample.case])
+            position = sum(other < sample.started_unix_s for other in starts[sample.round, sample.case])
             by_position.setdefault(position, []).append(residual)
         kept = [values for values in by_position.values() if len(values) >= FEWEST]
         if len(kept) > 1 and np.ptp(np.concatenate(kept)) > 0:
             medians = [float(np.median(values)) for values in kept]
             spread = 100 * expm1(max(medians) - min(medians))
-            found[name] = OrderEffect(float(stats.kruskal(*kept).pvalue), nan, spread, len(kept))
-    adjusted = holm([effect.p for effect in found.values()])
+            effects[name] = OrderEffect(float(stats.kruskal(*kept).pvalue), nan, spread, len(kept))
+    adjusted = holm([effect.p for effect in effects.values()])
     return {
-        name: OrderEffect(one.p, p_holm, one.range_pct, one.positions)
-        for (name, one), p_holm in zip(found.items(), adjusted, strict=True)
+        name: OrderEffect(effect.p, p_holm, effect.range_pct, effect.positions)
+        for (name, effect), p_holm in zip(effects.items(), adjusted, strict=True)
     }
 
 
@@ -111,7 +113,7 @@ def _drift(samples: Sequence[Sample]) -> Drift | None:
     if freedom < 1:
         return None
     hours = np.array([sample.started_unix_s / 3600 for sample in samples])
-    x, y = _within(names, hours), _within(names, [log(sample.case_ns) for sample in samples])
+    x, y = _within_groups(names, hours), _within_groups(names, [log(sample.case_ns) for sample in samples])
     if not (squares := float(x @ x)):
         return None
     slope, span = float(x @ y) / squares, float(np.ptp(hours))
@@ -122,20 +124,22 @@ def _drift(samples: Sequence[Sample]) -> Drift | None:
 
 def _autocorrelation(run: Run, name: str) -> Autocorrelation | None:
     paired = sorted(pairs(run, name, DUEL), key=lambda pair: pair[1].started_unix_s)
-    told = [(new, log(case_ns(old) / case_ns(new))) for old, new in paired if case_ns(old) and case_ns(new)]
-    residuals = _within([sample.case for sample, _ in told], [ratio for _, ratio in told])
-    residuals = _within([sample.start for sample, _ in told], residuals)  # the bounds take account of the starts
+    ratios = [(new, log(case_ns(old) / case_ns(new))) for old, new in paired if case_ns(old) and case_ns(new)]
+    residuals = _within_groups([sample.case for sample, _ in ratios], [ratio for _, ratio in ratios])
+    residuals = _within_groups(
+        [sample.start for sample, _ in ratios], residuals
+    )  # the bounds take account of the starts
     if not (squares := float(residuals @ residuals)):
         return None
     lag1 = float(residuals[1:] @ residuals[:-1]) / squares
     return Autocorrelation(lag1, 1 / sqrt(len(residuals)), len(residuals))
 
 
-def _within(groups: Sequence[str] | Sequence[int], values: Iterable[float]) -> Floats:
+def _within_groups(labels: Sequence[str] | Sequence[int], values: Iterable[float]) -> Floats:
     """The values less the mean of their group."""
-    found = np.array(list(values), dtype=np.float64)
-    if not found.size:
-        return found
-    _, place = np.unique(np.array(groups), return_inverse=True)
-    residuals: Floats = found - (np.bincount(place, found) / np.bincount(place))[place]
+    array = np.array(list(values), dtype=np.float64)
+    if not array.size:
+        return array
+    _, place = np.unique(np.array(labels), return_inverse=True)
+    residuals: Floats = array - (np.bincount(place, array) / np.bincount(place))[place]
     return np.where(np.abs(residuals) < 1e-12, 0.0, residuals)  # what only rounding left

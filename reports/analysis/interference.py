@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from math import nan
 
 from reports.analysis.gpu import is_shared
@@ -36,18 +37,18 @@ CRITERIA = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Interference:
     """How much of a run was disturbed, and whether it matters.
 
     Attributes:
-        told: samples whose surroundings were recorded; 0 in runs from before they were.
+        recorded: samples whose surroundings were recorded; 0 in runs from before they were.
         samples: timed samples, in duels and confirmation; `flagged`: those disturbed, `reasons`: by what.
         pairs: a backend's sample and the baseline's beside it; `flagged_pairs`: those with either flagged.
         verdict, headline: of the run without the flagged pairs; None where nothing was flagged.
     """
 
-    told: int = 0
+    recorded: int = 0
     samples: int = 0
     flagged: int = 0
     reasons: Mapping[str, int] = field(default_factory=dict)
@@ -59,66 +60,72 @@ class Interference:
     @property
     def share(self) -> float:
         """Of the pairs; NaN where no surroundings were recorded."""
-        return self.flagged_pairs / self.pairs if self.told and self.pairs else nan
+        return self.flagged_pairs / self.pairs if self.recorded and self.pairs else nan
 
 
 def assess_interference(run: Run, claim: Claim) -> Interference:
     """Flag the run's samples, and decide again without the pairs in which either is flagged."""
-    usual = _usual_mhz(run)
+    median_mhz = _median_mhz(run)
     timed = [sample for backend in run.backends for sample in backend.samples if sample.phase in (DUEL, CONFIRMATION)]
-    why = [flags(sample, usual) for sample in timed]
-    told = sum(sample.ambient is not None or sample.gpu is not None for sample in timed)
-    flagged = sum(map(bool, why))
+    reasons = [flags(sample, median_mhz) for sample in timed]
+    recorded = sum(sample.ambient is not None or sample.gpu is not None for sample in timed)
+    flagged = sum(map(bool, reasons))
     if not flagged:
-        return Interference(told, len(timed), pairs=_pairs(run))
-    quiet = without_interference(run)
-    outcome = decide(quiet, claim, judge_candidates(quiet, claim))
-    both = _pairs(run)
+        return Interference(recorded=recorded, samples=len(timed), pairs=_count_pairs(run))
+    kept = without_interference(run)
+    outcome = decide(kept, claim, judge_candidates(kept, claim))
+    paired = _count_pairs(run)
     return Interference(
-        told, len(timed), flagged, dict(Counter(reason for reasons in why for reason in reasons)), both,
-        both - _pairs(quiet), outcome.verdict, outcome.headline,
-    )  # fmt: skip
+        recorded=recorded,
+        samples=len(timed),
+        flagged=flagged,
+        reasons=dict(Counter(chain.from_iterable(reasons))),
+        pairs=paired,
+        flagged_pairs=paired - _count_pairs(kept),
+        verdict=outcome.verdict,
+        headline=outcome.headline,
+    )
 
 
 def without_interference(run: Run) -> Run:
     """The run without its flagged samples. A sample left without its partner is in no pair, so it counts nowhere."""
-    usual = _usual_mhz(run)
+    median_mhz = _median_mhz(run)
     backends = (
-        replace(backend, samples=tuple(sample for sample in backend.samples if not flags(sample, usual)))
+        replace(backend, samples=tuple(sample for sample in backend.samples if not flags(sample, median_mhz)))
         for backend in run.backends
     )
     return replace(run, backends=tuple(backends))
 
 
-def flags(sample: Sample, usual_mhz: float = nan) -> tuple[str, ...]:
+def flags(sample: Sample, median_mhz: float = nan) -> tuple[str, ...]:
     """Which of `CRITERIA` the sample meets; what was not recorded is not held against it.
 
-    `usual_mhz` is the median clock of the processor over the run's samples, NaN where unknown.
+    `median_mhz` is the median clock of the processor over the run's samples, NaN where unknown.
     """
-    found = list(_by_ambient(sample.ambient, usual_mhz)) if sample.ambient else []
-    return (*found, *(_by_gpu(sample.gpu, sample.workers) if sample.gpu else ()))
+    reasons = list(_load_reasons(sample.ambient, median_mhz)) if sample.ambient else []
+    return (*reasons, *(_gpu_reasons(sample.gpu, sample.workers) if sample.gpu else ()))
 
 
-def _by_ambient(found: Ambient, usual_mhz: float) -> Iterator[str]:
-    if found.others is not None and found.others > OTHERS_CORES:
+def _load_reasons(load: Ambient, median_mhz: float) -> Iterator[str]:
+    if load.others is not None and load.others > OTHERS_CORES:
         yield BUSY
-    if found.stolen is not None and found.stolen > STOLEN_CORES:
+    if load.stolen is not None and load.stolen > STOLEN_CORES:
         yield STOLEN
-    if found.mhz is not None and found.mhz < (1 - SLOW_CLOCK) * usual_mhz:
+    if load.mhz is not None and load.mhz < (1 - SLOW_CLOCK) * median_mhz:
         yield SLOW
 
 
-def _by_gpu(found: GpuState, workers: int | None) -> Iterator[str]:
-    if set(found.throttled_by) - {_OWN_LOAD}:
+def _gpu_reasons(gpu: GpuState, workers: int | None) -> Iterator[str]:
+    if set(gpu.throttled_by) - {_OWN_LOAD}:
         yield THROTTLED
-    if is_shared(found, workers):
+    if is_shared(gpu, workers):
         yield SHARED
 
 
-def _usual_mhz(run: Run) -> float:
+def _median_mhz(run: Run) -> float:
     ambients = (sample.ambient for backend in run.backends for sample in backend.samples)
     return median([ambient.mhz for ambient in ambients if ambient is not None and ambient.mhz is not None])
 
 
-def _pairs(run: Run) -> int:
+def _count_pairs(run: Run) -> int:
     return sum(len(pairs(run, backend.name, phase)) for backend in candidates(run) for phase in (DUEL, CONFIRMATION))

@@ -55,7 +55,7 @@ def latency(seconds: Sequence[float]) -> Latency:
 
 def spread(samples: Sequence[Sample]) -> Spread:
     """Between the cases of a backend's samples; the variation is NaN below two of them."""
-    seconds = list(_by_case(samples, lambda sample: sample.case_ns / 1e9).values())
+    seconds = list(_medians_by_case(samples, lambda sample: sample.case_ns / 1e9).values())
     if not seconds:
         return Spread()
     variation = float(stats.variation(seconds, ddof=1)) if len(seconds) > 1 else nan
@@ -64,18 +64,18 @@ def spread(samples: Sequence[Sample]) -> Spread:
 
 def tile_fit(samples: Sequence[Sample]) -> TileFit:
     """Of a backend's samples."""
-    seconds = _by_case(samples, lambda sample: sample.case_ns / 1e9)
-    tiles = _by_case(samples, lambda sample: sample.tiles)
+    seconds = _medians_by_case(samples, lambda sample: sample.case_ns / 1e9)
+    tiles = _medians_by_case(samples, lambda sample: sample.tiles)
     sizes = len(set(tiles.values()))
     if sizes < FEWEST_SIZES:
         return TileFit(sizes=sizes)
-    found = stats.linregress([tiles[case] for case in seconds], list(seconds.values()))
-    return TileFit(float(found.intercept), float(found.slope), float(found.rvalue**2), sizes)
+    line = stats.linregress([tiles[case] for case in seconds], list(seconds.values()))
+    return TileFit(float(line.intercept), float(line.slope), float(line.rvalue**2), sizes)
 
 
-def _by_case(samples: Sequence[Sample], value: Callable[[Sample], float]) -> dict[str, float]:
+def _medians_by_case(samples: Sequence[Sample], value: Callable[[Sample], float]) -> dict[str, float]:
     """Medians over a case's samples."""
-    found: dict[str, list[float]] = {}
+    values: dict[str, list[float]] = {}
     for sample in samples:
-        found.setdefault(sample.case, []).append(value(sample))
-    return {case: float(np.median(values)) for case, values in found.items()}
+        values.setdefault(sample.case, []).append(value(sample))
+    return {case: float(np.median(of_case)) for case, of_case in values.items()}

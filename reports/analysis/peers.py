@@ -34,14 +34,14 @@ class PeerTime:
 def peer_times(run: Run, name: str | None) -> tuple[PeerTime, ...]:
     """Every peer of the run that was measured, the fastest first, against backend `name`; None for against nothing."""
     peers = [run.backend(peer) for peer in run.record.peers]
-    found = [_peer_time(run, peer.name, name) for peer in peers if peer.status not in (SKIPPED, FAILED)]
-    return tuple(sorted((one for one in found if isfinite(one.median_s)), key=lambda one: one.median_s))
+    times = [_peer_time(run, peer.name, name) for peer in peers if peer.status not in (SKIPPED, FAILED)]
+    return tuple(sorted((time for time in times if isfinite(time.median_s)), key=lambda time: time.median_s))
 
 
 def _peer_time(run: Run, peer: str, name: str | None) -> PeerTime:
     seconds = [sample.case_ns / 1e9 for sample in run.backend(peer).samples if sample.phase == DUEL]
     measured = name is not None and run.backend(name).status not in (SKIPPED, FAILED)
     paired = pairs(run, name, DUEL, peer) if name is not None and measured else ()
-    found = compare_accuracy(run, peer)
-    flips = len(found.flips) if found.cases and run.record.classifies else None
-    return PeerTime(peer, median(seconds), speed(paired, case_ns), found.voxel_disagreement, flips, found.cases)
+    accuracy = compare_accuracy(run, peer)
+    flips = len(accuracy.flips) if accuracy.cases and run.record.classifies else None
+    return PeerTime(peer, median(seconds), speed(paired, case_ns), accuracy.voxel_disagreement, flips, accuracy.cases)

@@ -45,21 +45,21 @@ class Resources:
 
 
 def resources(backend: BackendRecord, samples: Sequence[Sample], baseline: BackendRecord) -> Resources:
-    """Sum up `samples` of `backend`, whose time is held against the `baseline`'s samples of the same places."""
-    places = {_place(sample) for sample in samples}
-    beside = [sample for sample in baseline.samples if _place(sample) in places]
-    saved = median([s.case_ns / 1e9 for s in beside]) - median([s.case_ns / 1e9 for s in samples])
+    """Sum up `samples` of `backend`, whose time is held against the `baseline`'s samples of the same positions."""
+    positions = {_position(sample) for sample in samples}
+    baseline_samples = [sample for sample in baseline.samples if _position(sample) in positions]
+    saved = median([s.case_ns / 1e9 for s in baseline_samples]) - median([s.case_ns / 1e9 for s in samples])
     is_candidate = backend.name != baseline.name
     pays = is_candidate and backend.build_s is not None and saved > 0
     return Resources(
-        cpu_cores=_median(samples, lambda s: s.cpu_ns / s.case_ns if s.case_ns else None),
-        cpu_pct_s=_median(samples, lambda s: 100 * s.cpu_ns / 1e9),
-        flare_cpu_pct_s=_median(samples, lambda s: s.usage.flare_cpu_pct_s if s.usage else None),
-        memory_mb_s=_median(samples, _memory_mb_s),
-        flare_memory_mb_s=_median(samples, lambda s: s.usage.flare_memory_mb_s if s.usage else None),
-        gpu_memory_mb_s=_median(samples, _gpu_memory_mb_s),
-        flare22_gpu_memory_mb_s=_median(samples, lambda s: _gpu_memory_mb_s(s, FLARE22_FREE_MB)),
-        cpu_energy_j=_median(samples, lambda s: s.usage.cpu_energy_j if s.usage else None),
+        cpu_cores=_median_of(samples, lambda s: s.cpu_ns / s.case_ns if s.case_ns else None),
+        cpu_pct_s=_median_of(samples, lambda s: 100 * s.cpu_ns / 1e9),
+        flare_cpu_pct_s=_median_of(samples, lambda s: s.usage.flare_cpu_pct_s if s.usage else None),
+        memory_mb_s=_median_of(samples, _memory_mb_s),
+        flare_memory_mb_s=_median_of(samples, lambda s: s.usage.flare_memory_mb_s if s.usage else None),
+        gpu_memory_mb_s=_median_of(samples, _gpu_memory_mb_s),
+        flare22_gpu_memory_mb_s=_median_of(samples, lambda s: _gpu_memory_mb_s(s, FLARE22_FREE_MB)),
+        cpu_energy_j=_median_of(samples, lambda s: s.usage.cpu_energy_j if s.usage else None),
         gpu_energy_j=energy_j(samples),
         break_even_cases=ceil((backend.build_s or 0.0) / saved) if pays else None,
         never_pays_off=is_candidate and saved <= 0,
@@ -77,10 +77,10 @@ def _gpu_memory_mb_s(sample: Sample, free_mb: int = 0) -> float | None:
     return max(0.0, sample.gpu.process_memory_bytes / _MB - free_mb) * sample.case_ns / 1e9
 
 
-def _median(samples: Iterable[Sample], of: Callable[[Sample], float | None]) -> float:
-    told = (of(sample) for sample in samples)
-    return median([value for value in told if value is not None])
+def _median_of(samples: Iterable[Sample], of: Callable[[Sample], float | None]) -> float:
+    values = (of(sample) for sample in samples)
+    return median([value for value in values if value is not None])
 
 
-def _place(sample: Sample) -> tuple[str, int, int, str]:
+def _position(sample: Sample) -> tuple[str, int, int, str]:
     return sample.phase, sample.start, sample.round, sample.case

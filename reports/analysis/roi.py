@@ -30,18 +30,18 @@ class RoiUse:
 
 
 def roi_use(samples: Iterable[Sample], scores: Iterable[Score]) -> RoiUse | None:
-    """What the strategy did; None without one."""
+    """What the strategy did; None without a ROI."""
     first: dict[str, Sample] = {}
-    for one in sorted(samples, key=lambda s: (s.round, s.start)):
-        first.setdefault(one.case, one)
-    chosen = [(one, one.roi) for one in first.values() if one.roi is not None]
+    for sample in sorted(samples, key=lambda s: (s.round, s.start)):
+        first.setdefault(sample.case, sample)
+    chosen = [(sample, sample.roi) for sample in first.values() if sample.roi is not None]
     if not chosen:
         return None
     scored = [s for s in scores if s.whole_outside is not None]
     return RoiUse(
-        len(chosen), len(scored), tuple(sorted(one.case for one, roi in chosen if roi.fallback)),
+        len(chosen), len(scored), tuple(sorted(sample.case for sample, roi in chosen if roi.fallback)),
         sum(roi.passes for _, roi in chosen), sum(roi.tiles for _, roi in chosen),
-        sum(one.tiles for one, _ in chosen),
+        sum(sample.tiles for sample, _ in chosen),
         sum(s.whole_outside or 0 for s in scored), sum(s.lesion_outside or 0 for s in scored),
         tuple(sorted(s.case for s in scored if s.lesion_outside)),
     )  # fmt: skip

@@ -14,27 +14,28 @@ Difference = tuple[str, str, str]
 """What differs, its value in the reference, and in the other run."""
 
 
-def refuse_unequal(reference: Run, other: Run) -> None:
-    """Declaration, weights, data, device and baseline must be those of the reference.
+def require_comparable(reference: Run, other: Run) -> None:
+    """Controlled settings, weights, data, device and baseline must be those of the reference.
 
     Raises:
         RecordError: one of them is not. The line lists each difference.
     """
-    found = _differences(_must_be_equal(reference.record), _must_be_equal(other.record))
-    found += _calibration(reference.record, other.record) + _recipes(reference.record, other.record)
-    if found:
-        said = "; ".join(f"{name} is {new}, there {old}" for name, old, new in found)
+    differences = _differences(_controlled(reference.record), _controlled(other.record))
+    differences += _calibration(reference.record, other.record) + _recipes(reference.record, other.record)
+    if differences:
+        listed = "; ".join(f"{name} is {new}, there {old}" for name, old, new in differences)
         raise RecordError(
-            f"{_name(other)}: not comparable with {_name(reference)}: {said}; measure again with what the reference had"
+            f"{_run_name(other)}: not comparable with {_run_name(reference)}: {listed}; "
+            "measure again with what the reference had"
         )
 
 
-def differing(reference: Run, other: Run) -> tuple[Difference, ...]:
+def uncontrolled_differences(reference: Run, other: Run) -> tuple[Difference, ...]:
     """What may differ between runs that are compared, and does: date, host, versions, and how much was measured."""
-    return tuple(_differences(_may_differ(reference.record), _may_differ(other.record)))
+    return tuple(_differences(_uncontrolled(reference.record), _uncontrolled(other.record)))
 
 
-def _must_be_equal(record: RunRecord) -> dict[str, str]:
+def _controlled(record: RunRecord) -> dict[str, str]:
     settings, checkpoint = record.settings, record.checkpoint
     # The declared batch also names those of single backends (A@4), which a run may have or lack.
     declared = {name: value for name, value in record.declaration.items() if not name.startswith("but recipe ")}
@@ -42,13 +43,13 @@ def _must_be_equal(record: RunRecord) -> dict[str, str]:
     declared["tile"] = " x ".join(map(str, settings.tile))
     declared.setdefault("freed memory", "as the system's allocator has it")  # before there was a choice
     declared |= {"overlap": f"{settings.overlap:g}", "ROI": settings.roi, "protocol": settings.protocol}
-    known = {said: _short(checkpoint[name]) for name, said in _CHECKPOINT.items() if checkpoint.get(name)}
+    identity = {label: _shortened(checkpoint[name]) for name, label in _CHECKPOINT.items() if checkpoint.get(name)}
     kind = settings.device.partition(":")[0]  # which of the GPUs is a matter of the host
     return {
         **declared,
         "threads": str(settings.threads),
-        **known,
-        "data": _short(record.data.get("sha256") or _NOT_STATED),
+        **identity,
+        "data": _shortened(record.data.get("sha256") or _NOT_STATED),
         "cases": str(len(record.cases)),
         "device": kind,
         "baseline": record.baseline,
@@ -60,18 +61,18 @@ def _calibration(reference: RunRecord, other: RunRecord) -> list[Difference]:
     old, new = (record.data.get("calibration_cases") or [] for record in (reference, other))
     if not old or not new or sorted(old) == sorted(new):
         return []
-    said = [f"{len(names)}, from {min(names)} on" for names in (old, new)]
-    return [("calibration cases", said[0], said[1])]
+    texts = [f"{len(names)}, from {min(names)} on" for names in (old, new)]
+    return [("calibration cases", texts[0], texts[1])]
 
 
 def _recipes(reference: RunRecord, other: RunRecord) -> list[Difference]:
     """A run may have or lack a recipe, but one name must stand for one thing."""
     old, new = reference.settings.recipes, other.settings.recipes
-    said = {name: [str(recipes[name]) for recipes in (old, new)] for name in old if name in new}
-    return [(f"recipe {name}", before, after) for name, (before, after) in said.items() if before != after]
+    texts = {name: [str(recipes[name]) for recipes in (old, new)] for name in old if name in new}
+    return [(f"recipe {name}", before, after) for name, (before, after) in texts.items() if before != after]
 
 
-def _may_differ(record: RunRecord) -> dict[str, str]:
+def _uncontrolled(record: RunRecord) -> dict[str, str]:
     rounds = "auto" if record.settings.rounds is None else str(record.settings.rounds)
     facts = {"started": record.created, "device": record.settings.device, "rounds": rounds}
     facts |= {"seed": str(record.settings.seed), "data folder": str(record.data.get("root"))}
@@ -85,10 +86,10 @@ def _differences(reference: Mapping[str, str], other: Mapping[str, str]) -> list
     return [(name, old, new) for name, old, new in both if old != new]
 
 
-def _short(value: Any) -> str:
+def _shortened(value: Any) -> str:
     text = str(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
-def _name(run: Run) -> str:
+def _run_name(run: Run) -> str:
     return str(run.folder or run.record.id)

@@ -19,9 +19,9 @@ class Comparison:
 
 
 def compare(run: Run, name: str) -> Comparison:
-    """Compare backend `name` with the run's baseline by its duels and its scores."""
-    duels = pairs(run, name, DUEL)
-    return Comparison(name, speed(duels, case_ns), speed(duels, forward_ns), compare_accuracy(run, name))
+    """Compare backend `name` with the run's baseline by its interleaved samples and its scores."""
+    paired = pairs(run, name, DUEL)
+    return Comparison(name, speed(paired, case_ns), speed(paired, forward_ns), compare_accuracy(run, name))
 
 
 def candidates(run: Run) -> tuple[BackendRecord, ...]:

@@ -59,9 +59,14 @@ class Outcome:
 
 def judge_candidates(run: Run, claim: Claim) -> dict[str, Candidate]:
     """Every candidate of the run with its verdict, by the duels."""
-    found = {backend.name: compare(run, backend.name) for backend in candidates(run)}
-    tests = judge_speeds({name: one.case for name, one in found.items()}, claim, interim_analyses(run))
-    return {name: Candidate(one, judge(tests[name], one.accuracy, claim)) for name, one in found.items()}
+    comparisons = {backend.name: compare(run, backend.name) for backend in candidates(run)}
+    tests = judge_speeds(
+        {name: comparison.case for name, comparison in comparisons.items()}, claim, interim_analyses(run)
+    )
+    return {
+        name: Candidate(comparison, judge(tests[name], comparison.accuracy, claim))
+        for name, comparison in comparisons.items()
+    }
 
 
 def interim_analyses(run: Run) -> int | None:
@@ -89,11 +94,11 @@ def converged(run: Run, claim: Claim) -> bool:
     and, where the run has fewer than `MIN_CASES` cases so that no number of rounds suffices, once each was timed.
     """
     planned = len(run.record.cases)
-    found = {backend.name: speed(pairs(run, backend.name, DUEL), case_ns) for backend in candidates(run)}
-    tests = judge_speeds(found, claim, interim_analyses(run))
+    speeds = {backend.name: speed(pairs(run, backend.name, DUEL), case_ns) for backend in candidates(run)}
+    tests = judge_speeds(speeds, claim, interim_analyses(run))
     return all(
-        (tests[name].verdict != INCONCLUSIVE and one.half_width <= WIDEST) or one.cases == planned < MIN_CASES
-        for name, one in found.items()
+        (tests[name].verdict != INCONCLUSIVE and s.half_width <= WIDEST) or s.cases == planned < MIN_CASES
+        for name, s in speeds.items()
     )
 
 

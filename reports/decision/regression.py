@@ -1,4 +1,4 @@
-"""One run against another of the same declaration: did a backend become slower, less accurate, or get lost?
+"""One run against another with the same controlled settings: did a backend become slower, less accurate, or get lost?
 
 Runs are not interleaved, so their seconds are not comparable on a machine that others use too. Each run has its own
 baseline beside every sample, though: what is compared is the speedup over it.
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from math import isfinite, nan
 
 from reports.decision.accuracy import METRICS, Metric, compare_scores, paired_scores
-from reports.decision.comparability import Difference, differing, refuse_unequal
+from reports.decision.comparability import Difference, require_comparable, uncontrolled_differences
 from reports.decision.speed import case_ns, log_ratios, pairs
 from reports.decision.verdict import KEPT, LOST, UNDECIDED, Claim, metric_state
 from reports.formatting import NOT_MEASURED, count, percent
@@ -24,7 +24,7 @@ MAX_SLOWDOWN_PCT = 5.0
 _MISSING = {FAILED: "it failed", SKIPPED: "it was skipped"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Change:
     """A backend in a run against itself in the reference.
 
@@ -50,7 +50,7 @@ class Change:
     compared: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Regression:
     """A run against the reference: the state of the worst backend, and everything behind it."""
 
@@ -59,53 +59,68 @@ class Regression:
     state: str
     max_slowdown_pct: float
     changes: tuple[Change, ...]
-    differing: tuple[Difference, ...]
+    differences: tuple[Difference, ...]
 
 
 def regression(reference: Run, run: Run, max_slowdown_pct: float = MAX_SLOWDOWN_PCT) -> Regression:
     """Compare `run` with `reference`, backend by backend, under the margins that the reference was started with.
 
     Raises:
-        RecordError: they do not share declaration, weights, data, device and baseline.
+        RecordError: they do not share controlled settings, weights, data, device and baseline.
     """
-    refuse_unequal(reference, run)
+    require_comparable(reference, run)
     peers = {*reference.record.peers, *run.record.peers}  # which are not ours to regress
     names = dict.fromkeys(b.name for b in (*reference.backends, *run.backends) if b.name not in peers)
     changes = tuple(_change(reference, run, name, max_slowdown_pct) for name in names)
     return Regression(
-        reference, run, worst(c.state for c in changes), max_slowdown_pct, changes, differing(reference, run)
+        reference=reference,
+        run=run,
+        state=worst(change.state for change in changes),
+        max_slowdown_pct=max_slowdown_pct,
+        changes=changes,
+        differences=uncontrolled_differences(reference, run),
     )
 
 
 def worst(states: Iterable[str | None]) -> str:
     """`REGRESSION` before `UNDECIDED` before `NO_REGRESSION`; undecided where nothing could be compared."""
-    found = set(states) - {None}
-    return REGRESSION if REGRESSION in found else NO_REGRESSION if found == {NO_REGRESSION} else UNDECIDED
+    known = set(states) - {None}
+    return REGRESSION if REGRESSION in known else NO_REGRESSION if known == {NO_REGRESSION} else UNDECIDED
 
 
 def _change(reference: Run, run: Run, name: str, max_slowdown_pct: float) -> Change:
-    before, now = _presence(reference, name), _presence(run, name)
+    before, now = _absence(reference, name), _absence(run, name)
     if before is not None:
-        return Change(name, None, (f"not compared: in the reference {before}",))
+        return Change(name=name, state=None, reasons=(f"not compared: in the reference {before}",))
     if now is not None and run.backend(name).status == PENDING and name in run.record.settings.backends:
-        return Change(name, UNDECIDED, (f"{now}: `bench run --resume --out {run.folder or 'DIR'}` would settle it",))
+        resume = f"`bench run --resume --out {run.folder or 'DIR'}`"
+        return Change(name=name, state=UNDECIDED, reasons=(f"{now}: {resume} would settle it",))
     if now is not None:
-        return Change(name, REGRESSION, (f"it ran in the reference, and here {now}",))
+        return Change(name=name, state=REGRESSION, reasons=(f"it ran in the reference, and here {now}",))
     is_baseline = name == run.record.baseline
-    cases, speedup = (0, Interval(1.0)) if is_baseline else _speedup(reference, run, name)
-    speed_state, why = (NO_REGRESSION, "") if is_baseline else _judge_speed(speedup, cases, max_slowdown_pct)
-    metrics = _metrics(reference, run, name)
+    cases, speedup = (0, Interval(1.0)) if is_baseline else _speedup_ratio(reference, run, name)
+    speed_state, slower = (NO_REGRESSION, "") if is_baseline else _judge_speed(speedup, cases, max_slowdown_pct)
+    # `value` of this run, `baseline` of the reference, over the cases that have both
+    metrics = compare_scores(run.record, paired_scores(run.backend(name).scores, reference.backend(name).scores))
     claim = Claim.of(reference.record.settings)
-    states = {metric: _metric_state(metric, found, claim.margin(metric)) for metric, found in metrics.items()}
+    states = {score: _metric_state(score, metric, claim.margin(score)) for score, metric in metrics.items()}
     accuracy_state, lost = _judge_accuracy(metrics, states, claim)
-    flipped, compared = _flips(reference, run, name)
+    flipped, compared = _flipped_cases(reference, run, name)
     return Change(
-        name, worst((speed_state, accuracy_state)), tuple(reason for reason in (why, lost) if reason), cases, speedup,
-        _seconds(reference, run, name), metrics, states, flipped, compared,
-    )  # fmt: skip
+        name=name,
+        state=worst((speed_state, accuracy_state)),
+        reasons=tuple(reason for reason in (slower, lost) if reason),
+        cases=cases,
+        speedup=speedup,
+        seconds=_seconds_ratio(reference, run, name),
+        metrics=metrics,
+        states=states,
+        flipped=flipped,
+        compared=compared,
+    )
 
 
-def _presence(run: Run, name: str) -> str | None:
+def _absence(run: Run, name: str) -> str | None:
     """None if the backend was measured in this run; otherwise what became of it, as words after "here"."""
     if name not in run.record.settings.backends:
         return "it is not part of the run"
@@ -119,37 +134,37 @@ def _presence(run: Run, name: str) -> str | None:
 # --- time ------------------------------------------------------------------------------------------------------------
 
 
-def _speedup(reference: Run, run: Run, name: str) -> tuple[int, Interval]:
+def _speedup_ratio(reference: Run, run: Run, name: str) -> tuple[int, Interval]:
     """How many cases, and the ratio of the speedups: geometric mean over the cases, bounds by bootstrap over them.
 
     Of a case's rounds the median counts in either run, as in a run's own claim.
     """
     old, new = _log_speedups(reference, name), _log_speedups(run, name)
     cases = sorted(old.keys() & new.keys())
-    found = paired_difference([new[case] for case in cases], [old[case] for case in cases])
-    return len(cases), exponential(found)
+    log_ratio = paired_difference([new[case] for case in cases], [old[case] for case in cases])
+    return len(cases), exponential(log_ratio)
 
 
 def _log_speedups(run: Run, name: str) -> dict[str, float]:
     return {case: median(values) for (case, _), values in log_ratios(pairs(run, name, DUEL), case_ns).items()}
 
 
-def _judge_speed(found: Interval, cases: int, max_slowdown_pct: float) -> tuple[str, str]:
+def _judge_speed(speedup: Interval, cases: int, max_slowdown_pct: float) -> tuple[str, str]:
     """A regression only if even the favourable bound falls by more than is allowed; none if the other one does not."""
     least = 1 - max_slowdown_pct / 100
-    fell = f"the speedup over the baseline {_moved(found.estimate)}"
+    fell = f"the speedup over the baseline {_change_text(speedup.estimate)}"
     allowed = f"a fall of {max_slowdown_pct:g} % is allowed"
     if cases < MIN_CASES:
         return UNDECIDED, f"{fell} on {count(cases, 'case')}; at least {MIN_CASES} cases in both runs would settle it"
-    if found.high < least:
-        return REGRESSION, f"{fell} (at best it {_moved(found.high)}, with 95 % confidence; {allowed})"
-    if found.low >= least:
+    if speedup.high < least:
+        return REGRESSION, f"{fell} (at best it {_change_text(speedup.high)}, with 95 % confidence; {allowed})"
+    if speedup.low >= least:
         return NO_REGRESSION, ""
-    bounds = f"from {_signed(found.low)} to {_signed(found.high)}, each bound with 95 % confidence"
+    bounds = f"from {_signed(speedup.low)} to {_signed(speedup.high)}, each bound with 95 % confidence"
     return UNDECIDED, f"{fell} ({bounds}; {allowed}): more rounds or more cases in both runs would settle it"
 
 
-def _moved(ratio: float) -> str:
+def _change_text(ratio: float) -> str:
     if not isfinite(ratio):
         return f"is {NOT_MEASURED}"
     return f"{'fell' if ratio < 1 else 'rose'} by {percent(100 * abs(ratio - 1))}"
@@ -159,10 +174,9 @@ def _signed(ratio: float) -> str:
     return f"{100 * (ratio - 1):+.1f} %"
 
 
-def _seconds(reference: Run, run: Run, name: str) -> float:
+def _seconds_ratio(reference: Run, run: Run, name: str) -> float:
     old, new = (
-        median([sample.case_ns for sample in one.backend(name).samples if sample.phase == DUEL])
-        for one in (reference, run)
+        median([sample.case_ns for sample in r.backend(name).samples if sample.phase == DUEL]) for r in (reference, run)
     )
     return new / old if old > 0 else nan
 
@@ -170,34 +184,29 @@ def _seconds(reference: Run, run: Run, name: str) -> float:
 # --- accuracy --------------------------------------------------------------------------------------------------------
 
 
-def _metrics(reference: Run, run: Run, name: str) -> dict[str, Metric]:
-    """Each score of `METRICS`: `value` of this run, `baseline` of the reference, over the cases that have both."""
-    return compare_scores(run.record, paired_scores(run.backend(name).scores, reference.backend(name).scores))
-
-
-def _metric_state(name: str, found: Metric, margin: float) -> str:
+def _metric_state(name: str, metric: Metric, margin: float) -> str:
     """As for a backend against its baseline; what neither run could score is "not measured"."""
-    return metric_state(name, found, margin) if found.cases or not found.applicable else NOT_MEASURED
+    return metric_state(name, metric, margin) if metric.cases or not metric.applicable else NOT_MEASURED
 
 
 def _judge_accuracy(metrics: Mapping[str, Metric], states: Mapping[str, str], claim: Claim) -> tuple[str, str]:
     for state, outcome in ((LOST, REGRESSION), (UNDECIDED, UNDECIDED)):
-        said = [_say(metric, metrics[metric], claim) for metric in metrics if states[metric] == state]
-        if said:
+        reasons = [_metric_reason(metric, metrics[metric], claim) for metric in metrics if states[metric] == state]
+        if reasons:
             settles = "; more cases in both runs would settle it" if state == UNDECIDED else ""
-            return outcome, f"accuracy {state}: {'; '.join(said)}{settles}"
+            return outcome, f"accuracy {state}: {'; '.join(reasons)}{settles}"
     if KEPT in states.values():
         return NO_REGRESSION, ""
     return UNDECIDED, "accuracy undecided: no case has a score in both runs; data with ground truth would settle it"
 
 
-def _say(metric: str, found: Metric, claim: Claim) -> str:
-    least = f", at least {found.delta.low:+.4f} with 95 % confidence" if isfinite(found.delta.low) else ""
-    on = f" on {count(found.cases, 'case')}"
-    return f"{METRICS[metric]} {found.delta.estimate:+.4f}{on}{least} (margin {claim.margin(metric):g})"
+def _metric_reason(name: str, metric: Metric, claim: Claim) -> str:
+    least = f", at least {metric.delta.low:+.4f} with 95 % confidence" if isfinite(metric.delta.low) else ""
+    on = f" on {count(metric.cases, 'case')}"
+    return f"{METRICS[name]} {metric.delta.estimate:+.4f}{on}{least} (margin {claim.margin(name):g})"
 
 
-def _flips(reference: Run, run: Run, name: str) -> tuple[tuple[str, ...], int]:
+def _flipped_cases(reference: Run, run: Run, name: str) -> tuple[tuple[str, ...], int]:
     old = {score.case: score.subtype for score in reference.backend(name).scores if score.subtype is not None}
     new = {score.case: score.subtype for score in run.backend(name).scores if score.subtype is not None}
     both = [case for case in new if case in old]

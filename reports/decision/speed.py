@@ -78,8 +78,8 @@ def speed(paired: Iterable[Pair], time_ns: Callable[[Sample], int]) -> Speed:
     """The speedup over `paired` in one scope of time; cases and starts of the processes are the units."""
     ratios = log_ratios(paired, time_ns)
     cells = _cells(ratios)
-    found, (cases, starts, _) = of_crossed(cells), cells.shape
-    return Speed(cases, sum(map(len, ratios.values())), exponential(found.interval), found, starts)
+    log_speedup, (cases, starts, _) = of_crossed(cells), cells.shape
+    return Speed(cases, sum(map(len, ratios.values())), exponential(log_speedup.interval), log_speedup, starts)
 
 
 def log_ratios(paired: Iterable[Pair], time_ns: Callable[[Sample], int]) -> dict[tuple[str, int], list[float]]:

@@ -18,7 +18,7 @@ KEPT, LOST, UNDECIDED = "kept", "lost", "undecided"  # an accuracy
 _TRUTH = {"whole_dsc": "masks", "whole_nsd": "masks", "lesion_dsc": "lesion masks", "lesion_nsd": "lesion masks",
           "macro_f1": "subtypes"}  # fmt: skip
 _NO_LESION = "the network has no lesion class"
-_LACK = {"lesion_dsc": _NO_LESION, "lesion_nsd": _NO_LESION, "macro_f1": "the network has no classification"}
+_MISSING_OUTPUT = {"lesion_dsc": _NO_LESION, "lesion_nsd": _NO_LESION, "macro_f1": "the network has no classification"}
 _CONFIDENCE = "with 95 % confidence"
 SINGLE_ANALYSIS = InterimAnalysis()  # at one claim, after a number of rounds fixed beforehand
 
@@ -97,44 +97,44 @@ def judge_speeds(speeds: Mapping[str, Speed], claim: Claim, rounds: int | None) 
 
 
 def judge_speed(
-    found: Speed, claim: Claim, analysis: InterimAnalysis = SINGLE_ANALYSIS, p_holm: float | None = None
+    speed: Speed, claim: Claim, analysis: InterimAnalysis = SINGLE_ANALYSIS, p_holm: float | None = None
 ) -> SpeedVerdict:
     """The verdict on the time reduction; the confirmation's by default, which is a single claim and a single analysis.
 
     Confirmed if `p_holm` is within the analysis's error rate; refuted if the upper bound at that rate is below what is
     required, without Holm, since a refutation claims nothing. Needs `MIN_CASES` cases.
     """
-    p = found.p_at_most(claim.min_reduction_pct)
+    p = speed.p_at_most(claim.min_reduction_pct)
     p_holm = p if p_holm is None or isnan(p) else p_holm
-    verdict, reason = _speed_verdict(found, claim, analysis, p_holm)
+    verdict, reason = _speed_verdict(speed, claim, analysis, p_holm)
     return SpeedVerdict(verdict, reason, p, p_holm, analysis)
 
 
-def _speed_verdict(found: Speed, claim: Claim, analysis: InterimAnalysis, p_holm: float) -> tuple[str, str]:
-    r, required = found.reduction, plain_percent(claim.min_reduction_pct)
-    if not found.cases:
+def _speed_verdict(speed: Speed, claim: Claim, analysis: InterimAnalysis, p_holm: float) -> tuple[str, str]:
+    r, required = speed.reduction, plain_percent(claim.min_reduction_pct)
+    if not speed.cases:
         return INCONCLUSIVE, "never timed beside the baseline"
     fell = f"case time {'reduced' if r.estimate > 0 else 'increased'} by {percent(abs(r.estimate))}"
     if abs(r.estimate) < 0.05:
         fell = "case time unchanged"
-    if found.cases < MIN_CASES:
+    if speed.cases < MIN_CASES:
         return INCONCLUSIVE, (
-            f"{fell} on {count(found.cases, 'case')}, but a claim {_CONFIDENCE} needs at least {MIN_CASES} cases"
+            f"{fell} on {count(speed.cases, 'case')}, but a claim {_CONFIDENCE} needs at least {MIN_CASES} cases"
         )
     if p_holm <= analysis.alpha:
         return CONFIRMED, f"{fell} (at least {percent(r.low)} {_CONFIDENCE}; {required} required)"
     bound = f"reduced by at most {percent(r.high)}" if r.high >= 0 else f"increased by at least {percent(-r.high)}"
-    if found.reduction_high(analysis.alpha) < claim.min_reduction_pct:
+    if speed.reduction_high(analysis.alpha) < claim.min_reduction_pct:
         return REFUTED, f"{fell} ({bound} {_CONFIDENCE}; a reduction of {required} required)"
     if r.low >= claim.min_reduction_pct:
         return INCONCLUSIVE, (
             f"{fell} (at least {percent(r.low)} {_CONFIDENCE}; {required} required), which this backend's own bound "
-            f"would confirm, but not {_together(analysis)}: p = {p_holm:.2g} exceeds {analysis.alpha:.2g}"
+            f"would confirm, but not {_multiplicity_note(analysis)}: p = {p_holm:.2g} exceeds {analysis.alpha:.2g}"
         )
     if r.high < claim.min_reduction_pct:
         return INCONCLUSIVE, (
             f"{fell} ({bound} {_CONFIDENCE}; a reduction of {required} required), which this bound would refute, but "
-            f"not {_interim(analysis)} at the level {analysis.alpha:.2g}"
+            f"not {_interim_note(analysis)} at the level {analysis.alpha:.2g}"
         )
     return INCONCLUSIVE, (
         f"{fell} (from {percent(r.low)} to {percent(r.high)}, each bound {_CONFIDENCE}; {required} required): "
@@ -142,35 +142,35 @@ def _speed_verdict(found: Speed, claim: Claim, analysis: InterimAnalysis, p_holm
     )
 
 
-def _together(analysis: InterimAnalysis) -> str:
+def _multiplicity_note(analysis: InterimAnalysis) -> str:
     holm = f"by Holm's test over the {analysis.claims} backends" if analysis.claims > 1 else ""
-    return " and ".join(part for part in (holm, _interim(analysis) if analysis.number else "") if part)
+    return " and ".join(part for part in (holm, _interim_note(analysis) if analysis.number else "") if part)
 
 
-def _interim(analysis: InterimAnalysis) -> str:
+def _interim_note(analysis: InterimAnalysis) -> str:
     return f"at interim analysis {analysis.number} of a run that may stop after each round"
 
 
-def metric_state(name: str, found: Metric, margin: float) -> str:
+def metric_state(name: str, metric: Metric, margin: float) -> str:
     """Non-inferiority: kept if the lower bound stays within the margin, lost if the estimate or the upper one does not.
 
     Undecided without truth, below `MIN_CASES` cases, and where nothing was lost of a macro-F1 on fewer than
     `ENOUGH_FOR_F1`; not applicable where the network does not give what is scored.
     """
-    if not found.applicable:
+    if not metric.applicable:
         return NOT_APPLICABLE
-    if found.cases < MIN_CASES:
+    if metric.cases < MIN_CASES:
         return UNDECIDED
-    if found.delta.low >= -margin:
-        return KEPT if name != "macro_f1" or found.cases >= ENOUGH_FOR_F1 else UNDECIDED
-    return LOST if found.delta.high < -margin or found.delta.estimate < -margin else UNDECIDED
+    if metric.delta.low >= -margin:
+        return KEPT if name != "macro_f1" or metric.cases >= ENOUGH_FOR_F1 else UNDECIDED
+    return LOST if metric.delta.high < -margin or metric.delta.estimate < -margin else UNDECIDED
 
 
 def judge_accuracy(accuracy: Accuracy, claim: Claim) -> tuple[str, str]:
     """The state of the accuracy over those of `METRICS` that apply, and its reason, which names also the others."""
     metrics = {name: metric for name, metric in accuracy.metrics.items() if metric.applicable}
     absent = [name for name in accuracy.metrics if name not in metrics]
-    notes = [f"{METRICS[name]} is {NOT_APPLICABLE}, as {_LACK[name]}" for name in absent]
+    notes = [f"{METRICS[name]} is {NOT_APPLICABLE}, as {_MISSING_OUTPUT[name]}" for name in absent]
     if not accuracy.cases:
         return UNDECIDED, "accuracy undecided: no prediction was compared with the baseline's"
     if not any(metric.cases for metric in metrics.values()):
@@ -178,31 +178,31 @@ def judge_accuracy(accuracy: Accuracy, claim: Claim) -> tuple[str, str]:
         return UNDECIDED, "; ".join([f"accuracy undecided: the data hold no ground truth ({truth})", *notes])
     states = {name: metric_state(name, metric, claim.margin(name)) for name, metric in metrics.items()}
     for state in (LOST, UNDECIDED):
-        reasons = [_reason(name, metrics[name], state, claim) for name in metrics if states[name] == state]
+        reasons = [_metric_reason(name, metrics[name], state, claim) for name in metrics if states[name] == state]
         if reasons:
             return state, f"accuracy {state}: " + "; ".join(reasons + notes)
-    reasons = [_reason(name, metric, KEPT, claim) for name, metric in metrics.items()]
+    reasons = [_metric_reason(name, metric, KEPT, claim) for name, metric in metrics.items()]
     return KEPT, "accuracy unchanged within the margins: " + "; ".join(reasons + notes)
 
 
-def _reason(name: str, found: Metric, state: str, claim: Claim) -> str:
+def _metric_reason(name: str, metric: Metric, state: str, claim: Claim) -> str:
     label, margin = METRICS[name], claim.margin(name)
-    if not found.cases:
+    if not metric.cases:
         return f"{label} cannot be judged, as the data hold no {_TRUTH[name]}"
-    if found.cases < MIN_CASES:
-        return f"{label} rests on {count(found.cases, 'case')}, at least {MIN_CASES} are needed"
+    if metric.cases < MIN_CASES:
+        return f"{label} rests on {count(metric.cases, 'case')}, at least {MIN_CASES} are needed"
     if state == LOST:
-        return f"{label} fell by {-found.delta.estimate:.4f} (margin {margin:g})"
-    worst = f"at worst {change(found.delta.low)} {_CONFIDENCE}"
-    said = f"{label} {change(found.delta.estimate)} ({worst}; margin {margin:g})"
+        return f"{label} fell by {-metric.delta.estimate:.4f} (margin {margin:g})"
+    worst = f"at worst {change(metric.delta.low)} {_CONFIDENCE}"
+    text = f"{label} {change(metric.delta.estimate)} ({worst}; margin {margin:g})"
     if state == KEPT:
-        return said
-    if name == "macro_f1" and found.delta.low >= -margin:
+        return text
+    if name == "macro_f1" and metric.delta.low >= -margin:
         return (
-            f"{said}, but {count(found.cases, 'case')} may not show that {plain_percent(100 * LOST_SHARE)} of all are "
+            f"{text}, but {count(metric.cases, 'case')} may not show that {plain_percent(100 * LOST_SHARE)} of all are "
             f"lost; {ENOUGH_FOR_F1} cases would settle it"
         )
-    return f"{said}, which more cases would settle"
+    return f"{text}, which more cases would settle"
 
 
 def judge(test: SpeedVerdict, accuracy: Accuracy, claim: Claim) -> Judgement:

@@ -25,7 +25,7 @@ def render(summary: Summary) -> str:
     score. Times in seconds, memory in bytes.
     """
     classes = sorted({name for row in summary.rows for name in row.accuracy.f1})
-    return _table([_backend(row, classes) for row in summary.rows])
+    return _csv_text([_backend_cells(row, classes) for row in summary.rows])
 
 
 def cases_csv(run: Run) -> str:
@@ -40,26 +40,30 @@ def cases_csv(run: Run) -> str:
     rows = []
     for backend in run.backends:
         scores = {score.case: score for score in backend.scores}
-        rows += [_sample(backend.name, s, truth.get(s.case), scores.get(s.case)) | absent for s in backend.samples]
-    return _table(rows, _CASE_COLUMNS)
+        rows += [
+            _sample_cells(backend.name, s, truth.get(s.case), scores.get(s.case)) | absent for s in backend.samples
+        ]
+    return _csv_text(rows, _CASE_COLUMNS)
 
 
-def _table(rows: list[dict[str, Any]], columns: Iterable[str] | None = None) -> str:
+def _csv_text(rows: list[dict[str, Any]], columns: Iterable[str] | None = None) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(columns or rows[0]) if columns or rows else [], lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+    writer.writerows({name: _blank_if_missing(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
 
 
-def _cell(value: Any) -> Any:
+def _blank_if_missing(value: Any) -> Any:
     return "" if value is None or (isinstance(value, float) and not isfinite(value)) else value
 
 
-def _backend(row: Row, classes: list[int]) -> dict[str, Any]:
+def _backend_cells(row: Row, classes: list[int]) -> dict[str, Any]:
     cells: dict[str, Any] = {"name": row.name, "status": row.status, "verdict": row.verdict}
-    for scope, found in (("case", row.case), ("forward", row.forward)):
-        cells |= _bounds(f"{scope}_time_reduction_pct", found.reduction) | _bounds(f"{scope}_speedup", found.speedup)
+    for scope, speed in (("case", row.case), ("forward", row.forward)):
+        cells |= _interval_cells(f"{scope}_time_reduction_pct", speed.reduction) | _interval_cells(
+            f"{scope}_speedup", speed.speedup
+        )
     cells |= {"case_median_s": row.latency.median, "case_p95_s": row.latency.p95}
     cells |= {"forward_median_s": row.forward_latency.median, "forward_p95_s": row.forward_latency.p95}
     cells |= {f"{stage}_median_s": row.stages_s[stage] for stage in STAGES}
@@ -67,16 +71,16 @@ def _backend(row: Row, classes: list[int]) -> dict[str, Any]:
     cells |= {"build_cached": row.build_cached, "peak_memory_bytes": row.peak_memory_bytes}
     cells |= vars(row.resources)
     for name in METRICS:
-        found_metric: Metric = row.accuracy.metric(name)
-        figures: dict[str, Any] = {name: found_metric.value} | _bounds(f"{name}_delta", found_metric.delta)
-        figures |= {f"{name}_detectable": found_metric.detectable}
-        cells |= figures if found_metric.applicable else dict.fromkeys(figures, NOT_APPLICABLE)
+        metric: Metric = row.accuracy.metric(name)
+        scores: dict[str, Any] = {name: metric.value} | _interval_cells(f"{name}_delta", metric.delta)
+        scores |= {f"{name}_detectable": metric.detectable}
+        cells |= scores if metric.applicable else dict.fromkeys(scores, NOT_APPLICABLE)
     flips = len(row.accuracy.flipped) if row.accuracy.cases else None
     cells |= {"class_flips": flips if row.accuracy.metric("macro_f1").applicable else NOT_APPLICABLE}
     cells |= {"voxel_disagreement": row.accuracy.voxel_disagreement, "provider": row.evidence.get("provider")}
     cells |= {
-        f"{scope}_{name}_s": getattr(found, name)
-        for scope, found in (("case", row.latency), ("forward", row.forward_latency))
+        f"{scope}_{name}_s": getattr(speed, name)
+        for scope, speed in (("case", row.latency), ("forward", row.forward_latency))
         for name in ("p90", "p99")
     }
     cells |= {f"f1_{name}": row.accuracy.f1.get(name, (None,))[0] for name in classes}
@@ -84,14 +88,18 @@ def _backend(row: Row, classes: list[int]) -> dict[str, Any]:
     return cells | {"reason": row.reason, "fix": row.fix, "log": row.log}
 
 
-def _bounds(name: str, interval: Interval) -> dict[str, float]:
+def _interval_cells(name: str, interval: Interval) -> dict[str, float]:
     return {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
-def _sample(backend: str, sample: Sample, true_subtype: int | None, score: Score | None) -> dict[str, Any]:
+def _sample_cells(backend: str, sample: Sample, true_subtype: int | None, score: Score | None) -> dict[str, Any]:
     cells: dict[str, Any] = {"backend": backend, "phase": sample.phase, "case": sample.case, "round": sample.round}
-    cells |= {"case_s": _s(sample.case_ns), "device_s": _s(sample.device_ns), "cpu_s": _s(sample.cpu_ns)}
-    cells |= {f"{stage}_s": _s(sample.stages_ns.get(stage)) for stage in STAGES}
+    cells |= {
+        "case_s": _seconds(sample.case_ns),
+        "device_s": _seconds(sample.device_ns),
+        "cpu_s": _seconds(sample.cpu_ns),
+    }
+    cells |= {f"{stage}_s": _seconds(sample.stages_ns.get(stage)) for stage in STAGES}
     cells |= {"start": sample.start, "tiles": sample.tiles, "started_unix_s": sample.started_unix_s}
     cells |= {"true_subtype": true_subtype, "subtype": sample.subtype}
     ambient, usage = sample.ambient or Ambient(), sample.usage or Usage()
@@ -104,6 +112,6 @@ def _sample(backend: str, sample: Sample, true_subtype: int | None, score: Score
     return cells
 
 
-def _s(nanoseconds: int | None) -> str | None:
+def _seconds(nanoseconds: int | None) -> str | None:
     """Exact: nine decimals hold every nanosecond."""
     return None if nanoseconds is None else f"{nanoseconds // 10**9}.{nanoseconds % 10**9:09d}"

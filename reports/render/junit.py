@@ -16,10 +16,10 @@ def render(summary: Summary) -> str:
     Skipped backends are skipped, failed ones errors, refuted ones failures. The run's case passes only when the claim
     is confirmed: what is not proved must not pass a gate. A backend that is merely undecided is skipped.
     """
-    cases = [_backend(row) for row in summary.rows]
+    cases = [_backend_case(row) for row in summary.rows]
     if summary.record.settings.required:
-        cases.append(_required(summary))
-    cases.append(_verdict(summary))
+        cases.append(_required_case(summary))
+    cases.append(_verdict_case(summary))
     suite = ET.Element("testsuite", name="voxbench", timestamp=summary.record.created, tests=str(len(cases)))
     for attribute, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
         suite.set(attribute, str(sum(case.find(tag) is not None for case in cases)))
@@ -30,46 +30,46 @@ def render(summary: Summary) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 
 
-def _case(name: str, classname: str, reasons: tuple[str, ...] = ()) -> ET.Element:
-    case = ET.Element("testcase", classname=classname, name=_clean(name))
+def _test_case(name: str, classname: str, reasons: tuple[str, ...] = ()) -> ET.Element:
+    case = ET.Element("testcase", classname=classname, name=_xml_text(name))
     if reasons:
-        ET.SubElement(case, "system-out").text = _clean("\n".join(reasons))
+        ET.SubElement(case, "system-out").text = _xml_text("\n".join(reasons))
     return case
 
 
-def _mark(case: ET.Element, tag: str, message: str, kind: str | None = None) -> ET.Element:
-    mark = ET.Element(tag, message=_clean(message))
+def _with_outcome(case: ET.Element, tag: str, message: str, kind: str | None = None) -> ET.Element:
+    mark = ET.Element(tag, message=_xml_text(message))
     if kind:
         mark.set("type", kind)
     case.insert(0, mark)
     return case
 
 
-def _backend(row: Row) -> ET.Element:
-    case = _case(row.name, "voxbench.backend", row.reasons)
+def _backend_case(row: Row) -> ET.Element:
+    case = _test_case(row.name, "voxbench.backend", row.reasons)
     if row.status == SKIPPED:
-        return _mark(case, "skipped", row.reason or "no reason recorded")
+        return _with_outcome(case, "skipped", row.reason or "no reason recorded")
     if row.status == FAILED:
         log = f" (log: {row.log})" if row.log else ""
-        return _mark(case, "error", (row.reason or "no reason recorded") + log, FAILED)
+        return _with_outcome(case, "error", (row.reason or "no reason recorded") + log, FAILED)
     if row.verdict == REFUTED:
-        return _mark(case, "failure", row.reasons[0], REFUTED)
+        return _with_outcome(case, "failure", row.reasons[0], REFUTED)
     if row.verdict == INCONCLUSIVE:
-        return _mark(case, "skipped", f"inconclusive: {row.reasons[0]}")
+        return _with_outcome(case, "skipped", f"inconclusive: {row.reasons[0]}")
     return case
 
 
-def _required(summary: Summary) -> ET.Element:
-    case = _case("required backends", "voxbench.run")
+def _required_case(summary: Summary) -> ET.Element:
+    case = _test_case("required backends", "voxbench.run")
     if summary.missing_required:
-        return _mark(case, "error", f"skipped or failed: {', '.join(summary.missing_required)}", "missing")
+        return _with_outcome(case, "error", f"skipped or failed: {', '.join(summary.missing_required)}", "missing")
     return case
 
 
-def _verdict(summary: Summary) -> ET.Element:
-    case = _case("verdict", "voxbench.run", (summary.headline, *summary.reasons))
-    return case if summary.verdict == CONFIRMED else _mark(case, "failure", summary.headline, summary.verdict)
+def _verdict_case(summary: Summary) -> ET.Element:
+    case = _test_case("verdict", "voxbench.run", (summary.headline, *summary.reasons))
+    return case if summary.verdict == CONFIRMED else _with_outcome(case, "failure", summary.headline, summary.verdict)
 
 
-def _clean(text: str) -> str:
+def _xml_text(text: str) -> str:
     return _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text)

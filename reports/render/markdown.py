@@ -41,11 +41,11 @@ SECTIONS = (  # the most important first
 
 def render(summary: Summary) -> str:
     """The report in CommonMark with tables, readable raw and rendered; sections without content are left out."""
-    parts = (_verdict(summary), *(section(summary) for section in SECTIONS))
+    parts = (_verdict_heading(summary), *(section(summary) for section in SECTIONS))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _verdict(summary: Summary) -> str:
+def _verdict_heading(summary: Summary) -> str:
     missing = (
         f"required backend {name} was skipped or failed, so that the run does not pass whatever its verdict"
         for name in summary.missing_required

@@ -25,88 +25,94 @@ _NOTE = (
 )
 
 
-def render(found: Sequence[Regression], form: str) -> str:
+def render(regressions: Sequence[Regression], form: str) -> str:
     """The comparisons as one document in ``markdown`` or ``json``, ending in a newline."""
     if form == "json":
-        return json.dumps(finite(regressions_json(found)), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    return "\n\n".join([f"# {_headline(found)}", *map(_comparison, found), _NOTE]) + "\n"
+        return json.dumps(finite(regressions_json(regressions)), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    return "\n\n".join([f"# {_headline(regressions)}", *map(_regression_section, regressions), _NOTE]) + "\n"
 
 
-def regressions_json(found: Sequence[Regression]) -> dict[str, Any]:
+def regressions_json(regressions: Sequence[Regression]) -> dict[str, Any]:
     """The comparisons as dicts, lists and scalars; NaN where nothing was measured. Ratios are this run / reference."""
     return {
         "schema": SCHEMA,
-        "state": worst(one.state for one in found),
-        "max_slowdown_pct": found[0].max_slowdown_pct,
-        "reference": _run(found[0].reference),
-        "runs": [_of_run(one) for one in found],
+        "state": worst(regression.state for regression in regressions),
+        "max_slowdown_pct": regressions[0].max_slowdown_pct,
+        "reference": _run_json(regressions[0].reference),
+        "runs": [_regression_json(regression) for regression in regressions],
     }
 
 
 # --- markdown --------------------------------------------------------------------------------------------------------
 
 
-def _headline(found: Sequence[Regression]) -> str:
-    state = worst(one.state for one in found)
-    names = [f"{change.name} in {_name(one.run)}" for one in found for change in one.changes if change.state == state]
+def _headline(regressions: Sequence[Regression]) -> str:
+    state = worst(regression.state for regression in regressions)
+    names = [
+        f"{change.name} in {_run_name(regression.run)}"
+        for regression in regressions
+        for change in regression.changes
+        if change.state == state
+    ]
     which = f": {', '.join(names)}" if state != NO_REGRESSION and names else ""
-    return text(f"{state.upper()} against {_name(found[0].reference)}{which}")
+    return text(f"{state.upper()} against {_run_name(regressions[0].reference)}{which}")
 
 
-def _comparison(found: Regression) -> str:
-    claim = Claim.of(found.reference.record.settings)
+def _regression_section(regression: Regression) -> str:
+    claim = Claim.of(regression.reference.record.settings)
     head = ["backend", "state", "change of the speedup", "seconds (not interleaved)", *METRICS.values(), "class flips"]
-    rows = [_row(change) for change in found.changes]
-    reasons = bullets(f"{text(change.name)}: {text(reason)}" for change in found.changes for reason in change.reasons)
+    rows = [_change_row(change) for change in regression.changes]
+    reasons = bullets(f"{text(c.name)}: {text(reason)}" for c in regression.changes for reason in c.reasons)
     margins = ", ".join(f"{label} {claim.margin(name):g}" for name, label in METRICS.items())
-    allowed = f"A fall of the speedup by {found.max_slowdown_pct:g} % is allowed, and of the scores: {margins}."
-    differ = words(["differs", "reference", "this run"], [[text(cell) for cell in row] for row in found.differing])
-    title = f"{text(_name(found.run))}: {found.state}"
-    return section(title, table(head, rows, (0, 1)), reasons, allowed, differ if found.differing else "")
+    allowed = f"A fall of the speedup by {regression.max_slowdown_pct:g} % is allowed, and of the scores: {margins}."
+    differences = [[text(cell) for cell in row] for row in regression.differences]
+    differ = words(["differs", "reference", "this run"], differences) if differences else ""
+    title = f"{text(_run_name(regression.run))}: {regression.state}"
+    return section(title, table(head, rows, (0, 1)), reasons, allowed, differ)
 
 
-def _row(change: Change) -> list[str]:
-    cells = [_metric(change.metrics.get(name)) for name in METRICS]
+def _change_row(change: Change) -> list[str]:
+    cells = [_metric_cell(change.metrics.get(name)) for name in METRICS]
     flips = f"{len(change.flipped)} of {change.compared}" if change.compared else formatting.NOT_MEASURED
-    speedup = "reference" if isfinite(change.speedup.estimate) and not change.cases else _percents(change.speedup)
+    speedup = "reference" if isfinite(change.speedup.estimate) and not change.cases else _ratio_cell(change.speedup)
     seconds = formatting.factor(change.seconds)
     return [text(change.name), change.state or "not compared", speedup, seconds, *cells, flips]
 
 
-def _percents(ratio: Interval) -> str:
+def _ratio_cell(ratio: Interval) -> str:
     return formatting.bounded(*(100 * (value - 1) for value in (ratio.estimate, ratio.low, ratio.high)))
 
 
-def _metric(found: Metric | None) -> str:
-    if found is None:
+def _metric_cell(metric: Metric | None) -> str:
+    if metric is None:
         return formatting.NOT_MEASURED
-    if not found.applicable:
+    if not metric.applicable:
         return formatting.NOT_APPLICABLE
-    low = f" [{formatting.change(found.delta.low)}]" if isfinite(found.delta.low) else ""
-    return formatting.change(found.delta.estimate) + low
+    low = f" [{formatting.change(metric.delta.low)}]" if isfinite(metric.delta.low) else ""
+    return formatting.change(metric.delta.estimate) + low
 
 
-def _name(run: Run) -> str:
+def _run_name(run: Run) -> str:
     return str(run.folder or run.record.id)
 
 
 # --- JSON ------------------------------------------------------------------------------------------------------------
 
 
-def _of_run(found: Regression) -> dict[str, Any]:
-    return _run(found.run) | {
-        "state": found.state,
-        "backends": [_backend(change) for change in found.changes],
-        "differing": [{"name": name, "reference": old, "run": new} for name, old, new in found.differing],
+def _regression_json(regression: Regression) -> dict[str, Any]:
+    return _run_json(regression.run) | {
+        "state": regression.state,
+        "backends": [_change_json(change) for change in regression.changes],
+        "differing": [{"name": name, "reference": old, "run": new} for name, old, new in regression.differences],
     }
 
 
-def _run(run: Run) -> dict[str, Any]:
+def _run_json(run: Run) -> dict[str, Any]:
     record = run.record
     return {"folder": str(run.folder) if run.folder else None, "id": record.id, "created": record.created}
 
 
-def _backend(change: Change) -> dict[str, Any]:
+def _change_json(change: Change) -> dict[str, Any]:
     return {
         "name": change.name,
         "state": change.state,
@@ -115,19 +121,19 @@ def _backend(change: Change) -> dict[str, Any]:
         "speedup_ratio": vars(change.speedup),
         "seconds_ratio": change.seconds,
         "interleaved": False,
-        "scores": {name: _score(metric, change.states[name]) for name, metric in change.metrics.items()},
+        "scores": {name: _metric_json(metric, change.states[name]) for name, metric in change.metrics.items()},
         "class_flips": len(change.flipped) if change.compared else None,
         "flipped_cases": change.flipped,
     }
 
 
-def _score(found: Metric, state: str) -> dict[str, Any]:
+def _metric_json(metric: Metric, state: str) -> dict[str, Any]:
     return {
-        "run": found.value,
-        "reference": found.baseline,
-        "delta": found.delta.estimate,
-        "low": found.delta.low,
-        "high": found.delta.high,
-        "cases": found.cases,
+        "run": metric.value,
+        "reference": metric.baseline,
+        "delta": metric.delta.estimate,
+        "low": metric.delta.low,
+        "high": metric.delta.high,
+        "cases": metric.cases,
         "state": state,
     }

@@ -13,7 +13,7 @@ from reports.decision.verdict import SpeedVerdict, metric_state
 from reports.formatting import NOT_MEASURED
 from reports.records.record import FAILED, SCHEMA, RecipeSettings
 from reports.stats.bootstrap import Interval
-from reports.summary.summary import Row, Summary, Target
+from reports.summary.summary import Row, Summary
 
 
 def render(summary: Summary) -> str:
@@ -25,9 +25,9 @@ def summary_json(summary: Summary) -> dict[str, Any]:
     """The summary as dicts, lists and scalars; null where nothing was measured or nothing applies, never NaN.
 
     Every backend has every key, so that a reader can index without asking. A score that does not apply to the network
-    has the ``state`` "not applicable" under ``accuracy``, and ``applicable`` false among the ``targets``. Times are in
-    seconds, memory in bytes. ``detectable`` is the smallest loss that so many cases would have shown with a power of
-    80 %: of a mean score in its unit, of ``macro_f1`` as the share of cases whose class is lost.
+    has the ``state`` "not applicable" under ``accuracy``, and ``applicable`` false among the ``requirements``. Times
+    are in seconds, memory in bytes. ``detectable`` is the smallest loss that so many cases would have shown with a
+    power of 80 %: of a mean score in its unit, of ``macro_f1`` as the share of cases whose class is lost.
     """
     record, claim = summary.record, summary.claim
     document = {
@@ -41,17 +41,17 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "device": record.settings.device,
         "cases": summary.cases,
         "rounds": summary.rounds,
-        "backends": [_backend(row, record.settings.recipes.get(row.name)) for row in summary.rows],
+        "backends": [_backend_json(row, record.settings.recipes.get(row.name)) for row in summary.rows],
         "pareto_front": summary.pareto_front,
         "claim": vars(claim),
-        "confirmation": _speed(summary.confirmation) if summary.confirmation else None,
-        "noise_floor": _noise(summary) if summary.noise else None,
-        "peers": {"of": summary.subject, "times": [_peer(one) for one in summary.peers]},
-        "targets": [_target(target) for target in summary.targets],
+        "confirmation": _speed_json(summary.confirmation) if summary.confirmation else None,
+        "noise_floor": _noise_floor_json(summary) if summary.noise else None,
+        "peers": {"of": summary.subject, "times": [_peer_json(peer) for peer in summary.peers]},
+        "requirements": [vars(requirement) for requirement in summary.requirements],
         "missing_required": list(summary.missing_required),
         "warnings": list(summary.warnings),
         "interference": vars(summary.interference) | {"share": summary.interference.share},
-        "diagnostics": _diagnostics(summary.diagnostics),
+        "diagnostics": _diagnostics_json(summary.diagnostics),
         "failures": [
             {"name": row.name, "reason": row.reason, "log": row.log} for row in summary.rows if row.status == FAILED
         ],
@@ -70,7 +70,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
     return clean
 
 
-def _backend(row: Row, recipe: RecipeSettings | None) -> dict[str, Any]:
+def _backend_json(row: Row, recipe: RecipeSettings | None) -> dict[str, Any]:
     return {
         "name": row.name,
         "recipe": recipe and vars(recipe),
@@ -85,14 +85,14 @@ def _backend(row: Row, recipe: RecipeSettings | None) -> dict[str, Any]:
         "cases": row.case.cases,
         "samples": row.case.pairs,
         "launches": row.case.launches,
-        "speed_claim": _speed_claim(row.test) if row.test else None,
-        "latency_s": _latency(row.latency),
+        "speed_claim": _speed_claim_json(row.test) if row.test else None,
+        "latency_s": _latency_json(row.latency),
         "between_cases": vars(row.spread),
         "tile_fit": vars(row.tile_fit),
         "time_reduction_pct": vars(row.case.reduction),
         "speedup": vars(row.case.speedup),
         "forward": {
-            "latency_s": _latency(row.forward_latency),
+            "latency_s": _latency_json(row.forward_latency),
             "time_reduction_pct": vars(row.forward.reduction),
             "speedup": vars(row.forward.speedup),
         },
@@ -101,7 +101,7 @@ def _backend(row: Row, recipe: RecipeSettings | None) -> dict[str, Any]:
         "peak_memory_bytes": row.peak_memory_bytes,
         "stages_s": row.stages_s,
         "stages_share": row.stages_share,
-        "accuracy": _accuracy(row),
+        "accuracy": _accuracy_json(row),
         "evidence": row.evidence,
         "roofline": vars(row.roofline),
         "device_share": row.device_share,
@@ -111,7 +111,7 @@ def _backend(row: Row, recipe: RecipeSettings | None) -> dict[str, Any]:
     }
 
 
-def _speed_claim(test: SpeedVerdict) -> dict[str, Any]:
+def _speed_claim_json(test: SpeedVerdict) -> dict[str, Any]:
     """`interim_analysis` is null where the number of rounds was fixed; `p_holm` is held against `level`."""
     return {
         "verdict": test.verdict, "p": test.p, "p_holm": test.p_holm, "level": test.analysis.alpha,
@@ -119,79 +119,75 @@ def _speed_claim(test: SpeedVerdict) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _latency(found: Latency) -> dict[str, Any]:
-    return vars(found) | {"p50": found.median}
+def _latency_json(latency: Latency) -> dict[str, Any]:
+    return vars(latency) | {"p50": latency.median}
 
 
-def _diagnostics(found: Diagnostics) -> dict[str, Any]:
+def _diagnostics_json(diagnostics: Diagnostics) -> dict[str, Any]:
     return {
-        "order": {name: vars(effect) for name, effect in found.order.items()},
-        "drift": vars(found.drift) if found.drift else None,
-        "autocorrelation": {name: vars(one) for name, one in found.autocorrelation.items()},
+        "order": {name: vars(effect) for name, effect in diagnostics.order.items()},
+        "drift": vars(diagnostics.drift) if diagnostics.drift else None,
+        "autocorrelation": {name: vars(lag) for name, lag in diagnostics.autocorrelation.items()},
     }
 
 
-def _accuracy(row: Row) -> dict[str, Any]:
-    found: Accuracy = row.accuracy
-    metrics = {name: _metric(row, name) for name in METRICS}
-    by_class = {str(name): {"value": own, "baseline": reference} for name, (own, reference) in found.f1.items()}
+def _accuracy_json(row: Row) -> dict[str, Any]:
+    accuracy: Accuracy = row.accuracy
+    metrics = {name: _metric_json(row, name) for name in METRICS}
+    by_class = {str(name): {"value": own, "baseline": reference} for name, (own, reference) in accuracy.f1.items()}
     metrics["macro_f1"]["per_class"] = by_class or None
-    classified = bool(found.cases) and found.metric("macro_f1").applicable
+    classified = bool(accuracy.cases) and accuracy.metric("macro_f1").applicable
     return metrics | {
-        "class_flips": len(found.flips) if classified else None,
-        "flipped_cases": found.flipped,
-        "flips": [vars(flip) for flip in found.flips],
-        "mcnemar": vars(found.mcnemar) if classified else None,
-        "detectable": {name: found.metric(name).detectable for name in METRICS},
-        "voxel_disagreement": found.voxel_disagreement,
-        "cases": found.cases,
+        "class_flips": len(accuracy.flips) if classified else None,
+        "flipped_cases": accuracy.flipped,
+        "flips": [vars(flip) for flip in accuracy.flips],
+        "mcnemar": vars(accuracy.mcnemar) if classified else None,
+        "detectable": {name: accuracy.metric(name).detectable for name in METRICS},
+        "voxel_disagreement": accuracy.voxel_disagreement,
+        "cases": accuracy.cases,
     }
 
 
-def _metric(row: Row, name: str) -> dict[str, Any]:
-    found, margin = row.accuracy.metric(name), row.margins[name]
+def _metric_json(row: Row, name: str) -> dict[str, Any]:
+    metric, margin = row.accuracy.metric(name), row.margins[name]
     return {
-        "value": found.value,
-        "baseline": found.baseline,
-        "delta": found.delta.estimate,
-        "low": found.delta.low,
-        "high": found.delta.high,
+        "value": metric.value,
+        "baseline": metric.baseline,
+        "delta": metric.delta.estimate,
+        "low": metric.delta.low,
+        "high": metric.delta.high,
         "margin": margin,
-        "state": metric_state(name, found, margin) if name in row.accuracy.metrics else NOT_MEASURED,
-        "cases": found.cases,
+        "state": metric_state(name, metric, margin) if name in row.accuracy.metrics else NOT_MEASURED,
+        "cases": metric.cases,
     }
 
 
-def _speed(found: Speed) -> dict[str, Any]:
-    intervals: dict[str, Interval] = {"time_reduction_pct": found.reduction, "speedup": found.speedup}
-    return {"cases": found.cases, "samples": found.pairs, "launches": found.launches} | {
+def _speed_json(speed: Speed) -> dict[str, Any]:
+    intervals: dict[str, Interval] = {"time_reduction_pct": speed.reduction, "speedup": speed.speedup}
+    return {"cases": speed.cases, "samples": speed.pairs, "launches": speed.launches} | {
         name: vars(i) for name, i in intervals.items()
     }
 
 
-def _peer(found: PeerTime) -> dict[str, Any]:
+def _peer_json(peer: PeerTime) -> dict[str, Any]:
     """`ratio`: the peer's case time over that of the backend the list is about."""
     return {
-        "name": found.name,
-        "median_s": found.median_s,
-        "ratio": vars(found.time.speedup),
-        "cases": found.time.cases,
-        "samples": found.time.pairs,
-        "voxel_disagreement": found.voxel_disagreement,
-        "class_flips": found.class_flips,
+        "name": peer.name,
+        "median_s": peer.median_s,
+        "ratio": vars(peer.time.speedup),
+        "cases": peer.time.cases,
+        "samples": peer.time.pairs,
+        "voxel_disagreement": peer.voxel_disagreement,
+        "class_flips": peer.class_flips,
     }
 
 
-def _noise(summary: Summary) -> dict[str, Any]:
+def _noise_floor_json(summary: Summary) -> dict[str, Any]:
     voxels = summary.noise.get("voxels", 0)
     return dict(summary.noise) | {
         "class_flips": summary.noise.get("class_flips"),
         "voxel_disagreement": summary.noise.get("differing_voxels", 0) / voxels if voxels else None,
     }
-
-
-def _target(target: Target) -> dict[str, Any]:
-    return vars(target)
 
 
 def finite(value: Any) -> Any:

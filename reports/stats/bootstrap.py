@@ -1,6 +1,6 @@
 """The bootstrap over cases: bounds and p-values, seeded, so that a run's files always give the same answer.
 
-The patient is the unit: whatever is resampled, a case goes with all its rounds and with both arms of its pair.
+The patient is the unit: whatever is resampled, a case goes with all its rounds and with both variants of its pair.
 Bounds are NaN with fewer than `MIN_CASES` cases.
 """
 
@@ -50,7 +50,7 @@ class Bootstrap:
     Attributes:
         resampled: the estimate in each resample, ascending [resamples]; empty without cases.
         cases: how many were resampled.
-        freedom: degrees of freedom; n - 1 unless the starts of the processes vary too.
+        freedom: degrees of freedom; n - 1 unless the launches of the processes vary too.
     """
 
     estimate: float = nan
@@ -130,51 +130,51 @@ def of_mean(values: ArrayLike, seed: int = SEED) -> Bootstrap:
 
 
 def of_crossed(values: ArrayLike, seed: int = SEED) -> Bootstrap:
-    """The mean over cases of `values` [cases, starts, rounds], of which each start of the processes may shift its own.
+    """The mean over cases of `values` [cases, launches, rounds], and each launch may shift its own.
 
-    NaN where a case was not run. A start's effect is the median over the cases of what lies between it and the case's
-    mean over the starts; a case's value is the median of all its rounds with the effects of their starts taken off:
-    the steps of a median polish (Tukey, Exploratory Data Analysis, 1977), so that a disturbed sample hardly counts.
-    Resamples draw the cases, and add a normal draw of the starts' mean effect, whose variance is that of the effects
-    over their number (a hierarchical bootstrap whose upper level is parametric, since so few starts cannot be drawn
+    NaN where a case was not run. A launch's effect is the median over the cases of what lies between it and the case's
+    mean over the launches; a case's value is the median of all its rounds with the effects of their launches taken off:
+    the steps of a median polish (Tukey, Exploratory Data Analysis, 1977), so that an outlier hardly counts.
+    Resamples draw the cases, and add a normal draw of the launches' mean effect, whose variance is that of the effects
+    over their number (a hierarchical bootstrap whose upper level is parametric, since so few launches cannot be drawn
     from: Davison & Hinkley, Bootstrap Methods and their Application, 1997, section 3.8). Degrees of freedom are
-    Satterthwaite's. A single start varies nothing: then this is `of_mean` of the cases' medians.
+    Satterthwaite's. A single launch varies nothing: then this is `of_mean` of the cases' medians.
     """
     y = np.asarray(values, dtype=np.float64)
     y = y[np.isfinite(y).any(axis=(1, 2))] if y.size else y
     if not y.size:
         return Bootstrap()
-    starts = y.shape[1]
-    effects = _effects_of_starts(y) if starts > 1 else np.zeros(1)
+    launches = y.shape[1]
+    effects = _effects_of_launches(y) if launches > 1 else np.zeros(1)
     by_case = np.nanmedian((y - effects[:, None]).reshape(len(y), -1), axis=1)
     resampled = resampled_means(by_case, seed)
-    variance = float(effects.var(ddof=1)) / starts if starts > 1 else 0.0
+    variance = float(effects.var(ddof=1)) / launches if launches > 1 else 0.0
     if variance:
         resampled = resampled + np.random.default_rng((seed, 1)).normal(0, sqrt(variance), RESAMPLES)
-    return Bootstrap.of(float(by_case.mean()), resampled, len(y), _freedom(by_case, variance, starts))
+    return Bootstrap.of(float(by_case.mean()), resampled, len(y), _freedom(by_case, variance, launches))
 
 
-def _effects_of_starts(y: Floats) -> Floats:
-    """What each start adds to all cases, less the mean of these effects [starts]."""
+def _effects_of_launches(y: Floats) -> Floats:
+    """What each launch adds to all cases, less the mean of these effects [launches]."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of cells without any round, which stay NaN
         cells = np.nanmedian(y, axis=2)
-    found = np.nanmedian(cells - np.nanmean(cells, axis=1, keepdims=True), axis=0)
-    effects: Floats = found - found.mean()
-    return effects
+    effects = np.nanmedian(cells - np.nanmean(cells, axis=1, keepdims=True), axis=0)
+    centred: Floats = effects - effects.mean()
+    return centred
 
 
-def _freedom(by_case: Floats, of_starts: float, starts: int) -> float:
-    """Degrees of freedom of a mean over cases and starts, with the variance `of_starts`; at most those of the cases.
+def _freedom(by_case: Floats, of_launches: float, launches: int) -> float:
+    """Degrees of freedom of a mean over cases and launches, whose variance is `of_launches`; at most the cases'.
 
     Source: Satterthwaite, "An Approximate Distribution of Estimates of Variance Components", Biometrics Bulletin 2(6),
     1946.
     """
     most = len(by_case) - 1.0
-    if not of_starts or most < 1:
+    if not of_launches or most < 1:
         return most
     of_cases = float(by_case.var(ddof=1)) / len(by_case)
-    return min((of_cases + of_starts) ** 2 / (of_cases**2 / most + of_starts**2 / (starts - 1)), most)
+    return min((of_cases + of_launches) ** 2 / (of_cases**2 / most + of_launches**2 / (launches - 1)), most)
 
 
 def resampled_counts(cases: int, seed: int = SEED) -> Iterator[Floats]:

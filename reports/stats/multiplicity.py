@@ -8,10 +8,10 @@ from reports.stats.bootstrap import ALPHA
 
 @dataclass(frozen=True)
 class InterimAnalysis:
-    """One judging of the speed claims of a run.
+    """One analysis of the speed claims of a run.
 
     Attributes:
-        alpha: the error rate that this judging may spend.
+        alpha: the error rate that this analysis may spend.
         number: which it is, from 1, where the run may stop after each; None where there is only one, fixed beforehand.
         claims: how many backends are judged together.
     """
@@ -22,17 +22,17 @@ class InterimAnalysis:
 
     @classmethod
     def after(cls, number: int | None, claims: int) -> "InterimAnalysis":
-        """The look after `number` rounds, or the only one."""
+        """The analysis after `number` rounds, or the only one."""
         return cls(ALPHA if number is None else spent(number), number, claims)
 
 
-def spent(look: int) -> float:
-    """The error rate of a look, from 1: alpha / (k (k + 1)), whose sum over all k is alpha.
+def spent(analysis: int) -> float:
+    """The error rate of an interim analysis, from 1: alpha / (k (k + 1)), whose sum over all k is alpha.
 
-    By the union bound the error over all looks stays below alpha, however they depend on each other: an error-spending
-    rule (Lan & DeMets, "Discrete sequential boundaries for clinical trials", Biometrika 70(3), 1983).
+    By the union bound the error over all analyses stays below alpha, however they depend on each other: an
+    error-spending rule (Lan & DeMets, "Discrete sequential boundaries for clinical trials", Biometrika 70(3), 1983).
     """
-    return ALPHA / (look * (look + 1))
+    return ALPHA / (analysis * (analysis + 1))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

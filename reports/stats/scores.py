@@ -11,13 +11,13 @@ from numpy.typing import ArrayLike
 from reports.stats.bootstrap import SEED, Bootstrap, Floats, Interval, Ints, of_mean, resampled_counts
 
 
-def exponential(found: Interval) -> Interval:
+def exponential(log_ratio: Interval) -> Interval:
     """From a mean log ratio to the geometric mean of the ratios.
 
     It is the only mean of normalised times that does not depend on which arm is the reference: Fleming & Wallace, "How
     not to lie with statistics", CACM 29(3), 1986.
     """
-    return Interval(exp(found.estimate), exp(found.low), exp(found.high))
+    return Interval(exp(log_ratio.estimate), exp(log_ratio.low), exp(log_ratio.high))
 
 
 def time_reduction_pct(speedup: Interval) -> Interval:
@@ -41,15 +41,15 @@ def macro_f1(truth: ArrayLike, predicted: ArrayLike) -> float:
     2 TP / (2 TP + FP + FN): van Rijsbergen, Information Retrieval (1979), chapter 7.
     """
     t, p = np.asarray(truth, dtype=np.int64), np.asarray(predicted, dtype=np.int64)
-    return float(_macro_f1(_cells(t, p), np.ones((1, t.size)))[0]) if t.size else nan
+    return float(_macro_f1(_class_counts(t, p), np.ones((1, t.size)))[0]) if t.size else nan
 
 
 def f1_by_class(truth: ArrayLike, predicted: ArrayLike) -> dict[int, float]:
     """The F1 score of each class that occurs in truth or prediction; their mean is `macro_f1`."""
     t, p = np.asarray(truth, dtype=np.int64), np.asarray(predicted, dtype=np.int64)
-    hits, truths, predictions = _cells(t, p).sum(axis=1)  # each [classes]
-    found = 2 * hits / (truths + predictions)
-    return {int(name): float(value) for name, value in zip(np.union1d(t, p), found, strict=True)}
+    hits, truths, predictions = _class_counts(t, p).sum(axis=1)  # each [classes]
+    f1 = 2 * hits / (truths + predictions)
+    return {int(name): float(value) for name, value in zip(np.union1d(t, p), f1, strict=True)}
 
 
 def macro_f1_difference(truth: ArrayLike, candidate: ArrayLike, baseline: ArrayLike, seed: int = SEED) -> Interval:
@@ -60,7 +60,7 @@ def macro_f1_difference(truth: ArrayLike, candidate: ArrayLike, baseline: ArrayL
     t, c, b = (np.asarray(labels, dtype=np.int64) for labels in (truth, candidate, baseline))
     if t.size == 0:
         return Interval()
-    of_candidate, of_baseline = _cells(t, c), _cells(t, b)
+    of_candidate, of_baseline = _class_counts(t, c), _class_counts(t, b)
     resampled = [
         _macro_f1(of_candidate, counts) - _macro_f1(of_baseline, counts) for counts in resampled_counts(t.size, seed)
     ]
@@ -83,7 +83,7 @@ def percentile(values: ArrayLike, percent: float) -> float:
     return float(np.percentile(x, percent)) if x.size else nan
 
 
-def _cells(truth: Ints, predicted: Ints) -> Floats:
+def _class_counts(truth: Ints, predicted: Ints) -> Floats:
     """What each case adds for each class: true positive, truth, prediction. [3, cases, classes] of 0 and 1."""
     classes = np.union1d(truth, predicted)
     t, p = truth[:, None] == classes, predicted[:, None] == classes

@@ -21,12 +21,19 @@ def run_warnings(
 ) -> tuple[str, ...]:
     """One line each; `verdict` is that of the whole run."""
     return (
-        *_clocks(rows), *_throttled(rows), *_shared(rows), *_better_baseline(rows), *_drifting(diagnostics),
-        *_ordered(diagnostics), *_lasting(diagnostics), *_started_once(rows), *_disturbed(interference, verdict),
-    )  # fmt: skip
+        *_clocks_differ(rows),
+        *_gpu_throttled(rows),
+        *_gpu_shared(rows),
+        *_faster_baseline_batch(rows),
+        *_drift(diagnostics),
+        *_order_effects(diagnostics),
+        *_autocorrelation(diagnostics),
+        *_single_launch(rows),
+        *_interference(interference, verdict),
+    )
 
 
-def _drifting(diagnostics: Diagnostics) -> Iterator[str]:
+def _drift(diagnostics: Diagnostics) -> Iterator[str]:
     drift = diagnostics.drift
     if drift is not None and abs(drift.pct_over_run) > DRIFT_PCT and drift.p < 0.05:
         yield (
@@ -35,71 +42,71 @@ def _drifting(diagnostics: Diagnostics) -> Iterator[str]:
         )
 
 
-def _ordered(diagnostics: Diagnostics) -> Iterator[str]:
-    told = [(n, e) for n, e in diagnostics.order.items() if e.p_holm < ORDER_P and e.range_pct > ORDER_PCT]
-    if told:
-        listed = ", ".join(f"{name} (up to {percent(effect.range_pct)})" for name, effect in told)
+def _order_effects(diagnostics: Diagnostics) -> Iterator[str]:
+    effects = [(n, e) for n, e in diagnostics.order.items() if e.p_holm < ORDER_P and e.range_pct > ORDER_PCT]
+    if effects:
+        listed = ", ".join(f"{name} (up to {percent(effect.range_pct)})" for name, effect in effects)
         yield f"time depends on the position within a round: {listed}; the order is random, so it widens the bounds"
 
 
-def _lasting(diagnostics: Diagnostics) -> Iterator[str]:
-    told = [
-        (name, found)
-        for name, found in diagnostics.autocorrelation.items()
-        if abs(found.lag1) > max(2 * found.standard_error, LASTING)
+def _autocorrelation(diagnostics: Diagnostics) -> Iterator[str]:
+    lags = [
+        (name, lag)
+        for name, lag in diagnostics.autocorrelation.items()
+        if abs(lag.lag1) > max(2 * lag.standard_error, LASTING)
     ]
-    if told:
-        listed = ", ".join(f"{name} ({found.lag1:+.2f})" for name, found in told)
+    if lags:
+        listed = ", ".join(f"{name} ({lag.lag1:+.2f})" for name, lag in lags)
         yield (
             f"the log ratios of neighbouring samples depend on each other: autocorrelation {listed}; the bounds take "
             "cases as independent, and are too narrow where it is positive, too wide where it is negative"
         )
 
 
-def _started_once(rows: Sequence[Row]) -> Iterator[str]:
-    told = [row.name for row in rows if not row.is_baseline and row.case.cases and row.case.launches == 1]
-    if told:
+def _single_launch(rows: Sequence[Row]) -> Iterator[str]:
+    names = [row.name for row in rows if not row.is_baseline and row.case.cases and row.case.launches == 1]
+    if names:
         yield (
-            f"{', '.join(told)}: timed in the duels by one start of the processes, and two starts of the same backend "
+            f"{', '.join(names)}: timed in the duels by one start of the processes, and two starts of the same backend "
             "differ; the bounds of these rows do not hold that"
         )
 
 
-def _clocks(rows: Sequence[Row]) -> Iterator[str]:
+def _clocks_differ(rows: Sequence[Row]) -> Iterator[str]:
     """Device events cannot be longer than the synchronised host clock around them, unless something ran on."""
-    told = [(row.name, row.device_share) for row in rows if isfinite(row.device_share)]
-    shorter = [(name, share) for name, share in told if share < 1 - CLOCKS_DIFFER]
-    longer = [(name, share) for name, share in told if share > 1 + CLOCKS_DIFFER]
+    shares = [(row.name, row.device_share) for row in rows if isfinite(row.device_share)]
+    shorter = [(name, share) for name, share in shares if share < 1 - CLOCKS_DIFFER]
+    longer = [(name, share) for name, share in shares if share > 1 + CLOCKS_DIFFER]
     if shorter:
         yield (
-            f"of the forward by the host's clock, device events account for {_listed(shorter)}; the rest is launching "
-            "kernels and waiting, which a CUDA graph or a larger batch would save"
+            f"of the forward by the host's clock, device events account for {_shares_text(shorter)}; the rest is "
+            "launching kernels and waiting, which a CUDA graph or a larger batch would save"
         )
     if longer:
         yield (
-            f"of the forward by the host's clock, device events give {_listed(longer)}; work was not over when the "
-            "clock was read, so do not trust these times"
+            f"of the forward by the host's clock, device events give {_shares_text(longer)}; work was not over when "
+            "the clock was read, so do not trust these times"
         )
 
 
-def _throttled(rows: Sequence[Row]) -> Iterator[str]:
+def _gpu_throttled(rows: Sequence[Row]) -> Iterator[str]:
     uses = [(row.name, row.gpu) for row in rows if row.gpu is not None and row.gpu.throttled > OFTEN]
     if uses:
         reasons = sorted({reason for _, use in uses for reason in use.throttled_by})
-        often = _listed([(name, use.throttled) for name, use in uses])
+        often = _shares_text([(name, use.throttled) for name, use in uses])
         yield (
             f"the GPU was throttled ({', '.join(reasons)}) after {often} of the samples; the backends of a "
             "round suffer alike, but seconds are not comparable with other runs"
         )
 
 
-def _shared(rows: Sequence[Row]) -> Iterator[str]:
+def _gpu_shared(rows: Sequence[Row]) -> Iterator[str]:
     uses = [(row.name, row.gpu.shared) for row in rows if row.gpu is not None and row.gpu.shared > OFTEN]
     if uses:
-        yield f"processes that are not the run's used the GPU beside {_listed(uses)} of the samples"
+        yield f"processes that are not the run's used the GPU beside {_shares_text(uses)} of the samples"
 
 
-def _better_baseline(rows: Sequence[Row]) -> Iterator[str]:
+def _faster_baseline_batch(rows: Sequence[Row]) -> Iterator[str]:
     """The baseline's own backend, run with another batch and faster: then the claim rests on the batch."""
     baseline = next((row.name for row in rows if row.is_baseline), "")
     for row in rows:
@@ -111,19 +118,19 @@ def _better_baseline(rows: Sequence[Row]) -> Iterator[str]:
             )
 
 
-def _listed(shares: Sequence[tuple[str, float]]) -> str:
+def _shares_text(shares: Sequence[tuple[str, float]]) -> str:
     """``90 % (a, b), 88 % (c)``"""
     names: dict[str, list[str]] = {}
-    for name, share in sorted(shares, key=lambda one: one[1]):
+    for name, share in sorted(shares, key=lambda item: item[1]):
         names.setdefault(percent(100 * share, 0), []).append(name)
-    return ", ".join(f"{share} ({', '.join(those)})" for share, those in names.items())
+    return ", ".join(f"{share} ({', '.join(group)})" for share, group in names.items())
 
 
-def _disturbed(found: Interference, verdict: str) -> Iterator[str]:
-    if found.flagged_pairs > MOSTLY * found.pairs:
-        share = percent(100 * found.share, 0)
+def _interference(interference: Interference, verdict: str) -> Iterator[str]:
+    if interference.flagged_pairs > MOSTLY * interference.pairs:
+        share = percent(100 * interference.share, 0)
         yield f"{share} of the pairs of samples were disturbed: measure again on a quieter machine"
-    if found.verdict is not None and found.verdict != verdict:
-        without = count(found.flagged_pairs, "disturbed pair")
-        why = (found.headline or "").partition(": ")[2]
-        yield f"the verdict is {verdict}, but {found.verdict} without {without} of {found.pairs} ({why})"
+    if interference.verdict is not None and interference.verdict != verdict:
+        without = count(interference.flagged_pairs, "disturbed pair")
+        why = (interference.headline or "").partition(": ")[2]
+        yield f"the verdict is {verdict}, but {interference.verdict} without {without} of {interference.pairs} ({why})"

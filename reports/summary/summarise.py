@@ -22,7 +22,7 @@ from reports.records.store import Run
 from reports.stats.bootstrap import Interval
 from reports.stats.scores import median
 from reports.summary.run_warnings import run_warnings
-from reports.summary.summary import Row, Summary, Target
+from reports.summary.summary import Requirement, Row, Summary
 
 TARGETS = {"whole_dsc": 0.91, "lesion_dsc": 0.31, "macro_f1": 0.70}  # set for the reference model
 
@@ -37,7 +37,7 @@ def summarise(run: Run, claim: Claim | None = None) -> Summary:
     claim = claim or Claim.of(record.settings)
     judged = judge_candidates(run, claim)
     outcome = decide(run, claim, judged)
-    rows = tuple(_row(run, backend, judged, claim) for backend in run.backends)
+    rows = tuple(_backend_row(run, backend, judged, claim) for backend in run.backends)
     baseline, diagnostics, interference = run.backend(record.baseline), diagnose(run), assess_interference(run, claim)
     rounds = Counter(sample.case for sample in baseline.samples if sample.phase == DUEL)
     return Summary(
@@ -51,9 +51,9 @@ def summarise(run: Run, claim: Claim | None = None) -> Summary:
         cases=len(rounds),
         rounds=max(rounds.values(), default=0),
         rows=rows,
-        targets=_targets(rows, outcome, claim),
+        requirements=_requirements(rows, outcome, claim),
         noise=baseline.noise,
-        missing_required=_missing(run),
+        missing_required=_missing_required(run),
         warnings=run_warnings(rows, diagnostics, interference, outcome.verdict),
         interference=interference,
         diagnostics=diagnostics,
@@ -62,15 +62,15 @@ def summarise(run: Run, claim: Claim | None = None) -> Summary:
     )
 
 
-def _row(run: Run, backend: BackendRecord, judged: Mapping[str, Candidate], claim: Claim) -> Row:
+def _backend_row(run: Run, backend: BackendRecord, judged: Mapping[str, Candidate], claim: Claim) -> Row:
     is_baseline, is_peer = backend.name == run.record.baseline, backend.name in run.record.peers
-    samples = _timed(run, backend, is_baseline)
+    samples = _timed_samples(run, backend, is_baseline)
     judgement = judged[backend.name].judgement if backend.name in judged and samples else None
     comparison = _comparison(run, backend, samples, judged)
     itself = Speed(len({s.case for s in samples}), len(samples), Interval(1.0, 1.0, 1.0)) if samples else Speed()
     stages = {stage: [s.stages_ns[stage] / 1e9 for s in samples if stage in s.stages_ns] for stage in STAGES}
     total = sum(s.case_ns for s in samples) / 1e9
-    status, reason, fix = _status(backend, bool(samples))
+    status, reason, fix = _backend_status(backend, bool(samples))
     return Row(
         name=backend.name,
         status=status,
@@ -127,7 +127,7 @@ def _device_share(samples: list[Sample]) -> float:
     return median([device / host for device, host in forward if device is not None and host > 0])
 
 
-def _timed(run: Run, backend: BackendRecord, is_baseline: bool) -> list[Sample]:
+def _timed_samples(run: Run, backend: BackendRecord, is_baseline: bool) -> list[Sample]:
     """The duel samples behind a row's figures: a candidate's only where the baseline's lies beside them."""
     if backend.status in (SKIPPED, FAILED):
         return []
@@ -136,7 +136,7 @@ def _timed(run: Run, backend: BackendRecord, is_baseline: bool) -> list[Sample]:
     return [candidate for _, candidate in pairs(run, backend.name, DUEL)]
 
 
-def _status(backend: BackendRecord, measured: bool) -> tuple[str, str | None, str | None]:
+def _backend_status(backend: BackendRecord, measured: bool) -> tuple[str, str | None, str | None]:
     if backend.status != PENDING:
         return backend.status, backend.reason, backend.fix
     if measured:
@@ -144,22 +144,22 @@ def _status(backend: BackendRecord, measured: bool) -> tuple[str, str | None, st
     return SKIPPED, "the run ended before this backend was measured", "bench run --resume --out DIR"
 
 
-def _missing(run: Run) -> tuple[str, ...]:
+def _missing_required(run: Run) -> tuple[str, ...]:
     present = {b.name for b in run.backends if b.status not in (SKIPPED, FAILED)}
     return tuple(name for name in run.record.settings.required if name not in present)
 
 
-def _targets(rows: Sequence[Row], outcome: Outcome, claim: Claim) -> tuple[Target, ...]:
+def _requirements(rows: Sequence[Row], outcome: Outcome, claim: Claim) -> tuple[Requirement, ...]:
     baseline = next((row for row in rows if row.is_baseline), None)
     best = next((row for row in rows if row.name == outcome.subject), None)
-    found = []
+    requirements = []
     for name, target in TARGETS.items():
         of_baseline: Metric = baseline.accuracy.metric(name) if baseline else Metric()
         of_best: Metric = best.accuracy.metric(name) if best else Metric()
         met = of_best.value >= target if isfinite(of_best.value) else None
         applicable = of_baseline.applicable
-        found.append(
-            Target(
+        requirements.append(
+            Requirement(
                 name=name,
                 target=target,
                 baseline=of_baseline.value,
@@ -171,7 +171,7 @@ def _targets(rows: Sequence[Row], outcome: Outcome, claim: Claim) -> tuple[Targe
     fastest = outcome.confirmation or (best.case if best else Speed())
     proved = {CONFIRMED: True, REFUTED: False}.get(outcome.speed)
     r = fastest.reduction
-    time = Target(
+    time = Requirement(
         name="time_reduction_pct",
         target=claim.min_reduction_pct,
         baseline=0.0,
@@ -180,4 +180,4 @@ def _targets(rows: Sequence[Row], outcome: Outcome, claim: Claim) -> tuple[Targe
         low=r.low,
         high=r.high,
     )
-    return (*found, time)
+    return (*requirements, time)

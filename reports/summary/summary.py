@@ -74,7 +74,7 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class Requirement:
     """A requirement. Scores meet theirs by their mean, the time by its lower bound.
 
     `met` is None where it could not be measured, is undecided, or is not applicable to the network; only the time has
@@ -118,7 +118,7 @@ class Summary:
     cases: int
     rounds: int
     rows: tuple[Row, ...]
-    targets: tuple[Target, ...]
+    requirements: tuple[Requirement, ...]
     noise: Mapping[str, int]
     missing_required: tuple[str, ...]
     warnings: tuple[str, ...]

@@ -14,17 +14,19 @@ from reports.summary.summary import Row, Summary
 def accuracy_section(summary: Summary) -> str:
     """The scores beside the baseline's, the flipped cases, and the noise floor."""
     rows = [row for row in summary.measured if row.accuracy.cases]
+    if not rows:
+        return ""
     metrics = _scored_metrics(rows)
     head = ["backend", *(f"{METRICS[name]}: value, delta [low]" for name in metrics), "class flips", "voxels changed"]
-    applicable = [name for row in rows[:1] for name in metrics if row.accuracy.metric(name).applicable]
+    applicable = [name for name in metrics if rows[0].accuracy.metric(name).applicable]
     margins = ", ".join(f"{METRICS[name]} {summary.claim.margin(name):g}" for name in applicable)
     note = (
         "The value is the mean over cases against the ground truth (macro-F1: over classes); delta is the paired "
         "difference to the baseline, [low] its lower bound with one-sided 95 % confidence, which must not lie below "
         f"minus the margin ({margins}). Flips and changed voxels count against the baseline's own output."
     )
-    body = table(head, [_accuracy(row, metrics) for row in rows]) if rows else ""
-    return section("Accuracy", body, note if rows else "", *_flips(rows), _noise(summary) if rows else "")
+    body = table(head, [_accuracy_row(row, metrics) for row in rows])
+    return section("Accuracy", body, note, *_flips_and_tests(rows), _noise_floor(summary))
 
 
 def _scored_metrics(rows: list[Row]) -> list[str]:
@@ -32,31 +34,32 @@ def _scored_metrics(rows: list[Row]) -> list[str]:
     return [name for name in METRICS if all(name in row.accuracy.metrics for row in rows)]
 
 
-def _accuracy(row: Row, names: Iterable[str]) -> list[str]:
+def _accuracy_row(row: Row, names: Iterable[str]) -> list[str]:
     metrics: Iterable[Metric] = (row.accuracy.metric(name) for name in names)
     flips = "reference" if row.is_baseline else f"{len(row.accuracy.flipped)} of {row.accuracy.cases}"
     if not row.accuracy.metric("macro_f1").applicable:
         flips = NOT_APPLICABLE
     changed = "reference" if row.is_baseline else formatting.share(row.accuracy.voxel_disagreement)
-    return [text(row.name), *(_metric(found, row.is_baseline) for found in metrics), flips, changed]
+    return [text(row.name), *(_metric_cell(metric, row.is_baseline) for metric in metrics), flips, changed]
 
 
-def _flips(rows: list[Row]) -> tuple[str, str]:
+def _flips_and_tests(rows: list[Row]) -> tuple[str, str]:
     flips = [
-        [text(row.name), text(flip.case), *map(_class, (flip.truth, flip.baseline, flip.candidate))]
+        [text(row.name), text(flip.case), *map(_class_name, (flip.truth, flip.baseline, flip.candidate))]
         for row in rows
         for flip in row.accuracy.flips
     ]
-    told = [(row.name, row.accuracy.mcnemar) for row in rows if row.accuracy.flips and isfinite(row.accuracy.mcnemar.p)]
+    tested = [(text(row.name), row.accuracy.mcnemar) for row in rows if row.accuracy.flips]
     tests = bullets(
-        f"{text(name)}: {count(found.lost, 'case')} right by the baseline alone, {found.gained} by {text(name)} alone "
-        f"(McNemar's exact test, p = {found.p:.2g})."
-        for name, found in told
+        f"{name}: {count(test.lost, 'case')} right by the baseline alone, {test.gained} by {name} alone "
+        f"(McNemar's exact test, p = {test.p:.2g})."
+        for name, test in tested
+        if isfinite(test.p)
     )
     return words(["backend", "flipped case", "truth", "baseline", "backend's class"], flips) if flips else "", tests
 
 
-def _class(subtype: int | None) -> str:
+def _class_name(subtype: int | None) -> str:
     return "unknown" if subtype is None else str(subtype)
 
 
@@ -70,7 +73,11 @@ def detectable_section(summary: Summary) -> str:
         return ""
     head = ["backend", "cases", *(f"{METRICS[n]}{', share of cases' * (n == 'macro_f1')}" for n in names)]
     cells = [
-        [text(row.name), str(row.accuracy.cases), *(_loss(name, row.accuracy.metric(name)) for name in names)]
+        [
+            text(row.name),
+            str(row.accuracy.cases),
+            *(_detectable_cell(name, row.accuracy.metric(name)) for name in names),
+        ]
         for row in rows
     ]
     margins = ", ".join(f"{METRICS[name]} {summary.claim.margin(name):g}" for name in names)
@@ -84,30 +91,30 @@ def detectable_section(summary: Summary) -> str:
     return section("What these cases could have detected", table(head, cells), note)
 
 
-def _loss(name: str, found: Metric) -> str:
-    if not found.applicable:
+def _detectable_cell(name: str, metric: Metric) -> str:
+    if not metric.applicable:
         return NOT_APPLICABLE
-    if not isfinite(found.detectable):
+    if not isfinite(metric.detectable):
         return NOT_MEASURED
     if name == "macro_f1":
-        return formatting.percent(100 * found.detectable)
-    if not found.detectable:
+        return formatting.percent(100 * metric.detectable)
+    if not metric.detectable:
         return "no spread"
-    return f"{found.detectable:.4f}" if found.detectable >= 5e-5 else f"{found.detectable:.0e}"
+    return f"{metric.detectable:.4f}" if metric.detectable >= 5e-5 else f"{metric.detectable:.0e}"
 
 
-def _metric(found: Metric, is_baseline: bool) -> str:
-    if not found.applicable:
+def _metric_cell(metric: Metric, is_baseline: bool) -> str:
+    if not metric.applicable:
         return NOT_APPLICABLE
-    if not found.cases:
+    if not metric.cases:
         return NOT_MEASURED
     if is_baseline:
-        return formatting.score(found.value)
-    low = f" [{formatting.change(found.delta.low)}]" if isfinite(found.delta.low) else ""
-    return f"{formatting.score(found.value)}, {formatting.change(found.delta.estimate)}{low}"
+        return formatting.score(metric.value)
+    low = f" [{formatting.change(metric.delta.low)}]" if isfinite(metric.delta.low) else ""
+    return f"{formatting.score(metric.value)}, {formatting.change(metric.delta.estimate)}{low}"
 
 
-def _noise(summary: Summary) -> str:
+def _noise_floor(summary: Summary) -> str:
     voxels = summary.noise.get("voxels", 0)
     if not voxels:
         return "Noise floor (the baseline against itself): not measured."

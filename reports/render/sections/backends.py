@@ -19,30 +19,30 @@ def backends_section(summary: Summary) -> str:
         f"Duels: {count(summary.rounds, 'round')} over {count(summary.cases, 'case')}, every sample paired with the "
         "baseline's of the same round and case. *Case*: from the file on disk to mask and class on disk; *forward*: "
         "the engine alone. Brackets hold the lower and the upper bound, each with one-sided 95 % confidence. A row's "
-        f"verdict is that of its duels{_judged(rows)}."
+        f"verdict is that of its duels{_multiplicity_note(rows)}."
     )
     doubted = [row for row in rows if row.verdict not in (None, CONFIRMED)]
-    why = bullets(f"{text(row.name)} is {row.verdict}: {text(_ground(row))}" for row in doubted)
+    why = bullets(f"{text(row.name)} is {row.verdict}: {text(_deciding_reasons(row))}" for row in doubted)
     partial = [text(row.name) for row in rows if row.partial]
     short = f"Measured only in part: {', '.join(partial)}." if partial else ""
-    return section("Backends", table(head, [_backend(row) for row in rows], (0, 1, 9)), note, why, short)
+    return section("Backends", table(head, [_backend_row(row) for row in rows], (0, 1, 9)), note, why, short)
 
 
-def _judged(rows: list[Row]) -> str:
+def _multiplicity_note(rows: list[Row]) -> str:
     """How the rows' speeds were judged together."""
-    look = next((row.test.analysis for row in rows if row.test), None)
-    if look is None:
+    analysis = next((row.test.analysis for row in rows if row.test), None)
+    if analysis is None:
         return ""
-    holm = f", by Holm's test over {look.claims} backends" if look.claims > 1 else ""
-    return holm + (f" at look {look.number} (level {look.alpha:.2g})" if look.number else "")
+    holm = f", by Holm's test over {analysis.claims} backends" if analysis.claims > 1 else ""
+    return holm + (f" at interim analysis {analysis.number} (level {analysis.alpha:.2g})" if analysis.number else "")
 
 
-def _ground(row: Row) -> str:
+def _deciding_reasons(row: Row) -> str:
     """What decided the verdict: the first reason, and the loss of accuracy where it comes second."""
     return "; ".join((row.reasons[0], *(reason for reason in row.reasons[1:] if reason.startswith(f"accuracy {LOST}"))))
 
 
-def _backend(row: Row) -> list[str]:
+def _backend_row(row: Row) -> list[str]:
     r = row.case.reduction
     build = formatting.seconds(row.build_s) + (" (cached)" if row.build_cached else "")
     return [
@@ -51,11 +51,11 @@ def _backend(row: Row) -> list[str]:
         formatting.seconds(row.latency.median), formatting.seconds(row.latency.p95),
         formatting.seconds(row.forward_latency.median),
         "reference" if row.is_baseline else formatting.factor(row.forward.speedup.estimate),
-        build, formatting.mebibytes(row.peak_memory_bytes), _evidence(row),
+        build, formatting.mebibytes(row.peak_memory_bytes), _evidence_cell(row),
     ]  # fmt: skip
 
 
-def _evidence(row: Row) -> str:
+def _evidence_cell(row: Row) -> str:
     provider = row.evidence.get("provider")
     shares = row.evidence.get("mac_share") or {}
     parts = [f"{name} {100 * part:.3g} %" for name, part in sorted(shares.items(), key=lambda s: -s[1]) if part > 0]
@@ -64,45 +64,45 @@ def _evidence(row: Row) -> str:
 
 
 def confirmation_section(summary: Summary) -> str:
-    found, row = summary.confirmation, summary.row(summary.subject)
+    confirmation, row = summary.confirmation, summary.row(summary.subject)
     if summary.subject is None or row is None:
         return ""
-    if found is None:
+    if confirmation is None:
         return section("Confirmation", f"{text(summary.subject)} has no confirmation on fresh samples.")
     lines = [
         f"{text(summary.subject)} was chosen by the duels and then timed again beside the baseline, so that its figure "
         "is free of the luck that helped to choose it. The verdict rests on these samples alone."
     ]
     head = ["", "case time reduction", "speedup", "cases", "paired samples"]
-    rows = [_phase("duels (chosen by these)", row.case), _phase("confirmation (verdict)", found)]
+    rows = [_speed_row("duels (chosen by these)", row.case), _speed_row("confirmation (verdict)", confirmation)]
     return section("Confirmation", *lines, table(head, rows))
 
 
-def _phase(name: str, found: Speed) -> list[str]:
-    r = found.reduction
+def _speed_row(name: str, speed: Speed) -> list[str]:
+    r = speed.reduction
     bounds = formatting.bounded(r.estimate, r.low, r.high)
-    return [name, bounds, formatting.factor(found.speedup.estimate), str(found.cases), str(found.pairs)]
+    return [name, bounds, formatting.factor(speed.speedup.estimate), str(speed.cases), str(speed.pairs)]
 
 
 def skipped_section(summary: Summary) -> str:
     """The skipped backends with the reason and the remedy."""
-    return _absent(summary, SKIPPED, "Skipped backends", "what enables it")
+    return _unavailable_section(summary, SKIPPED, "Skipped backends", "what enables it")
 
 
 def failed_section(summary: Summary) -> str:
     """The failed backends, likewise."""
-    return _absent(summary, FAILED, "Failed backends", "what would mend it")
+    return _unavailable_section(summary, FAILED, "Failed backends", "what would mend it")
 
 
-def _absent(summary: Summary, status: str, title: str, remedy: str) -> str:
+def _unavailable_section(summary: Summary, status: str, title: str, remedy: str) -> str:
     rows = [row for row in summary.rows if row.status == status]
     if not rows:
         return ""
     logs = any(row.log for row in rows)
     head = ["backend", "reason", remedy, *(["log"] if logs else [])]
-    return section(title, words(head, [_absence(row, logs) for row in rows]))
+    return section(title, words(head, [_unavailable_row(row, logs) for row in rows]))
 
 
-def _absence(row: Row, logs: bool) -> list[str]:
+def _unavailable_row(row: Row, logs: bool) -> list[str]:
     cells = [text(row.name), text(row.reason or "no reason recorded"), text(row.fix or "not known")]
     return [*cells, text(row.log or "none")] if logs else cells

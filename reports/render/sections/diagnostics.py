@@ -8,22 +8,23 @@ from reports.summary.summary import Summary
 
 def diagnostics_section(summary: Summary) -> str:
     """Drift, order effects and autocorrelation."""
-    found = summary.diagnostics
+    drift, order = summary.diagnostics.drift, summary.diagnostics.order
+    lags = summary.diagnostics.autocorrelation
     lines = []
-    if found.drift:
+    if drift:
         lines.append(
-            f"Drift of the baseline: {found.drift.pct_over_run:+.2g} % over the duels' {60 * found.drift.hours:.3g} "
-            f"minutes (p = {found.drift.p:.2g})."
+            f"Drift of the baseline: {drift.pct_over_run:+.2g} % over the duels' {60 * drift.hours:.3g} minutes "
+            f"(p = {drift.p:.2g})."
         )
-    if found.order:
-        name, effect = min(found.order.items(), key=lambda item: item[1].p_holm)
+    if order:
+        name, effect = min(order.items(), key=lambda item: item[1].p_holm)
         lines.append(
-            f"Position within a round: the clearest of {count(len(found.order), 'backend')} is {text(name)}, "
+            f"Position within a round: the clearest of {count(len(order), 'backend')} is {text(name)}, "
             f"{formatting.percent(effect.range_pct)} between its {effect.positions} positions "
             f"(p = {effect.p_holm:.2g} by Kruskal and Wallis, adjusted by Holm)."
         )
-    if found.autocorrelation:
-        name, lag = max(found.autocorrelation.items(), key=lambda item: abs(item[1].lag1))
+    if lags:
+        name, lag = max(lags.items(), key=lambda item: abs(item[1].lag1))
         lines.append(
             f"Autocorrelation of the log ratios from sample to sample: at most {lag.lag1:+.2f} ({text(name)}; standard "
             f"error {lag.standard_error:.2f})."

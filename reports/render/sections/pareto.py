@@ -23,25 +23,25 @@ def pareto_section(summary: Summary) -> str:
     best = summary.pareto_front
     head = ["", "backend", "ROI", "overlap", "batch", "rewrites", "case median", "speedup",
             *(METRICS[name] for name in SCORES), "accuracy", "on the front"]  # fmt: skip
-    body = [_line(row, summary, row.name in best) for row in rows]
+    body = [_variant_row(row, summary, row.name in best) for row in rows]
     note = (
         "The fastest first. *On the front*: nothing else in this table is at least as fast and at least as accurate in "
         "every score, by the estimates. ROI and overlap change what the network is given, so a recipe's accuracy is "
         "judged like any backend's, against the baseline with the run's own settings."
     )
-    return section("Time against accuracy", table(head, body, (0, 1, 2, 5, 11, 12)), note, _failing(rows, summary))
+    return section("Time against accuracy", table(head, body, (0, 1, 2, 5, 11, 12)), note, _lost_note(rows, summary))
 
 
-def _line(row: Row, summary: Summary, on_front: bool) -> list[str]:
+def _variant_row(row: Row, summary: Summary, on_front: bool) -> list[str]:
     scores = [formatting.score(row.accuracy.metric(name).value) for name in SCORES]
-    state = "reference" if row.is_baseline else _state(row, summary)
+    state = "reference" if row.is_baseline else _accuracy_state(row, summary)
     return [
-        text(row.name), *_made_of(row.name, summary.record.settings), formatting.seconds(row.latency.median),
+        text(row.name), *_setting_cells(row.name, summary.record.settings), formatting.seconds(row.latency.median),
         formatting.factor(row.case.speedup.estimate), *scores, state, "yes" if on_front else "no",
     ]  # fmt: skip
 
 
-def _made_of(name: str, settings: Settings) -> list[str]:
+def _setting_cells(name: str, settings: Settings) -> list[str]:
     recipe = settings.recipes.get(name)
     if recipe is not None:
         rewrites = ", ".join(recipe.rewrites) or "none"
@@ -50,10 +50,10 @@ def _made_of(name: str, settings: Settings) -> list[str]:
     return [backend, settings.roi, f"{settings.overlap:g}", batch or str(settings.batch), "none"]
 
 
-def _state(row: Row, summary: Summary) -> str:
+def _accuracy_state(row: Row, summary: Summary) -> str:
     return judge_accuracy(row.accuracy, summary.claim)[0] if row.accuracy.cases else NOT_MEASURED
 
 
-def _failing(rows: Iterable[Row], summary: Summary) -> str:
-    failing = [row.name for row in rows if not row.is_baseline and _state(row, summary) == LOST]
+def _lost_note(rows: Iterable[Row], summary: Summary) -> str:
+    failing = [row.name for row in rows if not row.is_baseline and _accuracy_state(row, summary) == LOST]
     return f"Accuracy lost, so not to be used: {text(', '.join(failing))}." if failing else ""

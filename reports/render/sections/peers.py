@@ -9,7 +9,7 @@ from reports.formatting import NOT_APPLICABLE, NOT_MEASURED
 from reports.render.commonmark import bullets, section, table, text
 from reports.summary.summary import Row, Summary
 
-_TOLD = (
+_EVIDENCE_KEYS = (
     "autocast",
     "preprocessing",
     "tiles",
@@ -28,12 +28,12 @@ def peers_section(summary: Summary) -> str:
     head = ["peer", "case median", f"its time over that of {subject}", "baseline's time over its", "voxels changed",
             "class flips"]  # fmt: skip
     rows = []
-    for one in summary.peers:
-        row = summary.row(one.name)
+    for peer in summary.peers:
+        row = summary.row(peer.name)
         against = row.case.speedup.estimate if row else nan
         rows.append([
-            text(one.name), formatting.seconds(one.median_s), _ratio(one.time), formatting.factor(against),
-            formatting.share(one.voxel_disagreement), _flips(one, summary.record.classifies),
+            text(peer.name), formatting.seconds(peer.median_s), _ratio_cell(peer.time), formatting.factor(against),
+            formatting.share(peer.voxel_disagreement), _flips_cell(peer, summary.record.classifies),
         ])  # fmt: skip
     note = (
         "Peers are what is run elsewhere, with the same weights on the same cases: each by its own reading, tiles, "
@@ -43,26 +43,30 @@ def peers_section(summary: Summary) -> str:
         "baseline's output. What is held equal between the backends (below) binds a peer as far as its line here says; "
         "threads, weights, window, tile and overlap are the run's."
     )
-    alone = [text(one.name) for one in summary.peers if summary.subject and not one.time.cases]
+    alone = [text(peer.name) for peer in summary.peers if summary.subject and not peer.time.cases]
     apart = f"Never open in one round with {subject}: {', '.join(alone)}." if alone else ""
-    ways = bullets(f"{text(one.name)}: {text(way)}." for one in summary.peers if (way := _way(summary.row(one.name))))
-    return section("Against what is run today", table(head, rows), note, ways, apart)
+    descriptions = bullets(
+        f"{text(peer.name)}: {text(description)}."
+        for peer in summary.peers
+        if (description := _description(summary.row(peer.name)))
+    )
+    return section("Against what is run today", table(head, rows), note, descriptions, apart)
 
 
-def _way(row: Row | None) -> str:
+def _description(row: Row | None) -> str:
     """What a peer does, in its own words: those in its evidence."""
     details = (row.evidence.get("details") or {}) if row else {}
-    told = [f"{name}: {details[name]}" for name in _TOLD if name in details]
-    return "; ".join(([str(details["way"])] if "way" in details else []) + told)
+    parts = [f"{name}: {details[name]}" for name in _EVIDENCE_KEYS if name in details]
+    return "; ".join(([str(details["way"])] if "way" in details else []) + parts)
 
 
-def _ratio(found: Speed) -> str:
-    ratio = found.speedup
+def _ratio_cell(time: Speed) -> str:
+    ratio = time.speedup
     bounds = f" [{ratio.low:.2f}, {ratio.high:.2f}]" if isfinite(ratio.low) else ""
-    return f"{formatting.factor(ratio.estimate)}{bounds}" if found.cases else NOT_MEASURED
+    return f"{formatting.factor(ratio.estimate)}{bounds}" if time.cases else NOT_MEASURED
 
 
-def _flips(one: PeerTime, classifies: bool) -> str:
+def _flips_cell(peer: PeerTime, classifies: bool) -> str:
     if not classifies:
         return NOT_APPLICABLE
-    return NOT_MEASURED if one.class_flips is None else f"{one.class_flips} of {one.scored}"
+    return NOT_MEASURED if peer.class_flips is None else f"{peer.class_flips} of {peer.scored}"

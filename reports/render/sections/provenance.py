@@ -27,23 +27,25 @@ def provenance_sections(summary: Summary) -> str:
         f"{sum(c.subtype is not None for c in record.cases)} with a subtype ({len(subtypes)} subtypes)"
     }
     sections = (
-        section("Held equal between the backends", _facts(record.declaration)),
-        section("Host and versions", _facts({**record.host, **record.versions})),
-        section("Checkpoint", _facts(checkpoint)),
-        section("Data", _facts({**record.data, **cases})),
-        section("Settings", _facts(settings)),
-        section("How the figures are made", _method()),
-        section("To repeat this run", f"```sh\n{record.command}\n```", _identity(summary)),
+        section("Held equal between the backends", _facts_table(record.declaration)),
+        section("Host and versions", _facts_table({**record.host, **record.versions})),
+        section("Checkpoint", _facts_table(checkpoint)),
+        section("Data", _facts_table({**record.data, **cases})),
+        section("Settings", _facts_table(settings)),
+        section("How the figures are made", _method_list()),
+        section("To repeat this run", f"```sh\n{record.command}\n```", _run_note(summary)),
     )
     return "\n\n".join(part for part in sections if part)
 
 
-def _facts(facts: Mapping[str, Any]) -> str:
-    rows = [[text(name.removesuffix("_bytes").replace("_", " ")), _value(name, value)] for name, value in facts.items()]
+def _facts_table(facts: Mapping[str, Any]) -> str:
+    rows = [
+        [text(name.removesuffix("_bytes").replace("_", " ")), _value_text(name, value)] for name, value in facts.items()
+    ]
     return words(["what", "value"], rows) if rows else ""
 
 
-def _value(name: str, value: Any) -> str:
+def _value_text(name: str, value: Any) -> str:
     if value is None or value == "":
         return "none"
     if isinstance(value, bool):
@@ -51,9 +53,9 @@ def _value(name: str, value: Any) -> str:
     if name.endswith("_bytes") and isinstance(value, (int, float)):
         return formatting.mebibytes(value)
     if isinstance(value, Mapping):
-        return "; ".join(f"{text(k)}: {_value(str(k), v)}" for k, v in value.items()) or "none"
+        return "; ".join(f"{text(k)}: {_value_text(str(k), v)}" for k, v in value.items()) or "none"
     if isinstance(value, (list, tuple)):
-        shown = ", ".join(_value("", item) for item in value[:_SHOWN])
+        shown = ", ".join(_value_text("", item) for item in value[:_SHOWN])
         return f"{shown} and {len(value) - _SHOWN} more" if len(value) > _SHOWN else shown or "none"
     if isinstance(value, int):
         return f"{value:,}" if abs(value) >= 10_000 else str(value)
@@ -62,12 +64,12 @@ def _value(name: str, value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else text(value)
 
 
-def _identity(summary: Summary) -> str:
+def _run_note(summary: Summary) -> str:
     record = summary.record
     return f"Run {text(record.id)}, started {text(record.created)}, {text(record.status)}."
 
 
-def _method() -> str:
+def _method_list() -> str:
     return bullets([
         "Speedup: baseline time / candidate time of each paired sample; the median over a case's rounds, then the "
         "geometric mean over the cases. Time reduction: 1 - 1 / speedup.",

@@ -7,7 +7,7 @@ from reports.decision.accuracy import METRICS
 from reports.decision.verdict import KEPT, LOST, UNDECIDED, judge_accuracy
 from reports.formatting import NOT_APPLICABLE, NOT_MEASURED, count
 from reports.render.commonmark import section, table
-from reports.summary.summary import Summary, Target
+from reports.summary.summary import Requirement, Summary
 
 _STATUS = {True: "met", False: "**not met**", None: "not shown"}
 
@@ -15,28 +15,23 @@ _STATUS = {True: "met", False: "**not met**", None: "not shown"}
 def requirements_section(summary: Summary) -> str:
     subject = summary.subject or "best backend"
     head = ["requirement", "target", summary.record.baseline, subject, "status"]
-    rows = [*map(_requirement, summary.targets), _kept(summary)]
-    return section("Requirements", _where(summary), table(head, rows, (0, 4)))
+    rows = [*map(_requirement_row, summary.requirements), _accuracy_row(summary)]
+    return section("Requirements", _data_note(summary), table(head, rows, (0, 4)))
 
 
-def _requirement(found: Target) -> list[str]:
-    if not found.applicable:
-        return [METRICS[found.name], f">= {found.target:.2f}", *[NOT_APPLICABLE] * 3]
-    if found.name in METRICS:
-        cells = [f">= {found.target:.2f}", formatting.score(found.baseline), formatting.score(found.best)]
-        return [METRICS[found.name], *cells, _STATUS[found.met] if isfinite(found.best) else NOT_MEASURED]
-    best = formatting.bounded(found.best, found.low, found.high)
-    status = _STATUS[found.met] if isfinite(found.best) else NOT_MEASURED
-    return [
-        "time reduction of a case",
-        f">= {formatting.plain_percent(found.target)}",
-        "0 %, the reference",
-        best,
-        status,
-    ]
+def _requirement_row(requirement: Requirement) -> list[str]:
+    if not requirement.applicable:
+        return [METRICS[requirement.name], f">= {requirement.target:.2f}", *[NOT_APPLICABLE] * 3]
+    status = _STATUS[requirement.met] if isfinite(requirement.best) else NOT_MEASURED
+    if requirement.name in METRICS:
+        scores = [formatting.score(requirement.baseline), formatting.score(requirement.best)]
+        return [METRICS[requirement.name], f">= {requirement.target:.2f}", *scores, status]
+    target = f">= {formatting.plain_percent(requirement.target)}"
+    best = formatting.bounded(requirement.best, requirement.low, requirement.high)
+    return ["time reduction of a case", target, "0 %, the reference", best, status]
 
 
-def _kept(summary: Summary) -> list[str]:
+def _accuracy_row(summary: Summary) -> list[str]:
     """The accuracy against the baseline's, which a score far above its target may still have lost."""
     row = summary.row(summary.subject)
     state = judge_accuracy(row.accuracy, summary.claim)[0] if row and row.accuracy.cases else NOT_MEASURED
@@ -44,12 +39,13 @@ def _kept(summary: Summary) -> list[str]:
     return ["accuracy beside the baseline", "within margins", "the reference", state, status]
 
 
-def _where(summary: Summary) -> str:
+def _data_note(summary: Summary) -> str:
     record = summary.record
-    said = f"Measured on {count(summary.cases, 'case')} of these data, on {record.host.get('gpu', 'the CPU')}."
+    sentence = f"Measured on {count(summary.cases, 'case')} of these data, on {record.host.get('gpu', 'the CPU')}."
     if record.data.get("demo"):
-        said += " **The data are the made-up volumes of the demo**: they show what an engine does to time "
-        said += "and accuracy, and nothing about patients."
+        sentence += " **The data are the made-up volumes of the demo**: they show what an engine does to time "
+        sentence += "and accuracy, and nothing about patients."
     if record.checkpoint.get("demo"):
-        said += " The network is the demo's own, trained on such volumes."
-    return said + " The targets are those set for the reference model; a score is held against its target by its mean."
+        sentence += " The network is the demo's own, trained on such volumes."
+    targets = "The targets are those set for the reference model; a score is held against its target by its mean."
+    return f"{sentence} {targets}"

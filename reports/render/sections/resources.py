@@ -3,7 +3,7 @@
 from math import isfinite
 
 from reports import formatting
-from reports.analysis.resources import FLARE22_FREE_MB, Resources
+from reports.analysis.resources import FLARE22_FREE_MB
 from reports.formatting import NOT_MEASURED
 from reports.render.commonmark import section, table, text
 from reports.summary.summary import Row, Summary
@@ -26,52 +26,51 @@ def resources_section(summary: Summary) -> str:
         "as its seconds hold of what a case saves."
     )
     if on_gpu:
-        note += f" GPU memory is the reading after the case times its seconds; FLARE22 counts what exceeds {_free()}."
+        note += " GPU memory is the reading after the case times its seconds; FLARE22 counts what exceeds "
+        note += f"{FLARE22_FREE_MB:,} MB."
     if any(row.build_cached for row in measured):
         note += " *Cached*: the engine came from the cache, so that a first build takes longer and pays off later."
-    return section("Resources", table(head, [_cells(row, on_gpu) for row in measured]), note)
+    return section("Resources", table(head, [_resources_row(row, on_gpu) for row in measured]), note)
 
 
-def _cells(row: Row, on_gpu: bool) -> list[str]:
-    found, cached = row.resources, " (cached)" if row.build_cached else ""
+def _resources_row(row: Row, on_gpu: bool) -> list[str]:
+    use, cached = row.resources, " (cached)" if row.build_cached else ""
     cells = [
-        text(row.name), _quantity(found.cpu_cores, "cores"), _both(found.cpu_pct_s, found.flare_cpu_pct_s),
-        formatting.mebibytes(row.peak_memory_bytes), _both(found.memory_mb_s, found.flare_memory_mb_s),
-        _quantity(found.cpu_energy_j, "J"),
+        text(row.name),
+        _quantity_cell(use.cpu_cores, "cores"),
+        _integral_cell(use.cpu_pct_s, use.flare_cpu_pct_s),
+        formatting.mebibytes(row.peak_memory_bytes),
+        _integral_cell(use.memory_mb_s, use.flare_memory_mb_s),
+        _quantity_cell(use.cpu_energy_j, "J"),
         formatting.seconds(row.build_s) + (cached if row.build_s is not None else ""),
-        _break_even(row) + (cached if found.break_even_cases is not None else ""),
-    ]  # fmt: skip
-    return cells + (_gpu_cells(found) if on_gpu else [])
+        _break_even_cell(row) + (cached if use.break_even_cases is not None else ""),
+    ]
+    if on_gpu:
+        cells.append(_quantity_cell(use.gpu_energy_j, "J"))
+        cells.append(_integral_cell(use.gpu_memory_mb_s, use.flare22_gpu_memory_mb_s))
+    return cells
 
 
-def _gpu_cells(found: Resources) -> list[str]:
-    return [_quantity(found.gpu_energy_j, "J"), _both(found.gpu_memory_mb_s, found.flare22_gpu_memory_mb_s)]
-
-
-def _break_even(row: Row) -> str:
-    found = row.resources
+def _break_even_cell(row: Row) -> str:
+    resources = row.resources
     if row.is_baseline:
         return "reference"
-    if found.never_pays_off:
+    if resources.never_pays_off:
         return "never"
-    if found.break_even_cases is None:
+    if resources.break_even_cases is None:
         return NOT_MEASURED
     shown = "" if row.case.reduction.low > 0 else ", if it is faster"  # the bounds of the time reduction hold 0
-    return formatting.count(found.break_even_cases, "case") + shown
+    return formatting.count(resources.break_even_cases, "case") + shown
 
 
-def _quantity(value: float, unit: str) -> str:
+def _quantity_cell(value: float, unit: str) -> str:
     return f"{formatting.significant(value)} {unit}" if isfinite(value) else NOT_MEASURED
 
 
-def _both(value: float, flare: float) -> str:
+def _integral_cell(value: float, flare: float) -> str:
     if not isfinite(value) and not isfinite(flare):
         return NOT_MEASURED
     return f"{formatting.significant(value)} ({formatting.significant(flare)})"
-
-
-def _free() -> str:
-    return f"{FLARE22_FREE_MB:,} MB"
 
 
 def gpu_section(summary: Summary) -> str:

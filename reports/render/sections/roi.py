@@ -21,17 +21,17 @@ def roi_section(summary: Summary) -> str:
         "were all run, where the mask is background; counted after the timed region. A case that loses a lesion voxel "
         "fails the safety."
     )
-    return section("ROI", table(head, [_cells(row, use) for row, use in rows]), note, bullets(_named(rows)))
+    return section("ROI", table(head, [_roi_row(row, use) for row, use in rows]), note, bullets(_case_notes(rows)))
 
 
-def _cells(row: Row, use: RoiUse) -> list[str]:
+def _roi_row(row: Row, use: RoiUse) -> list[str]:
     outside = [str(use.whole_outside), str(use.lesion_outside)] if use.scored else [NOT_MEASURED] * 2
     safety = NOT_MEASURED if not use.scored else "**fails**" if use.lost else "kept"
     return [text(row.name), str(use.cases), str(len(use.fallbacks)), str(use.tiles), str(use.all_tiles), *outside,
             safety]  # fmt: skip
 
 
-def _named(rows: Sequence[tuple[Row, RoiUse]]) -> Iterable[str]:
+def _case_notes(rows: Sequence[tuple[Row, RoiUse]]) -> Iterable[str]:
     for row, use in rows:
         if use.lost:
             cases = ", ".join(map(text, use.lost))

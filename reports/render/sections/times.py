@@ -22,7 +22,7 @@ def case_times_section(summary: Summary) -> str:
             text(row.name),
             *(formatting.seconds(getattr(row.latency, name)) for name in ("median", "p90", "p95", "p99")),
             f"{formatting.seconds(row.spread.fastest_s)} to {formatting.seconds(row.spread.slowest_s)}",
-            formatting.percent(100 * row.spread.variation), *_fit(row.tile_fit),
+            formatting.percent(100 * row.spread.variation), *_fit_cells(row.tile_fit),
         ]
         for row in rows
     ]  # fmt: skip
@@ -34,10 +34,10 @@ def case_times_section(summary: Summary) -> str:
     return section("Case times", table(head, cells), note)
 
 
-def _fit(found: TileFit) -> list[str]:
-    if found.sizes < FEWEST_SIZES:
+def _fit_cells(fit: TileFit) -> list[str]:
+    if fit.sizes < FEWEST_SIZES:
         return ["not fitted"] * 3
-    return [formatting.seconds(found.intercept_s), formatting.seconds(found.slope_s), f"{found.r2:.3f}"]
+    return [formatting.seconds(fit.intercept_s), formatting.seconds(fit.slope_s), f"{fit.r2:.3f}"]
 
 
 def stages_section(summary: Summary) -> str:
@@ -45,10 +45,10 @@ def stages_section(summary: Summary) -> str:
     rows = [row for row in summary.measured if row.case.cases]
     head = ["backend", *(f"{stage}, ms (share)" for stage in STAGES), "other"]
     note = "Median milliseconds a case in each stage, and its share of all the case time; the rest is other."
-    return section("Where the time goes", table(head, [_stage(row) for row in rows]), note) if rows else ""
+    return section("Where the time goes", table(head, [_stages_row(row) for row in rows]), note) if rows else ""
 
 
-def _stage(row: Row) -> list[str]:
+def _stages_row(row: Row) -> list[str]:
     cells = [_stage_cell(row.stages_s.get(stage, nan), row.stages_share.get(stage, nan)) for stage in STAGES]
     other = 1 - sum(share for share in row.stages_share.values() if isfinite(share))
     return [text(row.name), *cells, f"{100 * other:.1f} %"]

@@ -54,7 +54,7 @@ def slowed(run: Run, name: str, factor: float, disturbed: Callable[[Sample], boo
     ],
 )
 def test_the_machine_flags_a_sample(ambient: Ambient | None, found: tuple[str, ...]) -> None:
-    assert flags(replace(SAMPLE, ambient=ambient), usual_mhz=3000.0) == found
+    assert flags(replace(SAMPLE, ambient=ambient), median_mhz=3000.0) == found
 
 
 @pytest.mark.parametrize(
@@ -154,6 +154,6 @@ def test_the_report_lists_what_happened() -> None:
 def test_a_run_from_before_it_was_recorded_says_nothing() -> None:
     run = make_run({X: Candidate(2.0, confirmed_speedup=2.0)}, confirmed=X)
     summary = summarise(run)
-    assert (summary.interference.told, summary.interference.verdict, summary.warnings) == (0, None, ())
+    assert (summary.interference.recorded, summary.interference.verdict, summary.warnings) == (0, None, ())
     assert isnan(summary.interference.share)
     assert "Disturbed samples" not in render(summary, "markdown")

@@ -66,8 +66,8 @@ def test_a_peer_makes_no_claim():
     assert converged(beside, claim) == converged(alone, claim)
     without, summary = summarise(alone), summarise(beside)
     assert (summary.verdict, summary.best, summary.subject) == (CONFIRMED, BEST, BEST)
-    assert (summary.headline, summary.reasons, summary.targets) == (
-        without.headline, without.reasons, without.targets,
+    assert (summary.headline, summary.reasons, summary.requirements) == (
+        without.headline, without.reasons, without.requirements,
     )  # fmt: skip
     assert summary.row(BEST) == without.row(BEST), "nor is a row's test one of more"
     row = summary.row(FAST)

@@ -124,7 +124,7 @@ def test_host_versions_and_date_may_differ_and_are_listed() -> None:
     )  # fmt: skip
     found = regression(reference, newer)
     assert found.state == NO_REGRESSION
-    assert set(found.differing) == {
+    assert set(found.differences) == {
         ("started", "2026-01-02T03:04:05+00:00", "2026-02-03"),
         ("host: cores", "2", "8"),
         ("version of torch", "2.13.0", "2.14.0"),

@@ -337,9 +337,9 @@ def test_json_of_a_network_that_only_segments_has_null_and_says_why() -> None:
         assert (found.pop("margin"), found.pop("cases")) == (0.02, 0)
         assert set(found.values()) == {None}
         assert (backend["accuracy"]["class_flips"], backend["accuracy"]["flipped_cases"]) == (None, [])
-    targets = {target["name"]: target for target in document["targets"]}
-    assert [name for name, target in targets.items() if not target["applicable"]] == ["macro_f1"]
-    assert (targets["macro_f1"]["best"], targets["macro_f1"]["met"]) == (None, None)
+    requirements = {row["name"]: row for row in document["requirements"]}
+    assert [name for name, row in requirements.items() if not row["applicable"]] == ["macro_f1"]
+    assert (requirements["macro_f1"]["best"], requirements["macro_f1"]["met"]) == (None, None)
 
 
 def test_csv_of_a_network_that_finds_neither_lesions_nor_classes() -> None:

@@ -34,7 +34,7 @@ def test_macro_f1_is_that_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
 def test_each_resample_of_macro_f1_is_that_of_scikit_learn(seed: int) -> None:
     generator = np.random.default_rng(seed)
     truth, predicted, drawn = (generator.integers(k, size=s) for k, s in ((3, 12), (3, 12), (12, (40, 12))))
-    found = scores._macro_f1(scores._cells(truth, predicted), _counts(drawn))
+    found = scores._macro_f1(scores._class_counts(truth, predicted), _counts(drawn))
     expected = [f1_score(truth[row], predicted[row], average="macro", zero_division=0) for row in drawn]
     assert found == pytest.approx(expected)
 
