@@ -1,6 +1,5 @@
 """The main job: plan -> duels -> parity -> verdict -> run directory."""
 
-import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,8 +15,8 @@ from bench.schedule.confirmation import confirm
 from bench.schedule.groups import duel_in_groups
 from bench.schedule.interleave import Duel
 from bench.schedule.run_directory import RunDirectory, write_text
-from bench.worker.messages import Broke, MeasurePeak, Peak
-from bench.worker.process import WorkerLostError, WorkerProcess
+from bench.worker.process import WorkerError, WorkerProcess
+from bench.worker.questions import measure_peak
 from reports.decision.outcome import choose
 from reports.decision.verdict import Claim
 from reports.records.record import (
@@ -112,21 +111,17 @@ def _peak(record: RunRecord, progress: Progress) -> dict[str, Any]:
     """
     settings = record.settings
     progress.start("measuring the device's peak", 1)
-    worker = WorkerProcess(Path(os.devnull), settings.threads)
     try:
-        reply = worker.ask(MeasurePeak(settings.device, settings.threads), settings.timeout_s)
-    except WorkerLostError as lost:
-        reply = Broke(str(lost))
-    finally:
-        worker.stop()
-    if isinstance(reply, Peak):
-        return {
-            "peak_flops": {precision: rate for precision, (rate, _) in reply.flops.items()},
-            "peak_libraries": {precision: library for precision, (_, library) in reply.flops.items()},
-            "peak_bytes_per_s": reply.bytes_per_s,
-        }
-    progress.note(f"the device's peak was not measured: {reply.reason}")
-    return {}
+        with WorkerProcess(settings.threads) as worker:
+            peak = worker.call(measure_peak, settings.device, settings.threads, timeout_s=settings.timeout_s)
+    except WorkerError as error:
+        progress.note(f"the device's peak was not measured: {error}")
+        return {}
+    return {
+        "peak_flops": {precision: rate for precision, (rate, _) in peak.flops.items()},
+        "peak_libraries": {precision: library for precision, (_, library) in peak.flops.items()},
+        "peak_bytes_per_s": peak.bytes_per_s,
+    }
 
 
 def _score(record: RunRecord, duel: Duel, directory: RunDirectory, progress: Progress) -> None:

@@ -186,7 +186,7 @@ def _worker(opening: Open, timeout_s: float) -> Iterator[_Ask]:
     log = cache_folder() / f"scenario-{opening.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
-    worker, name = WorkerProcess(log, opening.target.threads), opening.name
+    name = opening.name
 
     def ask(request: Any, expected: type) -> Any:
         cases = len(request.cases) if isinstance(request, PredictAll) else 1
@@ -203,7 +203,5 @@ def _worker(opening: Open, timeout_s: float) -> Iterator[_Ask]:
         assert isinstance(reply, expected), reply
         return reply
 
-    try:
+    with WorkerProcess(opening.target.threads, log) as worker:
         yield ask
-    finally:
-        worker.stop()

@@ -1,18 +1,16 @@
 """Which backends can run here. Asked in a worker, since a broken installation can take its process along."""
 
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import metadata
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import engines
 from bench.machine import host
 from bench.plan.cache import cache_folder
-from bench.worker.messages import Broke, FindDevice, FoundDevice, Probe, Request, TryImport
-from bench.worker.process import WorkerLostError, WorkerProcess
+from bench.worker.process import CallError, WorkerLostError, WorkerProcess
+from bench.worker.questions import find_device, probe, try_import
 from engines.base import Availability, Backend, Calibration, Target
 from reports.formatting import count
 
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _TIMEOUT_S = 120.0
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -43,8 +42,8 @@ def examine(wanted: str) -> Findings:
     """Ask every backend whether it can run on `wanted`, and import the packages of those that say so."""
     machine, versions = host.describe("cpu"), host.versions()
     with _patient() as patient:
-        found = patient.ask(FindDevice(wanted))
-        if not isinstance(found, FoundDevice):
+        found = patient.call(find_device, wanted)
+        if isinstance(found, str):
             broken = Availability(False, f"PyTorch does not work here: {found}", _reinstall("torch"))
             device = "cpu" if wanted == "auto" else wanted
             return Findings(machine, device, broken, versions, dict.fromkeys(engines.BACKENDS, broken))
@@ -62,33 +61,34 @@ class _Patient:
         self._worker = self._new()
         self._broken: dict[str, str | None] = {}  # by package
 
-    def ask(self, question: Request) -> Any:
-        """The reply; a text that says what broke, where something did."""
+    def call(self, function: Callable[..., T], *arguments: Any) -> T | str:
+        """What `function` returns; a text that says what broke, where something did."""
         try:
-            reply = self._worker.ask(question, _TIMEOUT_S)
+            return self._worker.call(function, *arguments, timeout_s=_TIMEOUT_S)
+        except CallError as error:
+            return str(error)
         except WorkerLostError as lost:
             self.stop()
             self._worker = self._new()
             return str(lost)
-        return reply.reason if isinstance(reply, Broke) else reply
 
     def examine(self, name: str, backend: Backend, target: Target) -> Availability:
-        found = self.ask(Probe(name, backend, target))
-        if not isinstance(found, Availability):
-            return Availability(False, f"it broke when asked: {found}", "reinstall its packages")
-        for package in found.packages:
+        answer = self.call(probe, name, backend, target)
+        if isinstance(answer, str):
+            return Availability(False, f"it broke when asked: {answer}", "reinstall its packages")
+        for package in answer.packages:
             if package not in self._broken:
-                self._broken[package] = self.ask(TryImport(package))
+                self._broken[package] = self.call(try_import, package)
             broke = self._broken[package]
             if broke is not None:
                 return Availability(False, f"importing {package} fails: {broke}", _reinstall(package))
-        return found
+        return answer
 
     def stop(self) -> None:
         self._worker.stop()
 
     def _new(self) -> WorkerProcess:
-        return WorkerProcess(Path(os.devnull), host.physical_threads())
+        return WorkerProcess(host.physical_threads())
 
 
 @contextmanager

@@ -183,13 +183,13 @@ def _doctor(options: Namespace) -> int:
     from bench.cli import doctor
     from bench.errors import InputError
     from bench.machine import stability
-    from bench.worker.process import WorkerLostError
+    from bench.worker.process import WorkerError
 
     as_json = options.format == "json"
     if options.noise:
         try:
             found = stability.measure(options.device)
-        except WorkerLostError as lost:
+        except WorkerError as lost:
             raise InputError(str(lost)) from None
         print(json.dumps(stability.document(found), indent=2) if as_json else stability.text(found))
         return DONE

@@ -3,16 +3,14 @@
 import os
 import statistics
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.machine import host
 from bench.machine.system_load import Counters, between, frequency_mhz
-from bench.worker.messages import FindDevice, FoundDevice, Repeat, Repeated, TellGpu, TryImport
-from bench.worker.process import WorkerLostError, WorkerProcess
+from bench.worker.process import CallError, WorkerProcess
+from bench.worker.questions import find_device, read_gpu, repeat_work, try_import
 from reports.records.record import GpuState
 
 SECONDS = 10.0  # half of them on one thread, half on all
@@ -81,7 +79,7 @@ def measure(device: str, seconds: float = SECONDS) -> Noise:
     """Look at the machine, and at the GPU where `device` is one.
 
     Raises:
-        WorkerLostError: the process that did the work did not come back.
+        WorkerError: the process that did the work did not come back.
     """
     threads = host.physical_threads()
     megahertz: list[float] = []
@@ -93,12 +91,10 @@ def measure(device: str, seconds: float = SECONDS) -> Noise:
 
     spread, load, stolen = {}, [], []
     for count in (1, threads):
-        with _worker(count) as worker:
-            worker.ask(TryImport("numpy"), _TIMEOUT_S)  # its start is no foreign load
+        with WorkerProcess(count) as worker:
+            worker.call(try_import, "numpy", timeout_s=_TIMEOUT_S)  # its start is no foreign load
             before = Counters.now()
-            reply = worker.ask(Repeat(seconds / 2), _TIMEOUT_S + seconds, look)
-        if not isinstance(reply, Repeated):
-            raise WorkerLostError(f"the machine's noise was not measured: {reply.reason}")
+            reply = worker.call(repeat_work, seconds / 2, timeout_s=_TIMEOUT_S + seconds, meanwhile=look)
         found = between(before, Counters.now(), reply.cpu_ns * 1e-9)
         load.append(found.others)
         stolen.append(found.stolen)
@@ -192,22 +188,15 @@ def _of_gpu(gpu: GpuState | None) -> list[Finding]:
 def _gpu(device: str) -> GpuState | None:
     if device == "cpu":
         return None
-    with _worker(1) as worker:
-        found = worker.ask(FindDevice(device), _TIMEOUT_S)
-    if not isinstance(found, FoundDevice) or found.absent is not None:
-        return None
-    with _worker(1) as worker:  # one that has not yet opened the device
-        state = worker.ask(TellGpu(found.device), _TIMEOUT_S)
-    return state if isinstance(state, GpuState) else None
-
-
-@contextmanager
-def _worker(threads: int) -> Iterator[WorkerProcess]:
-    worker = WorkerProcess(Path(os.devnull), threads)
     try:
-        yield worker
-    finally:
-        worker.stop()
+        with WorkerProcess(1) as worker:
+            choice = worker.call(find_device, device, timeout_s=_TIMEOUT_S)
+        if choice.absent is not None:
+            return None
+        with WorkerProcess(1) as worker:  # one that has not yet opened the device
+            return worker.call(read_gpu, choice.device, timeout_s=_TIMEOUT_S)
+    except CallError:
+        return None
 
 
 def _share(cores_used: list[float | None], cores: int) -> float | None:

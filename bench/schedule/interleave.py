@@ -169,7 +169,7 @@ class Duel:
     def _begin(self, request: Open) -> Opened | Availability | Broke:
         """Start a worker and have it build a backend; `Broke` also where it died or hung."""
         self._requests[request.name] = request
-        worker = WorkerProcess(self._directory.log(request.name), request.target.threads)
+        worker = WorkerProcess(request.target.threads, self._directory.log(request.name))
         self._workers[request.name] = worker
         try:
             reply: Opened | Availability | Broke = worker.ask(request, self._run.settings.timeout_s)

@@ -36,78 +36,19 @@ class Open:
 
 
 @dataclass(frozen=True)
-class Probe:
-    """Say whether this backend could be built."""
+class Call:
+    """Call this function of ours, which has no state; the reply is `Returned`."""
 
-    name: str
-    backend: Backend
-    target: Target
-
-
-@dataclass(frozen=True)
-class FindDevice:
-    """Say whether PyTorch can compute on this device, ``auto`` among them."""
-
-    wanted: str
+    module: str
+    function: str
+    arguments: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
-class FoundDevice:
-    """The device to take.
+class Returned:
+    """What the function returned."""
 
-    Attributes:
-        absent: why there is no CUDA device; None where `device` is one.
-        gpu: what it is.
-    """
-
-    device: str
-    absent: Availability | None
-    gpu: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class TryImport:
-    """Import this package; the reply is empty where that works."""
-
-    package: str
-
-
-@dataclass(frozen=True)
-class MeasurePeak:
-    """Say how fast this device multiplies matrices and moves memory."""
-
-    device: str
-    threads: int
-
-
-@dataclass(frozen=True)
-class Peak:
-    """Operations a second and the library that reached them, by precision; bytes read and written a second."""
-
-    flops: dict[str, tuple[float, str]]
-    bytes_per_s: float | None
-
-
-@dataclass(frozen=True)
-class Repeat:
-    """Do a fixed piece of work again and again for so long."""
-
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Repeated:
-    """What each piece took, and the processor time of all of it."""
-
-    times_ns: list[int]
-    cpu_ns: int
-
-
-@dataclass(frozen=True)
-class TellGpu:
-    """Say how this CUDA device does; the reply is None where NVML does not tell."""
-
-    device: str
+    value: Any
 
 
 @dataclass(frozen=True)
@@ -165,5 +106,5 @@ class Broke:
     reason: str
 
 
-Request = Open | Probe | Predict | PredictAll | MeasurePeak | FindDevice | TryImport | Repeat | TellGpu
-Reply = Opened | Availability | Predicted | PredictedAll | Peak | FoundDevice | Repeated | GpuState | Broke | None
+Request = Open | Predict | PredictAll | Call
+Reply = Opened | Availability | Predicted | PredictedAll | Returned | Broke

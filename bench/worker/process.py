@@ -10,22 +10,34 @@ import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import psutil
+
+from bench.worker.messages import Broke, Call
+
+T = TypeVar("T")
 
 # Idle workers share the machine with the one that is being timed: their pools must sleep, not spin.
 _PARKED = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 
 
-class WorkerLostError(Exception):
-    """The worker broke, died or hung. The message is one line; its log holds the rest."""
+class WorkerError(Exception):
+    """A worker did not do what it was asked. The message is one line; its log holds the rest."""
+
+
+class WorkerLostError(WorkerError):
+    """The process died or hung."""
+
+
+class CallError(WorkerError):
+    """The function that it was to call raised an exception; the process lives on."""
 
 
 class WorkerProcess:
-    """A running ``bench.worker.server``; stdout and stderr go to `log`."""
+    """A running ``bench.worker.server``, stopped where its context ends; stdout and stderr go to `log`."""
 
-    def __init__(self, log: Path, threads: int) -> None:
+    def __init__(self, threads: int, log: Path = Path(os.devnull)) -> None:
         ours, theirs = socket.socketpair()
         self._log = log
         with log.open("ab") as output:
@@ -40,6 +52,12 @@ class WorkerProcess:
             )
         theirs.close()
         self._connection = Connection(ours.detach())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     @property
     def pid(self) -> int:
@@ -68,6 +86,25 @@ class WorkerProcess:
             return self._connection.recv()
         except (EOFError, ConnectionError):
             raise WorkerLostError(self._epitaph()) from None
+
+    def call(
+        self,
+        function: Callable[..., T],
+        *arguments: Any,
+        timeout_s: float,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> T:
+        """What `function`, one of `bench.worker.questions`, returns when the worker calls it with `arguments`.
+
+        Raises:
+            CallError: it raised an exception.
+            WorkerLostError: no reply came.
+        """
+        reply = self.ask(Call(function.__module__, function.__qualname__, arguments), timeout_s, meanwhile)
+        if isinstance(reply, Broke):
+            raise CallError(reply.reason)
+        value: T = reply.value
+        return value
 
     def _wait(self, timeout_s: float, meanwhile: Callable[[], None] | None, every_s: float) -> bool:
         if meanwhile is None:

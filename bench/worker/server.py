@@ -22,30 +22,22 @@ from bench.machine.gpu import Meter
 from bench.worker import allocator
 from bench.worker.messages import (
     Broke,
-    FindDevice,
-    FoundDevice,
-    MeasurePeak,
+    Call,
     Open,
     Opened,
-    Peak,
     Predict,
     PredictAll,
     Predicted,
     PredictedAll,
-    Probe,
-    Repeat,
-    Repeated,
     Reply,
     Request,
-    TellGpu,
-    TryImport,
+    Returned,
 )
 from bench.worker.warmup import warm_up
 from engines.base import Availability, Session
 from engines.evidence.mismatch import evidence_mismatch
 from models.errors import one_line
-from models.user_code.isolation import our_names
-from reports.records.record import GpuState
+from models.user_code.isolation import OURS, our_names
 
 if TYPE_CHECKING:
     from bench.pipeline.settings import CasePipeline
@@ -66,23 +58,12 @@ class _Server:
             match request:
                 case Open():
                     return self._open(request)
-                case Probe():
-                    return engines.load(request.name, request.backend).probe(request.target)
                 case Predict():
                     return self._predict(request)
                 case PredictAll():
                     return self._predict_all(request)
-                case MeasurePeak():
-                    return self._peak(request)
-                case FindDevice():
-                    return _find_device(request.wanted)
-                case Repeat():
-                    return _repeat(request)
-                case TellGpu():
-                    return _tell_gpu(request.device)
-                case TryImport():
-                    import_module(request.package)
-                    return None
+                case Call():
+                    return Returned(_call(request))
         except Exception as error:  # whatever a runtime raises costs this backend's row, not the run
             traceback.print_exc()
             return Broke(_one_line(error))
@@ -151,14 +132,6 @@ class _Server:
         streamed = Stream(self._pipeline, request.read_ahead).run(request.cases)
         return PredictedAll(streamed, time.process_time_ns() - cpu, self._peak_memory())
 
-    def _peak(self, request: MeasurePeak) -> Peak:
-        import torch
-
-        from bench.machine.peak import measure, measure_bandwidth
-
-        torch.set_num_threads(request.threads)
-        return Peak(measure(request.device, request.threads), measure_bandwidth(request.device))
-
     def _peak_memory(self) -> int:
         if self._device == "cpu":
             return peak_resident_bytes()
@@ -168,28 +141,9 @@ class _Server:
         return max(told or self._grown_by or 0, int(torch.cuda.max_memory_reserved(self._device)))
 
 
-def _repeat(request: Repeat) -> Repeated:
-    from bench.machine.stability import repeat
-
-    cpu = time.process_time_ns()
-    times = repeat(request.seconds)
-    return Repeated(times, time.process_time_ns() - cpu)
-
-
-def _tell_gpu(device: str) -> GpuState | None:
-    import torch
-
-    torch.zeros(1, device=device)  # this process then is one of those that compute there, for certain
-    return Meter.of(device).state()
-
-
-def _find_device(wanted: str) -> FoundDevice:
-    from bench.machine import host
-    from engines.host import cuda
-
-    absent = cuda.missing("cuda" if wanted in ("auto", "cpu") else wanted)
-    device = ("cuda" if absent is None else "cpu") if wanted == "auto" else wanted
-    return FoundDevice(device, absent, {} if absent else host.describe_gpu(device if device != "cpu" else "cuda"))
+def _call(request: Call) -> Any:
+    assert request.module.partition(".")[0] in OURS, "only functions of ours are called"
+    return getattr(import_module(request.module), request.function)(*request.arguments)
 
 
 def _pass(session: Session, x: Any) -> None:

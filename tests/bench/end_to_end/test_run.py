@@ -190,7 +190,7 @@ def test_backends_of_another_device_are_rows_with_a_reason(bench, monkeypatch):
 
     def counted(log, threads):
         started.append(log.stem)
-        return WorkerProcess(log, threads)
+        return WorkerProcess(threads, log)
 
     monkeypatch.setattr(interleave, "WorkerProcess", counted)
     _, summary, _ = bench("--backends", "tensorrt-fp16,torch-tf32", "--rounds", "1")

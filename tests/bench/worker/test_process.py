@@ -1,5 +1,6 @@
 """Workers as processes: parked when idle, light when skipped, gone when stopped."""
 
+import shutil
 import time
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import torch
 
 import engines
 from bench.pipeline.settings import InferenceSettings
-from bench.worker.messages import Broke, Open, Opened, Predict, Predicted, Probe
-from bench.worker.process import WorkerLostError, WorkerProcess
+from bench.worker.messages import Broke, Open, Opened, Predict, Predicted
+from bench.worker.process import CallError, WorkerLostError, WorkerProcess
+from bench.worker.questions import probe, try_import
 from engines.base import Availability, Target
 from models.networks.unet import MultiTaskUNet
 from models.options import ModelOptions
@@ -33,7 +35,7 @@ def start(files):
     workers = []
 
     def begin(name: str) -> tuple[WorkerProcess, object]:
-        worker = WorkerProcess(files / f"{name}.log", threads=2)
+        worker = WorkerProcess(2, files / f"{name}.log")
         workers.append(worker)
         target = Target("cpu", TILE, 1, 2, files / "cache")
         settings = InferenceSettings(
@@ -76,8 +78,21 @@ def test_a_probe_answers_without_building(files, start):
     worker, reply = start("tensorrt-int8")
     assert isinstance(reply, Availability)
     assert not reply.ok
-    again = worker.ask(Probe("torch-fp32", engines.BACKENDS["torch-fp32"], Target("cpu", TILE, 1, 1, files)), 60)
-    assert again.ok
+    target = Target("cpu", TILE, 1, 1, files)
+    assert worker.call(probe, "torch-fp32", engines.BACKENDS["torch-fp32"], target, timeout_s=60).ok
+
+
+def test_a_function_that_raises_leaves_the_worker_usable():
+    with WorkerProcess(1) as worker:
+        with pytest.raises(CallError, match="No module named 'no_such_package'"):
+            worker.call(try_import, "no_such_package", timeout_s=60)
+        assert worker.call(try_import, "json", timeout_s=60) is None
+    assert not psutil.pid_exists(worker.pid)
+
+
+def test_only_functions_of_ours_are_called():
+    with WorkerProcess(1) as worker, pytest.raises(CallError, match="only functions of ours"):
+        worker.call(shutil.rmtree, "/nowhere", timeout_s=60)
 
 
 def test_a_stopped_worker_is_lost_to_the_next_question(files, start):

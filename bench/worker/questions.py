@@ -1,0 +1,91 @@
+"""What a worker may be asked beside its cases: functions without a state, called by `WorkerProcess.call`.
+
+Each runs in a process of its own, since a broken runtime can take its process along. Heavy imports stay inside.
+"""
+
+import time
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import engines
+from bench.machine.gpu import Meter
+from engines.base import Availability, Backend, Target
+from reports.records.record import GpuState
+
+
+@dataclass(frozen=True)
+class DeviceChoice:
+    """The device to take.
+
+    Attributes:
+        absent: why there is no CUDA device; None where `device` is one.
+        gpu: what it is.
+    """
+
+    device: str
+    absent: Availability | None
+    gpu: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Operations a second and the library that reached them, by precision; bytes read and written a second."""
+
+    flops: dict[str, tuple[float, str]]
+    bytes_per_s: float | None
+
+
+@dataclass(frozen=True)
+class Repetitions:
+    """Nanoseconds of each piece of work, and the processor time of them all."""
+
+    times_ns: list[int]
+    cpu_ns: int
+
+
+def probe(name: str, backend: Backend, target: Target) -> Availability:
+    """Whether this backend could be built."""
+    return engines.load(name, backend).probe(target)
+
+
+def find_device(wanted: str) -> DeviceChoice:
+    """Whether PyTorch can compute on the `wanted` device, ``auto`` among them."""
+    from bench.machine import host
+    from engines.host import cuda
+
+    absent = cuda.missing("cuda" if wanted in ("auto", "cpu") else wanted)
+    device = ("cuda" if absent is None else "cpu") if wanted == "auto" else wanted
+    return DeviceChoice(device, absent, {} if absent else host.describe_gpu(device if device != "cpu" else "cuda"))
+
+
+def try_import(package: str) -> None:
+    """Import a package, for what that raises."""
+    import_module(package)
+
+
+def measure_peak(device: str, threads: int) -> Peak:
+    """How fast `device` multiplies matrices and moves memory."""
+    import torch
+
+    from bench.machine.peak import measure, measure_bandwidth
+
+    torch.set_num_threads(threads)
+    return Peak(measure(device, threads), measure_bandwidth(device))
+
+
+def repeat_work(seconds: float) -> Repetitions:
+    """Do a fixed piece of work again and again for so long."""
+    from bench.machine.stability import repeat
+
+    cpu = time.process_time_ns()
+    times = repeat(seconds)
+    return Repetitions(times, time.process_time_ns() - cpu)
+
+
+def read_gpu(device: str) -> GpuState | None:
+    """How this CUDA device does; None where NVML does not say."""
+    import torch
+
+    torch.zeros(1, device=device)  # this process then is one of those that compute there, for certain
+    return Meter.of(device).state()
