@@ -188,7 +188,7 @@ def test_a_failed_baseline_ends_the_run(bench, monkeypatch):
 def test_backends_of_another_device_are_rows_with_a_reason(bench, monkeypatch):
     started: list[str] = []
 
-    def counted(log, threads):
+    def counted(threads, log):
         started.append(log.stem)
         return WorkerProcess(threads, log)
 
