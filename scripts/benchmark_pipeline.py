@@ -38,7 +38,7 @@ from bench.machine.clock import peak_resident_bytes
 from bench.pipeline import tiles
 from bench.pipeline.pipeline import Pipeline, Prepared
 from bench.pipeline.preprocess import normalise
-from bench.pipeline.region import Region
+from bench.pipeline.region import Geometry, Region
 from bench.pipeline.settings import InferenceSettings
 from bench.plan.cache import cache_folder
 from engines.base import Evidence, Target
@@ -107,7 +107,7 @@ def stages(folder: Path, image: Path) -> dict[str, tuple[Callable[[], Any], Call
     depth, height, width = prepared.shape
     grid = tiles.sliding_window((depth, height, width), TILE, SETTINGS.overlap)
     region = Region.of((slice(0, depth), slice(0, height), slice(0, width)))
-    case = Prepared(volume.image, volume.image, region, grid, grid.pad(prepared))
+    case = Prepared(Geometry(volume.nifti, region), grid, grid.pad(prepared))
 
     def ours() -> np.ndarray:
         return pipeline.label(case, pipeline.stopwatch({})).labels
@@ -120,9 +120,9 @@ def stages(folder: Path, image: Path) -> dict[str, tuple[Callable[[], Any], Call
     assert torch.equal(prepared, plain_preprocess(plainly_read))
     # The plain sums are rounded once more, and divided: labels may differ where two classes tie to the last bit.
     assert (labels != plain()).mean() < 1e-5
-    header = volume.image.header.copy()
+    header = volume.nifti.header.copy()
     header.set_data_dtype(np.uint8)
-    plain_mask: Any = nib.Nifti1Image(np.ascontiguousarray(labels), volume.image.affine, header)  # type: ignore[no-untyped-call]
+    plain_mask: Any = nib.Nifti1Image(np.ascontiguousarray(labels), volume.nifti.affine, header)  # type: ignore[no-untyped-call]
     return {
         "read": (lambda: read_image(image), lambda: plain_read(image)),
         "preprocess": (
@@ -131,7 +131,7 @@ def stages(folder: Path, image: Path) -> dict[str, tuple[Callable[[], Any], Call
         ),
         "stitch": (ours, plain),
         "write": (
-            lambda: write_mask(folder / "ours.nii.gz", labels, volume.image),
+            lambda: write_mask(folder / "ours.nii.gz", labels, volume.nifti),
             lambda: nib.save(plain_mask, folder / "plain.nii.gz"),
         ),
     }

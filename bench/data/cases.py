@@ -72,7 +72,7 @@ def check_cases(found: list[Found], subtypes: int = 3, done: Callable[[], None] 
         volume = read_image(one.image)
         if one.mask is not None:
             read_mask(one.mask, volume.intensities.shape)
-        spacing = tuple(round(float(mm), 6) for mm in volume.image.header.get_zooms())
+        spacing = tuple(round(float(mm), 6) for mm in volume.nifti.header.get_zooms())
         mask = None if one.mask is None else str(one.mask)
         cases.append(Case(one.name, str(one.image), mask, one.subtype, volume.intensities.shape, spacing))
         done()

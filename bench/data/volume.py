@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,18 @@ class Volume:
     """An image in memory.
 
     Attributes:
-        intensities: HU, float32, axes as stored in the file (x, y, z for NIfTI), C-contiguous.
-        image: the nibabel image it came from; its header and affine go into the predicted mask.
+        intensities: HU, float32, C-contiguous, axes as stored in the file (x, y, z) or as another reader gives them.
+        nifti: the nibabel image it came from; its header and affine go into the predicted mask.
+        properties: what another reader notes about it, and what preprocessing adds; empty for `read_image`.
     """
 
     intensities: NDArray[np.float32]
-    image: Any
+    nifti: Any
+    properties: dict[str, Any] = field(default_factory=dict)
+
+    def cropped(self, box: tuple[slice, slice, slice]) -> "Volume":
+        """The part in `box`, as a view."""
+        return replace(self, intensities=self.intensities[box])
 
 
 def read_image(path: Path) -> Volume:
@@ -50,12 +56,12 @@ def read_image(path: Path) -> Volume:
     Raises:
         InputError: missing, damaged, not 3-D, empty or with values that are not finite.
     """
-    image = read_header(path)
-    with _told(path):
-        intensities = read_voxels(image)
-    if not all_finite(image, intensities):
+    nifti = read_header(path)
+    with _damage_reported(path):
+        intensities = read_voxels(nifti)
+    if not all_finite(nifti, intensities):
         raise InputError(f"{path}: the image has voxels that are NaN or infinite; replace them by real intensities")
-    return Volume(intensities, image)
+    return Volume(intensities, nifti)
 
 
 def read_header(path: Path) -> Any:
@@ -64,11 +70,12 @@ def read_header(path: Path) -> Any:
     Raises:
         InputError: missing, damaged, not 3-D or empty.
     """
-    image = _open(path)
-    if len(image.shape) != 3 or 0 in image.shape:
-        shape = " x ".join(map(str, image.shape))
-        raise InputError(f"{path}: the image is {len(image.shape)}-D ({shape}), not 3-D; save a single volume")
-    return image
+    nifti = _open(path)
+    if len(nifti.shape) != 3 or 0 in nifti.shape:
+        raise InputError(
+            f"{path}: the image is {len(nifti.shape)}-D ({_by(nifti.shape)}), not 3-D; save a single volume"
+        )
+    return nifti
 
 
 def read_mask(path: Path, shape: tuple[int, ...] | None = None) -> NDArray[np.uint8]:
@@ -77,23 +84,23 @@ def read_mask(path: Path, shape: tuple[int, ...] | None = None) -> NDArray[np.ui
     Raises:
         InputError: missing, damaged, of another shape than `shape`, or with a value that is no known label.
     """
-    image = _open(path)
-    if shape is not None and image.shape != shape:
+    nifti = _open(path)
+    if shape is not None and nifti.shape != shape:
         raise InputError(
-            f"{path}: the mask is {_by(image.shape)}, its image {_by(shape)}; resample the mask onto its image's grid"
+            f"{path}: the mask is {_by(nifti.shape)}, its image {_by(shape)}; resample the mask onto its image's grid"
         )
-    labels, unknown = np.empty(image.shape, np.uint8), [np.empty(0)]
-    with _told(path):
-        for block, values in scaled_blocks(image):
+    labels, unknown = np.empty(nifti.shape, np.uint8), [np.empty(0)]
+    with _damage_reported(path):
+        for block, values in scaled_blocks(nifti):
             rounded = np.rint(values)
             wrong = ~(np.abs(values - rounded) <= LABEL_TOLERANCE) | (rounded < LABELS[0]) | (rounded > LABELS[-1])
             unknown.append(values[wrong])
             rounded[wrong] = 0
             labels[block] = rounded
-    found = np.concatenate(unknown)
-    if found.size:
+    values = np.concatenate(unknown)
+    if values.size:
         raise InputError(
-            f"{path}: unknown label {found[0]:g} in {found.size} voxels; "
+            f"{path}: unknown label {values[0]:g} in {values.size} voxels; "
             "known are 0 background, 1 pancreas, 2 lesion: relabel the mask"
         )
     return labels
@@ -109,7 +116,7 @@ def _open(path: Path) -> Any:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _damage_reported(path: Path) -> Iterator[None]:
     try:
         yield
     except _UNREADABLE as error:

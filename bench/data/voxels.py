@@ -25,14 +25,14 @@ _MOST_THREADS = 4  # a block takes some ten microseconds, in part of which Pytho
 _EXPANSION = 1032  # the most that deflate gains
 
 
-def read_voxels(image: Any) -> NDArray[np.float32]:
+def read_voxels(nifti: Any) -> NDArray[np.float32]:
     """Scaled voxels ``[X, Y, Z]`` of a 3-D nibabel image, float32, C-contiguous.
 
     Raises:
         OSError, EOFError, ValueError, or one of `compression.ERRORS`: the file is damaged or cut short.
     """
-    voxels = np.empty(image.shape, np.float32)
-    stored = _stored(image, np.float32)
+    voxels = np.empty(nifti.shape, np.float32)
+    stored = _stored(nifti, np.float32)
 
     def scale(x: slice) -> None:
         for block, values in _scaled(*stored, x):
@@ -48,24 +48,24 @@ def read_voxels(image: Any) -> NDArray[np.float32]:
     return voxels
 
 
-def scaled_blocks(image: Any) -> Iterator[tuple[tuple[slice, slice], NDArray[np.float64]]]:
+def scaled_blocks(nifti: Any) -> Iterator[tuple[tuple[slice, slice], NDArray[np.float64]]]:
     """Scaled voxels of a 3-D nibabel image block by block, as float64, and where each block lies.
 
     Raises:
         as `read_voxels`
     """
-    stored = _stored(image, np.float64)
-    for x in rows(image.shape):
+    stored = _stored(nifti, np.float64)
+    for x in rows(nifti.shape):
         for block, values in _scaled(*stored, x):
             yield block, values.astype(np.float64, copy=False)
 
 
-def _stored(image: Any, dtype: type) -> tuple[NDArray[Any], float, float]:
+def _stored(nifti: Any, dtype: type) -> tuple[NDArray[Any], float, float]:
     """Voxels, and the slope and the intercept that they still need."""
-    stored = stored_voxels(image)
+    stored = stored_voxels(nifti)
     if stored is None or stored.dtype.kind not in "iuf" or stored.dtype.itemsize > 8:
-        return image.get_fdata(dtype=dtype, caching="unchanged"), 1.0, 0.0
-    return stored, image.dataobj.slope, image.dataobj.inter
+        return nifti.get_fdata(dtype=dtype, caching="unchanged"), 1.0, 0.0
+    return stored, nifti.dataobj.slope, nifti.dataobj.inter
 
 
 def _scaled(
@@ -75,28 +75,28 @@ def _scaled(
         yield (x, y), apply_read_scaling(stored[x, y], slope, inter)
 
 
-def stored_voxels(image: Any) -> NDArray[Any] | None:
+def stored_voxels(nifti: Any) -> NDArray[Any] | None:
     """Voxels as the file holds them, not scaled, as a view of its bytes; None for files that are no plain NIfTI.
 
     Raises:
         as `read_voxels`
     """
-    if type(image) not in (nib.Nifti1Image, nib.Nifti2Image) or type(image.dataobj) is not ArrayProxy:
+    if type(nifti) not in (nib.Nifti1Image, nib.Nifti2Image) or type(nifti.dataobj) is not ArrayProxy:
         return None
-    proxy: Any = image.dataobj
-    path, content = Path(image.get_filename()), None
+    proxy: Any = nifti.dataobj
+    path, content = Path(nifti.get_filename()), None
     size = proxy.offset + math.prod(proxy.shape) * proxy.dtype.itemsize
     if path.suffix == ".gz" and size <= _EXPANSION * path.stat().st_size:
         content = gunzip(path.read_bytes(), size)
     if content is None:  # not packed, in several members, with something behind the voxels, or too short
-        as_nibabel_reads: NDArray[Any] = proxy.get_unscaled()
-        return as_nibabel_reads
+        unscaled: NDArray[Any] = proxy.get_unscaled()
+        return unscaled
     return np.ndarray(proxy.shape, proxy.dtype, content, proxy.offset, order="F")
 
 
-def all_finite(image: Any, voxels: NDArray[np.float32]) -> bool:
+def all_finite(nifti: Any, voxels: NDArray[np.float32]) -> bool:
     """Whether none of an image's scaled voxels is NaN or infinite; not looked at where its stored type has no such."""
-    dtype, proxy = image.get_data_dtype(), image.dataobj
+    dtype, proxy = nifti.get_data_dtype(), nifti.dataobj
     if dtype.kind in "iu":
         bounds = np.array([np.iinfo(dtype).min, np.iinfo(dtype).max], dtype)
         with np.errstate(over="ignore"):

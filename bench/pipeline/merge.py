@@ -7,7 +7,7 @@ from bench.data.blocks import slabs
 from bench.pipeline.tiles import Box, Grid
 
 
-class Stitcher:
+class Merger:
     """Averages tile logits by weight; the class is the tiles' vote, weighted by the foreground each predicts."""
 
     def __init__(self, grid: Grid, weights: Tensor, labels: tuple[int, ...], classifies: bool) -> None:
@@ -27,25 +27,25 @@ class Stitcher:
         self._votes: list[Tensor] = []
         self._foreground: list[Tensor] = []
 
-    def add(self, boxes: list[Box], segmentation: Tensor, classification: Tensor) -> None:
-        """Take the logits of some tiles: ``[n, C, D, H, W]`` and ``[n, K]``, tile i covering ``boxes[i]``."""
+    def aggregate(self, boxes: list[Box], segmentation: Tensor, classification: Tensor) -> None:
+        """Add the logits of some tiles: ``[n, C, D, H, W]`` and ``[n, K]``, tile i covering ``boxes[i]``."""
         if self._sum is None:
             self._sum = self._weights.new_zeros((segmentation.shape[1], *self._grid.padded))
         for box, logits in zip(boxes, segmentation, strict=True):
-            self._put(self._sum[(slice(None), *box)], logits)
+            self._add_tile(self._sum[(slice(None), *box)], logits)
         if self._classifies:
             self._foreground.append(1 - torch.softmax(segmentation, dim=1)[:, 0].mean(dim=(1, 2, 3)))
             self._votes.append(classification.clone())
 
-    def _put(self, total: Tensor, logits: Tensor) -> None:
+    def _add_tile(self, total: Tensor, logits: Tensor) -> None:
         """Add a tile's weighted logits to its part of the sum, in place."""
         total.addcmul_(logits, self._weights)
 
     @torch.inference_mode()
-    def logits(self) -> Tensor:
+    def finalize(self) -> Tensor:
         """Weighted mean of the tiles' logits over the volume, ``[C, D, H, W]``.
 
-        The sums are divided where they lie, so this ends the stitcher: take labels before, or in its place.
+        The sums are divided where they lie, so nothing can be asked afterwards: take labels before, or in its place.
         """
         total = self._weights.new_zeros(self._grid.padded)
         for box in self._grid.boxes:
@@ -75,12 +75,21 @@ class Stitcher:
             best = torch.maximum(best, of_class)
 
     def subtype(self) -> int:
-        """Class of the case: tile logits averaged by predicted foreground mass; a plain mean where there is none."""
-        votes, mass = torch.cat(self._votes), torch.cat(self._foreground)
-        if float(mass.sum()) <= 0:
-            mass = torch.ones_like(mass)
-        return int((votes * mass[:, None]).sum(dim=0).argmax())
+        """Class of the case, by `vote`."""
+        return vote(torch.cat(self._votes), torch.cat(self._foreground))
 
     def _accumulated(self) -> Tensor:
         assert self._sum is not None, "no tile was added"
         return self._sum
+
+
+def vote(logits: Tensor, foreground: Tensor) -> int:
+    """Class of a case: tile logits averaged by predicted foreground mass; a plain mean where there is none.
+
+    Args:
+        logits: of the classification of every tile, ``[n, K]``.
+        foreground: mean probability of anything but background in every tile, ``[n]``.
+    """
+    if float(foreground.sum()) <= 0:
+        foreground = torch.ones_like(foreground)
+    return int((logits * foreground[:, None]).sum(dim=0).argmax())

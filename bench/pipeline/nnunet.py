@@ -6,7 +6,6 @@ the weights of tiles are those of its predictor (`nnunetv2.inference`) without m
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,13 @@ from nibabel import orientations
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.data.volume import read_header
+from bench.data.volume import Volume, read_header
 from bench.errors import InputError
 from bench.pipeline import tiles
-from bench.pipeline.merge import Stitcher
-from bench.pipeline.region import Region, everything
-from bench.pipeline.roi import Run
+from bench.pipeline.merge import Merger
+from bench.pipeline.region import Geometry
 from bench.pipeline.settings import InferenceSettings
-from bench.pipeline.tile_runner import Passes, Take
-from bench.pipeline.tiles import Box, Grid, Shape
+from bench.pipeline.tiles import Grid, Shape
 from models.model import Plans
 from models.suppress import suppress_output
 
@@ -32,29 +29,14 @@ _MOST_VOXELS = 2**31  # at the plans' spacing: larger than any CT, and perhaps t
 _PEAK = 10  # of a tile's weights: the predictor's value_scaling_factor
 
 
-@dataclass(frozen=True)
-class Scan:
-    """A case as nnU-Net's reader gives it.
+class PlansPreprocessor:
+    """Prepares cases, and puts predictions back onto their images' grids, as nnU-Net's plans say.
 
-    Attributes:
-        data: ``[1, z, y, x]``, float32.
-        properties: what nnU-Net notes about it; preprocessing adds what the way back needs.
-        image: the nibabel image; its header and affine go into the predicted mask.
+    Its volumes are as nnU-Net's readers give them, ``[z, y, x]``, and always whole.
     """
 
-    data: NDArray[np.float32]
-    properties: dict[str, Any]
-    image: Any
-
-
-class ByPlans:
-    """Prepares cases, and puts predictions back onto their images' grids, as nnU-Net's plans say."""
-
-    asks_network = False
-
-    def __init__(self, settings: InferenceSettings, plans: Plans, device: torch.device) -> None:
+    def __init__(self, plans: Plans, labels: tuple[int, ...]) -> None:
         with suppress_output():
-            from nnunetv2.inference.sliding_window_prediction import compute_gaussian
             from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
             from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
@@ -64,28 +46,68 @@ class ByPlans:
             self._reader = self._plans.image_reader_writer_class()
         self._preprocessor = DefaultPreprocessor(verbose=False)
         self._dataset = dict(plans.dataset)
+        self._labels = labels
+
+    def read(self, image_path: Path) -> Volume:
+        nifti = read_header(image_path)
+        data, properties = self._by_reader(image_path)
+        return Volume(data[0], nifti, properties)
+
+    def read_mask(self, mask_path: Path) -> NDArray[np.float32]:
+        labels: NDArray[np.float32] = np.rint(self._by_reader(mask_path)[0][0])
+        return labels
+
+    def prepare(self, volume: Volume, labels: NDArray[Any] | None = None) -> tuple[Tensor, Tensor | None]:
+        """Transpose, crop to what is not zero, normalise, and resample to the plans' spacing."""
+        self._refuse_huge(volume)
+        seg = None if labels is None else labels[None]
+        data, seg, _ = self._preprocessor.run_case_npy(
+            volume.intensities[None], seg, volume.properties, self._plans, self._configuration, self._dataset
+        )
+        prepared = torch.from_numpy(data[0]).to(torch.float32)
+        return prepared, None if labels is None else torch.from_numpy(seg[0]).clamp(min=0)  # -1 is outside the crop
+
+    def restore(self, geometry: Geometry, merger: Merger) -> NDArray[np.uint8]:
+        """Resample the logits to the image's spacing, take the likeliest class, and undo crop and transpositions."""
+        from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
+
+        classes = convert_predicted_logits_to_segmentation_with_correct_shape(
+            merger.finalize().cpu(),
+            self._plans,
+            self._configuration,
+            self._label_manager,
+            geometry.properties,
+            num_threads_torch=torch.get_num_threads(),
+        )
+        stored = np.array(self._labels, np.uint8)[classes].transpose(2, 1, 0)
+        if type(self._reader).__name__ == "NibabelIOWithReorient":
+            stored = _as_oriented(stored, geometry.nifti.affine)
+        return np.asfortranarray(stored)  # as it will be written
+
+    def _by_reader(self, path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        with _errors_shortened(path, type(self._reader).__name__), suppress_output():
+            data, properties = self._reader.read_images([str(path)])
+        return data, properties
+
+    def _refuse_huge(self, volume: Volume) -> None:
+        old = [volume.properties["spacing"][axis] for axis in self._plans.transpose_forward]
+        voxels = volume.intensities.size * np.prod(np.divide(old, self._configuration.spacing))
+        if voxels > _MOST_VOXELS:
+            raise InputError(
+                f"{volume.nifti.get_filename()}: {voxels:.1e} voxels at the plans' spacing of "
+                f"{' x '.join(map(str, self._configuration.spacing))} mm; check the spacing in its header"
+            )
+
+
+class NnUNetTiling:
+    """The tiles and the Gaussian weights of nnU-Net's predictor."""
+
+    def __init__(self, settings: InferenceSettings, device: torch.device) -> None:
+        with suppress_output():
+            from nnunetv2.inference.sliding_window_prediction import compute_gaussian
+
         self._settings = settings
         self._weights = compute_gaussian(settings.tile, sigma_scale=1 / 8, value_scaling_factor=_PEAK, device=device)
-
-    def read(self, path: Path) -> Scan:
-        image = read_header(path)
-        return Scan(*self._by_reader(path), image)
-
-    def region(self, case: Scan, passes: Passes | None = None) -> Region:  # noqa: ARG002
-        return Region.of(everything(case.data.shape[1:]))
-
-    def select(self, case: Scan, region: Region, grid: Grid, run: Run, add: Take) -> tuple[Region, list[Box]]:  # noqa: ARG002
-        return region, grid.boxes
-
-    def prepare(self, case: Scan, region: Region, mask: Path | None = None) -> tuple[Tensor, Tensor | None]:  # noqa: ARG002
-        """Transpose, crop to what is not zero, normalise, and resample to the plans' spacing."""
-        self._refuse_huge(case)
-        seg = None if mask is None else np.rint(self._by_reader(mask)[0])
-        data, seg, _ = self._preprocessor.run_case_npy(
-            case.data, seg, case.properties, self._plans, self._configuration, self._dataset
-        )
-        volume = torch.from_numpy(data[0]).to(torch.float32)
-        return volume, None if mask is None else torch.from_numpy(seg[0]).clamp(min=0)  # -1 is outside the crop
 
     def grid(self, shape: Shape) -> Grid:
         """Tiles with a step of at most ``(1 - overlap) x tile``, the same all along an axis."""
@@ -95,44 +117,14 @@ class ByPlans:
         padded = tuple(max(n, side) for n, side in zip(shape, tile, strict=True))
         return tiles.grid_of(shape, tile, compute_steps_for_sliding_window(padded, tile, 1 - self._settings.overlap))
 
-    def stitcher(self, grid: Grid) -> Stitcher:
-        return HalfStitcher(grid, self._weights, self._settings.labels, self._settings.subtypes > 0)
-
-    def origin(self, case: Scan) -> Scan:
-        return replace(case, data=np.empty(0, np.float32))
-
-    def labels(self, origin: Scan, region: Region, stitcher: Stitcher) -> NDArray[np.uint8]:  # noqa: ARG002
-        """Resample the logits to the image's spacing, take the likeliest class, and undo crop and transpositions."""
-        from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
-
-        classes = convert_predicted_logits_to_segmentation_with_correct_shape(
-            stitcher.logits().cpu(), self._plans, self._configuration, self._label_manager, origin.properties,
-            num_threads_torch=torch.get_num_threads(),
-        )  # fmt: skip
-        stored = np.array(self._settings.labels, np.uint8)[classes].transpose(2, 1, 0)
-        if type(self._reader).__name__ == "NibabelIOWithReorient":
-            stored = _as_oriented(stored, origin.image.affine)
-        return np.asfortranarray(stored)  # as it will be written
-
-    def _by_reader(self, path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        with _told(path, type(self._reader).__name__), suppress_output():
-            data, properties = self._reader.read_images([str(path)])
-        return data, properties
-
-    def _refuse_huge(self, case: Scan) -> None:
-        old = [case.properties["spacing"][axis] for axis in self._plans.transpose_forward]
-        voxels = case.data.size * np.prod(np.divide(old, self._configuration.spacing))
-        if voxels > _MOST_VOXELS:
-            raise InputError(
-                f"{case.image.get_filename()}: {voxels:.1e} voxels at the plans' spacing of "
-                f"{' x '.join(map(str, self._configuration.spacing))} mm; check the spacing in its header"
-            )
+    def merger(self, grid: Grid) -> Merger:
+        return HalfMerger(grid, self._weights, self._settings.labels, self._settings.subtypes > 0)
 
 
-class HalfStitcher(Stitcher):
+class HalfMerger(Merger):
     """Adds tiles up in float16, as nnU-Net's predictor does, so that classes near a tie come out alike."""
 
-    def _put(self, total: Tensor, logits: Tensor) -> None:
+    def _add_tile(self, total: Tensor, logits: Tensor) -> None:
         total += logits * self._weights
 
 
@@ -146,9 +138,9 @@ def _as_oriented(ras: NDArray[np.uint8], affine: NDArray[np.float64]) -> NDArray
 
 
 @contextmanager
-def _told(path: Path, reader: str) -> Iterator[None]:
+def _errors_shortened(path: Path, reader: str) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # ITK tells whatever it does not like in a RuntimeError of many lines
+    except Exception as error:  # whatever ITK does not like is a RuntimeError of many lines
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         raise InputError(f"{path}: nnU-Net's {reader} cannot read it ({lines[-1][:200]}); export it again") from None

@@ -1,7 +1,7 @@
 """One case from file to file, timed stage by stage."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +10,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.data.volume import Volume
 from bench.data.write import write_mask
 from bench.machine.clock import Stopwatch
-from bench.pipeline.merge import Stitcher
+from bench.pipeline.merge import Merger
 from bench.pipeline.preparation import preparation_of
-from bench.pipeline.region import Region
+from bench.pipeline.region import Geometry
+from bench.pipeline.roi import ROIS, choose_region
 from bench.pipeline.settings import CaseTiming, InferenceSettings
-from bench.pipeline.tile_runner import Passes, Take
-from bench.pipeline.tiles import Box, Grid
+from bench.pipeline.tile_runner import LogitsSink, TileRunner
+from bench.pipeline.tiles import Box, Grid, triple
 from engines.base import Session
 from reports.records.record import Roi
-
-
-@dataclass(frozen=True)
-class Read:
-    """A case as it was read, which waits for the network to tell where to crop it."""
-
-    case: Any
 
 
 @dataclass(frozen=True)
@@ -34,16 +29,12 @@ class Prepared:
     """A case that waits for the network.
 
     Attributes:
-        image: the nibabel image; its header and affine go into the mask.
-        origin: what the way back needs of the case.
-        region: the part of the image that the network is run on.
+        geometry: what brings its labels back onto the image's grid.
         grid: the tiles.
         volume: float32, padded to at least one tile.
     """
 
-    image: Any
-    origin: Any
-    region: Region
+    geometry: Geometry
     grid: Grid
     volume: Tensor
 
@@ -52,14 +43,14 @@ class Prepared:
 class Labelled:
     """A case that waits to be written: its labels on the image's grid, and what else the network gave."""
 
-    image: Any
+    nifti: Any
     labels: NDArray[np.uint8]
     subtype: int | None
     tiles: int
     device_ns: int | None
     roi: Roi | None
 
-    def outcome(self, case_ns: int, stages_ns: dict[str, int]) -> CaseTiming:
+    def timing(self, case_ns: int, stages_ns: dict[str, int]) -> CaseTiming:
         """Of the case, now that its mask is on disk."""
         return CaseTiming(
             subtype=self.subtype,
@@ -84,7 +75,8 @@ class Pipeline:
         self._session = session
         self._settings = settings
         self._device = torch.device(device)
-        self._way = preparation_of(settings, self._device)
+        self._preprocessor, self._tiling = preparation_of(settings, self._device)
+        self._strategy = ROIS[settings.roi]
 
     def run(self, image_path: Path, mask_path: Path) -> CaseTiming:
         """Predict the case in `image_path`, write its mask to `mask_path`, and time both.
@@ -96,8 +88,8 @@ class Pipeline:
         start = time.perf_counter_ns()
         labelled = self.label(self.prepare(image_path, watch), watch)
         with watch.stage("write"):
-            write_mask(mask_path, labelled.labels, labelled.image)
-        return labelled.outcome(time.perf_counter_ns() - start, watch.stages_ns)
+            write_mask(mask_path, labelled.labels, labelled.nifti)
+        return labelled.timing(time.perf_counter_ns() - start, watch.stages_ns)
 
     def stopwatch(self, stages_ns: dict[str, int]) -> Stopwatch:
         """One that waits for the device; `stages_ns` are behind a case already."""
@@ -105,61 +97,50 @@ class Pipeline:
         watch.stages_ns |= stages_ns
         return watch
 
-    def prepare(self, image_path: Path, watch: Stopwatch) -> Prepared | Read:
-        """Read a case and make it ready for the network as far as that goes without the session.
+    def prepare(self, image_path: Path, watch: Stopwatch) -> Prepared | Volume:
+        """Read a case and make it ready for the network; a volume still needs the session to find its region.
 
         Raises:
             InputError: it cannot be read.
         """
         with watch.stage("read"):
-            case = self._way.read(image_path)
-        return Read(case) if self._way.asks_network else self._crop(case, None, watch)
+            volume = self._preprocessor.read(image_path)
+        return volume if self._strategy.needs_network else self._crop(volume, None, watch)
 
-    def label(self, waiting: Prepared | Read, watch: Stopwatch) -> Labelled:
-        """Run the network over a case and stitch what it gives."""
-        passes = Passes(self._session, self._settings, self._device, watch)
-        prepared = self._crop(waiting.case, passes, watch) if isinstance(waiting, Read) else waiting
+    def label(self, waiting: Prepared | Volume, watch: Stopwatch) -> Labelled:
+        """Run the network over a case and merge the logits of its tiles."""
+        runner = TileRunner(self._session, self._settings, self._device, watch)
+        prepared = self._crop(waiting, runner, watch) if isinstance(waiting, Volume) else waiting
         del waiting
-        region, stitcher = self._segment(prepared, passes, watch)
+        geometry, merger = self._segment(prepared, runner, watch)
         with watch.stage("stitch", device=True):
-            labels = self._way.labels(prepared.origin, region, stitcher)
-            subtype = stitcher.subtype() if self._settings.subtypes else None
-        roi = None if self._settings.roi == "none" else region.recorded()
-        return Labelled(prepared.image, labels, subtype, passes.tiles, passes.device_ns(), roi)
+            labels = self._preprocessor.restore(geometry, merger)
+            subtype = merger.subtype() if self._settings.subtypes else None
+        roi = None if self._settings.roi == "none" else geometry.region.record()
+        return Labelled(geometry.nifti, labels, subtype, runner.tiles, runner.device_ns(), roi)
 
-    def _crop(self, case: Any, passes: Passes | None, watch: Stopwatch) -> Prepared:
-        with watch.stage("roi", device=passes is not None):
-            region = self._way.region(case, passes)
+    def _crop(self, volume: Volume, runner: TileRunner | None, watch: Stopwatch) -> Prepared:
+        with watch.stage("roi", device=runner is not None):
+            region = choose_region(volume, self._settings, runner)
         with watch.stage("preprocess", device=True):
-            volume = self._way.prepare(case, region)[0]
-            grid = self._grid(volume)
-            return Prepared(case.image, self._way.origin(case), region, grid, grid.pad(volume))
+            prepared, _ = self._preprocessor.prepare(volume.cropped(region.box))
+            grid = self._tiling.grid(triple(prepared.shape))
+            return Prepared(Geometry(volume.nifti, region, volume.properties), grid, grid.pad(prepared))
 
-    def _segment(self, prepared: Prepared, passes: Passes, watch: Stopwatch) -> tuple[Region, Stitcher]:
+    def _segment(self, prepared: Prepared, runner: TileRunner, watch: Stopwatch) -> tuple[Geometry, Merger]:
         with watch.stage("preprocess", device=True):
             volume = prepared.volume.to(self._device)
-        stitcher = self._way.stitcher(prepared.grid)
+        geometry, grid, merger = prepared.geometry, prepared.grid, self._tiling.merger(prepared.grid)
 
-        def look(boxes: list[Box], take: Take) -> None:
-            passes.run(volume, boxes, take, stage="roi")
+        def run(boxes: list[Box], on_logits: LogitsSink) -> None:
+            runner.run(volume, boxes, on_logits, stage="roi")
 
-        def add(boxes: list[Box], segmentation: Tensor, classification: Tensor) -> None:
+        def on_logits(boxes: list[Box], segmentation: Tensor, classification: Tensor) -> None:
             with watch.stage("stitch", device=True):
-                stitcher.add(boxes, segmentation, classification)
+                merger.aggregate(boxes, segmentation, classification)
 
         with watch.stage("roi", device=True):
-            region, boxes = self._way.select(prepared.origin, prepared.region, prepared.grid, look, add)
-        passes.run(volume, boxes, stitcher.add)
-        return region, stitcher
-
-    def logits(self, volume: Tensor) -> Tensor:
-        """Whole-volume logits ``[C, D, H, W]`` of a prepared ``[D, H, W]`` volume, by all of its tiles."""
-        grid = self._grid(volume)
-        stitcher = self._way.stitcher(grid)
-        passes = Passes(self._session, self._settings, self._device, self.stopwatch({}))
-        passes.run(grid.pad(volume), grid.boxes, stitcher.add)
-        return stitcher.logits()
-
-    def _grid(self, volume: Tensor) -> Grid:
-        x, y, z = volume.shape
-        return self._way.grid((x, y, z))
+            spacing_mm = geometry.nifti.header.get_zooms()
+            region, boxes = self._strategy.select(geometry.region, grid, spacing_mm, run, on_logits)
+        runner.run(volume, boxes, merger.aggregate)
+        return replace(geometry, region=region), merger

@@ -1,6 +1,8 @@
-"""The part of a volume that the network is run on, and the boxes around what a cheap look found."""
+"""The part of a volume that the network is run on, and boxes around pieces of foreground."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +20,14 @@ class Region:
         kept: boxes of the image within `box`: every tile that reaches into one of them is run, and what lies outside
             all of them is background.
         fallback: the strategy found nothing or was unsure, and took all of the volume.
-        passes, tiles: forward passes, and tiles in them, that it took to choose; `reused` of these tiles are tiles of
-            the grid as well and are not run again.
+        batches, tiles: forward passes, and tiles in them, that it took to choose; `reused` of these tiles are tiles
+            of the grid as well and are not run again.
     """
 
     box: Box
     kept: tuple[Box, ...]
     fallback: bool = False
-    passes: int = 0
+    batches: int = 0
     tiles: int = 0
     reused: int = 0
 
@@ -43,13 +45,28 @@ class Region:
         """The first voxel of `box`."""
         return tuple(side.start for side in self.box)
 
-    def recorded(self) -> Roi:
+    def record(self) -> Roi:
         """For the record."""
         boxes = tuple(tuple(int(at) for side in box for at in (side.start, side.stop)) for box in self.kept)
-        return Roi(boxes, self.fallback, self.passes, self.tiles, self.reused)
+        return Roi(boxes, self.fallback, self.batches, self.tiles, self.reused)
 
 
-def everything(shape: tuple[int, ...]) -> Box:
+@dataclass(frozen=True)
+class Geometry:
+    """What brings the labels of a region back onto the grid of its image.
+
+    Attributes:
+        nifti: the nibabel image; its header and affine go into the mask.
+        region: the part of the image that the network is run on.
+        properties: of the `bench.data.volume.Volume`.
+    """
+
+    nifti: Any
+    region: Region
+    properties: Mapping[str, Any] = field(default_factory=dict)
+
+
+def full_box(shape: tuple[int, ...]) -> Box:
     """All of a volume."""
     x, y, z = (slice(0, n) for n in shape)
     return x, y, z
@@ -70,8 +87,8 @@ def components(foreground: NDArray[np.bool_], spacing_mm: tuple[float, ...]) -> 
     labelled, _ = ndimage.label(foreground)
     voxel_ml = float(np.prod(spacing_mm)) / 1000
     sizes = np.bincount(labelled.ravel())[1:]
-    found = [Component(box, int(n) * voxel_ml) for box, n in zip(ndimage.find_objects(labelled), sizes, strict=True)]
-    return sorted(found, key=lambda one: -one.volume_ml)
+    pieces = [Component(box, int(n) * voxel_ml) for box, n in zip(ndimage.find_objects(labelled), sizes, strict=True)]
+    return sorted(pieces, key=lambda piece: -piece.volume_ml)
 
 
 def widened(box: Box, margin: tuple[int, ...], shape: tuple[int, ...], factor: tuple[int, ...] = (1, 1, 1)) -> Box:
@@ -95,6 +112,6 @@ def around(boxes: list[Box]) -> Box:
     return x, y, z
 
 
-def overlap(one: Box, other: Box) -> bool:
+def overlap(box: Box, other: Box) -> bool:
     """Whether two boxes have a voxel in common."""
-    return all(a.start < b.stop and b.start < a.stop for a, b in zip(one, other, strict=True))
+    return all(a.start < b.stop and b.start < a.stop for a, b in zip(box, other, strict=True))

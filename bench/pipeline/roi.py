@@ -9,7 +9,7 @@ together: pancreas and lesions lie between, while a network that does not cope w
 much of the body.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -17,11 +17,13 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from bench.data.volume import Volume
 from bench.pipeline import tiles
 from bench.pipeline.preprocess import normalise
-from bench.pipeline.region import Component, Region, around, components, everything, overlap, shifted, widened
-from bench.pipeline.tile_runner import Passes, Take
-from bench.pipeline.tiles import Box, Grid, Shape
+from bench.pipeline.region import Component, Region, around, components, full_box, overlap, shifted, widened
+from bench.pipeline.settings import InferenceSettings
+from bench.pipeline.tile_runner import LogitsSink, TileRunner
+from bench.pipeline.tiles import Box, Grid, Shape, triple
 
 BODY_ABOVE_HU = -500.0  # half-way between air and soft tissue
 BODY_MARGIN_MM = 10.0
@@ -36,28 +38,30 @@ COARSE_SHARE = 0.125  # of the full volume's tiles: a coarse pass that takes mor
 NEAR_MARGIN_MM = 15.0
 _NEAR_STRIDE = 2  # voxels between those looked at of the first pass
 
-Run = Callable[[list[Box], Take], None]  # a pass over tiles of the prepared volume, billed to the strategy
+RunTiles = Callable[[list[Box], LogitsSink], None]  # a pass over tiles of the prepared volume, billed to the strategy
 
 
 class Strategy:
     """The full volume, ``none``; the others change one of its two steps.
 
     Attributes:
-        asks_network: `crop` does.
+        needs_network: `crop` does.
     """
 
-    asks_network = False
+    needs_network = False
 
-    def crop(self, intensities: NDArray[np.float32], spacing_mm: tuple[float, ...], passes: Passes | None) -> Region:  # noqa: ARG002
-        """Choose a box of an image ``[x, y, z]`` in HU; without `passes` there is no network to ask."""
-        return Region.of(everything(intensities.shape))
+    def crop(
+        self, intensities: NDArray[np.float32], _spacing_mm: tuple[float, ...], _runner: TileRunner | None
+    ) -> Region:
+        """Choose a box of an image ``[x, y, z]`` in HU; without a runner there is no network to ask."""
+        return Region.of(full_box(intensities.shape))
 
     def select(
-        self, region: Region, grid: Grid, spacing_mm: tuple[float, ...], run: Run, add: Take  # noqa: ARG002
-    ) -> tuple[Region, list[Box]]:  # fmt: skip
+        self, region: Region, grid: Grid, _spacing_mm: tuple[float, ...], _run: RunTiles, _on_logits: LogitsSink
+    ) -> tuple[Region, list[Box]]:
         """Choose tiles of the region's `grid`: the region, and those that are still to be run.
 
-        Tiles of the grid that are `run` here are handed to `add`, which adds them to the segmentation.
+        Tiles of the grid that are run here are handed on to the segmentation as well.
         """
         return region, grid.boxes
 
@@ -65,14 +69,16 @@ class Strategy:
 class Body(Strategy):
     """Bounding box of the largest connected body of tissue plus a margin; the full volume where there is none."""
 
-    def crop(self, intensities: NDArray[np.float32], spacing_mm: tuple[float, ...], passes: Passes | None) -> Region:  # noqa: ARG002
+    def crop(
+        self, intensities: NDArray[np.float32], spacing_mm: tuple[float, ...], _runner: TileRunner | None
+    ) -> Region:
         shape = intensities.shape
         tissue = intensities[::_STRIDE, ::_STRIDE, ::_STRIDE] > BODY_ABOVE_HU
-        found = components(tissue, spacing_mm)
-        if not found:
-            return replace(Region.of(everything(shape)), fallback=True)
+        bodies = components(tissue, spacing_mm)
+        if not bodies:
+            return replace(Region.of(full_box(shape)), fallback=True)
         margin = tuple(_STRIDE + m for m in _voxels(BODY_MARGIN_MM, spacing_mm))
-        return Region.of(widened(found[0].box, margin, shape, (_STRIDE,) * 3))
+        return Region.of(widened(bodies[0].box, margin, shape, (_STRIDE,) * 3))
 
 
 class Coarse(Strategy):
@@ -83,32 +89,32 @@ class Coarse(Strategy):
     tiles, it is left out and the full volume taken, which is no fallback.
     """
 
-    asks_network = True
+    needs_network = True
 
-    def crop(self, intensities: NDArray[np.float32], spacing_mm: tuple[float, ...], passes: Passes | None) -> Region:
-        shape, whole = _triple(intensities.shape), Region.of(everything(intensities.shape))
-        if passes is None:
+    def crop(
+        self, intensities: NDArray[np.float32], spacing_mm: tuple[float, ...], runner: TileRunner | None
+    ) -> Region:
+        shape, whole = triple(intensities.shape), Region.of(full_box(intensities.shape))
+        if runner is None:
             return whole
-        settings = passes.settings
-        factor = _triple(
-            COARSE_FACTOR if 2 * n >= 3 * side else 1 for n, side in zip(shape, settings.tile, strict=True)
-        )
-        small = _triple(-(-n // f) for n, f in zip(shape, factor, strict=True))
+        settings = runner.settings
+        factor = triple(COARSE_FACTOR if 2 * n >= 3 * side else 1 for n, side in zip(shape, settings.tile, strict=True))
+        small = triple(-(-n // f) for n, f in zip(shape, factor, strict=True))
         grid = tiles.sliding_window(small, settings.tile, COARSE_OVERLAP)
         if len(grid.starts) > COARSE_SHARE * len(tiles.sliding_window(shape, settings.tile, settings.overlap).starts):
             return whole
-        image = grid.pad(normalise(_averaged(intensities, factor, passes.device), settings.window))
-        stitcher = _Foreground(grid, tiles.gaussian_weights(settings.tile).to(passes.device))
-        before = passes.count
-        passes.run(image, grid.boxes, stitcher.add, stage="roi")
+        coarse = grid.pad(normalise(_averaged(intensities, factor, runner.device), settings.window))
+        foreground = _ForegroundMerger(grid, tiles.gaussian_weights(settings.tile).to(runner.device))
+        before = runner.batches
+        runner.run(coarse, grid.boxes, foreground.aggregate, stage="roi")
         coarse_mm = tuple(f * mm for f, mm in zip(factor, spacing_mm, strict=True))
-        found = components(stitcher.foreground().cpu().numpy(), coarse_mm)
+        pieces = components(foreground.mask().cpu().numpy(), coarse_mm)
         region = whole
-        if _sure(found):
+        if _sure(pieces):
             margin = _voxels(COARSE_MARGIN_MM, spacing_mm)
-            pieces = [one.box for one in found if one.volume_ml >= PIECE_ML]
-            region = Region.of(widened(around(pieces), margin, shape, factor))
-        return replace(region, fallback=not _sure(found), passes=passes.count - before, tiles=len(grid.starts))
+            boxes = [piece.box for piece in pieces if piece.volume_ml >= PIECE_ML]
+            region = Region.of(widened(around(boxes), margin, shape, factor))
+        return replace(region, fallback=not _sure(pieces), batches=runner.batches - before, tiles=len(grid.starts))
 
 
 class Foreground(Strategy):
@@ -120,37 +126,47 @@ class Foreground(Strategy):
     """
 
     def select(
-        self, region: Region, grid: Grid, spacing_mm: tuple[float, ...], run: Run, add: Take
+        self, region: Region, grid: Grid, spacing_mm: tuple[float, ...], run: RunTiles, on_logits: LogitsSink
     ) -> tuple[Region, list[Box]]:
         first, wanted = tiles.without_overlap(grid), set(grid.starts)
         mask = np.zeros(grid.padded, bool)
-        passes = 0
+        batches = 0
 
-        def take(boxes: list[Box], segmentation: torch.Tensor, classification: torch.Tensor) -> None:
-            nonlocal passes
-            passes += 1
-            for box, found in zip(boxes, segmentation[:, 1:].amax(1) > segmentation[:, 0], strict=True):
-                mask[box] |= found.cpu().numpy()
+        def on_first_logits(boxes: list[Box], segmentation: torch.Tensor, classification: torch.Tensor) -> None:
+            nonlocal batches
+            batches += 1
+            for box, foreground in zip(boxes, segmentation[:, 1:].amax(1) > segmentation[:, 0], strict=True):
+                mask[box] |= foreground.cpu().numpy()
             shared = [at for at, box in enumerate(boxes) if _start(box) in wanted]
             if shared:
-                add([boxes[at] for at in shared], segmentation[shared], classification[shared])
+                on_logits([boxes[at] for at in shared], segmentation[shared], classification[shared])
 
-        run(first, take)
+        run(first, on_first_logits)
         seen = {_start(box) for box in first}
         rest = [box for box in grid.boxes if _start(box) not in seen]
-        region = replace(region, passes=passes, tiles=len(first), reused=len(seen & wanted))
+        region = replace(region, batches=batches, tiles=len(first), reused=len(seen & wanted))
         near = _near(mask[grid.interior], spacing_mm)
         if not near:
             return replace(region, fallback=True), rest
         kept = tuple(shifted(box, region.corner) for box in near)
         padded = [shifted(box, grid.before) for box in near]
-        return replace(region, kept=kept), [box for box in rest if any(overlap(box, one) for one in padded)]
+        return replace(region, kept=kept), [box for box in rest if any(overlap(box, near_box) for near_box in padded)]
 
 
 ROIS: Mapping[str, Strategy] = {"none": Strategy(), "body": Body(), "coarse": Coarse(), "foreground": Foreground()}
 
 
-class _Foreground:
+def choose_region(volume: Volume, settings: InferenceSettings, runner: TileRunner | None = None) -> Region:
+    """The box of a volume that is prepared and tiled, grown to all that its tiles can cover.
+
+    Without `runner` no strategy is applied that needs the network.
+    """
+    region = ROIS[settings.roi].crop(volume.intensities, volume.nifti.header.get_zooms(), runner)
+    shape = volume.intensities.shape
+    return region.grown(tiles.expand_to_tiles(region.box, triple(shape), settings.tile, settings.overlap))
+
+
+class _ForegroundMerger:
     """Whether something other than background is likelier, of voxels in tiles that overlap."""
 
     def __init__(self, grid: Grid, weights: torch.Tensor) -> None:
@@ -158,26 +174,26 @@ class _Foreground:
         self._weights = weights
         self._lead = weights.new_zeros(grid.padded)  # of the best class over background, summed by weight
 
-    def add(self, boxes: list[Box], segmentation: torch.Tensor, _classification: torch.Tensor) -> None:
+    def aggregate(self, boxes: list[Box], segmentation: torch.Tensor, _classification: torch.Tensor) -> None:
         for box, logits in zip(boxes, segmentation.float(), strict=True):
             self._lead[box] += (logits[1:].amax(0) - logits[0]) * self._weights
 
-    def foreground(self) -> torch.Tensor:
+    def mask(self) -> torch.Tensor:
         return self._lead[self._grid.interior] > 0
 
 
 def _near(mask: NDArray[np.bool_], spacing_mm: tuple[float, ...]) -> list[Box]:
     """Boxes around the pieces of `mask` plus a margin; none where the finding is not sure."""
     stride = (_NEAR_STRIDE,) * 3
-    found = components(mask[:: stride[0], :: stride[1], :: stride[2]], tuple(_NEAR_STRIDE * mm for mm in spacing_mm))
-    if not _sure(found):
+    pieces = components(mask[:: stride[0], :: stride[1], :: stride[2]], tuple(_NEAR_STRIDE * mm for mm in spacing_mm))
+    if not _sure(pieces):
         return []
     margin = tuple(_NEAR_STRIDE + m for m in _voxels(NEAR_MARGIN_MM, spacing_mm))
-    return [widened(one.box, margin, mask.shape, stride) for one in found if one.volume_ml >= PIECE_ML]
+    return [widened(piece.box, margin, mask.shape, stride) for piece in pieces if piece.volume_ml >= PIECE_ML]
 
 
-def _sure(found: list[Component]) -> bool:
-    return bool(found) and found[0].volume_ml >= PANCREAS_ML and sum(one.volume_ml for one in found) <= MOST_ML
+def _sure(pieces: list[Component]) -> bool:
+    return bool(pieces) and pieces[0].volume_ml >= PANCREAS_ML and sum(p.volume_ml for p in pieces) <= MOST_ML
 
 
 def _averaged(intensities: NDArray[np.float32], factor: Shape, device: torch.device) -> torch.Tensor:
@@ -191,8 +207,3 @@ def _voxels(margin_mm: float, spacing_mm: tuple[float, ...]) -> tuple[int, ...]:
 
 def _start(box: Box) -> Shape:
     return box[0].start, box[1].start, box[2].start
-
-
-def _triple(values: Iterable[int]) -> Shape:
-    x, y, z = values
-    return x, y, z

@@ -8,15 +8,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.data.volume import Volume
 from bench.data.write import write_mask
 from bench.machine.clock import Stopwatch
-from bench.pipeline.pipeline import Labelled, Pipeline, Prepared, Read
+from bench.pipeline.pipeline import Labelled, Pipeline, Prepared
 from bench.pipeline.settings import CaseTiming
 
 WRITE_BEHIND = 2  # masks that are being written or wait for it; a byte a voxel each
 
 
-_Taken = tuple[Prepared | Read, Stopwatch, int]  # a case, its stages so far, and when its reading began
+_Taken = tuple[Prepared | Volume, Stopwatch, int]  # a case, its stages so far, and when its reading began
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Stream:
         started, watch = time.perf_counter_ns(), Stopwatch(lambda: None)
         return self._pipeline.prepare(image, watch), watch, started
 
-    def _label(self, prepared: Prepared | Read, before: Stopwatch, started: int) -> tuple[Labelled, Stopwatch, int]:
+    def _label(self, prepared: Prepared | Volume, before: Stopwatch, started: int) -> tuple[Labelled, Stopwatch, int]:
         watch = self._pipeline.stopwatch(before.stages_ns)
         return self._pipeline.label(prepared, watch), watch, started
 
@@ -101,5 +102,5 @@ class Stream:
 
 def _write(mask: Path, labelled: Labelled, watch: Stopwatch, started: int) -> CaseTiming:
     with watch.stage("write"):
-        write_mask(mask, labelled.labels, labelled.image)
-    return labelled.outcome(time.perf_counter_ns() - started, watch.stages_ns)
+        write_mask(mask, labelled.labels, labelled.nifti)
+    return labelled.timing(time.perf_counter_ns() - started, watch.stages_ns)

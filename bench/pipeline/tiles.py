@@ -37,7 +37,7 @@ class Grid:
 
     @property
     def padded(self) -> Shape:
-        return _triple(max(n, side) for n, side in zip(self.shape, self.tile, strict=True))
+        return triple(max(n, side) for n, side in zip(self.shape, self.tile, strict=True))
 
     @property
     def boxes(self) -> list[Box]:
@@ -67,7 +67,7 @@ def sliding_window(shape: Shape, tile: Shape, overlap: float) -> Grid:
     return grid_of(shape, tile, per_axis)
 
 
-def filled(box: Box, shape: Shape, tile: Shape, overlap: float) -> Box:
+def expand_to_tiles(box: Box, shape: Shape, tile: Shape, overlap: float) -> Box:
     """`box` of a volume of `shape`, grown on both sides to all that its sliding window's tiles can cover.
 
     They are as many as before: where the volume goes on, they see it in the place of padding and of overlap.
@@ -84,13 +84,13 @@ def filled(box: Box, shape: Shape, tile: Shape, overlap: float) -> Box:
 
 def grid_of(shape: Shape, tile: Shape, per_axis: Iterable[Iterable[int]]) -> Grid:
     """Tiles that start at the given voxels of each axis of the padded volume."""
-    starts = tuple(_triple(start) for start in itertools.product(*per_axis))
+    starts = tuple(triple(start) for start in itertools.product(*per_axis))
     return Grid(shape, tile, _before(shape, tile), starts)
 
 
 def center_patch(shape: Shape, tile: Shape) -> Grid:
     """The one tile in the middle of the volume: the reference model's own protocol."""
-    start = _triple(max(n - side, 0) // 2 for n, side in zip(shape, tile, strict=True))
+    start = triple(max(n - side, 0) // 2 for n, side in zip(shape, tile, strict=True))
     return Grid(shape, tile, _before(shape, tile), (start,))
 
 
@@ -137,7 +137,7 @@ def _along(n: int, side: int, overlap: float) -> tuple[int, int]:
 
 
 def _before(shape: Shape, tile: Shape) -> Shape:
-    return _triple(max(side - n, 0) // 2 for n, side in zip(shape, tile, strict=True))
+    return triple(max(side - n, 0) // 2 for n, side in zip(shape, tile, strict=True))
 
 
 def _box(start: Shape, sides: Shape) -> Box:
@@ -145,6 +145,11 @@ def _box(start: Shape, sides: Shape) -> Box:
     return x, y, z
 
 
-def _triple(values: Iterable[int]) -> Shape:
+def triple(values: Iterable[int]) -> Shape:
+    """Three numbers, one along each axis.
+
+    Raises:
+        ValueError: they are not three.
+    """
     x, y, z = values
     return x, y, z

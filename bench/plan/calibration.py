@@ -11,7 +11,9 @@ from torch import Tensor
 from bench.data.cases import Found, find_cases, sha256_of
 from bench.errors import InputError
 from bench.pipeline.preparation import preparation_of
+from bench.pipeline.roi import choose_region
 from bench.pipeline.settings import InferenceSettings
+from bench.pipeline.tiles import triple
 from engines.base import Calibration
 
 CASES = 16  # spread evenly over the training split; two tiles of each
@@ -55,17 +57,18 @@ def _refuse_leak(training: list[Found], chosen: list[Found], evaluated: list[Fou
 def _tiles(cases: tuple[Found, ...], settings: InferenceSettings) -> Tensor:
     """Two tiles of each case, ``[N, 1, D, H, W]``: the one with most foreground and one anywhere."""
     rng = np.random.default_rng(0)
-    way = preparation_of(settings, torch.device("cpu"))
+    preprocessor, tiling = preparation_of(settings, torch.device("cpu"))
     chosen = []
     for case in cases:
-        volume = way.read(case.image)
-        image, mask = way.prepare(volume, way.region(volume), case.mask)
-        x, y, z = image.shape
-        grid = way.grid((x, y, z))
+        volume = preprocessor.read(case.image)
+        box = choose_region(volume, settings).box
+        labels = None if case.mask is None else preprocessor.read_mask(case.mask)[box]
+        prepared, mask = preprocessor.prepare(volume.cropped(box), labels)
+        grid = tiling.grid(triple(prepared.shape))
         boxes = [grid.boxes[int(rng.integers(len(grid.boxes)))]]
         if mask is not None:
             foreground = grid.pad(mask)
             boxes.append(max(grid.boxes, key=lambda tile: int((foreground[tile] > 0).sum())))
-        padded = grid.pad(image)
+        padded = grid.pad(prepared)
         chosen += [padded[tile].clone() for tile in boxes]
     return torch.stack(chosen)[:, None]

@@ -10,9 +10,10 @@ import torch
 
 from bench.machine.clock import Stopwatch
 from bench.pipeline import tiles
-from bench.pipeline.merge import Stitcher
+from bench.pipeline.merge import Merger
 from bench.pipeline.pipeline import Pipeline
 from bench.pipeline.settings import InferenceSettings
+from tests.bench.pipeline.whole_volume import logits_of
 
 TILE = (64, 64, 64)
 SETTINGS = InferenceSettings(
@@ -20,16 +21,16 @@ SETTINGS = InferenceSettings(
 )
 
 
-def filled(shape, labels=(0, 1, 2)) -> tuple[Stitcher, torch.Tensor]:
-    """A stitcher that took random tiles with many ties, and the sums as the plain formula gives them."""
+def merged(shape, labels=(0, 1, 2)) -> tuple[Merger, torch.Tensor]:
+    """A merger of random tiles with many ties, and the sums as the plain formula gives them."""
     grid, weights = tiles.sliding_window(shape, TILE, 0.5), tiles.gaussian_weights(TILE)
-    stitcher, sums = Stitcher(grid, weights, labels, False), torch.zeros(len(labels), *grid.padded)
+    merger, sums = Merger(grid, weights, labels, False), torch.zeros(len(labels), *grid.padded)
     generator = torch.Generator().manual_seed(0)
     for box in grid.boxes:
         logits = torch.randint(-2, 3, (1, len(labels), *TILE), generator=generator).float()
-        stitcher.add([box], logits, torch.zeros(1, 1))
+        merger.aggregate([box], logits, torch.zeros(1, 1))
         sums[(slice(None), *box)] += logits[0] * weights
-    return stitcher, sums[(slice(None), *grid.interior)]
+    return merger, sums[(slice(None), *grid.interior)]
 
 
 @pytest.mark.parametrize(("shape", "labels"), [((130, 70, 50), (0, 1, 2)), ((64, 90, 64), (0, 2, 1, 1))])
@@ -37,23 +38,23 @@ def filled(shape, labels=(0, 1, 2)) -> tuple[Stitcher, torch.Tensor]:
 def test_labels_are_the_first_of_the_largest_sums(shape, labels, threads):
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    stitcher, sums = filled(shape, labels)
-    found = stitcher.labels()
+    merger, sums = merged(shape, labels)
+    result = merger.labels()
     torch.set_num_threads(before)
-    assert found.dtype == torch.uint8
+    assert result.dtype == torch.uint8
     assert (sums[0] == sums[1:].amax(0)).any(), "no tie to decide"
-    assert torch.equal(found, torch.tensor(labels, dtype=torch.uint8)[sums.argmax(0)])
+    assert torch.equal(result, torch.tensor(labels, dtype=torch.uint8)[sums.argmax(0)])
 
 
-def test_logits_are_the_sums_over_the_weights_and_end_the_stitcher():
-    stitcher, sums = filled((90, 64, 50))
+def test_logits_are_the_sums_over_the_weights_and_end_the_merger():
+    merger, sums = merged((90, 64, 50))
     grid, weights, total = tiles.sliding_window((90, 64, 50), TILE, 0.5), tiles.gaussian_weights(TILE), None
     total = torch.zeros(grid.padded)
     for box in grid.boxes:
         total[box] += weights
-    assert torch.equal(stitcher.logits(), sums / total[grid.interior])
+    assert torch.equal(merger.finalize(), sums / total[grid.interior])
     with pytest.raises(AssertionError):
-        stitcher.labels()
+        merger.labels()
 
 
 class Echo:
@@ -70,28 +71,28 @@ class Echo:
         pass
 
 
-def test_all_passes_are_cut_into_one_batch():
+def test_all_batches_are_cut_into_one_tensor():
     volume, session = torch.rand(130, 70, 64, generator=torch.Generator().manual_seed(0)), Echo()
-    Pipeline(session, SETTINGS).logits(volume)
+    logits_of(session, SETTINGS, volume)
     boxes = tiles.sliding_window((130, 70, 64), TILE, 0.5).boxes
     assert len(boxes) % SETTINGS.batch, "the last batch is full"
     assert len({pointer for pointer, _ in session.seen}) == 1
     boxes += boxes[-1:] * (-len(boxes) % SETTINGS.batch)
     expected = torch.stack([volume[box] for box in boxes])[:, None].split(SETTINGS.batch)
-    assert all(torch.equal(x, given) for (_, x), given in zip(session.seen, expected, strict=True))
+    assert all(torch.equal(x, batch) for (_, x), batch in zip(session.seen, expected, strict=True))
 
 
 def test_a_prepared_case_holds_no_voxels_as_stored(tmp_path, monkeypatch):
     nib.save(nib.Nifti1Image(np.zeros(TILE, np.int16), np.eye(4)), tmp_path / "a_0000.nii.gz")
     pipeline, held = Pipeline(Echo(), SETTINGS), []
-    read = pipeline._way.read
+    read = pipeline._preprocessor.read
 
     def remember(path):
-        case = read(path)
-        held.append(weakref.ref(case.intensities))
-        return case
+        volume = read(path)
+        held.append(weakref.ref(volume.intensities))
+        return volume
 
-    monkeypatch.setattr(pipeline._way, "read", remember)
+    monkeypatch.setattr(pipeline._preprocessor, "read", remember)
     prepared = pipeline.prepare(tmp_path / "a_0000.nii.gz", Stopwatch(lambda: None))
     gc.collect()
     assert prepared.volume.shape == TILE

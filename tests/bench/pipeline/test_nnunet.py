@@ -19,6 +19,7 @@ from bench.pipeline.settings import InferenceSettings
 from bench.plan.calibration import from_training_cases
 from models.load import load_model
 from models.suppress import suppress_output
+from tests.bench.pipeline.whole_volume import logits_of
 from tests.nnunet import DATASET, architecture, plans, train
 
 pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed")
@@ -104,9 +105,9 @@ def load(checkpoint):
 
 
 def settings_of(model, **changes):
-    given = {"protocol": "sliding-window", "tile": model.tile, "overlap": 0.5, "batch": 1, "roi": "none"}
+    defaults = {"protocol": "sliding-window", "tile": model.tile, "overlap": 0.5, "batch": 1, "roi": "none"}
     return InferenceSettings(
-        **given | changes, window=model.window, labels=model.labels, subtypes=model.subtypes, plans=model.plans
+        **defaults | changes, window=model.window, labels=model.labels, subtypes=model.subtypes, plans=model.plans
     )
 
 
@@ -135,7 +136,7 @@ def test_logits_are_bit_equal_to_the_predictors(setup):
     model, predictor = setup
     volume = torch.randn(19, 11, 30, generator=torch.Generator().manual_seed(2))
     theirs = predictor.predict_sliding_window_return_logits(volume[None])
-    ours = Pipeline(Module(model.module), settings_of(model)).logits(volume)
+    ours = logits_of(Module(model.module), settings_of(model), volume)
     assert theirs.shape == ours.shape
     assert torch.equal(ours, theirs)
 

@@ -215,9 +215,9 @@ def test_a_box_is_grown_to_all_that_its_tiles_can_cover(box, overlap_):
     def count(box) -> int:
         return len(tiles.sliding_window(tuple(side.stop - side.start for side in box), TILE, overlap_).starts)
 
-    grown = tiles.filled(box, SHAPE, TILE, overlap_)
+    grown = tiles.expand_to_tiles(box, SHAPE, TILE, overlap_)
     assert count(grown) == count(box)
-    assert tiles.filled(grown, SHAPE, TILE, overlap_) == grown
+    assert tiles.expand_to_tiles(grown, SHAPE, TILE, overlap_) == grown
     for axis, (own, side, n) in enumerate(zip(box, grown, SHAPE, strict=True)):
         assert 0 <= side.start <= own.start
         assert own.stop <= side.stop <= n
@@ -274,9 +274,9 @@ def test_without_a_network_coarse_and_foreground_take_everything():
 
 
 def test_body_falls_back_to_the_full_volume():
-    found = Body().crop(np.full((8, 9, 10), -1000, np.float32), (1, 1, 1), None)
-    assert found.box == np.s_[0:8, 0:9, 0:10]
-    assert found.fallback
+    region = Body().crop(np.full((8, 9, 10), -1000, np.float32), (1, 1, 1), None)
+    assert region.box == np.s_[0:8, 0:9, 0:10]
+    assert region.fallback
 
 
 def test_the_options_are_the_strategies():
