@@ -28,10 +28,10 @@ from models.load import load_model
 WARM = 8  # passes
 
 
-def one_process(how: str, passes: int, threads: int) -> dict[str, float]:
+def measure_here(how: str, passes: int, threads: int) -> dict[str, float]:
     """Seconds and page faults of a pass, in this process."""
     if how == allocator.KEEP and not allocator.keep_freed():
-        raise SystemExit("this C library cannot be told to keep what is freed")
+        raise SystemExit("this C library cannot keep what is freed")
     torch.set_num_threads(threads)
     model, _ = load_model(demo.CHECKPOINTS["pancreas"])
     x = torch.rand(1, 1, *model.tile)
@@ -49,24 +49,24 @@ def one_process(how: str, passes: int, threads: int) -> dict[str, float]:
 
 def measure(options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
     """One process after the other, both kinds in turn."""
-    found: dict[str, list[dict[str, Any]]] = {how: [] for how in allocator.ALLOCATORS}
+    processes: dict[str, list[dict[str, Any]]] = {how: [] for how in allocator.ALLOCATORS}
     settings = ["--passes", str(options.passes), "--threads", str(options.threads)]
     for _ in range(options.processes):
-        for how, told in found.items():
-            command = [sys.executable, __file__, "--one", how, *settings]
-            told.append(json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout))
-    return found
+        for how, measured in processes.items():
+            command = [sys.executable, __file__, "--in-process", how, *settings]
+            measured.append(json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout))
+    return processes
 
 
-def show(found: dict[str, list[dict[str, Any]]]) -> None:
+def show(processes: dict[str, list[dict[str, Any]]]) -> None:
     print("| freed memory | a pass, median of the processes | fastest and slowest process | they differ by (SD) "
           "| page faults a pass |\n|---|---:|---:|---:|---:|")  # fmt: skip
-    for how, told in found.items():
-        each = [one["seconds"] for one in told]
-        faults = [one["faults"] for one in told]
-        print(f"| {how} | {median(each):.3f} s | {min(each):.3f} and {max(each):.3f} s "
-              f"| {100 * stdev(each) / mean(each):.1f} % | {min(faults):.0f} to {max(faults):.0f} |")  # fmt: skip
-    pairs = zip(found[allocator.KEEP], found[allocator.SYSTEM], strict=True)
+    for how, measured in processes.items():
+        times = [process["seconds"] for process in measured]
+        faults = [process["faults"] for process in measured]
+        print(f"| {how} | {median(times):.3f} s | {min(times):.3f} and {max(times):.3f} s "
+              f"| {100 * stdev(times) / mean(times):.1f} % | {min(faults):.0f} to {max(faults):.0f} |")  # fmt: skip
+    pairs = zip(processes[allocator.KEEP], processes[allocator.SYSTEM], strict=True)
     ratios = sorted(keep["seconds"] / system["seconds"] for keep, system in pairs)
     print(f"\nkeep / system, pair by pair: {median(ratios):.3f} in the median, {ratios[0]:.3f} to {ratios[-1]:.3f}")
 
@@ -76,10 +76,10 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=8, help="of each kind, two at least")
     parser.add_argument("--passes", type=int, default=25)
     parser.add_argument("--threads", type=int, default=host.physical_threads())
-    parser.add_argument("--one", choices=allocator.ALLOCATORS, help=argparse.SUPPRESS)
+    parser.add_argument("--in-process", choices=allocator.ALLOCATORS, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.one:
-        print(json.dumps(one_process(options.one, options.passes, options.threads)))
+    if options.in_process:
+        print(json.dumps(measure_here(options.in_process, options.passes, options.threads)))
     else:
         show(measure(options))
 

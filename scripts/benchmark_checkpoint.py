@@ -5,7 +5,7 @@
 Makes a reference checkpoint with AdamW state (width 32: 276 MB, of which 92 MB are weights) in a temporary folder.
 Each round has two fresh processes, in random order; both import torch and read a small checkpoint first, and find the
 file in the page cache. One then reads the checkpoint; the other reads as many bytes as it has weights into a fresh
-buffer, in one call. Told are the medians of the rounds' ratios, and their ranges.
+buffer, in one call. Prints the medians of the rounds' ratios, and their ranges.
 """
 
 import argparse
@@ -30,11 +30,11 @@ from models.reader.checkpoint import read_checkpoint
 def peak():
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
 
-way, small, large, size = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
+reader, small, large, size = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
 read_checkpoint(small)
 gc.collect()
 before, start = peak(), time.perf_counter()
-if way == "checkpoint":
+if reader == "checkpoint":
     held = read_checkpoint(large)
 else:
     held = bytearray(size)
@@ -58,11 +58,11 @@ def make(path: Path, width: int) -> int:
     return sum(tensor.nbytes for tensor in state.values())
 
 
-def measure(way: str, small: Path, large: Path, size: int) -> dict[str, float]:
-    command = [sys.executable, "-c", CHILD, way, str(small), str(large), str(size)]
+def measure(reader: str, small: Path, large: Path, size: int) -> dict[str, float]:
+    command = [sys.executable, "-c", CHILD, reader, str(small), str(large), str(size)]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
-    figures: dict[str, float] = json.loads(run.stdout)
-    return figures
+    measured: dict[str, float] = json.loads(run.stdout)
+    return measured
 
 
 def main() -> None:
@@ -79,10 +79,10 @@ def main() -> None:
         rounds = []
         for number in range(options.rounds):
             order = random.Random(number).sample(["checkpoint", "plain"], 2)
-            rounds.append({way: measure(way, small, large, size) for way in order})
-    grown = [one["checkpoint"]["bytes"] / size for one in rounds]
-    taken = [one["checkpoint"]["seconds"] / one["plain"]["seconds"] for one in rounds]
-    plain, ours = (1e3 * median(one[way]["seconds"] for one in rounds) for way in ("plain", "checkpoint"))
+            rounds.append({reader: measure(reader, small, large, size) for reader in order})
+    grown = [each["checkpoint"]["bytes"] / size for each in rounds]
+    taken = [each["checkpoint"]["seconds"] / each["plain"]["seconds"] for each in rounds]
+    plain, ours = (1e3 * median(each[reader]["seconds"] for each in rounds) for reader in ("plain", "checkpoint"))
     print(f"{'':28}{'median':>8}{'lowest':>8}{'highest':>9}{'at most':>9}")
     for name, ratios, limit in (("memory / bytes of weights", grown, 1.3), ("time / reading those bytes", taken, 1.5)):
         print(f"{name:28}{median(ratios):8.3f}{min(ratios):8.3f}{max(ratios):9.3f}{limit:9.1f}")

@@ -2,13 +2,13 @@
 
     python scripts/benchmark_harness.py [--backend torch-fp32] [--cases 12] [--rounds 5]
 
-Both arms do the same work on the same files through the same engine, round and round about. Under the harness a case
+Both do the same work on the same files through the same engine, in turns. Under the harness a case
 also is asked for through a socket, timed in stages, answered, and saved to the run directory; plainly it is a call.
 The cost is wall time under the harness over plain wall time, less one: median over the rounds.
 
-The plain arm's OpenMP pool sleeps when idle, as the workers' pools do; with OMP_WAIT_POLICY=ACTIVE in the environment
-it spins, and the cost then includes what that choice gains or loses. What lies outside the timed cases is also told by
-itself: the rest of the difference is that two processes running the same code are never equally fast.
+The plain loop's OpenMP pool sleeps when idle, as the workers' pools do; with OMP_WAIT_POLICY=ACTIVE in the environment
+it spins, and the cost then includes what that choice gains or loses. What lies outside the timed cases is also printed
+by itself: the rest of the difference is that two processes running the same code are never equally fast.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def main() -> None:
     options = parser.parse_args()
     request = Request(backends=options.backend, device="cpu", max_cases=options.cases)
     plan = make_plan(request, "benchmark", "", PlainProgress(sys.stderr))
-    opening = next(one for one in plan.opens if one.name == options.backend)
+    opening = next(each for each in plan.opens if each.name == options.backend)
     torch.set_num_threads(opening.target.threads)
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         directory = RunDirectory.create(Path(scratch) / "run")
@@ -72,19 +72,19 @@ def main() -> None:
         session = stack.enter_context(engines.load(options.backend).open(model, opening.target))
         pipeline = Pipeline(session, opening.settings)
         cases = [(Path(case.image), Path(scratch) / f"{case.name}.nii.gz") for case in plan.record.cases]
-        for image, mask in cases:  # both arms have seen every file
+        for image, mask in cases:  # both have seen every file
             pipeline.run(image, mask)
         ratios, seconds, total = [], [], 0.0
         for number in range(options.rounds):
-            arms: dict[str, Callable[[], Any]] = {
+            loops: dict[str, Callable[[], Any]] = {
                 "harness": partial(duel.round, DUEL, number),
                 "plain": lambda: [pipeline.run(*case) for case in cases],
             }
             taken = {}
-            for arm in random.Random(number).sample(list(arms), 2):
+            for loop in random.Random(number).sample(list(loops), 2):
                 start = time.perf_counter()
-                arms[arm]()
-                taken[arm] = time.perf_counter() - start
+                loops[loop]()
+                taken[loop] = time.perf_counter() - start
             total += taken["harness"]
             ratios.append(taken["harness"] / taken["plain"])
             seconds.append(taken["plain"] / len(cases))

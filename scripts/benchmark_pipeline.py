@@ -5,13 +5,13 @@
 
 Plainly: nibabel's `get_fdata(dtype=float32)`; numpy's clip, subtract and divide, and a contiguous copy; tiles stacked,
 their weighted logits and weights summed, a division and `argmax`, as MONAI's sliding window does it; `nibabel.save`.
-The network is left out: both ways stitch the same ready logits. Before anything is timed, both must give equal voxels,
-tiles and labels. In each round the two ways of a stage run one after the other, in random order, on the same made-up
-volume, which lies in the page cache. Told are the medians of the rounds' ratios, plain over ours, with their ranges,
-and the medians of the seconds.
+The network is left out: both stitch the same ready logits. Before anything is timed, both must give equal voxels,
+tiles and labels. In each round both versions of a stage run one after the other, in random order, on the same made-up
+volume, which lies in the page cache. Prints the medians of the rounds' ratios, plain over ours, with their ranges, and
+the medians of the seconds.
 
 With --large one case of 512 x 512 x 600 voxels is run with the demo's checkpoint (width 8), and its peak of resident
-memory told against 6 GiB; minutes, and 2 GB of disk at most.
+memory held against 6 GiB; minutes, and 2 GB of disk at most.
 """
 
 import argparse
@@ -147,24 +147,24 @@ def compare(shape: tuple[int, int, int], rounds: int) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         image = Path(scratch) / "case_0000.nii.gz"
         make_volume(image, shape)
-        ways = stages(Path(scratch), image)
-        for both in ways.values():
-            for way in both:
-                way()  # warm
-        taken: dict[str, list[tuple[float, float]]] = {stage: [] for stage in ways}
+        pairs = stages(Path(scratch), image)
+        for both in pairs.values():
+            for work in both:
+                work()  # warm
+        taken: dict[str, list[tuple[float, float]]] = {stage: [] for stage in pairs}
         for number in range(rounds):
-            for stage, both in ways.items():
-                found = {i: seconds(both[i]) for i in random.Random(f"{number} {stage}").sample((0, 1), 2)}
-                taken[stage].append((found[0], found[1]))
+            for stage, both in pairs.items():
+                times = {i: seconds(both[i]) for i in random.Random(f"{number} {stage}").sample((0, 1), 2)}
+                taken[stage].append((times[0], times[1]))
         sizes = [(Path(scratch) / f"{name}.nii.gz").stat().st_size for name in ("ours", "plain")]
     print(f"{' x '.join(map(str, shape))} voxels, {rounds} rounds, {torch.get_num_threads()} threads, gzip by "
           f"{compression.CODEC}")  # fmt: skip
     print(f"{'':12}{'ours':>10}{'plain':>10}{'ratio':>8}{'lowest':>8}{'highest':>9}")
-    for stage, pairs in taken.items():
-        ratios = [plain / ours for ours, plain in pairs]
-        ours, plain = (1e3 * median(pair[i] for pair in pairs) for i in (0, 1))
-        figures = f"{median(ratios):8.2f}{min(ratios):8.2f}{max(ratios):9.2f}"
-        print(f"{stage:12}{ours:7.1f} ms{plain:7.1f} ms{figures}")
+    for stage, timings in taken.items():
+        ratios = [plain / ours for ours, plain in timings]
+        ours, plain = (1e3 * median(pair[i] for pair in timings) for i in (0, 1))
+        columns = f"{median(ratios):8.2f}{min(ratios):8.2f}{max(ratios):9.2f}"
+        print(f"{stage:12}{ours:7.1f} ms{plain:7.1f} ms{columns}")
     print(f"mask {sizes[0]} bytes, plainly {sizes[1]} bytes")
 
 

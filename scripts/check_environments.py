@@ -24,19 +24,19 @@ SHOWN = (
 
 def main() -> int:
     """Resolve every extra whose name begins with ``gpu``, and print what pip would install."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--without-nvidia", action="store_true", help="do without NVIDIA's package index")
-    given = options.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--without-nvidia", action="store_true", help="do without NVIDIA's package index")
+    options = parser.parse_args()
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
-        if given.without_nvidia:
+        if options.without_nvidia:
             for version in tensorrt_versions():
                 write_empty(Path(folder), version)
         for extra in sorted(name for name in extras if name.startswith("gpu")):
-            found = resolve(extra, Path(folder))
-            failed += isinstance(found, str)
-            print(f"{extra:<10} {found if isinstance(found, str) else shown(found)}", flush=True)
+            versions = resolve(extra, Path(folder))
+            failed += isinstance(versions, str)
+            print(f"{extra:<10} {versions if isinstance(versions, str) else shown(versions)}", flush=True)
     return 1 if failed else 0
 
 
@@ -49,13 +49,13 @@ def resolve(extra: str, links: Path) -> dict[str, str] | str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         return f"not resolved: {done.stderr.strip().splitlines()[-1]}"
-    packages = [one["metadata"] for one in json.loads(done.stdout)["install"]]
-    return {one["name"].lower().replace("_", "-"): one["version"] for one in packages}
+    packages = [package["metadata"] for package in json.loads(done.stdout)["install"]]
+    return {package["name"].lower().replace("_", "-"): package["version"] for package in packages}
 
 
-def shown(found: dict[str, str]) -> str:
-    versions = ", ".join(f"{name} {found[name]}" for name in SHOWN if name in found)
-    return f"{len(found)} packages: {versions}"
+def shown(versions: dict[str, str]) -> str:
+    named = ", ".join(f"{name} {versions[name]}" for name in SHOWN if name in versions)
+    return f"{len(versions)} packages: {named}"
 
 
 def tensorrt_versions() -> list[str]:

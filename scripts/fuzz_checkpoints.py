@@ -65,9 +65,9 @@ def seeds() -> list[bytes]:
     other: dict[str, Any] = {str(kind): torch.ones(2, 3).to(kind) for kind in kinds}
     other |= {"turned": torch.ones(2, 3).t(), "part": torch.ones(9)[2:4], "none": torch.ones(0)}
     files = []
-    for one, modern in ((held, True), (other, True), (held, False)):
+    for document, modern in ((held, True), (other, True), (held, False)):
         stream = io.BytesIO()
-        torch.save(one, stream, _use_new_zipfile_serialization=modern)
+        torch.save(document, stream, _use_new_zipfile_serialization=modern)
         files.append(stream.getvalue())
     try:
         from safetensors.torch import save

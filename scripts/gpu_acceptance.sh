@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Everything worth doing on a CUDA machine, in one go: what can run here, the GPU tests (kernels and engines against
-# float64), every backend at the real width with parity, both time scopes, batches 1, 2, 4 and 8, what users run today
+# float64), every backend at the real width with its accuracy, both time scopes, batches 1, 2, 4 and 8, what users run today
 # beside them, the share reached of the measured peak, the kernels of the best, and one report. Needs no network.
 #
 #   scripts/gpu_acceptance.sh [OUT]      default: runs/gpu-acceptance; run it again to go on where it stopped
 #
 #   DEVICE=cuda:1    another GPU                           BACKENDS=all     fewer backends, as for `bench run`
-#   CASES=36         fewer cases are faster and prove less  BUDGET=90        seconds of duels
+#   CASES=36         fewer cases are faster and prove less  BUDGET=90        seconds of samples
 #   TESTS=yes        `no` leaves the GPU tests out          PYTHON=python3   default: the checkout's .venv, then python3
 #   WIDTH=32         of the demo network; DEVICE=cpu WIDTH=8 TESTS=no CASES=5 tries the script itself without a GPU
 #
@@ -45,7 +45,7 @@ if [ "${TESTS:-yes}" = yes ] && [ ! -e "$out-logs/tests-passed" ]; then
             touch "$out-logs/tests-passed"
         else
             tests=5
-            echo "GPU tests failed; the run goes on, since each backend is held against its evidence and its parity"
+            echo "GPU tests failed; the run goes on, since each backend is held against its evidence and its accuracy"
         fi
     else
         echo "not run: pytest and pytest-timeout are not installed"

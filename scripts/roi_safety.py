@@ -49,8 +49,8 @@ def measure(pipeline: Pipeline, case: Found, mask: Path) -> Result:
     """Predict a case, and hold it against its truth."""
     assert case.mask is not None
     outcome = pipeline.run(case.image, mask)
-    truth, found = read_mask(case.mask), read_mask(mask)
-    result = Result(outcome.tiles, dsc(found > 0, truth > 0), dsc(found == LESION, truth == LESION))
+    truth, labels = read_mask(case.mask), read_mask(mask)
+    result = Result(outcome.tiles, dsc(labels > 0, truth > 0), dsc(labels == LESION, truth == LESION))
     if outcome.roi is None:
         return result
     lost = outside_of(truth, outcome.roi)

@@ -12,9 +12,9 @@ from bench.accuracy import dsc
 from models.networks.unet import SUBTYPES
 
 
-def mean_dice(found: NDArray[np.uint8], truth: NDArray[np.uint8]) -> tuple[float, float, float]:
+def mean_dice(labels: NDArray[np.uint8], truth: NDArray[np.uint8]) -> tuple[float, float, float]:
     """Dice of pancreas, lesion and whole pancreas."""
-    return dsc(found == 1, truth == 1), dsc(found == 2, truth == 2), dsc(found > 0, truth > 0)
+    return dsc(labels == 1, truth == 1), dsc(labels == 2, truth == 2), dsc(labels > 0, truth > 0)
 
 
 def summarise(scores: list[tuple[float, float, float]], truth: list[int], named: list[int]) -> dict[str, np.float64]:

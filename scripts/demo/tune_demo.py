@@ -46,7 +46,7 @@ def load(index: int, seed: int) -> list[Volume]:
     image = torch.from_numpy((np.clip(case.image, -HU_LIMIT, HU_LIMIT) + HU_LIMIT) / (2 * HU_LIMIT)).float()
     labels = torch.from_numpy(case.labels)
     half = functional.avg_pool3d(image[None], 2, ceil_mode=True)[0]
-    share = [functional.avg_pool3d((labels == one).float()[None], 2, ceil_mode=True)[0] for one in range(3)]
+    share = [functional.avg_pool3d((labels == label).float()[None], 2, ceil_mode=True)[0] for label in range(3)]
     likeliest = torch.stack(share).argmax(0).to(torch.uint8)
     return [Volume(image.half(), labels, labels.nonzero()), Volume(half.half(), likeliest, likeliest.nonzero())]
 

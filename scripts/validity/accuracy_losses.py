@@ -4,7 +4,7 @@
 
 RUN is a run directory with its predictions (`bench run --backends torch-fp32 --rounds 1`). Each draw takes that many of
 its cases at random, and a candidate that answers as the baseline does but for one loss: none; every lesion eroded, or
-shifted, by one voxel; classes flipped. Told is how often the accuracy is kept, undecided and lost.
+shifted, by one voxel; classes flipped. Prints how often the accuracy is kept, undecided and lost.
 """
 
 import argparse
@@ -46,14 +46,14 @@ def rescored(run: Run, folder: Path, change: Callable[[Masks], Masks]) -> dict[s
     import nibabel
 
     baseline = run.backend(run.record.baseline)
-    found = {}
+    scores = {}
     for case, own in zip(run.record.cases, baseline.scores, strict=True):
         path = folder / "predictions" / baseline.name / f"{case.name}.nii.gz"
         worse = folder / "predictions" / f"{case.name}.worse.nii.gz"
         write_mask(worse, change(read_mask(path, case.shape)), nibabel.load(path))
-        found[case.name] = score(case, run.record.settings, worse, path, own.subtype, own.subtype)
+        scores[case.name] = score(case, run.record.settings, worse, path, own.subtype, own.subtype)
         worse.unlink()
-    return found
+    return scores
 
 
 def flipped(own: Score) -> Score:
@@ -70,7 +70,7 @@ def main() -> None:
     options = parser.parse_args()
     run = read_run(options.run)
     baseline = run.backend(run.record.baseline)
-    own = {one.case: one for one in baseline.scores}
+    own = {score.case: score for score in baseline.scores}
     losses: dict[str, Callable[[list[Case], np.random.Generator], dict[str, Score]]] = {
         "none": lambda cases, _: {case.name: own[case.name] for case in cases},
         "lesions eroded by one voxel": _all(rescored(run, options.run, eroded)),
@@ -86,8 +86,8 @@ def main() -> None:
     print("| loss | cases | kept | undecided | lost |\n|---|---:|---:|---:|---:|")
     for name, lose in losses.items():
         for number in map(int, options.cases.split(",")):
-            found = Counter(_state(run, lose, number, draw) for draw in range(options.draws))
-            cells = (f"{100 * found[state] / options.draws:.1f} %" for state in (KEPT, UNDECIDED, LOST))
+            states = Counter(_state(run, lose, number, draw) for draw in range(options.draws))
+            cells = (f"{100 * states[state] / options.draws:.1f} %" for state in (KEPT, UNDECIDED, LOST))
             print(f"| {name} | {number} | {' | '.join(cells)} |", flush=True)
 
 
@@ -106,7 +106,7 @@ def _state(
     random = np.random.default_rng([number, draw])
     drawn = [run.record.cases[i] for i in random.permutation(len(run.record.cases))[:number]]
     baseline = run.backend(run.record.baseline)
-    kept = tuple(one for one in baseline.scores if one.case in {case.name for case in drawn})
+    kept = tuple(score for score in baseline.scores if score.case in {case.name for case in drawn})
     candidate = BackendRecord("candidate", OK, scores=tuple(lose(drawn, random).values()))
     record = replace(run.record, cases=tuple(drawn))
     made = replace(run, record=record, backends=(replace(baseline, scores=kept), candidate))

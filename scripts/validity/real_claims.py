@@ -8,7 +8,7 @@
 
 Each run is a whole `bench run`, with worker processes of its own, of the bundled demo. A true reduction of the case
 time is made by a baseline that sleeps after each forward, for a share of that forward's own time; what it really came
-to is told from the samples. Whether accuracy alone would pass is told by the verdict under a claim that any time meets.
+to is read from the samples. Whether accuracy alone would pass is the verdict under a claim that any time meets.
 Outcomes are appended to ``--out`` (a line of JSON each) and are not measured again:
 interrupted, it goes on where it was. `show` prints them as tables.
 """
@@ -40,7 +40,7 @@ from reports.records.record import DUEL
 from reports.records.store import read_run
 from reports.summary.summarise import summarise
 
-FORWARD_SHARE = 0.96  # of the case, at width 8; the sleep is a share of the forward, the truth is told from the samples
+FORWARD_SHARE = 0.96  # of the case, at width 8; the sleep is a share of the forward, the truth is read from the samples
 PERIOD_S = 4.0  # of the neighbour: it works for half of each
 VERDICTS = (CONFIRMED, REFUTED, INCONCLUSIVE)
 BURN = "while True: pass"
@@ -59,7 +59,7 @@ import os, random, signal, time
 chance = random.Random({seed})
 while True:
     for what in (signal.SIGCONT, signal.SIGSTOP):
-        for process in {[one.pid for one in burning]}:
+        for process in {[process.pid for process in burning]}:
             os.kill(process, what)
         time.sleep(chance.uniform(0.5, 1.5) * {PERIOD_S / 2})
 """
@@ -87,33 +87,33 @@ def measure(options: argparse.Namespace, reduction: float, number: int) -> dict[
         tempfile.TemporaryDirectory() as folder,
         neighbour(options.what == "neighbour", number),
         patch.dict(engines.BACKENDS, slowed | noised),
-        io.StringIO() as said,
+        io.StringIO() as printed,
     ):
         command = ["run", "--device", "cpu", "--backends", f"{BASELINE},{names}", "--seed", str(number)]
         command += ["--max-cases", str(options.cases), "--protocol", options.protocol, "--out", f"{folder}/run"]
         command += ["--budget", str(options.budget)]
-        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+        with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(printed):
             code = bench(command)
         if code not in (0, 1, 3):
-            raise SystemExit(said.getvalue())
-        return _told(Path(folder) / "run", share) | {"exit": code}
+            raise SystemExit(printed.getvalue())
+        return _outcome(Path(folder) / "run", share) | {"exit": code}
 
 
-def _told(folder: Path, share: float) -> dict[str, Any]:
+def _outcome(folder: Path, share: float) -> dict[str, Any]:
     run = read_run(folder)
     summary = summarise(run)
     any_time = summarise(run, replace(summary.claim, min_reduction_pct=ANY_TIME))
-    candidate, alone = (next(row for row in one.rows if not row.is_baseline) for one in (summary, any_time))
-    found = summary.confirmation or candidate.case
+    candidate, alone = (next(row for row in each.rows if not row.is_baseline) for each in (summary, any_time))
+    speed = summary.confirmation or candidate.case
     baseline = run.backend(run.record.baseline).samples
     slept = [s.stages_ns["forward"] * share / (1 + share) / s.case_ns for s in baseline]
     return {
         "verdict": summary.verdict,
         "row": candidate.verdict,
         "true": 100 * mean(slept),
-        "estimate": found.reduction.estimate,
-        "low": found.reduction.low,
-        "high": found.reduction.high,
+        "estimate": speed.reduction.estimate,
+        "low": speed.reduction.low,
+        "high": speed.reduction.high,
         "confirmed_on_fresh": summary.confirmation is not None,
         "row_low": candidate.case.reduction.low,
         "row_high": candidate.case.reduction.high,
@@ -129,20 +129,20 @@ def _told(folder: Path, share: float) -> dict[str, Any]:
 def show(out: Path) -> None:
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
     for line in out.read_text().splitlines():
-        one = json.loads(line)
-        groups[one["what"], one["reduction"], one["cases"], one["protocol"]].append(one)
+        run = json.loads(line)
+        groups[run["what"], run["reduction"], run["cases"], run["protocol"]].append(run)
     head = ["experiment", "reduction set", "true, median", "cases", "protocol", "runs", *VERDICTS]
-    head += ["half-width, median", "truth within the bounds", "duels, median", "accuracy lost"]
+    head += ["half-width, median", "truth within the bounds", "measuring, median", "accuracy lost"]
     print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
-    for (what, reduction, cases, protocol), found in sorted(groups.items()):
-        verdicts = Counter(one["verdict"] for one in found)
-        half = median((one["high"] - one["low"]) / 2 for one in found)
-        within = sum(one["low"] <= one["true"] <= one["high"] for one in found)
-        cells = [what, f"{reduction:g} %", f"{median(one['true'] for one in found):.1f} %", cases, protocol, len(found)]
-        cells += [*(verdicts[name] for name in VERDICTS), f"{half:.2f} points", f"{within} of {len(found)}"]
-        cells += [f"{median(one['seconds'] for one in found):.0f} s"]
-        told = [one["accuracy"] for one in found if "accuracy" in one]  # not in those of older versions
-        cells.append(f"{told.count(REFUTED)} of {len(told)}")
+    for (what, reduction, cases, protocol), runs in sorted(groups.items()):
+        verdicts = Counter(run["verdict"] for run in runs)
+        half = median((run["high"] - run["low"]) / 2 for run in runs)
+        within = sum(run["low"] <= run["true"] <= run["high"] for run in runs)
+        cells = [what, f"{reduction:g} %", f"{median(run['true'] for run in runs):.1f} %", cases, protocol, len(runs)]
+        cells += [*(verdicts[name] for name in VERDICTS), f"{half:.2f} points", f"{within} of {len(runs)}"]
+        cells += [f"{median(run['seconds'] for run in runs):.0f} s"]
+        judged = [run["accuracy"] for run in runs if "accuracy" in run]  # only some of the committed ones have it
+        cells.append(f"{judged.count(REFUTED)} of {len(judged)}")
         print("| " + " | ".join(map(str, cells)) + " |")
 
 
@@ -153,7 +153,7 @@ def main() -> None:
     parser.add_argument("--reductions", default="0", help="true reductions of the case time in per cent")
     parser.add_argument("--cases", type=int, default=12)
     parser.add_argument("--protocol", default="sliding-window")
-    parser.add_argument("--budget", type=float, default=90.0, help="seconds of duels in a run")
+    parser.add_argument("--budget", type=float, default=90.0, help="seconds of samples in a run")
     parser.add_argument("--out", type=Path, default=Path("claims.jsonl"))
     options = parser.parse_args()
     if options.what == "show":
@@ -166,13 +166,13 @@ def main() -> None:
     for number, reduction in wanted:
         place = {"what": options.what, "reduction": reduction, "number": number, "cases": options.cases}
         place |= {"protocol": options.protocol}
-        if any(place.items() <= one.items() for one in done):
+        if any(place.items() <= run.items() for run in done):
             continue
-        found = place | measure(options, reduction, number)
+        run = place | measure(options, reduction, number)
         with options.out.open("a") as file:
-            file.write(json.dumps(found) + "\n")
-        print(f"{options.what} {reduction:g} % #{number}: {found['verdict']}, {found['estimate']:.2f} "
-              f"[{found['low']:.2f}, {found['high']:.2f}] %, true {found['true']:.2f} %", flush=True)  # fmt: skip
+            file.write(json.dumps(run) + "\n")
+        print(f"{options.what} {reduction:g} % #{number}: {run['verdict']}, {run['estimate']:.2f} "
+              f"[{run['low']:.2f}, {run['high']:.2f}] %, true {run['true']:.2f} %", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -2,14 +2,14 @@
 
     python scripts/validity/simulate_claims.py [--runs 200] [--seed 0] [--cases 16,36] [--candidates 1,6]
 
-Each run goes the way of `bench run`: rounds of duels until the verdicts converged, the choice of a backend, and a pass
-of fresh samples by newly started processes. Told is the share of verdicts CONFIRMED for each true reduction of the case
+Each run goes the way of `bench run`: rounds until the claims converge, the choice of a backend, and a pass
+of fresh samples by newly started processes. Prints the share of verdicts CONFIRMED for each true reduction of the case
 time; for 0 (A/A, all candidates equal to the baseline) and all below 10 % that is the rate of false claims.
 
 A sample's log time is the sum of the case's own (standard deviation 0.3), the backend's, what the backend does with
-this case (0.01), what this start of its process is like (``--start-sd``: 0.004, as two equal processes differed on one
+this case (0.01), what this launch of its process is like (``--start-sd``: 0.004, as two equal processes differed on one
 machine with two cores; 0.017 on another), a drift of up to 10 % over the run with a slow wave of 3 %, noise that
-remembers half of its last value (0.028), and, for one sample in fifty, a disturbance of 20 to 200 %.
+remembers half of its last value (0.028), and, for one sample in fifty, 20 to 200 % on top.
 """
 
 import argparse
@@ -116,7 +116,7 @@ def _round(run: Run, machine: Machine, names: list[str], phase: str, number: int
             ns = round(machine.seconds(name, case) * 1e9)
             sample = Sample(phase, number, f"case{case}", ns, {"forward": ns}, None, 8, 0, float(machine._taken), ns)
             taken[name].append(replace(sample, start=start))
-    backends = (replace(one, samples=(*one.samples, *taken.get(one.name, []))) for one in run.backends)
+    backends = (replace(each, samples=(*each.samples, *taken.get(each.name, []))) for each in run.backends)
     return replace(run, backends=tuple(backends))
 
 
@@ -133,10 +133,10 @@ def outcomes(options: argparse.Namespace, cases: int, candidates: int, reduction
         run = simulate(random, cases, candidates, reduction, options.start_sd)
         claim = Claim.of(run.record.settings)
         judged = judge_candidates(run, claim)
-        found = decide(run, claim, judged)
-        shown = found.confirmation or next(iter(judged.values())).comparison.case
+        decision = decide(run, claim, judged)
+        shown = decision.confirmation or next(iter(judged.values())).comparison.case
         rounds = 1 + max(sample.round for sample in run.backend(BASELINE).samples if sample.phase == DUEL)
-        yield Outcome(found.verdict == CONFIRMED, rounds, shown.reduction)
+        yield Outcome(decision.verdict == CONFIRMED, rounds, shown.reduction)
 
 
 def main() -> None:
@@ -153,10 +153,10 @@ def main() -> None:
     for candidates in map(int, options.candidates.split(",")):
         for cases in map(int, options.cases.split(",")):
             for reduction in map(float, options.reductions.split(",")):
-                found = list(outcomes(options, cases, candidates, reduction))
-                rate = 100 * np.mean([one.confirmed for one in found])
-                half = np.median([(one.reduction.high - one.reduction.low) / 2 for one in found])
-                rounds = np.median([one.rounds for one in found])
+                runs = list(outcomes(options, cases, candidates, reduction))
+                rate = 100 * np.mean([run.confirmed for run in runs])
+                half = np.median([(run.reduction.high - run.reduction.low) / 2 for run in runs])
+                rounds = np.median([run.rounds for run in runs])
                 print(
                     f"| {reduction:g} % | {cases} | {candidates} | {rate:.1f} % | {rounds:g} | {half:.2f} points |",
                     flush=True,
