@@ -1,1 +1,1 @@
-"""The fused network for CUDA: `engine` opens it, `network` rewrites it, its norms by Triton or by PyTorch."""
+"""The fused network for CUDA: `engine` runs it, `network` rewrites the model, its norms by Triton or by PyTorch."""

@@ -1,1 +1,1 @@
-"""What the device can: `cuda` asks NVIDIA's driver, `cpu` the processor's instruction sets."""
+"""What the device can do: `cuda` asks NVIDIA's driver, `cpu` the processor's name and instruction sets."""

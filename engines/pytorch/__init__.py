@@ -1,1 +1,5 @@
-"""Backends that run the network in PyTorch, on one `session`: as it stands, in lower precision, or compiled."""
+"""Backends that run the network in PyTorch.
+
+`engine` is their frame and `session` what they share. `eager` runs the module as it stands, under autocast or in 16
+bits; `torchscript`, `compile` and `aoti` compile it; `cuda_graph` records it.
+"""

@@ -1,5 +1,6 @@
 """PyTorch as it stands, in FP32 or TF32, under automatic mixed precision, and in 16 bits."""
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -53,7 +54,7 @@ class Half(TorchEngine):
         return check_half(target, self.backend)
 
     def network(self, model: "Model", target: Target) -> nn.Module:
-        return super().network(model, target).to(half_of(target))
+        return copy.deepcopy(model.module).to(target.device, half_of(target))
 
     def forward(self, network: Any, target: Target) -> Forward:
         half = half_of(target)

@@ -5,6 +5,7 @@ run; those it keeps in a cache of its own.
 """
 
 from engines.base import Availability, Target
+from engines.host import cuda
 from engines.probe import install, unavailable
 from engines.tensorrt.engine import TensorRT
 
@@ -17,16 +18,15 @@ class TensorRTForRTX(TensorRT):
     """Builds everywhere, but runs on GeForce RTX, RTX PRO and their like."""
 
     def probe(self, target: Target) -> Availability:
-        available = super().probe(target)
-        if not available.ok:
-            return available
-        import torch
+        # Before its packages: where it cannot run there is nothing to install.
+        if target.on_cuda and cuda.missing(target.device) is None:
+            import torch
 
-        capability = torch.cuda.get_device_capability(target.device)
-        if capability[0] in _UNSUPPORTED:
-            name = torch.cuda.get_device_name(target.device)
-            return unavailable(
-                f"TensorRT for RTX does not run on {name} (compute capability {capability[0]}.{capability[1]})",
-                f"use the backends tensorrt-*; {install('gpu')}",
-            )
-        return available
+            capability = torch.cuda.get_device_capability(target.device)
+            if capability[0] in _UNSUPPORTED:
+                name = torch.cuda.get_device_name(target.device)
+                return unavailable(
+                    f"TensorRT for RTX does not run on {name} (compute capability {capability[0]}.{capability[1]})",
+                    f"use the backends tensorrt-*; {install('gpu')}",
+                )
+        return super().probe(target)

@@ -45,8 +45,8 @@ class _Session:
     def evidence(self):
         self._passes = 0  # asked once, after the warm-up
         self._built = True
-        found = self._real.evidence()
-        return replace(found, mac_share={"bf16": 1.0}) if self._fault == "lying" else found
+        evidence = self._real.evidence()
+        return replace(evidence, mac_share={"bf16": 1.0}) if self._fault == "lying" else evidence
 
 
 class Faulty:

@@ -35,10 +35,10 @@ def test_a_missing_package_comes_with_its_install_line(
     name: str, missing: str, fix: str, target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _without(monkeypatch, missing)
-    found = engines.load(name).probe(target())
-    assert not found.ok
-    assert found.reason == f"the package {missing} is not installed"
-    assert found.fix == fix
+    available = engines.load(name).probe(target())
+    assert not available.ok
+    assert available.reason == f"the package {missing} is not installed"
+    assert available.fix == fix
 
 
 @pytest.mark.parametrize("name", ["openvino-fp32", "openvino-bf16"])
@@ -71,21 +71,21 @@ def test_half_precision_needs_a_processor_that_has_it(name: str, target: Callabl
     if not cpuinfo.exists() or "flags" not in cpuinfo.read_text():
         pytest.skip("the processor's flags are read from /proc/cpuinfo of x86")
     flags = set(next(line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")).split())
-    found = engines.load(name).probe(target())
+    available = engines.load(name).probe(target())
     if "avx512bw" in flags:
-        assert found.ok
+        assert available.ok
     elif "avx512f" not in flags and "avx_ne_convert" not in flags:
-        assert (found.ok, found.reason) == (False, "PyTorch has no BF16 kernels for this CPU")
-        assert found.fix
+        assert (available.ok, available.reason) == (False, "PyTorch has no BF16 kernels for this CPU")
+        assert available.fix
 
 
 @pytest.mark.parametrize("name", [name for name, row in engines.BACKENDS.items() if row.precision == "int8"])
 def test_int8_needs_calibration(name: str, target: Callable[..., Target]) -> None:
-    found = engines.load(name).probe(target(calibrated=False))
-    assert not found.ok
+    available = engines.load(name).probe(target(calibrated=False))
+    assert not available.ok
     if "cpu" in engines.BACKENDS[name].devices:
-        assert found.reason == "no training cases to calibrate from"
-        assert found.fix
+        assert available.reason == "no training cases to calibrate from"
+        assert available.fix
 
 
 @pytest.mark.parametrize("name", engines.BACKENDS)
@@ -95,11 +95,11 @@ def test_without_cuda_every_probe_on_it_says_so(
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    found = engines.load(name).probe(target("cuda"))
-    assert not found.ok
-    assert found.reason
-    assert found.fix
-    assert "CUDA" in found.reason or "device cuda" in found.reason or "CPU only" in found.reason
+    available = engines.load(name).probe(target("cuda"))
+    assert not available.ok
+    assert available.reason
+    assert available.fix
+    assert "CUDA" in available.reason or "device cuda" in available.reason or "CPU only" in available.reason
 
 
 @pytest.mark.parametrize(
@@ -117,12 +117,12 @@ def test_a_missing_gpu_package_names_the_extra_that_has_it(
     monkeypatch.setattr(cuda, "missing", lambda _: None)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 9))
     monkeypatch.setattr(probe, "find_spec", lambda name: None if name == missing else object())
-    found = engines.load(name).probe(target("cuda"))
-    assert found.reason == f"the package {missing} is not installed"
-    assert found.fix == f'in the checkout of voxbench: pip install ".[{extra}]"'
+    available = engines.load(name).probe(target("cuda"))
+    assert available.reason == f"the package {missing} is not installed"
+    assert available.fix == f'in the checkout of voxbench: pip install ".[{extra}]"'
 
 
-def test_ort_tensorrt_tells_which_tensorrt_is_there(
+def test_ort_tensorrt_says_which_tensorrt_is_there(
     target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from engines.onnx import runtime_tensorrt
@@ -132,27 +132,29 @@ def test_ort_tensorrt_tells_which_tensorrt_is_there(
     monkeypatch.setattr(runtime, "distributions", lambda: ["onnxruntime-gpu"])
     monkeypatch.setattr(runtime_tensorrt, "distribution_version", versions.get)
     engine = engines.load("ort-tensorrt-fp16")
-    found = engine.probe(target("cuda"))
-    assert found.reason == "ONNX Runtime's TensorRT provider needs libnvinfer.so.10, and there is TensorRT 11.0.0.114"
-    assert found.fix == 'in the checkout of voxbench: pip install ".[gpu-trt10]"'
+    available = engine.probe(target("cuda"))
+    assert (
+        available.reason == "ONNX Runtime's TensorRT provider needs libnvinfer.so.10, and there is TensorRT 11.0.0.114"
+    )
+    assert available.fix == 'in the checkout of voxbench: pip install ".[gpu-trt10]"'
     versions["tensorrt"] = "10.15.1.29"
     assert engine.probe(target("cuda")).ok
 
 
-def test_a_missing_compiler_is_told(target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_compiler_is_the_reason(target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    found = engines.load("torch-compile").probe(target())
-    assert found.reason == "the C++ compiler no-such-compiler is not there"
-    assert found.fix
+    available = engines.load("torch-compile").probe(target())
+    assert available.reason == "the C++ compiler no-such-compiler is not there"
+    assert available.fix
 
 
-def test_a_cpu_without_bf16_is_told(target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cpu_without_bf16_is_the_reason(target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("openvino")
     from engines.openvino import engine
 
     monkeypatch.setattr(engine, "_has_bf16", lambda: False)
-    found = engines.load("openvino-bf16").probe(target())
-    assert found.reason == "this CPU has no BF16 instructions"
+    available = engines.load("openvino-bf16").probe(target())
+    assert available.reason == "this CPU has no BF16 instructions"
 
 
 def install(folder: Path, *names: str) -> None:
@@ -166,42 +168,42 @@ def install(folder: Path, *names: str) -> None:
 
 
 @pytest.fixture
-def found_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+def import_from(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
     """Have ``import onnxruntime`` look into a folder first."""
     monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
     return lambda folder: monkeypatch.syspath_prepend(str(folder))
 
 
 def test_two_onnxruntimes_are_a_conflict(
-    target: Callable[..., Target], tmp_path: Path, found_in: Callable[[Path], None]
+    target: Callable[..., Target], tmp_path: Path, import_from: Callable[[Path], None]
 ) -> None:
     install(tmp_path, "onnxruntime", "onnxruntime-gpu")
-    found_in(tmp_path)
+    import_from(tmp_path)
     conflict = onnxruntime_conflict()
     assert conflict is not None
     assert "pip uninstall -y onnxruntime onnxruntime-gpu && pip install" in conflict
     assert "\n" not in conflict
-    found = engines.load("ort-fp32").probe(target())
-    assert not found.ok
-    assert found.reason == "onnxruntime and onnxruntime-gpu are both installed, and are the same module"
-    assert found.fix is not None
-    assert found.fix.startswith("pip uninstall")
+    available = engines.load("ort-fp32").probe(target())
+    assert not available.ok
+    assert available.reason == "onnxruntime and onnxruntime-gpu are both installed, and are the same module"
+    assert available.fix is not None
+    assert available.fix.startswith("pip uninstall")
 
 
 @pytest.mark.parametrize("names", [("onnxruntime",), ("onnxruntime-gpu",), ()])
-def test_one_onnxruntime_is_none(names: tuple[str, ...], tmp_path: Path, found_in: Callable[[Path], None]) -> None:
+def test_one_onnxruntime_is_none(names: tuple[str, ...], tmp_path: Path, import_from: Callable[[Path], None]) -> None:
     install(tmp_path, *names)
-    found_in(tmp_path)
+    import_from(tmp_path)
     assert onnxruntime_conflict() is None
     assert distributions() == list(names)
 
 
-def test_one_onnxruntime_ahead_of_another_is_no_conflict(tmp_path: Path, found_in: Callable[[Path], None]) -> None:
+def test_one_onnxruntime_ahead_of_another_is_no_conflict(tmp_path: Path, import_from: Callable[[Path], None]) -> None:
     """As where the GPU's was unpacked into a folder of PYTHONPATH, and the system has the CPU's."""
     install(tmp_path / "system", "onnxruntime")
     install(tmp_path / "unpacked", "onnxruntime-gpu")
-    found_in(tmp_path / "system")
-    found_in(tmp_path / "unpacked")
+    import_from(tmp_path / "system")
+    import_from(tmp_path / "unpacked")
     assert onnxruntime_conflict() is None
     assert distributions() == ["onnxruntime-gpu"]
 
@@ -210,5 +212,5 @@ def test_the_cpu_package_does_not_do_for_cuda(target: Callable[..., Target], mon
     monkeypatch.setattr(cuda, "missing", lambda _: None)
     monkeypatch.setattr(probe, "find_spec", lambda name: object())
     monkeypatch.setattr(runtime, "distributions", lambda: ["onnxruntime"])
-    found = engines.load("ort-fp16").probe(replace(target(), device="cuda"))
-    assert found.reason == "the installed onnxruntime has no CUDA provider"
+    available = engines.load("ort-fp16").probe(replace(target(), device="cuda"))
+    assert available.reason == "the installed onnxruntime has no CUDA provider"

@@ -1,4 +1,4 @@
-"""Networks that are a file's own program or graph: which backends run them, and what they answer and tell."""
+"""Networks that are a file's own program or graph: which backends run them, and what they answer and report."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -30,11 +30,11 @@ def source() -> Other:
 @pytest.fixture(scope="module")
 def programs(source: Other, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
     folder = tmp_path_factory.mktemp("programs")
-    found = {}
+    models = {}
     for name, write in WRITERS.items():
         write(source, folder / name, torch.rand(1, 1, *TILE))
-        found[name], _ = load_model(folder / name, options=ModelOptions(tile=TILE, trust=folder / name))
-    return found
+        models[name], _ = load_model(folder / name, options=ModelOptions(tile=TILE, trust=folder / name))
+    return models
 
 
 @pytest.mark.parametrize(
@@ -66,8 +66,8 @@ def test_answers_as_the_source_module(
         pytest.skip(f"{available.reason}; {available.fix}")
     assert incompatible_reason(row, programs[name].program, batch) is None
     with engine.open(programs[name], here) as session:
-        for found, true in zip(session.infer(x), as_is(source, x), strict=True):
-            assert float((found - true).norm() / true.norm()) < BOUNDS[row.precision]
+        for output, true in zip(session.infer(x), as_is(source, x), strict=True):
+            assert float((output - true).norm() / true.norm()) < BOUNDS[row.precision]
         assert evidence_mismatch(row, here, session.evidence()) is None
 
 
@@ -88,8 +88,8 @@ def test_layers_are_those_of_the_source(programs: dict[str, Model], source: Othe
     expected = sorted((layer.macs, layer.sizes[2]) for layer in layers_of(source, (1, 1, *TILE)))
     assert sum(macs for macs, _ in expected) == SIDE**3 * 4 * 27 + (SIDE // 2) ** 3 * 4 * 16 + SIDE**3 * 6 + 12
     for model in programs.values():
-        found = [(layer.macs, layer.sizes[2]) for layer in layers_in(model, 1, TILE)]
-        assert sorted(found) == expected
+        layers = [(layer.macs, layer.sizes[2]) for layer in layers_in(model, 1, TILE)]
+        assert sorted(layers) == expected
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -114,7 +114,7 @@ def test_what_cannot_run_a_program_says_so(programs: dict[str, Model]) -> None:
         assert refused["torch-fused"] is not None
         assert refused["tensorrt-int8"] is not None, "it takes the network's layers apart"
         assert refused[engines.baseline_for(program.container if program else None)] is None
-        assert all(found is None for found in (incompatible_reason(row, None, 4) for row in engines.BACKENDS.values()))
+        assert all(incompatible_reason(row, None, 4) is None for row in engines.BACKENDS.values())
     graph = {backend for backend, row in engines.BACKENDS.items() if ONNX in row.programs}
     assert graph == {
         "ort-fp32", "ort-int8", "openvino-fp32", "openvino-bf16", "openvino-int8", "tensorrt-fp32", "tensorrt-rtx-fp32",
@@ -123,15 +123,15 @@ def test_what_cannot_run_a_program_says_so(programs: dict[str, Model]) -> None:
 
 
 def test_a_program_of_one_batch_takes_no_other(programs: dict[str, Model]) -> None:
-    found = incompatible_reason(engines.BACKENDS["torch-fp32"], programs["program.pt2"].program, 4)
-    assert found is not None
-    assert (found.reason, found.fix) == (
+    why = incompatible_reason(engines.BACKENDS["torch-fp32"], programs["program.pt2"].program, 4)
+    assert why is not None
+    assert (why.reason, why.fix) == (
         "the checkpoint is an exported program that takes batches of 1 only, and not of 4",
         "export it with a dynamic batch axis, or ask for that batch",
     )
 
 
-def test_a_graph_is_fixed_once_and_found_in_the_cache(
+def test_a_graph_is_fixed_once_and_comes_from_the_cache(
     programs: dict[str, Model], target: Callable[..., Target]
 ) -> None:
     here = target()

@@ -26,12 +26,12 @@ def unet(**shape: object) -> Model:
 def outputs(model: Model) -> tuple[Tensor, Tensor]:
     x = torch.rand(2, 1, *model.tile, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        found: tuple[Tensor, Tensor] = model.module(x)
-    return found
+        logits: tuple[Tensor, Tensor] = model.module(x)
+    return logits
 
 
-def assert_equal(one: Model, other: Model) -> None:
-    for before, after in zip(outputs(one), outputs(other), strict=True):
+def assert_equal(model: Model, other: Model) -> None:
+    for before, after in zip(outputs(model), outputs(other), strict=True):
         torch.testing.assert_close(after, before, rtol=1e-9, atol=1e-11)
 
 
@@ -40,16 +40,16 @@ def assert_equal(one: Model, other: Model) -> None:
 def test_a_rewritten_network_is_the_same_function(names, affine):
     model = unet(affine=affine)
     before = weights_sha256(model.module)
-    found = rewritten(model, names)
-    assert_equal(model, found)
+    after = rewritten(model, names)
+    assert_equal(model, after)
     assert weights_sha256(model.module) == before, "the network itself stays as it is"
-    assert found.code != model.code, "what was built from the one must not be taken for the other"
+    assert after.code != model.code, "what was built from the one must not be taken for the other"
 
 
 def test_dead_biases_are_gone_and_the_others_stay():
-    found = rewritten(unet(), ["drop-biases"]).module
+    module = rewritten(unet(), ["drop-biases"]).module
     kinds = (nn.Conv3d, nn.ConvTranspose3d)
-    biased = {name for name, layer in found.named_modules() if isinstance(layer, kinds) and layer.bias is not None}
+    biased = {name for name, layer in module.named_modules() if isinstance(layer, kinds) and layer.bias is not None}
     assert biased == {"seg_out", "up1", "up2", "up3"}
 
 
@@ -73,9 +73,9 @@ def test_a_bias_that_something_else_reads_too_is_alive():
 
 
 def test_no_transposed_convolution_and_no_concatenation_is_left():
-    found = rewritten(unet(), list(REWRITES)).module
-    assert not any(isinstance(layer, nn.ConvTranspose3d) for layer in found.modules())
-    assert "cat" not in found.code
+    module = rewritten(unet(), list(REWRITES)).module
+    assert not any(isinstance(layer, nn.ConvTranspose3d) for layer in module.modules())
+    assert "cat" not in module.code
 
 
 def test_activations_are_handed_on_with_the_channels_last():
@@ -83,7 +83,7 @@ def test_activations_are_handed_on_with_the_channels_last():
     module = rewritten(unet(), ["channels-last"]).module.float()
     for layer in module.modules():
         if isinstance(layer, nn.InstanceNorm3d):
-            layer.register_forward_pre_hook(lambda _layer, given: seen.append(given[0]))
+            layer.register_forward_pre_hook(lambda _layer, inputs: seen.append(inputs[0]))
     module(torch.rand(2, 1, 16, 16, 16))
     assert seen
     assert all(x.is_contiguous(memory_format=torch.channels_last_3d) for x in seen)
@@ -131,7 +131,9 @@ def test_a_network_that_cannot_be_traced_is_refused_in_one_line():
 def test_the_work_is_counted_on_the_rewritten_network():
     model = unet()
     single = replace(model, module=model.module.float())
-    macs = [sum(layer.macs for layer in layers_in(one, 1, model.tile)) for one in (single, rewritten(single, REWRITES))]
+    macs = [
+        sum(layer.macs for layer in layers_in(each, 1, model.tile)) for each in (single, rewritten(single, REWRITES))
+    ]
     assert macs[0] == macs[1]
     assert (
         len(layers_in(rewritten(single, ["split-concatenations"]), 1, model.tile))

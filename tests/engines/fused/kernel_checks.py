@@ -1,6 +1,6 @@
 """Checks of the Triton kernels in a process of its own: ``kernel_checks.py SEED DEVICE DTYPE``; prints JSON.
 
-With TRITON_INTERPRET=1 they run on a CPU. Each figure is ||found - true|| / ||true|| against float64, on fresh
+With TRITON_INTERPRET=1 they run on a CPU. Each figure is ||output - true|| / ||true|| against float64, on fresh
 random inputs, with NaN in every output before.
 """
 
@@ -31,8 +31,8 @@ def empty(*shape: int) -> Tensor:
     return torch.full(shape, torch.nan, **PLACE).to(memory_format=LAST)
 
 
-def error(found: Tensor, true: Tensor) -> float:
-    return float((found.double() - true).norm() / true.norm())
+def error(output: Tensor, true: Tensor) -> float:
+    return float((output.double() - true).norm() / true.norm())
 
 
 def norm(
@@ -42,7 +42,7 @@ def norm(
     x = random(*shape)
     change(x)
     weight, bias = (torch.randn(shape[1], **PLACE), torch.randn(shape[1], **PLACE)) if affine else (None, None)
-    double = [None if one is None else one.double() for one in (weight, bias)]
+    double = [None if tensor is None else tensor.double() for tensor in (weight, bias)]
     true = functional.leaky_relu(functional.instance_norm(x.double(), weight=double[0], bias=double[1], eps=1e-3), 0.2)
     whole = empty(shape[0], wide or shape[1], *shape[2:])
     out = whole[:, -shape[1] :]
@@ -75,11 +75,11 @@ def poisoned() -> float:
     x, out, pooled = random(2, 4, 4, 4, 4), empty(2, 4, 4, 4, 4), empty(2, 4, 2, 2, 2)
     x[1, 2, 3, 3, 3] = torch.nan
     triton_norm.normalise(x, None, None, 1e-5, 0.01, out, pooled)
-    for found in (out, pooled):
-        gone = found.isnan().all(dim=(2, 3, 4))
+    for output in (out, pooled):
+        gone = output.isnan().all(dim=(2, 3, 4))
         assert gone.sum() == 1
         assert gone[1, 2]
-        assert found.isnan().sum() == found[1, 2].numel()
+        assert output.isnan().sum() == output[1, 2].numel()
     return 0.0
 
 
@@ -129,7 +129,9 @@ def network(batch: int, *tile: int) -> float:
     x = torch.rand(batch, 1, *tile, **PLACE)
     true = copy.deepcopy(unet).double()(x.double())
     with torch.inference_mode():
-        return max(error(found, one) for found, one in zip(rewritten(unet, triton_norm)(x), true, strict=True))
+        return max(
+            error(output, expected) for output, expected in zip(rewritten(unet, triton_norm)(x), true, strict=True)
+        )
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from models.networks.unet import MultiTaskUNet, Shape
 
 ROOT = Path(__file__).resolve().parents[3]
 LAST = torch.channels_last_3d
-# The largest ||found - true|| / ||true||: the kernels sum in float32, a float16 result is rounded once, and 18 norms
+# The largest ||output - true|| / ||true||: the kernels sum in float32, a float16 result is rounded once, and 18 norms
 # and convolutions in float16 add up.
 BOUNDS = {"float32": (1e-5, 1e-4), "float16": (1e-3, 2e-2)}
 
@@ -36,10 +36,10 @@ def errors(seed: int, device: str, dtype: str) -> dict[str, float]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def check(found: dict[str, float], dtype: str) -> None:
-    assert len(found) == 20
+def check(errors_by_check: dict[str, float], dtype: str) -> None:
+    assert len(errors_by_check) == 20
     norm, network = BOUNDS[dtype]
-    for name, error in found.items():
+    for name, error in errors_by_check.items():
         assert error < (network if "network" in name else norm), name  # NaN is below nothing
 
 
@@ -91,8 +91,8 @@ def compiled(kernel: str) -> str:
     return str(triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm["ptx"])
 
 
-def error(found: Tensor, true: Tensor) -> float:
-    return float((found.detach().double() - true).norm() / true.norm())
+def error(output: Tensor, true: Tensor) -> float:
+    return float((output.detach().double() - true).norm() / true.norm())
 
 
 @pytest.mark.parametrize("poolings", [2, 4])
@@ -103,8 +103,8 @@ def test_without_triton_the_network_is_the_same(poolings: int, tiles: Callable[[
     module = rewritten(network, torch_norm)
     assert isinstance(module, FusedUNet)
     with torch.inference_mode():
-        for found, one in zip(module(x), true, strict=True):
-            assert error(found, one) < 1e-5
+        for output, expected in zip(module(x), true, strict=True):
+            assert error(output, expected) < 1e-5
 
 
 def test_any_sequence_of_norm_and_activation_is_fused() -> None:
@@ -129,12 +129,12 @@ def test_a_network_without_such_norms_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ["torch-fused", "torch-graph"])
-def test_without_cuda_the_reason_is_told(name: str, target: Callable[..., Target]) -> None:
+def test_without_cuda_there_is_a_reason(name: str, target: Callable[..., Target]) -> None:
     for device in ("cpu", *([] if torch.cuda.is_available() else ["cuda"])):
-        found = engines.load(name).probe(target(device))
-        assert not found.ok
-        assert found.reason
-        assert found.fix
+        available = engines.load(name).probe(target(device))
+        assert not available.ok
+        assert available.reason
+        assert available.fix
 
 
 def test_where_triton_cannot_work_pytorch_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:

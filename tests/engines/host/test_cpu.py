@@ -1,4 +1,4 @@
-"""The instruction sets that Linux tells of."""
+"""The instruction sets that Linux reports."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ ARM = "processor\t: 0\nFeatures\t: fp asimd asimddp sve i8mm bf16\n"
 
 
 @pytest.mark.parametrize(
-    ("told", "found"),
+    ("cpu_info", "expected"),
     [
         (X86, ("AVX2", "AVX-512", "AVX-512 VNNI", "AVX-512 BF16")),
         (ARM, ("dot product", "I8MM", "BF16", "SVE")),
@@ -20,12 +20,12 @@ ARM = "processor\t: 0\nFeatures\t: fp asimd asimddp sve i8mm bf16\n"
     ],
 )
 def test_sets_by_linux_names(
-    told: str, found: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cpu_info: str, expected: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("engines.host.cpu.CPU_INFO", tmp_path / "cpuinfo")
     assert instruction_sets() == ()  # nothing is there yet
-    (tmp_path / "cpuinfo").write_text(told)
-    assert instruction_sets() == found
+    (tmp_path / "cpuinfo").write_text(cpu_info)
+    assert instruction_sets() == expected
 
 
 @pytest.mark.skipif(not CPU_INFO.exists(), reason="the system has no /proc/cpuinfo")

@@ -1,4 +1,4 @@
-"""What a machine whose GPU cannot be used is told; NVML and PyTorch's view of CUDA are made up."""
+"""What is said where a GPU cannot be used; NVML and PyTorch's view of CUDA are made up."""
 
 import sys
 from types import SimpleNamespace
@@ -37,18 +37,18 @@ def machine(monkeypatch):
 
 def test_no_driver(machine):
     machine(None)
-    found = cuda.missing("cuda")
-    assert found.reason == f"PyTorch {torch.__version__} finds no NVIDIA driver"
-    assert "--gpus all" in found.fix
+    absent = cuda.missing("cuda")
+    assert absent.reason == f"PyTorch {torch.__version__} finds no NVIDIA driver"
+    assert "--gpus all" in absent.fix
 
 
 def test_a_driver_too_old_for_pytorch(machine):
     machine(12040)
-    found = cuda.missing("cuda")
-    assert found.reason == (
+    absent = cuda.missing("cuda")
+    assert absent.reason == (
         f"PyTorch {torch.__version__} is built for CUDA 13.0, and there is driver 550.54.14 (CUDA up to 12.4)"
     )
-    assert found.fix.startswith("update the driver, or install PyTorch for CUDA 12;")
+    assert absent.fix.startswith("update the driver, or install PyTorch for CUDA 12;")
 
 
 @pytest.mark.parametrize("supports", [13000, 13020, 14000])
@@ -61,9 +61,9 @@ def test_a_device_that_is_not_there(machine):
     machine(13000, names=("H200", "L4"))
     assert cuda.missing("cuda") is None
     assert cuda.missing("cuda:1") is None
-    found = cuda.missing("cuda:2")
-    assert found.reason == "there is no cuda:2; PyTorch sees cuda:0 (H200), cuda:1 (L4)"
-    assert found.fix == "--device cuda:0"
+    absent = cuda.missing("cuda:2")
+    assert absent.reason == "there is no cuda:2; PyTorch sees cuda:0 (H200), cuda:1 (L4)"
+    assert absent.fix == "--device cuda:0"
 
 
 @pytest.mark.parametrize(
@@ -81,26 +81,26 @@ def test_a_device_that_is_not_there(machine):
 )
 def test_a_gpu_that_pytorch_is_not_built_for(capability, kernels, runs, machine):
     machine(13000, names=("Some GPU",), capability=capability, kernels=kernels)
-    found = cuda.missing("cuda")
-    assert (found is None) == runs
-    if found is not None:
-        assert f"compute capability {capability[0]}.{capability[1]}" in found.reason
+    absent = cuda.missing("cuda")
+    assert (absent is None) == runs
+    if absent is not None:
+        assert f"compute capability {capability[0]}.{capability[1]}" in absent.reason
 
 
 def test_a_runtime_too_new_for_the_driver(machine, monkeypatch):
     installed = {"tensorrt_cu13"}
     monkeypatch.setattr(probe, "distribution_version", lambda name: "11.0" if name in installed else None)
     machine(12080)
-    found = probe._runtime_too_new(("onnx", "tensorrt"))
-    assert found.reason == "tensorrt is built for CUDA 13, and there is driver 550.54.14 (CUDA up to 12.8)"
-    assert found.fix == "update the driver, or pip install tensorrt-cu12"
+    absent = probe._runtime_too_new(("onnx", "tensorrt"))
+    assert absent.reason == "tensorrt is built for CUDA 13, and there is driver 550.54.14 (CUDA up to 12.8)"
+    assert absent.fix == "update the driver, or pip install tensorrt-cu12"
     machine(13000)
     assert probe._runtime_too_new(("onnx", "tensorrt")) is None
 
 
-@pytest.mark.parametrize(("capability", "told"), [((9, 0), True), ((10, 0), True), ((8, 9), False), ((12, 0), False)])
-def test_tensorrt_for_rtx_names_the_gpus_it_does_not_run_on(capability, told, machine, target):
+@pytest.mark.parametrize(("capability", "named"), [((9, 0), True), ((10, 0), True), ((8, 9), False), ((12, 0), False)])
+def test_tensorrt_for_rtx_names_the_gpus_it_does_not_run_on(capability, named, machine, target):
     machine(13000, names=("a GPU",), capability=capability, kernels=())
     reason = engines.load("tensorrt-rtx-fp16").probe(target("cuda")).reason or ""
     where = f"on a GPU (compute capability {capability[0]}.{capability[1]})"
-    assert (reason == f"TensorRT for RTX does not run {where}") == told
+    assert (reason == f"TensorRT for RTX does not run {where}") == named

@@ -25,9 +25,9 @@ def test_every_tile_of_a_batch_gets_its_own_result(
     with engines.load("openvino-fp32").open(model, target(batch=batch)) as session, torch.inference_mode():
         for seed in (2, 3):  # the second call overwrites what the first one gave
             x = tiles(batch, seed)
-            for found, expected in zip(session.infer(x), model.module(x), strict=True):
-                assert found.shape == expected.shape
-                torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+            for output, expected in zip(session.infer(x), model.module(x), strict=True):
+                assert output.shape == expected.shape
+                torch.testing.assert_close(output, expected, rtol=1e-3, atol=1e-4)
         evidence = session.evidence()
     assert (evidence.details["streams"], evidence.details["threads"]) == (streams, 2)
     assert evidence.mac_share == {"fp32": 1.0}
@@ -54,8 +54,8 @@ def test_int8_keeps_sums_whole(
     wide = replace(model, module=network, width=8, sha256=weights_sha256(network))
     with engines.load("openvino-int8").open(wide, target()) as session, torch.inference_mode():
         x = tiles(1, 3)
-        for found, expected in zip(session.infer(x), network(x), strict=True):
-            assert float((found - expected).norm() / expected.norm()) < 0.08
+        for output, expected in zip(session.infer(x), network(x), strict=True):
+            assert float((output - expected).norm() / expected.norm()) < 0.08
         assert session.evidence().details["weight_bits"] == weight_bits()
 
 
@@ -66,14 +66,14 @@ def test_int8_keeps_sums_whole(
 def test_weights_take_the_bits_that_the_processor_adds_whole(
     machine: str, flags: str, bits: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = tmp_path / "cpuinfo"
-    told.write_text(f"flags\t\t: {flags}\n")
+    cpu_info = tmp_path / "cpuinfo"
+    cpu_info.write_text(f"flags\t\t: {flags}\n")
     monkeypatch.setattr("platform.machine", lambda: machine)
-    monkeypatch.setattr("engines.host.cpu.CPU_INFO", told)
+    monkeypatch.setattr("engines.host.cpu.CPU_INFO", cpu_info)
     assert weight_bits() == bits
 
 
-def test_a_system_that_tells_no_instructions_gets_seven_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_that_reports_no_instructions_gets_seven_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     monkeypatch.setattr("engines.host.cpu.CPU_INFO", tmp_path / "nothing")
     assert weight_bits() == 7

@@ -18,10 +18,10 @@ def exact():
 
 @pytest.mark.parametrize(("precision", "error"), [("fp32", 1e-6), ("int8", 0.05)])
 def test_products_in_this_precision(precision, error, exact):
-    found = [next(iter(multiply().values())).reshape(SIDE, SIDE) for multiply in products(precision, SIDE, 1)]
-    assert len(found) == 2, "every x86 processor has both"
-    for of, expected in zip(found, (exact, exact.T), strict=True):
-        deviation = np.linalg.norm(of - expected) / np.linalg.norm(exact)
+    matrices = [next(iter(multiply().values())).reshape(SIDE, SIDE) for multiply in products(precision, SIDE, 1)]
+    assert len(matrices) == 2, "every x86 processor has both"
+    for matrix, expected in zip(matrices, (exact, exact.T), strict=True):
+        deviation = np.linalg.norm(matrix - expected) / np.linalg.norm(exact)
         assert deviation < error
         assert (deviation > 1e-3) == (precision == "int8"), "it really was quantized"
 

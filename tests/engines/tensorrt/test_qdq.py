@@ -29,7 +29,7 @@ Tiles = Callable[[int, int], Tensor]
 
 def run(path: Path, x: Tensor) -> list[np.ndarray]:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    assert {one.type for one in (*session.get_inputs(), *session.get_outputs())} == {"tensor(float16)"}
+    assert {tensor.type for tensor in (*session.get_inputs(), *session.get_outputs())} == {"tensor(float16)"}
     return [output.astype(np.float64) for output in session.run(None, {"image": x.half().numpy()})]
 
 
@@ -88,7 +88,7 @@ def test_fake_quantization_is_the_file(model: Model, here: Target, tiles: Tiles,
     with FakeQuantized(model.module, scale).quantized([name]) as module, torch.inference_mode():
         imitated = module(x)
         whole = model.module(x)
-    cost = error([one.double().numpy() for one in imitated], whole)[0]
+    cost = error([tensor.double().numpy() for tensor in imitated], whole)[0]
     assert cost > 0.01
     assert error(run(tmp_path / "one.onnx", x), imitated)[0] < 0.5 * cost
 
@@ -109,7 +109,9 @@ def test_every_layer_but_first_last_and_transposed_is_int8(
 def test_weights_are_stored_in_int8_by_channel(
     model: Model, here: Target, quantized: tuple[Path, dict[str, object]]
 ) -> None:
-    stored = {one.name: onnx.numpy_helper.to_array(one) for one in onnx.load(str(quantized[0])).graph.initializer}
+    stored = {
+        tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(str(quantized[0])).graph.initializer
+    }
     for name in candidates(model.module):
         weight = model.module.state_dict()[f"{name}.weight"].numpy()
         values, steps = stored[f"{name}.weight_int8"], stored[f"{name}.weight_scale"]

@@ -72,7 +72,7 @@ def log(rtx: Any) -> Any:
 
 
 @pytest.mark.parametrize(("half", "precision"), [(False, "fp32"), (True, "fp16")])
-def test_builds_what_the_network_is_and_tells_its_types(
+def test_builds_what_the_network_is_and_lists_its_types(
     rtx: Any, log: Any, model: Model, target: Callable[..., Target], half: bool, precision: str
 ) -> None:
     from engines.tensorrt.builder import build
@@ -81,8 +81,8 @@ def test_builds_what_the_network_is_and_tells_its_types(
     plan = build(rtx, onnx_file(model, here, half=half)[0], log)
     assert len(plan.data) > 100_000
     tally = Tally(layers_of(model.module, (1, 1, *here.tile)))
-    for one in plan.typed:
-        tally.add(one.precision, one.shapes)
+    for operation in plan.typed:
+        tally.add(operation.precision, operation.shapes)
     assert tally.share() == {precision: 1.0}
 
 
@@ -157,15 +157,15 @@ def test_a_plan_is_saved_with_its_types(
     ],
 )
 def test_reads_the_inspectors_reports(report: str, expected: list[tuple[str, str, list[int]]]) -> None:
-    found = operations(inspected(report))
-    assert [(one.name, one.precision, list(one.shapes[-1])) for one in found] == expected
+    ran = operations(inspected(report))
+    assert [(operation.name, operation.precision, list(operation.shapes[-1])) for operation in ran] == expected
 
 
 def test_the_inspectors_layers_are_the_networks(model: Model) -> None:
     """Matched by their numbers of elements; what the report leaves open stays unknown."""
     layers = layers_of(model.module, (1, 1, 32, 32, 32))
     tally = Tally(layers)
-    assert all(tally.add(one.precision, one.shapes) for one in operations(inspected(BEFORE_11)))
+    assert all(tally.add(operation.precision, operation.shapes) for operation in operations(inspected(BEFORE_11)))
     macs = {layer.name: layer.macs for layer in layers}
     share = tally.share()
     assert share["int8"] == pytest.approx(macs["enc1.3"] / sum(macs.values()))
@@ -174,7 +174,7 @@ def test_the_inspectors_layers_are_the_networks(model: Model) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_without_cuda_the_reason_is_told_and_nothing_is_imported(name: str, tmp_path: Path) -> None:
+def test_without_cuda_there_is_a_reason_and_nothing_is_imported(name: str, tmp_path: Path) -> None:
     """TensorRT's own start on a machine without CUDA raises a TypeError, and crashes in older releases."""
     code = f"""
 import sys, pathlib, torch, engines
@@ -182,8 +182,8 @@ from engines.base import Target
 if torch.cuda.is_available():
     sys.exit(77)
 for device in ("cuda", "cuda:1", "cpu"):
-    found = engines.load({name!r}).probe(Target(device, (32,) * 3, 1, 1, pathlib.Path({str(tmp_path)!r})))
-    print(found.ok, found.reason, found.fix, sep="|")
+    available = engines.load({name!r}).probe(Target(device, (32,) * 3, 1, 1, pathlib.Path({str(tmp_path)!r})))
+    print(available.ok, available.reason, available.fix, sep="|")
 print([module for module in sys.modules if "tensorrt" in module.partition(".")[0]])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
@@ -198,6 +198,6 @@ print([module for module in sys.modules if "tensorrt" in module.partition(".")[0
 def test_an_old_tensorrt_is_named(target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "check", lambda *_: engines.base.Availability(True))
     monkeypatch.setattr(engine, "distribution_version", lambda _: "8.6.1")
-    found = engines.load("tensorrt-fp16").probe(target("cuda"))
-    assert not found.ok
-    assert found.reason == "TensorRT 8.6.1 is too old: 10 is the first with strong typing"
+    available = engines.load("tensorrt-fp16").probe(target("cuda"))
+    assert not available.ok
+    assert available.reason == "TensorRT 8.6.1 is too old: 10 is the first with strong typing"
