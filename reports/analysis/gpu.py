@@ -7,12 +7,12 @@ from math import nan
 from reports.records.record import GpuState, Sample
 from reports.stats.scores import median
 
-_COUNTED_NS = 1_000_000_000  # of a case whose energy is told: then a step of the counter is about a tenth of it
+_COUNTED_NS = 1_000_000_000  # of a case whose energy is reported: then a step of the counter is about a tenth of it
 
 
 @dataclass(frozen=True)
 class GpuUse:
-    """Readings of one backend's samples; NaN where NVML told nothing.
+    """Readings of one backend's samples; NaN where NVML reports nothing.
 
     Attributes:
         sm_mhz, sm_mhz_low, sm_mhz_high: median, smallest and largest clock of the multiprocessors.
@@ -38,14 +38,14 @@ def gpu_use(samples: Sequence[Sample]) -> GpuUse | None:
     states = [sample.gpu for sample in samples if sample.gpu is not None]
     if not states:
         return None
-    clocks = _told(state.sm_mhz for state in states)
+    clocks = _known(state.sm_mhz for state in states)
     return GpuUse(
         samples=len(states),
         sm_mhz=median(clocks),
         sm_mhz_low=min(clocks, default=nan),
         sm_mhz_high=max(clocks, default=nan),
-        temperature_c=max(_told(state.temperature_c for state in states), default=nan),
-        power_w=median(_told(state.power_w for state in states)),
+        temperature_c=max(_known(state.temperature_c for state in states), default=nan),
+        power_w=median(_known(state.power_w for state in states)),
         energy_j=energy_j(samples),
         throttled=_share(bool(state.throttled_by) for state in states),
         throttled_by=tuple(sorted({reason for state in states for reason in state.throttled_by})),
@@ -54,12 +54,12 @@ def gpu_use(samples: Sequence[Sample]) -> GpuUse | None:
 
 
 def energy_j(samples: Iterable[Sample]) -> float:
-    """Median energy of a case, of the whole board; NaN where NVML tells none, and for cases of less than a second.
+    """Median energy of a case, of the whole board; NaN where NVML reports none, and for cases of less than a second.
 
-    The board's counter moves in steps: on an H100 it told 0 J of one case of 20 ms, and 25 J of the next.
+    The board's counter moves in steps: on an H100 it reported 0 J of one case of 20 ms, and 25 J of the next.
     """
     counted = [s.gpu.energy_j for s in samples if s.gpu is not None and s.case_ns >= _COUNTED_NS]
-    return median(_told(counted))
+    return median(_known(counted))
 
 
 def is_shared(state: GpuState, workers: int | None) -> bool:
@@ -67,7 +67,7 @@ def is_shared(state: GpuState, workers: int | None) -> bool:
     return state.processes is not None and workers is not None and state.processes > workers
 
 
-def _told(values: Iterable[float | None]) -> list[float]:
+def _known(values: Iterable[float | None]) -> list[float]:
     return [float(value) for value in values if value is not None]
 
 

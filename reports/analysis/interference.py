@@ -1,4 +1,4 @@
-"""Samples that something else disturbed: flagged, kept, and the decision repeated without them."""
+"""Samples during which the machine did something else: flagged, kept, and the decision repeated without them."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -39,11 +39,11 @@ CRITERIA = {
 
 @dataclass(frozen=True, kw_only=True)
 class Interference:
-    """How much of a run was disturbed, and whether it matters.
+    """How many samples of a run were affected by interference, and whether it matters.
 
     Attributes:
-        recorded: samples whose surroundings were recorded; 0 in runs from before they were.
-        samples: timed samples, in duels and confirmation; `flagged`: those disturbed, `reasons`: by what.
+        recorded: samples whose system load was recorded.
+        samples: timed samples, interleaved and of the confirmation; `flagged`: those affected, `reasons`: by what.
         pairs: a backend's sample and the baseline's beside it; `flagged_pairs`: those with either flagged.
         verdict, headline: of the run without the flagged pairs; None where nothing was flagged.
     """
@@ -59,7 +59,7 @@ class Interference:
 
     @property
     def share(self) -> float:
-        """Of the pairs; NaN where no surroundings were recorded."""
+        """Of the pairs; NaN where no system load was recorded."""
         return self.flagged_pairs / self.pairs if self.recorded and self.pairs else nan
 
 

@@ -8,7 +8,7 @@ from reports.records.record import Sample, Score
 
 @dataclass(frozen=True)
 class RoiUse:
-    """What a ROI strategy did over the cases of a backend; of each case its first sample of the duels.
+    """What a ROI strategy did over the cases of a backend; of each case its first interleaved sample.
 
     Attributes:
         cases: with a ROI; `scored`: those of them with a mask of the truth.

@@ -10,7 +10,7 @@ from reports.records.store import Run
 
 @dataclass(frozen=True)
 class Comparison:
-    """A backend against the baseline in the duels, by both scopes, and its accuracy."""
+    """A backend against the baseline by its interleaved samples, in both scopes, and its accuracy."""
 
     name: str
     case: Speed

@@ -29,7 +29,7 @@ WIDEST = 0.02  # half of the distance between the bounds of a figure that is wor
 
 @dataclass(frozen=True)
 class Candidate:
-    """A backend that runs, or ran, to the end: its duels against the baseline and the verdict they give."""
+    """A backend that runs, or ran, to the end: its interleaved samples against the baseline's and their verdict."""
 
     comparison: Comparison
     judgement: Judgement
@@ -58,7 +58,7 @@ class Outcome:
 
 
 def judge_candidates(run: Run, claim: Claim) -> dict[str, Candidate]:
-    """Every candidate of the run with its verdict, by the duels."""
+    """Every candidate of the run with its verdict, by the interleaved samples."""
     comparisons = {backend.name: compare(run, backend.name) for backend in candidates(run)}
     tests = judge_speeds(
         {name: comparison.case for name, comparison in comparisons.items()}, claim, interim_analyses(run)
@@ -70,7 +70,7 @@ def judge_candidates(run: Run, claim: Claim) -> dict[str, Candidate]:
 
 
 def interim_analyses(run: Run) -> int | None:
-    """After how many rounds of its duels the run looked whether to go on; None where their number was fixed beforehand.
+    """After how many rounds the run analysed whether to go on; None where their number was fixed beforehand.
 
     A round that was begun counts.
     """
@@ -81,14 +81,14 @@ def interim_analyses(run: Run) -> int | None:
 
 
 def choose(run: Run, claim: Claim) -> str | None:
-    """The backend to confirm on fresh samples, chosen by the duels; None if all are refuted or none was timed."""
+    """The backend to confirm on fresh samples, by the interleaved ones; None if all are refuted or none was timed."""
     judged = judge_candidates(run, claim)
     best = _best(judged)
     return best if best is not None and judged[best].judgement.verdict != REFUTED else None
 
 
 def converged(run: Run, claim: Claim) -> bool:
-    """Whether more rounds would change no speed verdict of the duels, and make no figure much better known.
+    """Whether more rounds would change no speed verdict, and make no figure much better known.
 
     That is so once each backend still running is confirmed or refuted, with bounds at most `WIDEST` from their middle,
     and, where the run has fewer than `MIN_CASES` cases so that no number of rounds suffices, once each was timed.

@@ -65,7 +65,7 @@ def forward_ns(sample: Sample) -> int:
 
 
 def pairs(run: Run, name: str, phase: str, baseline_name: str | None = None) -> tuple[Pair, ...]:
-    """The samples of backend `name` in `phase` that have their baseline beside them; the others tell nothing.
+    """The samples of backend `name` in `phase` that have their baseline beside them; the others say nothing.
 
     `baseline_name`: another backend in the place of the run's baseline.
     """

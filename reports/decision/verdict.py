@@ -83,7 +83,7 @@ class Judgement:
 
 
 def judge_speeds(speeds: Mapping[str, Speed], claim: Claim, rounds: int | None) -> dict[str, SpeedVerdict]:
-    """The verdicts of the duels on all backends of a run together.
+    """The verdicts on all backends of a run together, by their interleaved samples.
 
     `rounds` is how many the run has made, each with an interim analysis; None where their number was fixed.
     """

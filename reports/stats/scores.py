@@ -1,6 +1,6 @@
 """Statistics over cases: pure functions of arrays, seeded, so that a run's files always give the same answer.
 
-The patient is the unit; how bounds are made is told in `reports.stats.bootstrap`.
+The patient is the unit; how bounds are made is described in `reports.stats.bootstrap`.
 """
 
 from math import exp, nan
@@ -14,8 +14,8 @@ from reports.stats.bootstrap import SEED, Bootstrap, Floats, Interval, Ints, of_
 def exponential(log_ratio: Interval) -> Interval:
     """From a mean log ratio to the geometric mean of the ratios.
 
-    It is the only mean of normalised times that does not depend on which arm is the reference: Fleming & Wallace, "How
-    not to lie with statistics", CACM 29(3), 1986.
+    It is the only mean of normalised times that does not depend on which variant is the reference: Fleming & Wallace,
+    "How not to lie with statistics", CACM 29(3), 1986.
     """
     return Interval(exp(log_ratio.estimate), exp(log_ratio.low), exp(log_ratio.high))
 

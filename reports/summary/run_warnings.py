@@ -1,4 +1,4 @@
-"""What speaks against taking a run's figures at their word. Nothing here changes a verdict."""
+"""What a reader should know before believing a run's figures. Nothing here changes a verdict."""
 
 from collections.abc import Iterator, Sequence
 from math import isfinite
@@ -37,7 +37,7 @@ def _drift(diagnostics: Diagnostics) -> Iterator[str]:
     drift = diagnostics.drift
     if drift is not None and abs(drift.pct_over_run) > DRIFT_PCT and drift.p < 0.05:
         yield (
-            f"the baseline's time changed by {drift.pct_over_run:+.1f} % over the duels (p = {drift.p:.1g}); the "
+            f"the baseline's time changed by {drift.pct_over_run:+.1f} % over the run (p = {drift.p:.1g}); the "
             "ratios of neighbours hardly notice, but seconds are not comparable with other runs"
         )
 
@@ -67,8 +67,8 @@ def _single_launch(rows: Sequence[Row]) -> Iterator[str]:
     names = [row.name for row in rows if not row.is_baseline and row.case.cases and row.case.launches == 1]
     if names:
         yield (
-            f"{', '.join(names)}: timed in the duels by one start of the processes, and two starts of the same backend "
-            "differ; the bounds of these rows do not hold that"
+            f"{', '.join(names)}: timed by a single launch of the processes, and two launches of the same backend "
+            "differ; the bounds of these rows do not include that"
         )
 
 
@@ -129,8 +129,8 @@ def _shares_text(shares: Sequence[tuple[str, float]]) -> str:
 def _interference(interference: Interference, verdict: str) -> Iterator[str]:
     if interference.flagged_pairs > MOSTLY * interference.pairs:
         share = percent(100 * interference.share, 0)
-        yield f"{share} of the pairs of samples were disturbed: measure again on a quieter machine"
+        yield f"{share} of the pairs of samples were affected by interference: measure again on a quieter machine"
     if interference.verdict is not None and interference.verdict != verdict:
-        without = count(interference.flagged_pairs, "disturbed pair")
+        without = count(interference.flagged_pairs, "affected pair")
         why = (interference.headline or "").partition(": ")[2]
         yield f"the verdict is {verdict}, but {interference.verdict} without {without} of {interference.pairs} ({why})"

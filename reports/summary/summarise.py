@@ -128,7 +128,7 @@ def _device_share(samples: list[Sample]) -> float:
 
 
 def _timed_samples(run: Run, backend: BackendRecord, is_baseline: bool) -> list[Sample]:
-    """The duel samples behind a row's figures: a candidate's only where the baseline's lies beside them."""
+    """The samples behind a row's figures: a candidate's only where the baseline's lies beside them."""
     if backend.status in (SKIPPED, FAILED):
         return []
     if is_baseline:

@@ -22,12 +22,12 @@ from reports.records.record import OK, RunRecord
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One backend. Figures of time come from the duels; they are NaN where nothing was measured.
+    """One backend. Times come from the interleaved samples; they are NaN where nothing was measured.
 
     Attributes:
         status: ``ok``, ``skipped`` or ``failed``; `partial`: the run ended before this backend's last sample.
         verdict, reasons: None and empty for the baseline and for what did not run.
-        test: the verdict on the duels' case time alone, with its p-value; None as the verdict is.
+        test: the verdict on the case time alone, with its p-value; None as the verdict is.
         latency, forward_latency: of the case, and of the engine alone in it.
         spread, tile_fit: how the case time differs between cases, and grows with their tiles.
         case, forward: the time against the baseline's, in both scopes.
@@ -97,14 +97,14 @@ class Summary:
 
     Attributes:
         best: the fastest backend whose accuracy is not lost; `subject`: the one the verdict is about.
-        cases, rounds: timed cases, and how often each was timed in the duels.
+        cases, rounds: timed cases, and how often each was timed beside the others.
         confirmation: the subject's case time on fresh samples.
         noise: how often the baseline disagrees with itself: ``voxels``, ``differing_voxels`` and, with a
             classification, ``class_flips``.
         missing_required: required backends that were skipped, failed or not part of the run.
         warnings: what a reader should know before believing the figures.
         interference: how much other load there was during the samples, and the verdict without it.
-        diagnostics: order effects, drift and autocorrelation in the duels.
+        diagnostics: order effects, drift and autocorrelation of the samples.
         peers: the subject's case time against each peer's.
     """
 

@@ -16,10 +16,10 @@ def backends_section(summary: Summary) -> str:
     head = ["backend", "verdict", "case time reduction", "case median", "case p95", "forward median",
             "forward speedup", "build", "peak memory", "evidence"]  # fmt: skip
     note = (
-        f"Duels: {count(summary.rounds, 'round')} over {count(summary.cases, 'case')}, every sample paired with the "
+        f"{count(summary.rounds, 'round')} over {count(summary.cases, 'case')}, every sample paired with the "
         "baseline's of the same round and case. *Case*: from the file on disk to mask and class on disk; *forward*: "
         "the engine alone. Brackets hold the lower and the upper bound, each with one-sided 95 % confidence. A row's "
-        f"verdict is that of its duels{_multiplicity_note(rows)}."
+        f"verdict is that of these samples{_multiplicity_note(rows)}."
     )
     doubted = [row for row in rows if row.verdict not in (None, CONFIRMED)]
     why = bullets(f"{text(row.name)} is {row.verdict}: {text(_deciding_reasons(row))}" for row in doubted)
@@ -69,13 +69,13 @@ def confirmation_section(summary: Summary) -> str:
         return ""
     if confirmation is None:
         return section("Confirmation", f"{text(summary.subject)} has no confirmation on fresh samples.")
-    lines = [
-        f"{text(summary.subject)} was chosen by the duels and then timed again beside the baseline, so that its figure "
-        "is free of the luck that helped to choose it. The verdict rests on these samples alone."
-    ]
+    why = (
+        f"{text(summary.subject)} was chosen by the interleaved rounds and then timed again beside the baseline, so "
+        "that its figure is free of the luck that helped to choose it. The verdict rests on these samples alone."
+    )
     head = ["", "case time reduction", "speedup", "cases", "paired samples"]
-    rows = [_speed_row("duels (chosen by these)", row.case), _speed_row("confirmation (verdict)", confirmation)]
-    return section("Confirmation", *lines, table(head, rows))
+    rows = [_speed_row("interleaved (chosen by these)", row.case), _speed_row("confirmation (verdict)", confirmation)]
+    return section("Confirmation", why, table(head, rows))
 
 
 def _speed_row(name: str, speed: Speed) -> list[str]:

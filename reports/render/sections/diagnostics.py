@@ -13,7 +13,7 @@ def diagnostics_section(summary: Summary) -> str:
     lines = []
     if drift:
         lines.append(
-            f"Drift of the baseline: {drift.pct_over_run:+.2g} % over the duels' {60 * drift.hours:.3g} minutes "
+            f"Drift of the baseline: {drift.pct_over_run:+.2g} % over the {60 * drift.hours:.3g} minutes "
             f"(p = {drift.p:.2g})."
         )
     if order:
@@ -31,4 +31,4 @@ def diagnostics_section(summary: Summary) -> str:
         )
     if not lines and summary.measured:
         lines.append("Drift, order effects and autocorrelation: not measured, as they take at least two rounds.")
-    return section("Course of the duels", bullets(lines)) if lines else ""
+    return section("Diagnostics", bullets(lines)) if lines else ""

@@ -1,4 +1,4 @@
-"""The report's disturbed samples."""
+"""The report's interference: samples beside which the machine did something else."""
 
 from reports import formatting
 from reports.analysis.interference import CRITERIA
@@ -7,7 +7,7 @@ from reports.summary.summary import Summary
 
 
 def interference_section(summary: Summary) -> str:
-    """What disturbed the samples, and the verdict without them; empty where it was not recorded."""
+    """What interfered with the samples, and the verdict without them; empty where it was not recorded."""
     interference = summary.interference
     if not interference.recorded:
         return ""
@@ -19,7 +19,7 @@ def interference_section(summary: Summary) -> str:
     pairs = f"{interference.flagged_pairs} of {interference.pairs}"
     share = f"{formatting.percent(100 * interference.share)} of the pairs ({pairs})"
     if not interference.flagged:
-        return section("Disturbed samples", f"None of {interference.samples} samples was disturbed.")
+        return section("Interference", f"None of {interference.samples} samples was affected.")
     repeated = f"Without them the verdict is {interference.verdict}, with them {summary.verdict}."
-    note = f"A pair counts as disturbed where either of its samples is: {share}. All are kept. {repeated}"
-    return section("Disturbed samples", words(["what happened", "samples"], rows), note)
+    note = f"A pair counts as affected where either of its samples is: {share}. All are kept. {repeated}"
+    return section("Interference", words(["what happened", "samples"], rows), note)

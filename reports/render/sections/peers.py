@@ -38,9 +38,9 @@ def peers_section(summary: Summary) -> str:
     note = (
         "Peers are what is run elsewhere, with the same weights on the same cases: each by its own reading, tiles, "
         "stitching and writing, so that whole cases are compared. They make no claim, and none is chosen as the best. "
-        "The ratios are of neighbouring samples in the duels, their geometric mean over cases; brackets hold the lower "
+        "The ratios are of neighbouring interleaved samples, their geometric mean over cases; brackets hold the lower "
         "and the upper bound, each with one-sided 95 % confidence. Changed voxels and flips count against the "
-        "baseline's output. What is held equal between the backends (below) binds a peer as far as its line here says; "
+        "baseline's output. The controlled settings (below) bind a peer as far as its line here says; "
         "threads, weights, window, tile and overlap are the run's."
     )
     alone = [text(peer.name) for peer in summary.peers if summary.subject and not peer.time.cases]

@@ -27,7 +27,7 @@ def provenance_sections(summary: Summary) -> str:
         f"{sum(c.subtype is not None for c in record.cases)} with a subtype ({len(subtypes)} subtypes)"
     }
     sections = (
-        section("Held equal between the backends", _facts_table(record.declaration)),
+        section("Controlled settings", _facts_table(record.declaration)),
         section("Host and versions", _facts_table({**record.host, **record.versions})),
         section("Checkpoint", _facts_table(checkpoint)),
         section("Data", _facts_table({**record.data, **cases})),
@@ -73,7 +73,7 @@ def _method_list() -> str:
     return bullets([
         "Speedup: baseline time / candidate time of each paired sample; the median over a case's rounds, then the "
         "geometric mean over the cases. Time reduction: 1 - 1 / speedup.",
-        "Bounds: bootstrap over the cases, and over the starts of the processes where there are several; "
+        "Bounds: bootstrap over the cases, and over the launches of the processes where there are several; "
         f"{RESAMPLES:,} resamples, fixed seed, percentiles expanded for few cases, never narrower than the t-interval. "
         "The patient is the unit.",
         "Rows: CONFIRMED is Holm's over all backends. Where the run could stop after each round k, the level is 0.05 / "

@@ -24,11 +24,11 @@ def roofline_section(summary: Summary) -> str:
     )
     note = (
         "*Arithmetic* is the time that the multiply-accumulates of a case take at the device's peak in the precisions "
-        f"they ran in, that of the fastest large matrix product, measured before the duels: {measured}. *Memory "
+        f"they ran in, that of the fastest large matrix product, measured before the rounds: {measured}. *Memory "
         "traffic* is the time to move each layer's input and output once a tile, and the weights once, in the "
         "narrowest precision that ran, at the bandwidth of a large copy: "
         f"{formatting.bandwidth(bandwidth)}. The longer "
         "of the two is the floor of the case, and the share is that floor over the forward. A library with better "
         "kernels than that product's, or one that keeps layers' outputs in the cache, may pass 100 %."
     )
-    return section("Limits of the device", table(head, rows), note) if rows else ""
+    return section("Roofline", table(head, rows), note) if rows else ""

@@ -34,7 +34,7 @@ def test_a_run_states_the_peak_of_its_device_and_the_share_reached(bench, device
         assert limit["floor_s"] == max(limit["arithmetic_s"], limit["traffic_s"])
         assert 0 < limit["share"] < 2
     assert main(["report", "run"]) == 0
-    assert "## Limits of the device" in capsys.readouterr().out
+    assert "## Roofline" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("device", GPUS)

@@ -55,8 +55,8 @@ def test_a_backend_that_suffers_from_coming_last_is_found() -> None:
     assert found["a"].p_holm < 1e-4
     assert found["a"].range_pct == pytest.approx(3.0, abs=0.7)
     assert found["b"].p_holm > 0.01
-    (doubt,) = summarise(run).warnings
-    assert doubt.startswith("time depends on the position within a round: a (up to ")
+    (warning,) = summarise(run).warnings
+    assert warning.startswith("time depends on the position within a round: a (up to ")
 
 
 def test_a_drift_is_measured_as_by_regression_with_an_effect_for_each_case() -> None:
@@ -73,7 +73,7 @@ def test_a_drift_is_measured_as_by_regression_with_an_effect_for_each_case() -> 
     error = np.sqrt(residual[0] / (len(y) - x.shape[1]) * np.linalg.inv(x.T @ x)[0, 0])
     assert found.pct_over_run == pytest.approx(100 * np.expm1(solution[0] * found.hours), rel=1e-6)
     assert found.p == pytest.approx(2 * stats.t.sf(solution[0] / error, len(y) - x.shape[1]), rel=1e-6)
-    assert any(doubt.startswith("the baseline's time changed by +") for doubt in summarise(run).warnings)
+    assert any(warning.startswith("the baseline's time changed by +") for warning in summarise(run).warnings)
 
 
 def test_a_short_run_is_not_drawn_out_to_hours() -> None:
@@ -96,7 +96,7 @@ def test_noise_that_lasts_is_found() -> None:
     assert found["a"].lag1 > 0.5
     assert abs(found["b"].lag1) < 0.3
     assert found["a"].standard_error == pytest.approx(1 / np.sqrt(ROUNDS * CASES))
-    assert any("depend on each other: autocorrelation a (+0." in doubt for doubt in summarise(run).warnings)
+    assert any("depend on each other: autocorrelation a (+0." in warning for warning in summarise(run).warnings)
 
 
 def test_one_round_tells_nothing() -> None:
@@ -120,6 +120,6 @@ def test_starts_that_differ_are_no_noise_that_lasts() -> None:
     assert summarise(started).warnings == ()
 
 
-def test_a_single_start_is_a_doubt() -> None:
-    (doubt,) = summarise(with_starts(run_with(lambda *_: 0.0), lambda _: 0)).warnings
-    assert doubt.startswith("a, b: timed in the duels by one start of the processes")
+def test_a_single_start_is_a_warning() -> None:
+    (warning,) = summarise(with_starts(run_with(lambda *_: 0.0), lambda _: 0)).warnings
+    assert warning.startswith("a, b: timed by a single launch of the processes")

@@ -44,7 +44,7 @@ def test_idle_workers_of_the_run_are_not_foreign() -> None:
     assert line == "processes that are not the run's used the GPU beside 100 % (torch-fp32, torch-half) of the samples"
 
 
-def test_throttling_is_a_doubt() -> None:
+def test_throttling_is_a_warning() -> None:
     run = on_gpu(make_run({"torch-half": Candidate(3.0)}), throttled_by=("hardware slowdown",))
     assert len(lines(run, "throttled (hardware slowdown) after 100 % (torch-fp32, torch-half)")) == 1
 
@@ -58,7 +58,7 @@ def test_clocks_that_disagree_are_a_doubt(share: float, words: str | None) -> No
     assert all(words in line for line in found if words)
 
 
-def test_the_baselines_backend_with_another_batch_is_a_doubt() -> None:
+def test_the_baselines_backend_with_another_batch_is_a_warning() -> None:
     (line,) = lines(make_run({f"{BASELINE}@4": Candidate(2.0), f"{BASELINE}#2": Candidate(1.0)}), "--batch 4")
     assert line.startswith("torch-fp32@4 takes 50")
     assert lines(make_run({f"{BASELINE}@4": Candidate(0.8), "torch-half@4": Candidate(3.0)}), "--batch") == []
@@ -113,7 +113,7 @@ def test_traffic_of_a_mixture_counts_the_narrowest_and_unknown_traffic_is_no_flo
     assert before.floor_s == before.arithmetic_s > 0
 
 
-def test_an_older_run_has_no_limits_and_no_doubts() -> None:
+def test_an_older_run_has_no_limits_and_no_warnings() -> None:
     run = make_run({"torch-half": Candidate(3.0, (1.0,))})
     summary = summarise(run)
     assert summary.warnings == ()

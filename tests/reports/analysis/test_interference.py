@@ -1,4 +1,4 @@
-"""Disturbed samples: what flags one, and what the report says where the verdict hangs on them."""
+"""Interference: what flags one, and what the report says where the verdict hangs on them."""
 
 import json
 from collections.abc import Callable
@@ -102,22 +102,20 @@ def test_all_samples_stay_in_the_figures() -> None:
     assert row.case.speedup.estimate == pytest.approx(2.0 / 1.5**0.5, rel=0.01)
 
 
-def test_a_neighbour_that_changes_nothing_is_no_doubt() -> None:
+def test_a_neighbour_that_changes_nothing_is_no_warning() -> None:
     run = make_run({X: Candidate(2.0, confirmed_speedup=2.0)}, confirmed=X)
     summary = summarise(slowed(run, X, 1.2, lambda s: s.round == 1))
     assert (summary.verdict, summary.interference.verdict) == (CONFIRMED, CONFIRMED)
-    assert not [doubt for doubt in summary.warnings if "disturbed" in doubt]
+    assert not [warning for warning in summary.warnings if "affected" in warning]
     assert summary.interference.share == 0.5, "half is not more than half"
 
 
-def test_a_verdict_that_hangs_on_disturbed_samples_is_a_doubt() -> None:
+def test_a_verdict_that_hangs_on_disturbed_samples_is_a_warning() -> None:
     run = make_run({X: Candidate(1.0, confirmed_speedup=1.0)}, confirmed=X, rounds=4)
     summary = summarise(slowed(run, BASELINE, 2.0, lambda s: s.round < 2))
     assert (summary.verdict, summary.interference.verdict) == (CONFIRMED, REFUTED)
-    (line,) = (doubt for doubt in summary.warnings if "disturbed" in doubt)
-    assert line.startswith(
-        "the verdict is CONFIRMED, but REFUTED without 64 disturbed pairs of 128 (ort-fp32 does not "
-    )
+    (line,) = (warning for warning in summary.warnings if "affected" in warning)
+    assert line.startswith("the verdict is CONFIRMED, but REFUTED without 64 affected pairs of 128 (ort-fp32 does not ")
     assert f"- Note: {line}." in render(summary, "markdown")
 
 
@@ -131,7 +129,9 @@ def test_a_confirmation_that_was_disturbed_as_a_whole_confirms_nothing_without_i
 def test_more_than_half_is_said() -> None:
     run = make_run({X: Candidate(2.0, confirmed_speedup=2.0)}, confirmed=X, rounds=5)
     summary = summarise(surrounded(run, lambda _, s: LOUD if s.round < 3 else QUIET))
-    assert summary.warnings == ("60 % of the pairs of samples were disturbed: measure again on a quieter machine",)
+    assert summary.warnings == (
+        "60 % of the pairs of samples were affected by interference: measure again on a quieter machine",
+    )
 
 
 def test_the_json_holds_share_and_verdict() -> None:
@@ -144,11 +144,11 @@ def test_the_json_holds_share_and_verdict() -> None:
 def test_the_report_lists_what_happened() -> None:
     run = make_run({X: Candidate(2.0, confirmed_speedup=2.0)}, confirmed=X)
     text = render(summarise(slowed(run, X, 1.2, lambda s: s.round == 1)), "markdown")
-    part = text.partition("## Disturbed samples")[2].partition("\n## ")[0]
+    part = text.partition("## Interference")[2].partition("\n## ")[0]
     assert "| other processes used more than 0.25 cores | 64 of 128" in part
     assert "50.0 % of the pairs (32 of 64). All are kept. Without them the verdict is CONFIRMED, with them" in part
     quiet = render(summarise(surrounded(run, lambda *_: QUIET)), "markdown")
-    assert "None of 128 samples was disturbed." in quiet
+    assert "None of 128 samples was affected." in quiet
 
 
 def test_a_run_from_before_it_was_recorded_says_nothing() -> None:
@@ -156,4 +156,4 @@ def test_a_run_from_before_it_was_recorded_says_nothing() -> None:
     summary = summarise(run)
     assert (summary.interference.recorded, summary.interference.verdict, summary.warnings) == (0, None, ())
     assert isnan(summary.interference.share)
-    assert "Disturbed samples" not in render(summary, "markdown")
+    assert "Interference" not in render(summary, "markdown")
