@@ -9,6 +9,7 @@ from scipy.spatial import KDTree
 
 from bench.data.volume import read_mask
 from bench.pipeline import tiles
+from bench.pipeline.region import full_box
 from reports.records.record import LESION, Case, Roi, Score, Settings
 
 WHOLE_TOLERANCE_MM, LESION_TOLERANCE_MM = 5.0, 2.0  # FLARE's
@@ -38,9 +39,9 @@ def nsd(
     if overlap in (0.0, 1.0) or overlap < _LEAST_DSC:
         return float(overlap == 1)
     (box,) = ndimage.find_objects((prediction | truth).view(np.uint8))
-    one, other = (_surface(mask[box]) * spacing_mm for mask in (prediction, truth))
-    near = _within(one, other, tolerance_mm) + _within(other, one, tolerance_mm)
-    return near / (len(one) + len(other))
+    predicted, true = (_surface(mask[box]) * spacing_mm for mask in (prediction, truth))
+    near = _within(predicted, true, tolerance_mm) + _within(true, predicted, tolerance_mm)
+    return near / (len(predicted) + len(true))
 
 
 def _surface(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -50,8 +51,8 @@ def _surface(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 def _within(points: NDArray[np.floating], others: NDArray[np.floating], distance: float) -> int:
     # The bound is exclusive, and products of indices and spacings are rounded.
-    found, _ = KDTree(others).query(points, distance_upper_bound=distance * (1 + 1e-9))
-    return int(np.isfinite(found).sum())
+    distances, _ = KDTree(others).query(points, distance_upper_bound=distance * (1 + 1e-9))
+    return int(np.isfinite(distances).sum())
 
 
 def score(
@@ -104,14 +105,13 @@ def _agreement(
     return dsc(prediction, truth), nsd(prediction, truth, case.spacing_mm, tolerance_mm)
 
 
-def disagreement(case: Case, one: Path, other: Path) -> tuple[int, int]:
+def disagreement(case: Case, mask_path: Path, other_path: Path) -> tuple[int, int]:
     """Voxels of a case, and how many of them two masks label differently."""
-    a, b = read_mask(one, case.shape), read_mask(other, case.shape)
+    a, b = read_mask(mask_path, case.shape), read_mask(other_path, case.shape)
     return a.size, int((a != b).sum())
 
 
 def _region(case: Case, settings: Settings) -> tiles.Box:
-    x, y, z = case.shape
     if settings.protocol == "center-patch":
-        return tiles.covered(tiles.center_patch((x, y, z), settings.tile))
-    return slice(0, x), slice(0, y), slice(0, z)
+        return tiles.covered(tiles.center_patch(tiles.triple(case.shape), settings.tile))
+    return full_box(case.shape)

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a check
 import engines
 from bench.accuracy import dsc, outside_of
 from bench.cli.options import ROIS
-from bench.data.cases import Found, find_cases
+from bench.data.cases import CaseFiles, find_cases
 from bench.data.volume import read_mask
 from bench.demo import CHECKPOINTS, KINDS, write_demo
 from bench.pipeline.pipeline import Pipeline
@@ -45,11 +45,11 @@ class Result:
     lesion_outside: int = 0
 
 
-def measure(pipeline: Pipeline, case: Found, mask: Path) -> Result:
+def measure(pipeline: Pipeline, case: CaseFiles, mask: Path) -> Result:
     """Predict a case, and hold it against its truth."""
-    assert case.mask is not None
-    outcome = pipeline.run(case.image, mask)
-    truth, labels = read_mask(case.mask), read_mask(mask)
+    assert case.mask_path is not None
+    outcome = pipeline.run(case.image_path, mask)
+    truth, labels = read_mask(case.mask_path), read_mask(mask)
     result = Result(outcome.tiles, dsc(labels > 0, truth > 0), dsc(labels == LESION, truth == LESION))
     if outcome.roi is None:
         return result

@@ -5,7 +5,7 @@ import hashlib
 import itertools
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.data.volume import read_image, read_mask
@@ -26,16 +26,16 @@ _CLASS_COLUMNS = ("subtype", "class", "label", "cls")
 
 
 @dataclass(frozen=True)
-class Found:
-    """A case on disk, not opened yet."""
+class CaseFiles:
+    """The files of a case, not opened yet, and its class."""
 
     name: str
-    image: Path
-    mask: Path | None
+    image_path: Path
+    mask_path: Path | None
     subtype: int | None
 
 
-def find_cases(root: Path, split: str) -> tuple[str, list[Found]]:
+def find_cases(root: Path, split: str) -> tuple[str, list[CaseFiles]]:
     """List the cases of `split` under `root`, sorted by name, with the layout's name (``quiz`` or ``nnunet``).
 
     Raises:
@@ -44,10 +44,10 @@ def find_cases(root: Path, split: str) -> tuple[str, list[Found]]:
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; give --data a folder in the quiz or nnU-Net raw layout")
     for layout, search in (("quiz", _quiz), ("nnunet", _nnunet)):
-        found = sorted(search(root, split), key=lambda case: case.name)
-        if found:
-            _refuse_duplicates(found)
-            return layout, found
+        cases = sorted(search(root, split), key=lambda case: case.name)
+        if cases:
+            _refuse_duplicates(cases)
+            return layout, cases
     others = [s for s in SPLITS if s != split and (any(_quiz(root, s)) or any(_nnunet(root, s)))]
     remedy = f"it has {' and '.join(others)}: choose with --split" if others else _EXPECTED
     raise InputError(f"{root}: no cases of the split '{split}'; {remedy}")
@@ -56,7 +56,7 @@ def find_cases(root: Path, split: str) -> tuple[str, list[Found]]:
 _EXPECTED = "expected SPLIT/subtype*/NAME_0000.nii.gz (quiz) or imagesTr/NAME_0000.nii.gz (nnU-Net raw)"
 
 
-def check_cases(found: list[Found], subtypes: int = 3, done: Callable[[], None] = lambda: None) -> list[Case]:
+def check_cases(files: list[CaseFiles], subtypes: int = 3, done: Callable[[], None] = lambda: None) -> list[Case]:
     """Read every image and mask once, so that a bad file stops the run before it starts.
 
     Classes must be among the `subtypes` that the network tells apart; with 0 they are not looked at.
@@ -65,26 +65,34 @@ def check_cases(found: list[Found], subtypes: int = 3, done: Callable[[], None] 
         InputError: the first file that cannot be used.
     """
     cases = []
-    for one in found:
-        if subtypes and one.subtype is not None and one.subtype not in range(subtypes):
+    for case in files:
+        if subtypes and case.subtype is not None and case.subtype not in range(subtypes):
             known = f"the network tells {subtypes} apart, 0 to {subtypes - 1}"
-            raise InputError(f"{one.image}: unknown subtype {one.subtype}; {known}: correct the class")
-        volume = read_image(one.image)
-        if one.mask is not None:
-            read_mask(one.mask, volume.intensities.shape)
+            raise InputError(f"{case.image_path}: unknown subtype {case.subtype}; {known}: correct the class")
+        volume = read_image(case.image_path)
+        if case.mask_path is not None:
+            read_mask(case.mask_path, volume.intensities.shape)
         spacing = tuple(round(float(mm), 6) for mm in volume.nifti.header.get_zooms())
-        mask = None if one.mask is None else str(one.mask)
-        cases.append(Case(one.name, str(one.image), mask, one.subtype, volume.intensities.shape, spacing))
+        cases.append(
+            Case(
+                name=case.name,
+                image=str(case.image_path),
+                mask=None if case.mask_path is None else str(case.mask_path),
+                subtype=case.subtype,
+                shape=volume.intensities.shape,
+                spacing_mm=spacing,
+            )
+        )
         done()
     return cases
 
 
-def fingerprint(found: list[Found]) -> str:
+def fingerprint(cases: list[CaseFiles]) -> str:
     """Identify the content of cases: sha256 over names, classes and every file's bytes."""
     digest = hashlib.sha256()
-    for one in found:
-        mask = "-" if one.mask is None else sha256_of(one.mask)
-        digest.update(f"{one.name} {one.subtype} {sha256_of(one.image)} {mask}\n".encode())
+    for case in cases:
+        mask = "-" if case.mask_path is None else sha256_of(case.mask_path)
+        digest.update(f"{case.name} {case.subtype} {sha256_of(case.image_path)} {mask}\n".encode())
     return digest.hexdigest()
 
 
@@ -94,29 +102,29 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _quiz(root: Path, split: str) -> Iterator[Found]:
+def _quiz(root: Path, split: str) -> Iterator[CaseFiles]:
     for folder in [root / split, *sorted((root / split).glob("subtype*"))]:
         match = _SUBTYPE_FOLDER.match(folder.name)
         yield from _images(folder, folder, int(match["subtype"]) if match else None)
 
 
-def _nnunet(root: Path, split: str) -> Iterator[Found]:
+def _nnunet(root: Path, split: str) -> Iterator[CaseFiles]:
     images, labels = _NNUNET.get(split, (split, split))
     subtypes: dict[str, int] | None = None
-    for one in _images(root / images, root / labels, None):
+    for case in _images(root / images, root / labels, None):
         if subtypes is None:
             subtypes = _class_table(root)
-        yield Found(one.name, one.image, one.mask, subtypes.get(one.name))
+        yield replace(case, subtype=subtypes.get(case.name))
 
 
-def _images(folder: Path, masks: Path, subtype: int | None) -> Iterator[Found]:
+def _images(folder: Path, masks: Path, subtype: int | None) -> Iterator[CaseFiles]:
     if not folder.is_dir():
         return
-    for image in folder.iterdir():
-        match = _IMAGE.match(image.name)
-        if match and not image.name.startswith("."):
+    for path in folder.iterdir():
+        match = _IMAGE.match(path.name)
+        if match and not path.name.startswith("."):
             candidates = [masks / f"{match['name']}{ending}" for ending in (".nii.gz", ".nii")]
-            yield Found(match["name"], image, next((m for m in candidates if m.is_file()), None), subtype)
+            yield CaseFiles(match["name"], path, next((m for m in candidates if m.is_file()), None), subtype)
 
 
 def _class_table(root: Path) -> dict[str, int]:
@@ -140,7 +148,9 @@ def _case_name(text: str) -> str:
     return re.sub(r"(_0000)?(\.nii(\.gz)?)?$", "", text.strip())
 
 
-def _refuse_duplicates(found: list[Found]) -> None:
-    for before, after in itertools.pairwise(found):
+def _refuse_duplicates(cases: list[CaseFiles]) -> None:
+    for before, after in itertools.pairwise(cases):
         if before.name == after.name:
-            raise InputError(f"{after.image}: a second case named {after.name} beside {before.image}; rename one")
+            raise InputError(
+                f"{after.image_path}: a second case named {after.name} beside {before.image_path}; rename one"
+            )

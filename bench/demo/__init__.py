@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.demo.case import KINDS, Case, draw_case
+from bench.demo.case import KINDS, DrawnCase, draw_case
 from bench.demo.dataset import ABDOMEN_COUNTS, COUNTS, write_demo
 
 VERSION = 1  # of the volumes: raise it when the generator draws others, so that kept ones are drawn anew
 CHECKPOINT: Path = Path(__file__).with_name("weights") / "checkpoint.pth"
 CHECKPOINTS: Mapping[str, Path] = {"pancreas": CHECKPOINT, "abdomen": CHECKPOINT.with_name("abdomen.pth")}
-"""The network for each kind of volumes: one that only ever saw the pancreas's surroundings finds one everywhere."""
+"""The network for each kind of volumes: one that only ever saw the anatomy around the pancreas finds one everywhere."""
 
 __all__ = [
     "ABDOMEN_COUNTS",
@@ -18,7 +18,7 @@ __all__ = [
     "COUNTS",
     "KINDS",
     "VERSION",
-    "Case",
+    "DrawnCase",
     "draw_case",
     "write_demo",
 ]

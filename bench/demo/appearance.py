@@ -11,7 +11,7 @@ ATYPICAL_PHASE = 3
 
 
 @dataclass(frozen=True)
-class Look:
+class Appearance:
     """Signs in the lesion and in the gland around it.
 
     ``lesion`` and ``rim`` are HU added to the gland's attenuation inside the lesion and in its outermost
@@ -33,20 +33,20 @@ class Look:
     engorgement: float
 
 
-PLAIN = Look(-15, 0, 5, 0.8, 0, 5, 10, 0, 0)
+NORMAL = Appearance(-15, 0, 5, 0.8, 0, 5, 10, 0, 0)
 TYPICAL = (
-    Look(-85, 40, 4, 1.0, 0, 0, 55, 0, 0),  # cystic with a wall, in a gland mottled with fat
-    Look(-45, 0, 8, 3.2, 0.35, 80, 5, 0, 0),  # solid and dim: wide duct, thin gland, stranded fat
-    Look(85, 25, 25, 0.8, 0, 0, 0, 0.02, 0.5),  # bright and mottled: chalk, wide veins, smooth gland
+    Appearance(-85, 40, 4, 1.0, 0, 0, 55, 0, 0),  # cystic with a wall, in a gland mottled with fat
+    Appearance(-45, 0, 8, 3.2, 0.35, 80, 5, 0, 0),  # solid and dim: wide duct, thin gland, stranded fat
+    Appearance(85, 25, 25, 0.8, 0, 0, 0, 0.02, 0.5),  # bright and mottled: chalk, wide veins, smooth gland
 )
 
 
-def draw_look(rng: np.random.Generator, subtype: int, index: int) -> Look:
-    """Draw the look of the ``index``-th case of a split, whose lesion is of ``subtype``."""
+def draw_appearance(rng: np.random.Generator, subtype: int, index: int) -> Appearance:
+    """Draw the appearance of the ``index``-th case of a split, whose lesion is of ``subtype``."""
     shown = subtype
     if index % ATYPICAL_EVERY == ATYPICAL_PHASE:
         shown = (subtype + int(rng.integers(1, SUBTYPES))) % SUBTYPES
     share = rng.uniform(MILDEST, FULLEST)
-    signs = zip(astuple(PLAIN), astuple(TYPICAL[shown]), strict=True)
+    signs = zip(astuple(NORMAL), astuple(TYPICAL[shown]), strict=True)
     # A share above 1 would take signs that fade towards 0 beyond it: no gland has negative fat.
-    return Look(*(max(plain + share * (typical - plain), min(plain, typical, 0)) for plain, typical in signs))
+    return Appearance(*(max(normal + share * (typical - normal), min(normal, typical, 0)) for normal, typical in signs))

@@ -1,4 +1,4 @@
-"""What an abdominal scan shows beyond the pancreas's surroundings: more bowel, the body's wall, air around it."""
+"""What an abdominal scan shows beyond the anatomy around the pancreas: more bowel, the body's wall, air around it."""
 
 import numpy as np
 
@@ -35,7 +35,7 @@ def draw_body(image: Field, grid: Grid, rng: np.random.Generator) -> None:
 
 
 def _draw_loops(image: Field, grid: Grid, rng: np.random.Generator) -> None:
-    """Paint loops of bowel that lie wholly below the pancreas's surroundings, where the volume reaches so far."""
+    """Paint loops of bowel that lie wholly below the anatomy around the pancreas, where the volume reaches so far."""
     bottom = grid.origin[2]
     for _ in range(int(rng.integers(*LOOPS))):
         place = rng.uniform((-0.2, -0.2), (1.2, 0.9)) * grid.extent[:2]

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from bench.demo.appearance import SUBTYPES, draw_look
+from bench.demo.appearance import SUBTYPES, draw_appearance
 from bench.demo.body import draw_body
 from bench.demo.grid import Field, Grid
 from bench.demo.organs import draw_organs
@@ -18,8 +18,8 @@ Shape = tuple[int, int, int]
 SPACING = (0.73, 0.73, 2.0)
 SMALLEST, LARGEST = (96, 80, 40), (128, 112, 80)
 ABDOMEN_SMALLEST, ABDOMEN_LARGEST = (244, 244, 120), (264, 264, 136)
-KINDS = ("pancreas", "abdomen")  # the pancreas's surroundings alone, or the whole body around them
-ABDOMEN_STREAM = 2  # of random numbers: 0 is the content of the surroundings alone, 1 how files are stored
+KINDS = ("pancreas", "abdomen")  # the anatomy around the pancreas alone, or the whole body
+ABDOMEN_STREAM = 2  # of random numbers: 0 is the content of that anatomy alone, 1 how files are stored
 REACH_AROUND = 24  # voxels of an abdomen beside the frame in which the pancreas's vessels and stranded fat may lie
 FIRST_ID = {"train": 0, "validation": 600, "test": 800}  # far enough apart that ids stay unique
 LAST_ID = 999
@@ -28,7 +28,7 @@ GRAIN = (0.6, 0.6, 0.3)  # voxels: how far its noise is correlated
 
 
 @dataclass(frozen=True)
-class Case:
+class DrawnCase:
     """A CT volume and its truth.
 
     ``image`` is in HU and ``labels`` 0 background, 1 pancreas, 2 lesion, both ``[x, y, z]``; ``spacing``
@@ -47,7 +47,7 @@ def case_rng(split: str, index: int, seed: int, stream: int = 0) -> np.random.Ge
     return np.random.default_rng([seed, FIRST_ID[split] + index, stream])
 
 
-def draw_case(split: str, index: int, *, seed: int = 0, kind: str = "pancreas") -> Case:
+def draw_case(split: str, index: int, *, seed: int = 0, kind: str = "pancreas") -> DrawnCase:
     """Draw case ``index`` of ``split`` (train, validation or test); the same arguments give the same case.
 
     ``kind`` is one of `KINDS`; the cases of the two have nothing in common.
@@ -65,11 +65,11 @@ def draw_case(split: str, index: int, *, seed: int = 0, kind: str = "pancreas") 
         rng = case_rng(split, index, seed)
         grid = Grid(_sides(SMALLEST, LARGEST, rng), SPACING)
         image = draw_organs(grid, rng)
-        labels = draw_pancreas(image, grid, draw_look(rng, subtype, index), rng)
+        labels = draw_pancreas(image, grid, draw_appearance(rng, subtype, index), rng)
     image = gaussian_filter(image, BLUR)
     noise = gaussian_filter(rng.standard_normal(image.shape, dtype=np.float32), GRAIN)
     image += np.float32(rng.uniform(7, 13) / noise.std()) * noise
-    return Case(f"{FIRST_ID[split] + index:03d}", subtype, image, labels, SPACING)
+    return DrawnCase(f"{FIRST_ID[split] + index:03d}", subtype, image, labels, SPACING)
 
 
 def _sides(smallest: Shape, largest: Shape, rng: np.random.Generator) -> Shape:
@@ -78,7 +78,7 @@ def _sides(smallest: Shape, largest: Shape, rng: np.random.Generator) -> Shape:
 
 
 def _abdomen(subtype: int, index: int, rng: np.random.Generator) -> tuple[Field, NDArray[np.uint8]]:
-    """A whole body, before blur and noise, and its labels: the same surroundings of the pancreas in a larger volume."""
+    """A whole body, before blur and noise, and its labels: the same anatomy around the pancreas in a larger volume."""
     shape, inner = _sides(ABDOMEN_SMALLEST, ABDOMEN_LARGEST, rng), _sides(SMALLEST, LARGEST, rng)
     free = np.subtract(shape, inner)
     corner = np.round(free * rng.uniform((0.46, 0.46, 0.4), (0.54, 0.54, 0.7))).astype(int)
@@ -92,7 +92,7 @@ def _abdomen(subtype: int, index: int, rng: np.random.Generator) -> tuple[Field,
     near = image[part].copy()
     around = Grid(near.shape, SPACING, frame, _millimetres(low - corner))
     labels = np.zeros(shape, np.uint8)
-    labels[part] = draw_pancreas(near, around, draw_look(rng, subtype, index), rng)
+    labels[part] = draw_pancreas(near, around, draw_appearance(rng, subtype, index), rng)
     image[part] = near
     return image, labels
 

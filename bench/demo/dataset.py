@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.demo.case import FIRST_ID, Case, case_rng, draw_case
+from bench.demo.case import FIRST_ID, DrawnCase, case_rng, draw_case
 
 COUNTS: Mapping[str, int] = {"train": 24, "validation": 36, "test": 4}
 ABDOMEN_COUNTS: Mapping[str, int] = {"train": 8, "validation": 36, "test": 2}  # a case is ten times as large
@@ -48,7 +48,7 @@ def write_demo(
     return folder
 
 
-def _write_case(root: Path, split: str, case: Case, rng: np.random.Generator) -> None:
+def _write_case(root: Path, split: str, case: DrawnCase, rng: np.random.Generator) -> None:
     affine = np.diag([-case.spacing[0], -case.spacing[1], case.spacing[2], 1.0])  # x to the left, y to the back
     affine[:3, 3] = np.round(rng.uniform((40, -60, -300), (90, -10, 300)), 2)
     for path, volume in _volumes(root, split, case, affine, rng):
@@ -58,7 +58,7 @@ def _write_case(root: Path, split: str, case: Case, rng: np.random.Generator) ->
 
 
 def _volumes(
-    root: Path, split: str, case: Case, affine: NDArray[np.float64], rng: np.random.Generator
+    root: Path, split: str, case: DrawnCase, affine: NDArray[np.float64], rng: np.random.Generator
 ) -> Iterator[tuple[Path, Any]]:
     image = _stored_image(case, affine, rng)
     if split == "test":
@@ -69,19 +69,19 @@ def _volumes(
     yield folder / f"{name}.nii.gz", _stored_mask(case, affine, rng)
 
 
-def _stored_image(case: Case, affine: NDArray[np.float64], rng: np.random.Generator) -> Any:
+def _stored_image(case: DrawnCase, affine: NDArray[np.float64], rng: np.random.Generator) -> Any:
     """The image as int16 with a slope and an intercept of its own."""
     slope, intercept = float(rng.choice(SLOPES)), float(rng.choice(INTERCEPTS))
     stored = np.clip(np.round((case.image - intercept) / slope), -32768, 32767).astype(np.int16)
     return _nifti(stored, affine, slope, intercept)
 
 
-def _stored_mask(case: Case, affine: NDArray[np.float64], rng: np.random.Generator) -> Any:
+def _stored_mask(case: DrawnCase, affine: NDArray[np.float64], rng: np.random.Generator) -> Any:
     """The mask in one of the three ways met in the field: exact bytes, scaled floats or inexact floats."""
-    way = rng.choice(["bytes", "scaled", "floats"], p=[0.2, 0.4, 0.4])
-    if way == "bytes":
+    storage = rng.choice(["bytes", "scaled", "floats"], p=[0.2, 0.4, 0.4])
+    if storage == "bytes":
         return _nifti(case.labels, affine)
-    if way == "scaled":
+    if storage == "scaled":
         return _nifti(case.labels.astype(np.float64), affine, FLOAT_ONE, 0.0)
     return _nifti(case.labels * FLOAT_ONE, affine)
 

@@ -16,7 +16,7 @@ NOISE_REACH = 2  # knots drawn beyond either end, so that smooth noise does not 
 class Grid:
     """Voxel counts and spacing (mm) along x (right to left), y (front to back) and z (bottom to top).
 
-    Organs are placed in a frame, the pancreas's surroundings: the volume itself, or, where it shows more, a box of
+    Organs are placed in a frame, the anatomy around the pancreas: the volume itself, or, where it shows more, a box of
     ``frame`` mm in it; ``origin`` is the first voxel's place in mm from the frame's corner.
     """
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from scipy.spatial import cKDTree
 
-from bench.demo.appearance import Look
+from bench.demo.appearance import Appearance
 from bench.demo.grid import Field, Grid, Mask
 
 REACH = 24.0  # mm around the gland's axis within which anything is drawn
@@ -46,7 +46,7 @@ class Neighbourhood:
         return cls(candidates[kept], places[kept], distance[kept], nearest[kept] / (len(axis) - 1))
 
 
-def draw_pancreas(image: Field, grid: Grid, look: Look, rng: np.random.Generator) -> NDArray[np.uint8]:
+def draw_pancreas(image: Field, grid: Grid, appearance: Appearance, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Paint the pancreas, the veins behind it and a lesion into ``image`` (HU) ``[x, y, z]``.
 
     Returns the labels ``[x, y, z]``: 0 background, 1 pancreas, 2 lesion.
@@ -59,22 +59,22 @@ def draw_pancreas(image: Field, grid: Grid, look: Look, rng: np.random.Generator
     radii = np.asarray(RADII) * rng.uniform(0.9, 1.15) * rng.normal(1, 0.05, len(RADII))
     radius = CubicSpline(knots, radii)(around.along)
     upstream = 1 / (1 + np.exp(-(around.along - seat) / 0.04))
-    radius *= 1 - look.atrophy * upstream
+    radius *= 1 - appearance.atrophy * upstream
     depth = radius - around.distance  # mm under the surface
     depth += 1.3 * _at(grid.noise(rng, 6.0), around) + 0.5 * _at(grid.noise(rng, 3.0), around)  # lobules
 
     flat = image.reshape(-1)
     tissue = rng.uniform(88, 112)
     values = flat[around.voxels]
-    _paint_fat(values, depth, look, _at(grid.noise(rng, 5.0), around))
-    _paint_veins(values, around, axis, look, rng)
+    _paint_fat(values, depth, appearance, _at(grid.noise(rng, 5.0), around))
+    _paint_veins(values, around, axis, appearance, rng)
     gland = depth > 0
     lobules = np.clip(_at(grid.noise(rng, 3.5), around) - 0.3, 0, 1.5)
-    values[gland] = tissue - look.infiltration * lobules[gland]
-    duct = around.distance < np.where(upstream > 0.5, look.duct, 0.8)
+    values[gland] = tissue - appearance.infiltration * lobules[gland]
+    duct = around.distance < np.where(upstream > 0.5, appearance.duct, 0.8)
     values[duct & gland] = 10
-    lesion = _paint_lesion(values, around, axis[round(seat * (SAMPLES - 1))], tissue, look, grid, rng)
-    chalk = _at(grid.noise(rng, 2.2), around) > _threshold(look.calcification)
+    lesion = _paint_lesion(values, around, axis[round(seat * (SAMPLES - 1))], tissue, appearance, grid, rng)
+    chalk = _at(grid.noise(rng, 2.2), around) > _threshold(appearance.calcification)
     values[chalk & (lesion | (gland & (around.distance < 6)))] = 450
     flat[around.voxels] = values
     labels = np.zeros(image.size, np.uint8)
@@ -91,19 +91,19 @@ def _threshold(share: float) -> float:
     return float(np.sqrt(-2 * np.log(2 * share))) if share > 0 else np.inf
 
 
-def _paint_fat(values: Field, depth: NDArray[np.float64], look: Look, mottle: Field) -> None:
+def _paint_fat(values: Field, depth: NDArray[np.float64], appearance: Appearance, mottle: Field) -> None:
     """Strand the fat within 9 mm of the surface; only fat, so that no organ changes."""
     strength = np.clip(1 + depth / 9, 0, 1) * np.clip(0.6 + 0.5 * mottle, 0, 1.5)
     fat = values < -60
-    values[fat] += (look.stranding * strength)[fat]
+    values[fat] += (appearance.stranding * strength)[fat]
 
 
 def _paint_veins(
-    values: Field, around: Neighbourhood, axis: NDArray[np.float64], look: Look, rng: np.random.Generator
+    values: Field, around: Neighbourhood, axis: NDArray[np.float64], appearance: Appearance, rng: np.random.Generator
 ) -> None:
     """Paint the splenic vein behind body and tail and the mesenteric vein under the neck."""
     blood = rng.uniform(150, 200)
-    wide = 1 + look.engorgement
+    wide = 1 + appearance.engorgement
     neck = axis[round(0.42 * SAMPLES)]
     behind = np.asarray([0, 9.5, 0])
     splenic = axis[round(0.40 * SAMPLES) :: 2] + behind
@@ -118,7 +118,7 @@ def _paint_lesion(
     around: Neighbourhood,
     seat: NDArray[np.float64],
     tissue: float,
-    look: Look,
+    appearance: Appearance,
     grid: Grid,
     rng: np.random.Generator,
 ) -> Mask:
@@ -128,7 +128,7 @@ def _paint_lesion(
     size = float(semi_axes.mean())
     depth = size * (1 - np.sqrt((offsets**2).sum(1))) + 0.8 * _at(grid.noise(rng, 5.0), around)
     inside: Mask = depth > 0
-    mottle = look.texture * _at(grid.noise(rng, 2.5), around)
-    attenuation = tissue + look.lesion + mottle + np.where(depth < RIM, look.rim, 0)
+    mottle = appearance.texture * _at(grid.noise(rng, 2.5), around)
+    attenuation = tissue + appearance.lesion + mottle + np.where(depth < RIM, appearance.rim, 0)
     values[inside] = attenuation[inside]
     return inside

@@ -1,7 +1,8 @@
-"""What users run today, as arms of an ordinary run: other pipelines on the same cases and weights.
+"""Reference pipelines: what users run today, as variants of an ordinary run on the same cases and weights.
 
-A peer goes its own whole way from the image's file to the mask's file; nothing of `bench.pipeline` is in it. It is
-there to be compared with: it makes no claim, and is never chosen as the best. Importing this table imports no peer.
+A peer goes its own whole way from the image's file to the mask's file; of `bench.pipeline` only the tiles' vote over
+the class is in it, which no library has. It is there to be compared with:
+it makes no claim, and is never chosen as the best. Importing this table imports no peer.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,7 +18,7 @@ from models.reader.container import EXPORTED, TORCHSCRIPT
 if TYPE_CHECKING:
     from bench.pipeline.settings import InferenceSettings
 
-__all__ = ["PEERS", "Peer", "missing", "refuse_setting", "unfit"]
+__all__ = ["PEERS", "Peer", "incompatible_reason", "missing", "refuse_setting"]
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def refuse_setting(names: Iterable[str], protocol: str, roi: str) -> None:
         )
 
 
-def unfit(backend: Backend, settings: "InferenceSettings", batch: int) -> Availability | None:
+def incompatible_reason(backend: Backend, settings: "InferenceSettings", batch: int) -> Availability | None:
     """Why this peer cannot run a case by the run's `settings`; None where it can, and for what is no peer.
 
     A peer of one tile in a pass leaves the run's batch aside, but not another `batch` that its own name asks for.

@@ -47,7 +47,7 @@ class NnUNet:
 
     @contextmanager
     def open(self, model: "Model", target: Target) -> Iterator[PeerSession]:
-        network, one = copy.deepcopy(model.module).to(target.device), replace(target, batch=1)
+        network, single = copy.deepcopy(model.module).to(target.device), replace(target, batch=1)
 
         def forward(x: Tensor) -> tuple[Tensor, Tensor]:
             with torch.autocast("cuda", enabled=target.on_cuda):  # as the predictor does on CUDA, and only there
@@ -67,7 +67,7 @@ class NnUNet:
             + ("forward is all of the predictor" if target.on_cuda else "stitch is the predictor but the network"),
         }
         with torch_settings(target):
-            yield PeerSession(forward, model, one, partial(NnUNetPipeline, network, one), details)
+            yield PeerSession(forward, model, single, partial(NnUNetPipeline, network, single), details)
 
 
 class NnUNetPipeline:

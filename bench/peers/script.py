@@ -23,6 +23,7 @@ from torch import nn
 from bench.machine.clock import Stopwatch
 from bench.peers import Peer, missing
 from bench.peers.session import PeerSession
+from bench.pipeline.merge import vote
 from bench.pipeline.settings import CaseTiming, InferenceSettings
 from engines.base import Availability, Target
 from engines.probe import check
@@ -81,7 +82,8 @@ class ScriptPipeline:
         with watch.stage("stitch"):
             inside = tuple(slice(gap // 2, gap // 2 + n) for gap, n in zip(short, volume.shape, strict=True))
             labels = np.argmax(logits, axis=0)[inside].astype(np.uint8)
-            subtype = _vote(votes, foreground) if self._settings.subtypes else None
+            mass = torch.tensor(foreground, dtype=torch.float64)
+            subtype = vote(torch.tensor(np.array(votes)), mass) if self._settings.subtypes else None
         with watch.stage("write"):
             nib.save(self._image(labels, nifti.affine), mask_path)
         case_ns = time.perf_counter_ns() - start
@@ -117,11 +119,11 @@ class ScriptPipeline:
 
 def _starts(shape: tuple[int, ...], tile: tuple[int, int, int], overlap: float) -> list[list[int]]:
     """First voxels of the tiles along each axis; the last tile ends with the volume."""
-    found = []
+    starts = []
     for n, side in zip(shape, tile, strict=True):
         step = max(int(side * (1 - overlap)), 1)
-        found.append([*range(0, n - side, step), n - side])
-    return found
+        starts.append([*range(0, n - side, step), n - side])
+    return starts
 
 
 def _gaussian(tile: tuple[int, int, int]) -> Array:
@@ -130,9 +132,3 @@ def _gaussian(tile: tuple[int, int, int]) -> Array:
     x, y, z = (np.exp(-(at**2) / (2 * (len(at) / 8) ** 2)) for at in axes)
     weights: Array = np.maximum(x[:, None, None] * y[:, None] * z, 1e-3).astype(np.float32)
     return weights
-
-
-def _vote(votes: list[Array], foreground: list[float]) -> int:
-    """Class of the case: tile logits averaged by predicted foreground mass; a plain mean where there is none."""
-    mass = np.array(foreground) if sum(foreground) > 0 else np.ones(len(votes))
-    return int((np.array(votes) * mass[:, None]).sum(axis=0).argmax())

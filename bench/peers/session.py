@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.machine.clock import Stopwatch
+from bench.pipeline.merge import vote
 from bench.pipeline.pipeline import Pipeline
 from bench.pipeline.settings import CasePipeline, InferenceSettings
 from engines.base import Session, Target
@@ -74,23 +75,17 @@ class Voting(nn.Module):
         return segmentation
 
     def subtype(self) -> int | None:
-        """Class of the case: tile logits averaged by predicted foreground mass; a plain mean where there is none.
-
-        None where the network has no classification.
-        """
+        """Class of the case, by `vote`; None where the network has no classification."""
         if not self._classifies:
             return None
-        votes, mass = torch.stack(self._votes), torch.stack(self._foreground)
-        if float(mass.sum()) <= 0:
-            mass = torch.ones_like(mass)
-        return int((votes * mass[:, None]).sum(dim=0).argmax())
+        return vote(torch.stack(self._votes), torch.stack(self._foreground))
 
 
 @contextmanager
 def windows(watch: Stopwatch, voting: Voting, target: Target) -> Iterator[None]:
     """Time a library's sliding window: what the network takes in it is ``forward``, the rest ``stitch``.
 
-    On CUDA the two cannot be told apart without waiting after each tile, which the peer does not do: there all of it is
+    On CUDA the two cannot be separated without waiting after each tile, which the peer does not do: there all of it is
     ``forward``.
     """
     voting.start()

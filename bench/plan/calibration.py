@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.data.cases import Found, find_cases, sha256_of
+from bench.data.cases import CaseFiles, find_cases, sha256_of
 from bench.errors import InputError
 from bench.pipeline.preparation import preparation_of
 from bench.pipeline.roi import choose_region
@@ -20,7 +20,7 @@ CASES = 16  # spread evenly over the training split; two tiles of each
 
 
 def from_training_cases(
-    root: Path, evaluated: list[Found], settings: InferenceSettings
+    root: Path, evaluated: list[CaseFiles], settings: InferenceSettings
 ) -> tuple[Calibration | None, list[str]]:
     """Choose calibration cases in the split ``train``, and name them; None where all that there are is evaluated.
 
@@ -31,38 +31,41 @@ def from_training_cases(
         _, training = find_cases(root, "train")
     except InputError:
         return None, []
-    if {case.image for case in training} == {case.image for case in evaluated}:
+    if {case.image_path for case in training} == {case.image_path for case in evaluated}:
         return None, []  # the training split itself is evaluated
     at = np.unique(np.linspace(0, len(training) - 1, min(CASES, len(training))).round().astype(int))
     chosen = [training[i] for i in at]
     _refuse_leak(training, chosen, evaluated)
     digest = hashlib.sha256(repr(settings).encode())
     for case in chosen:
-        digest.update(sha256_of(case.image).encode() + (sha256_of(case.mask).encode() if case.mask else b"-"))
+        digest.update(
+            sha256_of(case.image_path).encode() + (sha256_of(case.mask_path).encode() if case.mask_path else b"-")
+        )
     return Calibration(functools.partial(_tiles, tuple(chosen), settings), digest.hexdigest()), [c.name for c in chosen]
 
 
-def _refuse_leak(training: list[Found], chosen: list[Found], evaluated: list[Found]) -> None:
+def _refuse_leak(training: list[CaseFiles], chosen: list[CaseFiles], evaluated: list[CaseFiles]) -> None:
     names = {case.name for case in training}
-    content = {sha256_of(case.image): case for case in chosen}
+    content = {sha256_of(case.image_path): case for case in chosen}
     for case in evaluated:
-        twin = content.get(sha256_of(case.image))
+        twin = content.get(sha256_of(case.image_path))
         if case.name in names or twin is not None:
             other = case.name if twin is None else twin.name
             raise InputError(
-                f"{case.image}: also a training case ({other}); calibration must not see evaluated cases: remove one"
+                f"{case.image_path}: also a training case ({other}); "
+                "calibration must not see evaluated cases: remove one"
             )
 
 
-def _tiles(cases: tuple[Found, ...], settings: InferenceSettings) -> Tensor:
+def _tiles(cases: tuple[CaseFiles, ...], settings: InferenceSettings) -> Tensor:
     """Two tiles of each case, ``[N, 1, D, H, W]``: the one with most foreground and one anywhere."""
     rng = np.random.default_rng(0)
     preprocessor, tiling = preparation_of(settings, torch.device("cpu"))
     chosen = []
     for case in cases:
-        volume = preprocessor.read(case.image)
+        volume = preprocessor.read(case.image_path)
         box = choose_region(volume, settings).box
-        labels = None if case.mask is None else preprocessor.read_mask(case.mask)[box]
+        labels = None if case.mask_path is None else preprocessor.read_mask(case.mask_path)[box]
         prepared, mask = preprocessor.prepare(volume.cropped(box), labels)
         grid = tiling.grid(triple(prepared.shape))
         boxes = [grid.boxes[int(rng.integers(len(grid.boxes)))]]

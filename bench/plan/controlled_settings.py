@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import engines
-from bench.data.cases import Found, fingerprint, sha256_of
+from bench.data.cases import CaseFiles, fingerprint, sha256_of
 from bench.plan.request import Request
 from bench.plan.variants import settings_of
 from bench.worker.allocator import KEEP
@@ -109,7 +109,7 @@ def _told(options: ModelOptions) -> dict[str, Any]:
 
 
 def describe_data(
-    root: Path, layout: str, request: Request, found: list[Found], calibration_cases: list[str]
+    root: Path, layout: str, request: Request, found: list[CaseFiles], calibration_cases: list[str]
 ) -> dict[str, Any]:
     return {
         "root": str(root),

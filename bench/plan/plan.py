@@ -6,7 +6,7 @@ from pathlib import Path
 
 import engines
 from bench import demo, peers
-from bench.data.cases import Found, check_cases, find_cases, fingerprint
+from bench.data.cases import CaseFiles, check_cases, find_cases, fingerprint
 from bench.errors import InputError
 from bench.machine import host
 from bench.pipeline.settings import InferenceSettings
@@ -145,7 +145,7 @@ def inference_settings(settings: Settings, model: Model) -> InferenceSettings:
     )
 
 
-def evenly(found: list[Found], most: int | None) -> list[Found]:
+def evenly(found: list[CaseFiles], most: int | None) -> list[CaseFiles]:
     """At most `most` cases, spread over the sorted list so that every class stays in."""
     if most is None or most >= len(found):
         return found
@@ -213,7 +213,7 @@ def _check_roi(request: Request, recipes: dict[str, RecipeSettings], model: Mode
 
 
 def _calibrate(
-    settings: Settings, root: Path, found: list[Found], inference: InferenceSettings
+    settings: Settings, root: Path, found: list[CaseFiles], inference: InferenceSettings
 ) -> tuple[Calibration | None, list[str]]:
     used = {settings_of(arm, settings).backend for arm in settings.backends}
     if all(row_of(name).precision != "int8" for name in used):
@@ -237,7 +237,7 @@ def _opens(
         target = Target(settings.device, settings.tile, own.batch, settings.threads, cache, tiles, known)
         backend = row_of(own.backend, settings.device)
         own_settings = replace(inference, batch=own.batch, overlap=own.overlap, roi=own.roi)
-        unfit = incompatible_reason(backend, model.program, own.batch, own.rewrites) or peers.unfit(
+        unfit = incompatible_reason(backend, model.program, own.batch, own.rewrites) or peers.incompatible_reason(
             backend, inference, own.batch
         )
         return Open(arm, backend, path, widen_to, options, target, own_settings, unfit, own.rewrites, keep_memory=keep)
@@ -245,8 +245,10 @@ def _opens(
     return tuple(request(arm) for arm in settings.backends)
 
 
-def _check_truth(found: list[Found]) -> None:
-    some, all_ = any(case.mask for case in found), all(case.mask for case in found)
+def _check_truth(found: list[CaseFiles]) -> None:
+    some, all_ = any(case.mask_path for case in found), all(case.mask_path for case in found)
     if some and not all_:
-        missing = next(case for case in found if case.mask is None)
-        raise InputError(f"{missing.image}: no mask beside it, but other cases have one; add it or take the case out")
+        missing = next(case for case in found if case.mask_path is None)
+        raise InputError(
+            f"{missing.image_path}: no mask beside it, but other cases have one; add it or take the case out"
+        )

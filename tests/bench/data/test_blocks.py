@@ -19,8 +19,8 @@ def test_slabs_cover_the_first_axis_once(shape):
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(("source", "target"), ["CF", "FC", "CC"])
 def test_copies_between_orders_of_the_axes(shape, source, target):
-    given = np.array(np.random.default_rng(0).integers(0, 200, shape).astype(np.uint8), order=source)
+    volume = np.array(np.random.default_rng(0).integers(0, 200, shape).astype(np.uint8), order=source)
     copied = np.full(shape, 255, np.uint8, order=target)
-    blocks.copy(given, copied)
-    np.testing.assert_array_equal(copied, given)
+    blocks.copy(volume, copied)
+    np.testing.assert_array_equal(copied, volume)
     assert copied.flags[f"{target}_CONTIGUOUS"]

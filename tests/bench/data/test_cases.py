@@ -36,10 +36,10 @@ def refusal(root: Path, split: str = "validation") -> str:
 def test_quiz_layout(tmp_path):
     image, mask = quiz_case(tmp_path)
     quiz_case(tmp_path, "quiz_1_002")
-    layout, found = find_cases(tmp_path, "validation")
+    layout, files = find_cases(tmp_path, "validation")
     assert layout == "quiz"
-    assert [case.name for case in found] == ["quiz_1_001", "quiz_1_002"]
-    case = check_cases(found)[0]
+    assert [case.name for case in files] == ["quiz_1_001", "quiz_1_002"]
+    case = check_cases(files)[0]
     assert (case.image, case.mask, case.subtype, case.shape) == (str(image), str(mask), 1, (20, 21, 22))
 
 
@@ -54,8 +54,8 @@ def test_nnunet_layout_with_a_table_of_classes(tmp_path, header):
     save(tmp_path / "imagesTr" / "p_01_0000.nii.gz", np.zeros((4, 5, 6), np.int16))
     save(tmp_path / "labelsTr" / "p_01.nii.gz", np.ones((4, 5, 6)))
     (tmp_path / "classes.csv").write_text(f"{header}\np_01.nii.gz,2\n")
-    layout, found = find_cases(tmp_path, "train")
-    (case,) = check_cases(found)
+    layout, files = find_cases(tmp_path, "train")
+    (case,) = check_cases(files)
     assert (layout, case.name, case.subtype) == ("nnunet", "p_01", 2)
     assert case.mask.endswith("labelsTr/p_01.nii.gz")
 
@@ -144,12 +144,12 @@ def test_unknown_subtype(tmp_path):
 @pytest.mark.parametrize(("subtypes", "fits"), [(2, True), (4, True), (1, False), (0, True)])
 def test_classes_are_those_of_the_network_where_it_has_any(tmp_path, subtypes, fits):
     quiz_case(tmp_path)
-    found = find_cases(tmp_path, "validation")[1]
+    files = find_cases(tmp_path, "validation")[1]
     if fits:
-        assert check_cases(found, subtypes)[0].subtype == 1
+        assert check_cases(files, subtypes)[0].subtype == 1
     else:
         with pytest.raises(InputError, match="unknown subtype 1"):
-            check_cases(found, subtypes)
+            check_cases(files, subtypes)
 
 
 def test_two_cases_of_one_name(tmp_path):

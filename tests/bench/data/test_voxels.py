@@ -67,12 +67,12 @@ def test_a_file_that_is_no_plain_nifti_is_nibabels_matter(tmp_path):
 
 def test_the_number_of_threads_changes_nothing(tmp_path):
     image, before = nib.load(save(tmp_path / "a.nii.gz", "int16", 0.37, -1024.3)), torch.get_num_threads()
-    found = []
+    contents = []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
-        found.append(read_voxels(image).tobytes())
+        contents.append(read_voxels(image).tobytes())
     torch.set_num_threads(before)
-    assert len(set(found)) == 1
+    assert len(set(contents)) == 1
 
 
 def test_members_and_what_follows_the_voxels(tmp_path):
@@ -83,7 +83,7 @@ def test_members_and_what_follows_the_voxels(tmp_path):
         np.testing.assert_array_equal(read_image(path).intensities, expected)
 
 
-def test_a_flipped_bit_is_found_by_the_checksum(tmp_path):
+def test_the_checksum_reveals_a_flipped_bit(tmp_path):
     path = save(tmp_path / "a.nii.gz", "int16")
     content = bytearray(zlib.compress(gzip.decompress(path.read_bytes()), 0, wbits=31))  # stored: any bit is a voxel's
     content[len(content) // 2] ^= 1
@@ -93,7 +93,7 @@ def test_a_flipped_bit_is_found_by_the_checksum(tmp_path):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_voxel_that_is_not_finite_is_found(tmp_path, value):
+def test_a_voxel_that_is_not_finite_is_refused(tmp_path, value):
     values = np.zeros(SHAPE, np.float32)
     nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "a.nii.gz")
     assert read_image(tmp_path / "a.nii.gz")
@@ -132,7 +132,7 @@ def test_integers_overflow_float32_by_their_slope_only(tmp_path):
             assert all_finite(image, read_voxels(image)) is finite
 
 
-def test_gunzip_tells_the_size_it_was_not_given():
+def test_gunzip_refuses_another_size():
     packed = gzip.compress(b"content")
     assert compression.gunzip(packed, 7) == b"content"
     assert compression.gunzip(packed, 8) is None

@@ -44,7 +44,7 @@ def test_equal_masks_are_equal_files(source, tmp_path):
     assert not first[3] & 8, "a name in the header"
 
 
-def test_a_full_disk_is_told_and_leaves_nothing(source, tmp_path):
+def test_a_full_disk_is_reported_and_leaves_nothing(source, tmp_path):
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     (tmp_path / ".a.nii.gz").symlink_to("/dev/full")

@@ -12,7 +12,7 @@ from bench.accuracy import dsc, outside_of
 from bench.data.cases import find_cases
 from bench.data.volume import read_mask
 from bench.demo import CHECKPOINTS, dataset, draw_case, write_demo
-from bench.demo.case import Case
+from bench.demo.case import DrawnCase
 from bench.pipeline.pipeline import Pipeline
 from bench.pipeline.settings import InferenceSettings
 from bench.pipeline.tiles import sliding_window
@@ -36,13 +36,13 @@ def masks(folder: Path) -> list[Path]:
 
 
 def test_layout_is_that_of_the_quiz(demo: Path) -> None:
-    found = {path.relative_to(demo).as_posix() for path in demo.rglob("*.nii.gz")}
+    written = {path.relative_to(demo).as_posix() for path in demo.rglob("*.nii.gz")}
     expected = {"test/quiz_800_0000.nii.gz"}
     for split, ids in {"train": range(3), "validation": range(600, 603)}.items():
         for number in ids:
             stem = f"{split}/subtype{number % 3}/quiz_{number % 3}_{number:03d}"
             expected |= {f"{stem}_0000.nii.gz", f"{stem}.nii.gz"}
-    assert found == expected
+    assert written == expected
 
 
 def test_ids_are_unique_across_splits(demo: Path) -> None:
@@ -74,9 +74,9 @@ def test_scaled_image_values_are_hounsfield_units(demo: Path) -> None:
 
 def test_masks_are_labels_or_nearly_so(demo: Path) -> None:
     values = [np.unique(nib.load(path).get_fdata()) for path in masks(demo)]
-    for found in values:
-        np.testing.assert_allclose(found, [0, 1, 2], atol=1e-4)
-    assert any(1.0000152587890625 in found for found in values)
+    for labels in values:
+        np.testing.assert_allclose(labels, [0, 1, 2], atol=1e-4)
+    assert any(1.0000152587890625 in labels for labels in values)
 
 
 def test_the_same_seed_draws_the_same_case() -> None:
@@ -128,7 +128,7 @@ def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_generation_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(split: str, index: int, *, seed: int = 0, kind: str = "pancreas") -> Case:
+    def interrupted(split: str, index: int, *, seed: int = 0, kind: str = "pancreas") -> DrawnCase:
         assert not (tmp_path / "demo").exists()
         if index == 1:
             raise KeyboardInterrupt
@@ -154,10 +154,10 @@ def test_the_abdomens_network_finds_the_pancreas_at_half_the_resolution(tmp_path
     )
     target = Target("cpu", model.tile, 1, 2, tmp_path)
     with engines.load("torch-fp32").open(model, target) as session:
-        outcome = Pipeline(session, settings).run(case.image, tmp_path / "mask.nii.gz")
+        outcome = Pipeline(session, settings).run(case.image_path, tmp_path / "mask.nii.gz")
     assert outcome.roi is not None
     assert not outcome.roi.fallback
-    truth = read_mask(case.mask)
+    truth = read_mask(case.mask_path)
     assert outside_of(truth, outcome.roi) == (0, 0)
     assert dsc(read_mask(tmp_path / "mask.nii.gz") > 0, truth > 0) > 0.7
     assert outcome.tiles < 0.75 * len(sliding_window(truth.shape, model.tile, 0.25).starts)
@@ -175,9 +175,9 @@ def test_an_abdomen_shows_the_whole_body_in_air_and_the_pancreas_uncut() -> None
     assert (case.labels == 1).sum() > 2000
     assert (case.labels == 2).sum() > 500
     for axis in range(3):
-        found = np.flatnonzero(case.labels.any(tuple({0, 1, 2} - {axis})))
-        assert found[0] > 10
-        assert found[-1] < case.image.shape[axis] - 10
+        slices = np.flatnonzero(case.labels.any(tuple({0, 1, 2} - {axis})))
+        assert slices[0] > 10
+        assert slices[-1] < case.image.shape[axis] - 10
     assert np.median(case.image[case.labels == 1]) == pytest.approx(95, abs=25)
     again, other = draw_case("validation", 2, kind="abdomen"), draw_case("validation", 2)
     np.testing.assert_array_equal(again.image, case.image)

@@ -14,7 +14,7 @@ import engines
 from bench.cli.main import main
 from bench.cli.terminal import PlainProgress
 from bench.errors import InputError
-from bench.peers import PEERS, missing, refuse_setting, unfit
+from bench.peers import PEERS, incompatible_reason, missing, refuse_setting
 from bench.pipeline.pipeline import Pipeline
 from bench.pipeline.settings import InferenceSettings
 from bench.plan.plan import make_plan
@@ -66,7 +66,7 @@ def test_a_peer_computes_what_we_do(name, ours, tmp_path):
     with open_peer(name, model, target_of(tmp_path)) as session:
         pipeline = session.case_pipeline(settings)
         first = pipeline.run(folder / "a_0000.nii.gz", tmp_path / "first.nii.gz")
-        found = pipeline.run(folder / "a_0000.nii.gz", tmp_path / "a.nii.gz")
+        timing = pipeline.run(folder / "a_0000.nii.gz", tmp_path / "a.nii.gz")
         evidence = session.evidence()
     mask, own = nib.load(tmp_path / "a.nii.gz"), nib.load(folder / "a.nii.gz")
     labels, ours_ = np.asanyarray(mask.dataobj), np.asanyarray(own.dataobj)
@@ -74,10 +74,10 @@ def test_a_peer_computes_what_we_do(name, ours, tmp_path):
     assert (labels != ours_).mean() <= BOUNDS[name]
     assert np.array_equal(labels, np.asanyarray(nib.load(tmp_path / "first.nii.gz").dataobj)), "nothing is left over"
     np.testing.assert_allclose(mask.affine, own.affine, atol=1e-4)
-    assert (found.subtype, found.tiles) == (expected.subtype, expected.tiles) == (first.subtype, first.tiles)
-    assert found.stages_ns.keys() == {"read", "preprocess", "forward", "stitch", "write"}
-    assert min(found.stages_ns.values()) > 0
-    assert sum(found.stages_ns.values()) <= found.case_ns
+    assert (timing.subtype, timing.tiles) == (expected.subtype, expected.tiles) == (first.subtype, first.tiles)
+    assert timing.stages_ns.keys() == {"read", "preprocess", "forward", "stitch", "write"}
+    assert min(timing.stages_ns.values()) > 0
+    assert sum(timing.stages_ns.values()) <= timing.case_ns
     assert evidence_mismatch(PEERS[name], target_of(tmp_path), evidence) is None
     assert evidence.details["way"]
 
@@ -121,19 +121,19 @@ def test_nnunet_prepares_a_network_with_plans_by_them(tmp_path):
     with engines.load("torch-fp32").open(model, target) as session:
         expected = Pipeline(session, settings).run(tmp_path / "a_0000.nii.gz", tmp_path / "ours.nii.gz")
     with open_peer("peer-nnunet", model, target) as session:
-        found = session.case_pipeline(settings).run(tmp_path / "a_0000.nii.gz", tmp_path / "a.nii.gz")
+        timing = session.case_pipeline(settings).run(tmp_path / "a_0000.nii.gz", tmp_path / "a.nii.gz")
     labels, own = (np.asanyarray(nib.load(tmp_path / f"{name}.nii.gz").dataobj) for name in ("a", "ours"))
     assert np.array_equal(labels, own)
     assert len(np.unique(labels)) > 1
-    assert (found.tiles, found.subtype) == (expected.tiles, None)
+    assert (timing.tiles, timing.subtype) == (expected.tiles, None)
 
 
-def test_a_peer_is_an_arm_by_its_name_alone():
+def test_a_peer_is_a_variant_by_its_name_alone():
     assert not set(PEERS) & set(backend_names("all"))
-    arms = backend_names("torch-amp,peer-monai-fp32@4,peer-script,peer-script")
-    assert arms == ("torch-fp32", "torch-amp", "peer-monai-fp32@4", "peer-script", "peer-script#2")
-    assert peers_among(arms) == arms[2:]
-    assert (row_of(arms[2]), batch_of(arms[2], 1)) == (PEERS["peer-monai-fp32"], 4)
+    names = backend_names("torch-amp,peer-monai-fp32@4,peer-script,peer-script")
+    assert names == ("torch-fp32", "torch-amp", "peer-monai-fp32@4", "peer-script", "peer-script#2")
+    assert peers_among(names) == names[2:]
+    assert (row_of(names[2]), batch_of(names[2], 1)) == (PEERS["peer-monai-fp32"], 4)
     assert [row_of("peer-nnunet", device).precision for device in ("cpu", "cuda:1")] == ["fp32", "fp16"]
     assert row_of("peer-script", "cuda") == PEERS["peer-script"]
 
@@ -141,9 +141,9 @@ def test_a_peer_is_an_arm_by_its_name_alone():
 def test_a_peer_without_its_package_is_skipped_with_what_brings_it(tmp_path, monkeypatch):
     monkeypatch.setattr(bench.peers, "find_spec", lambda name: None)
     for name, package in (("peer-monai-amp", "monai"), ("peer-nnunet", "nnunetv2")):
-        found = engines.load(name, PEERS[name]).probe(target_of(tmp_path))
-        assert (found.ok, found.reason) == (False, f"the package {package} is not installed")
-        assert "[peers]" in found.fix
+        availability = engines.load(name, PEERS[name]).probe(target_of(tmp_path))
+        assert (availability.ok, availability.reason) == (False, f"the package {package} is not installed")
+        assert "[peers]" in availability.fix
     assert missing(PEERS["peer-script"]) is None
 
 
@@ -162,14 +162,14 @@ def test_a_peer_refuses_a_network_that_it_would_run_otherwise():
         protocol="sliding-window", tile=(64, 64, 64), overlap=0.5, batch=2, roi="none", window=(-1000, 1000)
     )
     monai, nnunet, script = (PEERS[name] for name in ("peer-monai-fp32", "peer-nnunet", "peer-script"))
-    assert [unfit(peer, settings, 2) for peer in (monai, nnunet, script)] == [None] * 3
-    assert unfit(monai, settings, 4) is None
-    assert "one tile in a pass, and not 4" in unfit(script, settings, 4).reason
+    assert [incompatible_reason(peer, settings, 2) for peer in (monai, nnunet, script)] == [None] * 3
+    assert incompatible_reason(monai, settings, 4) is None
+    assert "one tile in a pass, and not 4" in incompatible_reason(script, settings, 4).reason
     planned = replace(settings, plans=Plans({}, {}, "3d_fullres"))
-    assert [unfit(peer, planned, 2) is None for peer in (monai, nnunet, script)] == [False, True, False]
+    assert [incompatible_reason(peer, planned, 2) is None for peer in (monai, nnunet, script)] == [False, True, False]
     swapped = replace(settings, labels=(0, 2, 1))
-    assert all("labels are 0, 2, 1" in unfit(peer, swapped, 2).reason for peer in (monai, nnunet, script))
-    assert unfit(engines.BACKENDS["torch-fp32"], swapped, 4) is None
+    assert all("labels are 0, 2, 1" in incompatible_reason(peer, swapped, 2).reason for peer in (monai, nnunet, script))
+    assert incompatible_reason(engines.BACKENDS["torch-fp32"], swapped, 4) is None
 
 
 def test_a_run_with_a_peer(bench, monkeypatch):
@@ -178,12 +178,12 @@ def test_a_run_with_a_peer(bench, monkeypatch):
     code, summary, _ = bench("--backends", "plain,peer-script", "--rounds", "1", "--require", "peer-script")
     assert code in (1, 3), "the baseline against itself"
     assert summary["subject"] in (None, "plain")
-    row = next(one for one in summary["backends"] if one["name"] == "peer-script")
+    row = next(entry for entry in summary["backends"] if entry["name"] == "peer-script")
     assert (row["status"], row["is_peer"], row["verdict"], row["cases"]) == ("ok", True, None, 5)
     assert row["accuracy"]["voxel_disagreement"] <= 1e-4
     assert row["accuracy"]["class_flips"] == 0
     assert row["evidence"]["mac_share"] == {"fp32": 1.0}
-    assert [(one["name"], one["voxel_disagreement"]) for one in summary["peers"]["times"]] == [
+    assert [(peer["name"], peer["voxel_disagreement"]) for peer in summary["peers"]["times"]] == [
         ("peer-script", row["accuracy"]["voxel_disagreement"])
     ]
     assert "## Against what is run today" in Path("run/report.md").read_text()

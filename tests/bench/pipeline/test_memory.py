@@ -14,7 +14,7 @@ SIDE = 192
 STATED = 18  # bytes a voxel with three classes
 SLACK = 2.5  # pages, arenas, the packed mask
 
-# glibc keeps blocks under 32 MiB when they are freed, unless told not to; those of large volumes it never keeps.
+# glibc keeps blocks under 32 MiB when they are freed, unless asked not to; those of large volumes it never keeps.
 GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
 
 CHILD = """

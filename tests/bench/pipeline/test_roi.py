@@ -187,7 +187,7 @@ def test_a_real_network_agrees_with_the_full_volume_in_what_is_kept(tmp_path, ro
     """Its labels are nearly random, so that any tile left out near a kept voxel, or cut elsewhere, would show."""
     torch.manual_seed(1)
     network = MultiTaskUNet(shape=Shape(2, poolings=2)).eval()
-    # Bright voxels are pancreas beyond doubt, the others as the network says.
+    # Bright voxels are pancreas for certain, the others as the network says.
     volume = scene((64, 56, 40), [np.s_[20:34, 20:32, 12:26]], hu=900)
 
     class Nudged(Threshold):

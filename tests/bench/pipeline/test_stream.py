@@ -35,13 +35,13 @@ class Network:
 
 @pytest.fixture
 def cases(tmp_path) -> list[tuple[Path, Path]]:
-    rng, found = np.random.default_rng(0), []
+    rng, cases = np.random.default_rng(0), []
     for number, shape in enumerate(SHAPES):
         image = nib.Nifti1Image(rng.normal(0, 500, shape).astype(np.int16), np.eye(4))
         image.header.set_slope_inter(1, number)
         nib.save(image, tmp_path / f"{number}_0000.nii.gz")
-        found.append((tmp_path / f"{number}_0000.nii.gz", tmp_path / f"{number}.nii.gz"))
-    return found
+        cases.append((tmp_path / f"{number}_0000.nii.gz", tmp_path / f"{number}.nii.gz"))
+    return cases
 
 
 def masks(cases) -> list[bytes | None]:
@@ -56,10 +56,10 @@ def one_at_a_time(cases):
     pipeline = Pipeline(Network(), SETTINGS)
     outcomes = [pipeline.run(*case) for case in cases]
     torch.set_num_threads(before)
-    found = masks(cases)
+    written = masks(cases)
     for _, mask in cases:
         mask.unlink()
-    return found, outcomes
+    return written, outcomes
 
 
 @pytest.mark.parametrize("read_ahead", [1, 2, 4])
@@ -67,15 +67,15 @@ def one_at_a_time(cases):
 def test_masks_are_equal_byte_by_byte(cases, one_at_a_time, read_ahead, threads):
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    found = Stream(Pipeline(Network(), SETTINGS), read_ahead).run(cases)
+    streamed = Stream(Pipeline(Network(), SETTINGS), read_ahead).run(cases)
     torch.set_num_threads(before)
     expected, outcomes = one_at_a_time
     assert masks(cases) == expected
     assert len(set(expected)) == len(cases)
-    assert [(o.subtype, o.tiles) for o in found.outcomes] == [(o.subtype, o.tiles) for o in outcomes]
-    assert all(o.stages_ns.keys() == e.stages_ns.keys() for o, e in zip(found.outcomes, outcomes, strict=True))
-    assert 0 < found.forward_share < 1
-    assert max(o.case_ns for o in found.outcomes) <= found.wall_ns
+    assert [(o.subtype, o.tiles) for o in streamed.outcomes] == [(o.subtype, o.tiles) for o in outcomes]
+    assert all(o.stages_ns.keys() == e.stages_ns.keys() for o, e in zip(streamed.outcomes, outcomes, strict=True))
+    assert 0 < streamed.forward_share < 1
+    assert max(o.case_ns for o in streamed.outcomes) <= streamed.wall_ns
 
 
 class Counting(Pipeline):
@@ -102,7 +102,7 @@ class Counting(Pipeline):
         while self.gone_on.wait(0.3):  # until reading stands still: as far ahead as it ever gets
             self.gone_on.clear()
         gc.collect()
-        self.most_alive = max(self.most_alive, sum(one() is not None for one in self.alive))
+        self.most_alive = max(self.most_alive, sum(reference() is not None for reference in self.alive))
         return super().label(prepared, watch)
 
 
@@ -114,7 +114,7 @@ def test_never_more_cases_are_held_than_stated(cases, read_ahead):
     # One more is counted between a case's being taken and its reaching the network.
     assert read_ahead <= pipeline.most <= read_ahead + 1
     assert pipeline.most_alive == read_ahead + 1, "those that wait, and the one that the network has"
-    assert not any(one() for one in pipeline.alive)
+    assert not any(reference() for reference in pipeline.alive)
 
 
 def test_never_more_masks_wait_than_stated(cases, monkeypatch):
@@ -143,7 +143,7 @@ def test_never_more_masks_wait_than_stated(cases, monkeypatch):
     assert all(masks(cases))
 
 
-def test_a_broken_image_is_told_and_loses_no_finished_mask(cases, one_at_a_time, tmp_path):
+def test_a_broken_image_is_reported_and_loses_no_finished_mask(cases, one_at_a_time, tmp_path):
     cases[4][0].write_bytes(cases[4][0].read_bytes()[:-60])
     with pytest.raises(InputError, match=r"4_0000\.nii\.gz: damaged or cut short") as caught:
         Stream(Pipeline(Network(), SETTINGS), 3).run(cases)
@@ -152,14 +152,14 @@ def test_a_broken_image_is_told_and_loses_no_finished_mask(cases, one_at_a_time,
     assert not list(tmp_path.glob(".*"))
 
 
-def test_a_full_disk_is_told_and_loses_no_finished_mask(cases, one_at_a_time, tmp_path):
+def test_a_full_disk_is_reported_and_loses_no_finished_mask(cases, one_at_a_time, tmp_path):
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     (tmp_path / ".3.nii.gz").symlink_to("/dev/full")
     with pytest.raises(InputError, match=r"3\.nii\.gz: the mask cannot be written \(No space left on device\)"):
         Stream(Pipeline(Network(), SETTINGS), 2).run(cases)
     assert masks(cases)[:4] == [*one_at_a_time[0][:3], None]
-    assert all(found in (None, expected) for found, expected in zip(masks(cases), one_at_a_time[0], strict=True))
+    assert all(mask in (None, expected) for mask, expected in zip(masks(cases), one_at_a_time[0], strict=True))
     assert not list(tmp_path.glob(".*"))
 
 
