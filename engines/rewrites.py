@@ -159,7 +159,7 @@ def _axis(node: fx.Node) -> Any:
 
 
 def _channels(graph: fx.GraphModule, shape: Shape) -> dict[str, int]:
-    """Of each node's output for an input of `shape`; computes nothing."""
+    """Number of channels of each node's output for an input of `shape`; computes nothing."""
     from torch.fx.passes.shape_prop import ShapeProp
 
     on_meta = copy.deepcopy(graph).to("meta")

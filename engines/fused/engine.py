@@ -25,7 +25,7 @@ class Fused(TorchEngine):
 
     Each InstanceNorm with its LeakyReLU is two passes of Triton's over a channels-last tensor. In the reference
     U-Net they also pool, and the concatenations of the decoder are written in place. Where Triton cannot work,
-    PyTorch's own operations take its place, and the evidence says so.
+    PyTorch's own operations do the same, and the evidence says so.
     """
 
     @contextmanager

@@ -20,7 +20,7 @@ class Session(OnnxRuntimeSession):
     """A session whose whole graph TensorRT has taken."""
 
     def evidence(self) -> Evidence:
-        """Of what TensorRT does inside its subgraph the profile says nothing.
+        """The profile shows nothing of what TensorRT does inside its subgraph.
 
         But without ``trt_fp16_enable`` the provider builds a strongly typed network (``createNetworkV2`` in its
         source), so that the types of the file, all float16, bind TensorRT.

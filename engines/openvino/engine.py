@@ -126,7 +126,7 @@ def _quantize(model: "Model", target: Target, folder: Path) -> None:
 
 
 def _empty(requests: int, output: Any) -> "Tensor":
-    """For an output of all requests, ``[batch, ...]`` float32."""
+    """An uninitialised tensor for one output of all requests, float32 ``[batch, ...]``."""
     import torch
 
     part, *sides = output.shape
@@ -148,7 +148,7 @@ class OpenVinoSession:
         self._requests = [self._request(number) for number in range(requests)]
 
     def _request(self, number: int) -> Any:
-        """Of the batch's part `number`, which it writes into its place of the outputs."""
+        """The inference request for part `number` of the batch, which writes into its slice of the outputs."""
         import openvino
 
         request, part = self._compiled.create_infer_request(), self._target.batch

@@ -39,7 +39,7 @@ class Divergence:
 
 @dataclass(frozen=True)
 class Selection:
-    """The layers to quantize, and how that was found out.
+    """The layers to quantize, and how they were chosen.
 
     Attributes:
         layers: to run in INT8.

@@ -61,7 +61,7 @@ def build(trt: Any, path: Path, log: Any, timings: Path | None = None) -> Plan:
     Raises:
         EngineError: TensorRT does not start, or refuses the file.
     """
-    builder = started(log, lambda: trt.Builder(log), trt)
+    builder = create(log, lambda: trt.Builder(log), trt)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
     if not parser.parse_from_file(str(path)):
@@ -79,7 +79,7 @@ def build(trt: Any, path: Path, log: Any, timings: Path | None = None) -> Plan:
     return Plan(bytes(data), _typed(trt, network))
 
 
-def started(log: Any, start: Callable[[], Any], trt: Any) -> Any:
+def create(log: Any, start: Callable[[], Any], trt: Any) -> Any:
     """Call `start`, which makes one of TensorRT's root objects.
 
     Raises:

@@ -61,7 +61,7 @@ class TensorRT(Engine):
             target.cache, f"{self.package}-{self.backend.precision}", key,
             lambda folder: _build(trt, path, log, timings, folder),
         )  # fmt: skip
-        with opened(trt, log, built, model, target, quantized) as session:
+        with open_plan(trt, log, built, model, target, quantized) as session:
             yield session
 
     def _onnx(self, model: "Model", target: Target) -> tuple[Path, Mapping[str, Any]]:
@@ -74,10 +74,10 @@ class TensorRT(Engine):
 
 
 @contextmanager
-def opened(
+def open_plan(
     trt: Any, log: Any, built: Artefact, model: "Model", target: Target, details: Mapping[str, Any]
 ) -> Iterator["TensorRTSession"]:
-    """Run the plan in `built`, as `save` left it there."""
+    """Run the plan in `built`, as `save_plan` left it there."""
     from engines.tensorrt.session import TensorRTSession
 
     typed = [Operation(**fields) for fields in json.loads((built.folder / _TYPES).read_text())]
@@ -90,11 +90,11 @@ def _build(trt: Any, path: Path, log: Any, timings: Path, folder: Path) -> None:
     from engines.tensorrt.builder import build
 
     plan = build(trt, path, log, timings)
-    save(folder, plan.data, plan.typed)
+    save_plan(folder, plan.data, plan.typed)
 
 
-def save(folder: Path, plan: bytes, typed: tuple[Operation, ...] = ()) -> None:
-    """Write a plan where `opened` finds it."""
+def save_plan(folder: Path, plan: bytes, typed: tuple[Operation, ...] = ()) -> None:
+    """Write a plan where `open_plan` finds it."""
     (folder / _PLAN).write_bytes(plan)
     (folder / _TYPES).write_text(json.dumps([asdict(operation) for operation in typed]))
 

@@ -14,7 +14,7 @@ from engines.evidence.mac_counter import layers_for
 from engines.layers import UNKNOWN, Layer, Operation, Tally
 from engines.pytorch.cuda_graph import capture
 from engines.pytorch.session import Forward
-from engines.tensorrt.builder import first_error, started
+from engines.tensorrt.builder import create, first_error
 from engines.tensorrt.inspector import layers_of as inspected_layers
 from engines.tensorrt.inspector import operations
 
@@ -43,7 +43,7 @@ class TensorRTSession:
         self._trt, self._target, self._typed, self._details = trt, target, typed, details
         self._layers = layers_for(model, target)
         with torch.cuda.device(target.device):
-            self._runtime = started(log, lambda: trt.Runtime(log), trt)
+            self._runtime = create(log, lambda: trt.Runtime(log), trt)
             self._engine = self._runtime.deserialize_cuda_engine(plan)
             if self._engine is None:
                 raise EngineError(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from engines.base import Availability, Engine, EngineError, Target
 from engines.cache import artefact, key_of
 from engines.probe import check
-from engines.tensorrt.engine import opened, save
+from engines.tensorrt.engine import open_plan, save_plan
 
 if TYPE_CHECKING:
     from engines.tensorrt.session import TensorRTSession
@@ -38,7 +38,7 @@ class TorchTensorRT(Engine):
         built = artefact(target.cache, "torch-tensorrt-fp16", key, lambda folder: _build(model, target, folder))
         import torch_tensorrt
 
-        with opened(
+        with open_plan(
             tensorrt, log, built, model, target, {"torch_tensorrt": torch_tensorrt.__version__, "converter": "dynamo"}
         ) as session:
             yield session
@@ -70,4 +70,4 @@ def _build(model: "Model", target: Target, folder: Path) -> None:
         plan = convert(program, **settings)
     if not plan:
         raise EngineError("Torch-TensorRT built no engine; the log says why")
-    save(folder, bytes(plan))
+    save_plan(folder, bytes(plan))
