@@ -160,7 +160,7 @@ def _single_stream(ask: _Ask, cases: _Paths, progress: Progress) -> Timed:
 def _offline(ask: _Ask, cases: _Paths, read_ahead: int) -> Timed:
     reply = ask(PredictAll(cases, read_ahead), PredictedAll)
     streamed = reply.streamed
-    latencies = tuple(one.case_ns * 1e-9 for one in streamed.outcomes)
+    latencies = tuple(one.case_ns * 1e-9 for one in streamed.timings)
     wall = streamed.wall_ns * 1e-9
     return Timed(latencies, wall, streamed.forward_share * wall, reply.peak_memory_bytes)
 

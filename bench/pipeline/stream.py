@@ -17,23 +17,23 @@ from bench.pipeline.settings import CaseTiming
 WRITE_BEHIND = 2  # masks that are being written or wait for it; a byte a voxel each
 
 
-_Taken = tuple[Prepared | Volume, Stopwatch, int]  # a case, its stages so far, and when its reading began
+_Read = tuple[Prepared | Volume, Stopwatch, int]  # a case, its stages so far, and when its reading began
 
 
 @dataclass(frozen=True)
 class Streamed:
     """What cases gave, in their order, and how long all of them took, from the first file to the last mask on disk.
 
-    An outcome's `case_ns` is from the start of its reading to its mask on disk, waits included.
+    The `case_ns` of a timing is from the start of its reading to its mask on disk, waits included.
     """
 
-    outcomes: tuple[CaseTiming, ...]
+    timings: tuple[CaseTiming, ...]
     wall_ns: int
 
     @property
     def forward_share(self) -> float:
         """Share of the wall time in which the forward ran."""
-        return sum(outcome.stages_ns["forward"] for outcome in self.outcomes) / self.wall_ns
+        return sum(timing.stages_ns["forward"] for timing in self.timings) / self.wall_ns
 
 
 class Stream:
@@ -48,9 +48,9 @@ class Stream:
             raise ValueError(f"read-ahead of {read_ahead} cases: at least one")
         self._pipeline = pipeline
         self._read_ahead = read_ahead
-        self._prepared: deque[Future[_Taken]] = deque()
+        self._prepared: deque[Future[_Read]] = deque()
         self._written: deque[Future[CaseTiming]] = deque()
-        self._outcomes: list[CaseTiming] = []
+        self._timings: list[CaseTiming] = []
 
     def run(self, cases: Sequence[tuple[Path, Path]]) -> Streamed:
         """Predict every (image, mask).
@@ -61,7 +61,7 @@ class Stream:
             InputError: an image cannot be read, or a mask not be written.
         """
         start, images = time.perf_counter_ns(), iter([image for image, _ in cases])
-        self._outcomes = []
+        self._timings = []
         with ThreadPoolExecutor(1, "write") as writer, ThreadPoolExecutor(1, "read") as reader:
 
             def read_next(count: int) -> None:
@@ -71,22 +71,22 @@ class Stream:
             try:
                 read_next(self._read_ahead)
                 for _, mask in cases:
-                    taken = self._prepared.popleft().result()
+                    read = self._prepared.popleft().result()
                     read_next(1)
-                    labelled, watch, started = self._label(*taken)
-                    del taken  # while the next one is waited for, this one is no longer held
-                    self._settle(WRITE_BEHIND - 1)
+                    labelled, watch, started = self._label(*read)
+                    del read  # while the next one is waited for, this one is no longer held
+                    self._await_writes(WRITE_BEHIND - 1)
                     self._written.append(writer.submit(_write, mask, labelled, watch, started))
                     del labelled
-                self._settle(0)
+                self._await_writes(0)
             finally:
                 reader.shutdown(wait=True, cancel_futures=True)
                 writer.shutdown(wait=True)
                 self._prepared.clear()
                 self._written.clear()
-        return Streamed(tuple(self._outcomes), time.perf_counter_ns() - start)
+        return Streamed(tuple(self._timings), time.perf_counter_ns() - start)
 
-    def _prepare(self, image: Path) -> _Taken:
+    def _prepare(self, image: Path) -> _Read:
         started, watch = time.perf_counter_ns(), Stopwatch(lambda: None)
         return self._pipeline.prepare(image, watch), watch, started
 
@@ -94,10 +94,10 @@ class Stream:
         watch = self._pipeline.stopwatch(before.stages_ns)
         return self._pipeline.label(prepared, watch), watch, started
 
-    def _settle(self, most: int) -> None:
+    def _await_writes(self, at_most: int) -> None:
         """Wait until at most so many masks are still to be written."""
-        while len(self._written) > most:
-            self._outcomes.append(self._written.popleft().result())
+        while len(self._written) > at_most:
+            self._timings.append(self._written.popleft().result())
 
 
 def _write(mask: Path, labelled: Labelled, watch: Stopwatch, started: int) -> CaseTiming:

@@ -173,7 +173,7 @@ def test_a_peer_refuses_a_network_that_it_would_run_otherwise():
 
 
 def test_a_run_with_a_peer(bench, monkeypatch):
-    """Timed beside the others, with its times, its parity and a section of its own; never what the claim is about."""
+    """Timed beside the others, with its times, its accuracy and a section of its own; never what the claim is about."""
     monkeypatch.setitem(engines.BACKENDS, "plain", engines.BACKENDS["torch-fp32"])
     code, summary, _ = bench("--backends", "plain,peer-script", "--rounds", "1", "--require", "peer-script")
     assert code in (1, 3), "the baseline against itself"

@@ -236,15 +236,16 @@ def test_the_network_sees_the_volume_beyond_a_box_that_is_smaller_than_a_tile(tm
 
 
 @pytest.mark.parametrize(
-    ("shape", "passes"), [((26, 26, 14), 1), ((32, 26, 20), 2), ((40, 26, 14), 0), ((26, 22, 10), 0), ((30, 20, 18), 0)]
+    ("shape", "coarse_tiles"),
+    [((26, 26, 14), 1), ((32, 26, 20), 2), ((40, 26, 14), 0), ((26, 22, 10), 0), ((30, 20, 18), 0)],
 )
-def test_a_coarse_pass_of_more_than_an_eighth_of_the_tiles_is_left_out(tmp_path, shape, passes):
+def test_a_coarse_pass_of_more_than_an_eighth_of_the_tiles_is_left_out(tmp_path, shape, coarse_tiles):
     volume = scene(shape, [np.s_[4:14, 4:14, 2:10]])
     _, full = predict(Threshold(), volume, tmp_path)
     _, outcome = predict(Threshold(), volume, tmp_path, roi="coarse")
-    assert (outcome.roi.fallback, outcome.roi.tiles) == (False, passes)
-    if passes:
-        assert passes <= full.tiles / 8
+    assert (outcome.roi.fallback, outcome.roi.tiles) == (False, coarse_tiles)
+    if coarse_tiles:
+        assert coarse_tiles <= full.tiles / 8
     else:
         assert outcome.tiles == full.tiles
 

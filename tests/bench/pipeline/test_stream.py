@@ -72,10 +72,10 @@ def test_masks_are_equal_byte_by_byte(cases, one_at_a_time, read_ahead, threads)
     expected, outcomes = one_at_a_time
     assert masks(cases) == expected
     assert len(set(expected)) == len(cases)
-    assert [(o.subtype, o.tiles) for o in streamed.outcomes] == [(o.subtype, o.tiles) for o in outcomes]
-    assert all(o.stages_ns.keys() == e.stages_ns.keys() for o, e in zip(streamed.outcomes, outcomes, strict=True))
+    assert [(o.subtype, o.tiles) for o in streamed.timings] == [(o.subtype, o.tiles) for o in outcomes]
+    assert all(o.stages_ns.keys() == e.stages_ns.keys() for o, e in zip(streamed.timings, outcomes, strict=True))
     assert 0 < streamed.forward_share < 1
-    assert max(o.case_ns for o in streamed.outcomes) <= streamed.wall_ns
+    assert max(o.case_ns for o in streamed.timings) <= streamed.wall_ns
 
 
 class Counting(Pipeline):
