@@ -7,18 +7,17 @@ it makes no claim, and is never chosen as the best. Importing this table imports
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from bench.errors import InputError
-from engines.base import Availability, Backend
-from engines.probe import install, unavailable
+from engines.base import TORCH, Availability, Backend, Runtime
+from engines.probe import unavailable
 from models.reader.container import EXPORTED, TORCHSCRIPT
 
 if TYPE_CHECKING:
     from bench.pipeline.settings import InferenceSettings
 
-__all__ = ["PEERS", "Peer", "incompatible_reason", "missing", "refuse_setting"]
+__all__ = ["PEERS", "Peer", "incompatible_reason", "refuse_setting"]
 
 
 @dataclass(frozen=True)
@@ -43,23 +42,18 @@ class Peer(Backend):
 
 
 _CALLED = (TORCHSCRIPT, EXPORTED)  # programs that can be called as a network is
+_LIBRARY = Runtime(TORCH.providers, extras={"cpu": "peers", "cuda": "peers"})
 _MONAI, _NNUNET = "bench.peers.monai:Monai", "bench.peers.nnunet:NnUNet"
 
 PEERS: Mapping[str, Peer] = {
-    "peer-monai-fp32": Peer(_MONAI, "fp32", programs=_CALLED, packages=("monai",)),
-    "peer-monai-amp": Peer(_MONAI, "half", programs=_CALLED, packages=("monai",)),
+    "peer-monai-fp32": Peer(_MONAI, "fp32", _LIBRARY, programs=_CALLED, packages=("monai",)),
+    "peer-monai-amp": Peer(_MONAI, "half", _LIBRARY, programs=_CALLED, packages=("monai",)),
     # Its predictor computes under autocast on CUDA, and in FP32 on a CPU.
-    "peer-nnunet": Peer(_NNUNET, "fp32", packages=("nnunetv2",), cuda_precision="fp16", one_tile=True, plans=True),
+    "peer-nnunet": Peer(
+        _NNUNET, "fp32", _LIBRARY, packages=("nnunetv2",), cuda_precision="fp16", one_tile=True, plans=True
+    ),
     "peer-script": Peer("bench.peers.script:Script", "fp32", programs=_CALLED, one_tile=True),
 }
-
-
-def missing(peer: Peer) -> Availability | None:
-    """What to install where one of the peer's packages is not there; they are looked up, not imported."""
-    for package in peer.packages:
-        if find_spec(package) is None:
-            return unavailable(f"the package {package} is not installed", install("peers"))
-    return None
 
 
 def refuse_setting(names: Iterable[str], protocol: str, roi: str) -> None:

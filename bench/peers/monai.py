@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.machine.clock import Stopwatch
-from bench.peers import Peer, missing
+from bench.peers import Peer
 from bench.peers.session import PeerSession, Voting, windows
 from bench.pipeline.settings import CaseTiming, InferenceSettings
 from engines.base import Availability, Target
@@ -39,7 +39,7 @@ class Monai:
 
     def probe(self, target: Target) -> Availability:
         checked = check_half if self._peer.precision == "half" else check
-        return missing(self._peer) or checked(target, self._peer)
+        return checked(target, self._peer)
 
     @contextmanager
     def open(self, model: "Model", target: Target) -> Iterator[PeerSession]:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.machine.clock import Stopwatch
-from bench.peers import Peer, missing
+from bench.peers import Peer
 from bench.peers.session import PeerSession, Voting, windows
 from bench.pipeline.settings import CaseTiming, InferenceSettings
 from engines.base import Availability, Target
@@ -43,7 +43,7 @@ class NnUNet:
         self._peer = peer
 
     def probe(self, target: Target) -> Availability:
-        return missing(self._peer) or check(target, self._peer)
+        return check(target, self._peer)
 
     @contextmanager
     def open(self, model: "Model", target: Target) -> Iterator[PeerSession]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from bench.machine.clock import Stopwatch
-from bench.peers import Peer, missing
+from bench.peers import Peer
 from bench.peers.session import PeerSession
 from bench.pipeline.merge import vote
 from bench.pipeline.settings import CaseTiming, InferenceSettings
@@ -42,7 +42,7 @@ class Script:
         self._peer = peer
 
     def probe(self, target: Target) -> Availability:
-        return missing(self._peer) or check(target, self._peer)
+        return check(target, self._peer)
 
     @contextmanager
     def open(self, model: "Model", target: Target) -> Iterator[PeerSession]:

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-import bench.peers
 import engines
 from bench.cli.main import main
 from bench.cli.terminal import PlainProgress
 from bench.errors import InputError
-from bench.peers import PEERS, incompatible_reason, missing, refuse_setting
+from bench.peers import PEERS, incompatible_reason, refuse_setting
 from bench.pipeline.pipeline import Pipeline
 from bench.pipeline.settings import InferenceSettings
 from bench.plan.plan import make_plan
@@ -22,6 +21,7 @@ from bench.plan.request import Request
 from bench.plan.variants import backend_names, batch_of, peers_among, row_of
 from engines.base import Target
 from engines.evidence.mismatch import evidence_mismatch
+from engines.probe import check
 from models.load import load_model
 from models.model import Plans
 from tests.nnunet import train
@@ -38,9 +38,9 @@ def target_of(tmp_path: Path, batch: int = 1) -> Target:
 
 def open_peer(name: str, model, target: Target):
     """Opened also where the CPU multiplies BF16 slowly, for which a run would skip it."""
-    absent = missing(PEERS[name])
-    if absent is not None:
-        pytest.skip(absent.reason)
+    available = check(target, PEERS[name])
+    if not available.ok:
+        pytest.skip(available.reason)
     return engines.load(name, PEERS[name]).open(model, target)
 
 
@@ -139,12 +139,12 @@ def test_a_peer_is_a_variant_by_its_name_alone():
 
 
 def test_a_peer_without_its_package_is_skipped_with_what_brings_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(bench.peers, "find_spec", lambda name: None)
+    monkeypatch.setattr("engines.probe.find_spec", lambda name: None)
     for name, package in (("peer-monai-amp", "monai"), ("peer-nnunet", "nnunetv2")):
         availability = engines.load(name, PEERS[name]).probe(target_of(tmp_path))
         assert (availability.ok, availability.reason) == (False, f"the package {package} is not installed")
         assert "[peers]" in availability.fix
-    assert missing(PEERS["peer-script"]) is None
+    assert engines.load("peer-script", PEERS["peer-script"]).probe(target_of(tmp_path)).ok
 
 
 @pytest.mark.parametrize(("protocol", "roi"), [("center-patch", "none"), ("sliding-window", "body")])
