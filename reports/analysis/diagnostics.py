@@ -4,7 +4,7 @@ All of it from the samples alone. The case is taken out by its mean over the rou
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import expm1, log, nan, sqrt
 
 import numpy as np
@@ -20,7 +20,7 @@ from reports.stats.multiplicity import holm
 FEWEST = 3  # samples at a position, for its ranks to mean anything
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OrderEffect:
     """Whether a backend's time depends on its position among the samples of one case in one round.
 
@@ -30,9 +30,9 @@ class OrderEffect:
     """
 
     p: float
-    p_holm: float
     range_pct: float
     positions: int
+    p_holm: float = nan
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,11 @@ def _order_effects(timed: Mapping[str, Sequence[Sample]]) -> dict[str, OrderEffe
         if len(kept) > 1 and np.ptp(np.concatenate(kept)) > 0:
             medians = [float(np.median(values)) for values in kept]
             spread = 100 * expm1(max(medians) - min(medians))
-            effects[name] = OrderEffect(float(stats.kruskal(*kept).pvalue), nan, spread, len(kept))
+            p = float(stats.kruskal(*kept).pvalue)
+            effects[name] = OrderEffect(p=p, range_pct=spread, positions=len(kept))
     adjusted = holm([effect.p for effect in effects.values()])
     return {
-        name: OrderEffect(effect.p, p_holm, effect.range_pct, effect.positions)
-        for (name, effect), p_holm in zip(effects.items(), adjusted, strict=True)
+        name: replace(effect, p_holm=p_holm) for (name, effect), p_holm in zip(effects.items(), adjusted, strict=True)
     }
 
 
@@ -119,7 +119,7 @@ def _drift(samples: Sequence[Sample]) -> Drift | None:
     slope, span = float(x @ y) / squares, float(np.ptp(hours))
     error = sqrt(float(((y - slope * x) ** 2).sum()) / freedom / squares)
     p = float(2 * stats.t.sf(abs(slope) / error, freedom)) if error else float(slope == 0)
-    return Drift(100 * expm1(slope * span), p, span)
+    return Drift(pct_over_run=100 * expm1(slope * span), p=p, hours=span)
 
 
 def _autocorrelation(run: Run, name: str) -> Autocorrelation | None:
@@ -132,7 +132,7 @@ def _autocorrelation(run: Run, name: str) -> Autocorrelation | None:
     if not (squares := float(residuals @ residuals)):
         return None
     lag1 = float(residuals[1:] @ residuals[:-1]) / squares
-    return Autocorrelation(lag1, 1 / sqrt(len(residuals)), len(residuals))
+    return Autocorrelation(lag1=lag1, standard_error=1 / sqrt(len(residuals)), samples=len(residuals))
 
 
 def _within_groups(labels: Sequence[str] | Sequence[int], values: Iterable[float]) -> Floats:

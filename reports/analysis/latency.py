@@ -13,17 +13,17 @@ from reports.stats.scores import median, percentile
 FEWEST_SIZES = 3  # distinct numbers of tiles: through two points goes every line
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Latency:
     """Seconds a case, over all its samples: the median and percentiles."""
 
     median: float = nan
-    p95: float = nan
     p90: float = nan
+    p95: float = nan
     p99: float = nan
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Spread:
     """How far the cases lie apart, by the median seconds of each: the extremes and the coefficient of variation."""
 
@@ -32,7 +32,7 @@ class Spread:
     variation: float = nan
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TileFit:
     """Seconds of a case as a straight line over its forward tiles, by least squares over the cases' medians.
 
@@ -49,8 +49,8 @@ class TileFit:
 
 def latency(seconds: Sequence[float]) -> Latency:
     """Of a backend's samples; NaN without any."""
-    p50, p90, p95, p99 = median(seconds), *(percentile(seconds, percent) for percent in (90, 95, 99))
-    return Latency(p50, p95, p90, p99)
+    p90, p95, p99 = (percentile(seconds, percent) for percent in (90, 95, 99))
+    return Latency(median=median(seconds), p90=p90, p95=p95, p99=p99)
 
 
 def spread(samples: Sequence[Sample]) -> Spread:
@@ -59,7 +59,7 @@ def spread(samples: Sequence[Sample]) -> Spread:
     if not seconds:
         return Spread()
     variation = float(stats.variation(seconds, ddof=1)) if len(seconds) > 1 else nan
-    return Spread(min(seconds), max(seconds), variation)
+    return Spread(fastest_s=min(seconds), slowest_s=max(seconds), variation=variation)
 
 
 def tile_fit(samples: Sequence[Sample]) -> TileFit:
@@ -70,7 +70,7 @@ def tile_fit(samples: Sequence[Sample]) -> TileFit:
     if sizes < FEWEST_SIZES:
         return TileFit(sizes=sizes)
     line = stats.linregress([tiles[case] for case in seconds], list(seconds.values()))
-    return TileFit(float(line.intercept), float(line.slope), float(line.rvalue**2), sizes)
+    return TileFit(intercept_s=float(line.intercept), slope_s=float(line.slope), r2=float(line.rvalue**2), sizes=sizes)
 
 
 def _medians_by_case(samples: Sequence[Sample], value: Callable[[Sample], float]) -> dict[str, float]:

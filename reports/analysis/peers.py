@@ -10,7 +10,7 @@ from reports.records.store import Run
 from reports.stats.scores import median
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PeerTime:
     """A peer, and one backend's case time against it.
 
@@ -44,4 +44,11 @@ def _peer_time(run: Run, peer: str, name: str | None) -> PeerTime:
     paired = pairs(run, name, DUEL, peer) if name is not None and measured else ()
     accuracy = compare_accuracy(run, peer)
     flips = len(accuracy.flips) if accuracy.cases and run.record.classifies else None
-    return PeerTime(peer, median(seconds), speed(paired, case_ns), accuracy.voxel_disagreement, flips, accuracy.cases)
+    return PeerTime(
+        name=peer,
+        median_s=median(seconds),
+        time=speed(paired, case_ns),
+        voxel_disagreement=accuracy.voxel_disagreement,
+        class_flips=flips,
+        scored=accuracy.cases,
+    )

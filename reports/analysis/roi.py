@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from reports.records.record import Sample, Score
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RoiUse:
     """What a ROI strategy did over the cases of a backend; of each case its first interleaved sample.
 
@@ -39,9 +39,13 @@ def roi_use(samples: Iterable[Sample], scores: Iterable[Score]) -> RoiUse | None
         return None
     scored = [s for s in scores if s.whole_outside is not None]
     return RoiUse(
-        len(chosen), len(scored), tuple(sorted(sample.case for sample, roi in chosen if roi.fallback)),
-        sum(roi.passes for _, roi in chosen), sum(roi.tiles for _, roi in chosen),
-        sum(sample.tiles for sample, _ in chosen),
-        sum(s.whole_outside or 0 for s in scored), sum(s.lesion_outside or 0 for s in scored),
-        tuple(sorted(s.case for s in scored if s.lesion_outside)),
-    )  # fmt: skip
+        cases=len(chosen),
+        scored=len(scored),
+        fallbacks=tuple(sorted(sample.case for sample, roi in chosen if roi.fallback)),
+        passes=sum(roi.passes for _, roi in chosen),
+        tiles=sum(roi.tiles for _, roi in chosen),
+        all_tiles=sum(sample.tiles for sample, _ in chosen),
+        whole_outside=sum(s.whole_outside or 0 for s in scored),
+        lesion_outside=sum(s.lesion_outside or 0 for s in scored),
+        lost=tuple(sorted(s.case for s in scored if s.lesion_outside)),
+    )

@@ -11,7 +11,7 @@ _NEGLIGIBLE = 1e-3  # share of the MACs in a precision whose peak may be unknown
 _BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2, "int8": 1}  # of an element
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Roofline:
     """The work of a case against the device's measured peaks; NaN where either is unknown.
 
@@ -43,20 +43,20 @@ def roofline(record: RunRecord, backend: BackendRecord, samples: Sequence[Sample
         return Roofline()
     operations = [2 * macs * sample.tiles for sample in samples]
     shares = {name: part for name, part in (backend.evidence.get("mac_share") or {}).items() if part > _NEGLIGIBLE}
-    rate = _rate(record.peak_flops, shares)
+    rate = _peak_rate(record.peak_flops, shares)
     arithmetic = [count / rate for count in operations]
     traffic = [_traffic_s(record, shares, sample.tiles) for sample in samples]
     floors = [max(a, t) if isfinite(t) else a for a, t in zip(arithmetic, traffic, strict=True)]
     return Roofline(
-        median(floors),
-        median([floor / spent for floor, spent in zip(floors, forward, strict=True)]),
-        median([count / spent for count, spent in zip(operations, forward, strict=True)]),
-        median(arithmetic),
-        median(traffic),
+        floor_s=median(floors),
+        share=median([floor / spent for floor, spent in zip(floors, forward, strict=True)]),
+        flops=median([count / spent for count, spent in zip(operations, forward, strict=True)]),
+        arithmetic_s=median(arithmetic),
+        traffic_s=median(traffic),
     )
 
 
-def _rate(peak: Mapping[str, float], share: Mapping[str, float]) -> float:
+def _peak_rate(peak: Mapping[str, float], share: Mapping[str, float]) -> float:
     """Operations a second at the peak, for this mixture of precisions; NaN where one has no measured peak."""
     if not share or any(not peak.get(name) for name in share):
         return nan

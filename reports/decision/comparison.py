@@ -12,7 +12,6 @@ from reports.records.store import Run
 class Comparison:
     """A backend against the baseline by its interleaved samples, in both scopes, and its accuracy."""
 
-    name: str
     case: Speed
     forward: Speed
     accuracy: Accuracy
@@ -21,7 +20,9 @@ class Comparison:
 def compare(run: Run, name: str) -> Comparison:
     """Compare backend `name` with the run's baseline by its interleaved samples and its scores."""
     paired = pairs(run, name, DUEL)
-    return Comparison(name, speed(paired, case_ns), speed(paired, forward_ns), compare_accuracy(run, name))
+    return Comparison(
+        case=speed(paired, case_ns), forward=speed(paired, forward_ns), accuracy=compare_accuracy(run, name)
+    )
 
 
 def candidates(run: Run) -> tuple[BackendRecord, ...]:

@@ -35,7 +35,7 @@ class Candidate:
     judgement: Judgement
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """The run's verdict.
 
@@ -117,7 +117,15 @@ def decide(run: Run, claim: Claim, judged: Mapping[str, Candidate]) -> Outcome:
     judgement = _judge_subject(run, claim, subject, confirmation, judged)
     shown = confirmation or (judged[subject].comparison.case if subject in judged else Speed())
     headline = f"{judgement.verdict}: {_sentence(subject, judgement, shown, claim)}"
-    return Outcome(judgement.verdict, headline, judgement.reasons, best, subject, confirmation, judgement.speed)
+    return Outcome(
+        verdict=judgement.verdict,
+        headline=headline,
+        reasons=judgement.reasons,
+        best=best,
+        subject=subject,
+        confirmation=confirmation,
+        speed=judgement.speed,
+    )
 
 
 def _best(judged: Mapping[str, Candidate]) -> str | None:
@@ -173,7 +181,8 @@ def _judge_subject(
 def _without_subject(run: Run, judged: Mapping[str, Candidate]) -> Outcome:
     if judged and _all_refuted(judged):
         reasons = tuple(f"{name}: {c.judgement.reasons[0]}" for name, c in judged.items())
-        return Outcome(REFUTED, f"{REFUTED}: no backend meets the claim ({reasons[0]})", reasons)
+        headline = f"{REFUTED}: no backend meets the claim ({reasons[0]})"
+        return Outcome(verdict=REFUTED, headline=headline, reasons=reasons)
     reason = "nothing was compared with the baseline"
     baseline = run.backend(run.record.baseline)
     if baseline.status not in (OK, PENDING):
@@ -182,7 +191,7 @@ def _without_subject(run: Run, judged: Mapping[str, Candidate]) -> Outcome:
         reason += ", as only peers ran beside it, which make no claim: add a backend to --backends"
     elif run.record.status != COMPLETE:
         reason += f", as the run did not come to its end: {_resume(run)} finishes it"
-    return Outcome(INCONCLUSIVE, f"{INCONCLUSIVE}: {reason}", (reason,))
+    return Outcome(verdict=INCONCLUSIVE, headline=f"{INCONCLUSIVE}: {reason}", reasons=(reason,))
 
 
 def _all_refuted(judged: Mapping[str, Candidate]) -> bool:
@@ -190,7 +199,8 @@ def _all_refuted(judged: Mapping[str, Candidate]) -> bool:
 
 
 def _inconclusive(reason: str) -> Judgement:
-    return Judgement(INCONCLUSIVE, (reason,), SpeedVerdict(INCONCLUSIVE, reason), UNDECIDED)
+    untimed = SpeedVerdict(verdict=INCONCLUSIVE, reason=reason)
+    return Judgement(verdict=INCONCLUSIVE, reasons=(reason,), test=untimed, accuracy=UNDECIDED)
 
 
 def _withheld(judgement: Judgement, reason: str) -> Judgement:

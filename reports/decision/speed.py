@@ -14,7 +14,7 @@ from reports.stats.scores import exponential, time_reduction_pct
 Pair = tuple[Sample, Sample]  # the baseline's sample and the candidate's: same phase, launch, round and case
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Speed:
     """What the pairs say about one scope of time.
 
@@ -75,15 +75,21 @@ def pairs(run: Run, name: str, phase: str, baseline_name: str | None = None) -> 
 
 
 def speed(paired: Iterable[Pair], time_ns: Callable[[Sample], int]) -> Speed:
-    """The speedup over `paired` in one scope of time; cases and starts of the processes are the units."""
+    """The speedup over `paired` in one scope of time; cases and launches of the processes are the units."""
     ratios = log_ratios(paired, time_ns)
-    cells = _cells(ratios)
-    log_speedup, (cases, starts, _) = of_crossed(cells), cells.shape
-    return Speed(cases, sum(map(len, ratios.values())), exponential(log_speedup.interval), log_speedup, starts)
+    cells = _log_ratio_array(ratios)
+    log_speedup, (cases, launches, _) = of_crossed(cells), cells.shape
+    return Speed(
+        cases=cases,
+        pairs=sum(map(len, ratios.values())),
+        speedup=exponential(log_speedup.interval),
+        log_speedup=log_speedup,
+        launches=launches,
+    )
 
 
 def log_ratios(paired: Iterable[Pair], time_ns: Callable[[Sample], int]) -> dict[tuple[str, int], list[float]]:
-    """Logs of baseline time / candidate time of each case and start, over the rounds."""
+    """Logs of baseline time / candidate time of each case and launch, over the rounds."""
     ratios: dict[tuple[str, int], list[float]] = {}
     for baseline, candidate in paired:
         before, after = time_ns(baseline), time_ns(candidate)
@@ -92,13 +98,13 @@ def log_ratios(paired: Iterable[Pair], time_ns: Callable[[Sample], int]) -> dict
     return ratios
 
 
-def _cells(ratios: dict[tuple[str, int], list[float]]) -> Floats:
-    """[cases, starts, rounds]; NaN where a case was not run."""
+def _log_ratio_array(ratios: dict[tuple[str, int], list[float]]) -> Floats:
+    """[cases, launches, rounds]; NaN where a case was not run."""
     cases = sorted({case for case, _ in ratios})
-    starts = sorted({start for _, start in ratios})
-    cells = np.full((len(cases), len(starts), max(map(len, ratios.values()), default=0)), nan)
-    for (case, start), values in ratios.items():
-        cells[cases.index(case), starts.index(start), : len(values)] = values
+    launches = sorted({launch for _, launch in ratios})
+    cells = np.full((len(cases), len(launches), max(map(len, ratios.values()), default=0)), nan)
+    for (case, launch), values in ratios.items():
+        cells[cases.index(case), launches.index(launch), : len(values)] = values
     return cells
 
 

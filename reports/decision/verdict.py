@@ -23,7 +23,7 @@ _CONFIDENCE = "with 95 % confidence"
 SINGLE_ANALYSIS = InterimAnalysis()  # at one claim, after a number of rounds fixed beforehand
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Claim:
     """What is to be proved: the case time falls by `min_reduction_pct` and no score by more than its margin.
 
@@ -40,7 +40,10 @@ class Claim:
     def of(cls, settings: Settings) -> "Claim":
         """The claim a run was started with."""
         return cls(
-            settings.min_reduction_pct, settings.max_dsc_drop, settings.max_f1_drop, max_nsd_drop=settings.max_nsd_drop
+            min_reduction_pct=settings.min_reduction_pct,
+            max_dsc_drop=settings.max_dsc_drop,
+            max_nsd_drop=settings.max_nsd_drop,
+            max_f1_drop=settings.max_f1_drop,
         )
 
     def margin(self, metric: str) -> float:
@@ -50,7 +53,7 @@ class Claim:
         return self.max_nsd_drop if metric.endswith("nsd") else self.max_dsc_drop
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SpeedVerdict:
     """The verdict on the time reduction.
 
@@ -67,7 +70,7 @@ class SpeedVerdict:
     analysis: InterimAnalysis = SINGLE_ANALYSIS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Judgement:
     """A backend's verdict. `reasons` start with what decided it; `accuracy` is a state."""
 
@@ -107,7 +110,7 @@ def judge_speed(
     p = speed.p_at_most(claim.min_reduction_pct)
     p_holm = p if p_holm is None or isnan(p) else p_holm
     verdict, reason = _speed_verdict(speed, claim, analysis, p_holm)
-    return SpeedVerdict(verdict, reason, p, p_holm, analysis)
+    return SpeedVerdict(verdict=verdict, reason=reason, p=p, p_holm=p_holm, analysis=analysis)
 
 
 def _speed_verdict(speed: Speed, claim: Claim, analysis: InterimAnalysis, p_holm: float) -> tuple[str, str]:
@@ -215,4 +218,5 @@ def judge(test: SpeedVerdict, accuracy: Accuracy, claim: Claim) -> Judgement:
         verdict, speed_decides = CONFIRMED, True
     else:
         verdict, speed_decides = INCONCLUSIVE, test.verdict != CONFIRMED
-    return Judgement(verdict, reasons if speed_decides else reasons[::-1], test, state)
+    ordered = reasons if speed_decides else reasons[::-1]
+    return Judgement(verdict=verdict, reasons=ordered, test=test, accuracy=state)

@@ -67,7 +67,6 @@ def _backend_row(run: Run, backend: BackendRecord, judged: Mapping[str, Candidat
     samples = _timed_samples(run, backend, is_baseline)
     judgement = judged[backend.name].judgement if backend.name in judged and samples else None
     comparison = _comparison(run, backend, samples, judged)
-    itself = Speed(len({s.case for s in samples}), len(samples), Interval(1.0, 1.0, 1.0)) if samples else Speed()
     stages = {stage: [s.stages_ns[stage] / 1e9 for s in samples if stage in s.stages_ns] for stage in STAGES}
     total = sum(s.case_ns for s in samples) / 1e9
     status, reason, fix = _backend_status(backend, bool(samples))
@@ -87,14 +86,14 @@ def _backend_row(run: Run, backend: BackendRecord, judged: Mapping[str, Candidat
         forward_latency=latency(stages["forward"]),
         spread=spread(samples),
         tile_fit=tile_fit(samples),
-        case=comparison.case if comparison else itself if is_baseline else Speed(),
-        forward=comparison.forward if comparison else itself if is_baseline else Speed(),
+        case=comparison.case,
+        forward=comparison.forward,
         build_s=backend.build_s,
         build_cached=backend.build_cached,
         peak_memory_bytes=backend.peak_memory_bytes,
         stages_s={stage: median(values) for stage, values in stages.items()},
         stages_share={stage: sum(values) / total if total else nan for stage, values in stages.items()},
-        accuracy=_accuracy(run, backend.name, comparison, is_baseline),
+        accuracy=comparison.accuracy,
         margins={metric: claim.margin(metric) for metric in METRICS},
         evidence=backend.evidence,
         roofline=roofline(run.record, backend, samples),
@@ -107,19 +106,15 @@ def _backend_row(run: Run, backend: BackendRecord, judged: Mapping[str, Candidat
 
 def _comparison(
     run: Run, backend: BackendRecord, samples: Sequence[Sample], judged: Mapping[str, Candidate]
-) -> Comparison | None:
-    """The backend beside the baseline; None without samples, and for the baseline itself."""
+) -> Comparison:
+    """The backend beside the baseline; the baseline beside itself."""
+    if backend.name == run.record.baseline:
+        cases = len({sample.case for sample in samples})
+        itself = Speed(cases=cases, pairs=len(samples), speedup=Interval(1.0, 1.0, 1.0)) if samples else Speed()
+        return Comparison(case=itself, forward=itself, accuracy=compare_accuracy(run, backend.name))
     if not samples:
-        return None
-    if backend.name in judged:
-        return judged[backend.name].comparison
-    return compare(run, backend.name) if backend.name in run.record.peers else None
-
-
-def _accuracy(run: Run, name: str, comparison: Comparison | None, is_baseline: bool) -> Accuracy:
-    if comparison:
-        return comparison.accuracy
-    return compare_accuracy(run, name) if is_baseline else Accuracy.none(run)
+        return Comparison(case=Speed(), forward=Speed(), accuracy=Accuracy.none(run))
+    return judged[backend.name].comparison if backend.name in judged else compare(run, backend.name)
 
 
 def _device_share(samples: list[Sample]) -> float:
