@@ -2,7 +2,8 @@
 
 The values are those of nibabel's ``get_fdata(dtype=float32)``, bit by bit: its own scaling is applied block by block.
 While it reads, a case takes the stored voxels (2 bytes each for int16) and the packed file beside the 4 bytes of the
-result; nibabel's way takes 8 bytes more where a slope or an intercept is applied.
+result. At the peak that is 6 bytes a voxel, measured with 512 x 512 x 300 of int16; ``get_fdata`` takes 16 where a
+slope or an intercept is applied, and 8 where none is and its result is copied to the same order of the axes.
 """
 
 import math

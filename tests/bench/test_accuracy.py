@@ -58,11 +58,11 @@ def test_both_empty_is_one_and_one_empty_is_zero():
 def blobs(rng, shape=(24, 20, 16)) -> np.ndarray:
     """A few random balls that may touch the volume's sides."""
     grid = np.indices(shape)
-    found = np.zeros(shape, bool)
+    mask = np.zeros(shape, bool)
     for _ in range(3):
         centre, radius = rng.uniform(0, shape)[:, None, None, None], rng.uniform(2, 7)
-        found |= ((grid - centre) ** 2).sum(0) < radius**2
-    return found
+        mask |= ((grid - centre) ** 2).sum(0) < radius**2
+    return mask
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -73,8 +73,8 @@ def test_nsd_is_monais(seed, spacing, tolerance):
     rng = np.random.default_rng(seed)
     truth = blobs(rng)
     prediction = np.roll(truth, rng.integers(-3, 4, 3), (0, 1, 2)) | (rng.random(truth.shape) < 0.002)
-    one, other = (torch.from_numpy(mask)[None, None] for mask in (prediction, truth))
-    theirs = float(compute_surface_dice(one, other, [tolerance], include_background=True, spacing=spacing))
+    predicted, true = (torch.from_numpy(mask)[None, None] for mask in (prediction, truth))
+    theirs = float(compute_surface_dice(predicted, true, [tolerance], include_background=True, spacing=spacing))
     rule = accuracy.dsc(prediction, truth) >= 0.2
     assert accuracy.nsd(prediction, truth, spacing, tolerance) == pytest.approx(theirs if rule else 0, abs=1e-6)
 
@@ -86,15 +86,15 @@ def cube(first: int, last: int) -> np.ndarray:
 
 
 def test_nsd_of_known_shapes():
-    nothing, one = np.zeros((30, 30, 30), bool), cube(5, 15)
-    assert accuracy.nsd(nothing, nothing, (1, 1, 1), 2) == accuracy.nsd(one, one, (1, 1, 1), 0) == 1
-    assert accuracy.nsd(nothing, one, (1, 1, 1), 5) == accuracy.nsd(one, nothing, (1, 1, 1), 5) == 0
-    assert accuracy.nsd(one, cube(7, 17), (1, 1, 1), 2) == 1, "a shift by the tolerance is within it"
-    assert accuracy.nsd(one, cube(7, 17), (1.1, 1, 1), 2) < 1
+    nothing, something = np.zeros((30, 30, 30), bool), cube(5, 15)
+    assert accuracy.nsd(nothing, nothing, (1, 1, 1), 2) == accuracy.nsd(something, something, (1, 1, 1), 0) == 1
+    assert accuracy.nsd(nothing, something, (1, 1, 1), 5) == accuracy.nsd(something, nothing, (1, 1, 1), 5) == 0
+    assert accuracy.nsd(something, cube(7, 17), (1, 1, 1), 2) == 1, "a shift by the tolerance is within it"
+    assert accuracy.nsd(something, cube(7, 17), (1.1, 1, 1), 2) < 1
     # Moved by 3 along x. Of a cube's 2 x 100 + 8 x 36 surface voxels those of the outer face are 3 from the other cube,
     # and of the face inside it the middle 4 x 4 are at least 3 from its sides.
-    assert accuracy.nsd(one, cube(8, 18), (1, 1, 1), 2) == pytest.approx(1 - 2 * (100 + 16) / (2 * 488))
-    assert accuracy.nsd(one, cube(14, 24), (1, 1, 1), 20) == 0, "the overlap is too small for a surface to count"
+    assert accuracy.nsd(something, cube(8, 18), (1, 1, 1), 2) == pytest.approx(1 - 2 * (100 + 16) / (2 * 488))
+    assert accuracy.nsd(something, cube(14, 24), (1, 1, 1), 20) == 0, "the overlap is too small for a surface to count"
 
 
 def test_nsd_goes_with_the_dsc(tmp_path):
@@ -142,9 +142,9 @@ def test_a_lesion_is_pancreas_to_a_network_without_a_lesion_class(tmp_path):
 
 
 def test_max_cases_spread_over_the_sorted_list():
-    found = list(range(36))
-    assert evenly(found, 6) == [0, 6, 12, 18, 24, 30]
-    assert evenly(found, None) == evenly(found, 99) == found
+    cases = list(range(36))
+    assert evenly(cases, 6) == [0, 6, 12, 18, 24, 30]
+    assert evenly(cases, None) == evenly(cases, 99) == cases
 
 
 def test_demo_width_and_checkpoint_exclude_each_other(tmp_path):
