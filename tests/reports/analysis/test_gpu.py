@@ -31,7 +31,6 @@ def test_readings_are_summed_up() -> None:
     samples = make_run({}, cases=4, rounds=1).backends[0].samples[:4]
     read = [replace(one, gpu=state, workers=2, case_ns=10**9) for one, state in zip(samples, states, strict=True)]
     use = gpu_use(read)
-    assert use is not None
     assert (use.samples, use.sm_mhz, use.sm_mhz_low, use.sm_mhz_high, use.temperature_c) == (4, 1901.5, 1900, 1903, 43)
     assert (use.power_w, use.energy_j) == (301.5, 3.5)
     assert (use.throttled, use.throttled_by, use.shared) == (0.25, ("software power cap",), 0.25)

@@ -97,7 +97,6 @@ def test_all_samples_stay_in_the_figures() -> None:
     run = make_run({X: Candidate(2.0, confirmed_speedup=2.0)}, confirmed=X)
     loud = slowed(run, X, 1.5, lambda s: s.round == 1)
     row = summarise(loud).row(X)
-    assert row is not None
     assert row.case.pairs == 32
     assert row.case.speedup.estimate == pytest.approx(2.0 / 1.5**0.5, rel=0.01)
 

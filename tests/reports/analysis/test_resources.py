@@ -30,7 +30,6 @@ def used(run: Run, *usages: Usage | None) -> Run:
 
 def of(run: Run, name: str = X) -> Resources:
     row = summarise(run).row(name)
-    assert row is not None
     return row.resources
 
 

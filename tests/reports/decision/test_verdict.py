@@ -27,7 +27,6 @@ def verdicts(summary: Summary) -> dict[str, str | None]:
 
 def judged(candidate: Candidate, **run: object) -> tuple[str | None, tuple[str, ...]]:
     row = summarise(make_run({"x": candidate}, **run)).row("x")  # type: ignore[arg-type]
-    assert row is not None
     return row.verdict, row.reasons
 
 
@@ -62,8 +61,6 @@ def test_bounds_on_both_sides_of_the_claim_are_inconclusive() -> None:
 @pytest.mark.parametrize(("cases", "verdict"), [(4, INCONCLUSIVE), (5, CONFIRMED)])
 def test_a_claim_about_time_needs_five_cases(cases: int, verdict: str) -> None:
     row = summarise(make_run({"x": FAST}, cases=cases)).row("x")
-    assert row is not None
-    assert row.test is not None
     assert (row.test.verdict, row.verdict) == (verdict, INCONCLUSIVE)
     assert ("needs at least 5 cases" in row.reasons[0]) == (verdict == INCONCLUSIVE)
 
@@ -82,7 +79,6 @@ def test_an_unchanged_macro_f1_needs_sixteen_cases(cases: int, verdict: str) -> 
 def test_few_cases_are_enough_for_a_lost_macro_f1_and_for_a_network_without_classes() -> None:
     assert judged(replace(FAST, flips=3), cases=6)[0] == REFUTED
     row = summarise(segmenting(make_run({"x": FAST}, cases=5))).row("x")
-    assert row is not None
     assert row.verdict == CONFIRMED
 
 
@@ -94,7 +90,6 @@ def test_a_loss_of_surface_distance_is_judged_by_its_own_margin() -> None:
     assert reasons[0].startswith("accuracy lost: whole-pancreas NSD fell by 0.0200 (margin 0.01); lesion NSD fell")
     run = make_run({"x": replace(FAST, nsd=-0.02)})
     row = summarise(run, claim_of(run, max_nsd_drop=0.03)).row("x")
-    assert row is not None
     assert row.verdict == CONFIRMED
 
 
@@ -105,12 +100,8 @@ CLOSE = Candidate(1.14, jitter=(1.0, 1.12, 0.93, 1.05, 0.9))
 
 def test_a_bound_that_confirms_by_itself_does_not_after_interim_analyses() -> None:
     once, often = (summarise(make_run({"x": CLOSE}, rounds=3, asked=r)).row("x") for r in (3, None))
-    assert once is not None
-    assert often is not None
     assert once.case == often.case
     assert (once.verdict, often.verdict) == (CONFIRMED, INCONCLUSIVE)
-    assert once.test is not None
-    assert often.test is not None
     assert (once.test.analysis.number, often.test.analysis.number) == (None, 3)
     assert often.test.analysis.alpha == pytest.approx(0.05 / 12)
     assert often.test.analysis.alpha < often.test.p <= 0.05
@@ -123,8 +114,6 @@ def test_a_bound_that_confirms_by_itself_does_not_after_interim_analyses() -> No
 def test_a_bound_that_confirms_by_itself_does_not_among_many() -> None:
     many = {"x": CLOSE} | {f"slow{i}": Candidate(1.0) for i in range(15)}
     row = summarise(make_run(many, rounds=3, asked=3)).row("x")
-    assert row is not None
-    assert row.test is not None
     assert row.verdict == INCONCLUSIVE
     assert "would confirm, but not by Holm's test over the 16 backends: p = 0." in row.reasons[0]
     assert row.test.p_holm == pytest.approx(16 * row.test.p)
@@ -138,8 +127,6 @@ def test_holm_lets_the_clear_ones_stand() -> None:
 def test_a_bound_that_refutes_by_itself_does_not_after_interim_analyses() -> None:
     near = Candidate(1.08, jitter=(1.0, 1.12, 0.93, 1.05, 0.9))
     once, often = (summarise(make_run({"x": near}, rounds=3, asked=r)).row("x") for r in (3, None))
-    assert once is not None
-    assert often is not None
     assert (once.verdict, often.verdict) == (REFUTED, INCONCLUSIVE)
     assert "which this bound would refute, but not at interim analysis 3" in often.reasons[0]
 
@@ -204,14 +191,12 @@ def test_what_does_not_apply_to_the_network_is_not_required(
     lesions: bool, candidate: Candidate, verdict: str, reason: str
 ) -> None:
     row = summarise(segmenting(make_run({"x": candidate}), lesions)).row("x")
-    assert row is not None
     assert row.verdict == verdict
     assert reason in row.reasons
 
 
 def test_data_without_masks_leave_a_network_that_only_segments_undecided() -> None:
     row = summarise(segmenting(make_run({"x": FAST}, masks=False))).row("x")
-    assert row is not None
     assert row.verdict == INCONCLUSIVE
     assert row.reasons[0].startswith("accuracy undecided: the data hold no ground truth (masks); macro-F1 is not appli")
 
@@ -223,7 +208,6 @@ def test_lesions_in_few_cases_are_undecided() -> None:
         for b in run.backends
     ]
     row = summarise(replace(run, backends=tuple(few))).row("x")
-    assert row is not None
     assert row.verdict == INCONCLUSIVE
     assert "lesion DSC rests on 3 cases, at least 5 are needed" in row.reasons[0]
 
@@ -248,7 +232,6 @@ def test_a_pair_is_of_one_case_in_one_round() -> None:
     x = run.backend("x")
     turned = replace(x, samples=tuple(reversed(x.samples)))
     row = summarise(replace(run, backends=(run.backends[0], turned))).row("x")
-    assert row is not None
     assert row.case.speedup.low == pytest.approx(2.0)
 
 
@@ -276,14 +259,11 @@ def test_starts_that_differ_widen_the_bounds() -> None:
         return replace(run, backends=tuple(backends))
 
     one, three = (summarise(started(0.05, starts)).confirmation for starts in (1, 3))
-    assert one is not None
-    assert three is not None
     assert (one.launches, three.launches, one.pairs, three.pairs) == (1, 3, 48, 48)
     assert one.speedup.estimate == pytest.approx(three.speedup.estimate, rel=2e-3)
     assert one.reduction.high - one.reduction.low < 0.1
     assert three.reduction.high - three.reduction.low > 4  # 2.9 standard errors of 2.9 % on both sides of half the time
     alike = summarise(started(0.0, 3)).confirmation
-    assert alike is not None
     assert alike.reduction.high - alike.reduction.low < 0.1
 
 
@@ -445,7 +425,6 @@ def test_a_verdict_without_a_figure_is_not_settled() -> None:
     """Clearly no faster, but by a bound that says little else."""
     wide = make_run({"x": Candidate(0.8, jitter=(1.0, 1.3, 0.8, 1.1, 0.9))}, rounds=1, asked=1)
     row = summarise(wide).row("x")
-    assert row is not None
     assert row.verdict == REFUTED
     assert row.case.half_width > 0.02
     assert not converged(wide, claim_of(wide))

@@ -270,7 +270,6 @@ def test_cases_csv_of_nothing_is_its_header() -> None:
 
 def test_junit_counts_what_happened() -> None:
     suite = ET.fromstring(render(summarise(confirmed()), "junit")).find("testsuite")
-    assert suite is not None
     cases = {case.get("name"): case for case in suite}
     assert {name: [e.tag for e in case if e.tag != "system-out"] for name, case in cases.items()} == {
         BASELINE: [], "torch-compile": [], "torch-half": ["skipped"], "openvino-int8": [],
@@ -285,7 +284,6 @@ def test_junit_counts_what_happened() -> None:
 def test_junit_passes_nothing_that_is_not_confirmed(name: str) -> None:
     summary = summarise(RUNS[name]())
     verdict = ET.fromstring(render(summary, "junit")).find(".//testcase[@name='verdict']/failure")
-    assert verdict is not None
     assert verdict.get("type") == summary.verdict
 
 
@@ -356,7 +354,6 @@ def test_csv_of_a_network_that_finds_neither_lesions_nor_classes() -> None:
 
 def test_junit_says_what_was_not_applicable() -> None:
     verdict = ET.fromstring(render(summarise(organ_only()), "junit")).find(".//testcase[@name='verdict']")
-    assert verdict is not None
     assert verdict.find("failure") is None
     said = verdict.findtext("system-out") or ""
     assert "lesion DSC is not applicable, as the network has no lesion class" in said
