@@ -12,7 +12,7 @@ from engines.host import cuda
 from models.reader.container import EXPORTED, ONNX, TORCHSCRIPT
 
 if TYPE_CHECKING:
-    from models.programs.program import Program
+    from models.model import Program
 
 # The extra of this project that brings a package together with what it needs beside it (docs/how-to/gpu.md).
 _EXTRAS = {"onnxruntime": "{cpu_or_gpu}", "tensorrt": "gpu", "tensorrt_rtx": "gpu-rtx", "torch_tensorrt": "gpu"}

@@ -1,1 +1,6 @@
-"""Architectures, and the checkpoint reader that never runs what a file holds."""
+"""A checkpoint file to a `Model`, running nothing of what the file holds.
+
+`reader`: bytes to tensors and plain values. `load`: the one place that asks which network they are of. Each has a room:
+`networks` (our own, and any network's outputs and weights), `nnunet`, `monai`, `programs` (TorchScript, torch.export,
+ONNX) and `user_code` (``--arch``). `inspection` words all of it for `bench inspect`.
+"""

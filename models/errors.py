@@ -1,5 +1,6 @@
 """The one exception of this package, and the one way of wording it."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 _LONGEST = 900  # characters; a hostile file can name its tensors as it likes
@@ -8,15 +9,15 @@ _LONGEST = 900  # characters; a hostile file can name its tensors as it likes
 class CheckpointError(Exception):
     """A checkpoint cannot be used.
 
-    The message is one line: the file, what was found in it, and what to do about it.
+    The message is one line: the file, what is wrong with it, and what to do about it.
     """
 
 
-def refusal(path: Path, found: str, remedy: str) -> CheckpointError:
-    """Word an error as ``file: found; remedy``, on one line and free of control characters."""
-    if len(found) > _LONGEST:
-        found = found[:_LONGEST] + "..."
-    text = f"{path}: {found}; {remedy}"
+def refusal(path: Path, problem: str, remedy: str) -> CheckpointError:
+    """Word an error as ``file: problem; remedy``, on one line and free of control characters."""
+    if len(problem) > _LONGEST:
+        problem = problem[:_LONGEST] + "..."
+    text = f"{path}: {problem}; {remedy}"
     return CheckpointError("".join(c if c.isprintable() else " " for c in text))
 
 
@@ -24,6 +25,16 @@ def some(names: list[str], limit: int = 3) -> str:
     """List the first few names and count the rest: ``a, b, c and 4 more``."""
     shown = ", ".join(name[:80] for name in names[:limit])
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+
+
+def sides(lengths: Iterable[object]) -> str:
+    """Word the sides of a tile: ``64 x 64 x 64``."""
+    return " x ".join(map(str, lengths))
+
+
+def install(extra: str) -> str:
+    """The remedy where the packages of an extra are missing."""
+    return f'in the checkout of voxbench: pip install ".[{extra}]"'
 
 
 def one_line(error: BaseException) -> str:

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from models.errors import CheckpointError
-from models.load import build, surroundings
+from models.errors import CheckpointError, sides
+from models.load import build_model, imports_for, read_checkpoint
 from models.model import BACKGROUND, LESION, PANCREAS, Model, Plans
-from models.monai.build import trusts
-from models.monai.bundle import Bundle
+from models.monai.build import trusts_bundle
 from models.options import ModelOptions
-from models.reader.checkpoint import Checkpoint, read_checkpoint
+from models.reader.checkpoint import Checkpoint
 from models.reader.container import ONNX, TORCH_LEGACY, TORCH_ZIP
 
 _LABELS = {BACKGROUND: "background", PANCREAS: "pancreas", LESION: "lesion"}
@@ -25,7 +24,7 @@ _OF_MODEL = (
 
 
 def inspect(path: Path, options: ModelOptions | None = None) -> dict[str, Any]:
-    """Tell what the checkpoint at `path` holds and how it was read, in values that JSON can carry.
+    """Say what the checkpoint at `path` holds and how it was read, in values that JSON can carry.
 
     Sizes are in bytes, tiles in voxels, windows in HU, spacings in mm. A network that is not recognised has
     ``architecture`` None and the reason under ``architecture_reason``; then all that a network has is None too.
@@ -35,8 +34,8 @@ def inspect(path: Path, options: ModelOptions | None = None) -> dict[str, Any]:
         CheckpointError: the file cannot be read as a checkpoint.
     """
     options = options or ModelOptions()
-    checkpoint = read_checkpoint(path, options.trusts(path))
-    tensors = {id(tensor): tensor for tensor in checkpoint.state.values()}.values()  # one may have several names
+    checkpoint = read_checkpoint(path, options)
+    tensors = {id(tensor): tensor for tensor in checkpoint.state.values()}.values()  # some have several names
     info: dict[str, Any] = {
         "file": str(checkpoint.path),
         "file_bytes": checkpoint.path.stat().st_size,
@@ -59,13 +58,13 @@ def inspect(path: Path, options: ModelOptions | None = None) -> dict[str, Any]:
         "code_run": _code_run(checkpoint, options),
     }
     try:
-        with surroundings(options):
-            return info | _of_model(build(checkpoint, options=options))
+        with imports_for(options):
+            return info | _model_info(build_model(checkpoint, options))
     except CheckpointError as error:
         return info | {"architecture_reason": str(error).removeprefix(f"{checkpoint.path}: ")}
 
 
-def _of_model(model: Model) -> dict[str, Any]:
+def _model_info(model: Model) -> dict[str, Any]:
     return {
         "architecture": model.architecture,
         "architecture_reason": model.evidence or "what the file holds: the whole network",
@@ -75,12 +74,12 @@ def _of_model(model: Model) -> dict[str, Any]:
         "window": list(model.window) if model.plans is None else None,
         "labels": list(model.labels),
         "subtypes": model.subtypes,
-        "plans": None if model.plans is None else _planned(model.plans),
+        "plans": None if model.plans is None else _plans_info(model.plans),
         "remarks": list(model.remarks),
     }
 
 
-def _planned(plans: Plans) -> dict[str, Any]:
+def _plans_info(plans: Plans) -> dict[str, Any]:
     planned = plans.plans["configurations"][plans.configuration]
     return {"configuration": plans.configuration} | {key: planned[key] for key in _PLANNED if key in planned}
 
@@ -88,9 +87,8 @@ def _planned(plans: Plans) -> dict[str, Any]:
 def _code_run(checkpoint: Checkpoint, options: ModelOptions) -> list[str]:
     if options.arch is not None:
         return [f"--arch {options.arch}"]
-    program = checkpoint.network is not None and checkpoint.container != ONNX
-    bundle = None if program else Bundle.of(checkpoint.path)
-    ran = program if bundle is None else trusts(options, bundle, checkpoint)
+    program = checkpoint.program is not None and checkpoint.container != ONNX
+    ran = program or trusts_bundle(options, checkpoint.source)
     return [f"--trust {options.trust}"] if ran else []
 
 
@@ -100,12 +98,12 @@ def _finite(value: float | int | str) -> float | int | str | None:
 
 def describe(info: Mapping[str, Any]) -> str:
     """Render what `inspect` returned as aligned lines of text."""
-    rows = [*_of_file(info), *_of_network(info), *_of_weights(info)]
+    rows = [*_file_rows(info), *_network_rows(info), *_weights_rows(info)]
     column = max(len(name) for name, _ in rows) + 2
-    return "\n".join(_row(name, text, column) for name, text in rows)
+    return "\n".join(_wrapped_row(name, text, column) for name, text in rows)
 
 
-def _of_file(info: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _file_rows(info: Mapping[str, Any]) -> list[tuple[str, str]]:
     others = [("other weights", f"{_listed(info['other_weights'], '')}: not used")] if info["other_weights"] else []
     bare = "none: a bare state dict" if info["container"] in (TORCH_ZIP, TORCH_LEGACY) else "none"
     return [
@@ -118,7 +116,7 @@ def _of_file(info: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _of_network(info: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _network_rows(info: Mapping[str, Any]) -> list[tuple[str, str]]:
     if info["architecture"] is None:
         return [("architecture", "not recognised"), ("reason", info["architecture_reason"])]
     low, high = info["window"] or (None, None)
@@ -130,15 +128,15 @@ def _of_network(info: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("recognised by", info["architecture_reason"]),
         ("classes", ", ".join(labels)),
         ("subtypes", str(info["subtypes"] or "none: it only segments")),
-        ("tile", " x ".join(map(str, info["tile"])) + " voxels"),
+        ("tile", f"{sides(info['tile'])} voxels"),
         ("intensities" if planned == [] else "nnU-Net plans", preprocessing),
         *(("remark", remark) for remark in info["remarks"]),
     ]
 
 
-def _of_weights(info: Mapping[str, Any]) -> list[tuple[str, str]]:
-    metrics = [f"{_short(name)} {_figure(value)}" for name, value in info["metrics"].items()]
-    others = [f"{_short(name)} {_figure(value)}" for name, value in info["metadata"].items()]
+def _weights_rows(info: Mapping[str, Any]) -> list[tuple[str, str]]:
+    metrics = [f"{_shorten(name)} {_format_value(value)}" for name, value in info["metrics"].items()]
+    others = [f"{_shorten(name)} {_format_value(value)}" for name, value in info["metadata"].items()]
     return [
         ("parameters", f"{info['parameters']:,} in {info['tensors']} tensors"),
         ("weights", f"{_megabytes(info['weights_bytes'])}, {_listed(info['dtypes'], 'no dtype')}"),
@@ -152,7 +150,7 @@ def _of_weights(info: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _row(name: str, text: str, column: int) -> str:
+def _wrapped_row(name: str, text: str, column: int) -> str:
     """One entry, wrapped under itself; free of control characters, which names that a file chose may hold."""
     printable = "".join(c if c.isprintable() else " " for c in text)
     lines = textwrap.wrap(printable, _LINE - column, break_long_words=False, break_on_hyphens=False)
@@ -161,10 +159,10 @@ def _row(name: str, text: str, column: int) -> str:
 
 def _listed(values: list[str], empty: str, limit: int = 12) -> str:
     more = f" and {len(values) - limit:,} more" if len(values) > limit else ""
-    return ", ".join(_short(value) for value in values[:limit]) + more if values else empty
+    return ", ".join(_shorten(value) for value in values[:limit]) + more if values else empty
 
 
-def _short(value: str) -> str:
+def _shorten(value: str) -> str:
     return value if len(value) <= 2 * _LONGEST else f"{value[:_LONGEST]}..."
 
 
@@ -172,7 +170,7 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB"
 
 
-def _figure(value: object) -> str:
+def _format_value(value: object) -> str:
     if value is None:
         return "not finite"
-    return f"{value:.4g}" if isinstance(value, float) else _short(str(value))
+    return f"{value:.4g}" if isinstance(value, float) else _shorten(str(value))

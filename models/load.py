@@ -1,115 +1,128 @@
-"""Recognises a network by the names and shapes of its weights, and builds it."""
+"""From a file to a model: the one place that asks what kind of file it is, and which network."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from models.errors import refusal
-from models.model import Model, weights_sha256
-from models.monai.build import build_bundle, trusted_imports
-from models.monai.bundle import Bundle
-from models.networks.batch_norm_folding import fold_batch_norms
-from models.networks.unet import BATCH, FIRST_WEIGHT, MultiTaskUNet, Shape
-from models.networks.weights import differences, narrowed, put, refuse_unusable
-from models.networks.widening import widen
+from models.errors import CheckpointError
+from models.model import REFERENCE_TILE, Model, Program
+from models.monai.build import build_bundle
+from models.networks.build import build_unet
 from models.nnunet.build import build_nnunet, is_nnunet
 from models.options import ModelOptions
-from models.programs.recognition import build_program
-from models.reader.checkpoint import Checkpoint, read_checkpoint
-from models.user_code.factory import build_given, imports_for
-
-UNET = "multitask-unet"
-UNET_TILE = (64, 64, 64)  # voxels: the patch the reference network was trained on
-UNET_WINDOW = (-1000.0, 1000.0)  # HU
-
-
-def load_model(
-    path: Path, widen_to: int | None = None, options: ModelOptions | None = None
-) -> tuple[Model, Checkpoint]:
-    """Read a checkpoint and build its network, widened to `widen_to` channels where that is given.
-
-    With ``options.arch`` it must be called, and the model be used, inside `surroundings`.
-
-    Raises:
-        CheckpointError: the file cannot be read, holds another network, or cannot be widened so.
-    """
-    options = options or ModelOptions()
-    checkpoint = read_checkpoint(path, options.trusts(path))
-    return build(checkpoint, widen_to, options), checkpoint
+from models.programs.answers import TOLERANCE, answers_to_noise, relative_error
+from models.programs.build import build_program, fit_tile, name_of
+from models.programs.onnx_graph import read_graph
+from models.programs.torch_program import read_program
+from models.reader.checkpoint import Checkpoint, read_tensors
+from models.reader.container import EXPORTED, ONNX, TORCHSCRIPT
+from models.reader.source import find_bundle, find_source
+from models.user_code.factory import Factory, build_from_code
+from models.user_code.isolation import user_imports
 
 
 @contextmanager
-def surroundings(options: ModelOptions | None) -> Iterator[None]:
-    """The context in which a model of ``options.arch`` is loaded and used: imports find the user's modules first.
+def load_model(
+    path: Path, options: ModelOptions | None = None, widen_to: int | None = None
+) -> Iterator[tuple[Model, Checkpoint]]:
+    """Read the checkpoint at `path` and build its network, widened to `widen_to` channels; use it inside the context.
 
-    So it is with the files of a bundle that ``options.trust`` names.
+    There imports find the modules of the user's first: beside the file of ``options.arch``, or in the bundle that
+    ``options.trust`` names.
+
+    Raises:
+        CheckpointError: as `read_checkpoint` and `build_model`.
     """
-    arch = options.arch if options else None
-    with imports_for(arch), trusted_imports(None if arch else options):
+    with imports_for(options):
+        yield _read_and_build(path, options, widen_to)
+
+
+def _read_and_build(path: Path, options: ModelOptions | None, widen_to: int | None) -> tuple[Model, Checkpoint]:
+    """Apart from `load_model`, whose frame would keep model and checkpoint in memory until the context ends."""
+    checkpoint = read_checkpoint(path, options)
+    return build_model(checkpoint, options, widen_to), checkpoint
+
+
+@contextmanager
+def imports_for(options: ModelOptions | None) -> Iterator[None]:
+    """The context in which a network is made and used: nothing special without code of the user's."""
+    root = None
+    if options is not None and options.arch is not None:
+        root = Factory.of(options.arch).root
+    elif options is not None and options.trust is not None and options.trust.is_dir():
+        root = find_bundle(options.trust)
+    with user_imports(root):
         yield
 
 
-def build(checkpoint: Checkpoint, widen_to: int | None = None, options: ModelOptions | None = None) -> Model:
+def read_checkpoint(path: Path, options: ModelOptions | None = None) -> Checkpoint:
+    """Read the weights in `path`, a file or a MONAI bundle, and of all else only the plain values.
+
+    Code in it is run only if ``options.trust`` names it.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, of another kind, holds code, or holds no weights.
+    """
+    options, source = options or ModelOptions(), find_source(path)
+    if source.container == ONNX:
+        return read_graph(source)
+    if source.container in (TORCHSCRIPT, EXPORTED):
+        return read_program(source, trusted=options.trusts(path) or options.trusts(source.path))
+    return read_tensors(source)
+
+
+def build_model(checkpoint: Checkpoint, options: ModelOptions | None = None, widen_to: int | None = None) -> Model:
     """Build the network whose weights `checkpoint` holds: float32, on the CPU, in eval mode.
 
-    Weights that are float32 already are shared with ``checkpoint.state``, not copied.
+    Weights that are float32 already are shared with ``checkpoint.state``, not copied. With code of the user's it is
+    called inside `load_model` or `imports_for`.
 
     Raises:
         CheckpointError: the weights are of another network, are not floating point, hold NaN or infinity,
             or cannot be widened to `widen_to`; the tile does not suit the network.
     """
     options = options or ModelOptions()
-    if checkpoint.network is not None and options.arch is None:
-        return build_program(checkpoint, checkpoint.network, options, build)
+    if checkpoint.program is not None and options.arch is None:
+        return _build_program(checkpoint, checkpoint.program, options)
+    return _build_network(checkpoint, options, widen_to)
+
+
+def _build_network(checkpoint: Checkpoint, options: ModelOptions, widen_to: int | None = None) -> Model:
+    """The network that the weights are of, by their names and by what lies beside them."""
     if is_nnunet(checkpoint, options):
         return build_nnunet(checkpoint, options)
     if options.arch is not None:
-        return build_given(checkpoint, options.arch, options.tile, options.window)
-    if (bundle := Bundle.of(checkpoint.path)) is not None:
-        return build_bundle(checkpoint, bundle, options)
-    return _unet(checkpoint, widen_to, options)
+        return build_from_code(checkpoint, options.arch, options)
+    if checkpoint.source.bundle is not None:
+        return build_bundle(checkpoint, checkpoint.source.bundle, options)
+    return build_unet(checkpoint, options, widen_to)
 
 
-def _unet(checkpoint: Checkpoint, widen_to: int | None, options: ModelOptions) -> Model:
-    checkpoint, remarks = narrowed(checkpoint, FIRST_WEIGHT)
-    shape = Shape.of(checkpoint.state)
-    with torch.device("meta"):
-        module = MultiTaskUNet(shape=shape)
-    counters = [name for name in checkpoint.state if name.endswith(".num_batches_tracked")]
-    state = {name: tensor for name, tensor in checkpoint.state.items() if name not in counters}
-    state |= {name: torch.zeros((), dtype=torch.int64) for name in module.state_dict() if name.endswith("tracked")}
-    wrong = differences(state, module)
-    if wrong:
-        found = f"is not the reference U-Net ({UNET}, {shape}); its tensors: {wrong}"
-        remedy = f"give a checkpoint of {UNET}, or name the code of your own network with --arch FILE.py:FACTORY"
-        raise refusal(checkpoint.path, found, remedy)
-    refuse_unusable(checkpoint, [name for name in checkpoint.state if name not in counters])
-    put(state, module)
-    if widen_to is not None:
-        try:
-            module = widen(module, widen_to).requires_grad_(False)
-        except ValueError as error:
-            raise refusal(checkpoint.path, f"cannot be widened: {error}", "ask for a multiple of it") from None
-    if shape.norm == BATCH:
-        folded = f"{fold_batch_norms(module)} batch norms (eps 1e-5) folded into the convolutions before them"
-        remarks = (*remarks, f"{folded}, exact up to rounding")
-    return Model(
-        module=module,
-        architecture=UNET,
-        width=shape.width if widen_to is None else widen_to,
-        tile=_tile(checkpoint.path, options.tile or UNET_TILE, 2**shape.poolings),
-        window=options.window or UNET_WINDOW,
-        sha256=weights_sha256(module),
-        remarks=remarks,
-        evidence=shape.evidence(checkpoint.state),
-    )
+def _build_program(checkpoint: Checkpoint, program: Program, options: ModelOptions) -> Model:
+    """The network of the program's weights if it gives the program's answers, since every backend can run that.
+
+    Else the program itself, which some cannot run.
+    """
+    options = fit_tile(checkpoint, program, options)
+    network, reason = _recognise(checkpoint, options)
+    tile = network.tile if network else options.tile or REFERENCE_TILE
+    answers = answers_to_noise(checkpoint, program, tile)
+    if network is not None:
+        error = relative_error(network, answers)
+        if error <= TOLERANCE:
+            how = "bit for bit" if error == 0 else f"up to rounding (relative error {error:.1g})"
+            remark = f"{name_of(program)} was replaced by {network.architecture} of its weights, which answers"
+            return replace(network, remarks=(*network.remarks, f"{remark} as it does on a tile of noise, {how}"))
+        reason = f"its weights fit {network.architecture}, but that answers otherwise (relative error {error:.1g})"
+    return build_program(checkpoint, program, options, tile, reason)
 
 
-def _tile(path: Path, tile: tuple[int, int, int], multiple: int) -> tuple[int, int, int]:
-    """Refuse a tile that the network's poolings do not divide."""
-    if any(side % multiple for side in tile):
-        found = f"its poolings need tiles of multiples of {multiple}, and {' x '.join(map(str, tile))} is not"
-        raise refusal(path, found, "choose another with --tile")
-    return tile
+def _recognise(checkpoint: Checkpoint, options: ModelOptions) -> tuple[Model | None, str]:
+    """The network that a program's weights are of; or None, and the reason."""
+    if not checkpoint.state:
+        return None, "it keeps its weights as constants, without names"
+    try:
+        return _build_network(checkpoint, options), ""
+    except CheckpointError:
+        return None, "its weights are not those of a network that is known here"

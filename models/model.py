@@ -1,6 +1,7 @@
 """A trained network with everything an engine or a pipeline must know about it."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,10 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from models.programs.program import Program
-
 BACKGROUND, PANCREAS, LESION = 0, 1, 2  # the labels in masks
 LABELS = (BACKGROUND, PANCREAS, LESION)
+REFERENCE_TILE = (64, 64, 64)  # voxels: the patch that the reference network was trained on
+REFERENCE_WINDOW = (-1000.0, 1000.0)  # HU
+Sides = tuple[int | None, ...]  # B, C, D, H, W of an input; None where any will do
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,34 @@ class Plans:
     configuration: str
 
 
-@dataclass(frozen=True)
+class Program(nn.Module):
+    """A network whose forward is a file's, and not Python code of ours or the user's.
+
+    Attributes:
+        container: of the file.
+        takes: the input it accepts.
+        sha256: of all that it was read from.
+    """
+
+    def __init__(self, container: str, takes: Sides, sha256: str) -> None:
+        super().__init__()
+        self.container = container
+        self.takes = takes
+        self.sha256 = sha256
+
+    @property
+    def batch(self) -> int | None:
+        """Tiles in every pass; None for any."""
+        return self.takes[0]
+
+    @property
+    def tile(self) -> tuple[int, int, int] | None:
+        """Sides of the tile; None unless it takes one size only."""
+        depth, height, width = self.takes[2:]
+        return None if depth is None or height is None or width is None else (depth, height, width)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Model:
     """A network ready for inference.
 
@@ -42,13 +71,13 @@ class Model:
         sha256: over the names, shapes and values of the weights; equal weights give equal hashes
             whatever file they came from.
         labels: the label in masks of each of the network's classes.
-        subtypes: how many the network tells apart; 0 where it only segments, and then the second output is a
+        subtypes: how many the network distinguishes; 0 where it only segments, and then the second output is a
             placeholder ``[B, 1]`` that means nothing.
         plans: nnU-Net's preprocessing, in the place of `window`; None for the volume as stored.
         code: hash of what makes the function beside weights and `architecture`, such as the user's own files.
         program: the file's own program that the network is; None where it is PyTorch code.
         remarks: what was done to the network, or left out of it, on the way here.
-        evidence: what told the architecture: names and shapes of weights, or a configuration beside them.
+        evidence: what the architecture was recognised by: names and shapes of weights, or a configuration beside them.
     """
 
     module: nn.Module
@@ -80,7 +109,12 @@ def weights_sha256(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def json_sha256(*values: Any) -> str:
+    """Hash plain values, whatever the order of keys in their dicts."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+
+
 def first_width(module: nn.Module) -> int:
     """Channels that the first convolution of `module` puts out; 0 without one."""
     kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    return next((one.out_channels for one in module.modules() if isinstance(one, kinds)), 0)
+    return next((layer.out_channels for layer in module.modules() if isinstance(layer, kinds)), 0)

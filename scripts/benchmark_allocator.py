@@ -23,7 +23,7 @@ import torch
 from bench import demo
 from bench.machine import host
 from bench.worker import allocator
-from models.load import load_model
+from models.load import build_model, read_checkpoint
 
 WARM = 8  # passes
 
@@ -33,7 +33,7 @@ def measure_here(how: str, passes: int, threads: int) -> dict[str, float]:
     if how == allocator.KEEP and not allocator.keep_freed():
         raise SystemExit("this C library cannot keep what is freed")
     torch.set_num_threads(threads)
-    model, _ = load_model(demo.CHECKPOINTS["pancreas"])
+    model = build_model(read_checkpoint(demo.CHECKPOINTS["pancreas"]))
     x = torch.rand(1, 1, *model.tile)
     times = []
     with torch.inference_mode():

@@ -25,7 +25,7 @@ CHILD = """
 import gc, json, sys, time
 from pathlib import Path
 import torch
-from models.reader.checkpoint import read_checkpoint
+from models.load import read_checkpoint
 
 def peak():
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))

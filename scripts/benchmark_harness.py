@@ -36,7 +36,7 @@ from bench.plan.plan import make_plan
 from bench.plan.request import Request
 from bench.schedule.interleave import Duel
 from bench.schedule.run_directory import RunDirectory
-from models.load import load_model
+from models.load import build_model, read_checkpoint
 from reports.records.record import DUEL, BackendRecord
 
 
@@ -68,7 +68,7 @@ def main() -> None:
         duel = Duel(directory, plan.record, {options.backend: BackendRecord(options.backend)}, Silent())
         duel.open(opening)
         stack.callback(duel.keep, ())
-        model, _ = load_model(demo.CHECKPOINT)
+        model = build_model(read_checkpoint(demo.CHECKPOINT))
         session = stack.enter_context(engines.load(options.backend).open(model, opening.target))
         pipeline = Pipeline(session, opening.settings)
         cases = [(Path(case.image), Path(scratch) / f"{case.name}.nii.gz") for case in plan.record.cases]

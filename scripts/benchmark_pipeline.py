@@ -42,7 +42,7 @@ from bench.pipeline.region import Geometry, Region
 from bench.pipeline.settings import InferenceSettings
 from bench.plan.cache import cache_folder
 from engines.base import Evidence, Target
-from models.load import load_model
+from models.load import build_model, read_checkpoint
 
 WINDOW = (-1000.0, 1000.0)
 TILE = (64, 64, 64)
@@ -172,7 +172,7 @@ def run_large(backend: str, threads: int) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         image = Path(scratch) / "case_0000.nii.gz"
         make_volume(image, LARGE)
-        model, _ = load_model(demo.CHECKPOINT)
+        model = build_model(read_checkpoint(demo.CHECKPOINT))
         target = Target("cpu", TILE, 1, threads, cache_folder())
         with engines.load(backend).open(model, target) as session:
             outcome = Pipeline(session, SETTINGS).run(image, Path(scratch) / "case.nii.gz")

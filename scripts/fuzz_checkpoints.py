@@ -171,8 +171,8 @@ class Target:
     """Reads inputs, in a folder of its own."""
 
     def __init__(self, out: Path) -> None:
+        from models.errors import CheckpointError
         from models.inspection import describe, inspect
-        from models.reader.checkpoint import CheckpointError
 
         self.describe, self.inspect, self.refusal = describe, inspect, CheckpointError
         self.out = out

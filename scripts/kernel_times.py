@@ -26,7 +26,7 @@ from bench.plan.variants import batch_of, table_name
 from engines.base import EngineError, Target
 from engines.evidence.mac_counter import layers_in
 from engines.pytorch.session import traced_events
-from models.load import load_model
+from models.load import build_model, read_checkpoint
 from models.model import Model
 
 # By the names that cuDNN, cuBLAS, CUTLASS, PyTorch and Triton give; the first that fits counts.
@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--passes", type=int, default=20)
     options = parser.parse_args()
-    model, _ = load_model(demo.CHECKPOINT, options.width)
+    model = build_model(read_checkpoint(demo.CHECKPOINT), widen_to=options.width)
     peaks = peak.measure(options.device, 1)
     reached = ", ".join(f"{precision} {rate / 1e12:.0f}" for precision, (rate, _) in peaks.items())
     print(f"{torch.cuda.get_device_name(options.device)}; largest products, TFLOP/s: {reached}")

@@ -27,7 +27,7 @@ from bench.demo import CHECKPOINTS, KINDS, write_demo
 from bench.pipeline.pipeline import Pipeline
 from bench.pipeline.settings import InferenceSettings
 from engines.base import Session, Target
-from models.load import load_model
+from models.load import build_model, read_checkpoint
 from models.model import Model
 
 LESION = 2
@@ -93,7 +93,7 @@ def main() -> None:
     if unknown := set(names) - set(ROIS):
         parser.error(f"unknown strategies: {', '.join(sorted(unknown))}; there are {', '.join(ROIS)}")
     torch.set_num_threads(options.threads)
-    model, _ = load_model(options.checkpoint or CHECKPOINTS[options.demo])
+    model = build_model(read_checkpoint(options.checkpoint or CHECKPOINTS[options.demo]))
     settings = InferenceSettings(
         protocol="sliding-window",
         tile=model.tile,

@@ -14,10 +14,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.load import load_model
+from models.errors import CheckpointError
 from models.model import Model
 from models.options import ModelOptions
-from models.reader.checkpoint import CheckpointError
+from tests.loading import load
 
 _UNET = "dynamic_network_architectures.architectures.unet."
 _RESAMPLE = {"order_z": 0, "force_separate_z": None}
@@ -129,14 +129,14 @@ def train(
 def _step(trainer: Any) -> None:
     """One step of training; afterwards the last layer is balanced, so that each class is predicted somewhere."""
     x = torch.rand(2, 1, *trainer.configuration_manager.patch_size)
-    found = trainer.network(x)
-    outputs = found[0] if isinstance(found, tuple) else found
+    returned = trainer.network(x)
+    outputs = returned[0] if isinstance(returned, tuple) else returned
     sum(output.square().mean() for output in outputs).backward()
     trainer.optimizer.step()
-    last = next(one for name, one in trainer.network.named_modules() if name.endswith("decoder.seg_layers"))[-1]
+    last = next(layer for name, layer in trainer.network.named_modules() if name.endswith("decoder.seg_layers"))[-1]
     with torch.no_grad():
-        found = trainer.network(torch.randn_like(x))
-        finest = (found[0] if isinstance(found, tuple) else found)[0]
+        returned = trainer.network(torch.randn_like(x))
+        finest = (returned[0] if isinstance(returned, tuple) else returned)[0]
         last.weight /= finest.std(dim=(0, 2, 3, 4)).reshape(-1, 1, 1, 1, 1)
         last.bias.copy_((last.bias - finest.mean(dim=(0, 2, 3, 4))) / finest.std(dim=(0, 2, 3, 4)))
     trainer.on_epoch_start()
@@ -178,7 +178,7 @@ def change(checkpoint: Path, file: str, changed: Callable[[dict[str, Any]], obje
 def refused(checkpoint: Path, said: str, options: ModelOptions | None = None) -> None:
     """Load a checkpoint that must be refused, in one line with a remedy."""
     with pytest.raises(CheckpointError) as caught:
-        load_model(checkpoint, options=options)
+        load(checkpoint, options=options)
     text = str(caught.value)
     assert said in text
     assert text.isprintable()

@@ -29,8 +29,9 @@ from bench.worker import allocator
 from bench.worker.messages import Open
 from engines.base import Calibration, Target
 from engines.evidence.mac_counter import layers_in
+from engines.layers import Layer
 from engines.probe import incompatible_reason
-from models.load import load_model, surroundings
+from models.load import load_model
 from models.model import Model
 from reports.records.record import RecipeSettings, RunRecord, Settings
 
@@ -58,8 +59,8 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
     if request.demo_width is not None and (request.checkpoint is not None or request.model_options.arch is not None):
         raise InputError("--demo-width: widens the bundled demo checkpoint only; leave --checkpoint and --arch out")
     path = (request.checkpoint or demo.CHECKPOINTS[request.demo]).absolute()
-    with surroundings(request.model_options):
-        model, checkpoint = load_model(path, request.demo_width, request.model_options)
+    with load_model(path, request.model_options, request.demo_width) as (model, checkpoint):
+        layers = _layers(model)
         described = describe_checkpoint(model, checkpoint, path, request)
     baseline = engines.baseline_for(model.program.container if model.program else None)
     backends = _names(request, recipes, baseline)
@@ -89,7 +90,7 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
         baseline=baseline,
         peers=peers_among(backends),
     )
-    return Plan(record, _opens(record, model, inference, tiles))
+    return Plan(record, _opens(record, model, layers, inference, tiles))
 
 
 def resume_plan(record: RunRecord, progress: Progress) -> Plan:
@@ -99,8 +100,8 @@ def resume_plan(record: RunRecord, progress: Progress) -> Plan:
         InputError: checkpoint or data are no longer those the run began with.
     """
     path, options = Path(record.checkpoint["path"]), model_options_of(record)
-    with surroundings(options):
-        model, _ = load_model(path, record.checkpoint["widened_to"], options)
+    with load_model(path, options, record.checkpoint["widened_to"]) as (model, _):
+        layers = _layers(model)
     if model.sha256 != record.checkpoint["weights_sha256"]:
         raise InputError(f"{path}: the weights are not those this run began with; start a new run")
     if model.code != record.checkpoint.get("code", ""):
@@ -114,7 +115,7 @@ def resume_plan(record: RunRecord, progress: Progress) -> Plan:
         raise InputError(f"{root}: the cases are not those this run began with; start a new run")
     inference = inference_settings(settings, model)
     tiles, _ = _calibrate(settings, root, found, inference)
-    return Plan(record, _opens(record, model, inference, tiles))
+    return Plan(record, _opens(record, model, layers, inference, tiles))
 
 
 def _recipes(request: Request) -> dict[str, RecipeSettings]:
@@ -221,15 +222,22 @@ def _calibrate(
     return calibration.from_training_cases(root, found, inference)
 
 
+def _layers(model: Model) -> tuple[Layer, ...] | None:
+    """Of a pass over one tile; None of a program, whose tile or batch may be fixed."""
+    return None if model.program else tuple(layers_in(model, 1, model.tile))
+
+
 def _opens(
-    record: RunRecord, model: Model, inference: InferenceSettings, tiles: Calibration | None
+    record: RunRecord,
+    model: Model,
+    layers: tuple[Layer, ...] | None,
+    inference: InferenceSettings,
+    tiles: Calibration | None,
 ) -> tuple[Open, ...]:
     settings, cache = record.settings, cache_folder()
     path, widen_to = Path(record.checkpoint["path"]), record.checkpoint["widened_to"]
     options = model_options_of(record)
     keep = settings.allocator == allocator.KEEP
-    with surroundings(options):
-        layers = None if model.program else tuple(layers_in(model, 1, settings.tile))
 
     def request(arm: str) -> Open:
         own = settings_of(arm, settings)

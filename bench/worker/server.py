@@ -82,7 +82,7 @@ class _Server:
 
         from bench.peers.session import case_pipeline
         from engines.rewrites import rewritten
-        from models.load import load_model, surroundings
+        from models.load import load_model
 
         self._device = request.target.device
         if request.target.on_cuda:
@@ -91,8 +91,8 @@ class _Server:
         torch.set_num_threads(request.target.threads)
         torch.manual_seed(0)
         # Until the worker ends: the network is used all along.
-        self._stack.enter_context(surroundings(request.model_options))
-        model, _ = load_model(request.checkpoint, request.widen_to, request.model_options)
+        loaded = load_model(request.checkpoint, request.model_options, request.widen_to)
+        model, _ = self._stack.enter_context(loaded)
         model = rewritten(model, request.rewrites)
         self._meter = Meter.of(self._device)
         used = self._meter.used_memory_bytes()

@@ -31,10 +31,10 @@ def layers_in(model: "Model", batch: int, tile: Sequence[int]) -> list[Layer]:
     if model.program is None:
         return layers_of(model.module, shape)
     from engines.evidence.onnx_layers import graph_layers
-    from models.programs.onnx_graph import Graph, fixed
+    from models.programs.onnx_graph import Graph, with_fixed_shapes
 
     if isinstance(model.program, Graph):
-        return graph_layers(fixed(model, shape, INPUT, OUTPUTS))
+        return graph_layers(with_fixed_shapes(model, shape, INPUT, OUTPUTS))
     return called_layers(model.module, shape)
 
 

@@ -40,11 +40,11 @@ def _export(model: "Model", target: Target, half: bool, path: Path) -> None:
     import onnx
     import torch
 
-    from models.programs.onnx_graph import Graph, fixed
+    from models.programs.onnx_graph import Graph, with_fixed_shapes
 
     if isinstance(model.program, Graph):
         assert not half, "a graph is not halved: the table of backends says which can start from one"
-        onnx.save(fixed(model, (target.batch, 1, *target.tile), INPUT, OUTPUTS), path)
+        onnx.save(with_fixed_shapes(model, (target.batch, 1, *target.tile), INPUT, OUTPUTS), path)
         return
     network, x = copy.deepcopy(model.module), torch.zeros(target.batch, 1, *target.tile)
     if half:

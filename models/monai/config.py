@@ -58,22 +58,18 @@ class Config:
     def has(self, key: str) -> bool:
         """Whether there is something under `key`."""
         try:
-            self._at(key)
+            self._value_at(key)
         except KeyError:
             return False
         return True
 
-    def plain(self, key: str) -> Any:
-        """The value under `key`, references resolved.
+    def resolved(self, key: str, value: Any) -> Any:
+        """`value`, which stands under `key`, with references resolved.
 
         Raises:
             CheckpointError: it holds an expression, a component, a reference that leads nowhere or round in a circle,
                 or too much.
         """
-        return self.resolved(key, self._at(key))
-
-    def resolved(self, key: str, value: Any) -> Any:
-        """`value`, which stands under `key`, with references resolved; raises as `plain` does."""
         return self._resolved(key, value, iter(range(_MOST)), 0)
 
     def component(self, key: str, value: Any = None) -> Component | None:
@@ -82,13 +78,13 @@ class Config:
         Raises:
             CheckpointError: it is an expression, or its ``_target_`` is no name.
         """
-        key, value = self.followed(key, self._at(key) if value is None else value)
+        key, value = self.followed(key, self._value_at(key) if value is None else value)
         if not isinstance(value, dict) or "_target_" not in value:
             return None
         target = value["_target_"]
         if not isinstance(target, str) or target.startswith(("$", "@", "%")):
-            raise self.refused(f"its {key}::_target_ is no class but {_cut(target)}")
-        return Component(key, target, {str(name): one for name, one in value.items() if name not in NO_ARGUMENTS})
+            raise self.refused(f"its {key}::_target_ is no class but {_shorten(target)}")
+        return Component(key, target, {str(name): inner for name, inner in value.items() if name not in NO_ARGUMENTS})
 
     def followed(self, key: str, value: Any) -> tuple[str, Any]:
         """Follow references from `value` until something else comes; return it and the key where it stands.
@@ -100,47 +96,51 @@ class Config:
             if not isinstance(value, str):
                 return key, value
             if value.startswith("$"):
-                raise self.refused(f"its {key} is an expression, {_cut(value)}, which only running it resolves")
+                raise self.refused(f"its {key} is an expression, {_shorten(value)}, which only running it resolves")
             normal = value.replace("#", SEPARATOR)
             if not _REFERENCE.fullmatch(normal):
                 return key, value
             try:
-                value = self._at(normal[1:])
+                value = self._value_at(normal[1:])
             except KeyError:
-                raise self.refused(f"its {key} refers to {_cut(value)}, which is not there") from None
+                raise self.refused(f"its {key} refers to {_shorten(value)}, which is not there") from None
             key = normal[1:]
         raise self.refused(f"its {key} refers to itself")
 
-    def refused(self, found: str) -> CheckpointError:
+    def refused(self, problem: str) -> CheckpointError:
         """A refusal of something that only running the configuration could resolve."""
         remedy = f"where you trust its source, --trust {self.root}, or name the network's code with --arch"
-        return refusal(self.file, found, f"{remedy} FILE.py:FACTORY")
+        return refusal(self.file, problem, f"{remedy} FILE.py:FACTORY")
 
-    def _at(self, key: str) -> Any:
-        found: Any = self.values
+    def _value_at(self, key: str) -> Any:
+        value: Any = self.values
         for part in key.split(SEPARATOR):
-            if isinstance(found, list) and part.isdecimal() and len(part) < 6 and int(part) < len(found):
-                found = found[int(part)]
-            elif isinstance(found, Mapping) and part in found:
-                found = found[part]
+            if isinstance(value, list) and part.isdecimal() and len(part) < 6 and int(part) < len(value):
+                value = value[int(part)]
+            elif isinstance(value, Mapping) and part in value:
+                value = value[part]
             else:
                 raise KeyError(key)
-        return found
+        return value
 
     def _resolved(self, key: str, value: Any, left: Iterator[int], depth: int) -> Any:
         key, value = self.followed(key, value)
         if next(left, None) is None or depth > _DEEPEST:
             raise self.refused(f"its {key.partition(SEPARATOR)[0]} is too large or too deep")
         if isinstance(value, list):
-            return [self._resolved(f"{key}::{i}", one, left, depth + 1) for i, one in enumerate(value)]
+            return [self._resolved(f"{key}::{i}", inner, left, depth + 1) for i, inner in enumerate(value)]
         if isinstance(value, dict):
             if "_target_" in value:
-                raise self.refused(f"its {key} is to be made by {_cut(value['_target_'])}, which only running it does")
-            return {str(name): self._resolved(f"{key}::{name}", one, left, depth + 1) for name, one in value.items()}
+                raise self.refused(
+                    f"its {key} is to be made by {_shorten(value['_target_'])}, which only running it does"
+                )
+            return {
+                str(name): self._resolved(f"{key}::{name}", inner, left, depth + 1) for name, inner in value.items()
+            }
         if value is None or isinstance(value, bool | int | float | str):
             return value
         raise self.refused(f"its {key} is a {type(value).__name__}")
 
 
-def _cut(value: object) -> str:
+def _shorten(value: object) -> str:
     return repr(value if isinstance(value, str | int | float) else type(value).__name__)[:120]

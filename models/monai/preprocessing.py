@@ -40,34 +40,36 @@ class Window:
 
 
 def tile_of(config: Config, options: ModelOptions) -> Tile:
-    """The tile of the bundle's inferer, or the one the user gave.
+    """The tile of the bundle's inferer, or the user's.
 
     Raises:
         CheckpointError: the inferer has none that can be used.
     """
     if options.tile is not None:
         return Tile(options.tile, ())
-    key = next((one for one in ("inferer", "validate::inferer", "train::inferer") if config.has(one)), "inferer")
+    key = next((key for key in ("inferer", "validate::inferer", "train::inferer") if config.has(key)), "inferer")
     inferer = config.component(key) if config.has(key) else None
     if inferer is None or "roi_size" not in inferer.arguments:
-        found = f"its {key} ({inferer.target if inferer else 'none'}) names no roi_size"
-        raise refusal(config.file, found, "choose the training patch with --tile=X,Y,Z")
+        problem = f"its {key} ({inferer.target if inferer else 'none'}) names no roi_size"
+        raise refusal(config.file, problem, "choose the training patch with --tile=X,Y,Z")
     sides = config.resolved(f"{inferer.key}::roi_size", inferer.arguments["roi_size"])
     sides = [sides] * 3 if _is_side(sides) else sides
     if not (isinstance(sides, list) and len(sides) == 3 and all(map(_is_side, sides))):
-        found = f"its {inferer.key}::roi_size is {str(sides)[:80]}, not three sides in voxels"
-        raise refusal(config.file, found, "choose the training patch with --tile=X,Y,Z")
+        problem = f"its {inferer.key}::roi_size is {str(sides)[:80]}, not three sides in voxels"
+        raise refusal(config.file, problem, "choose the training patch with --tile=X,Y,Z")
     x, y, z = sides
     if x * y * z > _LARGEST_TILE:
-        found = f"its {inferer.key}::roi_size is {x} x {y} x {z}, more than {_LARGEST_TILE} voxels"
-        raise refusal(config.file, found, "choose the training patch with --tile=X,Y,Z")
-    told = [f"{name} {_short(inferer.arguments[name])}" for name in ("overlap", "mode") if name in inferer.arguments]
-    of_run = f"its {inferer.name} has {', '.join(told)}; overlap and tile weights are those of the run"
-    return Tile((x, y, z), (of_run,) if told else ())
+        problem = f"its {inferer.key}::roi_size is {x} x {y} x {z}, more than {_LARGEST_TILE} voxels"
+        raise refusal(config.file, problem, "choose the training patch with --tile=X,Y,Z")
+    settings = [
+        f"{name} {_shorten(inferer.arguments[name])}" for name in ("overlap", "mode") if name in inferer.arguments
+    ]
+    of_run = f"its {inferer.name} has {', '.join(settings)}; overlap and tile weights are those of the run"
+    return Tile((x, y, z), (of_run,) if settings else ())
 
 
 def window_of(config: Config, options: ModelOptions) -> Window:
-    """The intensities that the bundle's preprocessing maps to 0 and 1, or those the user gave.
+    """The intensities that the bundle's preprocessing maps to 0 and 1, or the user's.
 
     Raises:
         CheckpointError: it changes intensities in a way that is not done here.
@@ -80,7 +82,7 @@ def window_of(config: Config, options: ModelOptions) -> Window:
         if kind in _GEOMETRY:
             geometry.append(step.name)
         elif kind == _SCALING and window is None:
-            window = _scaled(config, step)
+            window = _scaled_window(config, step)
         elif kind not in _HARMLESS:
             raise _other_intensities(config, f"its {step.key} is {step.target[:80]}")
     if window is None:
@@ -100,9 +102,9 @@ def labels_of(config: Config, classes: int) -> tuple[tuple[int, ...], tuple[str,
         return LABELS[:classes], ("its metadata names no channels: taken for background, pancreas, lesion",)
     labels = tuple(_label(name) for name in names)
     if sorted(-1 if label is None else label for label in labels) != list(LABELS[:classes]):
-        found = f"its channels are {', '.join(name[:40] for name in names[:8])}, and its network has {classes}"
+        problem = f"its channels are {', '.join(name[:40] for name in names[:8])}, and its network has {classes}"
         remedy = "only background, pancreas and lesion are scored, each in a channel of its own: give such a network"
-        raise refusal(config.root / "configs" / "metadata.json", found, remedy)
+        raise refusal(config.root / "configs" / "metadata.json", problem, remedy)
     return tuple(label for label in labels if label is not None), ()
 
 
@@ -118,15 +120,15 @@ def afterwards(config: Config) -> tuple[str, ...]:
         return ("its postprocessing is not plain values: none of it is done here",)
     for step in steps:
         if _kind(step.name, _AFTERWARDS) == "Activations" and step.arguments.get("sigmoid") is True:
-            found = f"its {step.key} is a sigmoid, so that its channels are no classes of which one is most likely"
-            raise refusal(config.file, found, "name code with --arch FILE.py:FACTORY that returns logits of classes")
+            problem = f"its {step.key} is a sigmoid, so that its channels are no classes of which one is most likely"
+            raise refusal(config.file, problem, "name code with --arch FILE.py:FACTORY that returns logits of classes")
     others = [step.name for step in steps if _kind(step.name, _AFTERWARDS) not in _AFTERWARDS]
     return (f"its postprocessing has {', '.join(others[:8])} too: not done here",) if others else ()
 
 
 def _transforms(config: Config, places: tuple[str, ...]) -> Iterator[Component]:
     """The steps of the first of `places` that is there; those for labels alone and random ones left out."""
-    place = next((one for one in places if config.has(one)), None)
+    place = next((place for place in places if config.has(place)), None)
     if place is None:
         return
     composed = config.component(place)
@@ -150,8 +152,8 @@ def _of_image(config: Config, step: Component) -> bool:
     return not all("label" in name or "mask" in name for name in names)
 
 
-def _scaled(config: Config, step: Component) -> tuple[float, float]:
-    arguments = {name: config.resolved(f"{step.key}::{name}", one) for name, one in step.arguments.items()}
+def _scaled_window(config: Config, step: Component) -> tuple[float, float]:
+    arguments = {name: config.resolved(f"{step.key}::{name}", value) for name, value in step.arguments.items()}
     low, high = arguments.get("a_min"), arguments.get("a_max")
     if not (isinstance(low, int | float) and isinstance(high, int | float) and -1e5 < low < high < 1e5):
         raise _other_intensities(config, f"its {step.key} maps from {str(low)[:20]} to {str(high)[:20]}")
@@ -163,12 +165,12 @@ def _scaled(config: Config, step: Component) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _other_intensities(config: Config, found: str) -> CheckpointError:
+def _other_intensities(config: Config, problem: str) -> CheckpointError:
     remedy = (
         "intensities are only clipped to a window and mapped to 0 to 1 here: name a network that does the rest in its "
         "forward with --arch FILE.py:FACTORY, or run it on another window with --window=LOW,HIGH"
     )
-    return refusal(config.file, found, remedy)
+    return refusal(config.file, problem, remedy)
 
 
 def _channel_names(config: Config) -> list[str] | None:
@@ -176,7 +178,7 @@ def _channel_names(config: Config) -> list[str] | None:
     for name in ("network_data_format", "outputs"):
         outputs = outputs.get(name) if isinstance(outputs, dict) else None
     of_each = outputs.values() if isinstance(outputs, dict) else ()
-    defined = [one["channel_def"] for one in of_each if isinstance(one, dict) and "channel_def" in one]
+    defined = [output["channel_def"] for output in of_each if isinstance(output, dict) and "channel_def" in output]
     if not defined or not isinstance(defined[0], dict) or not defined[0]:
         return None
     numbers = [number for number in defined[0] if str(number).isdecimal() and len(str(number)) < 4]
@@ -196,12 +198,12 @@ def _label(name: str) -> int | None:
 def _kind(name: str, known: set[str]) -> str:
     """`name` without its ending, where that leads to something known."""
     shorter = (name.removesuffix(ending) for ending in ("", "Dict", "D", "d"))
-    return next((one for one in shorter if one in known), name)
+    return next((candidate for candidate in shorter if candidate in known), name)
 
 
 def _is_side(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 4096
 
 
-def _short(value: object) -> str:
+def _shorten(value: object) -> str:
     return str(value)[:40]

@@ -15,7 +15,7 @@ def fold_batch_norms(module: nn.Module) -> int:
     the same up to rounding. An Identity takes the norm's place, so that no layer changes its name.
     """
     count = 0
-    for block in [one for one in module.modules() if isinstance(one, nn.Sequential)]:
+    for block in [part for part in module.modules() if isinstance(part, nn.Sequential)]:
         for i in range(1, len(block)):
             if isinstance(block[i - 1], nn.Conv3d) and isinstance(block[i], nn.BatchNorm3d):
                 _fold(block[i - 1], block[i])

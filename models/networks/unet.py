@@ -21,7 +21,7 @@ _NORMS: Mapping[str, Any] = {INSTANCE: nn.InstanceNorm3d, BATCH: nn.BatchNorm3d}
 
 @dataclass(frozen=True)
 class Shape:
-    """What tells one U-Net of this family from another.
+    """What distinguishes one U-Net of this family from another.
 
     Attributes:
         width: channels of the first level; each level below has twice those of the one above.
@@ -39,7 +39,7 @@ class Shape:
 
     @classmethod
     def of(cls, state: Mapping[str, Tensor]) -> "Shape":
-        """Read it from names and shapes of weights; the reference's where they do not tell, to compare against.
+        """Read it from names and shapes of weights; the reference's where they do not say, to compare against.
 
         Instance norms with running statistics have the same names as batch norms and, in eval mode, are the same
         function: both are taken for batch norms.
@@ -72,7 +72,7 @@ class Shape:
             f"{self.poolings} poolings": self.poolings != POOLINGS,
             norm: (self.norm, self.affine) != (INSTANCE, False),
         }
-        return ", ".join(text for text, told in said.items() if told)
+        return ", ".join(text for text, unusual in said.items() if unusual)
 
 
 def _level(name: str) -> str:

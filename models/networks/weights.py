@@ -16,7 +16,7 @@ DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 def differences(state: Mapping[str, Tensor], module: nn.Module) -> str | None:
     """Say in words how `state` differs from what `module` wants: names missing, left over, of another shape."""
     wanted = module.state_dict()
-    found = {
+    kinds = {
         "missing": [name for name in wanted if name not in state],
         "unexpected": [name for name in state if name not in wanted],
         "of another shape": [
@@ -25,10 +25,10 @@ def differences(state: Mapping[str, Tensor], module: nn.Module) -> str | None:
             if name in state and state[name].shape != tensor.shape
         ],
     }
-    return ", ".join(f"{len(names)} {kind} ({some(names)})" for kind, names in found.items() if names) or None
+    return ", ".join(f"{len(names)} {kind} ({some(names)})" for kind, names in kinds.items() if names) or None
 
 
-def narrowed(checkpoint: Checkpoint, anchor: str) -> tuple[Checkpoint, tuple[str, ...]]:
+def strip_prefix(checkpoint: Checkpoint, anchor: str) -> tuple[Checkpoint, tuple[str, ...]]:
     """Keep only the network with the weight `anchor`, where it lies beside others under a prefix; say what was left.
 
     A training class saves its loss's weights or a teacher beside the network, so that not all names share its prefix.
@@ -39,7 +39,7 @@ def narrowed(checkpoint: Checkpoint, anchor: str) -> tuple[Checkpoint, tuple[str
     if anchor in checkpoint.state or not prefixes:
         return checkpoint, ()
     prefix = next((known for known in _USUAL if known in prefixes), prefixes[0])
-    state = {name.removeprefix(prefix): one for name, one in checkpoint.state.items() if name.startswith(prefix)}
+    state = {name.removeprefix(prefix): tensor for name, tensor in checkpoint.state.items() if name.startswith(prefix)}
     aside = [name for name in checkpoint.state if not name.startswith(prefix)]
     inside = replace(
         checkpoint,
@@ -58,22 +58,55 @@ def refuse_unusable(checkpoint: Checkpoint, names: Iterable[str] | None = None) 
     Raises:
         CheckpointError: `names` (all, if None) hold integers, NaN or infinity.
     """
-    looked_at = set(checkpoint.state if names is None else names)
+    checked = set(checkpoint.state if names is None else names)
     odd = [
         f"{name} {tensor.dtype}"
         for name, tensor in checkpoint.state.items()
-        if name in looked_at and tensor.dtype not in DTYPES
+        if name in checked and tensor.dtype not in DTYPES
     ]
     if odd:
         remedy = "give the floating-point weights it was made from"
         raise refusal(checkpoint.path, f"holds weights that are not 16, 32 or 64 bit floats ({some(odd)})", remedy)
-    diverged = [name for name in checkpoint.nonfinite if name in looked_at]
+    diverged = [name for name in checkpoint.nonfinite if name in checked]
     if diverged:
-        found = f"holds NaN or infinity in {some(diverged)}"
-        raise refusal(checkpoint.path, found, "use a checkpoint from before the training diverged")
+        problem = f"holds NaN or infinity in {some(diverged)}"
+        raise refusal(checkpoint.path, problem, "use a checkpoint from before the training diverged")
 
 
-def put(state: Mapping[str, Tensor], module: nn.Module) -> nn.Module:
+def match_state(
+    checkpoint: Checkpoint, network: nn.Module, name: str, remedy: str
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The weights under the names the network wants, and what is to be said of others beside them.
+
+    Prefixes that reading took off may have been the network's own.
+
+    Raises:
+        CheckpointError: they are not the weights of `network`, which the message calls `name`, or cannot be used.
+    """
+    first = next(iter(network.state_dict()), "")
+    inside, aside = strip_prefix(checkpoint, first)
+    if aside and differences(inside.state, network) is None:
+        refuse_unusable(inside, _floats(network))
+        return dict(inside.state), aside
+    prefixes = [name for name in checkpoint.wrappers if name.endswith(".")]
+    candidates = ["".join(prefixes[at:]) for at in range(len(prefixes), -1, -1)]
+    renamed = [{prefix + key: tensor for key, tensor in checkpoint.state.items()} for prefix in candidates]
+    wrong = [differences(state, network) for state in renamed]
+    if all(wrong):
+        closest = max(renamed, key=lambda state: len(state.keys() & network.state_dict().keys()))
+        problem = f"its weights are not those of {name}: {differences(closest, network)}"
+        raise refusal(checkpoint.path, problem, remedy)
+    state = renamed[wrong.index(None)]
+    prefix = candidates[wrong.index(None)]
+    refuse_unusable(checkpoint, [key.removeprefix(prefix) for key in _floats(network)])
+    return state, ()
+
+
+def _floats(network: nn.Module) -> list[str]:
+    return [key for key, tensor in network.state_dict().items() if tensor.is_floating_point()]
+
+
+def load_state(state: Mapping[str, Tensor], module: nn.Module) -> nn.Module:
     """Load `state`, which fits, into `module` as float32; ready for inference: on the CPU, eval mode, no gradients.
 
     A module on the meta device takes the tensors themselves where they are float32; any other is copied into, so that

@@ -43,7 +43,7 @@ def planned_network(architecture: Mapping[str, Any], classes: int) -> nn.Module:
     named, held = architecture.get("_kw_requires_import", []), architecture.get("arch_kwargs")
     if not isinstance(held, dict) or not isinstance(named, list):
         raise ValueError("have no arguments for the network")
-    unknown = [str(one) for one in named if one not in known]
+    unknown = [str(name) for name in named if name not in known]
     if unknown:
         raise ValueError(f"want to import {some(unknown)}, which is not known here")
     arguments = {key: _argument(key, value, known) for key, value in held.items() if key != "deep_supervision"}
@@ -51,14 +51,16 @@ def planned_network(architecture: Mapping[str, Any], classes: int) -> nn.Module:
 
 
 def _argument(key: str, value: Any, known: Mapping[str, tuple[type, ...]]) -> Any:
-    told = f"{str(value)[:80]!r}"
+    shown = f"{str(value)[:80]!r}"
     if key in known:
         # By the two names that a class of torch.nn has; nothing is imported by its name.
         table = {
-            name: one for one in known[key] for name in (f"torch.nn.{one.__name__}", f"{one.__module__}.{one.__name__}")
+            name: layer
+            for layer in known[key]
+            for name in (f"torch.nn.{layer.__name__}", f"{layer.__module__}.{layer.__name__}")
         }
         if value is not None and (not isinstance(value, str) or value not in table):
-            raise ValueError(f"name {told} as {key} (known are {', '.join(one.__name__ for one in known[key])})")
+            raise ValueError(f"name {shown} as {key} (known are {', '.join(layer.__name__ for layer in known[key])})")
         return None if value is None else table[value]
     if key in _SWITCHES and isinstance(value, bool):
         return value
@@ -70,7 +72,7 @@ def _argument(key: str, value: Any, known: Mapping[str, tuple[type, ...]]) -> An
         return value
     if key in _SIDES and _are_whole(value, _LARGEST_KERNEL, nested=True):
         return value
-    raise ValueError(f"give the network {str(key)[:40]} = {told}, which is not known here")
+    raise ValueError(f"give the network {str(key)[:40]} = {shown}, which is not known here")
 
 
 def _are_options(held: Mapping[str, Any], known: tuple[str, ...]) -> bool:
@@ -83,7 +85,7 @@ def _are_whole(value: Any, most: int, nested: bool = False) -> bool:
     """Whether it is a number from 1 to `most`, or one for each stage, or three for each."""
     if isinstance(value, list):
         return 0 < len(value) <= _MOST_STAGES and all(
-            _are_whole(one, most) and (nested or not isinstance(one, list)) for one in value
+            _are_whole(entry, most) and (nested or not isinstance(entry, list)) for entry in value
         )
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
 

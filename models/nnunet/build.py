@@ -1,7 +1,5 @@
 """Networks of nnU-Net v2 and of its multi-task forks, built from the plans by dynamic-network-architectures."""
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,17 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.errors import refusal, some
-from models.model import Model, Plans, first_width, weights_sha256
+from models.errors import refusal, sides, some
+from models.model import Model, Plans, first_width, json_sha256, weights_sha256
 from models.networks.outputs import Pair
-from models.networks.weights import differences, put, refuse_unusable
+from models.networks.weights import differences, load_state, refuse_unusable
 from models.nnunet.architecture import class_name, planned_network
 from models.nnunet.dataset import classes_of, labels_of
-from models.nnunet.head import WithHead, head_of
+from models.nnunet.head import NetworkWithHead, head_of
 from models.nnunet.plans import find_plans, has_plans
 from models.options import ModelOptions
 from models.reader.checkpoint import Checkpoint
-from models.user_code.factory import build_given
+from models.user_code.factory import build_from_code
 
 _LAST = "decoder.seg_layers."  # a name that only networks of dynamic-network-architectures have
 _OWN = "name the code of your own network with --arch FILE.py:FACTORY"
@@ -29,7 +27,7 @@ _OWN = "name the code of your own network with --arch FILE.py:FACTORY"
 def is_nnunet(checkpoint: Checkpoint, options: ModelOptions) -> bool:
     """Whether the checkpoint is of nnU-Net: by the names of its weights, or the plans in it.
 
-    With ``--arch`` it is where plans are found, and no ``--window`` says to do without them.
+    With ``--arch`` it is where plans are problem, and no ``--window`` says to do without them.
     """
     if options.arch is not None:
         return has_plans(checkpoint) and options.window is None
@@ -44,22 +42,18 @@ def build_nnunet(checkpoint: Checkpoint, options: ModelOptions) -> Model:
     """
     plans = find_plans(checkpoint)
     if options.window is not None or (options.arch is None and options.tile not in (None, _patch(plans))):
-        found = "is a network of nnU-Net, whose plans fix the tile and what is done with intensities"
-        raise refusal(checkpoint.path, found, "leave --tile and --window out")
-    return (
-        _of_plans(checkpoint, plans)
-        if options.arch is None
-        else _of_code(checkpoint, plans, options.arch, options.tile)
-    )
+        problem = "is a network of nnU-Net, whose plans fix the tile and what is done with intensities"
+        raise refusal(checkpoint.path, problem, "leave --tile and --window out")
+    return _of_plans(checkpoint, plans) if options.arch is None else _of_code(checkpoint, plans, options.arch, options)
 
 
-def _of_code(checkpoint: Checkpoint, plans: Plans, arch: str, tile: tuple[int, int, int] | None) -> Model:
+def _of_code(checkpoint: Checkpoint, plans: Plans, arch: str, options: ModelOptions) -> Model:
     """The user's network, which takes its tile and its preprocessing from the plans."""
     labels = labels_of(plans)
-    model = build_given(checkpoint, arch, tile or _patch(plans), None)
+    model = build_from_code(checkpoint, arch, replace(options, tile=options.tile or _patch(plans)))
     if len(model.labels) != len(labels):
-        found = f"its network has {len(model.labels)} classes, and its dataset.json {len(labels)} labels"
-        raise refusal(checkpoint.path, found, "name the factory that made the trained network")
+        problem = f"its network has {len(model.labels)} classes, and its dataset.json {len(labels)} labels"
+        raise refusal(checkpoint.path, problem, "name the factory that made the trained network")
     return replace(model, labels=labels, plans=plans, code=model.code + _hash(plans))
 
 
@@ -74,9 +68,9 @@ def _of_plans(checkpoint: Checkpoint, plans: Plans) -> Model:
     remarks += [f"deep supervision is off: {left_out} of its outputs left out"] if left_out else []
     module, subtypes = Pair(network, (), None), 0
     if head:
-        classifier, told = head_of(checkpoint, head, network.encoder.output_channels)
-        module, subtypes = Pair(WithHead(network, classifier), (0,), (1,)), classifier.subtypes
-        remarks.append(told)
+        classifier, remark = head_of(checkpoint, head, network.encoder.output_channels)
+        module, subtypes = Pair(NetworkWithHead(network, classifier), (0,), (1,)), classifier.subtypes
+        remarks.append(remark)
     return Model(
         module=module.eval().requires_grad_(False),
         architecture=f"nnunet-{class_name(architecture)}",
@@ -101,15 +95,15 @@ def _segmentation(
         with torch.device("meta"):
             made = planned_network(architecture, classes)
     except (ValueError, AssertionError, TypeError, IndexError) as error:
-        found = f"its nnU-Net plans {' '.join(str(error).split())[:300]}"
-        raise refusal(checkpoint.path, found, "give plans that nnU-Net wrote, or the network with --arch") from None
+        problem = f"its nnU-Net plans {' '.join(str(error).split())[:300]}"
+        raise refusal(checkpoint.path, problem, "give plans that nnU-Net wrote, or the network with --arch") from None
     weights = _completed(checkpoint, weights, made)
     wrong = differences(weights, made)
     if wrong:
-        found = f"its weights are not those of its plans' {class_name(architecture)}: {wrong}"
-        raise refusal(checkpoint.path, found, "put the plans.json and dataset.json of its training beside it")
+        problem = f"its weights are not those of its plans' {class_name(architecture)}: {wrong}"
+        raise refusal(checkpoint.path, problem, "put the plans.json and dataset.json of its training beside it")
     refuse_unusable(checkpoint, [name for name in checkpoint.state if not name.endswith("num_batches_tracked")])
-    network: Any = put(weights, made)
+    network: Any = load_state(weights, made)
     left_out = len(network.decoder.seg_layers) - 1
     network.decoder.seg_layers = network.decoder.seg_layers[-1:]
     del network.decoder.encoder  # the encoder under a second name
@@ -119,9 +113,8 @@ def _segmentation(
 def _refuse_patch(checkpoint: Checkpoint, patch: tuple[int, int, int], strides: list[list[int]]) -> None:
     total = [math.prod(stride[axis] for stride in strides) for axis in range(3)]
     if any(side % stride for side, stride in zip(patch, total, strict=True)):
-        shown = [" x ".join(map(str, sides)) for sides in (patch, total)]
-        found = f"its plans' patch of {shown[0]} is no multiple of its network's strides, {shown[1]}"
-        raise refusal(checkpoint.path, found, "give the plans.json of its training")
+        problem = f"its plans' patch of {sides(patch)} is no multiple of its network's strides, {sides(total)}"
+        raise refusal(checkpoint.path, problem, "give the plans.json of its training")
 
 
 def _parts(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -151,16 +144,16 @@ def _completed(checkpoint: Checkpoint, state: dict[str, Tensor], module: nn.Modu
     for names in groups.values():
         held = [name for name in names if name in state]
         if any(not _same(state[name], state[held[0]]) for name in held):
-            found = f"holds different values for {some(held)}, which are one tensor in its network"
-            raise refusal(checkpoint.path, found, "save the network's state_dict() again")
+            problem = f"holds different values for {some(held)}, which are one tensor in its network"
+            raise refusal(checkpoint.path, problem, "save the network's state_dict() again")
         complete |= {name: state[held[0]] for name in names if held}
     return complete
 
 
-def _same(one: Tensor, other: Tensor | None) -> bool:
-    if one is other or other is None:
-        return one is other
-    return (one.shape, one.dtype) == (other.shape, other.dtype) and torch.equal(one, other)
+def _same(tensor: Tensor, other: Tensor | None) -> bool:
+    if tensor is other or other is None:
+        return tensor is other
+    return (tensor.shape, tensor.dtype) == (other.shape, other.dtype) and torch.equal(tensor, other)
 
 
 def _patch(plans: Plans) -> tuple[int, int, int]:
@@ -169,5 +162,4 @@ def _patch(plans: Plans) -> tuple[int, int, int]:
 
 
 def _hash(plans: Plans) -> str:
-    told = json.dumps([plans.plans, plans.dataset, plans.configuration], sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()
+    return json_sha256(plans.plans, plans.dataset, plans.configuration)

@@ -43,7 +43,7 @@ def kept_dataset(held: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError("come with a dataset.json that names no labels")
     classes = {str(name): value for name, value in labels.items() if name != "ignore"}
     if any(isinstance(value, list) for value in classes.values()):
-        raise ValueError("are of region-based training (dataset.json), whose classes overlap; train with plain labels")
+        raise ValueError("are of region-based training (dataset.json), whose classes overlap; train with normal labels")
     if sorted(map(_whole, classes.values())) != list(range(len(classes))) or _whole(classes.get("background")) != 0:
         raise ValueError("come with a dataset.json whose labels are not 0, 1, 2, ... with background 0")
     for name in classes:
@@ -53,9 +53,9 @@ def kept_dataset(held: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _label(name: str) -> int:
-    plain = " ".join(name.replace("_", " ").casefold().split())
+    normal = " ".join(name.replace("_", " ").casefold().split())
     for label, names in ((BACKGROUND, ("background",)), (PANCREAS, _PANCREAS_NAMES), (LESION, _LESION_NAMES)):
-        if plain in names:
+        if normal in names:
             return label
     known = f"{', '.join(_PANCREAS_NAMES)} and {', '.join(_LESION_NAMES)}"
     raise ValueError(

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from models.errors import refusal, some
-from models.networks.weights import put
+from models.networks.weights import load_state
 from models.reader.checkpoint import Checkpoint
 
 _HEAD = re.compile(r"^(classification_?head|cls_?head|class_?head|classifier)\.", re.IGNORECASE)
@@ -33,7 +33,7 @@ class Head(nn.Module):
         return logits
 
 
-class WithHead(nn.Module):
+class NetworkWithHead(nn.Module):
     """A segmentation network of nnU-Net whose deepest features a head classifies."""
 
     def __init__(self, backbone: nn.Module, head: Head) -> None:
@@ -55,18 +55,18 @@ def head_of(checkpoint: Checkpoint, weights: Mapping[str, Tensor], channels: Seq
     """
     missing = _missing(weights, channels)
     if missing:
-        found = f"has a classification head ({some(list(weights), 4)}), and the file does not say {missing}"
-        raise refusal(checkpoint.path, found, _OWN)
+        problem = f"has a classification head ({some(list(weights), 4)}), and the file does not say {missing}"
+        raise refusal(checkpoint.path, problem, _OWN)
     linear = next(name for name, tensor in weights.items() if tensor.ndim == 2)
     renamed = {
         ("norm." if _NORM.search(name) else "linear.") + name.rpartition(".")[2]: t for name, t in weights.items()
     }
     subtypes, features = weights[linear].shape
     head = Head(features, subtypes, "norm.weight" in renamed, "linear.bias" in renamed)
-    put(renamed, head)
+    load_state(renamed, head)
     norm = "LayerNorm (eps 1e-5), " if "norm.weight" in renamed else ""
-    told = f"global average pool of the encoder's deepest features, {norm}Linear {features} to {subtypes}"
-    return head, f"classification head taken for: {told}; if it is another, name its code with --arch"
+    layers = f"global average pool of the encoder's deepest features, {norm}Linear {features} to {subtypes}"
+    return head, f"classification head taken for: {layers}; if it is another, name its code with --arch"
 
 
 def _missing(weights: Mapping[str, Tensor], channels: Sequence[int]) -> str | None:

@@ -1,4 +1,4 @@
-"""nnU-Net's plans: found beside a checkpoint or in it, and checked, so that nothing unknown that they name is run.
+"""nnU-Net's plans: problem beside a checkpoint or in it, and checked, so that nothing unknown that they name is run.
 
 What they name (classes, functions) is looked up in the tables here and never imported by its name. What is left of the
 plans after the checks is what nnU-Net itself is given later.
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from models.errors import refusal
+from models.errors import install, refusal
 from models.model import Plans
 from models.nnunet.dataset import kept_dataset
 from models.reader.checkpoint import Checkpoint
@@ -56,12 +56,12 @@ def find_plans(checkpoint: Checkpoint) -> Plans:
     except ModuleNotFoundError as error:
         if error.name != "nnunetv2":
             raise
-        found = "is a network of nnU-Net, which needs the package nnunetv2, and it is not installed"
-        raise refusal(checkpoint.path, found, 'in the checkout of voxbench: pip install ".[nnunet]"') from None
+        problem = "is a network of nnU-Net, which needs the package nnunetv2, and it is not installed"
+        raise refusal(checkpoint.path, problem, install("nnunet")) from None
     except ValueError as error:
-        found, _, remedy = str(error).partition("; ")
+        problem, _, remedy = str(error).partition("; ")
         raise refusal(
-            checkpoint.path, f"its nnU-Net plans {found}", remedy or "give plans that nnU-Net wrote"
+            checkpoint.path, f"its nnU-Net plans {problem}", remedy or "give plans that nnU-Net wrote"
         ) from None
 
 
@@ -72,8 +72,8 @@ def _contents(checkpoint: Checkpoint, file: str, key: str) -> dict[str, Any]:
     held = checkpoint.init.get(key)
     if isinstance(held, dict):
         return held
-    found = f"is a network of nnU-Net without its {file}"
-    raise refusal(checkpoint.path, found, f"put {file} of the results folder beside it, or one folder above it")
+    problem = f"is a network of nnU-Net without its {file}"
+    raise refusal(checkpoint.path, problem, f"put {file} of the results folder beside it, or one folder above it")
 
 
 def _beside(path: Path, file: str) -> Path | None:
@@ -89,7 +89,7 @@ def _configuration_name(plans: Mapping[str, Any], named: object) -> str:
         if named not in configurations:
             raise ValueError(f"have no configuration {named!r}; put the plans.json of its training beside it")
         return named
-    volumes = [name for name, one in configurations.items() if not _is_2d(one)]
+    volumes = [name for name, configuration in configurations.items() if not _is_2d(configuration)]
     if len(volumes) != 1:
         raise ValueError(
             f"have the configurations {', '.join(map(str, configurations))}, and the checkpoint does not say which is "
@@ -139,8 +139,8 @@ def _resolved(plans: Mapping[str, Any], name: str) -> Mapping[str, Any]:
         try:
             resolved = PlansManager(dict(plans)).get_configuration(name).configuration
         except Exception as error:  # whatever missing or odd entries make nnU-Net raise
-            told = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            raise ValueError(f"are not understood by nnU-Net ({told})") from None
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            raise ValueError(f"are not understood by nnU-Net ({reason})") from None
     return dict(resolved)
 
 

@@ -1,2 +1,2 @@
-"""Networks that come as a program: TorchScript and torch.export (`program`), ONNX (`onnx_graph`, `onnx_checks`), and
-`recognition` of one that our own network answers for."""
+"""Networks that come as a program: `torch_program` (TorchScript and torch.export), `onnx_graph` after `onnx_checks`;
+its `answers` to noise, with which our own network of the same weights is compared; `build` makes the `Model`."""

@@ -15,7 +15,7 @@ OLDEST_OPSET = 10  # the first whose Slice takes its bounds as inputs
 _MOST_BYTES = 2**31 - 1  # what protobuf can hold, weights included
 _STANDARD = ("", "ai.onnx")
 _CONTROL_FLOW = ("If", "Loop", "Scan", "SequenceMap")
-_NUMBERS = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")  # where they lie one by one
+_NUMBER_FIELDS = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")  # where they lie one by one
 _SIZES = {
     "BOOL": 1, "INT8": 1, "UINT8": 1, "INT16": 2, "UINT16": 2, "FLOAT16": 2, "BFLOAT16": 2,
     "INT32": 4, "UINT32": 4, "FLOAT": 4, "INT64": 8, "UINT64": 8, "DOUBLE": 8,
@@ -55,11 +55,11 @@ def read_checked(path: Path) -> "ModelProto":
 
 
 def _check_operators(path: Path, model: Any) -> None:
-    opsets = {one.domain: one.version for one in model.opset_import}
+    opsets = {opset.domain: opset.version for opset in model.opset_import}
     foreign = sorted({node.domain for node in model.graph.node if node.domain not in _STANDARD})
     if foreign:
-        found = f"has operators of {some(foreign)}, which are not ONNX's own and run in one runtime only"
-        raise refusal(path, found, _EXPORT)
+        problem = f"has operators of {some(foreign)}, which are not ONNX's own and run in one runtime only"
+        raise refusal(path, problem, _EXPORT)
     if model.functions:
         named = some([function.name for function in model.functions])
         raise refusal(path, f"has functions of its own ({named})", "inline them with onnx.inliner, or " + _EXPORT)
@@ -105,19 +105,22 @@ def _check_external(path: Path, tensors: list[Any]) -> None:
     """
     folder, read = path.parent.resolve(), Counter[Path]()
     for tensor in tensors:
-        told = _external(tensor)
-        place = told.get("location", "")
+        entries = _external(tensor)
+        place = entries.get("location", "")
         file = folder / place
         if not place or _leads_out(place) or file.resolve() != file:
-            found = f"names external data outside its own folder for {tensor.name[:80]}: {place!r}"
-            raise refusal(path, found, "do not use it; where you trust its source, " + _EXPORT)
+            problem = f"names external data outside its own folder for {tensor.name[:80]}: {place!r}"
+            raise refusal(path, problem, "do not use it; where you trust its source, " + _EXPORT)
         if not file.is_file():
             raise refusal(path, f"lacks its external data {place}", "put that file beside it, as it was exported")
-        offset, length = _number(told.get("offset", "0")), _number(told.get("length", str(_bytes(tensor))))
+        offset, length = (
+            _decimal(entries.get("offset", "0")),
+            _decimal(entries.get("length", str(_bytes_needed(tensor)))),
+        )
         read[file] += length
-        if offset < 0 or length != _bytes(tensor) or offset + length > file.stat().st_size:
-            found = f"claims {length} bytes at {offset} of {place} for {tensor.name[:80]} {list(tensor.dims)}"
-            raise refusal(path, f"{found}, which has {file.stat().st_size}", "copy both files again")
+        if offset < 0 or length != _bytes_needed(tensor) or offset + length > file.stat().st_size:
+            problem = f"claims {length} bytes at {offset} of {place} for {tensor.name[:80]} {list(tensor.dims)}"
+            raise refusal(path, f"{problem}, which has {file.stat().st_size}", "copy both files again")
     for file, length in read.items():
         if length > file.stat().st_size:
             raise refusal(path, f"reads parts of {file.name} more than once", _EXPORT)
@@ -130,7 +133,7 @@ def _leads_out(place: str) -> bool:
     return posix.is_absolute() or bool(windows.anchor) or ".." in (*posix.parts, *windows.parts) or "\0" in place
 
 
-def _number(text: str) -> int:
+def _decimal(text: str) -> int:
     return int(text) if text.isdecimal() and len(text) < 20 else -1
 
 
@@ -138,21 +141,21 @@ def _check_size(path: Path, tensor: Any) -> None:
     """A tensor has as many numbers as its shape needs: what is written is what will be allocated."""
     from onnx import TensorProto
 
-    if _bytes(tensor) < 0:
+    if _bytes_needed(tensor) < 0:
         kind = TensorProto.DataType.Name(tensor.data_type) if tensor.data_type in TensorProto.DataType.values() else "?"
         raise refusal(
             path, f"has {tensor.name[:80]} {list(tensor.dims)[:8]} of type {kind}, which is not read", _EXPORT
         )
     if _is_external(tensor):
         return
-    numbers = max(len(getattr(tensor, name)) for name in _NUMBERS)
-    stored = numbers * _bytes(tensor) // max(prod(tensor.dims), 1) if numbers else len(tensor.raw_data)
-    if stored != _bytes(tensor):
-        found = f"claims {list(tensor.dims)[:8]} for {tensor.name[:80]} and stores {stored} bytes"
-        raise refusal(path, found, "copy or download the file again")
+    numbers = max(len(getattr(tensor, name)) for name in _NUMBER_FIELDS)
+    stored = numbers * _bytes_needed(tensor) // max(prod(tensor.dims), 1) if numbers else len(tensor.raw_data)
+    if stored != _bytes_needed(tensor):
+        problem = f"claims {list(tensor.dims)[:8]} for {tensor.name[:80]} and stores {stored} bytes"
+        raise refusal(path, problem, "copy or download the file again")
 
 
-def _bytes(tensor: Any) -> int:
+def _bytes_needed(tensor: Any) -> int:
     """What its shape needs; less than 0 where shape or type make no sense."""
     from onnx import TensorProto
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from math import prod
 from pathlib import Path
@@ -11,15 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.errors import refusal
+from models.errors import install, refusal
+from models.model import Model, Program, Sides
 from models.programs.onnx_checks import read_checked
-from models.programs.program import Program, Sides
+from models.reader.checkpoint import Checkpoint, bare_checkpoint
 from models.reader.container import ONNX
+from models.reader.source import Source
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-
-    from models.model import Model
 
 _LARGEST = 1024  # elements of a tensor inside the network, for each of the image's
 _PARAMETERS = ("weight", "bias", "running_mean", "running_var")  # as PyTorch's layers call them, and its exporter too
@@ -52,22 +53,23 @@ class Graph(Program):
         options.log_severity_level = 4
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         names = [output.name for output in session.get_outputs()]
-        found = session.run(names, {self.input: x.numpy()})
-        return {name: torch.from_numpy(value) for name, value in zip(names, found, strict=True)}
+        values = session.run(names, {self.input: x.numpy()})
+        return {name: torch.from_numpy(value) for name, value in zip(names, values, strict=True)}
 
 
-def read_graph(path: Path) -> tuple[Graph, dict[str, Tensor], list[str]]:
-    """Read an ONNX file: the graph, its floating-point weights by name, and the names of other constants.
+def read_graph(source: Source) -> Checkpoint:
+    """Read an ONNX file: the graph and its floating-point weights by name; other constants are named as ignored.
 
     Where some are named as PyTorch's parameters are, those are the weights.
 
     Raises:
         CheckpointError: it is not a valid and self-contained network of one image, or there is no ONNX Runtime here.
     """
+    path = source.path
     for package in ("onnx", "onnxruntime"):
         if find_spec(package) is None:
-            found = f"is an ONNX file, and the package {package} is not installed"
-            raise refusal(path, found, 'in the checkout of voxbench: pip install ".[cpu]"')
+            problem = f"is an ONNX file, and the package {package} is not installed"
+            raise refusal(path, problem, install("cpu"))
     from onnx import numpy_helper
 
     model = read_checked(path)
@@ -75,14 +77,12 @@ def read_graph(path: Path) -> tuple[Graph, dict[str, Tensor], list[str]]:
     floats = {name: value for name, value in constants.items() if value.dtype in _READ}
     named = {name: value for name, value in floats.items() if name.rpartition(".")[2] in _PARAMETERS}
     weights = {name: torch.from_numpy(value.copy()) for name, value in (named or floats).items()}
-    return (
-        Graph(path, model, _takes(path, model), weights),
-        weights,
-        [name for name in constants if name not in weights],
-    )
+    graph = Graph(path, model, _input_sides(path, model), weights)
+    others = [name for name in constants if name not in weights]
+    return replace(bare_checkpoint(source, weights, ignored=others), program=graph)
 
 
-def fixed(model: "Model", shape: Sequence[int], image: str, outputs: Sequence[str]) -> "ModelProto":
+def with_fixed_shapes(model: Model, shape: Sequence[int], image: str, outputs: Sequence[str]) -> "ModelProto":
     """The graph that `model` is, for one `shape` ``[B, 1, D, H, W]``; with its two outputs only, renamed.
 
     Without a classification the second is ``[B, 1]``, one of the segmentation's logits, as in
@@ -96,37 +96,39 @@ def fixed(model: "Model", shape: Sequence[int], image: str, outputs: Sequence[st
     from onnx.utils import Extractor
 
     pair: Any = model.module
-    kept = [way[0] for way in (pair.segmentation, pair.classification) if way is not None]
+    kept = [path[0] for path in (pair.segmentation, pair.classification) if path is not None]
     whole = read_checked(pair.network.path)
     _fix_input(whole, shape)
-    found = Extractor(whole).extract_model([pair.network.input], kept)
-    _rename(found.graph, {pair.network.input: image, **dict(zip(kept, outputs, strict=False))})
+    pruned = Extractor(whole).extract_model([pair.network.input], kept)
+    _rename(pruned.graph, {pair.network.input: image, **dict(zip(kept, outputs, strict=False))})
     if pair.classification is None:
-        _add_placeholder(found.graph, *outputs)
-    del found.graph.output[:], found.graph.value_info[:]
+        _add_placeholder(pruned.graph, *outputs)
+    del pruned.graph.output[:], pruned.graph.value_info[:]
     sides = (len(model.labels), *shape[2:]), (model.subtypes or 1,)
     for name, rest in zip(outputs, sides, strict=True):
-        found.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [shape[0], *rest]))
-    return onnx.shape_inference.infer_shapes(found, check_type=True, strict_mode=True, data_prop=True)
+        pruned.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [shape[0], *rest]))
+    return onnx.shape_inference.infer_shapes(pruned, check_type=True, strict_mode=True, data_prop=True)
 
 
 def _inputs(model: Any) -> list[Any]:
-    """Those that the caller must give: older files list the weights among them."""
+    """Those that the caller must supply: older files list the weights among them."""
     initialized = {tensor.name for tensor in model.graph.initializer}
-    return [one for one in model.graph.input if one.name not in initialized]
+    return [value for value in model.graph.input if value.name not in initialized]
 
 
-def _takes(path: Path, model: Any) -> Sides:
+def _input_sides(path: Path, model: Any) -> Sides:
     import onnx
 
     inputs = _inputs(model)
-    told = [f"{one.name[:40]} {_sides(one)}" for one in inputs]
+    shapes = [f"{value.name[:40]} {_sides(value)}" for value in inputs]
     kind = inputs[0].type.tensor_type.elem_type if inputs else None
     sides = _sides(inputs[0]) if len(inputs) == 1 else ()
     if len(sides) != 5 or sides[1] not in (1, None) or kind != onnx.TensorProto.FLOAT:
         types = f" of type {onnx.TensorProto.DataType.Name(kind)}" if len(inputs) == 1 else ""
-        found = f"has the inputs {', '.join(told[:4]) or 'none'}{types}, where one float32 [B, 1, D, H, W] is expected"
-        raise refusal(path, found, "export the network for one image of one channel, in float32")
+        problem = (
+            f"has the inputs {', '.join(shapes[:4]) or 'none'}{types}, where one float32 [B, 1, D, H, W] is expected"
+        )
+        raise refusal(path, problem, "export the network for one image of one channel, in float32")
     return sides
 
 

@@ -1,5 +1,5 @@
 """A checkpoint file to tensors and plain values; nothing that a file holds is run.
 
-`checkpoint` is the entry, `container` tells kinds of file apart, `safetensors`, `zip_archive`, `mapped_file` and
-`torch_pickle` read each, `metadata` and `json_values` keep what stands beside the weights.
+`source` finds the file and `container` its kind; `checkpoint` is the entry; `torch_pickle` with `zip_archive` and
+`mapped_file`, and `safetensors` read the tensors; `metadata` and `json_values` keep what stands beside them.
 """

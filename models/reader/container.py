@@ -1,11 +1,11 @@
-"""Which kind of file lies at a path, told by its content and never by its name."""
+"""Which kind of file lies at a path, by its content and never by its name."""
 
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 from models.errors import CheckpointError, refusal, some
-from models.reader.torch_pickle.verifier import LOOKED_AT, globals_in
+from models.reader.torch_pickle.verifier import MOST_BYTES, globals_in
 from models.reader.zip_archive import entries_of
 
 TORCH_ZIP = "torch-zip"
@@ -15,7 +15,7 @@ TORCHSCRIPT = "torchscript"
 EXPORTED = "torch-export"
 ONNX = "onnx"
 
-_HEAD = 512  # bytes that tell the formats apart
+_HEAD = 512  # bytes by which the formats are distinguished
 _LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save's magic number, pickled, before 1.6
 _ONNX_SECOND_FIELDS = b"\x12\x1a\x22\x28\x32\x3a\x42"  # protobuf tags that may follow ModelProto.ir_version
 _EXPORTED = {"archive_format", "models/model.json", "serialized_exported_program.json"}  # one of them in a .pt2
@@ -53,12 +53,12 @@ def container_of(path: Path) -> str:
 
 
 def _zip_kind(path: Path) -> str:
-    """Tell PyTorch's three kinds of zip archive apart, and refuse every other one."""
+    """Distinguish PyTorch's three kinds of zip archive, and refuse every other one."""
     entries = entries_of(path)
     inner = {entry.name.partition("/")[2] for entry in entries}
     if any(name.startswith(_NATIVE) for name in inner):
-        found = "is an AOTInductor package: native code for one kind of machine, which runs as it is loaded"
-        raise refusal(path, found, "give the checkpoint it was compiled from; torch-aoti compiles it here")
+        problem = "is an AOTInductor package: native code for one kind of machine, which runs as it is loaded"
+        raise refusal(path, problem, "give the checkpoint it was compiled from; torch-aoti compiles it here")
     if "constants.pkl" in inner:
         return TORCHSCRIPT
     if inner & _EXPORTED:
@@ -73,14 +73,14 @@ def _zip_kind(path: Path) -> str:
 
 
 def _foreign(path: Path, head: bytes) -> CheckpointError:
-    for is_kind, found, remedy in _FOREIGN:
+    for is_kind, problem, remedy in _FOREIGN:
         if is_kind(head):
-            return refusal(path, found, remedy)
+            return refusal(path, problem, remedy)
     if head[:1] == b"\x80":
         with path.open("rb") as file:
-            wanted = globals_in(file.read(LOOKED_AT))
-        found = "is a pickle that torch.save did not write" + (f", and wants {some(wanted)}" if wanted else "")
-        return refusal(path, found, "do not load it; where you trust its source, re-save its weights with torch.save")
+            wanted = globals_in(file.read(MOST_BYTES))
+        problem = "is a pickle that torch.save did not write" + (f", and wants {some(wanted)}" if wanted else "")
+        return refusal(path, problem, "do not load it; where you trust its source, re-save its weights with torch.save")
     kind = "is a text file" if _is_text(head) else f"is not a checkpoint (it starts with {head[:8].hex(' ')})"
     return refusal(path, kind, _GIVE_CHECKPOINT)
 

@@ -12,7 +12,7 @@ _LARGEST = 32 * 2**20  # bytes of a JSON file
 _KINDS = (str, int, float, bool, type(None))
 
 
-def plain(value: object) -> Any:
+def json_values(value: object) -> Any:
     """Copy `value`; whatever in it is no dict, list, tuple, string, number, bool or None is left out.
 
     Raises:
@@ -30,7 +30,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _LARGEST:
             raise ValueError(f"more than {_LARGEST // 2**20} MB")
-        held = plain(json.loads(path.read_text(encoding="utf-8")))
+        held = json_values(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError) as error:
         raise refusal(path, f"cannot be read as JSON ({' '.join(str(error).split())[:200]})", "copy it again") from None
     if not isinstance(held, dict):
@@ -47,11 +47,11 @@ class _Copier:
         if depth > _DEEPEST or self._count > _MOST:
             raise ValueError(f"more than {_DEEPEST} levels or {_MOST:,} values")
         if isinstance(value, dict):
-            return {str(key): self.copy(one, depth + 1) for key, one in dict.items(value) if _kept(one)}
+            return {str(key): self.copy(inner, depth + 1) for key, inner in dict.items(value) if _is_json(inner)}
         if isinstance(value, list | tuple):
-            return [self.copy(one, depth + 1) for one in value if _kept(one)]
+            return [self.copy(inner, depth + 1) for inner in value if _is_json(inner)]
         return value
 
 
-def _kept(value: object) -> bool:
+def _is_json(value: object) -> bool:
     return type(value) in _KINDS or isinstance(value, dict | list | tuple)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from models.reader.torch_pickle.placeholders import StandIn, stood_for
+from models.reader.torch_pickle.placeholders import Placeholder, represented
 
 # Where training scripts keep the options they were started with.
 _SETTINGS = ("hyper_parameters", "hparams", "args", "opt", "config", "cfg")
@@ -14,78 +14,78 @@ _LONGEST = 1000  # characters of a recorded text
 
 
 @dataclass
-class Recorded:
+class Metadata:
     """What lies beside the weights, sorted.
 
     Attributes:
         epoch: of the training, or None.
         metrics: real numbers, nested ones under dotted names; as written, units unknown.
-        metadata: other plain values of the top level, and of settings under dotted names.
+        values: other plain ones of the top level, and of settings under dotted names.
         ignored: keys left alone, with the class of what lies there where that says something.
     """
 
     epoch: int | None = None
     metrics: dict[str, float] = field(default_factory=dict)
-    metadata: dict[str, int | float | str] = field(default_factory=dict)
+    values: dict[str, int | float | str] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)
 
 
-def recorded(beside: dict[str, object]) -> Recorded:
+def metadata_of(beside: dict[str, object]) -> Metadata:
     """Sort what lies beside the weights."""
-    told = Recorded()
+    metadata = Metadata()
     for name, held in beside.items():
-        value = stood_for(held)
+        value = represented(held)
         if name in ("epoch", "current_epoch") and isinstance(value, int):
-            told.epoch = value
+            metadata.epoch = value
         elif name == "metrics" and isinstance(value, dict):
-            told.metrics |= _numbers(value)
+            metadata.metrics |= _real_numbers(value)
         elif isinstance(value, dict) and (name in _SETTINGS or value is not held):
-            _take_settings(told, name, value)
-        elif (number := _number(value)) is not None and not isinstance(value, int):
-            told.metrics[name] = number
+            _add_settings(metadata, name, value)
+        elif (number := _real_number(value)) is not None and not isinstance(value, int):
+            metadata.metrics[name] = number
         elif isinstance(value, int) or (isinstance(value, str) and len(value) <= _LONGEST):
-            told.metadata[name] = value
+            metadata.values[name] = value
         else:
             if name == "callbacks" and isinstance(value, dict):
-                told.metrics |= _monitored(value)
-            told.ignored.append(_named(name, value))
-    return told
+                metadata.metrics |= _monitored(value)
+            metadata.ignored.append(_with_class(name, value))
+    return metadata
 
 
-def _take_settings(told: Recorded, name: str, values: dict[object, object], depth: int = 1) -> None:
+def _add_settings(metadata: Metadata, name: str, values: dict[object, object], depth: int = 1) -> None:
     for key, held in list(dict.items(values))[:_MOST]:
-        value, path = stood_for(held), f"{name}.{key}"
-        if isinstance(value, dict) and depth < _DEEPEST and len(told.metadata) < _MOST:
-            _take_settings(told, path, value, depth + 1)
+        value, path = represented(held), f"{name}.{key}"
+        if isinstance(value, dict) and depth < _DEEPEST and len(metadata.values) < _MOST:
+            _add_settings(metadata, path, value, depth + 1)
         elif isinstance(value, int | float | str):
-            told.metadata[path] = value[:_LONGEST] if isinstance(value, str) else value
+            metadata.values[path] = value[:_LONGEST] if isinstance(value, str) else value
         elif value is not None:
-            told.ignored.append(_named(path, value))
+            metadata.ignored.append(_with_class(path, value))
     if len(values) > _MOST:
-        told.ignored.append(f"{len(values) - _MOST} more of {name}")
+        metadata.ignored.append(f"{len(values) - _MOST} more of {name}")
 
 
 def _monitored(callbacks: dict[object, object]) -> dict[str, float]:
-    """The figure by which Lightning's ModelCheckpoint judged these weights, under the name of what it monitored."""
-    found: dict[str, float] = {}
+    """The score by which Lightning's ModelCheckpoint judged these weights, under the name of what it monitored."""
+    numbers: dict[str, float] = {}
     for state in dict.values(callbacks):
         if isinstance(state, dict) and isinstance(monitor := dict.get(state, "monitor"), str):
-            number = _number(dict.get(state, "current_score"))
-            found |= {} if number is None else {monitor: number}
-    return found
+            number = _real_number(dict.get(state, "current_score"))
+            numbers |= {} if number is None else {monitor: number}
+    return numbers
 
 
-def _numbers(values: dict[object, object]) -> dict[str, float]:
+def _real_numbers(values: dict[object, object]) -> dict[str, float]:
     """Take the numbers out of a dict and out of the dicts right inside it."""
-    found: dict[str, float] = {}
+    numbers: dict[str, float] = {}
     for name, value in dict.items(values):
         inner = dict.items(value) if isinstance(value, dict) else []
         pairs = [(str(name), value), *((f"{name}.{key}", leaf) for key, leaf in inner)]
-        found |= {key: number for key, leaf in pairs if (number := _number(leaf)) is not None}
-    return found
+        numbers |= {key: number for key, leaf in pairs if (number := _real_number(leaf)) is not None}
+    return numbers
 
 
-def _number(value: object) -> float | None:
+def _real_number(value: object) -> float | None:
     if isinstance(value, Tensor) and value.ndim == 0 and value.device.type == "cpu" and value.is_floating_point():
         return float(value.item())
     if isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**53):
@@ -93,5 +93,5 @@ def _number(value: object) -> float | None:
     return None
 
 
-def _named(name: str, value: object) -> str:
-    return f"{name} ({value.kind})" if isinstance(value, StandIn) and value.kind else name
+def _with_class(name: str, value: object) -> str:
+    return f"{name} ({value.kind})" if isinstance(value, Placeholder) and value.kind else name

@@ -30,15 +30,15 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
 
 
 def _tensors(path: Path, names: list[str]) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     waiting = names[::-1]
     while waiting:
-        taken = 0
+        bytes_read = 0
         # The library maps the file, and what was read of it counts as memory of this process until it is closed. So it
         # is opened anew every few megabytes, and the weights are never there twice.
         with safe_open(path, "pt") as file:
-            while waiting and taken < _AT_ONCE:
+            while waiting and bytes_read < _AT_ONCE:
                 name = waiting.pop()
-                found[name] = file.get_tensor(name).clone()
-                taken += found[name].nbytes
-    return found
+                tensors[name] = file.get_tensor(name).clone()
+                bytes_read += tensors[name].nbytes
+    return tensors

@@ -69,8 +69,8 @@ def _check_tail(path: Path) -> None:
     if tail[-42:-38] == b"PK\x06\x07":
         (size,) = struct.unpack_from("<Q", tail, 40)
     if size > LARGEST_DIRECTORY:
-        found = f"is a zip archive with a directory of {size} bytes, where at most {LARGEST_DIRECTORY} are read"
-        raise refusal(path, found, _AGAIN)
+        problem = f"is a zip archive with a directory of {size} bytes, where at most {LARGEST_DIRECTORY} are read"
+        raise refusal(path, problem, _AGAIN)
 
 
 def _check_names(path: Path, listed: list[zipfile.ZipInfo]) -> None:
@@ -78,7 +78,7 @@ def _check_names(path: Path, listed: list[zipfile.ZipInfo]) -> None:
     wrong = [name for name in names if not _is_plain(name)]
     if wrong:
         raise refusal(path, f"is a zip archive with names that are no plain paths ({some(wrong)})", "do not use it")
-    twice = [one for one, other in pairwise(sorted(names)) if one == other]
+    twice = [name for name, following in pairwise(sorted(names)) if name == following]
     if twice:
         raise refusal(path, f"is a zip archive with two entries of one name ({some(twice)})", "do not use it")
 
@@ -95,13 +95,13 @@ def _entry(path: Path, file: BinaryIO, info: zipfile.ZipInfo) -> Entry:
     mark, _, flags, method, _, _, _, packed, size, name_length, extra_length = _LOCAL.unpack(head)
     name = file.read(name_length).decode("utf-8" if flags & 0x800 else "cp437", "replace")
     sizes_follow = flags & _DESCRIPTOR or 0xFFFFFFFF in (packed, size)  # behind the data, or in zip64's extra field
-    told = (name, method, packed, size)
-    listed = (info.orig_filename, info.compress_type, info.compress_size, info.file_size)
-    alike = told == listed or (sizes_follow and told[:2] == listed[:2])
+    in_header = (name, method, packed, size)
+    in_directory = (info.orig_filename, info.compress_type, info.compress_size, info.file_size)
+    alike = in_header == in_directory or (sizes_follow and in_header[:2] == in_directory[:2])
     stored = info.compress_type == zipfile.ZIP_STORED
     if mark != b"PK\x03\x04" or not alike or (stored and info.compress_size != info.file_size):
-        found = f"is a zip archive that tells two things about one entry ({some([info.filename])})"
-        raise refusal(path, found, "do not use it")
+        problem = f"is a zip archive that tells two things about one entry ({some([info.filename])})"
+        raise refusal(path, problem, "do not use it")
     if (flags | info.flag_bits) & _ENCRYPTED:
         raise refusal(path, f"is an encrypted zip archive ({some([info.filename])})", "unpack it and pack it anew")
     return Entry(

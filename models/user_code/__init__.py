@@ -1,1 +1,1 @@
-"""The user's own network: `factory` runs the function that they name, `isolation` keeps its imports apart from ours."""
+"""The user's own network, named with ``--arch``: `factory` makes it, `isolation` keeps their modules and ours apart."""

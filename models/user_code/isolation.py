@@ -24,12 +24,17 @@ _active: "list[_Isolation]" = []
 
 
 @contextmanager
-def user_imports(root: Path) -> Iterator[None]:
+def user_imports(root: Path | None) -> Iterator[None]:
     """Import from `root` first, and give the user the names of our packages, until the end of the context.
+
+    Without a root nothing changes.
 
     On leaving it everything is as before, and what was imported from `root` is forgotten. Code that lies in our own
     tree sees our packages: there is nothing to keep apart.
     """
+    if root is None:
+        yield
+        return
     isolation = _Isolation(root.resolve())
     isolation.enter()
     _active.append(isolation)
@@ -48,6 +53,11 @@ def our_names() -> Iterator[None]:
         return
     with _active[-1].swapped():
         yield
+
+
+def is_active() -> bool:
+    """Whether some user's imports come first now."""
+    return bool(_active)
 
 
 def user_files() -> list[Path]:
@@ -70,7 +80,7 @@ class _Isolation:
     def enter(self) -> None:
         sys.path.insert(0, str(self._root))
         if self._hides:
-            self._aside = _take()
+            self._aside = _pop_our_modules()
             sys.meta_path.insert(0, self)  # a finder by its one method
             builtins.__import__ = self._routed
 
@@ -81,7 +91,7 @@ class _Isolation:
         if self._hides:
             builtins.__import__ = self._import
             sys.meta_path.remove(self)
-            _take()
+            _pop_our_modules()
             sys.modules.update(self._aside)
 
     def theirs(self) -> dict[str, ModuleType]:
@@ -100,14 +110,14 @@ class _Isolation:
         if self._depth or not self._hides:
             yield
             return
-        theirs = _take()
+        theirs = _pop_our_modules()
         sys.modules.update(self._aside)
         self._depth = 1
         try:
             yield
         finally:
             self._depth = 0
-            self._aside = _take()
+            self._aside = _pop_our_modules()
             sys.modules.update(theirs)
 
     def find_spec(
@@ -116,7 +126,7 @@ class _Isolation:
         """Find the user's module of a name of ours, wherever but at home; other names are left to other finders."""
         if name.partition(".")[0] not in OURS or self._depth:
             return None
-        spec = _theirs(name, path, target)
+        spec = _find_theirs(name, path, target)
         if spec is None:  # said here, since a finder asked next may know ours, as that of an editable installation does
             raise ModuleNotFoundError(f"No module named {name!r} beside the --arch file or on the path", name=name)
         if spec.loader is None:
@@ -133,7 +143,7 @@ class _Isolation:
         fromlist: Sequence[str] | None = (),
         level: int = 0,
     ) -> ModuleType:
-        """Stand in for `__import__`, which TorchDynamo calls by keywords: imports from our files find ours."""
+        """Takes the place of `__import__`, which TorchDynamo calls by keywords: imports from our files find ours."""
         file = globals.get("__file__") if globals else None
         if self._depth or not isinstance(file, str) or not file.startswith(_FOLDERS):
             return self._import(name, globals, locals, fromlist or (), level)
@@ -144,18 +154,18 @@ class _Isolation:
             return self._import(name, globals, locals, fromlist or (), level)
         module = self._aside.get(absolute)
         # Engines import inside the functions that are timed, so what is loaded already costs two look-ups.
-        if module is not None and all(hasattr(module, one) for one in fromlist or ()):
+        if module is not None and all(hasattr(module, attribute) for attribute in fromlist or ()):
             return module if fromlist or level else self._aside[package]
         with self.swapped():
             return self._import(name, globals, locals, fromlist or (), level)
 
 
-def _take() -> dict[str, ModuleType]:
+def _pop_our_modules() -> dict[str, ModuleType]:
     """Take all modules under the names of our packages out of `sys.modules`."""
     return {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] in OURS}
 
 
-def _theirs(name: str, path: Sequence[str] | None, target: ModuleType | None) -> ModuleSpec | None:
+def _find_theirs(name: str, path: Sequence[str] | None, target: ModuleType | None) -> ModuleSpec | None:
     """Ask every finder for the user's module; what they find at home is ours."""
     where = [entry for entry in sys.path if Path(entry).resolve() != HOME] if path is None else path
     home = HOME / name.partition(".")[0]

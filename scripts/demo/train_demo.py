@@ -25,7 +25,7 @@ from demo_accuracy import crop_metrics, evaluate
 from demo_tiles import Batch, Volume, draw_batch, load_volumes
 
 from bench.demo import CHECKPOINT
-from models.load import load_model
+from models.load import build_model, read_checkpoint
 from models.networks.unet import SEGMENTATION_CLASSES, SUBTYPES, MultiTaskUNet
 
 WIDTH = 8
@@ -184,7 +184,7 @@ def main() -> None:
     if not options.evaluate:
         volumes = load_volumes("train", options.cases, options.seed)
         train(volumes, held_out, options.steps, options.seed, options.out)
-    evaluate(load_model(options.out)[0].module, held_out)
+    evaluate(build_model(read_checkpoint(options.out)).module, held_out)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run from a check
 from demo_tiles import HU_LIMIT, TILE
 
 from bench.demo import CHECKPOINT, CHECKPOINTS, draw_case
-from models.load import load_model
+from models.load import build_model, read_checkpoint
 
 NEAR = 0.4  # share of the tiles that lie around the pancreas; the others lie anywhere
 HALF = 0.35  # share of the tiles at half the resolution
@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=CHECKPOINTS["abdomen"])
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    tune(load_model(CHECKPOINT)[0].module, options)
+    tune(build_model(read_checkpoint(CHECKPOINT)).module, options)
 
 
 if __name__ == "__main__":

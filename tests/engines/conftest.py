@@ -20,7 +20,14 @@ def model() -> Model:
     """A width-4 reference network with seeded random weights."""
     torch.manual_seed(0)
     network = MultiTaskUNet(4).eval()
-    return Model(network, "multitask-unet", 4, (SIDE,) * 3, (-100.0, 240.0), weights_sha256(network))
+    return Model(
+        module=network,
+        architecture="multitask-unet",
+        width=4,
+        tile=(SIDE,) * 3,
+        window=(-100.0, 240.0),
+        sha256=weights_sha256(network),
+    )
 
 
 @pytest.fixture(scope="package")

@@ -56,7 +56,9 @@ from models.model import Model
 target = Target("cpu", (16, 16, 16), 1, 1, pathlib.Path({str(tmp_path / "cache")!r}))
 engine = engines.load({name!r})
 print(engine.probe(target).ok)
-with engine.open(Model(torch.nn.Identity(), "none", 1, target.tile, (0, 1), "0"), target):
+module, window = torch.nn.Identity(), (0, 1)
+model = Model(module=module, architecture="none", width=1, tile=target.tile, window=window, sha256="0")
+with engine.open(model, target):
     pass
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -12,10 +12,10 @@ from engines.base import Target
 from engines.evidence.mac_counter import layers_in, layers_of
 from engines.evidence.mismatch import evidence_mismatch
 from engines.probe import incompatible_reason
-from models.load import load_model
 from models.model import Model
 from models.options import ModelOptions
 from models.reader.container import EXPORTED, ONNX, TORCHSCRIPT
+from tests.loading import load
 from tests.models.sources import SIDE, TILE, Other, as_is, dynamic, dynamo, exported, frozen, scripted
 
 WRITERS = {"graph.onnx": dynamic, "script.pt": scripted, "frozen.pt": frozen, "program.pt2": exported}
@@ -33,7 +33,7 @@ def programs(source: Other, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     models = {}
     for name, write in WRITERS.items():
         write(source, folder / name, torch.rand(1, 1, *TILE))
-        models[name], _ = load_model(folder / name, options=ModelOptions(tile=TILE, trust=folder / name))
+        models[name], _ = load(folder / name, options=ModelOptions(tile=TILE, trust=folder / name))
     return models
 
 
@@ -74,7 +74,7 @@ def test_answers_as_the_source_module(
 def test_a_graph_that_only_segments(target: Callable[..., Target], tmp_path: Path) -> None:
     network, x = Other(head=False, deep=True), torch.rand(1, 1, *TILE)
     dynamo(network, tmp_path / "graph.onnx", x)
-    model, _ = load_model(tmp_path / "graph.onnx")
+    model, _ = load(tmp_path / "graph.onnx")
     here = target()
     for backend in ("ort-fp32", "openvino-fp32"):
         with engines.load(backend).open(model, here) as session:
@@ -95,7 +95,7 @@ def test_layers_are_those_of_the_source(programs: dict[str, Model], source: Othe
 @pytest.mark.parametrize("name", WRITERS)
 def test_layers_that_reach_no_output_are_left_out(programs: dict[str, Model], tmp_path: Path, name: str) -> None:
     WRITERS[name](Other(deep=True), tmp_path / name, torch.rand(1, 1, *TILE))
-    model, _ = load_model(tmp_path / name, options=ModelOptions(tile=TILE, trust=tmp_path / name))
+    model, _ = load(tmp_path / name, options=ModelOptions(tile=TILE, trust=tmp_path / name))
     deep, plain = (
         [(layer.macs, layer.sizes) for layer in layers_in(each, 1, TILE)] for each in (model, programs[name])
     )

@@ -15,7 +15,14 @@ from models.networks.unet import MultiTaskUNet, Shape
 
 def model_of(module: nn.Module, tile: tuple[int, int, int] = (16, 16, 16)) -> Model:
     module = module.eval()
-    return Model(module, "multitask-unet", 4, tile, (-1000.0, 1000.0), weights_sha256(module))
+    return Model(
+        module=module,
+        architecture="multitask-unet",
+        width=4,
+        tile=tile,
+        window=(-1000.0, 1000.0),
+        sha256=weights_sha256(module),
+    )
 
 
 def unet(**shape: object) -> Model:

@@ -110,7 +110,7 @@ def saved(held: object, **options: Any) -> bytes:
     return stream.getvalue()
 
 
-def plain() -> bytes:
+def plain_checkpoint() -> bytes:
     return saved({"epoch": 3, "state_dict": {"a.weight": torch.ones(4, 4), "a.bias": torch.zeros(4)}, "loss": 0.5})
 
 
@@ -348,7 +348,7 @@ def tensors() -> Iterator[tuple[str, Case]]:
 
 def archives() -> Iterator[tuple[str, Case]]:
     """Zip archives that are broken, or made to mislead."""
-    good, whole = weights(), plain()
+    good, whole = weights(), plain_checkpoint()
     for kept in (1, 4, 30, 100, 600, 1000, len(whole) // 2, len(whole) - 200, len(whole) - 98, len(whole) - 1):
         yield f"an archive cut after {kept} bytes", Case(lambda k=kept: whole[:k])  # type: ignore[misc]
     again = "copy or download the file again"

@@ -9,7 +9,7 @@ import pytest
 _READ = """
 import sys
 from pathlib import Path
-from models.reader.checkpoint import read_checkpoint
+from models.load import read_checkpoint
 def peak():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
 read_checkpoint(Path(sys.argv[1]))

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.load import load_model
+from models.errors import CheckpointError
 from models.model import Model
 from models.options import ModelOptions
-from models.reader.checkpoint import CheckpointError
+from tests.loading import load
 
 SIDE = 32
 TILE = (SIDE, SIDE, SIDE)
@@ -57,7 +57,7 @@ def answers(model: Model, image: Tensor) -> tuple[Tensor, ...]:
 def refused(path: Path, options: ModelOptions | None = None) -> str:
     """The refusal, less the file's name."""
     with pytest.raises(CheckpointError) as caught:
-        load_model(path, options=options)
+        load(path, options=options)
     text = str(caught.value)
     assert text.isprintable()
     assert text.startswith(f"{path}: ")

@@ -12,10 +12,10 @@ import torch
 from bench.cli.main import main
 from models import inspection
 from models.inspection import describe, inspect
-from models.load import load_model
 from models.model import Plans
 from models.networks.unet import BATCH, MultiTaskUNet, Shape
 from models.options import ModelOptions
+from tests.loading import load
 
 Save = Callable[..., Path]
 KEYS = [
@@ -37,9 +37,9 @@ def test_reference_file(reference: dict[str, Any], saved: Save, capsys: pytest.C
     info = inspect(path)
     assert json.loads(json.dumps(info, allow_nan=False)) == info == printed_json(capsys, str(path))
     assert list(info) == KEYS
-    assert info["weights_sha256"] == load_model(path)[0].sha256
-    told = {key: info[key] for key in ("architecture", "width", "container", "wrappers_removed", "epoch", "numpy")}
-    assert told == {
+    assert info["weights_sha256"] == load(path)[0].sha256
+    shown = {key: info[key] for key in ("architecture", "width", "container", "wrappers_removed", "epoch", "numpy")}
+    assert shown == {
         "architecture": "multitask-unet", "width": 2, "container": "torch-zip",
         "wrappers_removed": ["model_state_dict"], "epoch": 93, "numpy": "2.x",
     }  # fmt: skip
@@ -51,7 +51,7 @@ def test_reference_file(reference: dict[str, Any], saved: Save, capsys: pytest.C
 
 def test_text(reference: dict[str, Any], saved: Save) -> None:
     path = saved(reference)
-    sha256 = load_model(path)[0].sha256
+    sha256 = load(path)[0].sha256
     text = describe(inspect(path))
     assert (
         text
@@ -86,7 +86,7 @@ def test_a_network_with_batch_norms_says_what_was_done_to_it(saved: Save) -> Non
     assert "\nremark              10 batch norms (eps 1e-5) folded into the convolutions" in describe(info)
 
 
-def test_an_unknown_network_is_told_not_refused(saved: Save) -> None:
+def test_an_unknown_network_is_reported_not_refused(saved: Save) -> None:
     path = saved({"state_dict": {"model.\x1b[31mw": torch.ones(2)}, "loss": float("nan")})
     info = inspect(path)
     assert list(info) == KEYS
@@ -103,7 +103,7 @@ def test_an_unknown_network_is_told_not_refused(saved: Save) -> None:
     assert "\x1b" not in text
 
 
-def test_nan_in_the_weights_is_told(network: MultiTaskUNet, saved: Save) -> None:
+def test_nan_in_the_weights_is_reported(network: MultiTaskUNet, saved: Save) -> None:
     state = network.state_dict()
     state["seg_out.bias"][0] = float("nan")
     info = inspect(saved(state))
@@ -147,8 +147,8 @@ def test_plans_are_shown_in_the_place_of_a_window(
         "own": {"spacing": [2.5, 0.8, 0.8], "patch_size": [32, 64, 64], "normalization_schemes": ["CTNormalization"]}
     }
     planned = Plans({"configurations": configurations}, {}, "own")
-    build = inspection.build
-    monkeypatch.setattr(inspection, "build", lambda *args, **options: replace(build(*args, **options), plans=planned))
+    build = inspection.build_model
+    monkeypatch.setattr(inspection, "build_model", lambda *args: replace(build(*args), plans=planned))
     info = inspect(saved(network.state_dict()))
     assert info["window"] is None
     assert info["plans"] == {

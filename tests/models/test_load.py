@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from models.load import load_model
+from models.errors import CheckpointError
 from models.networks.batch_norm_folding import fold_batch_norms
 from models.networks.unet import BATCH, INSTANCE, MultiTaskUNet, Shape
 from models.options import ModelOptions
-from models.reader.checkpoint import CheckpointError
+from tests.loading import load
 
 Save = Callable[..., Path]
 
@@ -27,7 +27,7 @@ def test_parameter_counts(width: int, parameters: int) -> None:
 @pytest.mark.parametrize("width", [1, 2, 3, 5])
 def test_any_width_is_built_bit_equal(width: int, saved: Save) -> None:
     source = MultiTaskUNet(width).eval()
-    model, _ = load_model(saved({"state_dict": source.state_dict()}))
+    model, _ = load(saved({"state_dict": source.state_dict()}))
     image = torch.rand(1, 1, 32, 32, 32)
     with torch.inference_mode():
         assert all(map(torch.equal, model.module(image), source(image)))
@@ -46,14 +46,14 @@ def test_hash_tells_weights_not_files(network: MultiTaskUNet, saved: Save) -> No
         saved({"model": state}, "legacy.pth", _use_new_zipfile_serialization=False),
         saved({name: tensor.double() for name, tensor in state.items()}, "double.pth"),
     ]
-    assert len({load_model(path)[0].sha256 for path in paths}) == 1
+    assert len({load(path)[0].sha256 for path in paths}) == 1
     state["seg_out.bias"][0] += 1e-3
-    assert load_model(saved(state))[0].sha256 != load_model(paths[1])[0].sha256
+    assert load(saved(state))[0].sha256 != load(paths[1])[0].sha256
 
 
 def test_widened_on_the_way(network: MultiTaskUNet, saved: Save) -> None:
     path = saved(network.state_dict())
-    narrow, (wide, _) = load_model(path)[0], load_model(path, widen_to=4)
+    narrow, (wide, _) = load(path)[0], load(path, widen_to=4)
     assert (wide.width, wide.module.training) == (4, False)
     assert wide.sha256 != narrow.sha256
     assert refused(path, widen_to=3) == (
@@ -63,7 +63,7 @@ def test_widened_on_the_way(network: MultiTaskUNet, saved: Save) -> None:
 
 def refused(path: Path, widen_to: int | None = None) -> str:
     with pytest.raises(CheckpointError) as caught:
-        load_model(path, widen_to)
+        load(path, widen_to=widen_to)
     assert str(caught.value).isprintable()
     return str(caught.value).removeprefix(f"{path}: ")
 
@@ -120,7 +120,7 @@ def trained(shape: Shape) -> MultiTaskUNet:
 @pytest.mark.parametrize(("poolings", "side"), [(1, 8), (2, 8), (3, 16), (5, 32)])
 def test_any_depth_is_built_bit_equal(poolings: int, side: int, saved: Save) -> None:
     source = trained(Shape(2, poolings))
-    model, _ = load_model(saved(source.state_dict()), options=ModelOptions(tile=(64, 64, 64)))
+    model, _ = load(saved(source.state_dict()), options=ModelOptions(tile=(64, 64, 64)))
     image = torch.rand(1, 1, side, side, 2 * side)
     with torch.inference_mode():
         assert all(map(torch.equal, model.module(image), source(image)))
@@ -129,7 +129,7 @@ def test_any_depth_is_built_bit_equal(poolings: int, side: int, saved: Save) -> 
 def test_affine_norms_and_convolutions_without_bias(saved: Save) -> None:
     for affine, bias in ((True, True), (False, False), (True, False)):
         source = trained(Shape(2, 2, INSTANCE, affine, bias))
-        model, _ = load_model(saved(source.state_dict()))
+        model, _ = load(saved(source.state_dict()))
         image = torch.rand(1, 1, 8, 8, 8)
         with torch.inference_mode():
             assert all(map(torch.equal, model.module(image), source(image)))
@@ -143,13 +143,13 @@ def test_batch_norms_are_folded(affine: bool, bias: bool, saved: Save) -> None:
     exact = copy.deepcopy(source).double()
     folded = copy.deepcopy(exact)
     assert fold_batch_norms(folded) == 10
-    model, _ = load_model(saved(source.state_dict()))
+    model, _ = load(saved(source.state_dict()))
     with torch.inference_mode():
         true = exact(image.double())
-        for found, one in zip(folded(image.double()), true, strict=True):
-            assert (found - one).abs().max() <= 1e-12 * one.abs().max()
-        for found, one in zip(model.module(image), true, strict=True):
-            assert (found - one).abs().max() <= 1e-4 * one.abs().max()
+        for output, expected in zip(folded(image.double()), true, strict=True):
+            assert (output - expected).abs().max() <= 1e-12 * expected.abs().max()
+        for output, expected in zip(model.module(image), true, strict=True):
+            assert (output - expected).abs().max() <= 1e-4 * expected.abs().max()
     assert not any(isinstance(layer, nn.BatchNorm3d) for layer in model.module.modules())
     assert model.remarks == (
         "10 batch norms (eps 1e-5) folded into the convolutions before them, exact up to rounding",
@@ -158,26 +158,26 @@ def test_batch_norms_are_folded(affine: bool, bias: bool, saved: Save) -> None:
 
 def test_instance_norms_with_running_statistics_are_what_batch_norms_are(saved: Save) -> None:
     source = trained(Shape(2, 2, BATCH, True))
-    for block in [one for one in source.modules() if isinstance(one, nn.Sequential)]:
+    for block in [block for block in source.modules() if isinstance(block, nn.Sequential)]:
         for i, layer in enumerate(block):
             if isinstance(layer, nn.BatchNorm3d):
                 block[i] = nn.InstanceNorm3d(layer.num_features, affine=True, track_running_stats=True)
                 block[i].load_state_dict(layer.state_dict())
-    model, _ = load_model(saved(source.eval().state_dict()))
+    model, _ = load(saved(source.eval().state_dict()))
     image = torch.rand(1, 1, 8, 8, 8)
     with torch.inference_mode():
-        for found, one in zip(model.module(image), source(image), strict=True):
-            assert (found - one).abs().max() <= 1e-4 * one.abs().max()
+        for output, expected in zip(model.module(image), source(image), strict=True):
+            assert (output - expected).abs().max() <= 1e-4 * expected.abs().max()
 
 
 def test_a_tile_that_the_poolings_do_not_divide_is_refused(saved: Save) -> None:
     path = saved(MultiTaskUNet(shape=Shape(2, 5)).state_dict())
-    assert load_model(path, options=ModelOptions(tile=(32, 64, 96)))[0].tile == (32, 64, 96)
+    assert load(path, options=ModelOptions(tile=(32, 64, 96)))[0].tile == (32, 64, 96)
     with pytest.raises(CheckpointError, match="its poolings need tiles of multiples of 32, and 48 x 64 x 64 is not"):
-        load_model(path, options=ModelOptions(tile=(48, 64, 64)))
+        load(path, options=ModelOptions(tile=(48, 64, 64)))
 
 
-def test_a_shape_is_told_where_it_is_not_the_references(saved: Save) -> None:
+def test_a_shape_is_named_where_it_is_not_the_references(saved: Save) -> None:
     state = MultiTaskUNet(shape=Shape(3, 2, BATCH, True)).state_dict()
     del state["dec1.3.weight"]
     assert refused(saved(state)).startswith(

@@ -93,8 +93,8 @@ def test_the_docs_show_what_is_printed(marker: Path, capsys: pytest.CaptureFixtu
     shown = [alike(text) for text in re.findall(r"^\| [^|]+ \| `(.+)` \|$", table, re.MULTILINE)]
     assert not marker.with_name("runs").exists()
     assert len(shown) > 20
-    assert [text for text in shown if not any(one.endswith(f": {text}") for one in printed)] == []
-    assert [one for one in printed if not any(one.endswith(f": {text}") for text in shown)] == []
+    assert [text for text in shown if not any(line.endswith(f": {text}") for line in printed)] == []
+    assert [line for line in printed if not any(line.endswith(f": {text}") for text in shown)] == []
 
 
 def alike(said: str) -> str:
@@ -104,7 +104,7 @@ def alike(said: str) -> str:
 
 def _unets() -> Iterator[list[str]]:
     state = MultiTaskUNet(2).state_dict()
-    others = {name: one for name, one in state.items() if name not in ("enc2.0.weight", "seg_out.bias")}
+    others = {name: tensor for name, tensor in state.items() if name not in ("enc2.0.weight", "seg_out.bias")}
     torch.save(others | {"attention.weight": torch.rand(3)}, "other.pth")
     yield ["other.pth"]
     torch.save(state | {name: state[name] * torch.nan for name in ("up1.weight", "dec1.0.bias")}, "diverged.pth")
@@ -120,8 +120,8 @@ def _nnunets(trained: Path) -> Iterator[list[str]]:
         return [str(folder / "fold_0" / trained.name)]
 
     def configuration(held: dict[str, Any]) -> dict[str, Any]:
-        found: dict[str, Any] = held["configurations"]["3d_fullres"]
-        return found
+        fullres: dict[str, Any] = held["configurations"]["3d_fullres"]
+        return fullres
 
     torch.save(torch.load(trained, weights_only=False)["network_weights"], "bare.pth")
     yield ["bare.pth"]

@@ -1,8 +1,8 @@
 """Reading what `torch.save` wrote without running anything a file holds.
 
-A pickle is a program. Here it is first walked, instruction by instruction (`disassembly`), and refused unless it needs
-only the instructions and names of tensors and plain values; then the standard library's unpickler follows it, to which
-every name means one of our own stand-ins (`constructors`). Nothing is imported, and torch.load takes no part.
+A pickle is a program. Here it is first walked, opcode by opcode (`verifier`), and refused unless it needs only the
+opcodes and names of tensors and plain values; then the standard library's unpickler follows it, to which every name
+means an entry of our own `allowlist`. Nothing is imported, and torch.load takes no part.
 """
 
 import pickle
@@ -15,11 +15,10 @@ from typing import Any
 import torch
 
 from models.errors import CheckpointError, refusal, some
-from models.reader.container import TORCH_ZIP
 from models.reader.mapped_file import MappedFile
-from models.reader.torch_pickle.allowlist import CONSTRUCTORS, UNUSUAL, Storage, shown
-from models.reader.torch_pickle.placeholders import stood_for
-from models.reader.torch_pickle.verifier import LOOKED_AT, UnsafePickleError, walk
+from models.reader.torch_pickle.allowlist import ALLOWLIST, UNUSUAL, Storage, shorten
+from models.reader.torch_pickle.placeholders import represented
+from models.reader.torch_pickle.verifier import MOST_BYTES, UnsafePickleError, verify
 from models.reader.zip_archive import Entry, entries_of
 
 _RESAVE = "do not load it otherwise; where you trust its source, save only network.state_dict() and plain numbers there"
@@ -35,38 +34,29 @@ Place = tuple[int, int]  # first byte in the file, and number of bytes
 Open = Callable[[str, torch.dtype, int], Storage]  # by key, type and number of bytes
 
 
-def load_safely(path: Path, container: str) -> tuple[object, str | None, MappedFile]:
-    """Read a `torch.save` file; return what it holds, the numpy generation that wrote its numbers, and the file.
+def load_safely(path: Path, zipped: bool) -> tuple[object, str | None, MappedFile]:
+    """Read a `torch.save` file, `zipped` since torch 1.6.
 
-    Tensors are views of the mapped file: their bytes are read when they are used. The generation is ``1.x``, ``2.x``
-    or None.
+    Returns what it holds, the numpy generation that wrote its numbers (``1.x``, ``2.x`` or None), and the file: tensors
+    are views of it, whose bytes are read when they are used.
 
     Raises:
         CheckpointError: the file holds more than tensors and plain values, or is damaged.
     """
-    refuse_old_torch(path, torch.__version__)
     try:
         mapped = MappedFile(path)
-        held, names = (_read_zip if container == TORCH_ZIP else _read_legacy)(path, mapped)
-        _measure(held, {}, 0)
+        held, names = (_read_zip if zipped else _read_legacy)(path, mapped)
+        _refuse_large(held, {}, 0)
     except CheckpointError:
         raise
     except UnsafePickleError as error:
         raise _unsafe(path, error) from None
     except Exception as error:  # a damaged or hostile pickle can raise anything
         kind = "" if isinstance(error, pickle.UnpicklingError | ValueError) else f"{type(error).__name__}: "
-        found = f"is damaged or not a checkpoint ({kind}{' '.join(str(error).split())[:200]})"
-        raise refusal(path, found, _AGAIN if container == TORCH_ZIP else _CONVERT) from None
+        problem = f"is damaged or not a checkpoint ({kind}{' '.join(str(error).split())[:200]})"
+        raise refusal(path, problem, _AGAIN if zipped else _CONVERT) from None
     generations = {"1.x": "numpy.core.multiarray.scalar", "2.x": "numpy._core.multiarray.scalar"}
     return held, max((key for key, name in generations.items() if name in names), default=None), mapped
-
-
-def refuse_old_torch(path: Path, version: str) -> None:
-    """Refuse to read with a torch that has known holes in its readers (CVE-2025-32434, CVE-2026-24747)."""
-    major, minor = (int(part) for part in version.split(".")[:2])
-    if (major, minor) < (2, 10):
-        found = f"is not read with torch {version}, whose safe loader can be made to run code (CVE-2026-24747)"
-        raise refusal(path, found, "install torch 2.10 or later")
 
 
 class _Unpickler(pickle.Unpickler):
@@ -77,7 +67,7 @@ class _Unpickler(pickle.Unpickler):
         self.storage = storage
 
     def find_class(self, module: str, name: str) -> Any:
-        return CONSTRUCTORS[f"{'builtins' if module == '__builtin__' else module}.{name}"]
+        return ALLOWLIST[f"{'builtins' if module == '__builtin__' else module}.{name}"]
 
     def persistent_load(self, pid: Any) -> Storage:
         match pid:
@@ -91,22 +81,22 @@ def _read_zip(path: Path, mapped: MappedFile) -> tuple[object, set[str]]:
     folders = {entry.name.partition("/")[0] for entry in entries.values()}
     if len(folders) > 1:
         raise refusal(path, f"is a checkpoint in several folders ({some(sorted(folders))})", _AGAIN)
-    if entries["data.pkl"].size > LOOKED_AT:
-        raise UnsafePickleError(f"holds a pickle of {entries['data.pkl'].size} bytes, where {LOOKED_AT} are read")
+    if entries["data.pkl"].size > MOST_BYTES:
+        raise UnsafePickleError(f"holds a pickle of {entries['data.pkl'].size} bytes, where {MOST_BYTES} are read")
     order = _bytes_of(path, entries["byteorder"]) if "byteorder" in entries else b"little"
     _check_order(path, order.decode("ascii", "replace"))
     stream = BytesIO(_bytes_of(path, entries["data.pkl"]))
-    names = walk(stream, CONSTRUCTORS)
+    names = verify(stream, ALLOWLIST)
     if rest := stream.read():
         raise UnsafePickleError(f"holds {len(rest)} bytes behind the end of its pickle")
-    places = {name[5:]: (one.start, one.size) for name, one in entries.items() if name.startswith("data/")}
+    places = {name[5:]: (entry.start, entry.size) for name, entry in entries.items() if name.startswith("data/")}
     return _Unpickler(stream.getvalue(), _opener(mapped, places)).load(), names
 
 
 def _bytes_of(path: Path, entry: Entry) -> bytes:
     with path.open("rb") as file:
         file.seek(entry.start)
-        return file.read(min(entry.size, LOOKED_AT))
+        return file.read(min(entry.size, MOST_BYTES))
 
 
 def _check_order(path: Path, order: str) -> None:
@@ -121,7 +111,7 @@ def _opener(mapped: MappedFile, places: dict[str, Place]) -> Open:
         start, stored = places.get(key, (0, -1))
         if not 0 <= size <= stored:
             there = f"and {stored} are there" if stored >= 0 else "and is not there"
-            raise pickle.UnpicklingError(f"storage {shown(key)} claims {shown(size)} bytes, {there}")
+            raise pickle.UnpicklingError(f"storage {shorten(key)} claims {shorten(size)} bytes, {there}")
         return Storage(mapped.data[start : start + size], dtype)
 
     return storage
@@ -130,12 +120,12 @@ def _opener(mapped: MappedFile, places: dict[str, Place]) -> Open:
 def _read_legacy(path: Path, mapped: MappedFile) -> tuple[object, set[str]]:
     """Read five pickles (magic, version, system, object, keys of its storages), then the storages themselves."""
     with path.open("rb") as file:
-        stream = BytesIO(file.read(LOOKED_AT))
+        stream = BytesIO(file.read(MOST_BYTES))
     names: set[str] = set()
     pickles: list[bytes] = []
     for _ in range(5):
         start = stream.tell()
-        names |= walk(stream, CONSTRUCTORS)
+        names |= verify(stream, ALLOWLIST)
         pickles.append(stream.getvalue()[start : stream.tell()])
     claimed: dict[str, torch.dtype] = {}
 
@@ -146,7 +136,7 @@ def _read_legacy(path: Path, mapped: MappedFile) -> tuple[object, set[str]]:
 
     magic, version, system, _, keys = (_Unpickler(pickled, unread).load() for pickled in pickles)
     if (magic, version) != _LEGACY_START:
-        raise pickle.UnpicklingError(f"version {shown(version)} of the format")
+        raise pickle.UnpicklingError(f"version {shorten(version)} of the format")
     _check_order(path, "little" if system["little_endian"] else "big")
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise pickle.UnpicklingError("keys of storages that are no strings")
@@ -164,7 +154,9 @@ def _legacy_places(path: Path, at: int, dtypes: dict[str, torch.dtype]) -> dict[
             places[key] = at + 8, count * dtype.itemsize
             at += 8 + count * dtype.itemsize
             if count < 0 or at > path.stat().st_size:
-                raise pickle.UnpicklingError(f"storage {shown(key)} of {count} elements, which the file does not hold")
+                raise pickle.UnpicklingError(
+                    f"storage {shorten(key)} of {count} elements, which the file does not hold"
+                )
     return places
 
 
@@ -175,19 +167,19 @@ def _unsafe(path: Path, error: UnsafePickleError) -> CheckpointError:
     return refusal(path, str(error), _RESAVE)
 
 
-def _measure(value: object, measured: dict[int, tuple[int, int]], level: int) -> tuple[int, int]:
+def _refuse_large(value: object, measured: dict[int, tuple[int, int]], level: int) -> tuple[int, int]:
     """Count the values in `value`, each as often as it is met, and its levels.
 
     Ten lists, each of ten times the next, are 10^10 values to whoever walks through them.
     """
-    value = stood_for(value)
+    value = represented(value)
     if not isinstance(value, dict | list | tuple):
         return 1, 0
     if id(value) not in measured:
         inner = [(1, 0)]
         if level <= _DEEPEST:
             members = dict.values(value) if isinstance(value, dict) else value
-            inner += [_measure(member, measured, level + 1) for member in members]
+            inner += [_refuse_large(member, measured, level + 1) for member in members]
         measured[id(value)] = sum(count for count, _ in inner), 1 + max(depth for _, depth in inner)
     count, depth = measured[id(value)]
     if level + depth > _DEEPEST:

@@ -1,4 +1,8 @@
-"""What a pickle would do, found by walking its instructions, which runs nothing."""
+"""Verifies that a pickle does nothing but build tensors and plain values, by walking its opcodes, which runs nothing.
+
+fickling and picklescan search a pickle for known dangers. This proves their absence: whatever is not on the short list
+of opcodes, names and kinds of values is refused, so that what is unknown is refused too.
+"""
 
 import pickletools
 from collections.abc import Mapping
@@ -8,14 +12,14 @@ from typing import Any
 
 from models.errors import some
 
-LOOKED_AT = 16 * 2**20  # bytes of a pickle that are read at most; of a 1 GB checkpoint it has less than one MB
-MOST_INSTRUCTIONS = 10**6
+MOST_BYTES = 16 * 2**20  # bytes of a pickle that are read at most; that of a 1 GB checkpoint has less than one MB
+MOST_OPCODES = 10**6
 LONGEST_KEY = 1000  # characters of a name
 _COPIES, _FEW = 4, 2**17  # what objects may be made of, in values and letters: for each byte of a pickle, and at first
 _LARGEST_KEY = 2**61 - 1  # integers from here on can be chosen to have one and the same hash
 
 # All that torch.save writes of tensors and plain values, with its own pickle protocol, 2.
-_INSTRUCTIONS = {
+_OPCODES = {
     "PROTO", "STOP", "MARK", "GLOBAL", "REDUCE", "NEWOBJ", "BUILD", "BINPERSID", "NONE", "NEWTRUE", "NEWFALSE",
     "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING",
     "EMPTY_DICT", "EMPTY_LIST", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3",
@@ -32,39 +36,39 @@ class UnsafePickleError(Exception):
         wanted: the globals it names that are not known.
     """
 
-    def __init__(self, found: str, wanted: list[str] | None = None) -> None:
-        super().__init__(found)
+    def __init__(self, problem: str, wanted: list[str] | None = None) -> None:
+        super().__init__(problem)
         self.wanted = wanted or []
 
 
 def globals_in(data: bytes, pickles: int = 1) -> list[str]:
     """Name the globals in `pickles` consecutive pickles, each as ``module.name``, in order of appearance.
 
-    A damaged pickle gives what was found up to the damage.
+    Of a damaged pickle those before the damage.
     """
-    stream = BytesIO(data[:LOOKED_AT])
-    found: dict[str, None] = {}
+    stream = BytesIO(data[:MOST_BYTES])
+    names: dict[str, None] = {}
     strings = ["?", "?"]
     try:
         for _ in range(pickles):
             for opcode, argument, _position in pickletools.genops(stream):
                 if opcode.name in ("GLOBAL", "INST"):
-                    found[_dotted(argument)] = None
+                    names[_global_name(argument)] = None
                 elif opcode.name == "STACK_GLOBAL":  # takes the two strings last pushed
-                    found[".".join(strings[-2:])] = None
+                    names[".".join(strings[-2:])] = None
                 elif opcode.name.startswith("EXT"):
-                    found[f"copyreg extension {argument}"] = None
+                    names[f"copyreg extension {argument}"] = None
                 elif isinstance(argument, str):
                     strings = [strings[-1], argument]
     except Exception:  # genops raises whatever a hostile length or string makes it raise
-        return list(found)
-    return list(found)
+        return list(names)
+    return list(names)
 
 
-def walk(stream: BytesIO, known: Mapping[str, object]) -> set[str]:
+def verify(stream: BytesIO, known: Mapping[str, object]) -> set[str]:
     """Follow the next pickle in `stream` to its end without unpickling it; return the globals it names.
 
-    `known` tells what the unpickler takes each global for. What passes calls only those, on arguments in a tuple,
+    `known` says what the unpickler takes each global for. What passes calls only those, on arguments in a tuple,
     fills and gives a state to instances of the classes among them only, has dict keys that are cheap to hash, and
     unpickles in memory and time proportional to its length.
 
@@ -76,11 +80,11 @@ def walk(stream: BytesIO, known: Mapping[str, object]) -> set[str]:
     names: set[str] = set()
     stack = _Stack(known)
     for count, (opcode, argument, position) in enumerate(pickletools.genops(stream)):
-        name = _dotted(argument) if opcode.name == "GLOBAL" else None
-        if opcode.name not in _INSTRUCTIONS or (name and name not in known):
-            raise _refused(stream.getvalue()[start:], known)
-        if count > MOST_INSTRUCTIONS:
-            raise UnsafePickleError(f"holds a pickle of more than {MOST_INSTRUCTIONS} instructions")
+        name = _global_name(argument) if opcode.name == "GLOBAL" else None
+        if opcode.name not in _OPCODES or (name and name not in known):
+            raise _unsafe_pickle(stream.getvalue()[start:], known)
+        if count > MOST_OPCODES:
+            raise UnsafePickleError(f"holds a pickle of more than {MOST_OPCODES} instructions")
         if name:
             names.add(name)
         stack.step(opcode, name or argument)
@@ -89,19 +93,19 @@ def walk(stream: BytesIO, known: Mapping[str, object]) -> set[str]:
     return names
 
 
-def _dotted(argument: Any) -> str:
+def _global_name(argument: Any) -> str:
     """Turn ``module name`` into ``module.name``; Python 2 and protocol 2 say ``__builtin__``."""
     module, _, name = str(argument).partition(" ")
     return f"{'builtins' if module == '__builtin__' else module}.{name}"
 
 
-def _refused(pickled: bytes, known: Mapping[str, object]) -> UnsafePickleError:
-    """Say what is wrong: which globals are not known, and which instructions are not in the subset."""
+def _unsafe_pickle(pickled: bytes, known: Mapping[str, object]) -> UnsafePickleError:
+    """Say what is wrong: which globals are not known, and which opcodes are not in the subset."""
     wanted = [name for name in globals_in(pickled) if name not in known]
     odd: dict[str, None] = {}
     try:
         for opcode, _, _ in pickletools.genops(pickled):
-            if opcode.name not in _INSTRUCTIONS:
+            if opcode.name not in _OPCODES:
                 odd[opcode.name] = None
     except Exception:  # as in globals_in
         pass
@@ -133,8 +137,8 @@ class _Kind(str):
 
 
 @cache
-def _atom(kind: str) -> _Kind:
-    """The one object for all values of a kind that has no values in it."""
+def _shared_kind(kind: str) -> _Kind:
+    """The only object for all values of a kind that has no values in it."""
     return _Kind(kind)
 
 
@@ -147,7 +151,7 @@ class _Stack:
 
     def __init__(self, known: Mapping[str, object]) -> None:
         self.copied = 0
-        self.made = {f"object {name}" for name, one in known.items() if isinstance(one, type)}
+        self.made = {f"object {name}" for name, meaning in known.items() if isinstance(meaning, type)}
         self.lists, self.dicts = self.made | {"list"}, self.made | {"dict"}
         self.kinds: list[_Kind] = []
         self.marks: list[int] = []
@@ -160,44 +164,44 @@ class _Stack:
             case "MARK":
                 self.marks.append(len(self.kinds))
             case "BINPUT" | "LONG_BINPUT":
-                if argument > MOST_INSTRUCTIONS:  # the unpickler's memo is an array
+                if argument > MOST_OPCODES:  # the unpickler's memo is an array
                     raise UnsafePickleError(f"holds a pickle that numbers a value {argument}")
-                [kind] = self._take(1)
+                [kind] = self._pop(1)
                 self.kinds.append(kind)
                 self.memo[argument] = kind
             case "BINGET" | "LONG_BINGET":
                 self.kinds.append(self.memo[argument])
             case "STOP":
-                self._take(1)
+                self._pop(1)
                 if self.kinds or self.marks:
                     raise ValueError("it ends with values left over")
             case name if not opcode.stack_before:
-                self.kinds.append(_kind(name, argument, opcode.stack_after[0].name))
+                self.kinds.append(_kind_of(name, argument, opcode.stack_after[0].name))
             case name:
-                self.kinds.append(self._combine(name))
+                self.kinds.append(self._apply(name))
 
-    def _combine(self, name: str) -> _Kind:
-        """Take values, and return the kind of what they become."""
-        items = self._take_to_mark() if name in ("TUPLE", "APPENDS", "SETITEMS") else []
+    def _apply(self, name: str) -> _Kind:
+        """Pop the operands of an opcode, and return the kind of its result."""
+        items = self._pop_to_mark() if name in ("TUPLE", "APPENDS", "SETITEMS") else []
         match name:
             case "TUPLE":
                 return _Kind("tuple").add(items)
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                return _Kind("tuple").add(self._take(int(name[-1])))
+                return _Kind("tuple").add(self._pop(int(name[-1])))
             case "APPEND" | "APPENDS":
-                target, *item = self._take(1 if name == "APPENDS" else 2)
+                target, *item = self._pop(1 if name == "APPENDS" else 2)
                 return _expect(target, self.lists, name).add(items or item)
             case "SETITEM" | "SETITEMS":
-                target, *pair = self._take(1 if name == "SETITEMS" else 3)
+                target, *pair = self._pop(1 if name == "SETITEMS" else 3)
                 for key in (items or pair)[::2]:
                     _expect(key, _KEYS, "a dict's key")
                 return _expect(target, self.dicts, name).add(items or pair)
             case "BUILD":
-                return _expect(self._take(2)[0], self.made, name)
+                return _expect(self._pop(2)[0], self.made, name)
             case "BINPERSID":
-                _expect(self._take(1)[0], {"tuple"}, name)
+                _expect(self._pop(1)[0], {"tuple"}, name)
                 return _Kind("storage")
-        function, arguments = self._take(2)  # REDUCE or NEWOBJ
+        function, arguments = self._pop(2)  # REDUCE or NEWOBJ
         _expect(arguments, {"tuple"}, name)
         if not function.startswith("global "):
             raise UnsafePickleError(f"uses the pickle instruction {name} on something other than a name")
@@ -207,22 +211,22 @@ class _Stack:
             return _expect(made, self.made, name)
         return _Kind("int") if made in _NUMBERS else made
 
-    def _take(self, number: int) -> list[_Kind]:
+    def _pop(self, number: int) -> list[_Kind]:
         start = len(self.kinds) - number
         if start < (self.marks[-1] if self.marks else 0):
             raise ValueError("it takes values that are not there")
-        taken = self.kinds[start:]
+        popped = self.kinds[start:]
         del self.kinds[start:]
-        return taken
+        return popped
 
-    def _take_to_mark(self) -> list[_Kind]:
+    def _pop_to_mark(self) -> list[_Kind]:
         start = self.marks.pop()
-        taken = self.kinds[start:]
+        popped = self.kinds[start:]
         del self.kinds[start:]
-        return taken
+        return popped
 
 
-def _kind(name: str, argument: Any, kind: str) -> _Kind:
+def _kind_of(name: str, argument: Any, kind: str) -> _Kind:
     """Name the kind of a plain value, keeping apart what may be a dict's key and what may not."""
     if name == "GLOBAL":
         return _Kind(f"global {argument}")
@@ -230,7 +234,7 @@ def _kind(name: str, argument: Any, kind: str) -> _Kind:
         return _Kind("long text" if len(argument) > LONGEST_KEY else kind, len(argument))
     if isinstance(argument, int) and abs(argument) >= _LARGEST_KEY:
         return _Kind("giant integer")
-    return _Kind(kind) if name.startswith("EMPTY") else _atom(kind)
+    return _Kind(kind) if name.startswith("EMPTY") else _shared_kind(kind)
 
 
 def _expect(kind: _Kind, wanted: set[str], place: str) -> _Kind:

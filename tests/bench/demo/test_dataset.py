@@ -17,7 +17,7 @@ from bench.pipeline.pipeline import Pipeline
 from bench.pipeline.settings import InferenceSettings
 from bench.pipeline.tiles import sliding_window
 from engines.base import Target
-from models.load import load_model
+from tests.loading import load
 
 COUNTS = {"train": 3, "validation": 3, "test": 1}
 
@@ -148,7 +148,7 @@ def test_the_abdomens_network_finds_the_pancreas_at_half_the_resolution(tmp_path
     """And its box holds all of it, at a fraction of the tiles."""
     write_demo(tmp_path / "demo", counts={"validation": 1}, kind="abdomen")
     (case,) = find_cases(tmp_path / "demo", "validation")[1]
-    model, _ = load_model(CHECKPOINTS["abdomen"])
+    model, _ = load(CHECKPOINTS["abdomen"])
     settings = InferenceSettings(
         protocol="sliding-window", tile=model.tile, overlap=0.25, batch=1, roi="coarse", window=model.window
     )

@@ -10,7 +10,7 @@ import torch
 from monai.inferers import sliding_window_inference
 
 from bench.cli.main import main
-from models.load import load_model
+from tests.loading import load
 
 OBLIQUE = nib.affines.from_matvec(
     nib.eulerangles.euler2mat(0.1, -0.2, 0.05) @ np.diag([-0.73, -0.73, 2.0]), [81.5, 60.25, -412.0]
@@ -49,7 +49,7 @@ def test_the_reference_checkpoint_runs_and_its_masks_overlay_the_images(
     assert main(["report", "--format", "json"]) == 0
     printed = capsys.readouterr()
     assert "at least 5 cases" in printed.out
-    module = load_model(reference_checkpoint)[0].module
+    module = load(reference_checkpoint)[0].module
     for path in sorted(data.rglob("*_0000.nii.gz")):
         name = path.name.removesuffix("_0000.nii.gz")
         image = nib.load(path)

@@ -22,8 +22,8 @@ from bench.plan.variants import backend_names, batch_of, peers_among, row_of
 from engines.base import Target
 from engines.evidence.mismatch import evidence_mismatch
 from engines.probe import check
-from models.load import load_model
 from models.model import Plans
+from tests.loading import load
 from tests.nnunet import train
 
 SHAPE = (96, 64, 50)  # two tiles along one axis, one along another, and a third that must be padded
@@ -51,7 +51,7 @@ def ours(network, tmp_path_factory):
     hu = np.random.default_rng(7).normal(0, 400, SHAPE).astype(np.int16)
     affine = np.array([[-0.8, 0, 0, 30], [0, 0.7, 0, -12], [0, 0, 2.5, 7], [0, 0, 0, 1]])
     nib.save(nib.Nifti1Image(hu, affine), folder / "a_0000.nii.gz")
-    model, _ = load_model(network[0])
+    model, _ = load(network[0])
     settings = InferenceSettings(
         protocol="sliding-window", tile=(64, 64, 64), overlap=0.5, batch=1, roi="none", window=model.window
     )
@@ -101,7 +101,7 @@ def test_nnunets_grid_weights_and_sums_are_all_that_its_mask_differs_by(ours, tm
 def test_nnunet_prepares_a_network_with_plans_by_them(tmp_path):
     """Resampled and cropped: the mask of our pipeline, which `test_nnunet` holds against nnU-Net's own."""
     pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed")
-    model, _ = load_model(train(tmp_path / "trained"))
+    model, _ = load(train(tmp_path / "trained"))
     assert model.plans is not None
     settings = InferenceSettings(
         protocol="sliding-window",

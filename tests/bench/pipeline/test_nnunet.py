@@ -17,9 +17,9 @@ from bench.errors import InputError
 from bench.pipeline.pipeline import Pipeline
 from bench.pipeline.settings import InferenceSettings
 from bench.plan.calibration import from_training_cases
-from models.load import load_model
 from models.suppress import suppress_output
 from tests.bench.pipeline.whole_volume import logits_of
+from tests.loading import load
 from tests.nnunet import DATASET, architecture, plans, train
 
 pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed")
@@ -92,16 +92,16 @@ def one_thread():
 @pytest.fixture(scope="module", params=SETUPS)
 def setup(request, tmp_path_factory):
     """Our model, and nnU-Net's predictor, of the same checkpoint."""
-    return load(train(tmp_path_factory.mktemp("trained"), *SETUPS[request.param]))
+    return load_both(train(tmp_path_factory.mktemp("trained"), *SETUPS[request.param]))
 
 
-def load(checkpoint):
+def load_both(checkpoint):
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
     with suppress_output():
         predictor = nnUNetPredictor(0.5, use_mirroring=False, device=torch.device("cpu"), allow_tqdm=False)
         predictor.initialize_from_trained_model_folder(str(checkpoint.parent.parent), (0,), checkpoint.name)
-    return load_model(checkpoint)[0], predictor
+    return load(checkpoint)[0], predictor
 
 
 def settings_of(model, **changes):
@@ -147,7 +147,7 @@ def trained(tmp_path_factory) -> Path:
 
 
 def test_images_that_nnunets_reader_cannot_read(trained, tmp_path):
-    model, _ = load_model(trained)
+    model, _ = load(trained)
     pipeline = Pipeline(Module(model.module), settings_of(model))
     sheared = write_case(
         tmp_path / "a_0000.nii.gz", (20, 20, 8), (1, 1, 3), np.array([[1, 0.5, 0], [0, 1, 0], [0, 0, 1]])
@@ -162,7 +162,7 @@ def test_images_that_nnunets_reader_cannot_read(trained, tmp_path):
 
 
 def test_an_image_of_zeros_is_predicted_too(trained, tmp_path):
-    model, predictor = load(trained)
+    model, predictor = load_both(trained)
     nib.save(nib.Nifti1Image(np.zeros((20, 18, 9), np.int16), np.diag([1, 1, 3, 1])), tmp_path / "case_0000.nii.gz")
     with suppress_output():
         predictor.predict_from_files_sequential([[str(tmp_path / "case_0000.nii.gz")]], [str(tmp_path / "theirs")])
@@ -190,7 +190,7 @@ def raw_dataset(root: Path) -> Path:
 
 
 def test_calibration_tiles_are_prepared_by_the_plans(trained, tmp_path):
-    model, predictor = load(trained)
+    model, predictor = load_both(trained)
     _, evaluated = find_cases(raw_dataset(tmp_path), "validation")
     chosen, names = from_training_cases(tmp_path, evaluated, settings_of(model))
     tiles = chosen.tiles()
@@ -226,7 +226,7 @@ def test_a_run_from_end_to_end(bench, trained, tmp_path):
     assert code in (0, 1, 3), printed.err
     assert "Traceback" not in printed.out + printed.err
     assert "nnUNet_raw" not in printed.out + printed.err
-    _, predictor = load(trained)
+    _, predictor = load_both(trained)
     record = json.loads(Path("run/run.json").read_text())
     assert record["checkpoint"]["architecture"] == "nnunet-PlainConvUNet"
     assert record["declaration"]["accumulation"] == "float16, as nnU-Net's predictor"

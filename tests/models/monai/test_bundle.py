@@ -14,11 +14,11 @@ from monai.bundle import ConfigParser, init_bundle
 from monai.networks import nets
 from torch import nn
 
+from models.errors import CheckpointError
 from models.inspection import inspect
-from models.load import load_model, surroundings
 from models.monai.build import NETWORKS
 from models.options import ModelOptions
-from models.reader.checkpoint import CheckpointError
+from tests.loading import load
 
 Write = Callable[..., Path]
 UNET = {
@@ -104,7 +104,7 @@ def bundle(tmp_path: Path) -> Write:
 
 
 @pytest.mark.parametrize(
-    "definition", [UNET, SEGRESNET, DYNUNET, UNETR, ATTENTION], ids=lambda one: str(one["_target_"])
+    "definition", [UNET, SEGRESNET, DYNUNET, UNETR, ATTENTION], ids=lambda network: str(network["_target_"])
 )
 def test_outputs_are_those_of_the_network_that_monai_makes(definition: dict[str, Any], bundle: Write) -> None:
     config = inference(definition)
@@ -112,7 +112,7 @@ def test_outputs_are_those_of_the_network_that_monai_makes(definition: dict[str,
     root = bundle(config, source)
     image = torch.rand(1, 1, 32, 32, 32)
     for path in (root, root / "models" / "model.pt"):
-        model, checkpoint = load_model(path)
+        model, checkpoint = load(path)
         with torch.inference_mode():
             assert torch.equal(model.module(image)[0], source(image))
         assert checkpoint.path == root / "models" / "model.pt"
@@ -129,10 +129,10 @@ def test_outputs_are_those_of_the_network_that_monai_makes(definition: dict[str,
 def test_older_swin_transformers(bundle: Write) -> None:
     source = parsed(inference(SWIN))
     root = bundle(inference(SWIN | {"img_size": 96}, sizes=[64, 64, 64]), source)
-    made: Any = load_model(root)[0].module.network
+    made: Any = load(root)[0].module.network
     state = source.state_dict()
     assert type(made) is nets.SwinUNETR
-    assert all(torch.equal(one, state[name]) for name, one in made.state_dict().items())
+    assert all(torch.equal(tensor, state[name]) for name, tensor in made.state_dict().items())
 
 
 def test_files_that_training_saves(bundle: Write) -> None:
@@ -145,7 +145,7 @@ def test_files_that_training_saves(bundle: Write) -> None:
     states = (source.state_dict(), nn.DataParallel(source).state_dict(), wrapped.state_dict())
     for state in states:
         torch.save({"model": state, "optimizer": {"state": {}}, "trainer": {"epoch": 3}}, root / "models" / "model.pt")
-        model, _ = load_model(root)
+        model, _ = load(root)
         with torch.inference_mode():
             assert torch.equal(model.module(image)[0], source(image))
     assert "its weights are those under network. of the file; not used beside them: loss_weight" in model.remarks
@@ -160,7 +160,7 @@ def test_yaml_and_training_configurations(bundle: Write) -> None:
     root = bundle(config, source)
     (root / "configs" / "inference.json").unlink()
     (root / "configs" / "train.yaml").write_text(yaml.safe_dump(config))
-    model, _ = load_model(root)
+    model, _ = load(root)
     image = torch.rand(1, 1, 32, 32, 32)
     with torch.inference_mode():
         assert torch.equal(model.module(image)[0], source(image))
@@ -177,7 +177,7 @@ def test_yaml_and_training_configurations(bundle: Write) -> None:
     ],
 )
 def test_labels_are_read_from_the_metadata(channels: Any, labels: tuple[int, ...], bundle: Write) -> None:
-    model, _ = load_model(bundle(inference(UNET), channels=channels))
+    model, _ = load(bundle(inference(UNET), channels=channels))
     assert model.labels == labels
     assert ("its metadata names no channels: taken for background, pancreas, lesion" in model.remarks) == (
         channels is None
@@ -186,21 +186,21 @@ def test_labels_are_read_from_the_metadata(channels: Any, labels: tuple[int, ...
 
 def test_what_the_user_gives_comes_first(bundle: Write) -> None:
     config = inference(UNET, preprocessing="$monai.transforms.Compose([])", inferer={"_target_": "SimpleInferer"})
-    model, _ = load_model(bundle(config), options=ModelOptions(tile=(16, 16, 32), window=(-100.0, 240.0)))
+    model, _ = load(bundle(config), options=ModelOptions(tile=(16, 16, 32), window=(-100.0, 240.0)))
     assert (model.tile, model.window) == ((16, 16, 32), (-100.0, 240.0))
     assert "--window takes the place of its own preprocessing of intensities" in model.remarks
 
 
 def test_inspected(bundle: Write) -> None:
     root = bundle(inference(SEGRESNET), parsed(inference(SEGRESNET)))
-    told = inspect(root)
-    assert (told["file"], told["container"]) == (str(root / "models" / "model.pt"), "torch-zip")
-    assert (told["labels"], told["subtypes"], told["tile"], told["code_run"]) == ([0, 1, 2], 0, [32, 32, 32], [])
+    info = inspect(root)
+    assert (info["file"], info["container"]) == (str(root / "models" / "model.pt"), "torch-zip")
+    assert (info["labels"], info["subtypes"], info["tile"], info["code_run"]) == ([0, 1, 2], 0, [32, 32, 32], [])
 
 
 def refused(path: Path, *said: str, options: ModelOptions | None = None) -> str:
-    with surroundings(options), pytest.raises(CheckpointError) as caught:
-        load_model(path, options=options)
+    with pytest.raises(CheckpointError) as caught:
+        load(path, options)
     message = str(caught.value)
     assert message.isprintable()
     assert "; " in message
@@ -287,7 +287,7 @@ def test_preprocessing_that_is_not_done_here_is_refused(route: str, bundle: Writ
     steps, said = INTENSITIES[route]
     root = bundle(inference(UNET, preprocessing={"_target_": "Compose", "transforms": [*STEPS, *steps]}))
     refused(root, said)
-    assert load_model(root, options=ModelOptions(window=(-87.0, 199.0)))[0].window == (-87.0, 199.0)
+    assert load(root, options=ModelOptions(window=(-87.0, 199.0)))[0].window == (-87.0, 199.0)
 
 
 @pytest.mark.parametrize(
@@ -319,7 +319,7 @@ def test_channels_that_are_not_scored_are_refused(bundle: Write) -> None:
 def test_metadata_without_channels(outputs: Any, bundle: Write) -> None:
     root = bundle(inference(UNET))
     (root / "configs" / "metadata.json").write_text(json.dumps({"network_data_format": {"outputs": outputs}}))
-    assert "its metadata names no channels: taken for background, pancreas, lesion" in load_model(root)[0].remarks
+    assert "its metadata names no channels: taken for background, pancreas, lesion" in load(root)[0].remarks
 
 
 def test_files_that_are_damaged_or_too_large(bundle: Write) -> None:
@@ -375,8 +375,7 @@ def test_a_trusted_bundle_is_made_by_monai(bundle: Write) -> None:
     refused(root, f"where you trust its source, --trust {root}, or name the network's code with --arch FILE.py:FACTORY")
     for trust in (root, root / "models" / "model.pt"):
         options = ModelOptions(trust=trust)
-        with surroundings(options):
-            model, _ = load_model(root, options=options)
+        model, _ = load(root, options)
         assert "made by MONAI's ConfigParser, which --trust" in model.evidence
         assert inspect(root, options)["code_run"] == [f"--trust {trust}"]
     image = torch.rand(1, 1, 32, 32, 32)
@@ -393,12 +392,10 @@ def test_a_trusted_bundle_finds_its_own_code(bundle: Write) -> None:
     (root / "scripts" / "own.py").write_text(f"{code}        super().__init__(nn.Conv3d(1, 3, 1))\n")
     refused(root, "is scripts.own.Own, not one of MONAI's")
     options = ModelOptions(trust=root)
-    with surroundings(options):
-        first = load_model(root, options=options)[0]
+    first = load(root, options)[0]
     assert first.architecture == "MONAI Own"
     (root / "scripts" / "own.py").write_text(f"{code}        super().__init__(nn.Conv3d(1, 3, 1)) # as before\n")
-    with surroundings(options):
-        assert load_model(root, options=options)[0].code != first.code
+    assert load(root, options)[0].code != first.code
     assert "scripts" not in sys.modules
     (root / "scripts" / "own.py").write_text("raise RuntimeError('broken')")
     refused(root, "cannot be made by MONAI's ConfigParser", "broken", options=options)

@@ -1,4 +1,4 @@
-"""Logits found in whatever a forward returns."""
+"""Logits returned in whatever a forward returns."""
 
 from collections import namedtuple
 
@@ -20,16 +20,16 @@ SEG, CLS = volume(3), torch.rand(1, 4)
 
 
 class Returns(nn.Module):
-    def __init__(self, found: object) -> None:
+    def __init__(self, returned: object) -> None:
         super().__init__()
-        self.found = found
+        self.returned = returned
 
     def forward(self, x: Tensor) -> object:
-        return self.found
+        return self.returned
 
 
 @pytest.mark.parametrize(
-    "found",
+    "returned",
     [
         {"segmentation": SEG, "classification": CLS},
         {"classification": CLS, "segmentation": SEG},
@@ -45,23 +45,23 @@ class Returns(nn.Module):
         (SEG, torch.rand(1, 1), CLS, None, "text"),  # a severity of one number is no classification
     ],
 )
-def test_the_pair_is_found_by_shape_and_by_name(found):
-    segmentation, classification = Pair(Returns(found), *find_outputs(found, TILE))(torch.zeros(1, 1, *TILE))
+def test_the_pair_is_recognised_by_shape_and_by_name(returned):
+    segmentation, classification = Pair(Returns(returned), *find_outputs(returned, TILE))(torch.zeros(1, 1, *TILE))
     assert segmentation is SEG
     assert classification is CLS
 
 
-@pytest.mark.parametrize("found", [SEG, [SEG], (SEG, volume(3, 2)), {"out": SEG}, {"a": {"b": (SEG,)}}])
-def test_a_segmentation_alone_has_a_placeholder_beside_it(found):
-    way, none = find_outputs(found, TILE)
+@pytest.mark.parametrize("returned", [SEG, [SEG], (SEG, volume(3, 2)), {"out": SEG}, {"a": {"b": (SEG,)}}])
+def test_a_segmentation_alone_has_a_placeholder_beside_it(returned):
+    path, none = find_outputs(returned, TILE)
     assert none is None
-    segmentation, placeholder = Pair(Returns(found), way, None)(torch.zeros(1, 1, *TILE))
+    segmentation, placeholder = Pair(Returns(returned), path, None)(torch.zeros(1, 1, *TILE))
     assert segmentation is SEG
     assert placeholder.tolist() == [[SEG[0, 0, 0, 0, 0].item()]]
 
 
 @pytest.mark.parametrize(
-    ("found", "said"),
+    ("returned", "said"),
     [
         (CLS, r"no float \[1, classes, 8, 8, 4\] tensor but \[1, 4\]"),
         ((volume(3, 2), CLS), r"tensor but \[1, 3, 4, 4, 2\], \[1, 4\]"),
@@ -72,6 +72,6 @@ def test_a_segmentation_alone_has_a_placeholder_beside_it(found):
         ((SEG, CLS, CLS), r"several tensors that could be the classification \(1, 2\); name one 'classification'"),
     ],
 )
-def test_outputs_that_leave_no_choice_or_too_much(found, said):
+def test_outputs_that_leave_no_choice_or_too_much(returned, said):
     with pytest.raises(OutputError, match=said):
-        find_outputs(found, TILE)
+        find_outputs(returned, TILE)

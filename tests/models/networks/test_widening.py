@@ -46,7 +46,7 @@ def test_other_widths_are_refused(width: int) -> None:
 def test_other_depths_and_affine_norms() -> None:
     torch.manual_seed(0)
     module = MultiTaskUNet(shape=Shape(2, 2, INSTANCE, affine=True)).double().eval()
-    for norm in [one for one in module.modules() if isinstance(one, torch.nn.InstanceNorm3d)]:
+    for norm in [layer for layer in module.modules() if isinstance(layer, torch.nn.InstanceNorm3d)]:
         norm.weight.data.uniform_(0.5, 2)
         norm.bias.data.normal_()
     image = torch.rand(1, 1, 8, 8, 12, dtype=torch.float64)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import save_model
 
-from models.load import load_model
 from models.options import ModelOptions
+from tests.loading import load
 from tests.nnunet import architecture, change, outputs, plans, refused, segmentation_network, train, weights
 
 pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed")
@@ -27,7 +27,7 @@ def test_outputs_are_bit_equal_to_those_of_nnunets_network(held, tmp_path):
     path = train(tmp_path, its_plans)
     source = segmentation_network(its_plans)
     source.load_state_dict(weights(path))
-    model, checkpoint = load_model(path)
+    model, checkpoint = load(path)
     segmentation, placeholder = outputs(model, X)
     with torch.inference_mode():
         assert torch.equal(segmentation, source(X))
@@ -44,20 +44,20 @@ def test_outputs_are_bit_equal_to_those_of_nnunets_network(held, tmp_path):
 
 def test_the_plans_in_the_checkpoint_do_where_no_files_lie_beside_it(trained, tmp_path):
     alone = shutil.copy(trained, tmp_path / "model.pth")
-    model, original = load_model(Path(alone))[0], load_model(trained)[0]
+    model, original = load(Path(alone))[0], load(trained)[0]
     assert model.sha256 == original.sha256
     assert model.code == original.code
     assert torch.equal(outputs(model, X)[0], outputs(original, X)[0])
 
 
 def test_bare_weights_beside_plans_also_without_the_doubles(trained, copied):
-    expected = outputs(load_model(trained)[0], X)[0]
+    expected = outputs(load(trained)[0], X)[0]
     torch.save(weights(copied), copied.with_name("bare.pth"))
-    assert torch.equal(outputs(load_model(copied.with_name("bare.pth"))[0], X)[0], expected)
+    assert torch.equal(outputs(load(copied.with_name("bare.pth"))[0], X)[0], expected)
     network = segmentation_network(plans())
     network.load_state_dict(weights(copied))
     save_model(network, str(copied.with_name("single.safetensors")))  # which keeps one name of each tensor
-    single, checkpoint = load_model(copied.with_name("single.safetensors"))
+    single, checkpoint = load(copied.with_name("single.safetensors"))
     assert len(checkpoint.state) < len(weights(copied)) / 2
     assert torch.equal(outputs(single, X)[0], expected)
 

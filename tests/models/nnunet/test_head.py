@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from models.load import load_model, surroundings
+from models.load import load_model, read_checkpoint
 from models.nnunet.plans import find_plans
 from models.options import ModelOptions
-from models.reader.checkpoint import read_checkpoint
+from tests.loading import load
 from tests.nnunet import outputs, plans, refused, segmentation_network, train, weights
 
 pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed")
@@ -51,7 +51,7 @@ def test_heads_that_follow_from_names_and_shapes(head, tmp_path):
     path = train(tmp_path, wrap=lambda network: Fork(network, head()))
     source = Fork(segmentation_network(plans()), head()).eval()
     source.load_state_dict(weights(path))
-    model, _ = load_model(path)
+    model, _ = load(path)
     with torch.inference_mode():
         segmentation, classification = source(X)
     assert torch.equal(outputs(model, X)[0], segmentation)
@@ -130,8 +130,7 @@ def test_arch_runs_such_a_network_by_its_plans(deep, tmp_path):
     code = textwrap.dedent(FACTORY).replace("HEAD", "classification_head").replace("DEEP", str(deep))
     (tmp_path / "network.py").write_text(code)
     options = ModelOptions(arch=f"{tmp_path / 'network.py'}:MultiTask")
-    with surroundings(options):
-        model, _ = load_model(path, options=options)
+    with load_model(path, options) as (model, _):
         segmentation, classification = outputs(model, X)
     with torch.inference_mode():
         expected = source(X)
@@ -140,8 +139,7 @@ def test_arch_runs_such_a_network_by_its_plans(deep, tmp_path):
     assert (model.tile, model.labels, model.subtypes) == ((8, 16, 16), (0, 1, 2), 3)
     assert model.plans == find_plans(read_checkpoint(path))
     windowed = ModelOptions(arch=options.arch, window=(-100.0, 240.0), tile=(16, 16, 16))
-    with surroundings(windowed):
-        model, _ = load_model(path, options=windowed)
+    model, _ = load(path, windowed)
     assert (model.plans, model.window, model.tile) == (None, (-100.0, 240.0), (16, 16, 16))
 
 
@@ -155,8 +153,7 @@ def test_a_head_beside_the_network_is_not_passed_by_and_arch_gets_it(copied, tmp
     code = textwrap.dedent(FACTORY).replace("HEAD", "cls_head").replace("DEEP", "False")
     (tmp_path / "network.py").write_text(code)
     options = ModelOptions(arch=f"{tmp_path / 'network.py'}:MultiTask")
-    with surroundings(options):
-        model, _ = load_model(copied, options=options)
+    with load_model(copied, options) as (model, _):
         classification = outputs(model, X)[1]
     source = segmentation_network(plans())
     source.load_state_dict(state)

@@ -6,10 +6,10 @@ import sys
 import pytest
 import torch
 
-from models.load import load_model
+from models.load import read_checkpoint
 from models.nnunet.dataset import labels_of
 from models.nnunet.plans import find_plans
-from models.reader.checkpoint import read_checkpoint
+from tests.loading import load
 from tests.nnunet import architecture, change, outputs, plans, refused
 
 pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed")
@@ -33,7 +33,7 @@ def test_plans_before_nnunet_2_4(trained, copied):
         }
 
     change(copied, "plans.json", older)
-    assert torch.equal(outputs(load_model(copied)[0], X)[0], outputs(load_model(trained)[0], X)[0])
+    assert torch.equal(outputs(load(copied)[0], X)[0], outputs(load(trained)[0], X)[0])
 
 
 def test_a_configuration_that_inherits(trained, copied):
@@ -42,7 +42,7 @@ def test_a_configuration_that_inherits(trained, copied):
         held["configurations"]["3d_fullres"] = {"inherits_from": "base", "batch_size": 4}
 
     change(copied, "plans.json", inheriting)
-    assert load_model(copied)[0].code == load_model(trained)[0].code
+    assert load(copied)[0].code == load(trained)[0].code
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,13 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from models.errors import CheckpointError
 from models.inspection import inspect
-from models.load import build, load_model, surroundings
+from models.load import build_model, load_model, read_checkpoint
 from models.networks.unet import MultiTaskUNet
 from models.options import ModelOptions
-from models.programs.onnx_graph import Graph, fixed
-from models.reader.checkpoint import CheckpointError, read_checkpoint
+from models.programs.onnx_graph import Graph, with_fixed_shapes
+from tests.loading import load
 from tests.models import sources
 from tests.models.sources import SIDE, TILE, Other, answers, as_is, dynamic, dynamo, legacy, refused
 
@@ -27,8 +28,11 @@ EXPORTERS: dict[str, Callable[[nn.Module, Path, Tensor], None]] = {
 }
 
 
-def near(found: tuple[Tensor, ...], true: tuple[Tensor, ...]) -> bool:
-    return all(float((one - other).norm() / other.norm()) < 1e-5 for one, other in zip(found, true, strict=True))
+def near(outputs: tuple[Tensor, ...], true: tuple[Tensor, ...]) -> bool:
+    return all(
+        float((output - expected).norm() / expected.norm()) < 1e-5
+        for output, expected in zip(outputs, true, strict=True)
+    )
 
 
 @pytest.mark.parametrize("how", EXPORTERS)
@@ -37,7 +41,7 @@ def test_onnx_of_known_weights_becomes_that_network(
 ) -> None:
     path = tmp_path / "network.bin"
     EXPORTERS[how](network, path, image)
-    model, checkpoint = load_model(path)
+    model, checkpoint = load(path)
     assert isinstance(model.module, MultiTaskUNet)
     assert (model.program, model.tile, checkpoint.container) == (None, TILE, "onnx")
     assert all(map(torch.equal, answers(model, image), as_is(network, image)))
@@ -51,15 +55,15 @@ def test_onnx_of_known_weights_becomes_that_network(
 def test_any_other_onnx_graph_is_the_network(image: Tensor, tmp_path: Path, how: str, head: bool, deep: bool) -> None:
     path, network = tmp_path / "graph.onnx", Other(head, deep)
     (EXPORTERS | {"dynamic": dynamic})[how](network, path, image)
-    model, _ = load_model(path, options=ModelOptions(tile=TILE))
+    model, _ = load(path, options=ModelOptions(tile=TILE))
     assert isinstance(model.program, Graph)
     assert (model.architecture, model.width, model.subtypes) == ("onnx graph", 4, 3 if head else 0)
     expected = as_is(network, image)
     assert near(answers(model, image)[: len(expected)], expected)
-    assert near(run(fixed(model, image.shape, "image", ("one", "two")), image)[: len(expected)], expected)
+    assert near(run(with_fixed_shapes(model, image.shape, "image", ("one", "two")), image)[: len(expected)], expected)
     if how == "dynamic":
         two = image.repeat(2, 1, 1, 1, 1)
-        assert near(run(fixed(model, two.shape, "image", ("one", "two")), two), answers(model, two))
+        assert near(run(with_fixed_shapes(model, two.shape, "image", ("one", "two")), two), answers(model, two))
         assert (model.program.batch, model.program.tile) == (None, None)
 
 
@@ -68,8 +72,8 @@ def run(model: Any, image: Tensor) -> tuple[Tensor, ...]:
 
     onnx.checker.check_model(model, full_check=True)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    assert [one.name for one in session.get_outputs()] == ["one", "two"]
-    assert all(isinstance(side, int) for one in session.get_outputs() for side in one.shape)
+    assert [output.name for output in session.get_outputs()] == ["one", "two"]
+    assert all(isinstance(side, int) for output in session.get_outputs() for side in output.shape)
     return tuple(map(torch.from_numpy, session.run(None, {"image": image.numpy()})))
 
 
@@ -82,8 +86,7 @@ def test_onnx_weights_in_the_users_own_network(image: Tensor, tmp_path: Path) ->
     body = text[text.index("class Other") : text.index("def as_is")]
     arch.write_text("import torch\nfrom torch import Tensor, nn\n\n" + body)
     options = ModelOptions(arch=f"{arch}:Other", tile=TILE)
-    with surroundings(options):
-        model, _ = load_model(tmp_path / "graph.onnx", options=options)
+    with load_model(tmp_path / "graph.onnx", options) as (model, _):
         assert all(map(torch.equal, answers(model, image), as_is(network, image)))
     assert model.program is None
 
@@ -96,10 +99,10 @@ def test_weights_of_a_graph_decide_its_hash_and_its_key(image: Tensor, tmp_path:
     with torch.no_grad():
         network.last.bias += 1
     dynamo(network, second, image)
-    one, other = (load_model(path)[0] for path in (first, second))
-    assert one.sha256 != other.sha256
-    assert one.code != other.code
-    path, found = tmp_path / "graph.onnx", []
+    model, other = (load(path)[0] for path in (first, second))
+    assert model.sha256 != other.sha256
+    assert model.code != other.code
+    path, models = tmp_path / "graph.onnx", []
     unnamed = external("own", length="4").graph.initializer[0]
     unnamed.name = "unnamed"
     unnamed.dims[:] = [1]
@@ -108,9 +111,9 @@ def test_weights_of_a_graph_decide_its_hash_and_its_key(image: Tensor, tmp_path:
     path.write_bytes(graph(add, conv, constants=[unnamed, WEIGHT]).SerializeToString())
     for value in (1.0, 2.0):
         (tmp_path / "own").write_bytes(np.float32(value).tobytes())
-        found.append(load_model(path)[0])
-    assert found[0].sha256 == found[1].sha256
-    assert found[0].code != found[1].code
+        models.append(load(path)[0])
+    assert models[0].sha256 == models[1].sha256
+    assert models[0].code != models[1].code
 
 
 # ONNX files that are refused
@@ -140,7 +143,7 @@ CONV = helper.make_node("Conv", ["image", "conv.weight"], ["seg"])
 def test_a_minimal_graph_is_read(tmp_path: Path) -> None:
     path = tmp_path / "graph.onnx"
     onnx.save(graph(CONV, constants=[WEIGHT]), path)
-    model, _ = load_model(path)
+    model, _ = load(path)
     assert (model.tile, model.labels, model.subtypes) == (TILE, (0, 1, 2), 0)
 
 
@@ -263,7 +266,7 @@ def test_external_data_come_from_its_own_folder_only(tmp_path: Path) -> None:
     (home / "folder").symlink_to(tmp_path)
     for place in ("own", "sub/own"):
         path.write_bytes(external(place).SerializeToString())
-        assert load_model(path)[0].program is not None
+        assert load(path)[0].program is not None
     way_out = (
         str(tmp_path / "foreign"), "../foreign", "sub/../../foreign", "link", "folder/foreign", "..\\foreign",
         "C:\\foreign", "own\0", "", "/etc/passwd",
@@ -314,4 +317,4 @@ def test_the_checkpoint_outlives_the_replaced_program(network: MultiTaskUNet, im
     checkpoint = read_checkpoint(path)
     path.unlink()
     with pytest.raises(CheckpointError, match="does not run on a tile of 32 x 32 x 32"):
-        build(checkpoint)  # what cannot be verified is not used
+        build_model(checkpoint)  # what cannot be verified is not used

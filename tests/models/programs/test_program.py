@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.load import load_model
 from models.networks.unet import BATCH, MultiTaskUNet, Shape
 from models.options import ModelOptions
+from tests.loading import load
 from tests.models.sources import TILE, Other, answers, as_is, exported, frozen, refused, scripted, traced
 
 PROGRAMS = {"traced.pt": traced, "frozen.pt": frozen, "program.pt2": exported}
@@ -38,7 +38,7 @@ def test_a_trusted_program_of_known_weights_becomes_that_network(
 ) -> None:
     path = tmp_path / name
     PROGRAMS[name](network, path, image)
-    model, checkpoint = load_model(path, options=ModelOptions(trust=path, tile=TILE))
+    model, checkpoint = load(path, options=ModelOptions(trust=path, tile=TILE))
     assert isinstance(model.module, MultiTaskUNet)
     assert (model.program, model.architecture, model.tile) == (None, "multitask-unet", TILE)
     assert all(map(torch.equal, answers(model, image), as_is(network, image)))
@@ -56,7 +56,7 @@ def test_a_program_of_a_batch_norm_network_is_replaced_up_to_rounding(image: Ten
         for name, tensor in network.state_dict().items()
     })  # fmt: skip
     traced(network, tmp_path / "batch.pt", image)
-    model, _ = load_model(tmp_path / "batch.pt", options=ModelOptions(trust=tmp_path / "batch.pt", tile=TILE))
+    model, _ = load(tmp_path / "batch.pt", options=ModelOptions(trust=tmp_path / "batch.pt", tile=TILE))
     assert isinstance(model.module, MultiTaskUNet)
     assert "up to rounding (relative error " in model.remarks[-1]
 
@@ -66,7 +66,7 @@ def test_a_program_of_a_batch_norm_network_is_replaced_up_to_rounding(image: Ten
 def test_any_other_trusted_program_is_run_itself(image: Tensor, tmp_path: Path, name: str, head: bool) -> None:
     path, network = tmp_path / name, Other(head)
     (PROGRAMS | {"scripted.pt": scripted})[name](network, path, image)
-    model, _ = load_model(path, options=ModelOptions(trust=path, tile=TILE))
+    model, _ = load(path, options=ModelOptions(trust=path, tile=TILE))
     assert all(map(torch.equal, answers(model, image), as_is(network, image)))
     assert model.program is not None
     assert (model.subtypes, model.code != "") == (3 if head else 0, True)
@@ -93,7 +93,7 @@ def test_a_program_that_answers_otherwise_than_its_weights_is_run_itself(
     doubled.load_state_dict(network.state_dict())
     path = tmp_path / "doubled.pt"
     traced(doubled, path, image)
-    model, _ = load_model(path, options=ModelOptions(trust=path, tile=TILE))
+    model, _ = load(path, options=ModelOptions(trust=path, tile=TILE))
     assert all(map(torch.equal, answers(model, image), as_is(doubled, image)))
     assert model.remarks[0] == (
         "the TorchScript program itself is run: its weights fit multitask-unet, but that answers otherwise "

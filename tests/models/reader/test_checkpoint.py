@@ -13,9 +13,9 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from models.load import load_model
+from models.load import read_checkpoint
 from models.networks.unet import MultiTaskUNet
-from models.reader.checkpoint import read_checkpoint
+from tests.loading import load
 from tests.models.memory import growth, needs_proc
 
 ROOT = Path(__file__).parents[3]
@@ -29,7 +29,7 @@ def same(left: dict[str, Any], right: dict[str, Any]) -> bool:
 
 @pytest.mark.skipif(not REAL.exists(), reason="the real checkpoint does not lie beside the repository")
 def test_real_file() -> None:
-    model, checkpoint = load_model(REAL)
+    model, checkpoint = load(REAL)
     assert (model.width, model.parameters, model.architecture) == (8, 1_609_934, "multitask-unet")
     assert (checkpoint.container, checkpoint.wrappers, checkpoint.epoch) == ("torch-zip", ("model_state_dict",), 3)
     assert (checkpoint.ignored, checkpoint.numpy) == (("optimizer_state_dict",), "2.x")
@@ -138,7 +138,7 @@ def test_a_prefix_that_not_all_share_stays(network: MultiTaskUNet, saved: Save) 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_precisions_become_float32(network: MultiTaskUNet, saved: Save, dtype: torch.dtype) -> None:
     state = {name: tensor.to(dtype) for name, tensor in network.state_dict().items()}
-    model, checkpoint = load_model(saved(state))
+    model, checkpoint = load(saved(state))
     assert checkpoint.dtypes == (str(dtype).removeprefix("torch."),)
     assert same(model.module.state_dict(), {name: tensor.float() for name, tensor in state.items()})
 
@@ -173,7 +173,7 @@ def test_the_same_as_torch_reads(saved: Save) -> None:
     beside = {"seen": {1, 2}, "size": torch.Size([1, 2]), "device": torch.device("cuda:1"), "kind": torch.float16}
     for legacy in (False, True):
         if legacy:  # which knows none of the newer types of numbers
-            state = {name: one for name, one in state.items() if "float8" not in name and "uint" not in name}
+            state = {name: tensor for name, tensor in state.items() if "float8" not in name and "uint" not in name}
         path = saved({"state_dict": state} | beside, _use_new_zipfile_serialization=not legacy)
         checkpoint = read_checkpoint(path)
         theirs = torch.load(path, weights_only=True)["state_dict"]
@@ -187,7 +187,7 @@ def test_the_same_as_torch_reads(saved: Save) -> None:
 
 
 @pytest.mark.parametrize("kind", [torch.float64, torch.float16, torch.bfloat16, torch.float8_e5m2, torch.complex64])
-def test_nan_and_infinity_are_found(saved: Save, kind: torch.dtype) -> None:
+def test_nan_and_infinity_are_named(saved: Save, kind: torch.dtype) -> None:
     state = {name: torch.zeros(300_000).to(kind) for name in ("good", "nan", "infinity")}
     state["nan"][299_999] = float("nan")
     state["infinity"][0] = float("-inf")

@@ -67,7 +67,7 @@ def readings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
     """What became of each file: exit code, all that was printed, peak memory in kB, whether code ran."""
     folder = tmp_path_factory.mktemp("corpus")
     files = {"good": folder / "good.pth"}
-    files["good"].write_bytes(corpus.plain())
+    files["good"].write_bytes(corpus.plain_checkpoint())
     files["large"] = folder / "large.pth"
     files["large"].write_bytes(corpus.saved({"weight": torch.zeros(2**24)}))  # 64 MiB
     for number, (name, case) in enumerate(corpus.CASES.items()):
@@ -80,7 +80,7 @@ def readings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
     run = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     read: dict[str, dict[str, Any]] = json.loads(run.stdout.splitlines()[-1])
-    return {name: one | {"file": str(files[name])} for name, one in read.items()}
+    return {name: reading | {"file": str(files[name])} for name, reading in read.items()}
 
 
 def test_good_files_are_read_and_their_memory_is_noticed(readings: dict[str, dict[str, Any]]) -> None:
@@ -90,18 +90,18 @@ def test_good_files_are_read_and_their_memory_is_noticed(readings: dict[str, dic
 
 @pytest.mark.parametrize("name", corpus.CASES)
 def test_file(readings: dict[str, dict[str, Any]], name: str) -> None:
-    found, case = readings[name], corpus.CASES[name]
-    said = found["said"]
-    assert not found["ran"], "code of the file ran"
-    assert found["peak_kb"] - readings["good"]["peak_kb"] < MEMORY_KB
+    reading, case = readings[name], corpus.CASES[name]
+    said = reading["said"]
+    assert not reading["ran"], "code of the file ran"
+    assert reading["peak_kb"] - readings["good"]["peak_kb"] < MEMORY_KB
     assert "Traceback" not in said
-    assert found["code"] in (0, 2), said  # a signal is negative
+    assert reading["code"] in (0, 2), said  # a signal is negative
     assert len(said) < 20_000
     assert all(character.isprintable() or character == "\n" for character in said)
     assert all(words in said for words in case.said), said
-    if found["code"]:
+    if reading["code"]:
         assert corpus.READ not in case.said
-        assert said.startswith(f"bench: {found['file']}: ")
+        assert said.startswith(f"bench: {reading['file']}: ")
         assert (said.count("\n"), said.count("; ") >= 1) == (1, True)
     else:
         assert not case.said or case.said == (corpus.READ,), said
@@ -115,7 +115,7 @@ def test_the_docs_show_what_is_printed(readings: dict[str, dict[str, Any]]) -> N
 
     table = DOCS.read_text().partition("## Damaged and hostile files")[2].partition("\n## ")[0]
     shown = re.findall(r"^\| [^|]+ \| `(.+)` \|$", table, re.MULTILINE)
-    printed = "\n".join(alike(one["said"].replace(one["file"], "FILE")) for one in readings.values())
+    printed = "\n".join(alike(reading["said"].replace(reading["file"], "FILE")) for reading in readings.values())
     assert len(shown) > 50
     assert [said for said in shown if alike(f"bench: FILE: {said}") not in printed] == []
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from models.load import load_model
+from models.errors import CheckpointError
 from models.networks.unet import MultiTaskUNet
-from models.reader.checkpoint import CheckpointError
-from models.reader.torch_pickle.unpickler import refuse_old_torch
+from models.reader.source import refuse_old_torch
+from tests.loading import load
 
 Hold = Callable[..., Path]
 Save = Callable[..., Path]
@@ -24,7 +24,7 @@ Save = Callable[..., Path]
 def refused(path: Path, *said: str) -> str:
     """Read a file that must be refused; check the form of the refusal."""
     with pytest.raises(CheckpointError) as caught:
-        load_model(path)
+        load(path)
     message = str(caught.value)
     assert message.startswith(f"{path}: ")
     assert message.isprintable()
@@ -68,7 +68,7 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     refused(tmp_path / "pipe", "is not a regular file")
 
 
-def test_other_formats_are_told_by_content(tmp_path: Path) -> None:
+def test_other_formats_are_recognised_by_content(tmp_path: Path) -> None:
     path = tmp_path / "model.pth"
     for name in ("image.nii", "image.nii.gz"):
         nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4), np.int16), np.eye(4)), tmp_path / name)  # type: ignore[no-untyped-call]
@@ -77,7 +77,7 @@ def test_other_formats_are_told_by_content(tmp_path: Path) -> None:
     refused(tmp_path / "arrays.npz", "without the data.pkl")
 
 
-def test_no_weights_to_be_found(saved: Save) -> None:
+def test_a_file_without_weights(saved: Save) -> None:
     refused(saved(torch.ones(3)), "holds a Tensor where a dict of tensors is expected")
     refused(saved([1, 2]), "holds a list")
     refused(saved({}), "holds no tensors among its keys (none)")

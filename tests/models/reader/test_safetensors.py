@@ -9,18 +9,20 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from models.load import load_model
+from models.errors import CheckpointError
+from models.load import read_checkpoint
 from models.networks.unet import MultiTaskUNet
-from models.reader.checkpoint import CheckpointError, read_checkpoint
+from models.options import ModelOptions
+from tests.loading import load
 from tests.models.memory import growth, needs_proc
 from tests.models.sources import answers, as_is, dynamo, refused, traced
 
 
 def test_safetensors(network: MultiTaskUNet, image: Tensor, tmp_path: Path) -> None:
-    path = tmp_path / "weights.pth"  # told by content
+    path = tmp_path / "weights.pth"  # recognised by its content
     wrapped = {f"module.{name}": tensor for name, tensor in network.state_dict().items()}
     save_file(wrapped, path, metadata={"format": "pt", "epoch": "7"})
-    model, checkpoint = load_model(path)
+    model, checkpoint = load(path)
     assert all(map(torch.equal, answers(model, image), as_is(network, image)))
     assert (checkpoint.container, checkpoint.wrappers) == ("safetensors", ("module.",))
     assert checkpoint.metadata == {"format": "pt", "epoch": "7"}
@@ -32,7 +34,7 @@ def test_safetensors(network: MultiTaskUNet, image: Tensor, tmp_path: Path) -> N
 def test_safetensors_of_half_precision(network: MultiTaskUNet, image: Tensor, tmp_path: Path, dtype: Any) -> None:
     path = tmp_path / "half.safetensors"
     save_file({name: tensor.to(dtype) for name, tensor in network.state_dict().items()}, path)
-    model, checkpoint = load_model(path)
+    model, checkpoint = load(path)
     assert checkpoint.dtypes == (str(dtype).removeprefix("torch."),)
     assert all(map(torch.equal, answers(model, image), as_is(network.to(dtype).float(), image)))
 
@@ -81,4 +83,4 @@ def test_every_reader_refuses_an_old_torch(
     monkeypatch.setattr(torch, "__version__", "2.9.1")
     for name in ("w.safetensors", "t.pt", "g.onnx"):
         with pytest.raises(CheckpointError, match="CVE-2026-24747"):
-            read_checkpoint(tmp_path / name, trusted=True)
+            read_checkpoint(tmp_path / name, ModelOptions(trust=tmp_path / name))

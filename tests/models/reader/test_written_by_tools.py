@@ -25,11 +25,12 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, TensorDataset
 
+from models.errors import CheckpointError
 from models.inspection import inspect
-from models.load import load_model
+from models.load import read_checkpoint
 from models.networks.unet import MultiTaskUNet
-from models.reader.checkpoint import CheckpointError, read_checkpoint
-from models.reader.torch_pickle.placeholders import STAND_INS, StandIn
+from models.reader.torch_pickle.placeholders import PLACEHOLDERS, Placeholder
+from tests.loading import load
 
 ROOT = Path(__file__).parents[3]
 IMAGE = torch.rand(1, 1, 32, 32, 32, generator=torch.Generator().manual_seed(1))
@@ -37,7 +38,7 @@ Save = Callable[..., Path]
 
 
 def assert_same_outputs(path: Path, source: nn.Module) -> None:
-    model, _ = load_model(path)
+    model, _ = load(path)
     with torch.inference_mode():
         assert all(map(torch.equal, model.module(IMAGE), source.eval()(IMAGE)))
 
@@ -81,16 +82,16 @@ def test_lightning(package: str, attribute: str, tmp_path: Path, monkeypatch: py
     path = tmp_path / "trained.ckpt"
     trainer.save_checkpoint(path)
     assert_same_outputs(path, getattr(module, attribute))
-    told = inspect(path)
-    assert (told["epoch"], told["architecture"], told["nonfinite"]) == (1, "multitask-unet", [])
-    assert told["metrics"]["val_dice"] == pytest.approx(float(trainer.callback_metrics["val_dice"]))
-    settings = {name: value for name, value in told["metadata"].items() if name.startswith("hyper_parameters.")}
+    info = inspect(path)
+    assert (info["epoch"], info["architecture"], info["nonfinite"]) == (1, "multitask-unet", [])
+    assert info["metrics"]["val_dice"] == pytest.approx(float(trainer.callback_metrics["val_dice"]))
+    settings = {name: value for name, value in info["metadata"].items() if name.startswith("hyper_parameters.")}
     assert settings == {
         "hyper_parameters.lr": 1e-3, "hyper_parameters.args.batch": 2, "hyper_parameters.args.data": "/data/ct",
         "hyper_parameters.args.inner.depth": 4, "hyper_parameters.where": "runs",
     }  # fmt: skip
-    assert "hyper_parameters.criterion (torch.nn.modules.loss.CrossEntropyLoss)" in told["ignored"]
-    assert told["remarks"] == [
+    assert "hyper_parameters.criterion (torch.nn.modules.loss.CrossEntropyLoss)" in info["ignored"]
+    assert info["remarks"] == [
         f"its weights are those under {attribute}. of the file; not used beside them: confusion, criterion.weight"
     ]
 
@@ -130,15 +131,15 @@ def test_averaged_weights(network: MultiTaskUNet, saved: Save, key: str) -> None
     assert inspect(alone)["other_weights"] == []
     both = saved({key: averaged.state_dict(), "model": network.state_dict()}, "both.pth")
     assert_same_outputs(both, network)
-    told = inspect(both)
-    assert (told["wrappers_removed"], told["other_weights"]) == (["model"], [key])
+    info = inspect(both)
+    assert (info["wrappers_removed"], info["other_weights"]) == (["model"], [key])
 
 
 def test_averages_without_names_are_not_mistaken_for_weights(network: MultiTaskUNet, saved: Save) -> None:
     shadow = {"decay": 0.99, "num_updates": 3, "shadow_params": list(network.parameters())}  # as torch-ema keeps them
     assert_same_outputs(saved({"ema": shadow, "model": network.state_dict()}), network)
     with pytest.raises(CheckpointError, match="holds no tensors"):
-        load_model(saved({"ema": shadow}))
+        load(saved({"ema": shadow}))
 
 
 def test_student_beside_its_teacher(network: MultiTaskUNet, saved: Save) -> None:
@@ -204,17 +205,17 @@ def test_what_scripts_save_beside_the_weights(network: MultiTaskUNet, saved: Sav
     }  # fmt: skip
 
 
-def test_stand_ins_do_nothing_whatever_they_are_given() -> None:
+def test_placeholders_do_nothing_whatever_they_receive() -> None:
     endless: list[Any] = []
     endless.append(endless)
     calls: tuple[tuple[Any, ...], ...] = ((), (10**300,), (endless,) * 40, (float("nan"), {}, None), ("x" * 10**6,))
-    for name, kind in STAND_INS.items():
+    for name, kind in PLACEHOLDERS.items():
         for arguments in calls:
             for made in (kind(*arguments), kind.__new__(kind, *arguments)):
                 assert type(made) is kind, name
                 made.__setstate__(endless)
                 assert vars(kind).keys() <= {"__slots__", "__module__", "__doc__", "kind"}, name
-                assert isinstance(made, StandIn) or (isinstance(made, dict | list) and len(made) == 0)
+                assert isinstance(made, Placeholder) or (isinstance(made, dict | list) and len(made) == 0)
         with pytest.raises(pickle.UnpicklingError, match="an object made of 41 arguments"):
             kind(*range(41))
 
@@ -226,7 +227,7 @@ HARMFUL_USE = [
     b"\x80\x02cargparse\nNamespace\n}X\x01\x00\x00\x00xK\x01sb.",
     # a namespace as the weights
     b"\x80\x02}X\x05\x00\x00\x00modelcargparse\nNamespace\n)\x81}X\x01\x00\x00\x00xK\x01sbs.",
-    # a stand-in called, subscripted and used as a dict's key
+    # a placeholder called, subscripted and used as a dict's key
     b"\x80\x02}cdatetime\ndatetime\n)RK\x01s.",
     b"\x80\x02cdatetime\ndatetime\n)R)R.",
     # a default factory that would be called for any key
@@ -244,7 +245,7 @@ def test_stand_ins_misused(tmp_path: Path, pickled: bytes) -> None:
         archive.writestr("archive/data.pkl", pickled)
         archive.writestr("archive/version", b"3\n")
     with pytest.raises(CheckpointError) as caught:
-        load_model(path)
+        load(path)
     assert str(caught.value).isprintable()
 
 
@@ -254,6 +255,6 @@ def test_classes_beside_those_stood_in_for_stay_refused(network: MultiTaskUNet, 
             return getattr, (argparse.Namespace(), "x")
 
     with pytest.raises(CheckpointError, match=r"it wants builtins\.getattr"):
-        load_model(saved({"state_dict": network.state_dict(), "args": Odd()}))
-    for name in STAND_INS:
+        load(saved({"state_dict": network.state_dict(), "args": Odd()}))
+    for name in PLACEHOLDERS:
         assert name.partition(".")[0] not in ("os", "posix", "sys", "subprocess", "importlib", "runpy"), name

@@ -11,10 +11,10 @@ from torch import nn
 
 from models.errors import CheckpointError
 from models.inspection import inspect
-from models.load import load_model, surroundings
+from models.load import load_model
 from models.model import Model
 from models.options import ModelOptions
-from models.user_code.factory import Source
+from models.user_code.factory import Factory
 
 TILE = (8, 8, 8)
 NET = """
@@ -69,9 +69,8 @@ def trained(tmp_path) -> Callable[..., tuple[Path, nn.Module]]:
 
 
 def load(path: Path, arch: object, tile: tuple[int, int, int] = TILE) -> Model:
-    options = ModelOptions(str(arch), tile)
-    with surroundings(options):
-        return load_model(path, None, options)[0]
+    with load_model(path, ModelOptions(str(arch), tile)) as (model, _):
+        return model
 
 
 def refused(path: Path, arch: object) -> str:
@@ -101,9 +100,9 @@ def test_outputs_are_bit_equal_to_the_network_the_weights_came_from(project, tra
     model = load(path, folder / "net.py:Net")
     x = torch.rand(2, 1, *TILE)
     with torch.inference_mode():
-        expected, found = network(x), model.module(x)
-    assert torch.equal(found[0], expected["segmentation"])
-    assert torch.equal(found[1], expected["classification"])
+        expected, outputs = network(x), model.module(x)
+    assert torch.equal(outputs[0], expected["segmentation"])
+    assert torch.equal(outputs[1], expected["classification"])
     assert (model.architecture, model.width, model.tile, model.window) == ("net.py:Net", 4, TILE, (-1000.0, 1000.0))
     assert (model.labels, model.subtypes, model.remarks) == ((0, 1, 2), 3, ())
     assert (model.module.training, any(p.requires_grad for p in model.module.parameters())) == (False, False)
@@ -143,10 +142,9 @@ def test_packages_of_the_names_of_ours_are_theirs(project, trained):
     before = set(sys.modules)
     options = ModelOptions(str(folder / "net.py:Net"), TILE)
     x = torch.rand(1, 1, *TILE)
-    with surroundings(options):
-        model, _ = load_model(path, None, options)
-        found = model.module(x)
-    assert torch.equal(found[0], network(x)["segmentation"])
+    with load_model(path, options) as (model, _):
+        outputs = model.module(x)
+    assert torch.equal(outputs[0], network(x)["segmentation"])
     assert {name for name in set(sys.modules) - before if not name.startswith("torch")} == set()
     assert Path(sys.modules["models"].__file__).parent.name == "models"
     (folder / "bench" / "lazily.py").write_text("scaled = 1.0\n")
@@ -162,7 +160,7 @@ def test_a_file_in_a_package_is_imported_as_part_of_it(project, trained):
     path, _ = trained()
     parts = {"lab/__init__.py": "", "lab/sizes.py": "", "lab/nets/__init__.py": ""}
     folder = project(others={**parts, "lab/nets/net.py": NET + "from .. import sizes\n"})
-    source = Source.of(str(folder / "lab" / "nets" / "net.py:Net"))
+    source = Factory.of(str(folder / "lab" / "nets" / "net.py:Net"))
     assert (source.root, source.module) == (folder, "lab.nets.net")
     assert load(path, folder / "lab" / "nets" / "net.py:Net").subtypes == 3
 
@@ -197,7 +195,7 @@ def test_half_precision_weights_become_float32(project, trained):
     assert model.module.network.norm.num_batches_tracked.dtype == torch.int64
 
 
-def test_code_and_weights_are_told_apart(project, trained):
+def test_code_and_weights_are_distinguished(project, trained):
     path, _ = trained()
     folder = project()
     first = load(path, folder / "net.py:Net")
@@ -256,9 +254,9 @@ def test_what_names_no_factory(project, trained, monkeypatch, arch, said):
 def test_errors_of_theirs_are_one_line_with_their_place(project, trained, text, said):
     path, _ = trained()
     folder = project(text, {"part.py": "\n1 / 0\n"})
-    found = refused(path, folder / "net.py:Net")
-    assert found.startswith(f"{folder / 'net.py'}: ")
-    assert said in found
+    message = refused(path, folder / "net.py:Net")
+    assert message.startswith(f"{folder / 'net.py'}: ")
+    assert said in message
 
 
 def test_a_file_named_like_a_module_that_is_loaded(project, trained):
@@ -271,8 +269,8 @@ def test_a_file_named_like_a_module_that_is_loaded(project, trained):
 
 def test_weights_of_another_network(project, trained):
     path, _ = trained(3, 2)
-    found = refused(path, project() / "net.py:Net")
-    assert found == (
+    message = refused(path, project() / "net.py:Net")
+    assert message == (
         f"{path}: its weights are not those of net.py:Net: 2 of another shape (cls.weight [2, 4] instead of [3, 4], "
         "cls.bias [2] instead of [3]); name the factory that made the trained network"
     )
@@ -286,7 +284,10 @@ def test_weights_that_diverged(project, trained):
 def test_without_arch_no_code_of_theirs_runs(project, trained):
     path, _ = trained()
     folder = project("open('marker', 'w')\n" + NET)
-    code = f"from models.load import load_model\nfrom pathlib import Path\nload_model(Path({str(path)!r}))\n"
+    code = (
+        "from models.load import build_model, read_checkpoint\nfrom pathlib import Path\n"
+        f"build_model(read_checkpoint(Path({str(path)!r})))\n"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
     assert "name the code of your own network with --arch FILE.py:FACTORY" in done.stderr
     assert not (folder / "marker").exists()

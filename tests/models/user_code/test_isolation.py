@@ -37,7 +37,7 @@ def write(root: Path, files: dict[str, str]) -> Path:
 @pytest.fixture(autouse=True)
 def path(monkeypatch) -> None:
     """ONNX Runtime's tools for quantisation, once imported, add a folder to the path that holds another ``models``."""
-    monkeypatch.setattr(sys, "path", [one for one in sys.path if "onnxruntime" not in one])
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if "onnxruntime" not in entry])
 
 
 @pytest.fixture
@@ -125,9 +125,9 @@ def test_a_module_that_their_package_lacks_is_not_taken_from_ours(root, monkeypa
 
 
 def test_theirs_may_be_installed_by_a_finder_of_its_own(root, tmp_path, monkeypatch):
-    plain = write(tmp_path / "elsewhere", {"net.py": "from models import WHO\n"})
+    other = write(tmp_path / "elsewhere", {"net.py": "from models import WHO\n"})
     monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Installed(HOME, *OURS), Installed(root, "models")])
-    with user_imports(plain):
+    with user_imports(other):
         assert importlib.import_module("net").WHO == "theirs"
         assert importlib.import_module("models.late").LATE == "theirs, late"
     assert sys.modules["models"] is models
@@ -148,12 +148,12 @@ def test_nothing_is_left_where_their_code_raises_or_changes_the_path(root):
 
 def test_their_folders_without_init_do_not_upset_inspect(root, tmp_path):
     """It remembers the file of a module's name, and would ask for that of a package that has none."""
-    plain = write(root.parent / "plain", {"engines/fast.py": "", "bench/pipeline/one.py": ""})
+    other = write(root.parent / "plain", {"engines/fast.py": "", "bench/pipeline/one.py": ""})
     run(
         "import inspect, importlib, engines, bench.pipeline\n"
         "from models.user_code.isolation import Path, user_imports\n"
         "inspect.getmodule(compile('', 'nowhere', 'exec'), 'nowhere')\n"
-        f"with user_imports(Path({str(plain)!r})):\n"
+        f"with user_imports(Path({str(other)!r})):\n"
         "    importlib.import_module('engines.fast'), importlib.import_module('bench.pipeline.one')\n"
         "    inspect.getmodule(compile('', 'elsewhere', 'exec'), 'elsewhere')\n",
         tmp_path, Path(__file__).parents[3],

@@ -1,0 +1,109 @@
+"""Models of networks: of the reference U-Net from its weights alone, of any other that is there already."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from models.errors import refusal, sides
+from models.model import LABELS, REFERENCE_TILE, REFERENCE_WINDOW, Model, first_width, weights_sha256
+from models.networks.batch_norm_folding import fold_batch_norms
+from models.networks.outputs import OutputError, Pair, find_outputs, tensor_at
+from models.networks.unet import BATCH, FIRST_WEIGHT, MultiTaskUNet, Shape
+from models.networks.weights import differences, load_state, refuse_unusable, strip_prefix
+from models.networks.widening import widen
+from models.options import ModelOptions
+from models.reader.checkpoint import Checkpoint
+
+UNET = "multitask-unet"
+
+
+def build_unet(checkpoint: Checkpoint, options: ModelOptions, widen_to: int | None) -> Model:
+    """Build the reference network, of the shape that the weights' names and shapes say.
+
+    Raises:
+        CheckpointError: the weights are of another network, are not floating point, hold NaN or infinity,
+            or cannot be widened to `widen_to`; the tile does not suit the network.
+    """
+    checkpoint, remarks = strip_prefix(checkpoint, FIRST_WEIGHT)
+    shape = Shape.of(checkpoint.state)
+    module = _loaded_unet(checkpoint, shape)
+    if widen_to is not None:
+        try:
+            module = widen(module, widen_to).requires_grad_(False)
+        except ValueError as error:
+            raise refusal(checkpoint.path, f"cannot be widened: {error}", "ask for a multiple of it") from None
+    if shape.norm == BATCH:
+        folded = f"{fold_batch_norms(module)} batch norms (eps 1e-5) folded into the convolutions before them"
+        remarks = (*remarks, f"{folded}, exact up to rounding")
+    return Model(
+        module=module,
+        architecture=UNET,
+        width=shape.width if widen_to is None else widen_to,
+        tile=_divisible(checkpoint.path, options.tile or REFERENCE_TILE, 2**shape.poolings),
+        window=options.window or REFERENCE_WINDOW,
+        sha256=weights_sha256(module),
+        remarks=remarks,
+        evidence=shape.evidence(checkpoint.state),
+    )
+
+
+def _loaded_unet(checkpoint: Checkpoint, shape: Shape) -> MultiTaskUNet:
+    with torch.device("meta"):
+        module = MultiTaskUNet(shape=shape)
+    counters = [name for name in checkpoint.state if name.endswith(".num_batches_tracked")]
+    state = {name: tensor for name, tensor in checkpoint.state.items() if name not in counters}
+    state |= {name: torch.zeros((), dtype=torch.int64) for name in module.state_dict() if name.endswith("tracked")}
+    wrong = differences(state, module)
+    if wrong:
+        problem = f"is not the reference U-Net ({UNET}, {shape}); its tensors: {wrong}"
+        remedy = f"give a checkpoint of {UNET}, or name the code of your own network with --arch FILE.py:FACTORY"
+        raise refusal(checkpoint.path, problem, remedy)
+    refuse_unusable(checkpoint, [name for name in checkpoint.state if name not in counters])
+    load_state(state, module)
+    return module
+
+
+def _divisible(path: Path, tile: tuple[int, int, int], multiple: int) -> tuple[int, int, int]:
+    """Refuse a tile that the network's poolings do not divide."""
+    if any(side % multiple for side in tile):
+        problem = f"its poolings need tiles of multiples of {multiple}, and {sides(tile)} is not"
+        raise refusal(path, problem, "choose another with --tile")
+    return tile
+
+
+def describe_network(
+    network: nn.Module, architecture: str, tile: tuple[int, int, int], window: tuple[float, float], batch: int = 1
+) -> Model:
+    """Describe a loaded network after running it once on `batch` empty tiles.
+
+    Raises:
+        OutputError: its outputs are no segmentation of 2 or 3 classes, with or without a classification.
+    """
+    with torch.inference_mode():
+        returned = network(torch.zeros(batch, 1, *tile))
+    segmentation, classification = find_outputs(returned, tile)
+    classes = tensor_at(returned, segmentation).shape[1]
+    if classes not in (2, 3):
+        expected = "background, pancreas and, if any, lesion are expected"
+        raise OutputError(f"its segmentation has {classes} channels where {expected}")
+    subtypes = 0 if classification is None else tensor_at(returned, classification).shape[1]
+    remarks = []
+    if subtypes != 3:
+        remarks += [
+            f"it tells {subtypes} subtypes apart" if subtypes else "it has no classification: F1 is not applicable"
+        ]
+    if classes == 2:
+        remarks += ["it has no lesion class: lesion DSC is not applicable"]
+    module = Pair(network, segmentation, classification).eval()
+    return Model(
+        module=module,
+        architecture=architecture,
+        width=first_width(network),
+        tile=tile,
+        window=window,
+        sha256=weights_sha256(module),
+        labels=LABELS[:classes],
+        subtypes=subtypes,
+        remarks=tuple(remarks),
+    )

@@ -1,0 +1,69 @@
+"""What a program answers to noise, and whether another network gives the same answers."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.errors import one_line, refusal, sides
+from models.model import Model, Program
+from models.networks.outputs import find_outputs, tensor_at
+from models.reader.checkpoint import Checkpoint
+
+TOLERANCE = 1e-4  # of the norm of the difference, against the norm of the answers: what rounding in float32 may do
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a program returned.
+
+    Attributes:
+        tiles: of noise, ``[B, 1, D, H, W]``.
+        returned: for these tiles, whatever the program returns.
+    """
+
+    tiles: Tensor
+    returned: Any
+
+
+def answers_to_noise(checkpoint: Checkpoint, program: Program, tile: tuple[int, int, int]) -> Answers:
+    """Run a program twice on tiles of noise.
+
+    Raises:
+        CheckpointError: it does not run on that tile, or answers otherwise the second time; its outputs cannot be used,
+            or are NaN or infinity.
+    """
+    x = torch.rand(program.batch or 1, 1, *tile, generator=torch.Generator().manual_seed(0))
+    try:
+        with torch.inference_mode():
+            first, again = program(x), program(x)
+        paths = find_outputs(first, tile)
+        pairs = [(tensor_at(first, path), tensor_at(again, path)) for path in paths if path is not None]
+    except Exception as error:  # of code that is not ours anything can come
+        problem = f"does not run on a tile of {sides(tile)} ({one_line(error)})"
+        raise refusal(checkpoint.path, problem, "name the tile it was made for with --tile X,Y,Z") from None
+    if not all(bool(answer.isfinite().all()) for answer, _ in pairs):
+        problem = f"gives NaN or infinity on a tile of noise of {sides(tile)}"
+        raise refusal(checkpoint.path, problem, "export it again")
+    if not all(torch.equal(answer, second) for answer, second in pairs):
+        problem = "gives another answer each time: it was exported in training mode, dropout and all"
+        raise refusal(checkpoint.path, problem, "export it after network.eval()")
+    return Answers(x, first)
+
+
+def relative_error(model: Model, answers: Answers) -> float:
+    """The larger of the relative errors of a model's two outputs; infinite where the program has not both."""
+    _, _, depth, height, width = answers.tiles.shape
+    segmentation, classification = find_outputs(answers.returned, (depth, height, width))
+    if classification is None:
+        return float("inf")
+    with torch.inference_mode():
+        outputs = model.module(answers.tiles)
+    errors = []
+    for output, path in zip(outputs, (segmentation, classification), strict=True):
+        true = tensor_at(answers.returned, path).double()
+        if output.shape != true.shape:
+            return float("inf")
+        errors.append(float((output.double() - true).norm() / true.norm().clamp_min(1e-30)))
+    return max(errors)
