@@ -22,15 +22,15 @@ from reports.decision.verdict import Claim
 from reports.records.record import (
     COMPLETE,
     CONFIRMATION,
-    DUEL,
+    INTERLEAVED,
     INTERRUPTED,
     OK,
     PENDING,
     RUNNING,
-    BackendRecord,
     RunRecord,
     Sample,
     Score,
+    VariantRecord,
 )
 from reports.records.store import Run, read_run
 from reports.render import render
@@ -50,10 +50,11 @@ def run(request: Request, out: Path | None, progress: Progress) -> Path:
     run_id = now.strftime("%Y%m%d-%H%M%S")
     plan = make_plan(request, run_id, now.isoformat(timespec="seconds"), progress)
     directory = RunDirectory.create(out or Path("runs") / run_id)
-    records = {name: BackendRecord(name) for name in plan.record.settings.backends}
+    variants = plan.record.settings.variants
+    records = {name: VariantRecord(name=name, settings=own) for name, own in variants.items()}
     directory.save_run(plan.record)
     for record in records.values():
-        directory.save_backend(record)
+        directory.save_variant(record)
     return _measure(plan, records, directory, progress)
 
 
@@ -69,15 +70,15 @@ def resume(folder: Path, progress: Progress) -> Path:
     before = read_run(folder)
     if before.record.status == COMPLETE:
         raise InputError(f"{folder}: this run is complete; see it with `bench report {folder}`")
-    baseline = before.backend(before.record.baseline)
+    baseline = before.variant(before.record.baseline)
     if baseline.status not in (PENDING, OK):
         raise InputError(f"{folder}: its baseline {baseline.status} ({baseline.reason}); start a new run")
     plan = resume_plan(replace(before.record, status=RUNNING), progress)
-    records = {record.name: record for record in before.backends}
+    records = {record.name: record for record in before.variants}
     return _measure(plan, records, RunDirectory(folder), progress)
 
 
-def _measure(plan: Plan, records: dict[str, BackendRecord], directory: RunDirectory, progress: Progress) -> Path:
+def _measure(plan: Plan, records: dict[str, VariantRecord], directory: RunDirectory, progress: Progress) -> Path:
     directory.point_latest()
     record = plan.record
     if not record.peak_flops:
@@ -125,7 +126,7 @@ def _peak(record: RunRecord, progress: Progress) -> dict[str, Any]:
 
 
 def _score(record: RunRecord, duel: Duel, directory: RunDirectory, progress: Progress) -> None:
-    names = [name for name in record.settings.backends if duel.records[name].status == PENDING]
+    names = [name for name in record.settings.variants if duel.records[name].status == PENDING]
     progress.start("checking parity", len(names))
     baseline = _subtypes(duel.records[record.baseline])
     for name in names:
@@ -135,7 +136,7 @@ def _score(record: RunRecord, duel: Duel, directory: RunDirectory, progress: Pro
 
 
 def _scores(
-    record: RunRecord, backend: BackendRecord, baseline: dict[str, int | None], directory: RunDirectory
+    record: RunRecord, backend: VariantRecord, baseline: dict[str, int | None], directory: RunDirectory
 ) -> tuple[Score, ...]:
     subtypes, rois = _subtypes(backend), {s.case: s.roi for s in _first(backend)}
     return tuple(
@@ -154,13 +155,13 @@ def _scores(
     )
 
 
-def _subtypes(backend: BackendRecord) -> dict[str, int | None]:
+def _subtypes(backend: VariantRecord) -> dict[str, int | None]:
     """Predicted classes of its first round, whose masks are kept; None where the network has no classification."""
     return {s.case: s.subtype for s in _first(backend)}
 
 
-def _first(backend: BackendRecord) -> list[Sample]:
-    duels = [s for s in backend.samples if s.phase == DUEL]
+def _first(backend: VariantRecord) -> list[Sample]:
+    duels = [s for s in backend.samples if s.phase == INTERLEAVED]
     return [s for s in duels if s.round == min(s.round for s in duels)]
 
 
@@ -181,8 +182,12 @@ def _noise(record: RunRecord, duel: Duel, directory: RunDirectory) -> None:
         duel.put(replace(backend, noise=noise))
 
 
-def _latest(backend: BackendRecord) -> dict[str, Sample]:
-    return {s.case: s for s in backend.samples if (s.phase, s.round) != (DUEL, 0) and s.phase in (DUEL, CONFIRMATION)}
+def _latest(backend: VariantRecord) -> dict[str, Sample]:
+    return {
+        s.case: s
+        for s in backend.samples
+        if (s.phase, s.round) != (INTERLEAVED, 0) and s.phase in (INTERLEAVED, CONFIRMATION)
+    }
 
 
 def _finish(record: RunRecord, duel: Duel, directory: RunDirectory) -> None:
@@ -205,5 +210,5 @@ def _finish(record: RunRecord, duel: Duel, directory: RunDirectory) -> None:
 
 
 def _current(record: RunRecord, duel: Duel) -> Run:
-    backends = tuple(duel.records[name] for name in record.settings.backends)
+    backends = tuple(duel.records[name] for name in record.settings.variants)
     return Run(record, backends, duel.folder)

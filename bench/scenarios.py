@@ -19,7 +19,6 @@ from bench.peers import PEERS
 from bench.plan.cache import cache_folder
 from bench.plan.plan import Plan, make_plan
 from bench.plan.request import Request
-from bench.plan.variants import table_name
 from bench.progress import Progress
 from bench.worker.messages import Broke, Open, Opened, Predict, PredictAll, Predicted, PredictedAll
 from bench.worker.process import WorkerLostError, WorkerProcess
@@ -90,7 +89,7 @@ def measure(
         timed[COLD] = _cold(cold, _paths(plan, masks / COLD), request.timeout_s, progress)
     written = [[sha256_of(mask) for _, mask in _paths(plan, masks / scenario)] for scenario in timed]
     return Scenarios(
-        opening.name, opening.target.device, opening.target.threads, plan.record.declaration,
+        opening.name, opening.target.device, opening.target.threads, plan.record.controlled_settings,
         tuple(case.name for case in plan.record.cases), read_ahead, timed,
         None if len(written) < 2 else all(one == written[0] for one in written),
     )  # fmt: skip
@@ -136,7 +135,7 @@ _Paths = tuple[tuple[Path, Path], ...]
 def _plan(request: Request, backend: str | None, progress: Progress) -> Plan:
     if backend is not None and ("," in backend or backend.partition("@")[0] == "all"):
         raise InputError(f"--backend {backend}: a scenario is run by one backend; name one")
-    if backend is not None and table_name(backend) in PEERS:
+    if backend is not None and backend.partition("@")[0] in PEERS:
         raise InputError(f"--backend {backend}: a peer goes its own way, which has no scenarios; use `bench run`")
     return make_plan(replace(request, backends=backend or engines.BASELINE), "scenario", "", progress)
 

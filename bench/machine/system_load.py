@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from reports.records.record import Ambient
+from reports.records.record import SystemLoad
 
 _IDLE = ("idle", "iowait", "steal", "guest", "guest_nice")  # guests are in `user` already
 
@@ -32,14 +32,14 @@ class Counters:
         return cls(time.perf_counter(), busy, times.get("steal"), time.process_time())
 
 
-def between(before: Counters, after: Counters, worker_s: float) -> Ambient:
+def between(before: Counters, after: Counters, worker_s: float) -> SystemLoad:
     """What others used from `before` to `after`, when the worker used `worker_s` of processor time."""
     wall = after.clock - before.clock
     if wall <= 0:
-        return Ambient(mhz=frequency_mhz())
+        return SystemLoad(mhz=frequency_mhz())
     others = (after.busy - before.busy) - (after.own - before.own) - worker_s
     stolen = None if before.stolen is None or after.stolen is None else (after.stolen - before.stolen) / wall
-    return Ambient(max(0.0, others / wall), stolen, frequency_mhz())
+    return SystemLoad(max(0.0, others / wall), stolen, frequency_mhz())
 
 
 def frequency_mhz() -> float | None:

@@ -1,4 +1,4 @@
-"""What the record says of a run before anything is measured: declaration, checkpoint, data, what the user told."""
+"""What the record says of a run before anything is measured: controlled settings, checkpoint and data."""
 
 import math
 from pathlib import Path
@@ -7,7 +7,6 @@ from typing import Any
 import engines
 from bench.data.cases import CaseFiles, fingerprint, sha256_of
 from bench.plan.request import Request
-from bench.plan.variants import settings_of
 from bench.worker.allocator import KEEP
 from engines.evidence.mac_counter import layers_in
 from models.model import Model
@@ -16,8 +15,8 @@ from models.reader.checkpoint import Checkpoint
 from reports.records.record import RunRecord, Settings
 
 
-def declaration(settings: Settings, model: Model, baseline: str) -> dict[str, str]:
-    """What is held equal between the backends, so that only the engine differs."""
+def controlled_settings(settings: Settings, model: Model, baseline: str) -> dict[str, str]:
+    """What is held equal between the variants, so that only the engine differs."""
     plans = model.plans
     return {
         "preparation": "as stored" if plans is None else f"nnU-Net's, by its plans ({plans.configuration})",
@@ -48,8 +47,7 @@ def _window(model: Model) -> str:
 
 
 def _batches(settings: Settings) -> str:
-    arms = [arm for arm in settings.backends if arm not in settings.recipes]
-    others = sorted({settings_of(arm, settings).batch for arm in arms} - {settings.batch})
+    others = sorted({own.batch for own in settings.variants.values() if not own.recipe} - {settings.batch})
     named = f", but {' and '.join(map(str, others))} where a backend's name says so" if others else ""
     return f"{settings.batch}{named}"
 

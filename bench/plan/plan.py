@@ -1,6 +1,6 @@
 """What a run will do: options and files checked, before anything is written or any backend is built."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,17 +12,15 @@ from bench.machine import host
 from bench.pipeline.settings import InferenceSettings
 from bench.plan import calibration
 from bench.plan.cache import cache_folder, demo_data
-from bench.plan.controlled_settings import declaration, describe_checkpoint, describe_data, model_options_of
+from bench.plan.controlled_settings import controlled_settings, describe_checkpoint, describe_data, model_options_of
 from bench.plan.recipes import BUILT_IN, read_recipes
 from bench.plan.request import Request
 from bench.plan.variants import (
-    backend_names,
     peers_among,
+    read_variants,
     refuse_conflict,
     required_names,
     row_of,
-    settings_of,
-    table_name,
 )
 from bench.progress import Progress
 from bench.worker import allocator
@@ -33,7 +31,7 @@ from engines.layers import Layer
 from engines.probe import incompatible_reason
 from models.load import load_model
 from models.model import Model
-from reports.records.record import RecipeSettings, RunRecord, Settings
+from reports.records.record import RunRecord, Settings, VariantSettings
 
 
 @dataclass(frozen=True)
@@ -51,10 +49,10 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
         InputError, models.reader.checkpoint.CheckpointError: something cannot be used; nothing was written.
     """
     recipes = _recipes(request)
-    backends = _names(request, recipes)  # before anything is read; the baseline depends on the checkpoint
-    required_names(request.required, backends)
-    refuse_conflict([recipes[arm].backend if arm in recipes else table_name(arm) for arm in backends])
-    peers.refuse_setting(peers_among(backends), request.protocol, request.roi)
+    variants = _variants(request, recipes)  # before anything is read; the baseline depends on the checkpoint
+    required_names(request.required, variants)
+    refuse_conflict([own.backend for own in variants.values()])
+    peers.refuse_setting(peers_among(variants), request.protocol, request.roi)
     device = host.resolve_device(request.device)
     if request.demo_width is not None and (request.checkpoint is not None or request.model_options.arch is not None):
         raise InputError("--demo-width: widens the bundled demo checkpoint only; leave --checkpoint and --arch out")
@@ -63,9 +61,9 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
         layers = _layers(model)
         described = describe_checkpoint(model, checkpoint, path, request)
     baseline = engines.baseline_for(model.program.container if model.program else None)
-    backends = _names(request, recipes, baseline)
+    variants = _variants(request, recipes, baseline)
     _check_batch(request, model)
-    settings = _settings(request, recipes, backends, required_names(request.required, backends), device, model)
+    settings = _settings(request, variants, device, model)
     if request.data is not None and request.demo != "pancreas":
         raise InputError(f"--demo {request.demo}: chooses among the demo's volumes; leave --data out")
     root = (request.data or demo_data(progress, request.demo, request.max_cases)).absolute()
@@ -86,9 +84,9 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
         cases=tuple(cases),
         host=host.describe(device),
         versions=host.versions(),
-        declaration=declaration(settings, model, baseline),
+        controlled_settings=controlled_settings(settings, model, baseline),
         baseline=baseline,
-        peers=peers_among(backends),
+        peers=peers_among(variants),
     )
     return Plan(record, _opens(record, model, layers, inference, tiles))
 
@@ -118,17 +116,22 @@ def resume_plan(record: RunRecord, progress: Progress) -> Plan:
     return Plan(record, _opens(record, model, layers, inference, tiles))
 
 
-def _recipes(request: Request) -> dict[str, RecipeSettings]:
+def _recipes(request: Request) -> dict[str, VariantSettings]:
     if request.recipes is None:
         return {}
     path = BUILT_IN if request.recipes == "builtin" else Path(request.recipes)
     return read_recipes(path, request.roi, request.overlap, request.batch)
 
 
-def _names(request: Request, recipes: Iterable[str], baseline: str = engines.BASELINE) -> tuple[str, ...]:
+def _variants(
+    request: Request, recipes: Mapping[str, VariantSettings], baseline: str = engines.BASELINE
+) -> dict[str, VariantSettings]:
     """Everything that is timed, the recipes last; with recipes and no ``--backends`` only the baseline beside them."""
     listed = request.backends or (baseline if recipes else "all")
-    return (*backend_names(listed, baseline), *recipes)
+    return {
+        **read_variants(listed, baseline, roi=request.roi, overlap=request.overlap, batch=request.batch),
+        **recipes,
+    }
 
 
 def inference_settings(settings: Settings, model: Model) -> InferenceSettings:
@@ -164,15 +167,13 @@ def _check_batch(request: Request, model: Model) -> None:
 
 def _settings(
     request: Request,
-    recipes: dict[str, RecipeSettings],
-    backends: tuple[str, ...],
-    required: tuple[str, ...],
+    variants: dict[str, VariantSettings],
     device: str,
     model: Model,
 ) -> Settings:
-    _check_roi(request, recipes, model)
+    _check_roi(request, variants, model)
     return Settings(
-        backends=backends,
+        variants=variants,
         device=device,
         protocol=request.protocol,
         overlap=request.overlap,
@@ -188,9 +189,8 @@ def _settings(
         max_dsc_drop=request.max_dsc_drop,
         max_nsd_drop=request.max_nsd_drop,
         max_f1_drop=request.max_f1_drop,
-        required=required,
+        required=required_names(request.required, variants),
         timeout_s=request.timeout_s,
-        recipes=recipes,
     )
 
 
@@ -201,9 +201,9 @@ def _allocator(request: Request) -> str:
     return request.allocator or (allocator.KEEP if possible else allocator.SYSTEM)
 
 
-def _check_roi(request: Request, recipes: dict[str, RecipeSettings], model: Model) -> None:
-    crops = request.roi != "none" or any(recipe.roi != "none" for recipe in recipes.values())
-    where = "--roi, --recipes" if recipes else "--roi"
+def _check_roi(request: Request, variants: Mapping[str, VariantSettings], model: Model) -> None:
+    crops = request.roi != "none" or any(own.roi != "none" for own in variants.values())
+    where = "--roi, --recipes" if any(own.recipe for own in variants.values()) else "--roi"
     if request.protocol == "center-patch" and crops:
         raise InputError(f"{where}: the centre patch is a crop already; use --roi none with --protocol center-patch")
     if model.plans is not None and (crops or request.protocol != "sliding-window"):
@@ -216,8 +216,7 @@ def _check_roi(request: Request, recipes: dict[str, RecipeSettings], model: Mode
 def _calibrate(
     settings: Settings, root: Path, found: list[CaseFiles], inference: InferenceSettings
 ) -> tuple[Calibration | None, list[str]]:
-    used = {settings_of(arm, settings).backend for arm in settings.backends}
-    if all(row_of(name).precision != "int8" for name in used):
+    if all(row_of(own.backend).precision != "int8" for own in settings.variants.values()):
         return None, []
     return calibration.from_training_cases(root, found, inference)
 
@@ -239,8 +238,7 @@ def _opens(
     options = model_options_of(record)
     keep = settings.allocator == allocator.KEEP
 
-    def request(arm: str) -> Open:
-        own = settings_of(arm, settings)
+    def request(name: str, own: VariantSettings) -> Open:
         known = None if own.rewrites else layers
         target = Target(settings.device, settings.tile, own.batch, settings.threads, cache, tiles, known)
         backend = row_of(own.backend, settings.device)
@@ -248,9 +246,9 @@ def _opens(
         unfit = incompatible_reason(backend, model.program, own.batch, own.rewrites) or peers.incompatible_reason(
             backend, inference, own.batch
         )
-        return Open(arm, backend, path, widen_to, options, target, own_settings, unfit, own.rewrites, keep_memory=keep)
+        return Open(name, backend, path, widen_to, options, target, own_settings, unfit, own.rewrites, keep_memory=keep)
 
-    return tuple(request(arm) for arm in settings.backends)
+    return tuple(request(name, own) for name, own in settings.variants.items())
 
 
 def _check_truth(found: list[CaseFiles]) -> None:

@@ -20,7 +20,7 @@ import engines
 from bench.errors import InputError
 from bench.pipeline.roi import ROIS
 from bench.plan.variants import MOST_TILES
-from reports.records.record import RecipeSettings
+from reports.records.record import VariantSettings
 
 BUILT_IN: Path = Path(__file__).with_name("recipes.toml")
 MOST_OVERLAP = 0.95
@@ -30,7 +30,7 @@ _KEYS = ("backend", "roi", "overlap", "batch", "rewrites")
 _REWRITES = ("drop-biases", "shuffle-upsampling", "split-concatenations", "channels-last")
 
 
-def read_recipes(path: Path, roi: str, overlap: float, batch: int) -> dict[str, RecipeSettings]:
+def read_recipes(path: Path, roi: str, overlap: float, batch: int) -> dict[str, VariantSettings]:
     """The recipes in `path` by name, in the order they stand there; the other arguments are the run's own settings.
 
     Raises:
@@ -50,7 +50,7 @@ def read_recipes(path: Path, roi: str, overlap: float, batch: int) -> dict[str, 
     return {name: _recipe(f"--recipes: {path}: [{name}]", name, table, defaults) for name, table in document.items()}
 
 
-def _recipe(where: str, name: str, table: Any, defaults: Mapping[str, Any]) -> RecipeSettings:
+def _recipe(where: str, name: str, table: Any, defaults: Mapping[str, Any]) -> VariantSettings:
     if not isinstance(table, dict):
         raise InputError(f"{where}: is a single value; a recipe is a table with backend = ...")
     if not _NAME.fullmatch(name) or name in engines.BACKENDS or name == "all":
@@ -61,13 +61,14 @@ def _recipe(where: str, name: str, table: Any, defaults: Mapping[str, Any]) -> R
         raise InputError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(_KEYS)}")
     if "backend" not in table:
         raise InputError(f"{where}: names no backend; add backend = with one of {', '.join(engines.BACKENDS)}")
-    given = {**defaults, **table}
-    return RecipeSettings(
-        _one_of(where, "backend", given["backend"], engines.BACKENDS),
-        _one_of(where, "roi", given["roi"], ROIS),
-        _overlap(where, given["overlap"]),
-        _batch(where, given["batch"]),
-        _rewrites(where, given.get("rewrites", [])),
+    merged = {**defaults, **table}
+    return VariantSettings(
+        backend=_one_of(where, "backend", merged["backend"], engines.BACKENDS),
+        roi=_one_of(where, "roi", merged["roi"], ROIS),
+        overlap=_overlap(where, merged["overlap"]),
+        batch=_batch(where, merged["batch"]),
+        rewrites=_rewrites(where, merged.get("rewrites", [])),
+        recipe=True,
     )
 
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from bench.progress import Progress
 from bench.schedule.interleave import Duel
-from reports.records.record import CONFIRMATION, DUEL, RunRecord
+from reports.records.record import CONFIRMATION, INTERLEAVED, RunRecord
 
 STARTS = 3  # two processes of the same backend differ, so one pair would take its own luck for the backend's
 
@@ -18,10 +18,10 @@ def confirm(record: RunRecord, duel: Duel, progress: Progress) -> None:
     """
     assert record.confirmed is not None
     duel.keep((record.baseline, record.confirmed))
-    duelled = {(s.start, s.round) for s in duel.records[record.confirmed].samples if s.phase == DUEL}
+    duelled = {(s.launch, s.round) for s in duel.records[record.confirmed].samples if s.phase == INTERLEAVED}
     starts = max(len({start for start, _ in duelled}), STARTS)
     rounds = max(len({number for _, number in duelled}), starts)
-    first = 1 + max(s.start for r in duel.records.values() for s in r.samples if s.phase == DUEL)
+    first = 1 + max(s.launch for r in duel.records.values() for s in r.samples if s.phase == INTERLEAVED)
     progress.start(f"confirming {record.confirmed}", rounds * len(record.cases) * 2)
     for start, numbers in enumerate(_split(rounds, starts), first):
         if duel.complete((record.baseline, record.confirmed), CONFIRMATION, start, numbers):

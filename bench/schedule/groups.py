@@ -11,7 +11,7 @@ from bench.schedule.run_directory import RunDirectory
 from bench.worker.messages import Open
 from reports.decision.outcome import converged
 from reports.decision.verdict import Claim
-from reports.records.record import DUEL, PENDING, BackendRecord, RunRecord
+from reports.records.record import INTERLEAVED, PENDING, RunRecord, VariantRecord
 from reports.records.store import Run
 from reports.stats.bootstrap import MIN_CASES
 
@@ -84,7 +84,7 @@ def _rounds(record: RunRecord, group: list[str], first: int, share: float, duel:
             progress.start(f"starting anew for round {first + done + 1}", 1)
             duel.restart(duel.live, duel.next_start)
         progress.start(f"round {first + done + 1}", len(record.cases) * len(duel.live))
-        duel.round(DUEL, first + done)
+        duel.round(INTERLEAVED, first + done)
         done += 1
         if settings.rounds is None:
             backends = tuple(duel.records[name] for name in (record.baseline, *group))
@@ -93,15 +93,15 @@ def _rounds(record: RunRecord, group: list[str], first: int, share: float, duel:
             if late or (enough and converged(Run(record, backends, duel.folder), claim)):
                 break
     # A resumed run may stop earlier than the one before did, whose rounds keep their numbers all the same.
-    had = [s.round for name in group for s in duel.records[name].samples if s.phase == DUEL]
+    had = [s.round for name in group for s in duel.records[name].samples if s.phase == INTERLEAVED]
     return max([first + done, *(number + 1 for number in had)])
 
 
-def _starts(backends: tuple[BackendRecord, ...], first: int) -> int:
-    return len({s.start for b in backends for s in b.samples if s.phase == DUEL and s.round >= first})
+def _starts(backends: tuple[VariantRecord, ...], first: int) -> int:
+    return len({s.launch for b in backends for s in b.samples if s.phase == INTERLEAVED and s.round >= first})
 
 
-def _spent(backends: tuple[BackendRecord, ...], first: int, rounds: int) -> float:
+def _spent(backends: tuple[VariantRecord, ...], first: int, rounds: int) -> float:
     """Seconds that the group's duels will have taken after one more round."""
-    samples = [s for b in backends for s in b.samples if s.phase == DUEL and s.round >= first]
+    samples = [s for b in backends for s in b.samples if s.phase == INTERLEAVED and s.round >= first]
     return sum(s.case_ns for s in samples) * 1e-9 * (rounds + 1) / rounds

@@ -19,7 +19,17 @@ from bench.schedule.run_directory import RunDirectory
 from bench.worker.messages import Broke, Open, Opened, Predict, Predicted
 from bench.worker.process import WorkerLostError, WorkerProcess
 from engines.base import Availability
-from reports.records.record import CONFIRMATION, DUEL, FAILED, SKIPPED, WARMUP, BackendRecord, Case, RunRecord, Sample
+from reports.records.record import (
+    CONFIRMATION,
+    FAILED,
+    INTERLEAVED,
+    SKIPPED,
+    WARMUP,
+    Case,
+    RunRecord,
+    Sample,
+    VariantRecord,
+)
 
 
 class Duel:
@@ -30,7 +40,7 @@ class Duel:
     """
 
     def __init__(
-        self, directory: RunDirectory, run: RunRecord, records: Mapping[str, BackendRecord], progress: Progress
+        self, directory: RunDirectory, run: RunRecord, records: Mapping[str, VariantRecord], progress: Progress
     ) -> None:
         self.records = dict(records)
         self._directory = directory
@@ -57,7 +67,7 @@ class Duel:
     @property
     def next_start(self) -> int:
         """A number that no start of the processes has had, also before the run was interrupted."""
-        return 1 + max((s.start for record in self.records.values() for s in record.samples), default=-1)
+        return 1 + max((s.launch for record in self.records.values() for s in record.samples), default=-1)
 
     @property
     def paid_off(self) -> bool:
@@ -105,9 +115,9 @@ class Duel:
         begin = time.monotonic()
         self.keep(())
         for name in names:
-            samples = [s for s in self.records[name].samples if s.start != start]
+            samples = [s for s in self.records[name].samples if s.launch != start]
             # Runs from before there were starts confirmed within the duels' processes.
-            self._update(name, samples=tuple(s for s in samples if (s.phase, s.start) != (CONFIRMATION, 0)))
+            self._update(name, samples=tuple(s for s in samples if (s.phase, s.launch) != (CONFIRMATION, 0)))
         self._start = start
         for name in _shuffled(names, f"{self._run.settings.seed} start {start}"):
             match self._begin(self._requests[name]):
@@ -127,7 +137,7 @@ class Duel:
         """Whether these backends have had every case in these rounds of that start."""
         wanted = {(start, number, case.name) for number in rounds for case in self._run.cases}
         return all(
-            wanted <= {(s.start, s.round, s.case) for s in self.records[name].samples if s.phase == phase}
+            wanted <= {(s.launch, s.round, s.case) for s in self.records[name].samples if s.phase == phase}
             for name in names
         )
 
@@ -161,10 +171,10 @@ class Duel:
         for name in set(self._workers) - set(names):
             self._close(name)
 
-    def put(self, record: BackendRecord) -> None:
+    def put(self, record: VariantRecord) -> None:
         """Take a changed record and save it."""
         self.records[record.name] = record
-        self._directory.save_backend(record)
+        self._directory.save_variant(record)
 
     def _begin(self, request: Open) -> Opened | Availability | Broke:
         """Start a worker and have it build a backend; `Broke` also where it died or hung."""
@@ -188,7 +198,7 @@ class Duel:
     def _sample(self, name: str, phase: str, number: int, case: Case) -> None:
         if name not in self._workers:
             return
-        kept = phase == DUEL and number == (0 if name == self._run.baseline else self.first_round)
+        kept = phase == INTERLEAVED and number == (0 if name == self._run.baseline else self.first_round)
         mask = (self._directory.prediction if kept else self._directory.repeat)(name, case.name)
         worker = self._workers[name]
         meter, before = UsageMeter(worker.pid), Counters.now()
@@ -200,9 +210,9 @@ class Duel:
         if isinstance(reply, Broke):
             self._fail(name, reply.reason)
             return
-        usage, ambient = meter.usage(), between(before, Counters.now(), reply.cpu_ns * 1e-9)
+        usage, load = meter.usage(), between(before, Counters.now(), reply.cpu_ns * 1e-9)
         sample = _sample(phase, number, case, reply)
-        sample = replace(sample, workers=len(self._workers), start=self._start, ambient=ambient, usage=usage)
+        sample = replace(sample, workers=len(self._workers), launch=self._start, system_load=load, usage=usage)
         record = self.records[name]
         self._update(
             name,

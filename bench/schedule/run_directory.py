@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 
 from bench.errors import InputError
-from reports.records.record import BackendRecord, RunRecord
-from reports.records.store import write_json
+from reports.records.record import RunRecord, VariantRecord
+from reports.records.store import RUN_FILE, VARIANTS_FOLDER, variant_path, write_json
 
 LATEST = Path("runs") / "latest"
 
@@ -27,19 +27,19 @@ class RunDirectory:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InputError(f"{folder}: exists and is not empty; continue it with --resume or choose another --out")
         try:
-            (folder / "backends").mkdir(parents=True, exist_ok=True)
+            (folder / VARIANTS_FOLDER).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{folder}: cannot be created ({error.strerror}); choose another --out") from None
         return cls(folder)
 
     def save_run(self, run: RunRecord) -> None:
-        write_json(self.folder / "run.json", run)
+        write_json(self.folder / RUN_FILE, run)
 
-    def save_backend(self, backend: BackendRecord) -> None:
-        write_json(self.folder / "backends" / f"{backend.name}.json", backend)
+    def save_variant(self, variant: VariantRecord) -> None:
+        write_json(variant_path(self.folder, variant.name), variant)
 
     def log(self, name: str) -> Path:
-        return self.folder / "backends" / f"{name}.log"
+        return self.folder / VARIANTS_FOLDER / f"{name}.log"
 
     def prediction(self, name: str, case: str) -> Path:
         """Where the first prediction of a case is kept."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, nan
 
-from reports.records.record import BackendRecord, RunRecord, Sample
+from reports.records.record import RunRecord, Sample, VariantRecord
 from reports.stats.scores import median
 
 _NEGLIGIBLE = 1e-3  # share of the MACs in a precision whose peak may be unknown
@@ -35,7 +35,7 @@ class Roofline:
     traffic_s: float = nan
 
 
-def roofline(record: RunRecord, backend: BackendRecord, samples: Sequence[Sample]) -> Roofline:
+def roofline(record: RunRecord, backend: VariantRecord, samples: Sequence[Sample]) -> Roofline:
     """Figures of one backend. Tiles that only fill a batch are not counted as work."""
     macs = record.checkpoint.get("macs_per_tile")
     forward = [sample.stages_ns.get("forward", 0) / 1e9 for sample in samples]

@@ -78,7 +78,7 @@ class Accuracy:
 
 def compare_accuracy(run: Run, name: str) -> Accuracy:
     """Compare the scores of backend `name` with the baseline's on the cases that both have."""
-    pairs = paired_scores(run.backend(name).scores, run.backend(run.record.baseline).scores)
+    pairs = paired_scores(run.variant(name).scores, run.variant(run.record.baseline).scores)
     scores = [score for score, _ in pairs]
     voxels = sum(score.voxels for score in scores)
     truth = {case.name: case.subtype for case in run.record.cases}
@@ -115,7 +115,7 @@ def _applies(record: RunRecord, metric: str) -> bool:
 
 def _scored_metrics(run: Run) -> list[str]:
     """Without the surface distances in runs from before they were taken."""
-    scores = [score for backend in run.backends for score in backend.scores]
+    scores = [score for backend in run.variants for score in backend.scores]
     has_nsd = any(score.whole_nsd is not None or score.lesion_nsd is not None for score in scores)
     return [name for name in METRICS if has_nsd or not name.endswith("nsd")]
 

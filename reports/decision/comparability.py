@@ -38,7 +38,7 @@ def uncontrolled_differences(reference: Run, other: Run) -> tuple[Difference, ..
 def _controlled(record: RunRecord) -> dict[str, str]:
     settings, checkpoint = record.settings, record.checkpoint
     # The declared batch also names those of single backends (A@4), which a run may have or lack.
-    declared = {name: value for name, value in record.declaration.items() if not name.startswith("but recipe ")}
+    declared = {name: value for name, value in record.controlled_settings.items() if not name.startswith("but recipe ")}
     declared |= {"batch": str(settings.batch)}
     declared["tile"] = " x ".join(map(str, settings.tile))
     declared.setdefault("freed memory", "as the system's allocator has it")  # before there was a choice

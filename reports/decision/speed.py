@@ -69,8 +69,8 @@ def pairs(run: Run, name: str, phase: str, baseline_name: str | None = None) -> 
 
     `baseline_name`: another backend in the place of the run's baseline.
     """
-    baseline = _by_place(run.backend(baseline_name or run.record.baseline).samples, phase)
-    candidate = _by_place(run.backend(name).samples, phase)
+    baseline = _by_place(run.variant(baseline_name or run.record.baseline).samples, phase)
+    candidate = _by_place(run.variant(name).samples, phase)
     return tuple((baseline[place], sample) for place, sample in candidate.items() if place in baseline)
 
 
@@ -94,7 +94,7 @@ def log_ratios(paired: Iterable[Pair], time_ns: Callable[[Sample], int]) -> dict
     for baseline, candidate in paired:
         before, after = time_ns(baseline), time_ns(candidate)
         if before > 0 and after > 0:
-            ratios.setdefault((candidate.case, candidate.start), []).append(log(before / after))
+            ratios.setdefault((candidate.case, candidate.launch), []).append(log(before / after))
     return ratios
 
 
@@ -109,4 +109,4 @@ def _log_ratio_array(ratios: dict[tuple[str, int], list[float]]) -> Floats:
 
 
 def _by_place(samples: Iterable[Sample], phase: str) -> dict[tuple[int, int, str], Sample]:
-    return {(s.start, s.round, s.case): s for s in samples if s.phase == phase}
+    return {(s.launch, s.round, s.case): s for s in samples if s.phase == phase}

@@ -1,7 +1,7 @@
 """The documents of a run: raw values with their units, never statistics. This file imports nothing of the project.
 
-A run directory holds one `RunRecord` (``run.json``) and a `BackendRecord` for each backend
-(``backends/<name>.json``). Both are frozen; a change is ``dataclasses.replace``.
+A run directory holds one `RunRecord` (``run.json``) and a `VariantRecord` for each variant
+(``variants/<name>.json``). Both are frozen; a change is ``dataclasses.replace``.
 """
 
 from collections.abc import Mapping
@@ -14,8 +14,8 @@ LESION = 2  # its label in masks
 
 STAGES = ("read", "preprocess", "roi", "forward", "stitch", "write")
 
-WARMUP, DUEL, CONFIRMATION = "warmup", "duel", "confirmation"  # phases of a run
-PENDING, OK, SKIPPED, FAILED = "pending", "ok", "skipped", "failed"  # status of a backend
+WARMUP, INTERLEAVED, CONFIRMATION = "warmup", "interleaved", "confirmation"  # phases of a run
+PENDING, OK, SKIPPED, FAILED = "pending", "ok", "skipped", "failed"  # status of a variant
 RUNNING, INTERRUPTED, COMPLETE = "running", "interrupted", "complete"  # status of a run
 
 
@@ -39,7 +39,7 @@ class GpuState:
         sm_mhz, memory_mhz: clocks. temperature_c, power_w: at that moment.
         energy_j: used by the whole board during the case.
         throttled_by: why the clocks were lower than the GPU could have them.
-        process_memory_bytes: device memory of this backend's process.
+        process_memory_bytes: device memory of this variant's process.
         processes: computing on the device, this one and the run's idle workers included.
     """
 
@@ -54,7 +54,7 @@ class GpuState:
 
 
 @dataclass(frozen=True)
-class Ambient:
+class SystemLoad:
     """What else the machine did during a case; None is what it would not tell.
 
     Attributes:
@@ -108,7 +108,7 @@ class Sample:
     """One timed case. Times are nanoseconds of one monotonic clock, the device synchronised on both sides.
 
     Attributes:
-        round: from 0; all backends of a round see the same case one after the other, in random order.
+        round: from 0; all variants of a round see the same case one after the other, in random order.
         case_ns: file on disk to mask and class on disk; the stages lie within it.
         stages_ns: nanoseconds in each of `STAGES`; ``forward`` is the engine alone on resident tiles.
         device_ns: the forward by device events, a cross-check; None on the CPU.
@@ -118,8 +118,8 @@ class Sample:
         cpu_ns: processor time the worker spent, all threads.
         gpu: None on a CPU, and where there is no NVML.
         workers: workers of the run that were alive, this one included.
-        start: of the worker process: 0 in the duels, then counted up each time it is started anew.
-        ambient, usage: None where they were not taken.
+        launch: of the worker processes: from 0, counted up each time they are started anew.
+        system_load, usage: None where they were not taken.
         roi: None with the strategy ``none``, and in runs from before it was kept.
     """
 
@@ -135,8 +135,8 @@ class Sample:
     cpu_ns: int
     gpu: GpuState | None = None
     workers: int | None = None
-    start: int = 0
-    ambient: Ambient | None = None
+    launch: int = 0
+    system_load: SystemLoad | None = None
     usage: Usage | None = None
     roi: Roi | None = None
 
@@ -169,11 +169,37 @@ class Score:
     lesion_outside: int | None = None
 
 
-@dataclass(frozen=True)
-class BackendRecord:
-    """Everything one backend did in a run.
+@dataclass(frozen=True, kw_only=True)
+class VariantSettings:
+    """What a variant is made of.
 
     Attributes:
+        backend: or reference pipeline, by its name in their table.
+        batch: tiles in every forward pass.
+        rewrites: exact ones of the network, by name.
+        repeat: 1, and 2 for the second variant of the same backend and batch.
+        recipe: whether the user named it in a TOML file.
+    """
+
+    backend: str
+    roi: str
+    overlap: float
+    batch: int
+    rewrites: tuple[str, ...] = ()
+    repeat: int = 1
+    recipe: bool = False
+
+    def __str__(self) -> str:
+        rewrites = f", rewritten: {' and '.join(self.rewrites)}" if self.rewrites else ""
+        return f"{self.backend}, ROI {self.roi}, overlap {self.overlap:g}, batch {self.batch}{rewrites}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariantRecord:
+    """Everything one variant did in a run.
+
+    Attributes:
+        settings: what it is made of.
         status: `PENDING` until its last sample, then `OK`; or `SKIPPED`, `FAILED`.
         reason, fix: why it was skipped or failed, and the command or step that would mend it.
         log: the worker's log, relative to the run directory.
@@ -189,6 +215,7 @@ class BackendRecord:
     """
 
     name: str
+    settings: VariantSettings
     status: str = PENDING
     reason: str | None = None
     fix: str | None = None
@@ -203,36 +230,20 @@ class BackendRecord:
     warmup: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class RecipeSettings:
-    """A backend with settings of its own in the place of the run's, and exact rewrites of the network by name."""
-
-    backend: str
-    roi: str
-    overlap: float
-    batch: int
-    rewrites: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        rewrites = f", rewritten: {' and '.join(self.rewrites)}" if self.rewrites else ""
-        return f"{self.backend}, ROI {self.roi}, overlap {self.overlap:g}, batch {self.batch}{rewrites}"
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the user chose, held equal for every backend of the run but its recipes.
+    """What the user chose, held equal for every variant of the run but its recipes.
 
     Attributes:
-        backends: everything that is timed, the recipes by their names among them.
+        variants: everything that is timed, by name, the baseline first.
         rounds: number of rounds, or None for as many as the claim needs within `budget_s`.
         threads: size of each worker's CPU thread pool.
         min_reduction_pct, max_dsc_drop, max_nsd_drop, max_f1_drop: the claim and its margins.
         timeout_s: seconds one step of a worker may take.
-        recipes: name to what it is made of.
         allocator: ``keep`` where the workers kept the memory that they freed, ``system`` where it went back.
     """
 
-    backends: tuple[str, ...]
+    variants: Mapping[str, VariantSettings]
     device: str
     protocol: str
     overlap: float
@@ -249,13 +260,17 @@ class Settings:
     required: tuple[str, ...]
     timeout_s: float
     max_nsd_drop: float = 0.01
-    recipes: Mapping[str, RecipeSettings] = field(default_factory=dict)
     allocator: str = "system"
 
+    @property
+    def recipes(self) -> dict[str, VariantSettings]:
+        """The variants that the user named in a TOML file."""
+        return {name: variant for name, variant in self.variants.items() if variant.recipe}
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """What was run, on what, and under which declaration.
+    """What was run, on what, and with which settings.
 
     Attributes:
         command: the command line, as typed.
@@ -263,7 +278,7 @@ class RunRecord:
             ``labels`` and ``subtypes``, recorded metrics (``recorded``), ``demo`` true for the bundled one.
         data: folder, layout, split, fingerprint, calibration cases.
         host: processor, memory, system, GPU; `versions`: of every runtime.
-        declaration: what is held equal between the backends, name to value.
+        controlled_settings: what is held equal between the variants, name to value.
         peak_flops: operations a second of a large matrix product on the device, by precision; measured with the run.
         peak_libraries: whose product that was, by precision; PyTorch's in runs from before they were recorded.
         groups: backends that were open together, the baseline in each; empty in runs from before they were recorded.
@@ -281,7 +296,7 @@ class RunRecord:
     cases: tuple[Case, ...]
     host: Mapping[str, Any]
     versions: Mapping[str, str]
-    declaration: Mapping[str, str]
+    controlled_settings: Mapping[str, str]
     baseline: str
     status: str = RUNNING
     confirmed: str | None = None

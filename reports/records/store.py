@@ -11,11 +11,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin
 
-from reports.records.record import SCHEMA, BackendRecord, RunRecord
+from reports.records.record import SCHEMA, RunRecord, VariantRecord, VariantSettings
 
-RUN_FILE, BACKENDS_FOLDER = "run.json", "backends"
+RUN_FILE, VARIANTS_FOLDER = "run.json", "variants"
 
-Record = TypeVar("Record", RunRecord, BackendRecord)
+Record = TypeVar("Record", RunRecord, VariantRecord)
 
 
 class RecordError(Exception):
@@ -24,29 +24,29 @@ class RecordError(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """A run read back: its record and those of its backends, in the order of ``settings.backends``."""
+    """A run read back: its record and those of its variants, in the order of ``settings.variants``."""
 
     record: RunRecord
-    backends: tuple[BackendRecord, ...]
+    variants: tuple[VariantRecord, ...]
     folder: Path | None = None
 
-    def backend(self, name: str) -> BackendRecord:
-        """The record of one backend; a pending one where it left nothing."""
-        return next((b for b in self.backends if b.name == name), BackendRecord(name))
+    def variant(self, name: str) -> VariantRecord:
+        """The record of one variant of the run."""
+        return next(variant for variant in self.variants if variant.name == name)
 
 
-def backend_path(folder: Path, name: str) -> Path:
-    """Where the record of backend `name` lies in the run directory `folder`."""
-    return folder / BACKENDS_FOLDER / f"{name}.json"
+def variant_path(folder: Path, name: str) -> Path:
+    """Where the record of variant `name` lies in the run directory `folder`."""
+    return folder / VARIANTS_FOLDER / f"{name}.json"
 
 
-def to_json(record: RunRecord | BackendRecord) -> dict[str, Any]:
+def to_json(record: RunRecord | VariantRecord) -> dict[str, Any]:
     """The record as plain dicts, lists and scalars; what is not a finite number becomes None."""
     document: dict[str, Any] = _plain({"schema": SCHEMA} | vars(record))
     return document
 
 
-def write_json(path: Path, record: RunRecord | BackendRecord) -> None:
+def write_json(path: Path, record: RunRecord | VariantRecord) -> None:
     """Write the record so that `path` always holds a whole document, the old one or the new one.
 
     The folder must exist. Costs about 2 ms for 300 samples, as it is called after each of them.
@@ -70,19 +70,19 @@ def run_from_json(document: Mapping[str, Any]) -> RunRecord:
     return record
 
 
-def backend_from_json(document: Mapping[str, Any]) -> BackendRecord:
-    """Build a backend's record from what `to_json` gave.
+def variant_from_json(document: Mapping[str, Any]) -> VariantRecord:
+    """Build a variant's record from what `to_json` gave.
 
     Raises:
         RecordError: another schema, or a field that is missing, unknown or of the wrong type.
     """
     _check_schema(document)
-    record: BackendRecord = _build(BackendRecord, {k: v for k, v in document.items() if k != "schema"}, "")
+    record: VariantRecord = _build(VariantRecord, {k: v for k, v in document.items() if k != "schema"}, "")
     return record
 
 
 def read_run(folder: Path) -> Run:
-    """Read a run directory. A backend without a file has not been measured yet and is pending.
+    """Read a run directory. A variant without a file has not been measured yet and is pending.
 
     Raises:
         RecordError: there is no run here, or a file of it is damaged or of another version.
@@ -91,14 +91,16 @@ def read_run(folder: Path) -> Run:
     if not path.is_file():
         raise RecordError(f"{folder}: no {RUN_FILE} here; name a folder that `bench run` wrote")
     record = _read(path, run_from_json)
-    return Run(record, tuple(_read_backend(folder, name) for name in record.settings.backends), folder)
+    return Run(
+        record, tuple(_read_variant(folder, name, own) for name, own in record.settings.variants.items()), folder
+    )
 
 
-def _read_backend(folder: Path, name: str) -> BackendRecord:
-    path = backend_path(folder, name)
+def _read_variant(folder: Path, name: str, settings: VariantSettings) -> VariantRecord:
+    path = variant_path(folder, name)
     if not path.is_file():
-        return BackendRecord(name)
-    record = _read(path, backend_from_json)
+        return VariantRecord(name=name, settings=settings)
+    record = _read(path, variant_from_json)
     if record.name != name:
         raise RecordError(f"{path}: holds the record of {record.name!r}; put the file of {name!r} back, or run again")
     return record

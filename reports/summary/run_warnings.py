@@ -108,13 +108,14 @@ def _gpu_shared(rows: Sequence[Row]) -> Iterator[str]:
 
 def _faster_baseline_batch(rows: Sequence[Row]) -> Iterator[str]:
     """The baseline's own backend, run with another batch and faster: then the claim rests on the batch."""
-    baseline = next((row.name for row in rows if row.is_baseline), "")
+    baseline = next((row.settings for row in rows if row.is_baseline), None)
     for row in rows:
-        if row.name.startswith(f"{baseline}@") and row.case.reduction.low > 0:
-            r, batch = row.case.reduction, row.name.partition("@")[2].partition("#")[0]
+        own, r = row.settings, row.case.reduction
+        another_batch = baseline and own.backend == baseline.backend and own.batch != baseline.batch
+        if another_batch and not own.recipe and r.low > 0:
             yield (
                 f"{row.name} takes {percent(r.estimate)} less time than the baseline (at least {percent(r.low)}): with "
-                f"--batch {batch} as the baseline the others save less"
+                f"--batch {own.batch} as the baseline the others save less"
             )
 
 

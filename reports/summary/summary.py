@@ -17,7 +17,7 @@ from reports.analysis.roofline import Roofline
 from reports.decision.accuracy import Accuracy
 from reports.decision.speed import Speed
 from reports.decision.verdict import Claim, SpeedVerdict
-from reports.records.record import OK, RunRecord
+from reports.records.record import OK, RunRecord, VariantSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +42,7 @@ class Row:
     """
 
     name: str
+    settings: VariantSettings
     status: str
     reason: str | None
     fix: str | None

@@ -15,7 +15,7 @@ from reports.records.record import Case, Roi, Settings
 
 SHAPE = (20, 18, 12)
 SETTINGS = Settings(
-    backends=("torch-fp32",), device="cpu", protocol="sliding-window", overlap=0.5, roi="none", tile=(8, 8, 8), batch=1,
+    variants={}, device="cpu", protocol="sliding-window", overlap=0.5, roi="none", tile=(8, 8, 8), batch=1,
     rounds=1, budget_s=1, threads=1, seed=0, min_reduction_pct=10, max_dsc_drop=0.005, max_f1_drop=0.02, required=(),
     timeout_s=1,
 )  # fmt: skip

@@ -9,16 +9,18 @@ from typing import Any
 from reports.records.record import (
     COMPLETE,
     CONFIRMATION,
-    DUEL,
+    INTERLEAVED,
     OK,
+    PENDING,
     STAGES,
-    BackendRecord,
     Case,
     GpuState,
     RunRecord,
     Sample,
     Score,
     Settings,
+    VariantRecord,
+    VariantSettings,
 )
 from reports.records.store import Run
 
@@ -48,9 +50,21 @@ class Candidate:
     evidence: Mapping[str, Any] | None = None
 
 
-def make_settings(backends: Sequence[str], **changes: Any) -> Settings:
+def made_of(name: str, **changes: Any) -> VariantSettings:
+    """A backend of that name with the run's settings; ``NAME@4`` has a batch of 4, as on the command line."""
+    backend, _, batch = name.partition("#")[0].partition("@")
+    return replace(VariantSettings(backend=backend, roi="none", overlap=0.5, batch=int(batch or 1)), **changes)
+
+
+def variant(name: str, status: str = PENDING, reason: str | None = None, fix: str | None = None, log: str | None = None,
+            **changes: Any) -> VariantRecord:  # fmt: skip
+    """One that was not measured."""
+    return VariantRecord(name=name, settings=made_of(name), status=status, reason=reason, fix=fix, log=log, **changes)
+
+
+def make_settings(variants: Mapping[str, VariantSettings], **changes: Any) -> Settings:
     settings = Settings(
-        backends=tuple(backends), device="cpu", protocol="sliding-window", overlap=0.5, roi="none", tile=(64, 64, 64),
+        variants=variants, device="cpu", protocol="sliding-window", overlap=0.5, roi="none", tile=(64, 64, 64),
         batch=1, rounds=None, budget_s=600.0, threads=2, seed=0, min_reduction_pct=10.0, max_dsc_drop=0.005,
         max_f1_drop=0.02, required=(), timeout_s=600.0,
     )  # fmt: skip
@@ -69,13 +83,13 @@ def make_cases(count: int, masks: bool = True, subtypes: bool = True) -> tuple[C
 
 
 def make_run(
-    candidates: Mapping[str, Candidate | BackendRecord],
+    candidates: Mapping[str, Candidate | VariantRecord],
     *,
     cases: int = 16,
     rounds: int = 2,
     masks: bool = True,
     subtypes: bool = True,
-    baseline: BackendRecord | None = None,
+    baseline: VariantRecord | None = None,
     status: str = COMPLETE,
     confirmed: str | None = None,
     asked: int | None = None,
@@ -88,22 +102,24 @@ def make_run(
     found = make_cases(cases, masks, subtypes)
     backends = [baseline or _backend(BASELINE, Candidate(1.0, (1.0,), confirmed_speedup=1.0), found, rounds)]
     for name, candidate in candidates.items():
-        made = candidate if isinstance(candidate, BackendRecord) else _backend(name, candidate, found, rounds)
+        made = candidate if isinstance(candidate, VariantRecord) else _backend(name, candidate, found, rounds)
         backends.append(made)
     record = RunRecord(
         id="20260102-030405", created="2026-01-02T03:04:05+00:00", command="bench run --backends all --rounds 2",
-        settings=make_settings([b.name for b in backends], rounds=asked, **settings),
+        settings=make_settings({b.name: b.settings for b in backends}, rounds=asked, **settings),
         checkpoint=_checkpoint(), data=_data(),
         cases=found, host={"processor": "Example CPU", "cores": 2, "memory_bytes": 8 * 2**30},
         versions={"torch": "2.13.0", "openvino": "2026.1.0"},
-        declaration={"protocol": "sliding-window", "TF32 in the baseline": "off", "test-time augmentation": "off"},
+        controlled_settings={
+            "protocol": "sliding-window", "TF32 in the baseline": "off", "test-time augmentation": "off",
+        },
         baseline=BASELINE, status=status, confirmed=confirmed,
     )  # fmt: skip
     return Run(record, tuple(backends))
 
 
-def _backend(name: str, candidate: Candidate, cases: Sequence[Case], rounds: int) -> BackendRecord:
-    samples = [sample(DUEL, r, i, case, candidate, candidate.speedup) for r in range(rounds) for i, case in
+def _backend(name: str, candidate: Candidate, cases: Sequence[Case], rounds: int) -> VariantRecord:
+    samples = [sample(INTERLEAVED, r, i, case, candidate, candidate.speedup) for r in range(rounds) for i, case in
                enumerate(cases)]  # fmt: skip
     if candidate.confirmed_speedup is not None:
         samples += [
@@ -113,8 +129,9 @@ def _backend(name: str, candidate: Candidate, cases: Sequence[Case], rounds: int
         ]
     evidence = candidate.evidence or {"provider": "CPU", "mac_share": {"fp32": 1.0}, "details": {}}
     noise = {"voxels": 6_193_152, "differing_voxels": 0, "class_flips": 0} if name == BASELINE else {}
-    return BackendRecord(
-        name, OK, log=f"backends/{name}.log", build_s=1.5 * candidate.speedup, build_cached=candidate.speedup > 5,
+    return VariantRecord(
+        name=name, settings=made_of(name), status=OK, log=f"variants/{name}.log",
+        build_s=1.5 * candidate.speedup, build_cached=candidate.speedup > 5,
         peak_memory_bytes=700 * 2**20, evidence=evidence, samples=tuple(samples),
         scores=tuple(_score(i, case, candidate) for i, case in enumerate(cases)), noise=noise,
     )  # fmt: skip
@@ -130,8 +147,8 @@ def sample(phase: str, round_: int, index: int, case: Case, candidate: Candidate
     stages["forward"] = int(0.99 * (case_ns - sum(stages.values())))
     within = zlib.crc32(f"{candidate.speedup} {phase} {round_} {index}".encode()) / 2**32  # who came first, by lot
     started = 1_767_323_045.0 + 1000 * round_ + 10 * index + within
-    start = index % 2 * (phase == DUEL)  # two starts of the processes that share no case, so that neither shifts any
-    return Sample(phase, round_, case.name, case_ns, stages, None, 12, index % 3, started, 2 * case_ns, start=start)
+    launch = index % 2 * (phase == INTERLEAVED)  # two launches that share no case, so that neither shifts any
+    return Sample(phase, round_, case.name, case_ns, stages, None, 12, index % 3, started, 2 * case_ns, launch=launch)
 
 
 def _shuffled(index: int, length: int) -> int:
@@ -181,7 +198,7 @@ def on_gpu(run: Run, device_share: float = 0.99, processes: int = 2, throttled_b
                 for one in backend.samples
             ),
         )
-        for backend in run.backends
+        for backend in run.variants
     )
     record = replace(
         run.record,
@@ -191,13 +208,13 @@ def on_gpu(run: Run, device_share: float = 0.99, processes: int = 2, throttled_b
         peak_flops={"fp32": 50e12, "tf32": 400e12, "fp16": 800e12},
         peak_bytes_per_s=3e12,
     )  # fmt: skip
-    return replace(run, record=record, backends=backends)
+    return replace(run, record=record, variants=backends)
 
 
 def segmenting(run: Run, lesions: bool = True) -> Run:
     """The same run as a network without a classification would have given it, or also without a lesion class."""
 
-    def only(backend: BackendRecord) -> BackendRecord:
+    def only(backend: VariantRecord) -> VariantRecord:
         scores = [replace(one, subtype=None, baseline_subtype=None) for one in backend.scores]
         return replace(
             backend,
@@ -208,11 +225,11 @@ def segmenting(run: Run, lesions: bool = True) -> Run:
 
     network = {"architecture": "net.py:make", "labels": [0, 1, 2] if lesions else [0, 1], "subtypes": 0}
     record = replace(run.record, checkpoint={**run.record.checkpoint, **network})
-    return replace(run, record=record, backends=tuple(map(only, run.backends)))
+    return replace(run, record=record, variants=tuple(map(only, run.variants)))
 
 
 def without_nsd(run: Run) -> Run:
     """The same run from before surface distances were taken."""
-    old = [tuple(replace(one, whole_nsd=None, lesion_nsd=None) for one in b.scores) for b in run.backends]
-    backends = (replace(b, scores=scores) for b, scores in zip(run.backends, old, strict=True))
-    return replace(run, backends=tuple(backends))
+    old = [tuple(replace(one, whole_nsd=None, lesion_nsd=None) for one in b.scores) for b in run.variants]
+    backends = (replace(b, scores=scores) for b, scores in zip(run.variants, old, strict=True))
+    return replace(run, variants=tuple(backends))

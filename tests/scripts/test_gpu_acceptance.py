@@ -23,7 +23,7 @@ def test_runs_all_steps_and_goes_on_where_it_stopped(tmp_path):
     first = accept(out)
     assert first.returncode in (0, 1, 3), first.stderr  # what two cases prove is not the matter
     summary = json.loads((out / "summary.json").read_text())
-    assert {row["name"]: row["status"] for row in summary["backends"]} == {
+    assert {row["name"]: row["status"] for row in summary["variants"]} == {
         "torch-fp32": "ok", "ort-fp32": "ok", "ort-fp32@2": "ok",
     }  # fmt: skip
     assert (out / "report.md").is_file()

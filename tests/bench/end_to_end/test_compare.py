@@ -12,11 +12,11 @@ from reports.stats.power import ENOUGH_FOR_F1
 def test_a_real_run_is_compared_with_what_became_of_it(bench, capsys, monkeypatch):
     monkeypatch.setitem(engines.BACKENDS, "plain", engines.BACKENDS["torch-fp32"])
     _, summary, _ = bench("--backends", "plain", "--rounds", "1", "--max-cases", str(ENOUGH_FOR_F1))
-    for backend in summary["backends"]:
+    for backend in summary["variants"]:
         assert backend["resources"]["cpu_cores"] > 0
     assert main(["compare", "run", "run"]) == 0
     shutil.copytree("run", "later")
-    path = Path("later/backends/plain.json")
+    path = Path("later/variants/plain.json")
     record = json.loads(path.read_text())
     for sample in record["samples"]:
         sample["case_ns"] = int(sample["case_ns"] / 0.9)

@@ -16,7 +16,7 @@ def without_peak():
 
 
 def rows(summary: dict) -> dict[str, dict]:
-    return {backend["name"]: backend for backend in summary["backends"]}
+    return {backend["name"]: backend for backend in summary["variants"]}
 
 
 @pytest.mark.parametrize("device", ["cpu", *GPUS])

@@ -35,4 +35,4 @@ def test_a_bundle_is_run(bench, data, tmp_path):
     assert (checkpoint["architecture"], checkpoint["subtypes"], checkpoint["labels"]) == ("MONAI UNet", 0, [0, 1, 2])
     assert "it has no classification: F1 is not applicable" in checkpoint["remarks"]
     assert record["settings"]["tile"] == [64, 64, 64]
-    assert {row["name"]: row["status"] for row in found["backends"]} == {"torch-fp32": "ok", "ort-fp32": "ok"}
+    assert {row["name"]: row["status"] for row in found["variants"]} == {"torch-fp32": "ok", "ort-fp32": "ok"}

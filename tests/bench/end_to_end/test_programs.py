@@ -33,7 +33,7 @@ def image() -> torch.Tensor:
 
 
 def rows(summary: dict) -> dict[str, dict]:
-    return {backend["name"]: backend for backend in summary["backends"]}
+    return {backend["name"]: backend for backend in summary["variants"]}
 
 
 def test_an_onnx_graph_runs_against_onnxruntime(bench, hidden, image, tmp_path):

@@ -28,7 +28,7 @@ def fault(monkeypatch, kind: str, name: str = "faulty") -> None:
 
 
 def row(summary: dict, name: str) -> dict:
-    return next(backend for backend in summary["backends"] if backend["name"] == name)
+    return next(backend for backend in summary["variants"] if backend["name"] == name)
 
 
 def test_the_baseline_against_itself_is_never_confirmed(bench):
@@ -60,19 +60,19 @@ def test_a_backend_that_is_really_faster_is_confirmed_on_a_fresh_pass(bench, mon
     assert main(["check", "run"]) == 0
     assert main(["check", "run", "--min-reduction", "99"]) == 1
     assert main(["check"]) == 0, "runs/latest leads to the newest run, wherever it is"
-    record = json.loads(Path("run/backends/plain.json").read_text())
+    record = json.loads(Path("run/variants/plain.json").read_text())
     phases = [sample["phase"] for sample in record["samples"]]
-    assert (phases.count("duel"), phases.count("confirmation")) == (ENOUGH_FOR_F1, 3 * ENOUGH_FOR_F1)
+    assert (phases.count("interleaved"), phases.count("confirmation")) == (ENOUGH_FOR_F1, 3 * ENOUGH_FOR_F1)
     for name in ("torch-fp32", "plain"):
-        record = json.loads(Path(f"run/backends/{name}.json").read_text())
+        record = json.loads(Path(f"run/variants/{name}.json").read_text())
         starts = [(s["phase"], s["start"], s["round"]) for s in record["samples"]]
-        expected = [("duel", 0, 0)] * ENOUGH_FOR_F1
+        expected = [("interleaved", 0, 0)] * ENOUGH_FOR_F1
         for number in (1, 2, 3):
             expected += [("warmup", number, 0)] + [("confirmation", number, number - 1)] * ENOUGH_FOR_F1
         assert starts == [("warmup", 0, 0), *expected]
         assert {"passes", "passes_1", "passes_2", "passes_3"} < record["warmup"].keys()
         for sample in record["samples"]:
-            assert sample["ambient"]["others"] >= 0
+            assert sample["system_load"]["others"] >= 0
             mean = sample["usage"]["memory_byte_s"] / (sample["case_ns"] * 1e-9)
             assert mean > 0.3 * record["peak_memory_bytes"], "the memory of the worker, not of something small"
             assert sample["usage"]["flare_memory_mb_s"] > 0
@@ -87,9 +87,9 @@ def test_rounds_have_starts_of_their_own_once_the_last_one_paid_off(bench, monke
     fault(monkeypatch, "slow=0.2", "torch-fp32")
     _, summary, _ = bench("--backends", "plain", "--rounds", "2")
     for name in ("torch-fp32", "plain"):
-        record = json.loads(Path(f"run/backends/{name}.json").read_text())
+        record = json.loads(Path(f"run/variants/{name}.json").read_text())
         places = {(s["phase"], s["start"], s["round"]) for s in record["samples"] if s["phase"] != "warmup"}
-        assert places == {("duel", 0, 0), ("duel", 1, 1), ("confirmation", 2, 0), ("confirmation", 3, 1)}
+        assert places == {("interleaved", 0, 0), ("interleaved", 1, 1), ("confirmation", 2, 0), ("confirmation", 3, 1)}
         assert {"passes", "passes_1", "passes_2", "passes_3"} <= record["warmup"].keys()
     assert (row(summary, "plain")["launches"], summary["confirmation"]["launches"]) == (2, 2)
 
@@ -100,7 +100,7 @@ def test_a_half_done_confirmation_is_finished(bench, monkeypatch):
     monkeypatch.setitem(engines.BACKENDS, "plain", engines.BACKENDS["torch-fp32"])
     fault(monkeypatch, "slow=0.2", "torch-fp32")
     assert bench("--backends", "plain", "--rounds", "1")[0] == 3, "five cases prove nothing about classes"
-    paths = [Path(f"run/backends/{name}.json") for name in ("torch-fp32", "plain")]
+    paths = [Path(f"run/variants/{name}.json") for name in ("torch-fp32", "plain")]
     before = {path: json.loads(path.read_text()) for path in paths}
     for path, record in before.items():
         left = record["samples"][: 1 + CASES + (1 + CASES) + 1 + (3 if path is paths[0] else 2)]
@@ -127,7 +127,7 @@ def test_a_backend_that_does_not_start_again_has_failed(bench, monkeypatch, tmp_
     code, summary, _ = bench("--backends", "plain", "--rounds", "1", "--require", "plain")
     found = row(summary, "plain")
     assert (code, found["status"], found["reason"]) == (4, "failed", "start 2: RuntimeError: no second restart")
-    samples = json.loads(Path("run/backends/torch-fp32.json").read_text())["samples"]
+    samples = json.loads(Path("run/variants/torch-fp32.json").read_text())["samples"]
     assert max(s["round"] for s in samples if s["phase"] == "confirmation") == 0, "alone it confirms nothing"
 
 
@@ -232,8 +232,8 @@ def test_an_interrupt_keeps_what_was_measured_and_resume_finishes(network, data,
         command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # in the background it is ignored
     )  # fmt: skip
-    saved = tmp_path / "run" / "backends" / "torch-fp32#2.json"
-    _wait(lambda: saved.exists() and saved.read_text().count('"duel"') >= 3)
+    saved = tmp_path / "run" / "variants" / "torch-fp32#2.json"
+    _wait(lambda: saved.exists() and saved.read_text().count('"interleaved"') >= 3)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -247,7 +247,7 @@ def test_an_interrupt_keeps_what_was_measured_and_resume_finishes(network, data,
     )
     assert done.returncode in (1, 3), done.stderr  # on a busy machine two equal backends may differ too much to say
     after = json.loads(saved.read_text())["samples"]
-    assert sum(sample["phase"] == "duel" for sample in after) == 2 * CASES
+    assert sum(sample["phase"] == "interleaved" for sample in after) == 2 * CASES
     kept = [sample for sample in before if sample in after]
     assert len(kept) >= 3, "complete cases keep their samples"
     again = subprocess.run(
@@ -269,8 +269,8 @@ def test_a_killed_harness_leaves_no_worker_and_loses_nothing(network, data, tmp_
         [sys.executable, "-m", "bench.cli.main", "run", "--backends", "torch-fp32,torch-fp32", *options],
         cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    saved = tmp_path / "run" / "backends" / "torch-fp32#2.json"
-    _wait(lambda: saved.exists() and saved.read_text().count('"duel"') >= 3)
+    saved = tmp_path / "run" / "variants" / "torch-fp32#2.json"
+    _wait(lambda: saved.exists() and saved.read_text().count('"interleaved"') >= 3)
     process.kill()
     process.wait()
     assert json.loads(saved.read_text())["samples"]

@@ -83,7 +83,7 @@ def test_every_kind_of_backend_runs_their_network(bench, options):
     others = "torchscript,torch-compile,ort-fp32,openvino-int8"
     code, summary, printed = bench(*options("both", others))
     assert code in (0, 1, 3), printed
-    rows = {row["name"]: row for row in summary["backends"]}
+    rows = {row["name"]: row for row in summary["variants"]}
     assert {name: row["status"] for name, row in rows.items()} == dict.fromkeys(
         ["torch-fp32", *others.split(",")], "ok"
     )
@@ -108,7 +108,7 @@ def test_a_network_of_one_organ_has_neither_f1_nor_lesions_and_is_resumed_only_w
     assert code in (0, 1, 3), printed
     assert "lesion DSC is not applicable, as the network has no lesion class" in printed
     assert "macro-F1 is not applicable, as the network has no classification" in printed
-    for row in summary["backends"]:
+    for row in summary["variants"]:
         parity = row["accuracy"]
         assert (parity["lesion_dsc"]["state"], parity["macro_f1"]["state"]) == ("not applicable", "not applicable")
         assert (parity["lesion_dsc"]["value"], parity["macro_f1"]["value"], parity["class_flips"]) == (None,) * 3
@@ -137,7 +137,7 @@ def test_a_network_of_one_organ_has_neither_f1_nor_lesions_and_is_resumed_only_w
 
 def duels(name: str) -> list[dict]:
     samples = json.loads(Path("run/backends", f"{name}.json").read_text())["samples"]
-    return [sample for sample in samples if sample["phase"] == "duel"]
+    return [sample for sample in samples if sample["phase"] == "interleaved"]
 
 
 def interrupt() -> None:

@@ -112,7 +112,7 @@ def test_foreign_load_is_seen_and_the_workers_is_not(child):
 def test_steal_and_own_time_with_known_answers(monkeypatch):
     monkeypatch.setattr(system_load, "frequency_mhz", lambda: 2000.0)
     before, after = system_load.Counters(10, 100, 5, 1), system_load.Counters(12, 107, 6, 2)
-    assert system_load.between(before, after, 4) == system_load.Ambient(others=1, stolen=0.5, mhz=2000)
+    assert system_load.between(before, after, 4) == system_load.SystemLoad(others=1, stolen=0.5, mhz=2000)
     assert system_load.between(before, after, 9).others == 0, "rounded counters make no negative load"
     assert system_load.between(system_load.Counters(10, 100, None, 1), after, 4).stolen is None
 

@@ -18,7 +18,7 @@ from bench.pipeline.pipeline import Pipeline
 from bench.pipeline.settings import InferenceSettings
 from bench.plan.plan import make_plan
 from bench.plan.request import Request
-from bench.plan.variants import backend_names, batch_of, peers_among, row_of
+from bench.plan.variants import peers_among, read_variants, row_of
 from engines.base import Target
 from engines.evidence.mismatch import evidence_mismatch
 from engines.probe import check
@@ -128,12 +128,17 @@ def test_nnunet_prepares_a_network_with_plans_by_them(tmp_path):
     assert (timing.tiles, timing.subtype) == (expected.tiles, None)
 
 
+def variants(text):
+    return read_variants(text, "torch-fp32", roi="none", overlap=0.5, batch=1)
+
+
 def test_a_peer_is_a_variant_by_its_name_alone():
-    assert not set(PEERS) & set(backend_names("all"))
-    names = backend_names("torch-amp,peer-monai-fp32@4,peer-script,peer-script")
-    assert names == ("torch-fp32", "torch-amp", "peer-monai-fp32@4", "peer-script", "peer-script#2")
-    assert peers_among(names) == names[2:]
-    assert (row_of(names[2]), batch_of(names[2], 1)) == (PEERS["peer-monai-fp32"], 4)
+    assert not set(PEERS) & set(variants("all"))
+    made = variants("torch-amp,peer-monai-fp32@4,peer-script,peer-script")
+    assert tuple(made) == ("torch-fp32", "torch-amp", "peer-monai-fp32@4", "peer-script", "peer-script#2")
+    assert peers_among(made) == tuple(made)[2:]
+    assert (made["peer-monai-fp32@4"].backend, made["peer-monai-fp32@4"].batch) == ("peer-monai-fp32", 4)
+    assert row_of("peer-monai-fp32") == PEERS["peer-monai-fp32"]
     assert [row_of("peer-nnunet", device).precision for device in ("cpu", "cuda:1")] == ["fp32", "fp16"]
     assert row_of("peer-script", "cuda") == PEERS["peer-script"]
 
@@ -178,7 +183,7 @@ def test_a_run_with_a_peer(bench, monkeypatch):
     code, summary, _ = bench("--backends", "plain,peer-script", "--rounds", "1", "--require", "peer-script")
     assert code in (1, 3), "the baseline against itself"
     assert summary["subject"] in (None, "plain")
-    row = next(entry for entry in summary["backends"] if entry["name"] == "peer-script")
+    row = next(entry for entry in summary["variants"] if entry["name"] == "peer-script")
     assert (row["status"], row["is_peer"], row["verdict"], row["cases"]) == ("ok", True, None, 5)
     assert row["accuracy"]["voxel_disagreement"] <= 1e-4
     assert row["accuracy"]["class_flips"] == 0

@@ -10,26 +10,35 @@ from bench.cli.terminal import PlainProgress
 from bench.errors import InputError
 from bench.plan.plan import make_plan
 from bench.plan.request import Request
-from bench.plan.variants import backend_names, batch_of, required_names, table_name
+from bench.plan.variants import read_variants, required_names
+from reports.records.record import VariantSettings
+
+
+def variants(text: str) -> dict[str, VariantSettings]:
+    return read_variants(text, "torch-fp32", roi="none", overlap=0.5, batch=1)
+
+
+def names(text: str) -> tuple[str, ...]:
+    return tuple(variants(text))
 
 
 def test_the_baseline_comes_first_and_repetitions_get_a_number():
-    assert backend_names("torch-amp, ort-int8") == ("torch-fp32", "torch-amp", "ort-int8")
-    assert backend_names("torch-amp,torch-fp32,torch-fp32") == ("torch-fp32", "torch-fp32#2", "torch-amp")
-    assert backend_names("all") == tuple(engines.BACKENDS)
+    assert names("torch-amp, ort-int8") == ("torch-fp32", "torch-amp", "ort-int8")
+    assert names("torch-amp,torch-fp32,torch-fp32") == ("torch-fp32", "torch-fp32#2", "torch-amp")
+    assert names("all") == tuple(engines.BACKENDS)
 
 
-def test_a_batch_makes_an_arm_of_its_own():
-    assert backend_names("torch-fp32@4") == ("torch-fp32", "torch-fp32@4")
-    assert backend_names("torch-amp@04,torch-amp@4") == ("torch-fp32", "torch-amp@4", "torch-amp@4#2")
-    everything = backend_names("all,all@8")
-    assert everything == (*engines.BACKENDS, *(f"{name}@8" for name in engines.BACKENDS))
-    assert required_names("torch-amp@2", backend_names("torch-amp@2")) == ("torch-amp@2",)
+def test_a_batch_makes_a_variant_of_its_own():
+    assert names("torch-fp32@4") == ("torch-fp32", "torch-fp32@4")
+    assert names("torch-amp@04,torch-amp@4") == ("torch-fp32", "torch-amp@4", "torch-amp@4#2")
+    assert names("all,all@8") == (*engines.BACKENDS, *(f"{name}@8" for name in engines.BACKENDS))
+    assert required_names("torch-amp@2", names("torch-amp@2")) == ("torch-amp@2",)
 
 
-def test_an_arm_tells_its_backend_and_its_batch():
-    assert (table_name("ort-int8@4#2"), batch_of("ort-int8@4#2", 1)) == ("ort-int8", 4)
-    assert (table_name("torch-fp32#2"), batch_of("torch-fp32#2", 3)) == ("torch-fp32", 3)
+def test_a_variant_holds_its_backend_batch_and_repeat():
+    made = read_variants("ort-int8@4,ort-int8@4,torch-fp32,torch-fp32", "torch-fp32", roi="body", overlap=0.25, batch=3)
+    assert made["ort-int8@4#2"] == VariantSettings(backend="ort-int8", roi="body", overlap=0.25, batch=4, repeat=2)
+    assert made["torch-fp32#2"] == VariantSettings(backend="torch-fp32", roi="body", overlap=0.25, batch=3, repeat=2)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +55,7 @@ def test_an_arm_tells_its_backend_and_its_batch():
 )
 def test_what_is_no_backend_is_refused(text, told):
     with pytest.raises(InputError) as refused:
-        backend_names(text)
+        variants(text)
     assert str(refused.value).startswith("--backends: ")
     assert told in str(refused.value)
 
@@ -60,4 +69,4 @@ def test_a_batch_reaches_engine_and_pipeline():
     ]  # fmt: skip
     assert plan.opens[1].backend == engines.BACKENDS["torch-amp"]
     assert replace(plan.opens[1].settings, batch=2) == plan.opens[0].settings
-    assert plan.record.declaration["batch"] == "2, but 3 where a backend's name says so"
+    assert plan.record.controlled_settings["batch"] == "2, but 3 where a backend's name says so"

@@ -37,8 +37,8 @@ def _two_at_most() -> tuple[int, int]:
 
 
 def _duels(name: str) -> list[dict]:
-    samples = json.loads(Path(f"run/backends/{name}.json").read_text())["samples"]
-    return [sample for sample in samples if sample["phase"] == "duel"]
+    samples = json.loads(Path(f"run/variants/{name}.json").read_text())["samples"]
+    return [sample for sample in samples if sample["phase"] == "interleaved"]
 
 
 def test_groups_follow_one_another_each_with_the_baseline(bench, monkeypatch):
@@ -69,6 +69,6 @@ def test_groups_follow_one_another_each_with_the_baseline(bench, monkeypatch):
         assert len(found) == CASES * len(numbers)
         assert {sample["round"] for sample in found} == numbers
         assert {sample["workers"] for sample in found} == {2}
-        record = json.loads(Path(f"run/backends/{name}.json").read_text())
+        record = json.loads(Path(f"run/variants/{name}.json").read_text())
         assert [score["whole_dsc"] for score in record["scores"]] == [1.0] * CASES, "each kept its own first masks"
         assert [score["lesion_nsd"] for score in record["scores"]] == [1.0] * CASES

@@ -33,10 +33,10 @@ def run_with(change: Callable[[str, int, int], float], seed: int = 0) -> Run:
         return replace(sample, started_unix_s=1e9 + 10.0 * number, case_ns=int(sample.case_ns * factor))
 
     backends = (
-        replace(b, samples=tuple(moved(b.name, s, i) for i, s in enumerate(b.samples) if s.phase == "duel"))
-        for b in run.backends
+        replace(b, samples=tuple(moved(b.name, s, i) for i, s in enumerate(b.samples) if s.phase == "interleaved"))
+        for b in run.variants
     )
-    return replace(run, backends=tuple(backends))
+    return replace(run, variants=tuple(backends))
 
 
 def test_a_quiet_run_raises_no_doubt() -> None:
@@ -63,7 +63,7 @@ def test_a_drift_is_measured_as_by_regression_with_an_effect_for_each_case() -> 
     found = diagnose(run).drift
     assert found.pct_over_run == pytest.approx(5.0, abs=1.0)
     assert found.hours == pytest.approx(10 * (3 * ROUNDS * CASES - 3) / 3600, rel=0.02)
-    samples = run.backends[0].samples
+    samples = run.variants[0].samples
     dummies = np.array([[s.case == c.name for c in run.record.cases] for s in samples], dtype=float)
     x = np.column_stack([[(s.started_unix_s - 1e9) / 3600 for s in samples], dummies])
     y = np.log([s.case_ns for s in samples])
@@ -77,9 +77,9 @@ def test_a_drift_is_measured_as_by_regression_with_an_effect_for_each_case() -> 
 def test_a_short_run_is_not_drawn_out_to_hours() -> None:
     """A few milliseconds in which the baseline became ten times slower."""
     run = run_with(lambda name, position, number: 2.3 * number / (len(NAMES) * ROUNDS * CASES))
-    baseline = run.backends[0]
+    baseline = run.variants[0]
     quick = tuple(replace(s, started_unix_s=1e9 + (s.started_unix_s - 1e9) * 1e-6) for s in baseline.samples)
-    found = diagnose(replace(run, backends=(replace(baseline, samples=quick), *run.backends[1:]))).drift
+    found = diagnose(replace(run, variants=(replace(baseline, samples=quick), *run.variants[1:]))).drift
     assert 100 < found.pct_over_run < 2000
 
 
@@ -103,8 +103,10 @@ def test_one_round_tells_nothing() -> None:
 
 def with_starts(run: Run, start_of: Callable[[int], int]) -> Run:
     """The run with its rounds spread over starts of the processes."""
-    backends = (replace(b, samples=tuple(replace(s, start=start_of(s.round)) for s in b.samples)) for b in run.backends)
-    return replace(run, backends=tuple(backends))
+    backends = (
+        replace(b, samples=tuple(replace(s, launch=start_of(s.round)) for s in b.samples)) for b in run.variants
+    )
+    return replace(run, variants=tuple(backends))
 
 
 def test_starts_that_differ_are_no_noise_that_lasts() -> None:

@@ -8,7 +8,7 @@ import pytest
 from reports.analysis.gpu import energy_j, gpu_use
 from reports.analysis.roofline import roofline
 from reports.records.record import GpuState
-from reports.records.store import Run, backend_from_json, run_from_json, to_json
+from reports.records.store import Run, run_from_json, to_json, variant_from_json
 from reports.render.summary_json import summary_json
 from reports.summary.summarise import summarise
 from tests.reports.factory import BASELINE, Candidate, make_run, on_gpu
@@ -21,14 +21,14 @@ def lines(run: Run, word: str) -> list[str]:
 def test_records_keep_the_readings() -> None:
     run = on_gpu(make_run({"torch-half": Candidate(3.0)}))
     assert run_from_json(to_json(run.record)) == run.record
-    for backend in run.backends:
-        assert backend_from_json(to_json(backend)) == backend
+    for backend in run.variants:
+        assert variant_from_json(to_json(backend)) == backend
 
 
 def test_readings_are_summed_up() -> None:
     states = [GpuState(1900 + i, 2600, 40 + i, 300.0 + i, 2.0 + i, (), 2**30, 2) for i in range(4)]
     states[3] = replace(states[3], throttled_by=("software power cap",), processes=5)
-    samples = make_run({}, cases=4, rounds=1).backends[0].samples[:4]
+    samples = make_run({}, cases=4, rounds=1).variants[0].samples[:4]
     read = [replace(one, gpu=state, workers=2, case_ns=10**9) for one, state in zip(samples, states, strict=True)]
     use = gpu_use(read)
     assert (use.samples, use.sm_mhz, use.sm_mhz_low, use.sm_mhz_high, use.temperature_c) == (4, 1901.5, 1900, 1903, 43)
@@ -65,7 +65,7 @@ def test_the_baselines_backend_with_another_batch_is_a_warning() -> None:
 
 def test_a_share_of_the_peak_is_operations_over_time() -> None:
     run = on_gpu(make_run({"torch-half": Candidate(2.0, (1.0,))}, cases=1, rounds=1))
-    backend = replace(run.backend("torch-half"), evidence={"mac_share": {"fp16": 1.0}})
+    backend = replace(run.variant("torch-half"), evidence={"mac_share": {"fp16": 1.0}})
     (sample,) = backend.samples
     forward_s = sample.stages_ns["forward"] / 1e9
     operations = 2 * run.record.checkpoint["macs_per_tile"] * sample.tiles
@@ -78,7 +78,7 @@ def test_a_share_of_the_peak_is_operations_over_time() -> None:
 
 def test_a_mixture_of_precisions_takes_the_time_of_both() -> None:
     run = on_gpu(make_run({"torch-half": Candidate(2.0, (1.0,))}, cases=1, rounds=1))
-    backend = run.backend("torch-half")
+    backend = run.variant("torch-half")
     peak = run.record.peak_flops
 
     def floor(**share: float) -> float:
@@ -93,7 +93,7 @@ def test_a_mixture_of_precisions_takes_the_time_of_both() -> None:
 def test_memory_traffic_is_the_floor_where_it_takes_longer(precision: str, size: int) -> None:
     run = on_gpu(make_run({"torch-half": Candidate(2.0, (1.0,))}, cases=1, rounds=1))
     record = replace(run.record, peak_bytes_per_s=1e9, peak_flops={precision: 50e12})
-    backend = replace(run.backend("torch-half"), evidence={"mac_share": {precision: 1.0}})
+    backend = replace(run.variant("torch-half"), evidence={"mac_share": {precision: 1.0}})
     (sample,) = backend.samples
     found = roofline(record, backend, [sample])
     assert found.traffic_s == pytest.approx(size * (80_000_000 * sample.tiles + 1_600_000) / 1e9)
@@ -103,7 +103,7 @@ def test_memory_traffic_is_the_floor_where_it_takes_longer(precision: str, size:
 
 def test_traffic_of_a_mixture_counts_the_narrowest_and_unknown_traffic_is_no_floor() -> None:
     run = on_gpu(make_run({"torch-half": Candidate(2.0, (1.0,))}, cases=1, rounds=1))
-    backend = replace(run.backend("torch-half"), evidence={"mac_share": {"fp32": 0.9, "fp16": 0.1}})
+    backend = replace(run.variant("torch-half"), evidence={"mac_share": {"fp32": 0.9, "fp16": 0.1}})
     narrow = replace(backend, evidence={"mac_share": {"fp16": 1.0}})
     samples = list(backend.samples)
     assert roofline(run.record, backend, samples).traffic_s == roofline(run.record, narrow, samples).traffic_s
@@ -119,12 +119,12 @@ def test_an_older_run_has_no_limits_and_no_warnings() -> None:
     assert isnan(summary.rows[0].roofline.floor_s)
     document = summary_json(summary)
     unknown = dict.fromkeys(("floor_s", "share", "flops", "arithmetic_s", "traffic_s"))
-    assert document["backends"][0]["roofline"] == unknown
-    assert document["backends"][0]["gpu"] is None
+    assert document["variants"][0]["roofline"] == unknown
+    assert document["variants"][0]["gpu"] is None
 
 
 def test_energy_is_told_of_cases_that_last_longer_than_the_counters_steps() -> None:
-    samples = make_run({}, cases=3, rounds=1).backends[0].samples[:3]
+    samples = make_run({}, cases=3, rounds=1).variants[0].samples[:3]
     read = [
         replace(s, gpu=GpuState(energy_j=j), case_ns=10**9) for s, j in zip(samples, (20.0, 30.0, 25.0), strict=True)
     ]

@@ -8,13 +8,13 @@ import pytest
 from scipy import stats
 
 from reports.analysis.latency import latency, spread, tile_fit
-from reports.records.record import DUEL, Sample
+from reports.records.record import INTERLEAVED, Sample
 
 
 def timed(cases: dict[str, tuple[int, Sequence[float]]]) -> list[Sample]:
     """Samples of cases: their tiles, and the seconds of each round."""
     return [
-        Sample(DUEL, i, case, round(s * 1e9), {}, None, tiles, 0, 0.0, 0)
+        Sample(INTERLEAVED, i, case, round(s * 1e9), {}, None, tiles, 0, 0.0, 0)
         for case, (tiles, seconds) in cases.items()
         for i, s in enumerate(seconds)
     ]

@@ -1,12 +1,12 @@
 """Time against accuracy: the front, and how it is told."""
 
 from dataclasses import replace
+from typing import Any
 
-from reports.records.record import RecipeSettings
 from reports.records.store import Run
 from reports.render.sections.pareto import pareto_section
 from reports.summary.summarise import summarise
-from tests.reports.factory import BASELINE, Candidate, make_run
+from tests.reports.factory import BASELINE, Candidate, made_of, make_run
 
 ARMS = {
     "exact": Candidate(2.0),
@@ -16,8 +16,11 @@ ARMS = {
 }
 
 
-def with_recipes(run: Run, **recipes: RecipeSettings) -> Run:
-    return replace(run, record=replace(run.record, settings=replace(run.record.settings, recipes=recipes)))
+def with_recipe(run: Run, name: str, **own: Any) -> Run:
+    recipe = made_of(name, recipe=True, **own)
+    settings = replace(run.record.settings, variants={**run.record.settings.variants, name: recipe})
+    variants = tuple(replace(one, settings=recipe) if one.name == name else one for one in run.variants)
+    return replace(run, record=replace(run.record, settings=settings), variants=variants)
 
 
 def test_the_front_is_what_nothing_beats_in_time_and_accuracy() -> None:
@@ -30,12 +33,14 @@ def test_equal_rows_are_both_on_the_front() -> None:
 
 def test_a_score_that_one_lacks_is_not_held_against_the_other() -> None:
     run = make_run(ARMS)
-    unscored = replace(run, backends=tuple(replace(one, scores=()) for one in run.backends))
+    unscored = replace(run, variants=tuple(replace(one, scores=()) for one in run.variants))
     assert summarise(unscored).pareto_front == ("fast",), "without scores only the time counts"
 
 
 def test_the_table_tells_what_each_is_made_of_and_what_fails() -> None:
-    run = with_recipes(make_run(ARMS), fast=RecipeSettings("openvino-int8", "coarse", 0.25, 4, ("drop-biases",)))
+    run = with_recipe(
+        make_run(ARMS), "fast", backend="openvino-int8", roi="coarse", overlap=0.25, batch=4, rewrites=("drop-biases",)
+    )
     said = pareto_section(summarise(run))
     lines = [line for line in said.splitlines() if line.startswith("|")][2:]
     assert [line.split("|")[1].strip() for line in lines] == [

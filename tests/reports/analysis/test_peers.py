@@ -13,12 +13,12 @@ from reports.decision.outcome import choose, converged
 from reports.decision.regression import regression
 from reports.decision.speed import case_ns, pairs, speed
 from reports.decision.verdict import CONFIRMED, INCONCLUSIVE, Claim
-from reports.records.record import DUEL, FAILED, SKIPPED, BackendRecord
+from reports.records.record import FAILED, INTERLEAVED, SKIPPED, VariantRecord
 from reports.records.store import RecordError, Run, run_from_json, to_json
 from reports.render import render
 from reports.render.csv_tables import cases_csv
 from reports.summary.summarise import summarise
-from tests.reports.factory import BASELINE, Candidate, make_run, segmenting
+from tests.reports.factory import BASELINE, Candidate, make_run, segmenting, variant
 
 BEST, SLOW, FAST = "openvino-int8", "peer-monai-fp32", "peer-nnunet"
 OURS = {BEST: Candidate(4.0, (1.0, 1.03), confirmed_speedup=3.9), "torch-compile": Candidate(2.0)}
@@ -29,13 +29,13 @@ WAY = {
 PEERS = {SLOW: Candidate(0.5), FAST: Candidate(8.0, (1.0, 1.02), -7e-4, flips=1, evidence=WAY)}
 
 
-def run_of(peers: Mapping[str, Candidate | BackendRecord], **options) -> Run:
+def run_of(peers: Mapping[str, Candidate | VariantRecord], **options) -> Run:
     run = make_run(OURS | peers, confirmed=BEST, **options)
     return replace(run, record=replace(run.record, peers=tuple(peers)))
 
 
 def with_backend(run: Run, name: str, **changes) -> Run:
-    return replace(run, backends=tuple(replace(b, **changes) if b.name == name else b for b in run.backends))
+    return replace(run, variants=tuple(replace(b, **changes) if b.name == name else b for b in run.variants))
 
 
 def test_the_ratio_is_the_peers_time_over_the_bests():
@@ -54,7 +54,7 @@ def test_ratios_hold_as_speedups_do():
     """With the run's baseline as the peer the ratio is the best's speedup over it, bounds and all."""
     run = make_run(OURS)
     (found,) = peer_times(replace(run, record=replace(run.record, peers=(BASELINE,))), BEST)
-    assert found.time == speed(pairs(run, BEST, DUEL), case_ns)
+    assert found.time == speed(pairs(run, BEST, INTERLEAVED), case_ns)
 
 
 def test_a_peer_makes_no_claim():
@@ -100,8 +100,8 @@ def test_peers_alone_prove_nothing():
 
 
 def test_a_peer_that_did_not_run_is_a_row_with_its_reason():
-    skip = BackendRecord(SLOW, SKIPPED, "the package monai is not installed", 'pip install ".[peers]"')
-    summary = summarise(run_of({SLOW: skip, FAST: BackendRecord(FAST, FAILED, "it broke")}))
+    skip = variant(SLOW, SKIPPED, "the package monai is not installed", 'pip install ".[peers]"')
+    summary = summarise(run_of({SLOW: skip, FAST: variant(FAST, FAILED, "it broke")}))
     assert summary.peers == ()
     document = render(summary, "markdown")
     assert "Against what is run today" not in document
@@ -116,7 +116,7 @@ def test_a_best_that_did_not_run_has_no_ratio():
 
 def test_samples_of_other_rounds_are_no_pairs():
     run = run_of(PEERS)
-    later = tuple(replace(one, round=one.round + 2) for one in run.backend(SLOW).samples)
+    later = tuple(replace(one, round=one.round + 2) for one in run.variant(SLOW).samples)
     summary = summarise(with_backend(run, SLOW, samples=later))
     assert {one.name: one.time.cases for one in summary.peers} == {FAST: 16, SLOW: 0}
     assert f"Never open in one round with {BEST}: {SLOW}." in render(summary, "markdown")
@@ -154,7 +154,7 @@ def test_the_ratios_as_json():
     assert found["peers"]["of"] == BEST
     assert [one["name"] for one in found["peers"]["times"]] == [FAST, SLOW]
     assert found["peers"]["times"][1]["ratio"] == vars(summary.peers[1].time.speedup)
-    assert {one["name"]: one["is_peer"] for one in found["backends"]} == {
+    assert {one["name"]: one["is_peer"] for one in found["variants"]} == {
         BASELINE: False, **dict.fromkeys(OURS, False), **dict.fromkeys(PEERS, True),
     }  # fmt: skip
 

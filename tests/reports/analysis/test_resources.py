@@ -9,12 +9,12 @@ from math import ceil, isnan
 import pytest
 
 from reports.analysis.resources import Resources
-from reports.records.record import SKIPPED, BackendRecord, Usage
+from reports.records.record import SKIPPED, Usage
 from reports.records.store import Run
 from reports.render import render
 from reports.stats.scores import median
 from reports.summary.summarise import summarise
-from tests.reports.factory import BASE_NS, BASELINE, Candidate, make_run, on_gpu
+from tests.reports.factory import BASE_NS, BASELINE, Candidate, make_run, on_gpu, variant
 
 X = "ort-fp32"
 
@@ -23,9 +23,9 @@ def used(run: Run, *usages: Usage | None) -> Run:
     """The run with these usages, in turn, at each backend's samples."""
     backends = tuple(
         replace(b, samples=tuple(replace(s, usage=usages[i % len(usages)]) for i, s in enumerate(b.samples)))
-        for b in run.backends
+        for b in run.variants
     )
-    return replace(run, backends=backends)
+    return replace(run, variants=backends)
 
 
 def of(run: Run, name: str = X) -> Resources:
@@ -34,15 +34,15 @@ def of(run: Run, name: str = X) -> Resources:
 
 
 def with_backend(run: Run, **changes: object) -> Run:
-    backends = tuple(replace(b, **changes) if b.name == X else b for b in run.backends)  # type: ignore[arg-type]
-    return replace(run, backends=backends)
+    backends = tuple(replace(b, **changes) if b.name == X else b for b in run.variants)  # type: ignore[arg-type]
+    return replace(run, variants=backends)
 
 
 def test_processor_time_is_counted_in_cores_and_in_percent_seconds() -> None:
     run = make_run({X: Candidate(2.0, (1.0,))}, cases=5, rounds=1)
     found = of(run)
     assert found.cpu_cores == pytest.approx(2.0)
-    seconds = median([sample.case_ns / 1e9 for sample in run.backend(X).samples])
+    seconds = median([sample.case_ns / 1e9 for sample in run.variant(X).samples])
     assert found.cpu_pct_s == pytest.approx(200 * seconds)
 
 
@@ -67,7 +67,7 @@ def test_gpu_memory_by_flare22_counts_what_exceeds_two_gibibytes() -> None:
     def holding(mebibytes: int) -> Run:
         samples = tuple(
             replace(s, gpu=replace(s.gpu, process_memory_bytes=mebibytes * 2**20))
-            for s in run.backend(X).samples
+            for s in run.variant(X).samples
             if s.gpu is not None
         )
         return with_backend(run, samples=samples)
@@ -98,7 +98,7 @@ def test_the_baseline_and_what_has_no_build_time_have_no_break_even() -> None:
 
 
 def test_a_backend_that_did_not_run_has_nothing() -> None:
-    run = make_run({X: BackendRecord(X, SKIPPED, "no package")})
+    run = make_run({X: variant(X, SKIPPED, "no package")})
     found = of(run)
     assert all(isnan(value) for value in vars(found).values() if isinstance(value, float))
     assert (found.break_even_cases, found.never_pays_off) == (None, False)
@@ -149,7 +149,7 @@ def test_a_gpu_has_its_own_columns() -> None:
 def test_json_and_csv_hold_the_figures() -> None:
     run = used(make_run({X: Candidate(2.0, (1.0,))}, cases=5, rounds=1), Usage(memory_byte_s=3 * 2**20))
     summary = summarise(run)
-    (_, found) = json.loads(render(summary, "json"), parse_constant=pytest.fail)["backends"]
+    (_, found) = json.loads(render(summary, "json"), parse_constant=pytest.fail)["variants"]
     assert found["resources"]["memory_mb_s"] == 3.0
     assert found["resources"]["flare_memory_mb_s"] is None
     assert found["resources"]["break_even_cases"] == 7

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from reports.records.record import Roi
-from reports.records.store import Run, backend_from_json, to_json
+from reports.records.store import Run, to_json, variant_from_json
 from reports.render import render
 from reports.render.summary_json import summary_json
 from reports.summary.summarise import summarise
@@ -17,7 +17,7 @@ def cropped(lost: int = 0) -> Run:
     run = make_run({"openvino-int8": Candidate(5.0)}, cases=6, roi="coarse")
     names = [case.name for case in run.record.cases]
     backends = []
-    for backend in run.backends:
+    for backend in run.variants:
         samples = tuple(
             replace(s, roi=Roi(WHOLE if s.case == names[1] else PART, s.case == names[1], 2, 4, 0))
             for s in backend.samples
@@ -27,13 +27,13 @@ def cropped(lost: int = 0) -> Run:
             for s in backend.scores
         )
         backends.append(replace(backend, samples=samples, scores=scores))
-    return replace(run, backends=tuple(backends))
+    return replace(run, variants=tuple(backends))
 
 
 def test_no_section_without_a_roi():
     summary = summarise(make_run({"openvino-int8": Candidate(5.0)}))
     assert "## ROI" not in render(summary, "markdown")
-    assert all(backend["roi"] is None for backend in summary_json(summary)["backends"])
+    assert all(backend["roi"] is None for backend in summary_json(summary)["variants"])
 
 
 def test_each_case_counts_once_however_often_it_was_run():
@@ -54,7 +54,7 @@ def test_the_report_names_fallbacks_and_cases_that_lost_a_lesion_voxel():
     assert f"fell back to the full volume in: {second}." in section
     assert "**fails**" in section
     assert "<h2>ROI</h2>" in render(summarise(run), "html")
-    told = {backend["name"]: backend["roi"] for backend in summary_json(summarise(run))["backends"]}
+    told = {backend["name"]: backend["roi"] for backend in summary_json(summarise(run))["variants"]}
     assert told["openvino-int8"]["lost"] == [third]
     assert told["openvino-int8"]["lesion_outside"] == 3
     kept = render(summarise(cropped()), "markdown")
@@ -63,13 +63,13 @@ def test_the_report_names_fallbacks_and_cases_that_lost_a_lesion_voxel():
 
 
 def test_the_record_survives_its_file_and_old_ones_are_read():
-    backend = cropped(lost=1).backends[1]
-    assert backend_from_json(to_json(backend)) == backend
+    backend = cropped(lost=1).variants[1]
+    assert variant_from_json(to_json(backend)) == backend
     old = to_json(backend)
     for sample in old["samples"]:
         del sample["roi"]
     for score in old["scores"]:
         del score["whole_outside"], score["lesion_outside"]
-    read = backend_from_json(old)
+    read = variant_from_json(old)
     assert read.samples[0].roi is None
     assert read.scores[0].lesion_outside is None

@@ -14,9 +14,9 @@ from scipy import stats
 from bench.cli.main import main
 from reports.decision.regression import NO_REGRESSION, REGRESSION, Change, regression, worst
 from reports.decision.verdict import UNDECIDED
-from reports.records.record import DUEL, FAILED, INTERRUPTED, PENDING, SKIPPED, BackendRecord, RecipeSettings
-from reports.records.store import RecordError, Run, backend_path, write_json
-from tests.reports.factory import BASELINE, Candidate, make_run, segmenting
+from reports.records.record import FAILED, INTERLEAVED, INTERRUPTED, PENDING, SKIPPED, VariantRecord
+from reports.records.store import RecordError, Run, variant_path, write_json
+from tests.reports.factory import BASELINE, Candidate, made_of, make_run, segmenting, variant
 
 X = "ort-fp32"
 
@@ -26,7 +26,7 @@ def changed(reference: Run, run: Run, name: str = X, **options: Any) -> Change:
     return change
 
 
-def one(candidate: Candidate | BackendRecord, **options: Any) -> Run:
+def one(candidate: Candidate | VariantRecord, **options: Any) -> Run:
     return make_run({X: candidate}, **options)
 
 
@@ -37,16 +37,16 @@ def with_record(run: Run, **changes: Any) -> Run:
 def scaled(run: Run, factor: float) -> Run:
     """The same run on a machine that takes `factor` times as long for everything."""
     backends = tuple(
-        replace(b, samples=tuple(replace(s, case_ns=int(s.case_ns * factor)) for s in b.samples)) for b in run.backends
+        replace(b, samples=tuple(replace(s, case_ns=int(s.case_ns * factor)) for s in b.samples)) for b in run.variants
     )
-    return replace(run, backends=backends)
+    return replace(run, variants=backends)
 
 
 def written(run: Run, folder: Path) -> Path:
-    (folder / "backends").mkdir(parents=True)
+    (folder / "variants").mkdir(parents=True)
     write_json(folder / "run.json", run.record)
-    for backend in run.backends:
-        write_json(backend_path(folder, backend.name), backend)
+    for backend in run.variants:
+        write_json(variant_path(folder, backend.name), backend)
     return folder
 
 
@@ -62,8 +62,11 @@ def setting(run: Run, **changes: Any) -> Run:
 
 
 def declaring(run: Run, **changes: str) -> Run:
-    declared: Mapping[str, str] = {**run.record.declaration, **{k.replace("_", " "): v for k, v in changes.items()}}
-    return with_record(run, declaration=declared)
+    declared: Mapping[str, str] = {
+        **run.record.controlled_settings,
+        **{k.replace("_", " "): v for k, v in changes.items()},
+    }
+    return with_record(run, controlled_settings=declared)
 
 
 UNEQUAL = {
@@ -107,8 +110,10 @@ def test_another_batch_of_another_backend_is_no_difference() -> None:
 def test_a_recipe_may_be_missing_but_not_mean_something_else() -> None:
     def cooking(overlap: float) -> Run:
         run = declaring(one(Candidate(2.0)), **{"but recipe lean": f"overlap {overlap}"})
-        recipes = {"lean": RecipeSettings("openvino-int8", "none", overlap, 1)}
-        return with_record(run, settings=replace(run.record.settings, recipes=recipes))
+        lean = made_of("openvino-int8", overlap=overlap, recipe=True)
+        return with_record(
+            run, settings=replace(run.record.settings, variants={**run.record.settings.variants, "lean": lean})
+        )
 
     assert changed(cooking(0.25), one(Candidate(2.0))).state == NO_REGRESSION
     assert changed(cooking(0.25), cooking(0.25)).state == NO_REGRESSION
@@ -176,9 +181,9 @@ def test_the_bounds_are_those_of_a_bootstrap_over_the_cases() -> None:
 
     def logs(run: Run) -> list[float]:
         by_case: dict[str, list[float]] = {}
-        duels = [sample for sample in run.backend(BASELINE).samples if sample.phase == DUEL]
-        for base, own in zip(duels, run.backend(X).samples, strict=True):
-            assert (own.phase, base.case, base.round) == (DUEL, own.case, own.round)
+        duels = [sample for sample in run.variant(BASELINE).samples if sample.phase == INTERLEAVED]
+        for base, own in zip(duels, run.variant(X).samples, strict=True):
+            assert (own.phase, base.case, base.round) == (INTERLEAVED, own.case, own.round)
             by_case.setdefault(own.case, []).append(log(base.case_ns / own.case_ns))
         return [float(np.median(values)) for _, values in sorted(by_case.items())]
 
@@ -215,7 +220,7 @@ def test_an_accuracy_that_rose_is_none() -> None:
 
 
 def test_the_baseline_may_lose_accuracy_too() -> None:
-    worse = make_run({BASELINE: Candidate(1.0, whole=-0.02)}).backends[1]
+    worse = make_run({BASELINE: Candidate(1.0, whole=-0.02)}).variants[1]
     found = regression(one(Candidate(2.0)), make_run({X: Candidate(2.0)}, baseline=worse))
     assert [(c.name, c.state) for c in found.changes] == [(BASELINE, REGRESSION), (X, NO_REGRESSION)]
     assert (found.changes[0].speedup.estimate, found.changes[0].cases) == (1.0, 0)
@@ -255,11 +260,11 @@ def test_what_the_network_does_not_give_is_not_required() -> None:
 @pytest.mark.parametrize(
     ("record", "said"),
     [
-        (BackendRecord(X, FAILED, "out of memory"), "it ran in the reference, and here it failed (out of memory)"),
-        (BackendRecord(X, SKIPPED, "no package"), "it ran in the reference, and here it was skipped (no package)"),
+        (variant(X, FAILED, "out of memory"), "it ran in the reference, and here it failed (out of memory)"),
+        (variant(X, SKIPPED, "no package"), "it ran in the reference, and here it was skipped (no package)"),
     ],
 )
-def test_a_backend_that_was_lost_is_a_regression(record: BackendRecord, said: str) -> None:
+def test_a_backend_that_was_lost_is_a_regression(record: VariantRecord, said: str) -> None:
     change = changed(one(Candidate(2.0)), one(record))
     assert (change.state, change.reasons) == (REGRESSION, (said,))
 
@@ -273,14 +278,14 @@ def test_a_backend_that_is_not_there_any_more_is_a_regression() -> None:
 
 
 def test_a_backend_that_is_new_is_not_compared() -> None:
-    found = regression(one(BackendRecord(X, FAILED, "no kernel")), one(Candidate(2.0)))
+    found = regression(one(variant(X, FAILED, "no kernel")), one(Candidate(2.0)))
     assert found.state == NO_REGRESSION, "by the baseline"
     assert found.changes[1].state is None
     assert isnan(found.changes[1].speedup.estimate)
 
 
 def test_a_run_that_was_interrupted_leaves_it_open() -> None:
-    change = changed(one(Candidate(2.0)), one(BackendRecord(X, PENDING), status=INTERRUPTED))
+    change = changed(one(Candidate(2.0)), one(variant(X, PENDING), status=INTERRUPTED))
     assert change.state == UNDECIDED
     assert "bench run --resume" in change.reasons[0]
 
@@ -356,7 +361,7 @@ def test_the_json_holds_the_same(folders: dict[str, str], capsys: pytest.Capture
     document = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert (document["schema"], document["state"], document["max_slowdown_pct"]) == (1, REGRESSION, 30.0)
     (run,) = document["runs"]
-    baseline, backend = run["backends"]
+    baseline, backend = run["variants"]
     assert baseline["speedup_ratio"] == {"estimate": 1.0, "low": None, "high": None}
     assert backend["speedup_ratio"]["estimate"] == pytest.approx(0.75, rel=1e-6)
     assert backend["scores"]["lesion_dsc"]["delta"] == pytest.approx(-0.05)

@@ -7,11 +7,11 @@ import pytest
 
 from reports.decision.outcome import choose, converged
 from reports.decision.verdict import CONFIRMED, INCONCLUSIVE, REFUTED, Claim
-from reports.records.record import CONFIRMATION, FAILED, INTERRUPTED, PENDING, SKIPPED, WARMUP, BackendRecord
+from reports.records.record import CONFIRMATION, FAILED, INTERRUPTED, PENDING, SKIPPED, WARMUP
 from reports.records.store import RecordError, Run
 from reports.summary.summarise import summarise
 from reports.summary.summary import Summary
-from tests.reports.factory import BASELINE, Candidate, make_run, segmenting
+from tests.reports.factory import BASELINE, Candidate, make_run, segmenting, variant
 
 FAST = Candidate(4.0)
 CONFIRMED_FAST = Candidate(4.0, confirmed_speedup=4.0)
@@ -205,9 +205,9 @@ def test_lesions_in_few_cases_are_undecided() -> None:
     run = make_run({"x": FAST})
     few = [
         replace(b, scores=tuple(replace(s, lesion_dsc=s.lesion_dsc if i < 3 else None) for i, s in enumerate(b.scores)))
-        for b in run.backends
+        for b in run.variants
     ]
-    row = summarise(replace(run, backends=tuple(few))).row("x")
+    row = summarise(replace(run, variants=tuple(few))).row("x")
     assert row.verdict == INCONCLUSIVE
     assert "lesion DSC rests on 3 cases, at least 5 are needed" in row.reasons[0]
 
@@ -221,17 +221,17 @@ def test_slow_and_undecided_is_refuted() -> None:
 
 def test_unpaired_samples_and_warm_up_count_for_nothing() -> None:
     run = make_run({"x": FAST})
-    x = run.backend("x")
+    x = run.variant("x")
     odd = [replace(s, round=9, case_ns=1) for s in x.samples] + [replace(s, phase=WARMUP, case_ns=1) for s in x.samples]
-    with_odd = replace(run, backends=(run.backends[0], replace(x, samples=(*x.samples, *odd))))
+    with_odd = replace(run, variants=(run.variants[0], replace(x, samples=(*x.samples, *odd))))
     assert summarise(with_odd).row("x") == summarise(run).row("x")
 
 
 def test_a_pair_is_of_one_case_in_one_round() -> None:
     run = make_run({"x": Candidate(2.0, jitter=(1.0,))})
-    x = run.backend("x")
+    x = run.variant("x")
     turned = replace(x, samples=tuple(reversed(x.samples)))
-    row = summarise(replace(run, backends=(run.backends[0], turned))).row("x")
+    row = summarise(replace(run, variants=(run.variants[0], turned))).row("x")
     assert row.case.speedup.low == pytest.approx(2.0)
 
 
@@ -246,7 +246,7 @@ def test_starts_that_differ_widen_the_bounds() -> None:
                 samples=tuple(
                     replace(
                         s,
-                        start=1 + s.round % starts,
+                        launch=1 + s.round % starts,
                         case_ns=int(s.case_ns * (1 + apart * (s.round - 1) * (b.name == "x"))),
                     )
                     if s.phase == CONFIRMATION
@@ -254,9 +254,9 @@ def test_starts_that_differ_widen_the_bounds() -> None:
                     for s in b.samples
                 ),
             )
-            for b in run.backends
+            for b in run.variants
         ]
-        return replace(run, backends=tuple(backends))
+        return replace(run, variants=tuple(backends))
 
     one, three = (summarise(started(0.05, starts)).confirmation for starts in (1, 3))
     assert (one.launches, three.launches, one.pairs, three.pairs) == (1, 3, 48, 48)
@@ -298,7 +298,7 @@ def test_an_interrupted_run_is_not_confirmed() -> None:
 
 
 def test_an_interrupted_run_refutes_only_what_cannot_be_saved() -> None:
-    slow, pending = Candidate(1.0), BackendRecord("b", PENDING)
+    slow, pending = Candidate(1.0), variant("b", PENDING)
     assert summarise(make_run({"a": slow, "b": pending}, status=INTERRUPTED)).verdict == INCONCLUSIVE
     assert summarise(make_run({"a": slow}, status=INTERRUPTED)).verdict == REFUTED
 
@@ -330,7 +330,7 @@ def test_a_slow_but_accurate_backend_does_not_stand_in_for_an_undecided_fast_one
 
 @pytest.mark.parametrize("status", [SKIPPED, FAILED])
 def test_nothing_compared_is_inconclusive(status: str) -> None:
-    run = make_run({"a": BackendRecord("a", status, "no such device")})
+    run = make_run({"a": variant("a", status, "no such device")})
     summary = summarise(run)
     assert (summary.verdict, summary.best) == (INCONCLUSIVE, None)
     assert summary.reasons == ("nothing was compared with the baseline",)
@@ -339,21 +339,21 @@ def test_nothing_compared_is_inconclusive(status: str) -> None:
 
 
 def test_a_lost_baseline_is_named() -> None:
-    summary = summarise(make_run({"a": FAST}, baseline=BackendRecord(BASELINE, FAILED, "out of memory")))
+    summary = summarise(make_run({"a": FAST}, baseline=variant(BASELINE, FAILED, "out of memory")))
     assert summary.reasons == ("nothing was compared with the baseline, as torch-fp32 failed: out of memory",)
 
 
 def test_a_winner_that_failed_in_the_confirmation_is_inconclusive() -> None:
     run = make_run({"a": FAST, "b": Candidate(2.0)}, confirmed="a")
-    lost = replace(run.backend("a"), status=FAILED, reason="killed")
-    summary = summarise(replace(run, backends=(run.backends[0], lost, run.backends[2])))
+    lost = replace(run.variant("a"), status=FAILED, reason="killed")
+    summary = summarise(replace(run, variants=(run.variants[0], lost, run.variants[2])))
     assert (summary.verdict, summary.best) == (INCONCLUSIVE, "a")
     assert summary.reasons == ("a failed: killed",)
 
 
 def test_required_backends_that_are_missing_are_listed() -> None:
     run = make_run(
-        {"a": FAST, "b": BackendRecord("b", SKIPPED, "no"), "c": BackendRecord("c", FAILED, "no")},
+        {"a": FAST, "b": variant("b", SKIPPED, "no"), "c": variant("c", FAILED, "no")},
         required=("a", "b", "c", "d"),
     )
     assert summarise(run).missing_required == ("b", "c", "d")
@@ -383,12 +383,12 @@ def test_a_claim_about_one_backend_is_judged_by_its_duels() -> None:
 
 def test_a_claim_about_the_winner_is_judged_by_its_confirmation() -> None:
     run = make_run({"a": Candidate(4.0, confirmed_speedup=1.0)}, confirmed="a")
-    assert any(s.phase == CONFIRMATION for s in run.backend("a").samples)
+    assert any(s.phase == CONFIRMATION for s in run.variant("a").samples)
     assert summarise(run, claim_of(run, backend="a")).verdict == REFUTED
 
 
 def test_a_claim_about_a_skipped_backend_is_inconclusive() -> None:
-    run = make_run({"a": FAST, "b": BackendRecord("b", SKIPPED, "no package", "pip install it")})
+    run = make_run({"a": FAST, "b": variant("b", SKIPPED, "no package", "pip install it")})
     summary = summarise(run, claim_of(run, backend="b"))
     assert summary.verdict == INCONCLUSIVE
     assert summary.reasons == ("b was skipped: no package; to mend it: pip install it",)
@@ -406,11 +406,11 @@ def test_a_claim_about_no_candidate_is_an_error(name: str, said: str) -> None:
 
 def test_settled_once_every_live_candidate_is() -> None:
     doubtful = Candidate(1.13, jitter=(0.9, 1.0, 1.2))
-    fine = make_run({"a": FAST, "b": Candidate(1.0), "c": BackendRecord("c", FAILED, "no")})
+    fine = make_run({"a": FAST, "b": Candidate(1.0), "c": variant("c", FAILED, "no")})
     assert converged(fine, claim_of(fine))
     run = make_run({"a": FAST, "b": doubtful}, rounds=1)
     assert not converged(run, claim_of(run))
-    unmeasured = make_run({"a": FAST, "b": BackendRecord("b")})
+    unmeasured = make_run({"a": FAST, "b": variant("b")})
     assert not converged(unmeasured, claim_of(unmeasured))
 
 
@@ -435,12 +435,12 @@ def test_a_verdict_without_a_figure_is_not_settled() -> None:
 def test_too_few_cases_are_settled_after_one_round() -> None:
     run = make_run({"a": FAST}, cases=3, rounds=1)
     assert converged(run, claim_of(run))
-    a = run.backend("a")
-    begun = replace(run, backends=(run.backends[0], replace(a, status=PENDING, samples=a.samples[:2])))
+    a = run.variant("a")
+    begun = replace(run, variants=(run.variants[0], replace(a, status=PENDING, samples=a.samples[:2])))
     assert not converged(begun, claim_of(begun))
 
 
 def test_candidates_still_pending_are_chosen_from() -> None:
     run = make_run({"a": FAST})
-    pending = replace(run, backends=tuple(replace(b, status=PENDING) for b in run.backends))
+    pending = replace(run, variants=tuple(replace(b, status=PENDING) for b in run.variants))
     assert choose(pending, claim_of(run)) == "a"

@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
-from reports.records.record import PENDING, BackendRecord
+from reports.records.record import PENDING
 from reports.records.store import (
     RecordError,
     Run,
-    backend_from_json,
-    backend_path,
     read_run,
     run_from_json,
     to_json,
+    variant_from_json,
+    variant_path,
     write_json,
 )
-from tests.reports.factory import Candidate, make_run
+from tests.reports.factory import Candidate, make_run, variant
 
 
 @pytest.fixture
@@ -30,54 +30,54 @@ def run() -> Run:
 
 @pytest.fixture
 def folder(run: Run, tmp_path: Path) -> Path:
-    (tmp_path / "backends").mkdir()
+    (tmp_path / "variants").mkdir()
     write_json(tmp_path / "run.json", run.record)
-    for backend in run.backends:
-        write_json(backend_path(tmp_path, backend.name), backend)
+    for backend in run.variants:
+        write_json(variant_path(tmp_path, backend.name), backend)
     return tmp_path
 
 
 def test_a_run_survives_the_round_trip(run: Run, folder: Path) -> None:
     found = read_run(folder)
     assert found.record == run.record
-    assert found.backends == run.backends
+    assert found.variants == run.variants
     assert found.folder == folder
 
 
 def test_records_survive_plain_dicts(run: Run) -> None:
     assert run_from_json(json.loads(json.dumps(to_json(run.record)))) == run.record
-    assert backend_from_json(json.loads(json.dumps(to_json(run.backends[1])))) == run.backends[1]
+    assert variant_from_json(json.loads(json.dumps(to_json(run.variants[1])))) == run.variants[1]
 
 
 def test_a_backend_without_a_file_is_pending(folder: Path) -> None:
-    backend_path(folder, "openvino-int8").unlink()
-    assert read_run(folder).backend("openvino-int8") == BackendRecord("openvino-int8", PENDING)
+    variant_path(folder, "openvino-int8").unlink()
+    assert read_run(folder).variant("openvino-int8") == variant("openvino-int8", PENDING)
 
 
 def test_nothing_but_the_documents_is_left_behind(folder: Path) -> None:
-    assert {p.name for p in folder.iterdir()} == {"run.json", "backends"}
+    assert {p.name for p in folder.iterdir()} == {"run.json", "variants"}
 
 
 def test_a_failed_write_keeps_the_old_document(run: Run, folder: Path) -> None:
-    path = backend_path(folder, "openvino-int8")
+    path = variant_path(folder, "openvino-int8")
     before = path.read_bytes()
     with pytest.raises(TypeError, match="set"):
-        write_json(path, replace(run.backends[2], evidence={"layers": {1, 2}}))
+        write_json(path, replace(run.variants[2], evidence={"layers": {1, 2}}))
     assert path.read_bytes() == before
     assert len(list(path.parent.iterdir())) == 3
 
 
 def test_read_only_mappings_and_values_that_are_not_finite(run: Run, folder: Path) -> None:
-    odd = replace(run.backends[2], evidence=MappingProxyType({"peak": float("nan"), "list": [float("inf"), 1.0]}))
-    path = backend_path(folder, "openvino-int8")
+    odd = replace(run.variants[2], evidence=MappingProxyType({"peak": float("nan"), "list": [float("inf"), 1.0]}))
+    path = variant_path(folder, "openvino-int8")
     write_json(path, odd)
     assert "NaN" not in path.read_text()
-    assert read_run(folder).backends[2].evidence == {"peak": None, "list": [None, 1.0]}
+    assert read_run(folder).variants[2].evidence == {"peak": None, "list": [None, 1.0]}
     assert to_json(odd)["evidence"] == {"peak": None, "list": [None, 1.0]}
 
 
 def test_writing_is_quick(tmp_path: Path) -> None:
-    backend = make_run({}, cases=30, rounds=5).backends[0]
+    backend = make_run({}, cases=30, rounds=5).variants[0]
     assert len(backend.samples) == 300
     taken = []
     for _ in range(10):
@@ -135,7 +135,7 @@ def test_a_foreign_document_is_refused(folder: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b'{"schema": 1, "id"', b"\xff\xfe\x00", b"[1, 2]"])
 def test_what_is_not_a_json_object_is_refused(folder: Path, content: bytes) -> None:
-    path = backend_path(folder, "torch-fp32#2")
+    path = variant_path(folder, "torch-fp32#2")
     path.write_bytes(content)
     with pytest.raises(RecordError) as caught:
         read_run(folder)
@@ -144,7 +144,7 @@ def test_what_is_not_a_json_object_is_refused(folder: Path, content: bytes) -> N
 
 
 def test_a_file_under_another_name_is_refused(folder: Path) -> None:
-    backend_path(folder, "torch-fp32").replace(backend_path(folder, "torch-fp32#2"))
+    variant_path(folder, "torch-fp32").replace(variant_path(folder, "torch-fp32#2"))
     with pytest.raises(RecordError, match="holds the record of 'torch-fp32'"):
         read_run(folder)
 

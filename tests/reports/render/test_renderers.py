@@ -12,24 +12,24 @@ from typing import Any
 
 import pytest
 
-from reports.records.record import FAILED, INTERRUPTED, PENDING, SKIPPED, Ambient, BackendRecord, Usage
+from reports.records.record import FAILED, INTERRUPTED, PENDING, SKIPPED, SystemLoad, Usage
 from reports.records.store import Run
 from reports.render import FORMATS, render
 from reports.render.csv_tables import cases_csv
 from reports.render.summary_json import summary_json
 from reports.summary.summarise import summarise
-from tests.reports.factory import BASELINE, Candidate, make_run, on_gpu, segmenting, without_nsd
+from tests.reports.factory import BASELINE, Candidate, make_run, on_gpu, segmenting, variant, without_nsd
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 
-KEYS = {"schema", "verdict", "reasons", "baseline", "best", "device", "cases", "rounds", "backends"}
+KEYS = {"schema", "verdict", "reasons", "baseline", "best", "device", "cases", "rounds", "variants"}
 BACKEND_KEYS = {
     "name", "status", "reason", "verdict", "latency_s", "time_reduction_pct", "speedup", "build_s",
     "peak_memory_bytes", "stages_s", "accuracy", "evidence",
 }  # fmt: skip
-SKIP = BackendRecord("tensorrt-fp16", SKIPPED, "the package tensorrt is not installed", 'pip install "voxbench[gpu]"')
+SKIP = variant("tensorrt-fp16", SKIPPED, "the package tensorrt is not installed", 'pip install "voxbench[gpu]"')
 REASON = "killed | by signal 9\n\x1b[0m <module> __init__"
-FAIL = BackendRecord("ort-int8", FAILED, REASON, None, "backends/ort-int8.log")
+FAIL = variant("ort-int8", FAILED, REASON, None, "variants/ort-int8.log")
 
 
 def confirmed() -> Run:
@@ -63,7 +63,7 @@ def few() -> Run:
 
 
 def interrupted() -> Run:
-    return make_run({"torch-amp": BackendRecord("torch-amp", PENDING)}, status=INTERRUPTED)
+    return make_run({"torch-amp": variant("torch-amp", PENDING)}, status=INTERRUPTED)
 
 
 def gpu() -> Run:
@@ -121,7 +121,7 @@ def test_json_keeps_the_contract(name: str) -> None:
     document = json.loads(render(summarise(RUNS[name]()), "json"), parse_constant=pytest.fail)
     assert document.keys() >= KEYS
     assert document["schema"] == 1
-    for backend in document["backends"]:
+    for backend in document["variants"]:
         assert backend.keys() >= BACKEND_KEYS
         assert backend["status"] in ("ok", "skipped", "failed")
         assert backend["verdict"] in ("CONFIRMED", "REFUTED", "INCONCLUSIVE", None)
@@ -137,10 +137,10 @@ def test_json_keeps_the_contract(name: str) -> None:
 
 def test_json_holds_the_figures() -> None:
     document = summary_json(summarise(confirmed()))
-    rows: dict[str, Any] = {row["name"]: row for row in document["backends"]}
+    rows: dict[str, Any] = {row["name"]: row for row in document["variants"]}
     assert (document["cases"], document["rounds"], document["best"]) == (16, 2, "openvino-int8")
     assert document["missing_required"] == ["tensorrt-fp16"]
-    assert document["failures"][0]["log"] == "backends/ort-int8.log"
+    assert document["failures"][0]["log"] == "variants/ort-int8.log"
     assert document["confirmation"]["speedup"]["estimate"] == pytest.approx(5.3, rel=0.02)
     assert document["noise_floor"]["voxel_disagreement"] == 0.0
     assert rows[BASELINE]["speedup"] == {"estimate": 1.0, "low": 1.0, "high": 1.0}
@@ -152,7 +152,7 @@ def test_json_holds_the_figures() -> None:
 
 def test_json_holds_what_the_cases_and_classes_tell() -> None:
     document = summary_json(summarise(confirmed()))
-    found = {row["name"]: row for row in document["backends"]}["shifted"]
+    found = {row["name"]: row for row in document["variants"]}["shifted"]
     parity = found["accuracy"]
     assert parity["whole_nsd"]["state"] == parity["lesion_nsd"]["state"] == "kept"
     assert parity["detectable"]["macro_f1"] == pytest.approx(1 - 0.2 ** (1 / 16))
@@ -175,13 +175,13 @@ def test_runs_from_before_surface_distances_leave_them_out() -> None:
     summary = summarise(without_nsd(confirmed()))
     assert summary.verdict == "CONFIRMED"
     assert "NSD" not in render(summary, "markdown").partition("## Held equal")[0]
-    found = {row["name"]: row for row in summary_json(summary)["backends"]}["openvino-int8"]["accuracy"]
+    found = {row["name"]: row for row in summary_json(summary)["variants"]}["openvino-int8"]["accuracy"]
     assert (found["whole_nsd"]["state"], found["whole_nsd"]["value"]) == ("not measured", None)
     assert "whole-pancreas NSD" in render(summarise(confirmed()), "markdown")
 
 
 def test_a_backend_that_was_never_measured_says_so() -> None:
-    row = summary_json(summarise(interrupted()))["backends"][1]
+    row = summary_json(summarise(interrupted()))["variants"][1]
     assert (row["status"], row["fix"]) == ("skipped", "bench run --resume --out DIR")
 
 
@@ -232,7 +232,7 @@ def test_html_shows_foreign_text_as_text() -> None:
 def test_csv_has_a_row_for_each_backend() -> None:
     run = confirmed()
     rows = list(csv.DictReader(io.StringIO(render(summarise(run), "csv"))))
-    assert [row["name"] for row in rows] == [b.name for b in run.backends]
+    assert [row["name"] for row in rows] == [b.name for b in run.variants]
     assert float(rows[1]["case_speedup"]) == pytest.approx(2.4, rel=0.01)
     assert rows[-2]["case_median_s"] == ""
     assert rows[-1]["reason"] == FAIL.reason
@@ -241,7 +241,7 @@ def test_csv_has_a_row_for_each_backend() -> None:
 def test_cases_csv_is_tidy_and_exact() -> None:
     run = confirmed()
     rows = list(csv.DictReader(io.StringIO(cases_csv(run))))
-    samples = [(b.name, s) for b in run.backends for s in b.samples]
+    samples = [(b.name, s) for b in run.variants for s in b.samples]
     assert len({(r["backend"], r["phase"], r["case"], r["round"]) for r in rows}) == len(rows) == len(samples)
     for row, (name, sample) in zip(rows, samples, strict=True):
         assert (row["backend"], row["case"], int(row["round"])) == (name, sample.case, sample.round)
@@ -249,22 +249,22 @@ def test_cases_csv_is_tidy_and_exact() -> None:
         assert round(float(row["forward_s"]) * 1e9) == sample.stages_ns["forward"]
         assert row["device_s"] == ""
         assert (int(row["tiles"]), int(row["subtype"])) == (sample.tiles, sample.subtype)
-    assert float(rows[0]["whole_dsc"]) == run.backends[0].scores[0].whole_dsc
+    assert float(rows[0]["whole_dsc"]) == run.variants[0].scores[0].whole_dsc
 
 
 def test_cases_csv_tells_a_samples_surroundings() -> None:
     run = confirmed()
-    baseline = run.backends[0]
-    told = replace(baseline.samples[0], ambient=Ambient(0.5, 0.01, 2450.0), usage=Usage(1e9, cpu_energy_j=12.5))
+    baseline = run.variants[0]
+    told = replace(baseline.samples[0], system_load=SystemLoad(0.5, 0.01, 2450.0), usage=Usage(1e9, cpu_energy_j=12.5))
     changed = replace(baseline, samples=(told, *baseline.samples[1:]))
-    first, second, *_ = csv.DictReader(io.StringIO(cases_csv(replace(run, backends=(changed,)))))
+    first, second, *_ = csv.DictReader(io.StringIO(cases_csv(replace(run, variants=(changed,)))))
     names = ("others_cores", "stolen_cores", "mhz", "memory_byte_s", "cpu_energy_j")
     assert [float(first[name]) for name in names] == [0.5, 0.01, 2450.0, 1e9, 12.5]
     assert [second[name] for name in names] == [""] * 5
 
 
 def test_cases_csv_of_nothing_is_its_header() -> None:
-    run = make_run({}, baseline=BackendRecord(BASELINE))
+    run = make_run({}, baseline=variant(BASELINE))
     assert cases_csv(run).count("\n") == 1
 
 
@@ -289,7 +289,7 @@ def test_junit_passes_nothing_that_is_not_confirmed(name: str) -> None:
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_nothing_measured_at_all_still_renders(form: str) -> None:
-    summary = summarise(make_run({}, baseline=BackendRecord(BASELINE, FAILED, "out of memory"), cases=0))
+    summary = summarise(make_run({}, baseline=variant(BASELINE, FAILED, "out of memory"), cases=0))
     found = render(summary, form)
     assert "nan" not in found.lower()
     assert found.endswith("\n")
@@ -329,7 +329,7 @@ def test_json_of_a_network_that_only_segments_has_null_and_says_why() -> None:
     document = json.loads(render(summarise(segmentation_only()), "json"), parse_constant=pytest.fail)
     assert document["verdict"] == "CONFIRMED"
     assert document["noise_floor"]["class_flips"] is None
-    for backend in document["backends"]:
+    for backend in document["variants"]:
         found = backend["accuracy"]["macro_f1"]
         assert found.pop("state") == "not applicable", backend["name"]
         assert (found.pop("margin"), found.pop("cases")) == (0.02, 0)
