@@ -73,6 +73,8 @@ def resume(folder: Path, progress: Progress) -> Path:
     baseline = before.variant(before.record.baseline)
     if baseline.status not in (PENDING, OK):
         raise InputError(f"{folder}: its baseline {baseline.status} ({baseline.reason}); start a new run")
+    for note in before.notes:
+        progress.note(note)
     plan = resume_plan(replace(before.record, status=RUNNING), progress)
     records = {record.name: record for record in before.variants}
     return _measure(plan, records, RunDirectory(folder), progress)

@@ -54,7 +54,7 @@ class Scenarios:
     backend: str
     device: str
     threads: int
-    declaration: Mapping[str, str]
+    controlled_settings: Mapping[str, str]
     cases: tuple[str, ...]
     read_ahead: int
     timed: dict[str, Timed]

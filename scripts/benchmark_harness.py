@@ -37,7 +37,7 @@ from bench.plan.request import Request
 from bench.schedule.interleave import Duel
 from bench.schedule.run_directory import RunDirectory
 from models.load import build_model, read_checkpoint
-from reports.records.record import DUEL, BackendRecord
+from reports.records.record import INTERLEAVED, VariantRecord
 
 
 class Silent:
@@ -65,7 +65,9 @@ def main() -> None:
     torch.set_num_threads(opening.target.threads)
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         directory = RunDirectory.create(Path(scratch) / "run")
-        duel = Duel(directory, plan.record, {options.backend: BackendRecord(options.backend)}, Silent())
+        own = plan.record.settings.variants[options.backend]
+        record = VariantRecord(name=options.backend, settings=own)
+        duel = Duel(directory, plan.record, {options.backend: record}, Silent())
         duel.open(opening)
         stack.callback(duel.keep, ())
         model = build_model(read_checkpoint(demo.CHECKPOINT))
@@ -77,7 +79,7 @@ def main() -> None:
         ratios, seconds, total = [], [], 0.0
         for number in range(options.rounds):
             loops: dict[str, Callable[[], Any]] = {
-                "harness": partial(duel.round, DUEL, number),
+                "harness": partial(duel.round, INTERLEAVED, number),
                 "plain": lambda: [pipeline.run(*case) for case in cases],
             }
             taken = {}
@@ -90,7 +92,7 @@ def main() -> None:
             seconds.append(taken["plain"] / len(cases))
             print(f"round {number + 1}: harness {taken['harness']:.3f} s, plain {taken['plain']:.3f} s")
     print(f"{options.backend}, {options.cases} cases, {options.rounds} rounds: a case takes {median(seconds):.3f} s;")
-    within = sum(s.case_ns for s in duel.records[options.backend].samples if s.phase == DUEL) * 1e-9
+    within = sum(s.case_ns for s in duel.records[options.backend].samples if s.phase == INTERLEAVED) * 1e-9
     print(f"of the wall time under the harness {100 * (1 - within / total):.2f} % lay outside the timed cases;")
     middle, low, high = (100 * (which(ratios) - 1) for which in (median, min, max))
     print(f"the harness costs {middle:+.2f} % (rounds from {low:+.2f} % to {high:+.2f} %)")

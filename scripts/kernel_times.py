@@ -22,7 +22,7 @@ from bench import demo
 from bench.machine import peak
 from bench.machine.host import physical_threads
 from bench.plan.cache import cache_folder
-from bench.plan.variants import batch_of, table_name
+from bench.plan.variants import read_variants
 from engines.base import EngineError, Target
 from engines.evidence.mac_counter import layers_in
 from engines.pytorch.session import traced_events
@@ -98,10 +98,11 @@ def main() -> None:
     peaks = peak.measure(options.device, 1)
     reached = ", ".join(f"{precision} {rate / 1e12:.0f}" for precision, (rate, _) in peaks.items())
     print(f"{torch.cuda.get_device_name(options.device)}; largest products, TFLOP/s: {reached}")
-    for name in options.backends:
-        target = Target(options.device, model.tile, batch_of(name, 1), physical_threads(), cache_folder())
+    listed = ",".join(options.backends)
+    for name, own in read_variants(listed, options.backends[0], roi="none", overlap=0.5, batch=1).items():
+        target = Target(options.device, model.tile, own.batch, physical_threads(), cache_folder())
         try:
-            show(table_name(name), model, target, options.passes, peaks)
+            show(own.backend, model, target, options.passes, peaks)
         except (EngineError, RuntimeError) as error:
             print(f"{name}: {' '.join(str(error).split())[:200]}")
 

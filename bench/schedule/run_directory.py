@@ -2,11 +2,21 @@
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from bench.errors import InputError
 from reports.records.record import RunRecord, VariantRecord
-from reports.records.store import RUN_FILE, VARIANTS_FOLDER, variant_path, write_json
+from reports.records.store import (
+    RUN_FILE,
+    SAMPLES_FOLDER,
+    VARIANTS_FOLDER,
+    append_samples,
+    samples_path,
+    variant_path,
+    write_json,
+    write_samples,
+)
 
 LATEST = Path("runs") / "latest"
 
@@ -16,6 +26,7 @@ class RunDirectory:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._saved: dict[str, VariantRecord] = {}
 
     @classmethod
     def create(cls, folder: Path) -> "RunDirectory":
@@ -27,7 +38,8 @@ class RunDirectory:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InputError(f"{folder}: exists and is not empty; continue it with --resume or choose another --out")
         try:
-            (folder / VARIANTS_FOLDER).mkdir(parents=True, exist_ok=True)
+            for name in (VARIANTS_FOLDER, SAMPLES_FOLDER):
+                (folder / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{folder}: cannot be created ({error.strerror}); choose another --out") from None
         return cls(folder)
@@ -36,7 +48,16 @@ class RunDirectory:
         write_json(self.folder / RUN_FILE, run)
 
     def save_variant(self, variant: VariantRecord) -> None:
-        write_json(variant_path(self.folder, variant.name), variant)
+        """Append the samples that are new; where others went, or other fields changed, write the file anew."""
+        saved, path = self._saved.get(variant.name), samples_path(self.folder, variant.name)
+        kept = len(saved.samples) if saved else 0
+        if saved and variant.samples[:kept] == saved.samples:
+            append_samples(path, variant.samples[kept:])
+        else:
+            write_samples(path, variant.samples)
+        if not saved or replace(variant, samples=saved.samples) != saved:
+            write_json(variant_path(self.folder, variant.name), variant)
+        self._saved[variant.name] = variant
 
     def log(self, name: str) -> Path:
         return self.folder / VARIANTS_FOLDER / f"{name}.log"

@@ -12,7 +12,7 @@ from scipy import stats
 
 from reports.decision.comparison import candidates
 from reports.decision.speed import case_ns, pairs
-from reports.records.record import DUEL, FAILED, SKIPPED, Sample
+from reports.records.record import FAILED, INTERLEAVED, SKIPPED, Sample
 from reports.records.store import Run
 from reports.stats.bootstrap import Floats
 from reports.stats.multiplicity import holm
@@ -71,8 +71,8 @@ class Diagnostics:
 def diagnose(run: Run) -> Diagnostics:
     """The diagnostics of a run, over the backends that run, or ran, to the end."""
     timed = {
-        backend.name: [sample for sample in backend.samples if sample.phase == DUEL]
-        for backend in run.backends
+        backend.name: [sample for sample in backend.samples if sample.phase == INTERLEAVED]
+        for backend in run.variants
         if backend.status not in (SKIPPED, FAILED)
     }
     lags = {backend.name: _autocorrelation(run, backend.name) for backend in candidates(run)}
@@ -123,11 +123,11 @@ def _drift(samples: Sequence[Sample]) -> Drift | None:
 
 
 def _autocorrelation(run: Run, name: str) -> Autocorrelation | None:
-    paired = sorted(pairs(run, name, DUEL), key=lambda pair: pair[1].started_unix_s)
+    paired = sorted(pairs(run, name, INTERLEAVED), key=lambda pair: pair[1].started_unix_s)
     ratios = [(new, log(case_ns(old) / case_ns(new))) for old, new in paired if case_ns(old) and case_ns(new)]
     residuals = _within_groups([sample.case for sample, _ in ratios], [ratio for _, ratio in ratios])
     residuals = _within_groups(
-        [sample.start for sample, _ in ratios], residuals
+        [sample.launch for sample, _ in ratios], residuals
     )  # the bounds take account of the starts
     if not (squares := float(residuals @ residuals)):
         return None

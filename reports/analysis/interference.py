@@ -11,7 +11,7 @@ from reports.decision.comparison import candidates
 from reports.decision.outcome import decide, judge_candidates
 from reports.decision.speed import pairs
 from reports.decision.verdict import Claim
-from reports.records.record import CONFIRMATION, DUEL, Ambient, GpuState, Sample
+from reports.records.record import CONFIRMATION, INTERLEAVED, GpuState, Sample, SystemLoad
 from reports.records.store import Run
 from reports.stats.scores import median
 
@@ -66,9 +66,11 @@ class Interference:
 def assess_interference(run: Run, claim: Claim) -> Interference:
     """Flag the run's samples, and decide again without the pairs in which either is flagged."""
     median_mhz = _median_mhz(run)
-    timed = [sample for backend in run.backends for sample in backend.samples if sample.phase in (DUEL, CONFIRMATION)]
+    timed = [
+        sample for backend in run.variants for sample in backend.samples if sample.phase in (INTERLEAVED, CONFIRMATION)
+    ]
     reasons = [flags(sample, median_mhz) for sample in timed]
-    recorded = sum(sample.ambient is not None or sample.gpu is not None for sample in timed)
+    recorded = sum(sample.system_load is not None or sample.gpu is not None for sample in timed)
     flagged = sum(map(bool, reasons))
     if not flagged:
         return Interference(recorded=recorded, samples=len(timed), pairs=_count_pairs(run))
@@ -92,9 +94,9 @@ def without_interference(run: Run) -> Run:
     median_mhz = _median_mhz(run)
     backends = (
         replace(backend, samples=tuple(sample for sample in backend.samples if not flags(sample, median_mhz)))
-        for backend in run.backends
+        for backend in run.variants
     )
-    return replace(run, backends=tuple(backends))
+    return replace(run, variants=tuple(backends))
 
 
 def flags(sample: Sample, median_mhz: float = nan) -> tuple[str, ...]:
@@ -102,11 +104,11 @@ def flags(sample: Sample, median_mhz: float = nan) -> tuple[str, ...]:
 
     `median_mhz` is the median clock of the processor over the run's samples, NaN where unknown.
     """
-    reasons = list(_load_reasons(sample.ambient, median_mhz)) if sample.ambient else []
+    reasons = list(_load_reasons(sample.system_load, median_mhz)) if sample.system_load else []
     return (*reasons, *(_gpu_reasons(sample.gpu, sample.workers) if sample.gpu else ()))
 
 
-def _load_reasons(load: Ambient, median_mhz: float) -> Iterator[str]:
+def _load_reasons(load: SystemLoad, median_mhz: float) -> Iterator[str]:
     if load.others is not None and load.others > OTHERS_CORES:
         yield BUSY
     if load.stolen is not None and load.stolen > STOLEN_CORES:
@@ -123,9 +125,11 @@ def _gpu_reasons(gpu: GpuState, workers: int | None) -> Iterator[str]:
 
 
 def _median_mhz(run: Run) -> float:
-    ambients = (sample.ambient for backend in run.backends for sample in backend.samples)
-    return median([ambient.mhz for ambient in ambients if ambient is not None and ambient.mhz is not None])
+    loads = (sample.system_load for backend in run.variants for sample in backend.samples)
+    return median([load.mhz for load in loads if load is not None and load.mhz is not None])
 
 
 def _count_pairs(run: Run) -> int:
-    return sum(len(pairs(run, backend.name, phase)) for backend in candidates(run) for phase in (DUEL, CONFIRMATION))
+    return sum(
+        len(pairs(run, backend.name, phase)) for backend in candidates(run) for phase in (INTERLEAVED, CONFIRMATION)
+    )

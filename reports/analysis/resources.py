@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import ceil, nan
 
 from reports.analysis.gpu import energy_j
-from reports.records.record import BackendRecord, Sample
+from reports.records.record import Sample, VariantRecord
 from reports.stats.scores import median
 
 _MB = 2**20  # as NVML's tools, and FLARE with them, count it
@@ -44,7 +44,7 @@ class Resources:
     never_pays_off: bool = False
 
 
-def resources(backend: BackendRecord, samples: Sequence[Sample], baseline: BackendRecord) -> Resources:
+def resources(backend: VariantRecord, samples: Sequence[Sample], baseline: VariantRecord) -> Resources:
     """Sum up `samples` of `backend`, whose time is held against the `baseline`'s samples of the same positions."""
     positions = {_position(sample) for sample in samples}
     baseline_samples = [sample for sample in baseline.samples if _position(sample) in positions]
@@ -83,4 +83,4 @@ def _median_of(samples: Iterable[Sample], of: Callable[[Sample], float | None]) 
 
 
 def _position(sample: Sample) -> tuple[str, int, int, str]:
-    return sample.phase, sample.start, sample.round, sample.case
+    return sample.phase, sample.launch, sample.round, sample.case

@@ -32,7 +32,7 @@ class RoiUse:
 def roi_use(samples: Iterable[Sample], scores: Iterable[Score]) -> RoiUse | None:
     """What the strategy did; None without a ROI."""
     first: dict[str, Sample] = {}
-    for sample in sorted(samples, key=lambda s: (s.round, s.start)):
+    for sample in sorted(samples, key=lambda s: (s.round, s.launch)):
         first.setdefault(sample.case, sample)
     chosen = [(sample, sample.roi) for sample in first.values() if sample.roi is not None]
     if not chosen:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from reports.decision.accuracy import Accuracy, compare_accuracy
 from reports.decision.speed import Speed, case_ns, forward_ns, pairs, speed
-from reports.records.record import DUEL, OK, PENDING, BackendRecord
+from reports.records.record import INTERLEAVED, OK, PENDING, VariantRecord
 from reports.records.store import Run
 
 
@@ -19,13 +19,13 @@ class Comparison:
 
 def compare(run: Run, name: str) -> Comparison:
     """Compare backend `name` with the run's baseline by its interleaved samples and its scores."""
-    paired = pairs(run, name, DUEL)
+    paired = pairs(run, name, INTERLEAVED)
     return Comparison(
         case=speed(paired, case_ns), forward=speed(paired, forward_ns), accuracy=compare_accuracy(run, name)
     )
 
 
-def candidates(run: Run) -> tuple[BackendRecord, ...]:
+def candidates(run: Run) -> tuple[VariantRecord, ...]:
     """The backends other than the baseline and the peers that run, or ran, to the end."""
     others = {run.record.baseline, *run.record.peers}
-    return tuple(b for b in run.backends if b.name not in others and b.status in (OK, PENDING))
+    return tuple(b for b in run.variants if b.name not in others and b.status in (OK, PENDING))

@@ -20,7 +20,7 @@ from reports.decision.verdict import (
     judge_speeds,
 )
 from reports.formatting import percent, plain_percent
-from reports.records.record import COMPLETE, CONFIRMATION, DUEL, FAILED, OK, PENDING, SKIPPED
+from reports.records.record import COMPLETE, CONFIRMATION, FAILED, INTERLEAVED, OK, PENDING, SKIPPED
 from reports.records.store import RecordError, Run
 from reports.stats.bootstrap import MIN_CASES
 
@@ -76,8 +76,8 @@ def interim_analyses(run: Run) -> int | None:
     """
     if run.record.settings.rounds is not None:
         return None
-    baseline = run.backend(run.record.baseline)
-    return 1 + max((sample.round for sample in baseline.samples if sample.phase == DUEL), default=0)
+    baseline = run.variant(run.record.baseline)
+    return 1 + max((sample.round for sample in baseline.samples if sample.phase == INTERLEAVED), default=0)
 
 
 def choose(run: Run, claim: Claim) -> str | None:
@@ -94,7 +94,7 @@ def converged(run: Run, claim: Claim) -> bool:
     and, where the run has fewer than `MIN_CASES` cases so that no number of rounds suffices, once each was timed.
     """
     planned = len(run.record.cases)
-    speeds = {backend.name: speed(pairs(run, backend.name, DUEL), case_ns) for backend in candidates(run)}
+    speeds = {backend.name: speed(pairs(run, backend.name, INTERLEAVED), case_ns) for backend in candidates(run)}
     tests = judge_speeds(speeds, claim, interim_analyses(run))
     return all(
         (tests[name].verdict != INCONCLUSIVE and s.half_width <= WIDEST) or s.cases == planned < MIN_CASES
@@ -144,7 +144,7 @@ def _rank(candidate: Candidate) -> tuple[bool, bool, float]:
 
 
 def _checked(run: Run, name: str | None) -> str | None:
-    others = [b.name for b in run.backends if b.name not in (run.record.baseline, *run.record.peers)]
+    others = [b.name for b in run.variants if b.name not in (run.record.baseline, *run.record.peers)]
     if name is None or name in others:
         return name
     if name == run.record.baseline:
@@ -157,7 +157,7 @@ def _checked(run: Run, name: str | None) -> str | None:
 def _judge_subject(
     run: Run, claim: Claim, subject: str, confirmation: Speed | None, judged: Mapping[str, Candidate]
 ) -> Judgement:
-    record = run.backend(subject)
+    record = run.variant(subject)
     if record.status in (SKIPPED, FAILED):
         why = f"{subject} was skipped" if record.status == SKIPPED else f"{subject} failed"
         fix = f"; to mend it: {record.fix}" if record.fix else ""
@@ -184,10 +184,10 @@ def _without_subject(run: Run, judged: Mapping[str, Candidate]) -> Outcome:
         headline = f"{REFUTED}: no backend meets the claim ({reasons[0]})"
         return Outcome(verdict=REFUTED, headline=headline, reasons=reasons)
     reason = "nothing was compared with the baseline"
-    baseline = run.backend(run.record.baseline)
+    baseline = run.variant(run.record.baseline)
     if baseline.status not in (OK, PENDING):
         reason += f", as {baseline.name} {'was skipped' if baseline.status == SKIPPED else 'failed'}: {baseline.reason}"
-    elif run.record.peers and len(run.record.peers) == len(run.backends) - 1:
+    elif run.record.peers and len(run.record.peers) == len(run.variants) - 1:
         reason += ", as only peers ran beside it, which make no claim: add a backend to --backends"
     elif run.record.status != COMPLETE:
         reason += f", as the run did not come to its end: {_resume(run)} finishes it"

@@ -13,7 +13,7 @@ from reports.decision.comparability import Difference, require_comparable, uncon
 from reports.decision.speed import case_ns, log_ratios, pairs
 from reports.decision.verdict import KEPT, LOST, UNDECIDED, Claim, metric_state
 from reports.formatting import NOT_MEASURED, count, percent
-from reports.records.record import DUEL, FAILED, OK, PENDING, SKIPPED
+from reports.records.record import FAILED, INTERLEAVED, OK, PENDING, SKIPPED
 from reports.records.store import Run
 from reports.stats.bootstrap import MIN_CASES, Interval
 from reports.stats.scores import exponential, median, paired_difference
@@ -70,7 +70,7 @@ def regression(reference: Run, run: Run, max_slowdown_pct: float = MAX_SLOWDOWN_
     """
     require_comparable(reference, run)
     peers = {*reference.record.peers, *run.record.peers}  # which are not ours to regress
-    names = dict.fromkeys(b.name for b in (*reference.backends, *run.backends) if b.name not in peers)
+    names = dict.fromkeys(b.name for b in (*reference.variants, *run.variants) if b.name not in peers)
     changes = tuple(_change(reference, run, name, max_slowdown_pct) for name in names)
     return Regression(
         reference=reference,
@@ -92,7 +92,7 @@ def _change(reference: Run, run: Run, name: str, max_slowdown_pct: float) -> Cha
     before, now = _absence(reference, name), _absence(run, name)
     if before is not None:
         return Change(name=name, state=None, reasons=(f"not compared: in the reference {before}",))
-    if now is not None and run.backend(name).status == PENDING and name in run.record.settings.backends:
+    if now is not None and name in run.record.settings.variants and run.variant(name).status == PENDING:
         resume = f"`bench run --resume --out {run.folder or 'DIR'}`"
         return Change(name=name, state=UNDECIDED, reasons=(f"{now}: {resume} would settle it",))
     if now is not None:
@@ -101,7 +101,7 @@ def _change(reference: Run, run: Run, name: str, max_slowdown_pct: float) -> Cha
     cases, speedup = (0, Interval(1.0)) if is_baseline else _speedup_ratio(reference, run, name)
     speed_state, slower = (NO_REGRESSION, "") if is_baseline else _judge_speed(speedup, cases, max_slowdown_pct)
     # `value` of this run, `baseline` of the reference, over the cases that have both
-    metrics = compare_scores(run.record, paired_scores(run.backend(name).scores, reference.backend(name).scores))
+    metrics = compare_scores(run.record, paired_scores(run.variant(name).scores, reference.variant(name).scores))
     claim = Claim.of(reference.record.settings)
     states = {score: _metric_state(score, metric, claim.margin(score)) for score, metric in metrics.items()}
     accuracy_state, lost = _judge_accuracy(metrics, states, claim)
@@ -122,12 +122,12 @@ def _change(reference: Run, run: Run, name: str, max_slowdown_pct: float) -> Cha
 
 def _absence(run: Run, name: str) -> str | None:
     """None if the backend was measured in this run; otherwise what became of it, as words after "here"."""
-    if name not in run.record.settings.backends:
+    if name not in run.record.settings.variants:
         return "it is not part of the run"
-    backend = run.backend(name)
+    backend = run.variant(name)
     if backend.status in _MISSING:
         return f"{_MISSING[backend.status]} ({backend.reason or 'no reason recorded'})"
-    measured = any(sample.phase == DUEL for sample in backend.samples)
+    measured = any(sample.phase == INTERLEAVED for sample in backend.samples)
     return None if backend.status in (OK, PENDING) and measured else "it was not measured before the run ended"
 
 
@@ -146,7 +146,7 @@ def _speedup_ratio(reference: Run, run: Run, name: str) -> tuple[int, Interval]:
 
 
 def _log_speedups(run: Run, name: str) -> dict[str, float]:
-    return {case: median(values) for (case, _), values in log_ratios(pairs(run, name, DUEL), case_ns).items()}
+    return {case: median(values) for (case, _), values in log_ratios(pairs(run, name, INTERLEAVED), case_ns).items()}
 
 
 def _judge_speed(speedup: Interval, cases: int, max_slowdown_pct: float) -> tuple[str, str]:
@@ -176,7 +176,8 @@ def _signed(ratio: float) -> str:
 
 def _seconds_ratio(reference: Run, run: Run, name: str) -> float:
     old, new = (
-        median([sample.case_ns for sample in r.backend(name).samples if sample.phase == DUEL]) for r in (reference, run)
+        median([sample.case_ns for sample in r.variant(name).samples if sample.phase == INTERLEAVED])
+        for r in (reference, run)
     )
     return new / old if old > 0 else nan
 
@@ -207,7 +208,7 @@ def _metric_reason(name: str, metric: Metric, claim: Claim) -> str:
 
 
 def _flipped_cases(reference: Run, run: Run, name: str) -> tuple[tuple[str, ...], int]:
-    old = {score.case: score.subtype for score in reference.backend(name).scores if score.subtype is not None}
-    new = {score.case: score.subtype for score in run.backend(name).scores if score.subtype is not None}
+    old = {score.case: score.subtype for score in reference.variant(name).scores if score.subtype is not None}
+    new = {score.case: score.subtype for score in run.variant(name).scores if score.subtype is not None}
     both = [case for case in new if case in old]
     return tuple(case for case in both if old[case] != new[case]), len(both)

@@ -1,14 +1,14 @@
 """The documents of a run: raw values with their units, never statistics. This file imports nothing of the project.
 
-A run directory holds one `RunRecord` (``run.json``) and a `VariantRecord` for each variant
-(``variants/<name>.json``). Both are frozen; a change is ``dataclasses.replace``.
+A run directory holds one `RunRecord` (``run.json``), and of each variant a `VariantRecord` (``variants/NAME.json``)
+whose samples lie beside it (``samples/NAME.jsonl``), a `Sample` a line. All are frozen: a change is a new record.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-SCHEMA = 1
+SCHEMA = 2
 
 LESION = 2  # its label in masks
 

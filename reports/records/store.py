@@ -1,21 +1,27 @@
-"""Records as files: JSON out, written atomically, and JSON in, checked field by field."""
+"""Records as files: JSON out and JSON in, checked field by field.
+
+``run.json`` and ``variants/NAME.json`` are always whole, the old one or the new one. The samples of a variant are lines
+of ``samples/NAME.jsonl``, appended as they come; a last line that was cut off is left out when read.
+"""
 
 import json
 import math
 import os
 import types
 import typing
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin
 
-from reports.records.record import SCHEMA, RunRecord, VariantRecord, VariantSettings
+from reports.records.record import SCHEMA, RunRecord, Sample, VariantRecord
 
-RUN_FILE, VARIANTS_FOLDER = "run.json", "variants"
+RUN_FILE, VARIANTS_FOLDER, SAMPLES_FOLDER = "run.json", "variants", "samples"
 
-Record = TypeVar("Record", RunRecord, VariantRecord)
+Record = TypeVar("Record")
+
+_REMEDY = "restore the file, or measure again with `bench run`"
 
 
 class RecordError(Exception):
@@ -24,11 +30,16 @@ class RecordError(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """A run read back: its record and those of its variants, in the order of ``settings.variants``."""
+    """A run read back: its record and those of its variants, in the order of ``settings.variants``.
+
+    Attributes:
+        notes: what was left out in reading, one line each.
+    """
 
     record: RunRecord
     variants: tuple[VariantRecord, ...]
     folder: Path | None = None
+    notes: tuple[str, ...] = ()
 
     def variant(self, name: str) -> VariantRecord:
         """The record of one variant of the run."""
@@ -40,23 +51,120 @@ def variant_path(folder: Path, name: str) -> Path:
     return folder / VARIANTS_FOLDER / f"{name}.json"
 
 
+def samples_path(folder: Path, name: str) -> Path:
+    """Where the samples of variant `name` lie in the run directory `folder`."""
+    return folder / SAMPLES_FOLDER / f"{name}.jsonl"
+
+
+# --- out -------------------------------------------------------------------------------------------------------------
+
+
 def to_json(record: RunRecord | VariantRecord) -> dict[str, Any]:
-    """The record as plain dicts, lists and scalars; what is not a finite number becomes None."""
-    document: dict[str, Any] = _plain({"schema": SCHEMA} | vars(record))
+    """The record, without samples, in dicts, lists and scalars; what is not a finite number becomes None."""
+    document: dict[str, Any] = json_values(_document(record))
     return document
 
 
 def write_json(path: Path, record: RunRecord | VariantRecord) -> None:
-    """Write the record so that `path` always holds a whole document, the old one or the new one.
+    """Write the record, without samples, so that `path` always holds a whole document. The folder must exist."""
+    lines = (_field(name, value) for name, value in _document(record).items())
+    _write(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
-    The folder must exist. Costs about 2 ms for 300 samples, as it is called after each of them.
-    """
+
+def write_samples(path: Path, samples: Iterable[Sample]) -> None:
+    """Write all samples of a variant, in the place of those that are there. The folder must exist."""
+    _write(path, _lines(samples))
+
+
+def append_samples(path: Path, samples: Iterable[Sample]) -> None:
+    """Write samples behind those that are there."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(_lines(samples))
+
+
+def write_run(folder: Path, run: Run) -> None:
+    """Write all files of a run's records; folders that are missing are made."""
+    for name in (VARIANTS_FOLDER, SAMPLES_FOLDER):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    write_json(folder / RUN_FILE, run.record)
+    for variant in run.variants:
+        write_json(variant_path(folder, variant.name), variant)
+        write_samples(samples_path(folder, variant.name), variant.samples)
+
+
+def json_values(value: Any) -> Any:
+    """The value in dicts, lists and scalars; None in the place of what is not a finite number."""
+    if is_dataclass(value):
+        value = vars(value)
+    if isinstance(value, Mapping):
+        return {str(key): json_values(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [json_values(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _document(record: RunRecord | VariantRecord) -> dict[str, Any]:
+    return {"schema": SCHEMA} | {name: value for name, value in vars(record).items() if name != "samples"}
+
+
+def _lines(samples: Iterable[Sample]) -> str:
+    return "".join(f"{_encode(sample)}\n" for sample in samples)
+
+
+def _field(name: str, value: Any) -> str:
+    """A line for each field, and for each score or case: fit for grep and diff."""
+    if isinstance(value, (tuple, list)) and value and (is_dataclass(value[0]) or isinstance(value[0], dict)):
+        return f'  "{name}": [\n    ' + ",\n    ".join(map(_encode, value)) + "\n  ]"
+    return f'  "{name}": {_encode(value)}'
+
+
+def _encode(value: Any) -> str:
+    try:
+        return _encode_finite(value)
+    except ValueError:  # a number that is not finite; rare, so the slow way is taken only now
+        return _encode_finite(json_values(value))
+
+
+def _unfold(value: Any) -> Any:
+    """What the C encoder asks about: a record or a read-only mapping."""
+    if is_dataclass(value):
+        return vars(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"a record holds a {type(value).__name__}, which JSON has no form for")
+
+
+_encode_finite = json.JSONEncoder(default=_unfold, allow_nan=False, ensure_ascii=False).encode
+
+
+def _write(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(_text({"schema": SCHEMA} | vars(record)), encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+# --- in --------------------------------------------------------------------------------------------------------------
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run directory. A variant without a file has not been measured yet and is pending.
+
+    Raises:
+        RecordError: there is no run here, or a file of it is damaged or of another version.
+    """
+    path = folder / RUN_FILE
+    if not path.is_file():
+        raise RecordError(f"{folder}: no {RUN_FILE} here; name a folder that `bench run` wrote")
+    record = _parse(str(path), _read_text(path), run_from_json)
+    variants, notes = [], []
+    for name, settings in record.settings.variants.items():
+        variant, note = _read_variant(folder, name)
+        variants.append(variant or VariantRecord(name=name, settings=settings))
+        notes += [note] if note else []
+    return Run(record, tuple(variants), folder, tuple(notes))
 
 
 def run_from_json(document: Mapping[str, Any]) -> RunRecord:
@@ -71,7 +179,7 @@ def run_from_json(document: Mapping[str, Any]) -> RunRecord:
 
 
 def variant_from_json(document: Mapping[str, Any]) -> VariantRecord:
-    """Build a variant's record from what `to_json` gave.
+    """Build a variant's record, without samples, from what `to_json` gave.
 
     Raises:
         RecordError: another schema, or a field that is missing, unknown or of the wrong type.
@@ -81,95 +189,60 @@ def variant_from_json(document: Mapping[str, Any]) -> VariantRecord:
     return record
 
 
-def read_run(folder: Path) -> Run:
-    """Read a run directory. A variant without a file has not been measured yet and is pending.
-
-    Raises:
-        RecordError: there is no run here, or a file of it is damaged or of another version.
-    """
-    path = folder / RUN_FILE
-    if not path.is_file():
-        raise RecordError(f"{folder}: no {RUN_FILE} here; name a folder that `bench run` wrote")
-    record = _read(path, run_from_json)
-    return Run(
-        record, tuple(_read_variant(folder, name, own) for name, own in record.settings.variants.items()), folder
-    )
-
-
-def _read_variant(folder: Path, name: str, settings: VariantSettings) -> VariantRecord:
+def _read_variant(folder: Path, name: str) -> tuple[VariantRecord | None, str | None]:
+    """A variant, and a note on its samples."""
     path = variant_path(folder, name)
     if not path.is_file():
-        return VariantRecord(name=name, settings=settings)
-    record = _read(path, variant_from_json)
+        return None, None
+    record = _parse(str(path), _read_text(path), variant_from_json)
     if record.name != name:
         raise RecordError(f"{path}: holds the record of {record.name!r}; put the file of {name!r} back, or run again")
-    return record
+    samples, note = _read_samples(samples_path(folder, name))
+    return replace(record, samples=samples), note
 
 
-def _read(path: Path, build: Callable[[Mapping[str, Any]], Record]) -> Record:
-    remedy = "restore the file, or measure again with `bench run`"
+def _read_samples(path: Path) -> tuple[tuple[Sample, ...], str | None]:
+    """The samples, and a note where the last line was cut off, as by a crash while it was written."""
+    if not path.is_file():
+        return (), None
+    *lines, rest = _read_text(path).split("\n")
+    note = f"{path}: the last line was cut off and is left out" if rest else None
+    return tuple(_parse(f"{path}: line {number}", line, _sample) for number, line in enumerate(lines, 1)), note
+
+
+def _sample(document: Mapping[str, Any]) -> Sample:
+    sample: Sample = _build(Sample, document, "")
+    return sample
+
+
+def _read_text(path: Path) -> str:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise RecordError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
-    except ValueError as error:  # not JSON, or not even text
-        raise RecordError(f"{path}: not a JSON document ({error}); {remedy}") from error
+        raise RecordError(f"{path}: cannot be read ({error.strerror}); {_REMEDY}") from error
+    except ValueError as error:
+        raise RecordError(f"{path}: not a JSON document ({error}); {_REMEDY}") from error
+
+
+def _parse(where: str, text: str, build: Callable[[Mapping[str, Any]], Record]) -> Record:
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise RecordError(f"{where}: not a JSON document ({error}); {_REMEDY}") from error
     if not isinstance(document, dict):
-        raise RecordError(f"{path}: holds a {type(document).__name__}, not a record; {remedy}")
+        raise RecordError(f"{where}: holds a {type(document).__name__}, not a record; {_REMEDY}")
     try:
         return build(document)
     except RecordError as error:
-        raise RecordError(f"{path}: {error}; {remedy}") from error
+        raise RecordError(f"{where}: {error}; {_REMEDY}") from error
 
 
 def _check_schema(document: Mapping[str, Any]) -> None:
-    found = document.get("schema")
-    if found is None:
+    schema = document.get("schema")
+    if schema is None:
         raise RecordError("no `schema` number, so not a document of voxbench")
-    if found != SCHEMA or isinstance(found, bool):
-        raise RecordError(f"schema {found!r}, while this version reads schema {SCHEMA}")
-
-
-# --- out -------------------------------------------------------------------------------------------------------------
-
-
-def _plain(value: Any) -> Any:
-    if is_dataclass(value):
-        value = vars(value)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _unfold(value: Any) -> Any:
-    """What the C encoder asks about: a record or a read-only mapping."""
-    if is_dataclass(value):
-        return vars(value)
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"a record holds a {type(value).__name__}, which JSON has no form for")
-
-
-_encode = json.JSONEncoder(default=_unfold, allow_nan=False, ensure_ascii=False).encode
-
-
-def _text(document: Mapping[str, Any]) -> str:
-    """A line for each field, and for each sample, score or case: quick to write, and fit for grep and diff."""
-    try:
-        return "{\n" + ",\n".join(_field(name, value) for name, value in document.items()) + "\n}\n"
-    except ValueError:  # a value that is not finite; rare, so the slow way is taken only now
-        return _text(_plain(document))
-
-
-def _field(name: str, value: Any) -> str:
-    if isinstance(value, (tuple, list)) and value and (is_dataclass(value[0]) or isinstance(value[0], dict)):
-        return f'  "{name}": [\n    ' + ",\n    ".join(map(_encode, value)) + "\n  ]"
-    return f'  "{name}": {_encode(value)}'
-
-
-# --- in --------------------------------------------------------------------------------------------------------------
+    if schema != SCHEMA or isinstance(schema, bool):
+        raise RecordError(f"schema {schema!r}, while this version reads schema {SCHEMA}")
 
 
 @cache

@@ -8,7 +8,7 @@ from typing import Any
 
 from reports.decision.accuracy import METRICS, Metric
 from reports.formatting import NOT_APPLICABLE
-from reports.records.record import STAGES, Ambient, Sample, Score, Usage
+from reports.records.record import STAGES, Sample, Score, SystemLoad, Usage
 from reports.records.store import Run
 from reports.stats.bootstrap import Interval
 from reports.summary.summary import Row, Summary
@@ -16,7 +16,7 @@ from reports.summary.summary import Row, Summary
 _CASE_COLUMNS = (
     "backend", "phase", "case", "round", "case_s", *(f"{stage}_s" for stage in STAGES), "device_s", "cpu_s", "tiles",
     "started_unix_s", "true_subtype", "subtype", "whole_dsc", "lesion_dsc", "voxels", "differing_voxels",
-    "start", "whole_nsd", "lesion_nsd", "others_cores", "stolen_cores", "mhz", "memory_byte_s", "cpu_energy_j",
+    "launch", "whole_nsd", "lesion_nsd", "others_cores", "stolen_cores", "mhz", "memory_byte_s", "cpu_energy_j",
 )  # fmt: skip
 
 
@@ -38,7 +38,7 @@ def cases_csv(run: Run) -> str:
     absent |= {} if run.record.classifies else {"subtype": NOT_APPLICABLE}
     truth = {case.name: case.subtype for case in run.record.cases}
     rows = []
-    for backend in run.backends:
+    for backend in run.variants:
         scores = {score.case: score for score in backend.scores}
         rows += [
             _sample_cells(backend.name, s, truth.get(s.case), scores.get(s.case)) | absent for s in backend.samples
@@ -100,10 +100,10 @@ def _sample_cells(backend: str, sample: Sample, true_subtype: int | None, score:
         "cpu_s": _seconds(sample.cpu_ns),
     }
     cells |= {f"{stage}_s": _seconds(sample.stages_ns.get(stage)) for stage in STAGES}
-    cells |= {"start": sample.start, "tiles": sample.tiles, "started_unix_s": sample.started_unix_s}
+    cells |= {"launch": sample.launch, "tiles": sample.tiles, "started_unix_s": sample.started_unix_s}
     cells |= {"true_subtype": true_subtype, "subtype": sample.subtype}
-    ambient, usage = sample.ambient or Ambient(), sample.usage or Usage()
-    cells |= {"others_cores": ambient.others, "stolen_cores": ambient.stolen, "mhz": ambient.mhz}
+    load, usage = sample.system_load or SystemLoad(), sample.usage or Usage()
+    cells |= {"others_cores": load.others, "stolen_cores": load.stolen, "mhz": load.mhz}
     cells |= {"memory_byte_s": usage.memory_byte_s, "cpu_energy_j": usage.cpu_energy_j}
     if score is not None:
         cells |= {"whole_dsc": score.whole_dsc, "lesion_dsc": score.lesion_dsc}

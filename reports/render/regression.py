@@ -102,7 +102,7 @@ def _run_name(run: Run) -> str:
 def _regression_json(regression: Regression) -> dict[str, Any]:
     return _run_json(regression.run) | {
         "state": regression.state,
-        "backends": [_change_json(change) for change in regression.changes],
+        "variants": [_change_json(change) for change in regression.changes],
         "differing": [{"name": name, "reference": old, "run": new} for name, old, new in regression.differences],
     }
 

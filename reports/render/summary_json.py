@@ -11,7 +11,7 @@ from reports.decision.accuracy import METRICS, Accuracy
 from reports.decision.speed import Speed
 from reports.decision.verdict import SpeedVerdict, metric_state
 from reports.formatting import NOT_MEASURED
-from reports.records.record import FAILED, SCHEMA, RecipeSettings
+from reports.records.record import FAILED, SCHEMA
 from reports.stats.bootstrap import Interval
 from reports.summary.summary import Row, Summary
 
@@ -24,7 +24,7 @@ def render(summary: Summary) -> str:
 def summary_json(summary: Summary) -> dict[str, Any]:
     """The summary as dicts, lists and scalars; null where nothing was measured or nothing applies, never NaN.
 
-    Every backend has every key, so that a reader can index without asking. A score that does not apply to the network
+    Every variant has every key, so that a reader can index without asking. A score that does not apply to the network
     has the ``state`` "not applicable" under ``accuracy``, and ``applicable`` false among the ``requirements``. Times
     are in seconds, memory in bytes. ``detectable`` is the smallest loss that so many cases would have shown with a
     power of 80 %: of a mean score in its unit, of ``macro_f1`` as the share of cases whose class is lost.
@@ -41,7 +41,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "device": record.settings.device,
         "cases": summary.cases,
         "rounds": summary.rounds,
-        "backends": [_backend_json(row, record.settings.recipes.get(row.name)) for row in summary.rows],
+        "variants": [_variant_json(row) for row in summary.rows],
         "pareto_front": summary.pareto_front,
         "claim": vars(claim),
         "confirmation": _speed_json(summary.confirmation) if summary.confirmation else None,
@@ -56,12 +56,12 @@ def summary_json(summary: Summary) -> dict[str, Any]:
             {"name": row.name, "reason": row.reason, "log": row.log} for row in summary.rows if row.status == FAILED
         ],
         "run": {"id": record.id, "created": record.created, "status": record.status, "command": record.command},
-        "settings": vars(record.settings) | {"recipes": {n: vars(r) for n, r in record.settings.recipes.items()}},
+        "settings": vars(record.settings) | {"variants": list(record.settings.variants)},
         "checkpoint": record.checkpoint,
         "data": record.data,
         "host": record.host,
         "versions": record.versions,
-        "declaration": record.declaration,
+        "controlled_settings": record.controlled_settings,
         "peak_flops": record.peak_flops,
         "peak_libraries": record.peak_libraries,
         "peak_bytes_per_s": record.peak_bytes_per_s,
@@ -70,10 +70,10 @@ def summary_json(summary: Summary) -> dict[str, Any]:
     return clean
 
 
-def _backend_json(row: Row, recipe: RecipeSettings | None) -> dict[str, Any]:
+def _variant_json(row: Row) -> dict[str, Any]:
     return {
         "name": row.name,
-        "recipe": recipe and vars(recipe),
+        **vars(row.settings),
         "status": row.status,
         "reason": row.reason,
         "fix": row.fix,

@@ -17,7 +17,7 @@ from reports.decision.comparison import Comparison, compare
 from reports.decision.outcome import Candidate, Outcome, decide, judge_candidates
 from reports.decision.speed import Speed, pairs
 from reports.decision.verdict import CONFIRMED, REFUTED, Claim
-from reports.records.record import DUEL, FAILED, OK, PENDING, SKIPPED, STAGES, BackendRecord, Sample
+from reports.records.record import FAILED, INTERLEAVED, OK, PENDING, SKIPPED, STAGES, Sample, VariantRecord
 from reports.records.store import Run
 from reports.stats.bootstrap import Interval
 from reports.stats.scores import median
@@ -37,9 +37,9 @@ def summarise(run: Run, claim: Claim | None = None) -> Summary:
     claim = claim or Claim.of(record.settings)
     judged = judge_candidates(run, claim)
     outcome = decide(run, claim, judged)
-    rows = tuple(_backend_row(run, backend, judged, claim) for backend in run.backends)
-    baseline, diagnostics, interference = run.backend(record.baseline), diagnose(run), assess_interference(run, claim)
-    rounds = Counter(sample.case for sample in baseline.samples if sample.phase == DUEL)
+    rows = tuple(_backend_row(run, backend, judged, claim) for backend in run.variants)
+    baseline, diagnostics, interference = run.variant(record.baseline), diagnose(run), assess_interference(run, claim)
+    rounds = Counter(sample.case for sample in baseline.samples if sample.phase == INTERLEAVED)
     return Summary(
         verdict=outcome.verdict,
         headline=outcome.headline,
@@ -62,7 +62,7 @@ def summarise(run: Run, claim: Claim | None = None) -> Summary:
     )
 
 
-def _backend_row(run: Run, backend: BackendRecord, judged: Mapping[str, Candidate], claim: Claim) -> Row:
+def _backend_row(run: Run, backend: VariantRecord, judged: Mapping[str, Candidate], claim: Claim) -> Row:
     is_baseline, is_peer = backend.name == run.record.baseline, backend.name in run.record.peers
     samples = _timed_samples(run, backend, is_baseline)
     judgement = judged[backend.name].judgement if backend.name in judged and samples else None
@@ -72,6 +72,7 @@ def _backend_row(run: Run, backend: BackendRecord, judged: Mapping[str, Candidat
     status, reason, fix = _backend_status(backend, bool(samples))
     return Row(
         name=backend.name,
+        settings=backend.settings,
         status=status,
         reason=reason,
         fix=fix,
@@ -99,13 +100,13 @@ def _backend_row(run: Run, backend: BackendRecord, judged: Mapping[str, Candidat
         roofline=roofline(run.record, backend, samples),
         device_share=_device_share(samples),
         gpu=gpu_use(samples),
-        resources=resources(backend, samples, run.backend(run.record.baseline)),
+        resources=resources(backend, samples, run.variant(run.record.baseline)),
         roi=roi_use(samples, backend.scores),
     )
 
 
 def _comparison(
-    run: Run, backend: BackendRecord, samples: Sequence[Sample], judged: Mapping[str, Candidate]
+    run: Run, backend: VariantRecord, samples: Sequence[Sample], judged: Mapping[str, Candidate]
 ) -> Comparison:
     """The backend beside the baseline; the baseline beside itself."""
     if backend.name == run.record.baseline:
@@ -122,16 +123,16 @@ def _device_share(samples: list[Sample]) -> float:
     return median([device / host for device, host in forward if device is not None and host > 0])
 
 
-def _timed_samples(run: Run, backend: BackendRecord, is_baseline: bool) -> list[Sample]:
+def _timed_samples(run: Run, backend: VariantRecord, is_baseline: bool) -> list[Sample]:
     """The samples behind a row's figures: a candidate's only where the baseline's lies beside them."""
     if backend.status in (SKIPPED, FAILED):
         return []
     if is_baseline:
-        return [s for s in backend.samples if s.phase == DUEL]
-    return [candidate for _, candidate in pairs(run, backend.name, DUEL)]
+        return [s for s in backend.samples if s.phase == INTERLEAVED]
+    return [candidate for _, candidate in pairs(run, backend.name, INTERLEAVED)]
 
 
-def _backend_status(backend: BackendRecord, measured: bool) -> tuple[str, str | None, str | None]:
+def _backend_status(backend: VariantRecord, measured: bool) -> tuple[str, str | None, str | None]:
     if backend.status != PENDING:
         return backend.status, backend.reason, backend.fix
     if measured:
@@ -140,7 +141,7 @@ def _backend_status(backend: BackendRecord, measured: bool) -> tuple[str, str | 
 
 
 def _missing_required(run: Run) -> tuple[str, ...]:
-    present = {b.name for b in run.backends if b.status not in (SKIPPED, FAILED)}
+    present = {b.name for b in run.variants if b.status not in (SKIPPED, FAILED)}
     return tuple(name for name in run.record.settings.required if name not in present)
 
 

@@ -22,7 +22,7 @@ from bench.data.volume import read_mask
 from bench.data.write import write_mask
 from reports.decision.accuracy import compare_accuracy
 from reports.decision.verdict import KEPT, LOST, UNDECIDED, Claim, judge_accuracy
-from reports.records.record import LESION, OK, BackendRecord, Case, Score
+from reports.records.record import LESION, Case, Score
 from reports.records.store import Run, read_run
 
 Masks = NDArray[np.uint8]
@@ -45,7 +45,7 @@ def rescored(run: Run, folder: Path, change: Callable[[Masks], Masks]) -> dict[s
     """The scores of the baseline's masks after `change`."""
     import nibabel
 
-    baseline = run.backend(run.record.baseline)
+    baseline = run.variant(run.record.baseline)
     scores = {}
     for case, own in zip(run.record.cases, baseline.scores, strict=True):
         path = folder / "predictions" / baseline.name / f"{case.name}.nii.gz"
@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--cases", default="5,16,36")
     options = parser.parse_args()
     run = read_run(options.run)
-    baseline = run.backend(run.record.baseline)
+    baseline = run.variant(run.record.baseline)
     own = {score.case: score for score in baseline.scores}
     losses: dict[str, Callable[[list[Case], np.random.Generator], dict[str, Score]]] = {
         "none": lambda cases, _: {case.name: own[case.name] for case in cases},
@@ -105,11 +105,11 @@ def _state(
 ) -> str:
     random = np.random.default_rng([number, draw])
     drawn = [run.record.cases[i] for i in random.permutation(len(run.record.cases))[:number]]
-    baseline = run.backend(run.record.baseline)
+    baseline = run.variant(run.record.baseline)
     kept = tuple(score for score in baseline.scores if score.case in {case.name for case in drawn})
-    candidate = BackendRecord("candidate", OK, scores=tuple(lose(drawn, random).values()))
+    candidate = replace(baseline, name="candidate", scores=tuple(lose(drawn, random).values()))
     record = replace(run.record, cases=tuple(drawn))
-    made = replace(run, record=record, backends=(replace(baseline, scores=kept), candidate))
+    made = replace(run, record=record, variants=(replace(baseline, scores=kept), candidate))
     return judge_accuracy(compare_accuracy(made, "candidate"), Claim.of(record.settings))[0]
 
 

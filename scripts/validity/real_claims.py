@@ -36,7 +36,7 @@ from bench.cli.main import main as bench
 from engines import BASELINE
 from engines.base import Backend
 from reports.decision.verdict import CONFIRMED, INCONCLUSIVE, REFUTED
-from reports.records.record import DUEL
+from reports.records.record import INTERLEAVED
 from reports.records.store import read_run
 from reports.summary.summarise import summarise
 
@@ -105,7 +105,7 @@ def _outcome(folder: Path, share: float) -> dict[str, Any]:
     any_time = summarise(run, replace(summary.claim, min_reduction_pct=ANY_TIME))
     candidate, alone = (next(row for row in each.rows if not row.is_baseline) for each in (summary, any_time))
     speed = summary.confirmation or candidate.case
-    baseline = run.backend(run.record.baseline).samples
+    baseline = run.variant(run.record.baseline).samples
     slept = [s.stages_ns["forward"] * share / (1 + share) / s.case_ns for s in baseline]
     return {
         "verdict": summary.verdict,
@@ -118,7 +118,7 @@ def _outcome(folder: Path, share: float) -> dict[str, Any]:
         "row_low": candidate.case.reduction.low,
         "row_high": candidate.case.reduction.high,
         "starts": candidate.case.launches,
-        "rounds": 1 + max(s.round for s in baseline if s.phase == DUEL),
+        "rounds": 1 + max(s.round for s in baseline if s.phase == INTERLEAVED),
         "seconds": max(s.started_unix_s for s in baseline) - min(s.started_unix_s for s in baseline),
         "reasons": list(summary.reasons),
         "accuracy": alone.verdict,

@@ -26,14 +26,15 @@ from reports.decision.verdict import CONFIRMED, Claim
 from reports.records.record import (
     COMPLETE,
     CONFIRMATION,
-    DUEL,
+    INTERLEAVED,
     OK,
-    BackendRecord,
     Case,
     RunRecord,
     Sample,
     Score,
     Settings,
+    VariantRecord,
+    VariantSettings,
 )
 from reports.records.store import Run
 from reports.stats.bootstrap import Interval
@@ -76,9 +77,14 @@ class Machine:
         return float(np.exp(log) * slow)
 
 
+def variant_settings(name: str) -> VariantSettings:
+    return VariantSettings(backend=name, roi="none", overlap=0.5, batch=1)
+
+
 def settings(names: list[str]) -> Settings:
     return Settings(
-        backends=tuple(names), device="cpu", protocol="sliding-window", overlap=0.5, roi="none", tile=(64, 64, 64),
+        variants={name: variant_settings(name) for name in names}, device="cpu", protocol="sliding-window", overlap=0.5,
+        roi="none", tile=(64, 64, 64),
         batch=1, rounds=None, budget_s=600.0, threads=2, seed=0, min_reduction_pct=10.0, max_dsc_drop=0.005,
         max_f1_drop=0.02, required=(), timeout_s=600.0,
     )  # fmt: skip
@@ -91,11 +97,15 @@ def simulate(random: np.random.Generator, cases: int, candidates: int, reduction
     machine = Machine(random, cases, names, effects, start_sd)
     held = tuple(Case(f"case{i}", f"case{i}", f"mask{i}", i % 3, (64, 64, 64), (1.0, 1.0, 1.0)) for i in range(cases))
     scores = tuple(Score(case.name, 0.9, 0.8, case.subtype, case.subtype, 10**6, 0, 0.95, 0.9) for case in held)
-    record = RunRecord("simulated", "", "", settings(names), {}, {}, held, {}, {}, {}, BASELINE, COMPLETE)
-    run = Run(record, tuple(BackendRecord(name, OK, scores=scores) for name in names), Path())
+    record = RunRecord(
+        id="simulated", created="", command="", settings=settings(names), checkpoint={}, data={}, cases=held, host={},
+        versions={}, controlled_settings={}, baseline=BASELINE, status=COMPLETE,
+    )  # fmt: skip
+    variants = (VariantRecord(name=name, settings=variant_settings(name), status=OK, scores=scores) for name in names)
+    run = Run(record, tuple(variants), Path())
     claim = Claim.of(record.settings)
     for rounds in range(1, min(MOST_ROUNDS, BUDGET_ROUNDS) + 1):
-        run = _round(run, machine, names, DUEL, rounds - 1, rounds - 1)
+        run = _round(run, machine, names, INTERLEAVED, rounds - 1, rounds - 1)
         machine.restart(names)
         if rounds >= STARTS and converged(run, claim):
             break
@@ -115,9 +125,9 @@ def _round(run: Run, machine: Machine, names: list[str], phase: str, number: int
         for name in machine.random.permutation(names):
             ns = round(machine.seconds(name, case) * 1e9)
             sample = Sample(phase, number, f"case{case}", ns, {"forward": ns}, None, 8, 0, float(machine._taken), ns)
-            taken[name].append(replace(sample, start=start))
-    backends = (replace(each, samples=(*each.samples, *taken.get(each.name, []))) for each in run.backends)
-    return replace(run, backends=tuple(backends))
+            taken[name].append(replace(sample, launch=start))
+    backends = (replace(each, samples=(*each.samples, *taken.get(each.name, []))) for each in run.variants)
+    return replace(run, variants=tuple(backends))
 
 
 @dataclass(frozen=True)
@@ -135,7 +145,7 @@ def outcomes(options: argparse.Namespace, cases: int, candidates: int, reduction
         judged = judge_candidates(run, claim)
         decision = decide(run, claim, judged)
         shown = decision.confirmation or next(iter(judged.values())).comparison.case
-        rounds = 1 + max(sample.round for sample in run.backend(BASELINE).samples if sample.phase == DUEL)
+        rounds = 1 + max(sample.round for sample in run.variant(BASELINE).samples if sample.phase == INTERLEAVED)
         yield Outcome(decision.verdict == CONFIRMED, rounds, shown.reduction)
 
 

@@ -33,7 +33,7 @@ def test_three_scenarios_and_the_same_masks(here, capsys, tmp_path):
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["masks_equal"] is True
     assert found["read_ahead"] == 1
-    assert found["declaration"]["threads"] == "1, parked when idle"
+    assert found["controlled_settings"]["threads"] == "1, parked when idle"
     for name in SCENARIOS:
         timed = found["timed"][name]
         assert len(timed["latencies_s"]) == len(found["cases"]) == 3

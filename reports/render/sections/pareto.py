@@ -8,16 +8,15 @@ from reports.analysis.pareto import SCORES
 from reports.decision.accuracy import METRICS
 from reports.decision.verdict import LOST, judge_accuracy
 from reports.formatting import NOT_MEASURED
-from reports.records.record import Settings
+from reports.records.record import VariantSettings
 from reports.render.commonmark import section, table, text
 from reports.summary.summary import Row, Summary
 
 
 def pareto_section(summary: Summary) -> str:
     """Every variant ranked by time, with what it is made of; empty where the run has no recipes."""
-    settings = summary.record.settings
     rows = [row for row in summary.measured if isfinite(row.case.speedup.estimate)]
-    if not settings.recipes or not rows:
+    if not summary.record.settings.recipes or not rows:
         return ""
     rows.sort(key=lambda row: -row.case.speedup.estimate)
     best = summary.pareto_front
@@ -36,18 +35,13 @@ def _variant_row(row: Row, summary: Summary, on_front: bool) -> list[str]:
     scores = [formatting.score(row.accuracy.metric(name).value) for name in SCORES]
     state = "reference" if row.is_baseline else _accuracy_state(row, summary)
     return [
-        text(row.name), *_setting_cells(row.name, summary.record.settings), formatting.seconds(row.latency.median),
+        text(row.name), *_setting_cells(row.settings), formatting.seconds(row.latency.median),
         formatting.factor(row.case.speedup.estimate), *scores, state, "yes" if on_front else "no",
     ]  # fmt: skip
 
 
-def _setting_cells(name: str, settings: Settings) -> list[str]:
-    recipe = settings.recipes.get(name)
-    if recipe is not None:
-        rewrites = ", ".join(recipe.rewrites) or "none"
-        return [recipe.backend, recipe.roi, f"{recipe.overlap:g}", str(recipe.batch), rewrites]
-    backend, _, batch = name.partition("#")[0].partition("@")
-    return [backend, settings.roi, f"{settings.overlap:g}", batch or str(settings.batch), "none"]
+def _setting_cells(own: VariantSettings) -> list[str]:
+    return [own.backend, own.roi, f"{own.overlap:g}", str(own.batch), ", ".join(own.rewrites) or "none"]
 
 
 def _accuracy_state(row: Row, summary: Summary) -> str:

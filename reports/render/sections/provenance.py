@@ -1,4 +1,4 @@
-"""What a figure needs to be believed and repeated: declaration, host, versions, data, checkpoint, settings, command."""
+"""What a figure needs to be believed and repeated: controlled settings, host, versions, data, checkpoint, command."""
 
 import re
 from collections.abc import Mapping
@@ -20,14 +20,14 @@ def provenance_sections(summary: Summary) -> str:
     record = summary.record
     checkpoint = {name: value for name, value in record.checkpoint.items() if name != "recorded"}
     settings = asdict(record.settings) | ({"rounds": "auto"} if record.settings.rounds is None else {})
-    del settings["recipes"]  # the declaration has them
+    settings["variants"] = list(record.settings.variants)  # the recipes are among the controlled settings
     subtypes = {case.subtype for case in record.cases} - {None}
     cases = {
         "cases": f"{len(record.cases)}, {sum(c.mask is not None for c in record.cases)} with a mask, "
         f"{sum(c.subtype is not None for c in record.cases)} with a subtype ({len(subtypes)} subtypes)"
     }
     sections = (
-        section("Controlled settings", _facts_table(record.declaration)),
+        section("Controlled settings", _facts_table(record.controlled_settings)),
         section("Host and versions", _facts_table({**record.host, **record.versions})),
         section("Checkpoint", _facts_table(checkpoint)),
         section("Data", _facts_table({**record.data, **cases})),

@@ -185,7 +185,7 @@ def test_report_without_a_run(refusal):
 
 def test_report_of_a_damaged_run(refusal, tmp_path):
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "run.json").write_text('{"schema": 1, "id"')
+    (tmp_path / "run" / "run.json").write_text('{"schema": 2, "id"')
     assert "run.json" in refusal("report", tmp_path / "run")
 
 

@@ -16,17 +16,19 @@ def test_a_real_run_is_compared_with_what_became_of_it(bench, capsys, monkeypatc
         assert backend["resources"]["cpu_cores"] > 0
     assert main(["compare", "run", "run"]) == 0
     shutil.copytree("run", "later")
-    path = Path("later/variants/plain.json")
-    record = json.loads(path.read_text())
-    for sample in record["samples"]:
+    path = Path("later/samples/plain.jsonl")
+    samples = [json.loads(line) for line in path.read_text().splitlines()]
+    for sample in samples:
         sample["case_ns"] = int(sample["case_ns"] / 0.9)
-    path.write_text(json.dumps(record))
+    path.write_text("".join(f"{json.dumps(sample)}\n" for sample in samples))
     assert main(["compare", "run", "later"]) == 1
     assert main(["compare", "run", "later", "--max-slowdown", "11"]) == 0
     path = Path("later/run.json")
     later = json.loads(path.read_text())
-    assert later["declaration"]["intensity window"] == "-1000 to 1000 HU to 0 and 1"
-    path.write_text(json.dumps(later | {"declaration": later["declaration"] | {"TF32 in the baseline": "on"}}))
+    assert later["controlled_settings"]["intensity window"] == "-1000 to 1000 HU to 0 and 1"
+    path.write_text(
+        json.dumps(later | {"controlled_settings": later["controlled_settings"] | {"TF32 in the baseline": "on"}})
+    )
     capsys.readouterr()
     assert main(["compare", "run", "later"]) == 2
     assert "TF32 in the baseline is on, there off" in capsys.readouterr().err

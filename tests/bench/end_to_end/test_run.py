@@ -17,7 +17,9 @@ from bench.schedule import confirmation, interleave
 from bench.schedule.interleave import Duel
 from bench.worker.process import WorkerProcess
 from engines.base import Backend
+from reports.records.store import samples_path
 from reports.stats.power import ENOUGH_FOR_F1
+from tests.bench.run_files import put_samples, read_samples
 
 CASES = 5  # those of `bench` where a test does not say otherwise
 
@@ -60,18 +62,18 @@ def test_a_backend_that_is_really_faster_is_confirmed_on_a_fresh_pass(bench, mon
     assert main(["check", "run"]) == 0
     assert main(["check", "run", "--min-reduction", "99"]) == 1
     assert main(["check"]) == 0, "runs/latest leads to the newest run, wherever it is"
-    record = json.loads(Path("run/variants/plain.json").read_text())
-    phases = [sample["phase"] for sample in record["samples"]]
+    phases = [sample["phase"] for sample in read_samples("plain")]
     assert (phases.count("interleaved"), phases.count("confirmation")) == (ENOUGH_FOR_F1, 3 * ENOUGH_FOR_F1)
     for name in ("torch-fp32", "plain"):
         record = json.loads(Path(f"run/variants/{name}.json").read_text())
-        starts = [(s["phase"], s["start"], s["round"]) for s in record["samples"]]
+        samples = read_samples(name)
+        launches = [(s["phase"], s["launch"], s["round"]) for s in samples]
         expected = [("interleaved", 0, 0)] * ENOUGH_FOR_F1
         for number in (1, 2, 3):
             expected += [("warmup", number, 0)] + [("confirmation", number, number - 1)] * ENOUGH_FOR_F1
-        assert starts == [("warmup", 0, 0), *expected]
+        assert launches == [("warmup", 0, 0), *expected]
         assert {"passes", "passes_1", "passes_2", "passes_3"} < record["warmup"].keys()
-        for sample in record["samples"]:
+        for sample in samples:
             assert sample["system_load"]["others"] >= 0
             mean = sample["usage"]["memory_byte_s"] / (sample["case_ns"] * 1e-9)
             assert mean > 0.3 * record["peak_memory_bytes"], "the memory of the worker, not of something small"
@@ -88,7 +90,7 @@ def test_rounds_have_starts_of_their_own_once_the_last_one_paid_off(bench, monke
     _, summary, _ = bench("--backends", "plain", "--rounds", "2")
     for name in ("torch-fp32", "plain"):
         record = json.loads(Path(f"run/variants/{name}.json").read_text())
-        places = {(s["phase"], s["start"], s["round"]) for s in record["samples"] if s["phase"] != "warmup"}
+        places = {(s["phase"], s["launch"], s["round"]) for s in read_samples(name) if s["phase"] != "warmup"}
         assert places == {("interleaved", 0, 0), ("interleaved", 1, 1), ("confirmation", 2, 0), ("confirmation", 3, 1)}
         assert {"passes", "passes_1", "passes_2", "passes_3"} <= record["warmup"].keys()
     assert (row(summary, "plain")["launches"], summary["confirmation"]["launches"]) == (2, 2)
@@ -100,23 +102,22 @@ def test_a_half_done_confirmation_is_finished(bench, monkeypatch):
     monkeypatch.setitem(engines.BACKENDS, "plain", engines.BACKENDS["torch-fp32"])
     fault(monkeypatch, "slow=0.2", "torch-fp32")
     assert bench("--backends", "plain", "--rounds", "1")[0] == 3, "five cases prove nothing about classes"
-    paths = [Path(f"run/variants/{name}.json") for name in ("torch-fp32", "plain")]
-    before = {path: json.loads(path.read_text()) for path in paths}
-    for path, record in before.items():
-        left = record["samples"][: 1 + CASES + (1 + CASES) + 1 + (3 if path is paths[0] else 2)]
-        path.write_text(json.dumps(record | {"samples": left, "status": "pending"}))
+    before = {name: read_samples(name) for name in ("torch-fp32", "plain")}
+    for name, samples in before.items():
+        put_samples(name, samples[: 1 + CASES + (1 + CASES) + 1 + (3 if name == "torch-fp32" else 2)])
+        path = Path(f"run/variants/{name}.json")
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "pending"}))
     run = json.loads(Path("run/run.json").read_text())
     Path("run/run.json").write_text(json.dumps(run | {"status": "interrupted"}))
     assert main(["run", "--resume", "--out", "run"]) == 3
-    for path, record in before.items():
-        after = json.loads(path.read_text())["samples"]
-        for start in (0, 1, 2, 3):
+    for name, samples in before.items():
+        for launch in (0, 1, 2, 3):
             ours, theirs = (
-                [s for s in some if s["start"] == start and s["phase"] != "warmup"]
-                for some in (record["samples"], after)
+                [s for s in some if s["launch"] == launch and s["phase"] != "warmup"]
+                for some in (samples, read_samples(name))
             )
             assert len(theirs) == CASES
-            assert (ours == theirs) == (start < 2), "what was complete is kept, the rest is new"
+            assert (ours == theirs) == (launch < 2), "what was complete is kept, the rest is new"
 
 
 def test_a_backend_that_does_not_start_again_has_failed(bench, monkeypatch, tmp_path):
@@ -127,7 +128,7 @@ def test_a_backend_that_does_not_start_again_has_failed(bench, monkeypatch, tmp_
     code, summary, _ = bench("--backends", "plain", "--rounds", "1", "--require", "plain")
     found = row(summary, "plain")
     assert (code, found["status"], found["reason"]) == (4, "failed", "start 2: RuntimeError: no second restart")
-    samples = json.loads(Path("run/variants/torch-fp32.json").read_text())["samples"]
+    samples = read_samples("torch-fp32")
     assert max(s["round"] for s in samples if s["phase"] == "confirmation") == 0, "alone it confirms nothing"
 
 
@@ -232,21 +233,21 @@ def test_an_interrupt_keeps_what_was_measured_and_resume_finishes(network, data,
         command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # in the background it is ignored
     )  # fmt: skip
-    saved = tmp_path / "run" / "variants" / "torch-fp32#2.json"
+    saved = samples_path(tmp_path / "run", "torch-fp32#2")
     _wait(lambda: saved.exists() and saved.read_text().count('"interleaved"') >= 3)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "bench run --resume --out run" in errors
     assert "Traceback" not in errors
-    before = json.loads(saved.read_text())["samples"]
+    before = read_samples("torch-fp32#2", tmp_path / "run")
     assert (tmp_path / "run" / "report.md").read_text().startswith("# INCONCLUSIVE")
 
     done = subprocess.run(
         [*command[:3], "run", "--resume", "--out", "run"], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert done.returncode in (1, 3), done.stderr  # on a busy machine two equal backends may differ too much to say
-    after = json.loads(saved.read_text())["samples"]
+    after = read_samples("torch-fp32#2", tmp_path / "run")
     assert sum(sample["phase"] == "interleaved" for sample in after) == 2 * CASES
     kept = [sample for sample in before if sample in after]
     assert len(kept) >= 3, "complete cases keep their samples"
@@ -269,11 +270,11 @@ def test_a_killed_harness_leaves_no_worker_and_loses_nothing(network, data, tmp_
         [sys.executable, "-m", "bench.cli.main", "run", "--backends", "torch-fp32,torch-fp32", *options],
         cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    saved = tmp_path / "run" / "variants" / "torch-fp32#2.json"
+    saved = samples_path(tmp_path / "run", "torch-fp32#2")
     _wait(lambda: saved.exists() and saved.read_text().count('"interleaved"') >= 3)
     process.kill()
     process.wait()
-    assert json.loads(saved.read_text())["samples"]
+    assert read_samples("torch-fp32#2", tmp_path / "run")
     _wait(lambda: not _workers_below(str(tmp_path)))
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from bench.cli.main import main
+from tests.bench.run_files import put_samples, read_samples
 
 CASES = 5
 TILE = 32
@@ -136,7 +137,7 @@ def test_a_network_of_one_organ_has_neither_f1_nor_lesions_and_is_resumed_only_w
 
 
 def duels(name: str) -> list[dict]:
-    samples = json.loads(Path("run/backends", f"{name}.json").read_text())["samples"]
+    samples = read_samples(name)
     return [sample for sample in samples if sample["phase"] == "interleaved"]
 
 
@@ -144,9 +145,10 @@ def interrupt() -> None:
     """Leave the run as an interrupt before its confirmation would have left it."""
     record = json.loads(Path("run/run.json").read_text())
     Path("run/run.json").write_text(json.dumps(record | {"status": "interrupted", "confirmed": None}))
-    for path in Path("run/backends").glob("*.json"):
+    for path in Path("run/variants").glob("*.json"):
         backend = json.loads(path.read_text())
-        path.write_text(json.dumps(backend | {"status": "pending", "samples": duels(path.stem)}))
+        put_samples(path.stem, duels(path.stem))
+        path.write_text(json.dumps(backend | {"status": "pending"}))
 
 
 def test_inspect_and_the_refusals(options, theirs, capsys):

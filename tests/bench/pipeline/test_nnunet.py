@@ -229,7 +229,7 @@ def test_a_run_from_end_to_end(bench, trained, tmp_path):
     _, predictor = load_both(trained)
     record = json.loads(Path("run/run.json").read_text())
     assert record["checkpoint"]["architecture"] == "nnunet-PlainConvUNet"
-    assert record["declaration"]["accumulation"] == "float16, as nnU-Net's predictor"
+    assert record["controlled_settings"]["accumulation"] == "float16, as nnU-Net's predictor"
     for seed in (1, 2):
         image = data / "imagesVal" / f"case_{seed}_0000.nii.gz"
         with suppress_output():

@@ -8,6 +8,7 @@ import pytest
 
 from bench.cli.main import main
 from bench.schedule import groups, memory
+from tests.bench.run_files import read_samples
 
 CASES, GIB = 5, 2**30
 
@@ -37,7 +38,7 @@ def _two_at_most() -> tuple[int, int]:
 
 
 def _duels(name: str) -> list[dict]:
-    samples = json.loads(Path(f"run/variants/{name}.json").read_text())["samples"]
+    samples = read_samples(name)
     return [sample for sample in samples if sample["phase"] == "interleaved"]
 
 

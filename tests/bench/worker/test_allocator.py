@@ -42,7 +42,7 @@ def test_what_is_kept_is_not_mapped_again():
 def test_a_run_keeps_it_unless_told_otherwise(bench):
     _, summary, _ = bench("--backends", "torch-fp32", "--rounds", "1", "--max-cases", "3")
     assert summary["settings"]["allocator"] == "keep"
-    assert summary["declaration"]["freed memory"] == "kept by the process"
+    assert summary["controlled_settings"]["freed memory"] == "kept by the process"
     assert main(["run", "--resume", "--out", "run"]) == 2, "it is complete"
     record = json.loads(Path("run/run.json").read_text())
     assert record["settings"]["allocator"] == "keep"
@@ -51,7 +51,7 @@ def test_a_run_keeps_it_unless_told_otherwise(bench):
 def test_a_run_may_leave_it_to_the_system(bench):
     _, summary, _ = bench("--backends", "torch-fp32", "--rounds", "1", "--max-cases", "3", "--allocator", "system")
     assert summary["settings"]["allocator"] == "system"
-    assert summary["declaration"]["freed memory"] == "as the system's allocator has it"
+    assert summary["controlled_settings"]["freed memory"] == "as the system's allocator has it"
 
 
 def test_another_c_library_is_not_asked(bench, monkeypatch):

@@ -22,7 +22,7 @@ def test_records_keep_the_readings() -> None:
     run = on_gpu(make_run({"torch-half": Candidate(3.0)}))
     assert run_from_json(to_json(run.record)) == run.record
     for backend in run.variants:
-        assert variant_from_json(to_json(backend)) == backend
+        assert variant_from_json(to_json(backend)) == replace(backend, samples=())
 
 
 def test_readings_are_summed_up() -> None:

@@ -9,22 +9,22 @@ import pytest
 
 from reports.analysis.interference import BUSY, SHARED, SLOW, STOLEN, THROTTLED, flags, without_interference
 from reports.decision.verdict import CONFIRMED, INCONCLUSIVE, REFUTED
-from reports.records.record import CONFIRMATION, DUEL, Ambient, GpuState, Sample
+from reports.records.record import CONFIRMATION, INTERLEAVED, GpuState, Sample, SystemLoad
 from reports.records.store import Run
 from reports.render import render
 from reports.summary.summarise import summarise
 from tests.reports.factory import BASELINE, Candidate, make_run
 
-QUIET, LOUD = Ambient(0.02, 0.0, 3000.0), Ambient(1.6, 0.0, 3000.0)
+QUIET, LOUD = SystemLoad(0.02, 0.0, 3000.0), SystemLoad(1.6, 0.0, 3000.0)
 X = "ort-fp32"
-SAMPLE = make_run({}, cases=1, rounds=1).backends[0].samples[0]
+SAMPLE = make_run({}, cases=1, rounds=1).variants[0].samples[0]
 
 
-def surrounded(run: Run, ambient: Callable[[str, Sample], Ambient | None]) -> Run:
+def surrounded(run: Run, load: Callable[[str, Sample], SystemLoad | None]) -> Run:
     backends = tuple(
-        replace(b, samples=tuple(replace(s, ambient=ambient(b.name, s)) for s in b.samples)) for b in run.backends
+        replace(b, samples=tuple(replace(s, system_load=load(b.name, s)) for s in b.samples)) for b in run.variants
     )
-    return replace(run, backends=backends)
+    return replace(run, variants=backends)
 
 
 def slowed(run: Run, name: str, factor: float, disturbed: Callable[[Sample], bool]) -> Run:
@@ -32,29 +32,29 @@ def slowed(run: Run, name: str, factor: float, disturbed: Callable[[Sample], boo
 
     def one(backend: str, sample: Sample) -> Sample:
         if not disturbed(sample):
-            return replace(sample, ambient=QUIET)
+            return replace(sample, system_load=QUIET)
         longer = factor if backend == name else 1.0
-        return replace(sample, ambient=LOUD, case_ns=int(sample.case_ns * longer))
+        return replace(sample, system_load=LOUD, case_ns=int(sample.case_ns * longer))
 
-    backends = tuple(replace(b, samples=tuple(one(b.name, s) for s in b.samples)) for b in run.backends)
-    return replace(run, backends=backends)
+    backends = tuple(replace(b, samples=tuple(one(b.name, s) for s in b.samples)) for b in run.variants)
+    return replace(run, variants=backends)
 
 
 @pytest.mark.parametrize(
-    ("ambient", "found"),
+    ("load", "found"),
     [
         (None, ()),
-        (Ambient(), ()),
+        (SystemLoad(), ()),
         (QUIET, ()),
-        (Ambient(0.25, 0.05, 2700.0), ()),
-        (Ambient(0.26, 0.0, 3000.0), (BUSY,)),
-        (Ambient(0.0, 0.06, 3000.0), (STOLEN,)),
-        (Ambient(0.0, 0.0, 2690.0), (SLOW,)),
-        (Ambient(1.0, 1.0, 1000.0), (BUSY, STOLEN, SLOW)),
+        (SystemLoad(0.25, 0.05, 2700.0), ()),
+        (SystemLoad(0.26, 0.0, 3000.0), (BUSY,)),
+        (SystemLoad(0.0, 0.06, 3000.0), (STOLEN,)),
+        (SystemLoad(0.0, 0.0, 2690.0), (SLOW,)),
+        (SystemLoad(1.0, 1.0, 1000.0), (BUSY, STOLEN, SLOW)),
     ],
 )
-def test_the_machine_flags_a_sample(ambient: Ambient | None, found: tuple[str, ...]) -> None:
-    assert flags(replace(SAMPLE, ambient=ambient), median_mhz=3000.0) == found
+def test_the_machine_flags_a_sample(load: SystemLoad | None, found: tuple[str, ...]) -> None:
+    assert flags(replace(SAMPLE, system_load=load), median_mhz=3000.0) == found
 
 
 @pytest.mark.parametrize(
@@ -71,26 +71,26 @@ def test_the_gpu_flags_a_sample(gpu: GpuState, found: tuple[str, ...]) -> None:
 
 
 def test_no_clock_that_was_told_flags_nothing() -> None:
-    assert flags(replace(SAMPLE, ambient=Ambient(0.0, 0.0, 10.0))) == ()
+    assert flags(replace(SAMPLE, system_load=SystemLoad(0.0, 0.0, 10.0))) == ()
 
 
 def test_the_usual_clock_is_the_runs_median() -> None:
-    run = surrounded(make_run({X: Candidate(2.0)}), lambda _, s: Ambient(mhz=2600.0 if s.round else 3000.0))
+    run = surrounded(make_run({X: Candidate(2.0)}), lambda _, s: SystemLoad(mhz=2600.0 if s.round else 3000.0))
     assert summarise(run).interference.flagged == 0, "half at either: the median lies between them"
-    run = surrounded(run, lambda name, s: Ambient(mhz=2600.0 if (name, s.round) == (X, 1) else 3000.0))
+    run = surrounded(run, lambda name, s: SystemLoad(mhz=2600.0 if (name, s.round) == (X, 1) else 3000.0))
     assert summarise(run).interference.reasons == {SLOW: 16}
 
 
 def test_either_sample_of_a_pair_takes_it_out() -> None:
     run = make_run({X: Candidate(2.0), "torch-half": Candidate(3.0)}, cases=8, rounds=2)
-    first = {(BASELINE, DUEL, 0, "quiz_0_000"), (X, DUEL, 1, "quiz_1_001")}
+    first = {(BASELINE, INTERLEAVED, 0, "quiz_0_000"), (X, INTERLEAVED, 1, "quiz_1_001")}
     loud = surrounded(run, lambda name, s: LOUD if (name, s.phase, s.round, s.case) in first else QUIET)
     found = summarise(loud).interference
     assert (found.samples, found.flagged, found.reasons) == (16 * 3 + 16, 2, {BUSY: 2})
     assert (found.pairs, found.flagged_pairs) == (32, 3), "the baseline's sample is beside both backends"
     assert found.share == 3 / 32
     kept = without_interference(loud)
-    assert [len(b.samples) for b in kept.backends] == [31, 15, 16]
+    assert [len(b.samples) for b in kept.variants] == [31, 15, 16]
 
 
 def test_all_samples_stay_in_the_figures() -> None:

@@ -15,7 +15,7 @@ from bench.cli.main import main
 from reports.decision.regression import NO_REGRESSION, REGRESSION, Change, regression, worst
 from reports.decision.verdict import UNDECIDED
 from reports.records.record import FAILED, INTERLEAVED, INTERRUPTED, PENDING, SKIPPED, VariantRecord
-from reports.records.store import RecordError, Run, variant_path, write_json
+from reports.records.store import RecordError, Run, write_run
 from tests.reports.factory import BASELINE, Candidate, made_of, make_run, segmenting, variant
 
 X = "ort-fp32"
@@ -43,10 +43,7 @@ def scaled(run: Run, factor: float) -> Run:
 
 
 def written(run: Run, folder: Path) -> Path:
-    (folder / "variants").mkdir(parents=True)
-    write_json(folder / "run.json", run.record)
-    for backend in run.variants:
-        write_json(variant_path(folder, backend.name), backend)
+    write_run(folder, run)
     return folder
 
 
@@ -359,7 +356,7 @@ def test_the_report_says_what_fell_and_by_how_much(folders: dict[str, str], caps
 def test_the_json_holds_the_same(folders: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     main(["compare", folders["reference"], folders["slower"], "--format", "json", "--max-slowdown", "30"])
     document = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
-    assert (document["schema"], document["state"], document["max_slowdown_pct"]) == (1, REGRESSION, 30.0)
+    assert (document["schema"], document["state"], document["max_slowdown_pct"]) == (2, REGRESSION, 30.0)
     (run,) = document["runs"]
     baseline, backend = run["variants"]
     assert baseline["speedup_ratio"] == {"estimate": 1.0, "low": None, "high": None}

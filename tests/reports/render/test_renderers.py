@@ -120,7 +120,7 @@ def test_the_demo_says_what_it_is() -> None:
 def test_json_keeps_the_contract(name: str) -> None:
     document = json.loads(render(summarise(RUNS[name]()), "json"), parse_constant=pytest.fail)
     assert document.keys() >= KEYS
-    assert document["schema"] == 1
+    assert document["schema"] == 2
     for backend in document["variants"]:
         assert backend.keys() >= BACKEND_KEYS
         assert backend["status"] in ("ok", "skipped", "failed")

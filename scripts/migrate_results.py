@@ -1,0 +1,98 @@
+"""Bring run directories of schema 1 to schema 2, with their reports: python scripts/migrate_results.py RUN...
+
+Raw values stay as they are. What schema 1 did not record at first is filled in with what was so then: one launch of the
+processes, memory as the system's allocator has it.
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from reports.records.store import RUN_FILE, SAMPLES_FOLDER, VARIANTS_FOLDER, read_run, write_run
+from reports.render import render
+from reports.render.csv_tables import cases_csv
+from reports.summary.summarise import summarise
+
+Document = dict[str, Any]
+
+PHASES = {"warmup": "warmup", "duel": "interleaved", "confirmation": "confirmation"}
+DEFAULTS = {"max_nsd_drop": 0.01, "allocator": "system"}
+
+
+def migrate(folder: Path) -> None:
+    """Rewrite the run in `folder`."""
+    run = _read(folder / RUN_FILE)
+    if run["schema"] != 1:
+        raise SystemExit(f"{folder}: schema {run['schema']}, and not 1; nothing to do")
+    names = run["settings"]["backends"]
+    backends = {name: _read(folder / "backends" / f"{name}.json") for name in names}
+    made = run_document(run)
+    _write(folder / RUN_FILE, made)
+    for name, backend in backends.items():
+        samples = [sample_document(sample) for sample in backend.pop("samples")]
+        _write(folder / VARIANTS_FOLDER / f"{name}.json", variant_document(backend, made["settings"]["variants"][name]))
+        _write(folder / SAMPLES_FOLDER / f"{name}.jsonl", *samples)
+    shutil.rmtree(folder / "backends")
+    record = read_run(folder)
+    write_run(folder, record)  # in today's form
+    (folder / "report.md").write_text(render(summarise(record), "markdown"), encoding="utf-8")
+    (folder / "cases.csv").write_text(cases_csv(record), encoding="utf-8")
+
+
+def run_document(run: Document) -> Document:
+    """``run.json``."""
+    settings, declaration = DEFAULTS | run.pop("settings"), run.pop("declaration")
+    recipes, names = settings.pop("recipes", {}), settings.pop("backends")
+    variants = {name: variant_settings(name, recipes.get(name), settings) for name in names}
+    return run | {"schema": 2, "settings": settings | {"variants": variants}, "controlled_settings": declaration}
+
+
+def variant_settings(name: str, recipe: Document | None, settings: Document) -> Document:
+    """What a variant is made of: what its recipe says, or else its name and the run."""
+    if recipe is not None:
+        return recipe | {"recipe": True}
+    of_batch, _, repeat = name.partition("#")
+    backend, _, batch = of_batch.partition("@")
+    return {
+        "backend": backend,
+        "roi": settings["roi"],
+        "overlap": settings["overlap"],
+        "batch": int(batch or settings["batch"]),
+        "repeat": int(repeat or 1),
+    }
+
+
+def variant_document(backend: Document, settings: Document) -> Document:
+    """``variants/NAME.json``."""
+    log = backend["log"] and backend["log"].replace("backends/", f"{VARIANTS_FOLDER}/")
+    return backend | {"schema": 2, "settings": settings, "log": log}
+
+
+def sample_document(sample: Document) -> Document:
+    """A line of ``samples/NAME.jsonl``."""
+    launch, load = sample.pop("start", 0), sample.pop("ambient", None)
+    return sample | {"phase": PHASES[sample["phase"]], "launch": launch, "system_load": load}
+
+
+def _read(path: Path) -> Document:
+    document: Document = json.loads(path.read_text(encoding="utf-8"))
+    return document
+
+
+def _write(path: Path, *documents: Document) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(f"{json.dumps(document)}\n" for document in documents), encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    for folder in parser.parse_args().runs:
+        migrate(folder)
+        print(folder)
+
+
+if __name__ == "__main__":
+    main()
