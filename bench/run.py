@@ -1,4 +1,4 @@
-"""The main job: plan -> duels -> parity -> verdict -> run directory."""
+"""The main job: plan -> interleaved rounds -> accuracy -> verdict -> run directory."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,9 +12,11 @@ from bench.plan.plan import Plan, make_plan, resume_plan
 from bench.plan.request import Request
 from bench.progress import Progress
 from bench.schedule.confirmation import confirm
-from bench.schedule.groups import duel_in_groups
-from bench.schedule.interleave import Duel
+from bench.schedule.groups import interleave_in_groups
+from bench.schedule.interleave import Interleaver
+from bench.schedule.limits import DEFAULT, Limits
 from bench.schedule.run_directory import RunDirectory, write_text
+from bench.schedule.store import RunStore
 from bench.worker.process import WorkerError, WorkerProcess
 from bench.worker.questions import measure_peak
 from reports.decision.outcome import choose
@@ -32,13 +34,13 @@ from reports.records.record import (
     Score,
     VariantRecord,
 )
-from reports.records.store import Run, read_run
+from reports.records.store import read_run
 from reports.render import render
 from reports.render.csv_tables import cases_csv
 from reports.summary.summarise import summarise
 
 
-def run(request: Request, out: Path | None, progress: Progress) -> Path:
+def run(request: Request, out: Path | None, progress: Progress, limits: Limits = DEFAULT) -> Path:
     """Measure what `request` asks for in a new run directory, and return that.
 
     Raises:
@@ -55,10 +57,10 @@ def run(request: Request, out: Path | None, progress: Progress) -> Path:
     directory.save_run(plan.record)
     for record in records.values():
         directory.save_variant(record)
-    return _measure(plan, records, directory, progress)
+    return _measure(plan, RunStore(directory, records), limits, progress)
 
 
-def resume(folder: Path, progress: Progress) -> Path:
+def resume(folder: Path, progress: Progress, limits: Limits = DEFAULT) -> Path:
     """Finish the run in `folder`, and return that.
 
     Cases that all backends have had keep their samples, the others are run anew; a backend that was skipped or failed
@@ -77,32 +79,34 @@ def resume(folder: Path, progress: Progress) -> Path:
         progress.note(note)
     plan = resume_plan(replace(before.record, status=RUNNING), progress)
     records = {record.name: record for record in before.variants}
-    return _measure(plan, records, RunDirectory(folder), progress)
+    return _measure(plan, RunStore(RunDirectory(folder), records), limits, progress)
 
 
-def _measure(plan: Plan, records: dict[str, VariantRecord], directory: RunDirectory, progress: Progress) -> Path:
+def _measure(plan: Plan, store: RunStore, limits: Limits, progress: Progress) -> Path:
+    directory, record = store.directory, plan.record
     directory.point_latest()
-    record = plan.record
-    if not record.peak_flops:
+    if limits.peak and not record.peak_flops:
         record = replace(record, **_peak(record, progress))
         directory.save_run(record)
-    duel = Duel(directory, record, records, progress)
+    interleaver = Interleaver(store, record, progress)
     try:
-        record = duel_in_groups(plan, record, duel, directory, progress)
-        _score(record, duel, directory, progress)
-        chosen = record.confirmed or choose(_current(record, duel), Claim.of(record.settings))
-        if chosen is not None and duel.records[chosen].status == PENDING:
+        record = interleave_in_groups(plan, record, interleaver, limits, progress)
+        _score(record, store, progress)
+        chosen = record.confirmed or choose(store.run(record), Claim.of(record.settings))
+        if chosen is not None and store.records[chosen].status == PENDING:
             record = replace(record, confirmed=chosen)
             directory.save_run(record)
-            confirm(record, duel, progress)
-        _noise(record, duel, directory)
-        _finish(replace(record, status=COMPLETE), duel, directory)
+            confirm(record, interleaver, limits.launches, progress)
+        _record_noise(record, store)
+        interleaver.fleet.close_all_but(())
+        _finish(replace(record, status=COMPLETE), store)
     except BaseException as error:
+        interleaver.fleet.close_all_but(())
         saved = read_run(directory.folder).record  # with the groups and the choice made since
-        _finish(replace(saved, status=INTERRUPTED), duel, directory)
+        _finish(replace(saved, status=INTERRUPTED), store)
         if isinstance(error, KeyboardInterrupt):
-            way_on = f"bench run --resume --out {directory.folder}"
-            raise InterruptedRunError(f"interrupted; what was measured is kept. To finish it: {way_on}") from None
+            command = f"bench run --resume --out {directory.folder}"
+            raise InterruptedRunError(f"interrupted; what was measured is kept. To finish it: {command}") from None
         raise
     return directory.folder
 
@@ -127,13 +131,13 @@ def _peak(record: RunRecord, progress: Progress) -> dict[str, Any]:
     }
 
 
-def _score(record: RunRecord, duel: Duel, directory: RunDirectory, progress: Progress) -> None:
-    names = [name for name in record.settings.variants if duel.records[name].status == PENDING]
-    progress.start("checking parity", len(names))
-    baseline = _subtypes(duel.records[record.baseline])
+def _score(record: RunRecord, store: RunStore, progress: Progress) -> None:
+    names = [name for name in record.settings.variants if store.records[name].status == PENDING]
+    progress.start("checking accuracy", len(names))
+    baseline = _subtypes(store.records[record.baseline])
     for name in names:
-        scores = _scores(record, duel.records[name], baseline, directory)
-        duel.put(replace(duel.records[name], scores=scores))
+        scores = _scores(record, store.records[name], baseline, store.directory)
+        store.put(replace(store.records[name], scores=scores))
         progress.advance(name)
 
 
@@ -163,25 +167,25 @@ def _subtypes(backend: VariantRecord) -> dict[str, int | None]:
 
 
 def _first(backend: VariantRecord) -> list[Sample]:
-    duels = [s for s in backend.samples if s.phase == INTERLEAVED]
-    return [s for s in duels if s.round == min(s.round for s in duels)]
+    interleaved = [s for s in backend.samples if s.phase == INTERLEAVED]
+    return [s for s in interleaved if s.round == min(s.round for s in interleaved)]
 
 
-def _noise(record: RunRecord, duel: Duel, directory: RunDirectory) -> None:
+def _record_noise(record: RunRecord, store: RunStore) -> None:
     """How far the baseline's later predictions are from its own first ones: the floor under every disagreement."""
-    backend = duel.records[record.baseline]
+    backend = store.records[record.baseline]
     first, later = _subtypes(backend), _latest(backend)
     voxels = differing = 0
     for case in record.cases:
         if case.name in later:
-            masks = directory.prediction(backend.name, case.name), directory.repeat(backend.name, case.name)
+            masks = (store.mask(backend.name, case.name, first=True), store.mask(backend.name, case.name, first=False))
             size, wrong = accuracy.disagreement(case, *masks)
             voxels, differing = voxels + size, differing + wrong
     if voxels:
         noise = {"voxels": voxels, "differing_voxels": differing}
         if record.classifies:
             noise["class_flips"] = sum(first[name] != sample.subtype for name, sample in later.items())
-        duel.put(replace(backend, noise=noise))
+        store.put(replace(backend, noise=noise))
 
 
 def _latest(backend: VariantRecord) -> dict[str, Sample]:
@@ -192,13 +196,13 @@ def _latest(backend: VariantRecord) -> dict[str, Sample]:
     }
 
 
-def _finish(record: RunRecord, duel: Duel, directory: RunDirectory) -> None:
+def _finish(record: RunRecord, store: RunStore) -> None:
     """Write everything that follows from the samples; also of a run that was cut short."""
-    duel.keep(())
-    for backend in list(duel.records.values()):
+    directory = store.directory
+    for backend in list(store.records.values()):
         if backend.status == PENDING and record.status == COMPLETE:
-            duel.put(replace(backend, status=OK))
-    for backend in duel.records.values():
+            store.put(replace(backend, status=OK))
+    for backend in store.records.values():
         subtypes = {case: subtype for case, subtype in _subtypes(backend).items() if subtype is not None}
         if subtypes:
             path = directory.prediction(backend.name, "x").with_name("subtype_results.csv")
@@ -206,11 +210,6 @@ def _finish(record: RunRecord, duel: Duel, directory: RunDirectory) -> None:
     directory.save_run(record)
     if record.status == COMPLETE:
         directory.drop_repeats()
-    current = _current(record, duel)
+    current = store.run(record)
     write_text(directory.folder / "cases.csv", cases_csv(current))
     write_text(directory.folder / "report.md", render(summarise(current), "markdown"))
-
-
-def _current(record: RunRecord, duel: Duel) -> Run:
-    backends = tuple(duel.records[name] for name in record.settings.variants)
-    return Run(record, backends, duel.folder)

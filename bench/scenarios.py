@@ -146,14 +146,16 @@ def _paths(plan: Plan, folder: Path) -> _Paths:
 
 def _single_stream(ask: _Ask, cases: _Paths, progress: Progress) -> Timed:
     progress.start(SINGLE_STREAM, len(cases))
-    outcomes, start = [], time.perf_counter()
+    timings, start = [], time.perf_counter()
     for image, mask in cases:
         reply = ask(Predict(image, mask), Predicted)
-        outcomes.append(reply.outcome)
+        timings.append(reply.timing)
         progress.advance(image.name)
     wall = time.perf_counter() - start
-    latencies = tuple(one.case_ns * 1e-9 for one in outcomes)
-    return Timed(latencies, wall, sum(o.stages_ns["forward"] for o in outcomes) * 1e-9, reply.peak_memory_bytes)
+    latencies = tuple(one.case_ns * 1e-9 for one in timings)
+    return Timed(
+        latencies, wall, sum(timing.stages_ns["forward"] for timing in timings) * 1e-9, reply.peak_memory_bytes
+    )
 
 
 def _offline(ask: _Ask, cases: _Paths, read_ahead: int) -> Timed:
@@ -173,7 +175,7 @@ def _cold(opening: Open, cases: _Paths, timeout_s: float, progress: Progress) ->
             ask(opening, Opened)
             reply = ask(Predict(image, mask), Predicted)
             latencies.append(time.perf_counter() - start)
-        forward_s += reply.outcome.stages_ns["forward"] * 1e-9
+        forward_s += reply.timing.stages_ns["forward"] * 1e-9
         peak = max(peak, reply.peak_memory_bytes)
         progress.advance(image.name)
     return Timed(tuple(latencies), sum(latencies), forward_s, peak)

@@ -14,8 +14,8 @@ def unavailable(requests: Sequence[Open], timeout_s: float) -> dict[str, Availab
 
     Where the asking breaks, those that are left are not among them: to open them tells what broke.
     """
-    absent = {request.name: request.unfit for request in requests if request.unfit is not None}
-    asked = [request for request in requests if request.unfit is None]
+    absent = {request.name: request.incompatible for request in requests if request.incompatible is not None}
+    asked = [request for request in requests if request.incompatible is None]
     if len(asked) < 2:  # to open the one takes no longer
         return absent
     with WorkerProcess(asked[0].target.threads) as worker, suppress(WorkerLostError):

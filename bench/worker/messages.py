@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Open:
-    """Build this backend; or say why the checkpoint's network is none for it, where `unfit` tells.
+    """Build this backend; or say why the checkpoint's network is none for it, where `incompatible` says so.
 
     `rewrites`: of the network, by their names in `engines.rewrites`.
     `keep_memory`: what the worker frees stays with it (`bench.worker.allocator`).
@@ -29,7 +29,7 @@ class Open:
     model_options: ModelOptions
     target: Target
     settings: "InferenceSettings"
-    unfit: Availability | None = None
+    incompatible: Availability | None = None
     rewrites: tuple[str, ...] = ()
     cold: bool = False
     keep_memory: bool = False
@@ -75,7 +75,7 @@ class Predict:
 class Predicted:
     """The case was run; `cpu_ns` is the processor time of all threads meanwhile."""
 
-    outcome: "CaseTiming"
+    timing: "CaseTiming"
     started_unix_s: float
     cpu_ns: int
     peak_memory_bytes: int

@@ -2,6 +2,8 @@
 
 import json
 import os
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -9,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from bench import run as run_module
 from bench.cli.main import main
-from bench.schedule import confirmation
+from bench.schedule.limits import DEFAULT
 from models.networks.unet import MultiTaskUNet
 
 CASES = 16  # the fewest on which an unchanged macro-F1 counts
@@ -48,20 +51,34 @@ def data(network, tmp_path_factory) -> Path:
     return root
 
 
+@pytest.fixture
+def limit(monkeypatch):
+    """Change limits of the runs of a test, e.g. ``limit(launches=3)``."""
+    limits, functions = DEFAULT, (run_module.run, run_module.resume)
+
+    def change(**changes: object) -> None:
+        nonlocal limits
+        limits = replace(limits, **changes)
+        for function in functions:
+            monkeypatch.setattr(run_module, function.__name__, partial(function, limits=limits))
+
+    return change
+
+
 @pytest.fixture(autouse=True)
-def without_peak(monkeypatch):
+def without_peak(limit):
     """`test_cuda` has the device's peak measured; elsewhere it would only take its seconds in each of many runs."""
-    monkeypatch.setattr("bench.run._peak", lambda record, progress: {})
+    limit(peak=False)
 
 
 @pytest.fixture
-def bench(network, data, tmp_path, monkeypatch, capsys):
+def bench(network, data, tmp_path, monkeypatch, capsys, limit):
     """Call `bench run` on the small network, in a folder of its own; gives exit code, summary and what was printed."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VOXBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]), prepend=os.pathsep)
     monkeypatch.setenv("FAULT", "")
-    monkeypatch.setattr(confirmation, "STARTS", 1)  # each start takes seconds; tests of the starts ask for three
+    limit(launches=1)  # each takes seconds; tests of the launches ask for three
 
     def run(*options: str) -> tuple[int, dict, str]:
         most = () if "--max-cases" in options else ("--max-cases", str(FEW))

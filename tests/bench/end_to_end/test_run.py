@@ -13,8 +13,7 @@ import pytest
 
 import engines
 from bench.cli.main import main
-from bench.schedule import confirmation, interleave
-from bench.schedule.interleave import Duel
+from bench.schedule import fleet
 from bench.worker.process import WorkerProcess
 from engines.base import Backend
 from reports.records.store import samples_path
@@ -51,8 +50,8 @@ def test_a_slow_backend_is_refuted(bench, monkeypatch):
     assert row(summary, "faulty")["time_reduction_pct"]["high"] < 0
 
 
-def test_a_backend_that_is_really_faster_is_confirmed_on_a_fresh_pass(bench, monkeypatch):
-    monkeypatch.setattr(confirmation, "STARTS", 3)
+def test_a_backend_that_is_really_faster_is_confirmed_on_a_fresh_pass(bench, limit, monkeypatch):
+    limit(launches=3)
     monkeypatch.setitem(engines.BACKENDS, "plain", engines.BACKENDS["torch-fp32"])
     fault(monkeypatch, "slow=0.2", "torch-fp32")
     options = ("--backends", "plain", "--rounds", "1", "--require", "plain", "--max-cases", str(ENOUGH_FOR_F1))
@@ -79,12 +78,12 @@ def test_a_backend_that_is_really_faster_is_confirmed_on_a_fresh_pass(bench, mon
             assert mean > 0.3 * record["peak_memory_bytes"], "the memory of the worker, not of something small"
             assert sample["usage"]["flare_memory_mb_s"] > 0
     workers = psutil.Process().children()
-    assert not workers, "every worker of every start is gone"
+    assert not workers, "every worker of every launch is gone"
 
 
-def test_rounds_have_starts_of_their_own_once_the_last_one_paid_off(bench, monkeypatch):
-    """And the confirmation has as many starts as the duels, where these are more than the least."""
-    monkeypatch.setattr(Duel, "paid_off", True)
+def test_rounds_are_launched_anew_once_the_last_launch_is_amortised(bench, limit, monkeypatch):
+    """And the confirmation has as many launches as the rounds before, where these are more than the least."""
+    limit(relaunch_cost=0)
     monkeypatch.setitem(engines.BACKENDS, "plain", engines.BACKENDS["torch-fp32"])
     fault(monkeypatch, "slow=0.2", "torch-fp32")
     _, summary, _ = bench("--backends", "plain", "--rounds", "2")
@@ -96,9 +95,9 @@ def test_rounds_have_starts_of_their_own_once_the_last_one_paid_off(bench, monke
     assert (row(summary, "plain")["launches"], summary["confirmation"]["launches"]) == (2, 2)
 
 
-def test_a_half_done_confirmation_is_finished(bench, monkeypatch):
-    """Left within its second start: the first one keeps its samples, the second is made anew as a whole."""
-    monkeypatch.setattr(confirmation, "STARTS", 3)
+def test_a_half_done_confirmation_is_finished(bench, limit, monkeypatch):
+    """Left within its second launch: the first one keeps its samples, the second is made anew as a whole."""
+    limit(launches=3)
     monkeypatch.setitem(engines.BACKENDS, "plain", engines.BACKENDS["torch-fp32"])
     fault(monkeypatch, "slow=0.2", "torch-fp32")
     assert bench("--backends", "plain", "--rounds", "1")[0] == 3, "five cases prove nothing about classes"
@@ -120,14 +119,14 @@ def test_a_half_done_confirmation_is_finished(bench, monkeypatch):
             assert (ours == theirs) == (launch < 2), "what was complete is kept, the rest is new"
 
 
-def test_a_backend_that_does_not_start_again_has_failed(bench, monkeypatch, tmp_path):
-    monkeypatch.setattr(confirmation, "STARTS", 3)
+def test_a_backend_that_does_not_open_again_has_failed(bench, limit, monkeypatch, tmp_path):
+    limit(launches=3)
     monkeypatch.setitem(engines.BACKENDS, "plain", Backend("tests.bench.unstartable:Unstartable", "fp32"))
     monkeypatch.setenv("STARTED", str(tmp_path / "started"))
     fault(monkeypatch, "slow=0.2", "torch-fp32")
     code, summary, _ = bench("--backends", "plain", "--rounds", "1", "--require", "plain")
     found = row(summary, "plain")
-    assert (code, found["status"], found["reason"]) == (4, "failed", "start 2: RuntimeError: no second restart")
+    assert (code, found["status"], found["reason"]) == (4, "failed", "launch 2: RuntimeError: no second restart")
     samples = read_samples("torch-fp32")
     assert max(s["round"] for s in samples if s["phase"] == "confirmation") == 0, "alone it confirms nothing"
 
@@ -193,7 +192,7 @@ def test_backends_of_another_device_are_rows_with_a_reason(bench, monkeypatch):
         started.append(log.stem)
         return WorkerProcess(threads, log)
 
-    monkeypatch.setattr(interleave, "WorkerProcess", counted)
+    monkeypatch.setattr(fleet, "WorkerProcess", counted)
     _, summary, _ = bench("--backends", "tensorrt-fp16,torch-tf32", "--rounds", "1")
     for name in ("tensorrt-fp16", "torch-tf32"):
         found = row(summary, name)

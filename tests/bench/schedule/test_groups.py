@@ -7,7 +7,8 @@ import psutil
 import pytest
 
 from bench.cli.main import main
-from bench.schedule import groups, memory
+from bench.schedule import memory
+from bench.schedule.interleave import Interleaver
 from tests.bench.run_files import read_samples
 
 CASES, GIB = 5, 2**30
@@ -26,11 +27,6 @@ def test_a_worker_fits_where_it_leaves_the_reserve(need, available, total, expec
     assert memory.fits(need, available, total) == expected
 
 
-def test_the_machine_tells_its_memory():
-    available, total = memory.machine()
-    assert 0 < available <= total
-
-
 def _two_at_most() -> tuple[int, int]:
     """A machine with room for two workers of up to 32 GiB."""
     workers = sum("bench.worker.server" in child.cmdline() for child in psutil.Process().children())
@@ -45,7 +41,7 @@ def _duels(name: str) -> list[dict]:
 def test_groups_follow_one_another_each_with_the_baseline(bench, monkeypatch):
     """Interrupted at the second group and resumed with room for all, the groups stay as they are."""
     monkeypatch.setattr(memory, "machine", _two_at_most)
-    rounds, calls = groups._rounds, []
+    rounds, calls = Interleaver.round, []
 
     def interrupted(*arguments):
         calls.append(arguments)
@@ -53,7 +49,7 @@ def test_groups_follow_one_another_each_with_the_baseline(bench, monkeypatch):
             raise KeyboardInterrupt
         return rounds(*arguments)
 
-    monkeypatch.setattr(groups, "_rounds", interrupted)
+    monkeypatch.setattr(Interleaver, "round", interrupted)
     code, _, printed = bench("--backends", "torch-fp32,torch-fp32,torch-fp32", "--rounds", "1")
     assert code == 130, printed
     expected = [["torch-fp32", "torch-fp32#2"], ["torch-fp32", "torch-fp32#3"]]
