@@ -34,7 +34,7 @@ from bench.cli.terminal import PlainProgress
 from bench.pipeline.pipeline import Pipeline
 from bench.plan.plan import make_plan
 from bench.plan.request import Request
-from bench.schedule.interleave import Duel
+from bench.schedule.interleave import Interleaver
 from bench.schedule.run_directory import RunDirectory
 from models.load import build_model, read_checkpoint
 from reports.records.record import INTERLEAVED, VariantRecord
@@ -79,7 +79,7 @@ def main() -> None:
         ratios, seconds, total = [], [], 0.0
         for number in range(options.rounds):
             loops: dict[str, Callable[[], Any]] = {
-                "harness": partial(duel.round, INTERLEAVED, number),
+                "harness": partial(interleaver.round, INTERLEAVED, number),
                 "plain": lambda: [pipeline.run(*case) for case in cases],
             }
             taken = {}
@@ -92,7 +92,8 @@ def main() -> None:
             seconds.append(taken["plain"] / len(cases))
             print(f"round {number + 1}: harness {taken['harness']:.3f} s, plain {taken['plain']:.3f} s")
     print(f"{options.backend}, {options.cases} cases, {options.rounds} rounds: a case takes {median(seconds):.3f} s;")
-    within = sum(s.case_ns for s in duel.records[options.backend].samples if s.phase == INTERLEAVED) * 1e-9
+    samples = interleaver.store.records[options.backend].samples
+    within = sum(s.case_ns for s in samples if s.phase == INTERLEAVED) * 1e-9
     print(f"of the wall time under the harness {100 * (1 - within / total):.2f} % lay outside the timed cases;")
     middle, low, high = (100 * (which(ratios) - 1) for which in (median, min, max))
     print(f"the harness costs {middle:+.2f} % (rounds from {low:+.2f} % to {high:+.2f} %)")

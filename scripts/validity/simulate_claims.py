@@ -19,8 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.schedule.confirmation import STARTS
-from bench.schedule.groups import MOST_ROUNDS
+from bench.schedule.limits import DEFAULT
 from reports.decision.outcome import choose, converged, decide, judge_candidates
 from reports.decision.verdict import CONFIRMED, Claim
 from reports.records.record import (
@@ -104,10 +103,10 @@ def simulate(random: np.random.Generator, cases: int, candidates: int, reduction
     variants = (VariantRecord(name=name, settings=variant_settings(name), status=OK, scores=scores) for name in names)
     run = Run(record, tuple(variants), Path())
     claim = Claim.of(record.settings)
-    for rounds in range(1, min(MOST_ROUNDS, BUDGET_ROUNDS) + 1):
+    for rounds in range(1, min(DEFAULT.rounds, BUDGET_ROUNDS) + 1):
         run = _round(run, machine, names, INTERLEAVED, rounds - 1, rounds - 1)
         machine.restart(names)
-        if rounds >= STARTS and converged(run, claim):
+        if rounds >= DEFAULT.launches and converged(run, claim):
             break
     chosen = choose(run, claim)
     if chosen is None:
