@@ -36,6 +36,7 @@ from bench.plan.plan import make_plan
 from bench.plan.request import Request
 from bench.schedule.interleave import Interleaver
 from bench.schedule.run_directory import RunDirectory
+from bench.schedule.store import RunStore
 from models.load import build_model, read_checkpoint
 from reports.records.record import INTERLEAVED, VariantRecord
 
@@ -67,9 +68,9 @@ def main() -> None:
         directory = RunDirectory.create(Path(scratch) / "run")
         own = plan.record.settings.variants[options.backend]
         record = VariantRecord(name=options.backend, settings=own)
-        duel = Duel(directory, plan.record, {options.backend: record}, Silent())
-        duel.open(opening)
-        stack.callback(duel.keep, ())
+        interleaver = Interleaver(RunStore(directory, {options.backend: record}), plan.record, Silent())
+        interleaver.open(opening)
+        stack.callback(interleaver.fleet.close_all_but, ())
         model = build_model(read_checkpoint(demo.CHECKPOINT))
         session = stack.enter_context(engines.load(options.backend).open(model, opening.target))
         pipeline = Pipeline(session, opening.settings)
