@@ -4,27 +4,33 @@ import json
 import shlex
 import signal
 import sys
+import tempfile
+import time
 import warnings
 from argparse import Namespace
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.cli import internal_error
+from bench.cli.exit_codes import BACKEND_LOST, BAD_INPUT, DONE, INCONCLUSIVE, INTERNAL_ERROR, INTERRUPTED, REFUTED
 from bench.cli.options import parser
 from bench.errors import BackendLostError, BenchError, InterruptedRunError
+from bench.schedule.run_directory import LATEST
 
 if TYPE_CHECKING:
     from bench.plan.request import Request
     from models.options import ModelOptions
     from reports.summary.summary import Summary
 
-DONE, REFUTED, BAD_INPUT, INCONCLUSIVE, BACKEND_LOST, INTERRUPTED = 0, 1, 2, 3, 4, 130
 _OURS = ("bench", "engines", "models", "reports")
 _EXIT_OF_VERDICT = {"CONFIRMED": DONE, "REFUTED": REFUTED, "INCONCLUSIVE": INCONCLUSIVE}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run `bench` and return its exit code."""
+    begun = time.time()
     options = parser().parse_args(arguments)
     options.typed = shlex.join(["bench", *(sys.argv[1:] if arguments is None else arguments)])
     warnings.simplefilter("ignore")  # of the libraries: what matters here is told in plain words
@@ -38,12 +44,12 @@ def main(arguments: list[str] | None = None) -> int:
         return _refuse(KeyboardInterrupt("interrupted"), INTERRUPTED)
     except BrokenPipeError:
         return DONE  # the reader of our output had enough
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # SystemExit: a library must not choose our exit code
         if isinstance(error, (BenchError, OSError, *_errors_below())):
             return _refuse(error, BAD_INPUT)
         if isinstance(error, ImportError) and (error.name or "").partition(".")[0] not in _OURS:
-            return _refuse(ImportError(f"a package is broken ({error}); `bench doctor` tells which"), BAD_INPUT)
-        raise
+            return _refuse(ImportError(f"a package is broken ({error}); `bench doctor` shows which"), BAD_INPUT)
+        return _print_error(internal_error.describe(error, options.typed, _folders(options, begun)), INTERNAL_ERROR)
 
 
 def _errors_below() -> tuple[type[Exception], ...]:
@@ -53,18 +59,40 @@ def _errors_below() -> tuple[type[Exception], ...]:
         ("reports.records.store", "RecordError"),
         ("engines.base", "EngineError"),
     )
-    return tuple(getattr(sys.modules[module], name) for module, name in names if module in sys.modules)
+    known = (getattr(sys.modules.get(module), name, None) for module, name in names)
+    return tuple(error for error in known if error is not None)
+
+
+def _folders(options: Namespace, begun: float) -> list[Path]:
+    """Where the traceback of an internal error may go: the folder of the run, where there is one, or a temporary one.
+
+    `bench run` without --out has made its own run if runs/latest is newer than `begun`, in seconds since the epoch.
+    """
+    folders: list[Path] = []
+    with suppress(OSError):
+        if options.command in ("report", "check"):
+            folders.append(options.run or LATEST)
+        elif options.command == "run" and (options.out or options.resume or LATEST.lstat().st_mtime >= begun):
+            folders.append(options.out or LATEST)
+        folders = [folder for folder in folders if (folder / "run.json").is_file()]
+    with suppress(OSError):
+        folders.append(Path(tempfile.gettempdir()))
+    return folders
 
 
 def _refuse(error: BaseException, code: int) -> int:
-    print(f"bench: {' '.join(str(error).split())}", file=sys.stderr)
+    return _print_error(str(error), code)
+
+
+def _print_error(message: str, code: int) -> int:
+    with suppress(OSError):  # closed, or a full disk: the exit code still says it
+        print(f"bench: {' '.join(message.split())}", file=sys.stderr)
     return code
 
 
 def _run(options: Namespace) -> int:
     from bench import run
     from bench.cli.terminal import progress
-    from bench.schedule.run_directory import LATEST
     from reports.records.store import read_run
     from reports.summary.summarise import summarise
 
@@ -120,7 +148,7 @@ def _model_options(options: Namespace) -> "ModelOptions":
 
 
 def _report(options: Namespace) -> int:
-    from bench.schedule.run_directory import LATEST, write_text
+    from bench.schedule.run_directory import write_text
     from reports.records.store import read_run
     from reports.render import render
     from reports.summary.summarise import summarise
@@ -138,7 +166,6 @@ def _report(options: Namespace) -> int:
 
 
 def _check(options: Namespace) -> int:
-    from bench.schedule.run_directory import LATEST
     from reports.decision.verdict import Claim
     from reports.records.store import read_run
     from reports.summary.summarise import summarise

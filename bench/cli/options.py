@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from bench import __version__
+from bench.cli.exit_codes import MEANINGS
 from bench.peers import PEERS
 from bench.worker.allocator import ALLOCATORS
 from engines import BACKENDS
@@ -25,7 +26,12 @@ class Parser(argparse.ArgumentParser):
 
 def parser() -> Parser:
     """The whole command line."""
-    top = Parser(prog="bench", description="Show that a faster way of running a trained 3D network is really faster.")
+    top = Parser(
+        prog="bench",
+        description="Show that a faster way of running a trained 3D network is really faster.",
+        epilog="\n".join(["exit codes:", *(f"  {code:<3}  {meaning}" for code, meaning in MEANINGS.items())]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     top.add_argument("--version", action="version", version=f"voxbench {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _run(commands.add_parser("run", help="time every backend against PyTorch FP32 and judge the speedup"))

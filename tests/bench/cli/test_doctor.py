@@ -76,7 +76,7 @@ def test_a_run_with_broken_pytorch_ends_in_one_line(tmp_path):
     )
     ran = subprocess.run([sys.executable, "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ran.returncode == 2
-    assert ran.stderr == "bench: a package is broken (libcudnn.so.9: no such file); `bench doctor` tells which\n"
+    assert ran.stderr == "bench: a package is broken (libcudnn.so.9: no such file); `bench doctor` shows which\n"
     assert [path.name for path in Path(tmp_path).iterdir()] == ["torch"], "nothing was written"
 
 
