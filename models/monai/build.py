@@ -59,7 +59,7 @@ def build_bundle(checkpoint: Checkpoint, bundle: Path, options: ModelOptions) ->
     try:
         model = describe_network(load_state(state, network), f"MONAI {kind}", tile.sides, window.hu)
     except Exception as error:
-        problem = f"its {kind} cannot be used on a tile of {sides(tile.sides)}: {_line(error)}"
+        problem = f"its {kind} cannot be used on a tile of {sides(tile.sides)}: {_error_text(error)}"
         raise refusal(config.file, problem, "choose another with --tile=X,Y,Z, or mend the configuration") from None
     labels, of_labels = labels_of(config, len(model.labels))
     remarks = (*model.remarks, *aside, *of_labels, *window.remarks, *tile.remarks, *afterwards(config))
@@ -109,7 +109,7 @@ def _make_network(config: Config, nets: ModuleType, state: Mapping[str, Tensor])
         with _no_larger_than(state):
             return made(**arguments), arguments
     except Exception as error:
-        problem = f"its {wanted.key} cannot be made: {made.__name__}: {_line(error)}"
+        problem = f"its {wanted.key} cannot be made: {made.__name__}: {_error_text(error)}"
         remedy = "give the configuration the weights were trained with, and install the MONAI it was written for"
         raise refusal(config.file, problem, remedy) from None
 
@@ -165,14 +165,14 @@ def _parse_network(config: Config) -> nn.Module:
         parser = ConfigParser(dict(config.values))
         network = parser.get_parsed_content(_network_key(config))
     except Exception as error:
-        problem = f"its network_def cannot be made by MONAI's ConfigParser: {_line(error.__cause__ or error)}"
+        problem = f"its network_def cannot be made by MONAI's ConfigParser: {_error_text(error.__cause__ or error)}"
         raise refusal(config.file, problem, "mend the configuration, or use --arch FILE.py:FACTORY") from None
     if not isinstance(network, nn.Module):
         raise refusal(config.file, f"its network_def makes a {type(network).__name__}", "let it make the network")
     return network
 
 
-def _line(error: BaseException) -> str:
+def _error_text(error: BaseException) -> str:
     if isinstance(error, CheckpointError | ValueError):
         return " ".join(str(error).split())[:300]
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

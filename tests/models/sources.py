@@ -31,22 +31,22 @@ class Other(nn.Module):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         features = torch.relu(self.norm(self.first(x)))
         small = nn.functional.max_pool3d(features, 2)
-        found: dict[str, Tensor] = {}
+        outputs: dict[str, Tensor] = {}
         if self.head is not None:
-            found["cls"] = self.head(features.mean((2, 3, 4)))
+            outputs["cls"] = self.head(features.mean((2, 3, 4)))
         if self.deep is not None:
-            found["deep"] = self.deep(small)
-        found["seg"] = self.last(self.up(small))
-        return found
+            outputs["deep"] = self.deep(small)
+        outputs["seg"] = self.last(self.up(small))
+        return outputs
 
 
 def as_is(network: nn.Module, image: Tensor) -> tuple[Tensor, ...]:
     """What the source module says: segmentation and, if it has one, classification."""
     with torch.inference_mode():
-        found = network.eval()(image)
-    if isinstance(found, dict):
-        return tuple(found[name] for name in ("seg", "cls") if name in found)
-    return tuple(found)
+        outputs = network.eval()(image)
+    if isinstance(outputs, dict):
+        return tuple(outputs[name] for name in ("seg", "cls") if name in outputs)
+    return tuple(outputs)
 
 
 def answers(model: Model, image: Tensor) -> tuple[Tensor, ...]:
