@@ -107,7 +107,7 @@ def _variant_json(row: Row) -> dict[str, Any]:
         "device_share": row.device_share,
         "gpu": vars(row.gpu) if row.gpu else None,
         "resources": vars(row.resources),
-        "roi": vars(row.roi) if row.roi else None,
+        "roi_use": vars(row.roi) if row.roi else None,
     }
 
 

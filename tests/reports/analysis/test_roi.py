@@ -33,7 +33,7 @@ def cropped(lost: int = 0) -> Run:
 def test_no_section_without_a_roi():
     summary = summarise(make_run({"openvino-int8": Candidate(5.0)}))
     assert "## ROI" not in render(summary, "markdown")
-    assert all(backend["roi"] is None for backend in summary_json(summary)["variants"])
+    assert all(backend["roi_use"] is None for backend in summary_json(summary)["variants"])
 
 
 def test_each_case_counts_once_however_often_it_was_run():
@@ -54,7 +54,7 @@ def test_the_report_names_fallbacks_and_cases_that_lost_a_lesion_voxel():
     assert f"fell back to the full volume in: {second}." in section
     assert "**fails**" in section
     assert "<h2>ROI</h2>" in render(summarise(run), "html")
-    told = {backend["name"]: backend["roi"] for backend in summary_json(summarise(run))["variants"]}
+    told = {backend["name"]: backend["roi_use"] for backend in summary_json(summarise(run))["variants"]}
     assert told["openvino-int8"]["lost"] == [third]
     assert told["openvino-int8"]["lesion_outside"] == 3
     kept = render(summarise(cropped()), "markdown")
