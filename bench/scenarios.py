@@ -8,7 +8,7 @@ disk, as FLARE times it; what engines keep on disk between processes is kept, an
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,33 +99,6 @@ def percentile(latencies: Sequence[float], percent: float) -> float:
     """As MLPerf's LoadGen takes it: the sorted latency at the index ``n x percent / 100``, rounded down."""
     ordered = sorted(latencies)
     return ordered[min(int(len(ordered) * percent / 100), len(ordered) - 1)]
-
-
-def text(found: Scenarios) -> str:
-    """For the terminal."""
-    lines = [f"{found.backend} on {found.device}, {found.threads} threads, {len(found.cases)} cases"]
-    for scenario, timed in found.timed.items():
-        forward = f"forward {100 * timed.forward_s / timed.wall_s:.1f} % of the time"
-        if scenario == OFFLINE:
-            figures = f"{len(found.cases) / timed.wall_s:.3f} cases/s, read-ahead {found.read_ahead}"
-        else:
-            figures = ", ".join(f"p{p} {percentile(timed.latencies_s, p):.3f} s" for p in PERCENTILES)
-        lines.append(f"{scenario:<13}  {figures}, {forward}, {timed.peak_memory_bytes / 2**20:.0f} MiB")
-    if found.masks_equal is not None:
-        lines.append("masks: equal in all scenarios" if found.masks_equal else "masks: NOT equal in all scenarios")
-    return "\n".join(lines)
-
-
-def document(found: Scenarios) -> dict[str, Any]:
-    """For JSON: raw times, and the figures that follow from them."""
-    told = {"schema": 1, **asdict(found)}
-    for scenario, timed in found.timed.items():
-        told["timed"][scenario] |= {
-            **{f"p{p}_s": percentile(timed.latencies_s, p) for p in PERCENTILES},
-            "cases_per_s": len(found.cases) / timed.wall_s,
-            "forward_share": timed.forward_s / timed.wall_s,
-        }
-    return told
 
 
 _Ask = Callable[[Any, type], Any]

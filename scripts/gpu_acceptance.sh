@@ -21,7 +21,7 @@ batches=torch-fp32@2,torch-fp32@4,torch-fp32@8,torch-amp@4,torch-fused@2,torch-f
 peers=peer-monai-fp32,peer-monai-amp,peer-nnunet,peer-script
 backends=${BACKENDS:-all,$batches,$peers}
 python=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
-bench() { "$python" -m bench.cli.main "$@"; }
+bench() { "$python" -m bench "$@"; }
 step() { printf '\n== %s (after %d s)\n' "$1" "$SECONDS"; }
 
 for module in torch nibabel rich psutil scipy onnxscript; do

@@ -1,5 +1,7 @@
 """Which backends can run here. Asked in a worker, since a broken installation can take its process along."""
 
+import json
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -7,9 +9,12 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import engines
+from bench.cli import stability
+from bench.cli.exit_codes import DONE
+from bench.errors import InputError
 from bench.machine import host
 from bench.plan.cache import cache_folder
-from bench.worker.process import CallError, WorkerLostError, WorkerProcess
+from bench.worker.process import CallError, WorkerError, WorkerLostError, WorkerProcess
 from bench.worker.questions import find_device, probe, try_import
 from engines.base import Availability, Backend, Calibration, Target
 from reports.formatting import count
@@ -23,7 +28,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Findings:
-    """What `bench doctor` tells.
+    """What `bench doctor` shows.
 
     Attributes:
         device: the backends were asked about this one.
@@ -38,20 +43,35 @@ class Findings:
     backends: dict[str, Availability]
 
 
+def execute(options: Namespace) -> int:
+    """`bench doctor`."""
+    as_json = options.format == "json"
+    if options.stability:
+        try:
+            measured = stability.measure(options.device)
+        except WorkerError as error:
+            raise InputError(str(error)) from None
+        print(json.dumps(stability.document(measured), indent=2) if as_json else stability.text(measured))
+        return DONE
+    findings = examine(options.device)
+    print(json.dumps(document(findings), indent=2) if as_json else text(findings))
+    return DONE
+
+
 def examine(wanted: str) -> Findings:
     """Ask every backend whether it can run on `wanted`, and import the packages of those that say so."""
     machine, versions = host.describe("cpu"), host.versions()
     with _patient() as patient:
-        found = patient.call(find_device, wanted)
-        if isinstance(found, str):
-            broken = Availability(False, f"PyTorch does not work here: {found}", _reinstall("torch"))
+        choice = patient.call(find_device, wanted)
+        if isinstance(choice, str):
+            broken = Availability(False, f"PyTorch does not work here: {choice}", _reinstall("torch"))
             device = "cpu" if wanted == "auto" else wanted
             return Findings(machine, device, broken, versions, dict.fromkeys(engines.BACKENDS, broken))
         # Whether a data folder has training cases is not the machine's matter: assume them.
         calibration = Calibration(tiles=_no_tiles, sha256="")
-        target = Target(found.device, (64, 64, 64), 1, host.physical_threads(), cache_folder(), calibration)
+        target = Target(choice.device, (64, 64, 64), 1, host.physical_threads(), cache_folder(), calibration)
         backends = {name: patient.examine(name, backend, target) for name, backend in engines.BACKENDS.items()}
-    return Findings(machine, found.device, found.absent or found.gpu, versions, backends)
+    return Findings(machine, choice.device, choice.absent or choice.gpu, versions, backends)
 
 
 class _Patient:
@@ -122,12 +142,12 @@ def text(findings: Findings) -> str:
         )
     lines += [", ".join(f"{name} {version}" for name, version in findings.versions.items()), ""]
     width, fixes = max(map(len, findings.backends)), set[str | None]()
-    for name, found in findings.backends.items():
-        lines.append(f"{name:<{width}}  {'ok' if found.ok else f'no: {found.reason}'}")
-        if found.fix and found.fix not in fixes:
-            lines.append(f"{'':<{width}}  -> {found.fix}")
-        fixes.add(found.fix)
-    ready = sum(found.ok for found in findings.backends.values())
+    for name, row in findings.backends.items():
+        lines.append(f"{name:<{width}}  {'ok' if row.ok else f'no: {row.reason}'}")
+        if row.fix and row.fix not in fixes:
+            lines.append(f"{'':<{width}}  -> {row.fix}")
+        fixes.add(row.fix)
+    ready = sum(row.ok for row in findings.backends.values())
     lines += ["", f"{ready} of {len(findings.backends)} backends can run on {findings.device}"]
     return "\n".join(lines)
 
@@ -138,10 +158,10 @@ def _gibibytes(value: int) -> str:
 
 def document(findings: Findings) -> dict[str, Any]:
     """For JSON."""
-    found = asdict(findings)
-    gpu = found.pop("gpu")
+    fields = asdict(findings)
+    gpu = fields.pop("gpu")
     absent = isinstance(findings.gpu, Availability)
-    return {"schema": 1, **found, "gpu": None if absent else gpu, "no_gpu": gpu if absent else None}
+    return {"schema": 1, **fields, "gpu": None if absent else gpu, "no_gpu": gpu if absent else None}
 
 
 def _no_tiles() -> "Tensor":

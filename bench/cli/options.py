@@ -127,7 +127,7 @@ def _inspect(inspect: argparse.ArgumentParser) -> None:
 
 def _doctor(doctor: argparse.ArgumentParser) -> None:
     doctor.add_argument("--device", type=_device, default="auto", metavar="auto|cpu|cuda[:N]")
-    doctor.add_argument("--noise", action="store_true", help="rate how steady the machine is instead (10 s)")
+    doctor.add_argument("--stability", action="store_true", help="rate how steady the machine is instead (10 s)")
     doctor.add_argument("--format", choices=("text", "json"), default="text")
 
 

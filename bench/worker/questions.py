@@ -76,7 +76,7 @@ def measure_peak(device: str, threads: int) -> Peak:
 
 def repeat_work(seconds: float) -> Repetitions:
     """Do a fixed piece of work again and again for so long."""
-    from bench.machine.stability import repeat
+    from bench.machine.fixed_work import repeat
 
     cpu = time.process_time_ns()
     times = repeat(seconds)

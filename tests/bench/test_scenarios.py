@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench import scenarios
+from bench.cli import scenario
 from bench.cli.main import main
 from bench.errors import BackendLostError, InputError
 from bench.plan.request import Request
@@ -126,7 +127,7 @@ def test_percentiles_are_loadgens():
 
 def test_masks_that_differ_are_told():
     timed = {name: Timed((1.0, 3.0), 4.0, 2.0, 2**20) for name in (SINGLE_STREAM, COLD)}
-    text = scenarios.text(Scenarios("a", "cpu", 2, {}, ("x", "y"), 2, timed, False))
+    text = scenario.text(Scenarios("a", "cpu", 2, {}, ("x", "y"), 2, timed, False))
     assert text.splitlines()[1:] == [
         "single-stream  p50 3.000 s, p90 3.000 s, p99 3.000 s, forward 50.0 % of the time, 1 MiB",
         "cold           p50 3.000 s, p90 3.000 s, p99 3.000 s, forward 50.0 % of the time, 1 MiB",

@@ -222,7 +222,7 @@ def test_files_of_a_run(bench):
 
 def test_an_interrupt_keeps_what_was_measured_and_resume_finishes(network, data, tmp_path):
     command = [
-        sys.executable, "-m", "bench.cli.main", "run", "--checkpoint", str(network[0]), "--data", str(data),
+        sys.executable, "-m", "bench", "run", "--checkpoint", str(network[0]), "--data", str(data),
         "--backends", "torch-fp32,torch-fp32", "--rounds", "2", "--out", "run", "--max-cases", str(CASES),
         "--tile", "32,32,32", "--threads", "1",
     ]  # fmt: skip
@@ -266,7 +266,7 @@ def test_a_killed_harness_leaves_no_worker_and_loses_nothing(network, data, tmp_
     options = ["--checkpoint", str(network[0]), "--data", str(data), "--rounds", "50", "--out", "run"]
     options += ["--max-cases", str(CASES), "--tile", "32,32,32", "--threads", "1"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench.cli.main", "run", "--backends", "torch-fp32,torch-fp32", *options],
+        [sys.executable, "-m", "bench", "run", "--backends", "torch-fp32,torch-fp32", *options],
         cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     saved = samples_path(tmp_path / "run", "torch-fp32#2")

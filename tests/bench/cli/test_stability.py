@@ -1,19 +1,19 @@
-"""`bench doctor --noise`: ratings at their bounds, and the real thing on this machine."""
+"""`bench doctor --stability`: ratings at their bounds, and the real thing on this machine."""
 
 import json
 
 import pytest
 
+from bench.cli import stability
 from bench.cli.main import main
-from bench.machine import stability
-from bench.machine.stability import NOISY, QUIET, USABLE, Noise, findings, governors, rating, text
+from bench.cli.stability import NOISY, QUIET, USABLE, Stability, findings, governors, rating, text
 from reports.records.record import GpuState
 
-STILL = Noise(threads=8, one=0.004, all=0.01, others=0.002, stolen=0.0, frequency=0.01, governors=("performance",))
+STILL = Stability(threads=8, one=0.004, all=0.01, others=0.002, stolen=0.0, frequency=0.01, governors=("performance",))
 
 
 def changed(**changes) -> list[stability.Finding]:
-    return findings(Noise(**{**vars(STILL), **changes}))
+    return findings(Stability(**{**vars(STILL), **changes}))
 
 
 def test_a_still_machine_is_quiet_and_needs_nothing():
@@ -48,7 +48,7 @@ def test_one_thing_out_of_order_rates_the_machine_and_says_what_to_do(changes, e
     assert sum(one.fix is not None for one in found) == (expected != QUIET)
 
 
-def test_what_is_not_told_has_no_line():
+def test_what_the_system_does_not_say_has_no_line():
     found = changed(stolen=None, frequency=None, others=None, governors=())
     assert [one.what for one in found] == ["work on one thread", "work on 8"]
 
@@ -66,7 +66,7 @@ def test_governors_of_the_cores(tmp_path):
 def test_this_machine_is_rated(monkeypatch, capsys):
     measure = stability.measure
     monkeypatch.setattr(stability, "measure", lambda device: measure(device, seconds=2))
-    assert main(["doctor", "--noise", "--device", "cpu", "--format", "json"]) == 0
+    assert main(["doctor", "--stability", "--device", "cpu", "--format", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["rating"] in (QUIET, USABLE, NOISY)
     assert 0 < found["one"] < 5

@@ -1,8 +1,7 @@
-"""How steady the machine is: a fixed piece of work again and again, and what else goes on meanwhile."""
+"""`bench doctor --stability`: how steady the machine is, by a fixed piece of work and what else goes on meanwhile."""
 
 import os
 import statistics
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,29 +14,27 @@ from reports.records.record import GpuState
 
 SECONDS = 10.0  # half of them on one thread, half on all
 QUIET, USABLE, NOISY = "quiet", "usable", "noisy"
-_SIDE = 1024  # of the matrices: 2.1 GFLOP a product, tens of milliseconds on one thread
-_FIRST = 3  # products that warm up
 _TIMEOUT_S = 120.0
 _GOVERNORS = Path("/sys/devices/system/cpu")
 
 # Largest figure that is quiet, and that is usable. Of the times: over n pairs of cases that take equally long the
 # half-width of the 95 % bound of the time reduction is about 1.645 x sqrt(2) x spread / sqrt(n). One round of 36 cases
 # thus gives 2 points at 5 %, and one of 12 gives 1 point at 1.5 %. Of the load and of steal: shares of the machine that
-# are taken from a backend that uses all cores. Of the frequency: it moves both arms of a pair, so it may be more.
+# are taken from a backend that uses all cores. Of the frequency: it moves both variants of a pair, so it may be more.
 _SPREAD = (0.015, 0.05)
 _SHARE = (0.01, 0.05)
 _FREQUENCY = (0.05, 0.15)
 
 
 @dataclass(frozen=True)
-class Noise:
-    """What was found; None is what the system does not tell.
+class Stability:
+    """What was measured; None is what the system does not say.
 
     Attributes:
         one, all: coefficient of variation of the times of the work on one thread and on `threads`.
         others, stolen: share of the machine's cores that other processes used, and that the hypervisor gave away.
         frequency: largest less smallest frequency of the processor over the largest.
-        governors: that the system's frequency scaling has, each once; empty where it tells none.
+        governors: that the system's frequency scaling has, each once; empty where it has none.
         gpu: the GPU's state while nothing ran on it; None without one.
     """
 
@@ -61,21 +58,7 @@ class Finding:
     fix: str | None = None
 
 
-def repeat(seconds: float) -> list[int]:
-    """Nanoseconds of each product of two matrices that fits into `seconds`, by NumPy on the threads it was given."""
-    import numpy as np
-
-    a, b = np.random.default_rng(0).random((2, _SIDE, _SIDE), dtype=np.float32)
-    times: list[int] = []
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times) < _FIRST + 2:
-        start = time.perf_counter_ns()
-        a @ b
-        times.append(time.perf_counter_ns() - start)
-    return times[_FIRST:]
-
-
-def measure(device: str, seconds: float = SECONDS) -> Noise:
+def measure(device: str, seconds: float = SECONDS) -> Stability:
     """Look at the machine, and at the GPU where `device` is one.
 
     Raises:
@@ -84,7 +67,7 @@ def measure(device: str, seconds: float = SECONDS) -> Noise:
     threads = host.physical_threads()
     megahertz: list[float] = []
 
-    def look() -> None:
+    def read_frequency() -> None:
         now = frequency_mhz()
         if now is not None:
             megahertz.append(now)
@@ -94,13 +77,13 @@ def measure(device: str, seconds: float = SECONDS) -> Noise:
         with WorkerProcess(count) as worker:
             worker.call(try_import, "numpy", timeout_s=_TIMEOUT_S)  # its start is no foreign load
             before = Counters.now()
-            reply = worker.call(repeat_work, seconds / 2, timeout_s=_TIMEOUT_S + seconds, meanwhile=look)
-        found = between(before, Counters.now(), reply.cpu_ns * 1e-9)
-        load.append(found.others)
-        stolen.append(found.stolen)
+            reply = worker.call(repeat_work, seconds / 2, timeout_s=_TIMEOUT_S + seconds, meanwhile=read_frequency)
+        load_now = between(before, Counters.now(), reply.cpu_ns * 1e-9)
+        load.append(load_now.others)
+        stolen.append(load_now.stolen)
         spread[count] = statistics.stdev(reply.times_ns) / statistics.mean(reply.times_ns)
     cores = os.cpu_count() or 1
-    return Noise(
+    return Stability(
         threads, spread[1], spread[threads], _share(load, cores), _share(stolen, cores),
         (max(megahertz) - min(megahertz)) / max(megahertz) if megahertz else None, governors(), _gpu(device),
     )  # fmt: skip
@@ -108,55 +91,61 @@ def measure(device: str, seconds: float = SECONDS) -> Noise:
 
 def governors(folder: Path = _GOVERNORS) -> tuple[str, ...]:
     """The frequency governors of the cores, each once."""
-    found = set()
+    names = set()
     for path in folder.glob("cpu[0-9]*/cpufreq/scaling_governor"):
         try:
-            found.add(path.read_text().strip())
+            names.add(path.read_text().strip())
         except OSError:  # a core that is off
             continue
-    return tuple(sorted(found))
+    return tuple(sorted(names))
 
 
-def findings(noise: Noise) -> list[Finding]:
+def findings(measured: Stability) -> list[Finding]:
     """One line for each thing that is known."""
     close, spare = "close other programs, or pin them elsewhere with taskset", "use a machine of your own"
-    found = [
-        _rated("work on one thread", noise.one, _SPREAD, "varies by", "see the lines below, or take more --rounds"),
+    lines = [
+        _rated("work on one thread", measured.one, _SPREAD, "varies by", "see the lines below, or take more --rounds"),
         _rated(
-            f"work on {noise.threads}", noise.all, _SPREAD, "varies by", "run with fewer --threads, or more --rounds"
+            f"work on {measured.threads}",
+            measured.all,
+            _SPREAD,
+            "varies by",
+            "run with fewer --threads, or more --rounds",
         ),
-        _rated("other processes", noise.others, _SHARE, "use", close, " of the machine"),
-        _rated("hypervisor", noise.stolen, _SHARE, "gave others", spare, " of the machine"),
-        _rated("frequency", noise.frequency, _FREQUENCY, "moves by", "switch turbo off, or let the machine cool down"),
+        _rated("other processes", measured.others, _SHARE, "use", close, " of the machine"),
+        _rated("hypervisor", measured.stolen, _SHARE, "gave others", spare, " of the machine"),
+        _rated(
+            "frequency", measured.frequency, _FREQUENCY, "moves by", "switch turbo off, or let the machine cool down"
+        ),
     ]
-    if noise.governors:
-        names, steady = ", ".join(noise.governors), noise.governors == ("performance",)
+    if measured.governors:
+        names, steady = ", ".join(measured.governors), measured.governors == ("performance",)
         fix = None if steady else "cpupower frequency-set -g performance (as root)"
-        found.append(Finding("governor", QUIET if steady else USABLE, f"is {names}", fix))
-    return [one for one in found if one is not None] + _of_gpu(noise.gpu)
+        lines.append(Finding("governor", QUIET if steady else USABLE, f"is {names}", fix))
+    return [line for line in lines if line is not None] + _of_gpu(measured.gpu)
 
 
-def rating(found: list[Finding]) -> str:
+def rating(lines: list[Finding]) -> str:
     """Of the whole machine: its worst line."""
-    return max((one.rating for one in found), key=(QUIET, USABLE, NOISY).index)
+    return max((line.rating for line in lines), key=(QUIET, USABLE, NOISY).index)
 
 
-def text(noise: Noise) -> str:
+def text(measured: Stability) -> str:
     """For the terminal."""
-    found = findings(noise)
-    width = max(len(one.what) for one in found)
-    lines = [f"this machine is {rating(found)}"]
-    for one in found:
-        lines.append(f"{one.what:<{width}}  {one.rating:<6}  {one.figure}")
-        if one.fix:
-            lines.append(f"{'':<{width}}  -> {one.fix}")
+    rows = findings(measured)
+    width = max(len(row.what) for row in rows)
+    lines = [f"this machine is {rating(rows)}"]
+    for row in rows:
+        lines.append(f"{row.what:<{width}}  {row.rating:<6}  {row.figure}")
+        if row.fix:
+            lines.append(f"{'':<{width}}  -> {row.fix}")
     return "\n".join(lines)
 
 
-def document(noise: Noise) -> dict[str, Any]:
+def document(measured: Stability) -> dict[str, Any]:
     """For JSON."""
-    found = findings(noise)
-    return {"schema": 1, "rating": rating(found), **asdict(noise), "findings": [asdict(one) for one in found]}
+    rows = findings(measured)
+    return {"schema": 1, "rating": rating(rows), **asdict(measured), "findings": [asdict(row) for row in rows]}
 
 
 def _rated(
@@ -172,7 +161,7 @@ def _of_gpu(gpu: GpuState | None) -> list[Finding]:
     if gpu is None:
         return []
     known = ((gpu.sm_mhz, "MHz"), (gpu.temperature_c, "C"), (gpu.power_w, "W"))
-    state = ", ".join(f"{value:.0f} {unit}" for value, unit in known if value is not None) or "tells nothing"
+    state = ", ".join(f"{value:.0f} {unit}" for value, unit in known if value is not None) or "says nothing"
     others = (gpu.processes or 1) - 1  # beside the one that looked
     if others:
         what = f"{others} other {'process computes' if others == 1 else 'processes compute'} on it; {state}"

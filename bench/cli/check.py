@@ -1,0 +1,44 @@
+"""`bench check`, and what other commands print of a verdict."""
+
+from argparse import Namespace
+from dataclasses import replace
+
+from bench.cli.exit_codes import BACKEND_LOST, DONE, INCONCLUSIVE, REFUTED
+from bench.schedule.run_directory import LATEST
+from reports.decision.verdict import Claim
+from reports.records.store import read_run
+from reports.summary.summarise import summarise
+from reports.summary.summary import Summary
+
+_EXIT_OF_VERDICT = {"CONFIRMED": DONE, "REFUTED": REFUTED, "INCONCLUSIVE": INCONCLUSIVE}
+
+
+def execute(options: Namespace) -> int:
+    run = read_run(options.run or LATEST)
+    limits = {
+        "min_reduction_pct": options.min_reduction,
+        "max_dsc_drop": options.max_dsc_drop,
+        "max_nsd_drop": options.max_nsd_drop,
+        "max_f1_drop": options.max_f1_drop,
+        "backend": options.backend,
+    }
+    stated = {name: value for name, value in limits.items() if value is not None}
+    claim = replace(Claim.of(run.record.settings), **stated)
+    summary = summarise(run, claim)
+    print_verdict(summary)
+    return exit_code(summary)
+
+
+def print_verdict(summary: Summary) -> None:
+    """The headline, and each reason that is not in it."""
+    print(summary.headline)
+    for reason in summary.reasons:
+        if reason not in summary.headline:
+            print(f"  {reason}")
+    for name in summary.missing_required:
+        print(f"  required backend {name} was skipped or failed")
+
+
+def exit_code(summary: Summary) -> int:
+    """Of a command that ends in a verdict."""
+    return BACKEND_LOST if summary.missing_required else _EXIT_OF_VERDICT[summary.verdict]

@@ -1,0 +1,20 @@
+"""`bench inspect`, and the options that say how a network is read."""
+
+import json
+from argparse import Namespace
+
+from bench.cli.exit_codes import DONE
+from models.inspection import describe, inspect
+from models.options import ModelOptions
+
+
+def execute(options: Namespace) -> int:
+    info = inspect(options.file, model_options(options))
+    print(json.dumps(info, indent=2) if options.format == "json" else describe(info))
+    return DONE
+
+
+def model_options(options: Namespace) -> ModelOptions:
+    """Of the command line."""
+
+    return ModelOptions(options.arch, options.tile, options.window, options.trust)

@@ -1,0 +1,72 @@
+"""`bench scenario`, and how it shows what was measured."""
+
+import json
+import signal
+import sys
+from argparse import Namespace
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from bench import scenarios
+from bench.cli.exit_codes import DONE
+from bench.cli.inspection import model_options
+from bench.cli.terminal import progress
+from bench.plan.request import Request
+from bench.scenarios import OFFLINE, PERCENTILES, Scenarios, percentile
+from bench.schedule.run_directory import write_text
+
+
+def execute(options: Namespace) -> int:
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    request = Request(
+        checkpoint=options.checkpoint,
+        data=options.data,
+        demo=options.demo,
+        model_options=model_options(options),
+        demo_width=options.demo_width,
+        split=options.split,
+        device=options.device,
+        overlap=options.overlap,
+        roi=options.roi,
+        max_cases=options.max_cases,
+        threads=options.threads,
+        allocator=options.allocator,
+        timeout_s=options.timeout,
+    )
+    wanted = scenarios.SCENARIOS if options.scenario == "all" else (options.scenario,)
+    with progress(sys.stderr) as shown, TemporaryDirectory(prefix="voxbench-") as masks:
+        result = scenarios.measure(request, options.backend, wanted, options.read_ahead, Path(masks), shown)
+    if options.out is not None:
+        write_text(options.out, json.dumps(document(result), indent=2) + "\n")
+    print(text(result))
+    return DONE
+
+
+def text(result: Scenarios) -> str:
+    """For the terminal."""
+    lines = [f"{result.backend} on {result.device}, {result.threads} threads, {len(result.cases)} cases"]
+    for scenario, timed in result.timed.items():
+        forward = f"forward {100 * timed.forward_s / timed.wall_s:.1f} % of the time"
+        if scenario == OFFLINE:
+            values = f"{len(result.cases) / timed.wall_s:.3f} cases/s, read-ahead {result.read_ahead}"
+        else:
+            values = ", ".join(f"p{p} {percentile(timed.latencies_s, p):.3f} s" for p in PERCENTILES)
+        lines.append(f"{scenario:<13}  {values}, {forward}, {timed.peak_memory_bytes / 2**20:.0f} MiB")
+    if result.masks_equal is not None:
+        lines.append("masks: equal in all scenarios" if result.masks_equal else "masks: NOT equal in all scenarios")
+    return "\n".join(lines)
+
+
+def document(result: Scenarios) -> dict[str, Any]:
+    """For JSON: raw times, and the figures that follow from them."""
+    fields = {"schema": 1, **asdict(result)}
+    for scenario, timed in result.timed.items():
+        fields["timed"][scenario] |= {
+            **{f"p{p}_s": percentile(timed.latencies_s, p) for p in PERCENTILES},
+            "cases_per_s": len(result.cases) / timed.wall_s,
+            "forward_share": timed.forward_s / timed.wall_s,
+        }
+    return fields
