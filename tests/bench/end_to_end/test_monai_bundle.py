@@ -27,8 +27,8 @@ def test_a_bundle_is_run(bench, data, tmp_path):
     }
     init_bundle(tmp_path / "bundle", network=network, inference_str=config)
     options = ["--backends", "torch-fp32,ort-fp32", "--rounds", "1", "--max-cases", "2"]
-    code, found, printed = bench("--checkpoint", str(tmp_path / "bundle"), *options)
-    assert code in (0, 1, 3), printed
+    _, found, printed = bench("--checkpoint", str(tmp_path / "bundle"), *options)
+    assert Path("run/report.md").is_file(), printed
     record = json.loads(Path("run/run.json").read_text())
     checkpoint = record["checkpoint"]
     assert checkpoint["path"] == str(tmp_path / "bundle")

@@ -39,8 +39,8 @@ def rows(summary: dict) -> dict[str, dict]:
 def test_an_onnx_graph_runs_against_onnxruntime(bench, hidden, image, tmp_path):
     path = tmp_path / "graph.onnx"
     torch.onnx.export(hidden, (image,), path, dynamo=True, external_data=False, verbose=False)
-    code, summary, printed = bench("--checkpoint", str(path), "--backends", "all", *FEW)
-    assert code in (0, 1, 3), printed
+    _, summary, printed = bench("--checkpoint", str(path), "--backends", "all", *FEW)
+    assert Path("run/report.md").is_file(), printed
     record = json.loads(Path("run/run.json").read_text())
     assert record["baseline"] == "ort-fp32"
     assert record["checkpoint"]["remarks"][0].startswith("the ONNX graph itself is run: ")
@@ -64,8 +64,8 @@ def test_a_trusted_torchscript_program_runs(bench, hidden, image, tmp_path):
         f"bench: {path}: is a TorchScript archive, and reading one runs the code in it; if you trust its source, add "
         f"--trust {path}; else save the network's state_dict() with torch.save\n"
     )
-    code, summary, printed = bench("--checkpoint", str(path), "--trust", str(path), *backends, *FEW)
-    assert code in (0, 1, 3), printed
+    _, summary, printed = bench("--checkpoint", str(path), "--trust", str(path), *backends, *FEW)
+    assert Path("run/report.md").is_file(), printed
     found = rows(summary)
     assert (found["torch-fp32"]["status"], found["torchscript"]["status"]) == ("ok", "ok")
     assert found["torchscript"]["accuracy"]["voxel_disagreement"] < 1e-3

@@ -82,8 +82,8 @@ def options(theirs):
 
 def test_every_kind_of_backend_runs_their_network(bench, options):
     others = "torchscript,torch-compile,ort-fp32,openvino-int8"
-    code, summary, printed = bench(*options("both", others))
-    assert code in (0, 1, 3), printed
+    _, summary, printed = bench(*options("both", others))
+    assert Path("run/report.md").is_file(), printed
     rows = {row["name"]: row for row in summary["variants"]}
     assert {name: row["status"] for name, row in rows.items()} == dict.fromkeys(
         ["torch-fp32", *others.split(",")], "ok"
@@ -105,8 +105,8 @@ def test_every_kind_of_backend_runs_their_network(bench, options):
 def test_a_network_of_one_organ_has_neither_f1_nor_lesions_and_is_resumed_only_with_its_code(
     bench, options, theirs, capsys
 ):
-    code, summary, printed = bench(*options("organ", "torchscript,ort-fp32"))
-    assert code in (0, 1, 3), printed
+    _, summary, printed = bench(*options("organ", "torchscript,ort-fp32"))
+    assert Path("run/report.md").is_file(), printed
     assert "lesion DSC is not applicable, as the network has no lesion class" in printed
     assert "macro-F1 is not applicable, as the network has no classification" in printed
     for row in summary["variants"]:
@@ -132,7 +132,8 @@ def test_a_network_of_one_organ_has_neither_f1_nor_lesions_and_is_resumed_only_w
     line = "the code of its network is not what this run began with; start a new run"
     assert f"bench: {theirs / 'organ.pth'}: {line}\n" in capsys.readouterr().err
     late.write_text(late.read_text().replace("3 * x", "2 * x"))
-    assert main(["run", "--resume", "--out", "run"]) in (0, 1, 3)
+    main(["run", "--resume", "--out", "run"])
+    assert json.loads(Path("run/run.json").read_text())["status"] == "complete"
     assert duels("ort-fp32") == samples
 
 

@@ -4,7 +4,6 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-import torch
 from torch import nn
 
 from bench.machine import peak
@@ -28,10 +27,6 @@ def test_a_copy_reads_and_writes_every_byte_once(monkeypatch):
 def test_without_room_for_a_copy_there_is_no_bandwidth(monkeypatch):
     monkeypatch.setitem(peak._COPIED, "cpu", 2**60)
     assert peak.measure_bandwidth("cpu") is None
-
-
-def test_what_is_copied_fits_no_cache():
-    assert min(peak._COPIED.values()) >= 2**28
 
 
 @pytest.mark.parametrize("batch", [None, 2])
@@ -80,7 +75,3 @@ def test_both_libraries_are_asked(monkeypatch):
     monkeypatch.setitem(peak._SIDE, "cpu", 256)
     assert peak._by_openvino(1).keys() >= {"fp32", "int8"}
     assert "fp32" in peak._by_pytorch("cpu")
-
-
-def test_the_seconds_are_those_of_a_call():
-    assert peak._seconds(lambda: torch.zeros(1), "cpu") > 0
