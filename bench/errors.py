@@ -1,4 +1,4 @@
-"""What can go wrong, as a person is told it. Every message is one line: what was found, where, what to do.
+"""What can go wrong, in words for the user. Every message is one line: what was found, where, what to do.
 
 BenchError
 ├── InputError           the command or the data cannot be used (exit code 2)

@@ -28,8 +28,8 @@ def interleave_in_groups(
     waiting = _available(waiting, record, interleaver, progress)
     others, first = len(waiting), 0
     while True:
-        group, recorded = _build(waiting, record, interleaver, progress)
-        if not recorded:
+        group, is_recorded = _build(waiting, record, interleaver, progress)
+        if not is_recorded:
             record = replace(record, groups=(*record.groups, (record.baseline, *group)))
             interleaver.store.directory.save_run(record)
         first = _rounds(record, group, first, len(group) / max(others, 1), interleaver, limits, progress)

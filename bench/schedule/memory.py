@@ -7,8 +7,8 @@ _LEAST_RESERVE = 2**30  # bytes
 
 def machine() -> tuple[int, int]:
     """Bytes of memory that can be had now without swapping, and of all."""
-    found = psutil.virtual_memory()
-    return found.available, found.total
+    memory = psutil.virtual_memory()
+    return memory.available, memory.total
 
 
 def fits(need: int, available: int, total: int) -> bool:

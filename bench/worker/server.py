@@ -137,8 +137,8 @@ class _Server:
             return peak_resident_bytes()
         import torch
 
-        told = self._meter.process_memory_bytes()
-        return max(told or self._grown_by or 0, int(torch.cuda.max_memory_reserved(self._device)))
+        by_nvml = self._meter.process_memory_bytes()
+        return max(by_nvml or self._grown_by or 0, int(torch.cuda.max_memory_reserved(self._device)))
 
 
 def _call(request: Call) -> Any:
