@@ -71,22 +71,22 @@ class Meter:
 
     def used_memory_bytes(self) -> int | None:
         """Device memory in use by anyone."""
-        found = self._ask("nvmlDeviceGetMemoryInfo")
-        return None if found is None else int(found.used)
+        memory = self._ask("nvmlDeviceGetMemoryInfo")
+        return None if memory is None else int(memory.used)
 
     def device_memory(self) -> tuple[int, int] | None:
         """Bytes of device memory that are free, and all of them."""
-        found = self._ask("nvmlDeviceGetMemoryInfo")
-        return None if found is None else (int(found.free), int(found.total))
+        memory = self._ask("nvmlDeviceGetMemoryInfo")
+        return None if memory is None else (int(memory.free), int(memory.total))
 
     def power_limit_w(self) -> float | None:
         """What the board may draw."""
-        found = self._ask("nvmlDeviceGetEnforcedPowerLimit")
-        return None if found is None else found / 1e3
+        milliwatts = self._ask("nvmlDeviceGetEnforcedPowerLimit")
+        return None if milliwatts is None else milliwatts / 1e3
 
     def _processes(self) -> int | None:
-        found = self._ask("nvmlDeviceGetComputeRunningProcesses")
-        return None if found is None else len(found)
+        processes = self._ask("nvmlDeviceGetComputeRunningProcesses")
+        return None if processes is None else len(processes)
 
     def _throttled_by(self) -> tuple[str, ...]:
         bits = self._ask("nvmlDeviceGetCurrentClocksEventReasons")

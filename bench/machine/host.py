@@ -46,12 +46,12 @@ def describe_gpu(device: str) -> dict[str, Any]:
     """A CUDA device, by PyTorch and NVML."""
     import torch
 
-    properties, found = torch.cuda.get_device_properties(device), cuda.driver()
+    properties, driver = torch.cuda.get_device_properties(device), cuda.driver()
     return {
         "gpu": properties.name,
         "gpu_memory_bytes": properties.total_memory,
         "compute_capability": f"{properties.major}.{properties.minor}",
-        "driver": found and str(found).removeprefix("driver "),
+        "driver": driver and str(driver).removeprefix("driver "),
         "power_limit_w": Meter.of(device).power_limit_w(),
         "cuda": torch.version.cuda,
     }

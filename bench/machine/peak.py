@@ -25,36 +25,36 @@ def measure(device: str, threads: int) -> dict[str, tuple[float, str]]:
 
     The best of at most ten products of random square matrices, after one to warm up: a peak is a maximum.
     """
-    found = {precision: (rate, "PyTorch") for precision, rate in _by_pytorch(device).items()}
+    rates = {precision: (rate, "PyTorch") for precision, rate in _by_pytorch(device).items()}
     if torch.device(device).type == "cpu":
         for precision, rate in _by_openvino(threads).items():
-            found[precision] = max(found.get(precision, (0.0, "")), (rate, "OpenVINO"))
-    return found
+            rates[precision] = max(rates.get(precision, (0.0, "")), (rate, "OpenVINO"))
+    return rates
 
 
 def _by_pytorch(device: str) -> dict[str, float]:
     kind = torch.device(device).type
-    found: dict[str, float] = {}
+    rates: dict[str, float] = {}
     for precision in ("fp32", "tf32", "fp16", "bf16", "int8"):
         if precision == "tf32" and kind != "cuda":
             continue
         with suppress(RuntimeError):  # no such product on this device, or in this PyTorch
-            rate = _rate(device, precision, found.get("fp32"))
+            rate = _rate(device, precision, rates.get("fp32"))
             if rate is not None:
-                found[precision] = rate
-    return found
+                rates[precision] = rate
+    return rates
 
 
 def _by_openvino(threads: int) -> dict[str, float]:
-    found: dict[str, float] = {}
+    rates: dict[str, float] = {}
     with suppress(ImportError, RuntimeError):  # not installed or broken; no such product on this CPU
         from engines.openvino.matrix_product import products
 
         for precision in ("fp32", "bf16", "int8"):
             for multiply in products(precision, _SIDE["cpu"], threads):
                 rate = _fastest(multiply, "cpu", _SIDE["cpu"], _REPEATS)
-                found[precision] = max(found.get(precision, 0.0), rate)
-    return found
+                rates[precision] = max(rates.get(precision, 0.0), rate)
+    return rates
 
 
 def measure_bandwidth(device: str) -> float | None:

@@ -16,7 +16,7 @@ class Counters:
 
     Attributes:
         busy: all processes together; the system counts in steps of 10 ms for each core.
-        stolen: given to other machines by the hypervisor; None where the system does not tell.
+        stolen: given to other machines by the hypervisor; None where the system does not say.
         own: this process, all threads.
     """
 
@@ -43,9 +43,9 @@ def between(before: Counters, after: Counters, worker_s: float) -> SystemLoad:
 
 
 def frequency_mhz() -> float | None:
-    """Mean over the cores, now; None where the system does not tell."""
+    """Mean over the cores, now; None where the system does not say."""
     try:
-        found = psutil.cpu_freq()
+        frequency = psutil.cpu_freq()
     except (AttributeError, NotImplementedError, OSError, RuntimeError):  # no such figure, or not for us
         return None
-    return found.current if found and found.current else None
+    return frequency.current if frequency and frequency.current else None

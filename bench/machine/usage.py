@@ -1,4 +1,4 @@
-"""What a worker takes during a case beside time: memory and processor, looked at every 0.1 s, and energy."""
+"""What a worker takes during a case beside time: memory and processor, read every 0.1 s, and energy."""
 
 import contextlib
 import time
@@ -16,7 +16,7 @@ _POWERCAP = Path("/sys/class/powercap")
 
 
 @dataclass(frozen=True)
-class Look:
+class Reading:
     """A worker at one moment: seconds of a monotonic clock, resident bytes, seconds of processor time so far."""
 
     clock_s: float
@@ -28,7 +28,7 @@ class UsageMeter:
     """Follows one process over one case: `tick` it every `INTERVAL_S`, then ask for `usage`."""
 
     def __init__(self, pid: int, powercap: Path = _POWERCAP) -> None:
-        self._looks: list[Look] = []
+        self._readings: list[Reading] = []
         self._process: psutil.Process | None = None
         with contextlib.suppress(psutil.Error):
             self._process = psutil.Process(pid)
@@ -37,31 +37,31 @@ class UsageMeter:
         self.tick()
 
     def tick(self) -> None:
-        """Look once; a process that is gone or hidden gives nothing."""
+        """Read once; a process that is gone or hidden gives nothing."""
         if self._process is None:
             return
         with contextlib.suppress(psutil.Error):
             memory, cpu = self._process.memory_info().rss, self._process.cpu_times()
-            self._looks.append(Look(time.perf_counter(), memory, cpu.user + cpu.system))
+            self._readings.append(Reading(time.perf_counter(), memory, cpu.user + cpu.system))
 
     def usage(self) -> Usage:
-        """Look a last time, and sum up."""
+        """Read a last time, and sum up."""
         spent = [p.spent(start, p.read()) for p, start in zip(self._packages, self._energy, strict=True)]
         known = [joules for joules in spent if joules is not None]
         self.tick()
-        return summed(self._looks, sum(known) if spent and len(known) == len(spent) else None)
+        return summed(self._readings, sum(known) if spent and len(known) == len(spent) else None)
 
 
-def summed(looks: list[Look], energy_j: float | None) -> Usage:
-    """The figures of a case from at least two looks, the first of them before it began.
+def summed(readings: list[Reading], energy_j: float | None) -> Usage:
+    """The figures of a case from at least two readings, the first of them before it began.
 
-    FLARE's sum (Ma et al., FLARE 2022: efficiency as the area under the curve) takes every look after the first for
-    0.1 s, and the use of the processor since the look before, in per cent of one core.
+    FLARE's sum (Ma et al., FLARE 2022: efficiency as the area under the curve) takes every reading after the first for
+    0.1 s, and the use of the processor since the reading before, in per cent of one core.
     """
-    if len(looks) < 2:
+    if len(readings) < 2:
         return Usage(cpu_energy_j=energy_j)
     memory = flare_memory = flare_cpu = 0.0
-    for before, now in pairwise(looks):
+    for before, now in pairwise(readings):
         wall = now.clock_s - before.clock_s
         memory += wall * (before.memory_bytes + now.memory_bytes) / 2
         flare_memory += now.memory_bytes / _MEGABYTE * INTERVAL_S
@@ -89,13 +89,13 @@ class Package:
 
 def packages(powercap: Path = _POWERCAP) -> tuple[Package, ...]:
     """The packages whose energy this process can read; their parts and the whole platform are left out."""
-    found = []
+    readable = []
     for folder in sorted(powercap.glob("intel-rapl:*")):
         with contextlib.suppress(OSError):
             name, full = (folder / "name").read_text().strip(), _number(folder / "max_energy_range_uj")
             if name.startswith("package") and full is not None and _number(folder / "energy_uj") is not None:
-                found.append(Package(folder / "energy_uj", full))
-    return tuple(found)
+                readable.append(Package(folder / "energy_uj", full))
+    return tuple(readable)
 
 
 def _number(path: Path) -> int | None:

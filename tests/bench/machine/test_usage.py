@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from bench.machine import system_load
-from bench.machine.usage import Look, UsageMeter, packages, summed
+from bench.machine.usage import Reading, UsageMeter, packages, summed
 from reports.records.record import Usage
 
 BUSY = "import time\nwhile True: time.perf_counter()"
@@ -34,13 +34,13 @@ def child():
 
 def test_sums_with_known_answers():
     megabyte = 2**20
-    looks = [Look(0.0, 100 * megabyte, 5.0), Look(0.2, 300 * megabyte, 5.1), Look(0.3, 200 * megabyte, 5.3)]
-    found = summed(looks, 7.0)
+    readings = [Reading(0.0, 100 * megabyte, 5.0), Reading(0.2, 300 * megabyte, 5.1), Reading(0.3, 200 * megabyte, 5.3)]
+    found = summed(readings, 7.0)
     assert found.memory_byte_s == pytest.approx((0.2 * 200 + 0.1 * 250) * megabyte)
     assert found.flare_memory_mb_s == pytest.approx((300 + 200) * 0.1), "0.1 s each, though one took 0.2"
     assert found.flare_cpu_pct_s == pytest.approx((50 + 200) * 0.1)
     assert found.cpu_energy_j == 7.0
-    assert summed(looks[:1], None) == Usage()
+    assert summed(readings[:1], None) == Usage()
 
 
 def test_the_memory_of_a_real_process_is_integrated(child):
@@ -57,7 +57,7 @@ def test_the_memory_of_a_real_process_is_integrated(child):
     resident = psutil.Process(pid).memory_info().rss
     assert found.memory_byte_s <= resident * wall * 1.01
     assert found.memory_byte_s >= resident * 0.5 * 0.99
-    assert found.flare_memory_mb_s == pytest.approx(resident / 2**20 * 0.6, rel=0.01), "six looks"
+    assert found.flare_memory_mb_s == pytest.approx(resident / 2**20 * 0.6, rel=0.01), "six readings"
     assert found.flare_cpu_pct_s < 0.6 * 50, "it slept"
 
 
