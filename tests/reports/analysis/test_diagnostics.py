@@ -1,4 +1,4 @@
-"""Order effects, drift and autocorrelation, put in and found again."""
+"""Order effects, drift and autocorrelation, put in and seen again."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -41,36 +41,36 @@ def run_with(change: Callable[[str, int, int], float], seed: int = 0) -> Run:
 
 def test_a_quiet_run_raises_no_doubt() -> None:
     run = run_with(lambda *_: 0.0)
-    found = diagnose(run)
-    assert found.order.keys() == set(NAMES)
-    assert found.autocorrelation.keys() == {"a", "b"}
-    assert abs(found.drift.pct_over_run) < 2
+    result = diagnose(run)
+    assert result.order.keys() == set(NAMES)
+    assert result.autocorrelation.keys() == {"a", "b"}
+    assert abs(result.drift.pct_over_run) < 2
     assert summarise(run).warnings == ()
 
 
 def test_a_backend_that_suffers_from_coming_last_is_found() -> None:
     run = run_with(lambda name, position, _: 0.03 * (name == "a" and position == 2))
-    found = diagnose(run).order
-    assert found["a"].p_holm < 1e-4
-    assert found["a"].range_pct == pytest.approx(3.0, abs=0.7)
-    assert found["b"].p_holm > 0.01
+    result = diagnose(run).order
+    assert result["a"].p_holm < 1e-4
+    assert result["a"].range_pct == pytest.approx(3.0, abs=0.7)
+    assert result["b"].p_holm > 0.01
     (warning,) = summarise(run).warnings
     assert warning.startswith("time depends on the position within a round: a (up to ")
 
 
 def test_a_drift_is_measured_as_by_regression_with_an_effect_for_each_case() -> None:
     run = run_with(lambda name, position, number: 0.05 * number / (len(NAMES) * ROUNDS * CASES))
-    found = diagnose(run).drift
-    assert found.pct_over_run == pytest.approx(5.0, abs=1.0)
-    assert found.hours == pytest.approx(10 * (3 * ROUNDS * CASES - 3) / 3600, rel=0.02)
+    result = diagnose(run).drift
+    assert result.pct_over_run == pytest.approx(5.0, abs=1.0)
+    assert result.hours == pytest.approx(10 * (3 * ROUNDS * CASES - 3) / 3600, rel=0.02)
     samples = run.variants[0].samples
     dummies = np.array([[s.case == c.name for c in run.record.cases] for s in samples], dtype=float)
     x = np.column_stack([[(s.started_unix_s - 1e9) / 3600 for s in samples], dummies])
     y = np.log([s.case_ns for s in samples])
     solution, residual, *_ = np.linalg.lstsq(x, y, rcond=None)
     error = np.sqrt(residual[0] / (len(y) - x.shape[1]) * np.linalg.inv(x.T @ x)[0, 0])
-    assert found.pct_over_run == pytest.approx(100 * np.expm1(solution[0] * found.hours), rel=1e-6)
-    assert found.p == pytest.approx(2 * stats.t.sf(solution[0] / error, len(y) - x.shape[1]), rel=1e-6)
+    assert result.pct_over_run == pytest.approx(100 * np.expm1(solution[0] * result.hours), rel=1e-6)
+    assert result.p == pytest.approx(2 * stats.t.sf(solution[0] / error, len(y) - x.shape[1]), rel=1e-6)
     assert any(warning.startswith("the baseline's time changed by +") for warning in summarise(run).warnings)
 
 
@@ -79,8 +79,8 @@ def test_a_short_run_is_not_drawn_out_to_hours() -> None:
     run = run_with(lambda name, position, number: 2.3 * number / (len(NAMES) * ROUNDS * CASES))
     baseline = run.variants[0]
     quick = tuple(replace(s, started_unix_s=1e9 + (s.started_unix_s - 1e9) * 1e-6) for s in baseline.samples)
-    found = diagnose(replace(run, variants=(replace(baseline, samples=quick), *run.variants[1:]))).drift
-    assert 100 < found.pct_over_run < 2000
+    result = diagnose(replace(run, variants=(replace(baseline, samples=quick), *run.variants[1:]))).drift
+    assert 100 < result.pct_over_run < 2000
 
 
 def test_noise_that_lasts_is_found() -> None:
@@ -89,16 +89,16 @@ def test_noise_that_lasts_is_found() -> None:
     for i in range(1, len(lasting)):
         lasting[i] = 0.97 * lasting[i - 1] + generator.normal(0, 0.02)
     run = run_with(lambda name, position, number: lasting[number] * (name == "a"))
-    found = diagnose(run).autocorrelation
-    assert found["a"].lag1 > 0.5
-    assert abs(found["b"].lag1) < 0.3
-    assert found["a"].standard_error == pytest.approx(1 / np.sqrt(ROUNDS * CASES))
+    result = diagnose(run).autocorrelation
+    assert result["a"].lag1 > 0.5
+    assert abs(result["b"].lag1) < 0.3
+    assert result["a"].standard_error == pytest.approx(1 / np.sqrt(ROUNDS * CASES))
     assert any("depend on each other: autocorrelation a (+0." in warning for warning in summarise(run).warnings)
 
 
 def test_one_round_tells_nothing() -> None:
-    found = diagnose(make_run({"a": Candidate(2.0)}, rounds=1))
-    assert (found.order, found.drift, found.autocorrelation) == ({}, None, {})
+    result = diagnose(make_run({"a": Candidate(2.0)}, rounds=1))
+    assert (result.order, result.drift, result.autocorrelation) == ({}, None, {})
 
 
 def with_starts(run: Run, start_of: Callable[[int], int]) -> Run:

@@ -1,4 +1,4 @@
-"""Time against accuracy: the front, and how it is told."""
+"""Time against accuracy: the front, and how it is shown."""
 
 from dataclasses import replace
 from typing import Any
@@ -33,7 +33,7 @@ def test_equal_rows_are_both_on_the_front() -> None:
 
 def test_a_score_that_one_lacks_is_not_held_against_the_other() -> None:
     run = make_run(ARMS)
-    unscored = replace(run, variants=tuple(replace(one, scores=()) for one in run.variants))
+    unscored = replace(run, variants=tuple(replace(v, scores=()) for v in run.variants))
     assert summarise(unscored).pareto_front == ("fast",), "without scores only the time counts"
 
 

@@ -18,17 +18,17 @@ def scores(changes: dict[str, tuple[int, int]]) -> list[Score]:
 
 
 def test_flips_name_the_case_and_its_classes() -> None:
-    found = flips(TRUTH, scores({"c1": (0, 2), "unknown": (1, 2)}))
-    assert found == (Flip("c1", 0, 0, 2), Flip("unknown", None, 1, 2))
+    result = flips(TRUTH, scores({"c1": (0, 2), "unknown": (1, 2)}))
+    assert result == (Flip("c1", 0, 0, 2), Flip("unknown", None, 1, 2))
 
 
 def test_mcnemar_counts_only_what_is_right_by_one_arm() -> None:
     lost = {f"c{i}": (0, 1) for i in range(5)}
-    found = mcnemar(TRUTH, scores({**lost, "c5": (1, 0), "c6": (1, 2), "unknown": (0, 1)}))
-    assert (found.lost, found.gained) == (5, 1)
+    result = mcnemar(TRUTH, scores({**lost, "c5": (1, 0), "c6": (1, 2), "unknown": (0, 1)}))
+    assert (result.lost, result.gained) == (5, 1)
     # two-sided exact: twice P(at most 1 of 6) = 2 x 7 / 64
-    assert found.p == pytest.approx(14 / 64)
-    assert found.p == pytest.approx(stats.binomtest(5, 6).pvalue)
+    assert result.p == pytest.approx(14 / 64)
+    assert result.p == pytest.approx(stats.binomtest(5, 6).pvalue)
 
 
 def test_nothing_discordant_is_no_evidence_and_no_truth_no_test() -> None:

@@ -15,8 +15,8 @@ def percentile_of_scipy(values: np.ndarray, side: int) -> float:
     tail = stats.norm.cdf(-np.sqrt(n / (n - 1)) * stats.t.ppf(0.95, n - 1))
     level = 1 - 2 * tail
     options = {"n_resamples": 40_000, "confidence_level": level, "method": "percentile"}
-    found = stats.bootstrap((values,), np.mean, rng=np.random.default_rng(4), **options).confidence_interval
-    return float(found[(side + 1) // 2])
+    interval = stats.bootstrap((values,), np.mean, rng=np.random.default_rng(4), **options).confidence_interval
+    return float(interval[(side + 1) // 2])
 
 
 def t_bound(values: np.ndarray, side: int, alpha: float = 0.05) -> float:
@@ -25,58 +25,58 @@ def t_bound(values: np.ndarray, side: int, alpha: float = 0.05) -> float:
 
 def test_a_skewed_sample_has_scipys_percentile_on_its_long_side_and_the_t_bound_on_the_other() -> None:
     values = np.random.default_rng(3).gamma(1.0, size=25)
-    found = of_mean(values)
-    assert found.estimate == pytest.approx(values.mean())
+    bootstrap = of_mean(values)
+    assert bootstrap.estimate == pytest.approx(values.mean())
     # Monte-Carlo error of such a quantile: about 0.03 standard errors
     tolerance = 0.12 * stats.sem(values)
-    assert found.high(ALPHA) == pytest.approx(percentile_of_scipy(values, 1), abs=tolerance)
-    assert found.high(ALPHA) > t_bound(values, 1)
+    assert bootstrap.high(ALPHA) == pytest.approx(percentile_of_scipy(values, 1), abs=tolerance)
+    assert bootstrap.high(ALPHA) > t_bound(values, 1)
     assert percentile_of_scipy(values, -1) > t_bound(values, -1)
-    assert found.low(ALPHA) == pytest.approx(t_bound(values, -1), abs=tolerance)
+    assert bootstrap.low(ALPHA) == pytest.approx(t_bound(values, -1), abs=tolerance)
 
 
 @pytest.mark.parametrize("cases", [5, 12, 36])
 def test_bounds_of_normal_values_are_the_t_intervals(cases: int) -> None:
     values = stats.norm.ppf((np.arange(cases) + 0.5) / cases)  # no chance in the sample itself
-    found = of_mean(values)
+    bootstrap = of_mean(values)
     for alpha in (0.05, 0.01, 1e-5):
         width = t_bound(values, 1, alpha) - values.mean()
         # an expanded percentile of few cases may claim still less, never more
-        assert found.low(alpha) == pytest.approx(t_bound(values, -1, alpha), abs=0.06 * width)
-        assert found.high(alpha) == pytest.approx(t_bound(values, 1, alpha), abs=0.06 * width)
+        assert bootstrap.low(alpha) == pytest.approx(t_bound(values, -1, alpha), abs=0.06 * width)
+        assert bootstrap.high(alpha) == pytest.approx(t_bound(values, 1, alpha), abs=0.06 * width)
 
 
 def test_levels_are_expanded_as_in_the_published_table() -> None:
-    found = Bootstrap.of(0.0, np.linspace(-1, 1, 1001), 5)
-    assert stats.norm.sf(found._z(0.025)) == pytest.approx(0.0010, abs=5e-5)  # Hesterberg's table of levels, n = 5
+    bootstrap = Bootstrap.of(0.0, np.linspace(-1, 1, 1001), 5)
+    assert stats.norm.sf(bootstrap._z(0.025)) == pytest.approx(0.0010, abs=5e-5)  # Hesterberg's table of levels, n = 5
     assert stats.norm.sf(Bootstrap.of(0.0, np.linspace(-1, 1, 1001), 20)._z(0.025)) == pytest.approx(0.0159, abs=5e-5)
 
 
-def logs(generator: np.random.Generator, cases: int, starts: int, of_start: float, rounds: int = 1) -> np.ndarray:
-    """Log ratios [cases, starts, rounds] around 1, as two arms of samples give them.
+def logs(generator: np.random.Generator, cases: int, launches: int, of_launch: float, rounds: int = 1) -> np.ndarray:
+    """Log ratios [cases, launches, rounds] around 1, as the samples of two variants give them.
 
-    Noise of 2.8 % in each, 1 % that an arm does with a case, and one sample in fifty disturbed by 20 to 200 %.
+    Noise of 2.8 % in each, 1 % that a variant does with a case, and one sample in fifty longer by 20 to 200 %.
     """
 
-    def arm() -> np.ndarray:
-        size = (cases, starts, rounds)
-        disturbed = np.where(generator.random(size) < 0.02, np.log(generator.uniform(1.2, 3.0, size)), 0.0)
-        shifts = generator.normal(0, 0.01, (cases, 1, 1)) + generator.normal(0, of_start, (1, starts, 1))
-        return shifts + generator.normal(0, 0.028, size) + disturbed
+    def variant() -> np.ndarray:
+        size = (cases, launches, rounds)
+        outliers = np.where(generator.random(size) < 0.02, np.log(generator.uniform(1.2, 3.0, size)), 0.0)
+        shifts = generator.normal(0, 0.01, (cases, 1, 1)) + generator.normal(0, of_launch, (1, launches, 1))
+        return shifts + generator.normal(0, 0.028, size) + outliers
 
-    return 1 + arm() - arm()
+    return 1 + variant() - variant()
 
 
-@pytest.mark.parametrize(("starts", "rounds"), [(1, 1), (1, 3), (3, 1), (3, 2)])
+@pytest.mark.parametrize(("launches", "rounds"), [(1, 1), (1, 3), (3, 1), (3, 2)])
 @pytest.mark.parametrize("cases", [5, 12, 36])
-def test_a_bound_covers_the_truth_at_its_level(cases: int, starts: int, rounds: int) -> None:
+def test_a_bound_covers_the_truth_at_its_level(cases: int, launches: int, rounds: int) -> None:
     generator, runs = np.random.default_rng(7), 300
-    made = [of_crossed(logs(generator, cases, starts, 0.004, rounds), seed=i) for i in range(runs)]
-    if starts == 1:  # whose own luck no bound can know
-        made = [of_crossed(logs(generator, cases, starts, 0.0, rounds), seed=i) for i in range(runs)]
-    low = np.mean([one.low(ALPHA) <= 1 for one in made])
-    high = np.mean([one.high(ALPHA) >= 1 for one in made])
-    print(f"{cases} cases, {starts} starts of {rounds}: low {low:.3f}, high {high:.3f}")
+    bootstraps = [of_crossed(logs(generator, cases, launches, 0.004, rounds), seed=i) for i in range(runs)]
+    if launches == 1:  # whose own luck no bound can know
+        bootstraps = [of_crossed(logs(generator, cases, launches, 0.0, rounds), seed=i) for i in range(runs)]
+    low = np.mean([bootstrap.low(ALPHA) <= 1 for bootstrap in bootstraps])
+    high = np.mean([bootstrap.high(ALPHA) >= 1 for bootstrap in bootstraps])
+    print(f"{cases} cases, {launches} launches of {rounds}: low {low:.3f}, high {high:.3f}")
     # 95 % less 2.5 standard errors of 1.3 points
     assert low >= 0.918
     assert high >= 0.918
@@ -84,10 +84,10 @@ def test_a_bound_covers_the_truth_at_its_level(cases: int, starts: int, rounds: 
 
 def test_starts_that_differ_more_than_the_cases_are_covered_too() -> None:
     generator = np.random.default_rng(8)
-    made = [of_crossed(logs(generator, 36, 3, 0.05)) for _ in range(200)]
-    assert np.mean([m.low(ALPHA) <= 1 for m in made]) >= 0.91
+    bootstraps = [of_crossed(logs(generator, 36, 3, 0.05)) for _ in range(200)]
+    assert np.mean([m.low(ALPHA) <= 1 for m in bootstraps]) >= 0.91
     as_if_cases = [of_mean(np.median(logs(generator, 36, 3, 0.05), axis=(1, 2))) for _ in range(200)]
-    assert np.mean([m.low(ALPHA) <= 1 for m in as_if_cases]) < 0.8, "what leaving the starts out would do"
+    assert np.mean([m.low(ALPHA) <= 1 for m in as_if_cases]) < 0.8, "what leaving the launches out would do"
 
 
 def test_a_disturbed_sample_hardly_counts() -> None:
@@ -103,14 +103,14 @@ def test_a_disturbed_sample_hardly_counts() -> None:
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([5, 12]), st.sampled_from([1, 3]))
 def test_the_lower_bound_reaches_a_value_exactly_when_its_p_value_is_within_the_level(
-    seed: int, cases: int, starts: int
+    seed: int, cases: int, launches: int
 ) -> None:
     generator = np.random.default_rng(seed)
-    found = of_crossed(generator.gamma(2.0, size=(cases, starts, 2)))
+    bootstrap = of_crossed(generator.gamma(2.0, size=(cases, launches, 2)))
     for alpha in 10 ** generator.uniform(-6, -0.4, 8):
-        bound = found.low(alpha)
-        assert found.p_at_most(bound - 1e-9) <= alpha * (1 + 1e-6)
-        assert found.p_at_most(bound + 1e-6) > alpha * (1 - 1e-6)
+        bound = bootstrap.low(alpha)
+        assert bootstrap.p_at_most(bound - 1e-9) <= alpha * (1 + 1e-6)
+        assert bootstrap.p_at_most(bound + 1e-6) > alpha * (1 - 1e-6)
 
 
 def test_p_value_of_normal_values_is_the_t_tests() -> None:
@@ -121,9 +121,9 @@ def test_p_value_of_normal_values_is_the_t_tests() -> None:
 
 
 def test_equal_cases_have_bounds_without_width() -> None:
-    found = of_crossed(np.full((MIN_CASES, 2, 3), 2.0))
-    assert (found.low(1e-6), found.high(1e-6)) == pytest.approx((2.0, 2.0))
-    assert (found.p_at_most(1.9), found.p_at_most(2.1)) == (0.0, 1.0)
+    bootstrap = of_crossed(np.full((MIN_CASES, 2, 3), 2.0))
+    assert (bootstrap.low(1e-6), bootstrap.high(1e-6)) == pytest.approx((2.0, 2.0))
+    assert (bootstrap.p_at_most(1.9), bootstrap.p_at_most(2.1)) == (0.0, 1.0)
 
 
 def test_one_start_is_the_plain_bootstrap_of_the_cases() -> None:
@@ -135,17 +135,17 @@ def test_missing_cells_weigh_nothing() -> None:
     values = np.random.default_rng(11).normal(1.0, 0.1, (8, 3, 2))
     values[2:, 2] = np.nan
     values[3, 1, 1] = np.nan
-    found = of_crossed(values)
-    assert found.low(ALPHA) < found.estimate < found.high(ALPHA)
+    bootstrap = of_crossed(values)
+    assert bootstrap.low(ALPHA) < bootstrap.estimate < bootstrap.high(ALPHA)
     assert of_crossed(np.concatenate([values, np.full((1, 3, 2), np.nan)])).cases == 8
     constant = of_crossed(np.where(np.isnan(values), np.nan, 2.0))
     assert constant.resampled == pytest.approx(np.full(RESAMPLES, 2.0))
 
 
 def test_no_bounds_on_too_few_cases() -> None:
-    found = of_mean([2.0] * (MIN_CASES - 1))
-    assert found.estimate == pytest.approx(2.0)
-    assert np.isnan([found.low(ALPHA), found.high(ALPHA), found.p_at_most(1.0)]).all()
+    bootstrap = of_mean([2.0] * (MIN_CASES - 1))
+    assert bootstrap.estimate == pytest.approx(2.0)
+    assert np.isnan([bootstrap.low(ALPHA), bootstrap.high(ALPHA), bootstrap.p_at_most(1.0)]).all()
 
 
 def test_fewest_cases_follow_from_the_sign_test() -> None:

@@ -1,4 +1,4 @@
-"""Holm against a hand calculation, and what the looks may spend."""
+"""Holm against a hand calculation, and what the interim analyses may spend."""
 
 import numpy as np
 import pytest
@@ -27,16 +27,16 @@ def test_holm_rejects_what_the_step_down_procedure_rejects(p_values: list[float]
 
 def test_all_looks_together_spend_alpha() -> None:
     assert spent(1) == pytest.approx(0.025)
-    assert sum(spent(look) for look in range(1, 1001)) == pytest.approx(0.05 * (1 - 1 / 1001))
+    assert sum(spent(number) for number in range(1, 1001)) == pytest.approx(0.05 * (1 - 1 / 1001))
     assert (InterimAnalysis.after(None, 3).alpha, InterimAnalysis.after(2, 3).alpha) == pytest.approx((0.05, 0.05 / 6))
 
 
 def test_looking_until_something_is_significant_errs_rarely() -> None:
     rng = np.random.default_rng(0)
     sums = rng.normal(size=(20_000, 20)).cumsum(axis=1) / np.sqrt(np.arange(1, 21))
-    looks = np.array([spent(look) for look in range(1, 21)])
+    levels = np.array([spent(number) for number in range(1, 21)])
     p_values = 1 - np.vectorize(_phi)(sums)
-    assert (p_values <= looks).any(axis=1).mean() <= 0.05
+    assert (p_values <= levels).any(axis=1).mean() <= 0.05
     assert (p_values <= 0.05).any(axis=1).mean() > 0.15, "what it would be at the same level each time"
 
 

@@ -14,8 +14,8 @@ def test_a_detectable_drop_is_found_as_often_as_stated(cases: int) -> None:
     exact = z / z.std(ddof=1)  # a sample whose standard deviation is 1
     drop = detectable_drop(exact)
     lost = rng.normal(-drop, 1.0, (20_000, cases))
-    found = stats.ttest_1samp(lost, 0.0, axis=1, alternative="less").pvalue <= 0.05
-    assert found.mean() == pytest.approx(POWER, abs=0.03)  # the formula's t quantile stands for the noncentral one
+    detected = stats.ttest_1samp(lost, 0.0, axis=1, alternative="less").pvalue <= 0.05
+    assert detected.mean() == pytest.approx(POWER, abs=0.03)  # the formula's t quantile stands for the noncentral one
 
 
 def test_a_drop_without_spread_is_seen_at_once_and_one_case_shows_nothing() -> None:

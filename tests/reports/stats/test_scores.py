@@ -34,9 +34,9 @@ def test_macro_f1_is_that_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
 def test_each_resample_of_macro_f1_is_that_of_scikit_learn(seed: int) -> None:
     generator = np.random.default_rng(seed)
     truth, predicted, drawn = (generator.integers(k, size=s) for k, s in ((3, 12), (3, 12), (12, (40, 12))))
-    found = scores._macro_f1(scores._class_counts(truth, predicted), _counts(drawn))
+    result = scores._macro_f1(scores._class_counts(truth, predicted), _counts(drawn))
     expected = [f1_score(truth[row], predicted[row], average="macro", zero_division=0) for row in drawn]
-    assert found == pytest.approx(expected)
+    assert result == pytest.approx(expected)
 
 
 @given(LABELS)
@@ -61,11 +61,11 @@ def test_macro_f1_difference_is_that_of_scipys_paired_bootstrap() -> None:
         (truth, candidate, baseline), difference, n_resamples=1500, confidence_level=0.90, method="percentile",
         paired=True, vectorized=False, rng=np.random.default_rng(6),
     )  # fmt: skip
-    found = macro_f1_difference(truth, candidate, baseline)
+    result = macro_f1_difference(truth, candidate, baseline)
     # ours are expanded for 30 cases: 4.4 % in place of 5 %, by less than the Monte-Carlo error of 1500 resamples
-    assert found.estimate == pytest.approx(difference(truth, candidate, baseline))
-    assert found.low == pytest.approx(theirs.confidence_interval.low, abs=0.02)
-    assert found.high == pytest.approx(theirs.confidence_interval.high, abs=0.02)
+    assert result.estimate == pytest.approx(difference(truth, candidate, baseline))
+    assert result.low == pytest.approx(theirs.confidence_interval.low, abs=0.02)
+    assert result.high == pytest.approx(theirs.confidence_interval.high, abs=0.02)
 
 
 def test_speedup_is_the_geometric_mean_of_the_cases() -> None:
@@ -73,14 +73,18 @@ def test_speedup_is_the_geometric_mean_of_the_cases() -> None:
 
 
 def test_nothing_measured_gives_nan() -> None:
-    for found in (of_crossed(np.empty((0, 0, 0))).interval, paired_difference([], []), macro_f1_difference([], [], [])):
-        assert np.isnan([found.estimate, found.low, found.high]).all()
+    for result in (
+        of_crossed(np.empty((0, 0, 0))).interval,
+        paired_difference([], []),
+        macro_f1_difference([], [], []),
+    ):
+        assert np.isnan([result.estimate, result.low, result.high]).all()
     assert np.isnan([median([]), p95([]), macro_f1([], [])]).all()
 
 
 def test_time_reduction() -> None:
-    found = time_reduction_pct(Interval(2.0, 1.0, 0.8))
-    assert (found.estimate, found.low, found.high) == pytest.approx((50.0, 0.0, -25.0))
+    result = time_reduction_pct(Interval(2.0, 1.0, 0.8))
+    assert (result.estimate, result.low, result.high) == pytest.approx((50.0, 0.0, -25.0))
 
 
 def test_percentiles() -> None:
