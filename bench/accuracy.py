@@ -1,5 +1,6 @@
 """The accuracy of predictions, from the files on disk."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ from scipy.spatial import KDTree
 from bench.data.volume import read_mask
 from bench.pipeline import tiles
 from bench.pipeline.region import full_box
-from reports.records.record import LESION, Case, Roi, Score, Settings
+from reports.records.record import Case, Roi, Score, Settings, StructureRecord, StructureScore, TaskRecord
 
+WHOLE, LESION = "whole pancreas", "lesion"
+LESION_LABEL = 2  # in masks
 WHOLE_TOLERANCE_MM, LESION_TOLERANCE_MM = 5.0, 2.0  # FLARE's
 _LEAST_DSC = 0.2  # below it a surface that is near is near by chance; FLARE's too
 
@@ -55,54 +58,76 @@ def _within(points: NDArray[np.floating], others: NDArray[np.floating], distance
     return int(np.isfinite(distances).sum())
 
 
+def task_of(labels: tuple[int, ...], classes: int) -> TaskRecord:
+    """What is scored of a network with these labels: the pancreas with its lesions, and the lesions."""
+    return TaskRecord(
+        structures={
+            WHOLE: StructureRecord(nsd_tolerance_mm=WHOLE_TOLERANCE_MM),
+            LESION: StructureRecord(
+                labels=(LESION_LABEL,), nsd_tolerance_mm=LESION_TOLERANCE_MM, predicted=LESION_LABEL in labels
+            ),
+        },
+        classes=classes,
+    )
+
+
 def score(
     case: Case,
     settings: Settings,
+    task: TaskRecord,
     prediction: Path,
     baseline: Path,
     subtype: int | None,
     baseline_subtype: int | None,
-    finds_lesions: bool = True,
     roi: Roi | None = None,
 ) -> Score:
     """Compare a predicted mask with the truth, where there is one, and with the baseline's mask.
 
     Under `center-patch` only the patch is compared: nothing was predicted outside it, and what is cut off at its sides
-    counts as surface there. Where the network has no class for them, lesions count as a part of the whole pancreas, and
+    counts as surface there. Where the network has no class for lesions, they count as a part of the whole pancreas, and
     nowhere else. Voxels of the truth outside the boxes of `roi` are counted whatever the network finds.
     """
     region = _region(case, settings)
     labels, reference = (read_mask(path, case.shape)[region] for path in (prediction, baseline))
-    whole: tuple[float | None, float | None] = (None, None)
-    lesion = whole
-    outside: tuple[int | None, int | None] = (None, None)
+    structures = {name: StructureScore() for name in task.structures}
     if case.mask is not None:
         truth = read_mask(Path(case.mask), case.shape)
-        if roi is not None:
-            outside = outside_of(truth, roi)
+        outside = None if roi is None else outside_of(truth, roi)
         truth = truth[region]
-        whole = _agreement(case, labels > 0, truth > 0, WHOLE_TOLERANCE_MM)
-        if finds_lesions:
-            lesion = _agreement(case, labels == LESION, truth == LESION, LESION_TOLERANCE_MM)
-    differing = int((labels != reference).sum())
+        for name, structure in task.structures.items():
+            agreement = _agreement(case, structure, labels, truth) if structure.predicted else StructureScore()
+            lost = None if outside is None else int(select(outside, structure).sum())
+            structures[name] = replace(agreement, outside=lost)
     return Score(
-        case.name, whole[0], lesion[0], subtype, baseline_subtype, labels.size, differing, whole[1], lesion[1],
-        *outside,
-    )  # fmt: skip
+        case=case.name,
+        structures=structures,
+        subtype=subtype,
+        baseline_subtype=baseline_subtype,
+        voxels=labels.size,
+        differing_voxels=int((labels != reference).sum()),
+    )
 
 
-def outside_of(truth: NDArray[np.uint8], roi: Roi) -> tuple[int, int]:
-    """Voxels of label > 0, and of label 2, outside all boxes of `roi`."""
+def select(mask: NDArray[np.uint8], structure: StructureRecord) -> NDArray[np.bool_]:
+    """The voxels of a structure."""
+    return np.isin(mask, structure.labels) if structure.labels else mask > 0
+
+
+def outside_of(truth: NDArray[np.uint8], roi: Roi) -> NDArray[np.uint8]:
+    """The labels outside all boxes of `roi`; 0 within them."""
     rest = truth.copy()
     for x0, x1, y0, y1, z0, z1 in roi.boxes:
         rest[x0:x1, y0:y1, z0:z1] = 0
-    return int((rest > 0).sum()), int((rest == LESION).sum())
+    return rest
 
 
 def _agreement(
-    case: Case, prediction: NDArray[np.bool_], truth: NDArray[np.bool_], tolerance_mm: float
-) -> tuple[float | None, float | None]:
-    return dsc(prediction, truth), nsd(prediction, truth, case.spacing_mm, tolerance_mm)
+    case: Case, structure: StructureRecord, labels: NDArray[np.uint8], truth: NDArray[np.uint8]
+) -> StructureScore:
+    predicted, true = select(labels, structure), select(truth, structure)
+    tolerance = structure.nsd_tolerance_mm
+    surface = None if tolerance is None else nsd(predicted, true, case.spacing_mm, tolerance)
+    return StructureScore(dsc=dsc(predicted, true), nsd=surface)
 
 
 def disagreement(case: Case, mask_path: Path, other_path: Path) -> tuple[int, int]:

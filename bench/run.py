@@ -149,11 +149,11 @@ def _scores(
         accuracy.score(
             case,
             record.settings,
+            record.task,
             directory.prediction(backend.name, case.name),
             directory.prediction(record.baseline, case.name),
             subtypes[case.name],
             baseline[case.name],
-            record.finds_lesions,
             rois[case.name],
         )
         for case in record.cases

@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from reports.decision.accuracy import DSC, MACRO_F1, MetricKey
 from reports.decision.speed import Speed
 from reports.decision.verdict import CONFIRMED, INCONCLUSIVE, REFUTED
 from reports.formatting import NOT_MEASURED, bounded, change, factor, plain_percent, rate, seconds, share
@@ -86,7 +87,7 @@ def results_by_machine(page: Path) -> Table:
         (
             f"{RUNS[name]['machine']} ([run]({os.path.relpath(RESULTS / name / 'report.md', page.parent)}))",
             f"{summary_of(name).cases} {volumes(name)}",
-            str(summary_of(name).record.checkpoint["width"]),
+            str(summary_of(name).record.checkpoint.width),
             f"`{summary_of(name).subject}`",
             summary_of(name).verdict,
             reduction(headline(name)),
@@ -115,7 +116,7 @@ def runs(page: Path) -> Table:
 
 def changes(row: Row) -> Cells:
     """What the variant does to the scores in `CHANGES`."""
-    return tuple(change(row.accuracy.metric(metric).delta.estimate) for metric in ("lesion_dsc", "macro_f1"))
+    return tuple(change(row.accuracy.metric(key).delta.estimate) for key in (MetricKey(DSC, "lesion"), MACRO_F1))
 
 
 def demo(_: Path) -> Table:
@@ -187,8 +188,8 @@ def roofline(page: Path) -> Table:
 
 
 def _precision(row: Row) -> str:
-    shares: dict[str, float] = row.evidence["mac_share"]
-    return max(shares, key=shares.__getitem__)
+    assert row.evidence is not None, row.name
+    return max(row.evidence.mac_share, key=row.evidence.mac_share.__getitem__)
 
 
 def cuda(_: Path) -> Table:

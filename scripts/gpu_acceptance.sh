@@ -71,5 +71,5 @@ fi
 step "report"
 bench report "$out" >/dev/null
 bench report "$out" --format json --out "$out/summary.json"
-echo "report: $out/report.md; raw files: $out/run.json, $out/backends, $out/cases.csv; logs: $out-logs"
+echo "report: $out/report.md; raw files: $out/run.json, $out/variants, $out/samples, $out/cases.csv; logs: $out-logs"
 bench check "$out" && exit "$tests"

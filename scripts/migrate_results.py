@@ -1,7 +1,7 @@
 """Bring run directories of schema 1 to schema 2, with their reports: python scripts/migrate_results.py RUN...
 
-Raw values stay as they are. What schema 1 did not record at first is filled in with what was so then: one launch of the
-processes, memory as the system's allocator has it.
+Raw values stay as they are. What schema 1 did not record at first is filled in with what was so then: a network with a
+lesion class and three subtypes, one launch of the processes, memory as the system's allocator has it.
 """
 
 import argparse
@@ -18,6 +18,8 @@ from reports.summary.summarise import summarise
 Document = dict[str, Any]
 
 PHASES = {"warmup": "warmup", "duel": "interleaved", "confirmation": "confirmation"}
+NETWORK = {"labels": [0, 1, 2], "subtypes": 3}
+STRUCTURES = {"whole pancreas": "whole", "lesion": "lesion"}  # to the names in schema 1
 DEFAULTS = {"max_nsd_drop": 0.01, "allocator": "system"}
 
 
@@ -28,7 +30,8 @@ def migrate(folder: Path) -> None:
         raise SystemExit(f"{folder}: schema {run['schema']}, and not 1; nothing to do")
     names = run["settings"]["backends"]
     backends = {name: _read(folder / "backends" / f"{name}.json") for name in names}
-    made = run_document(run)
+    has_nsd = any("whole_nsd" in score for backend in backends.values() for score in backend["scores"])
+    made = run_document(run, has_nsd)
     _write(folder / RUN_FILE, made)
     for name, backend in backends.items():
         samples = [sample_document(sample) for sample in backend.pop("samples")]
@@ -41,12 +44,35 @@ def migrate(folder: Path) -> None:
     (folder / "cases.csv").write_text(cases_csv(record), encoding="utf-8")
 
 
-def run_document(run: Document) -> Document:
-    """``run.json``."""
+def run_document(run: Document, has_nsd: bool) -> Document:
+    """``run.json``; surface distances were not always scored."""
     settings, declaration = DEFAULTS | run.pop("settings"), run.pop("declaration")
     recipes, names = settings.pop("recipes", {}), settings.pop("backends")
     variants = {name: variant_settings(name, recipes.get(name), settings) for name in names}
-    return run | {"schema": 2, "settings": settings | {"variants": variants}, "controlled_settings": declaration}
+    declaration.setdefault("freed memory", "as the system's allocator has it")
+    checkpoint, host = NETWORK | run["checkpoint"], run["host"]
+    checkpoint["options"] = checkpoint.pop("given", {})
+    checkpoint["training_metrics"] = checkpoint.pop("recorded")
+    if "instructions" in host:
+        host["cpu_features"] = host.pop("instructions")
+    return run | {
+        "schema": 2,
+        "settings": settings | {"variants": variants},
+        "checkpoint": checkpoint,
+        "host": host,
+        "task": task_document(checkpoint, has_nsd),
+        "controlled_settings": declaration,
+    }
+
+
+def task_document(checkpoint: Document, has_nsd: bool) -> Document:
+    """What was scored, which schema 1 did not say."""
+    whole = {"labels": [], "nsd_tolerance_mm": 5.0, "predicted": True}
+    lesion = {"labels": [2], "nsd_tolerance_mm": 2.0, "predicted": 2 in checkpoint["labels"]}
+    structures = {"whole pancreas": whole, "lesion": lesion}
+    if not has_nsd:
+        structures = {name: structure | {"nsd_tolerance_mm": None} for name, structure in structures.items()}
+    return {"structures": structures, "classes": checkpoint["subtypes"]}
 
 
 def variant_settings(name: str, recipe: Document | None, settings: Document) -> Document:
@@ -67,7 +93,20 @@ def variant_settings(name: str, recipe: Document | None, settings: Document) -> 
 def variant_document(backend: Document, settings: Document) -> Document:
     """``variants/NAME.json``."""
     log = backend["log"] and backend["log"].replace("backends/", f"{VARIANTS_FOLDER}/")
-    return backend | {"schema": 2, "settings": settings, "log": log}
+    return backend | {
+        "schema": 2,
+        "settings": settings,
+        "log": log,
+        "evidence": backend["evidence"] or None,
+        "scores": [score_document(score) for score in backend["scores"]],
+    }
+
+
+def score_document(score: Document) -> Document:
+    """The scores of a case by structure."""
+    kinds = ("dsc", "nsd", "outside")
+    structures = {name: {kind: score.pop(f"{old}_{kind}", None) for kind in kinds} for name, old in STRUCTURES.items()}
+    return score | {"structures": structures}
 
 
 def sample_document(sample: Document) -> Document:

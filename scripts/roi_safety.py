@@ -53,7 +53,8 @@ def measure(pipeline: Pipeline, case: CaseFiles, mask: Path) -> Result:
     result = Result(outcome.tiles, dsc(labels > 0, truth > 0), dsc(labels == LESION, truth == LESION))
     if outcome.roi is None:
         return result
-    lost = outside_of(truth, outcome.roi)
+    rest = outside_of(truth, outcome.roi)
+    lost = int((rest > 0).sum()), int((rest == LESION).sum())
     return replace(result, fallback=outcome.roi.fallback, whole_outside=lost[0], lesion_outside=lost[1])
 
 

@@ -60,7 +60,7 @@ def execute(options: Namespace) -> int:
 
 def examine(wanted: str) -> Findings:
     """Ask every backend whether it can run on `wanted`, and import the packages of those that say so."""
-    machine, versions = host.describe("cpu"), host.versions()
+    machine, versions = host.describe("cpu").known(), host.versions()
     with _patient() as patient:
         choice = patient.call(find_device, wanted)
         if isinstance(choice, str):
@@ -129,7 +129,7 @@ def text(findings: Findings) -> str:
     """For the terminal."""
     machine, gpu = findings.machine, findings.gpu
     lines = [
-        f"{machine['processor']} ({machine['instructions']}), {count(machine['cores'], 'core')}, "
+        f"{machine['processor']} ({machine['cpu_features']}), {count(machine['cores'], 'core')}, "
         f"{_gibibytes(machine['memory_bytes'])}; {machine['system']}, Python {machine['python']}"
     ]
     if isinstance(gpu, Availability):

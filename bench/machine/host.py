@@ -10,6 +10,7 @@ from bench.errors import InputError
 from bench.machine.gpu import Meter
 from engines import BACKENDS, probe
 from engines.host import cpu, cuda
+from reports.records.record import HostRecord
 
 # ONNX Runtime for GPUs is another distribution of the same module, and Triton comes with PyTorch.
 _DISTRIBUTIONS = (
@@ -29,17 +30,17 @@ def physical_threads() -> int:
     return max(1, min(available_cores(), psutil.cpu_count(logical=False) or available_cores()))
 
 
-def describe(device: str) -> dict[str, Any]:
+def describe(device: str) -> HostRecord:
     """Processor and its instruction sets, memory, system and, for a CUDA device, the GPU."""
-    host: dict[str, Any] = {
-        "processor": cpu.processor() or platform.machine(),
-        "instructions": ", ".join(cpu.instruction_sets()) or "not told",
-        "cores": available_cores(),
-        "memory_bytes": psutil.virtual_memory().total,
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "python": platform.python_version(),
-    }
-    return host | (describe_gpu(device) if device.startswith("cuda") else {})
+    return HostRecord(
+        processor=cpu.processor() or platform.machine(),
+        cpu_features=", ".join(cpu.instruction_sets()) or None,
+        cores=available_cores(),
+        memory_bytes=psutil.virtual_memory().total,
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        python=platform.python_version(),
+        **(describe_gpu(device) if device.startswith("cuda") else {}),
+    )
 
 
 def describe_gpu(device: str) -> dict[str, Any]:

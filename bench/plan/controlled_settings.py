@@ -2,7 +2,6 @@
 
 import math
 from pathlib import Path
-from typing import Any
 
 import engines
 from bench.data.cases import CaseFiles, fingerprint, sha256_of
@@ -12,7 +11,7 @@ from engines.evidence.mac_counter import layers_in
 from models.model import Model
 from models.options import ModelOptions
 from models.reader.checkpoint import Checkpoint
-from reports.records.record import RunRecord, Settings
+from reports.records.record import CheckpointRecord, DataRecord, OptionsRecord, RunRecord, Settings
 
 
 def controlled_settings(settings: Settings, model: Model, baseline: str) -> dict[str, str]:
@@ -54,66 +53,56 @@ def _batches(settings: Settings) -> str:
 
 def model_options_of(record: RunRecord) -> ModelOptions:
     """What the user said about the network when the run began."""
-    told = record.checkpoint.get("given") or {}
-    tile, window, trust = told.get("tile"), told.get("window"), told.get("trust")
-    return ModelOptions(
-        told.get("arch"), tile and tuple(tile), window and tuple(window), None if trust is None else Path(trust)
+    options = record.checkpoint.options
+    trust = None if options.trust is None else Path(options.trust)
+    return ModelOptions(options.arch, options.tile, options.window, trust)
+
+
+def describe_checkpoint(model: Model, checkpoint: Checkpoint, path: Path, request: Request) -> CheckpointRecord:
+    batch = (model.program and model.program.batch) or 1
+    layers = layers_in(model, batch, model.tile)
+    return CheckpointRecord(
+        path=str(path),
+        sha256=sha256_of(checkpoint.path),
+        weights_sha256=model.sha256,
+        demo=request.checkpoint is None,
+        widened_to=request.demo_width,
+        options=_options_record(request.model_options),
+        architecture=model.architecture,
+        width=model.width,
+        parameters=model.parameters,
+        labels=model.labels,
+        subtypes=model.subtypes,
+        code=model.code,
+        remarks=tuple(model.remarks),
+        macs_per_tile=sum(layer.macs for layer in layers) // batch,
+        activations_per_tile=sum(layer.sizes[0] + layer.sizes[2] for layer in layers) // batch,
+        layer_weights=sum(layer.sizes[1] for layer in layers),
+        container=checkpoint.container,
+        wrappers=tuple(checkpoint.wrappers),
+        training_metrics={name: float(value) for name, value in checkpoint.metrics.items() if math.isfinite(value)},
     )
 
 
-def describe_checkpoint(model: Model, checkpoint: Checkpoint, path: Path, request: Request) -> dict[str, Any]:
-    return {
-        "path": str(path),
-        "sha256": sha256_of(checkpoint.path),
-        "weights_sha256": model.sha256,
-        "demo": request.checkpoint is None,
-        "widened_to": request.demo_width,
-        "given": _told(request.model_options),
-        "architecture": model.architecture,
-        "width": model.width,
-        "parameters": model.parameters,
-        "labels": list(model.labels),
-        "subtypes": model.subtypes,
-        "code": model.code,
-        "remarks": list(model.remarks),
-        **_work(model),
-        "container": checkpoint.container,
-        "wrappers": list(checkpoint.wrappers),
-        "recorded": {name: value for name, value in checkpoint.metrics.items() if math.isfinite(value)},
-    }
-
-
-def _work(model: Model) -> dict[str, Any]:
-    """Of a tile: multiply-accumulates, and elements of the layers' inputs and outputs; and those of all weights."""
-    batch = (model.program and model.program.batch) or 1
-    layers = layers_in(model, batch, model.tile)
-    activations = sum(layer.sizes[0] + layer.sizes[2] for layer in layers) // batch
-    return {
-        "macs_per_tile": sum(layer.macs for layer in layers) // batch,
-        "activations_per_tile": activations,
-        "layer_weights": sum(layer.sizes[1] for layer in layers),
-    }
-
-
-def _told(options: ModelOptions) -> dict[str, Any]:
-    """For the record, with paths that do not depend on where `bench` is called."""
+def _options_record(options: ModelOptions) -> OptionsRecord:
+    """With paths that do not depend on where `bench` is called."""
     file, colon, factory = (options.arch or "").rpartition(":")
-    return {
-        "arch": None if options.arch is None else f"{Path(file).absolute()}{colon}{factory}",
-        "tile": options.tile,
-        "window": options.window,
-        "trust": None if options.trust is None else str(options.trust.absolute()),
-    }
+    return OptionsRecord(
+        arch=options.arch and f"{Path(file).absolute()}{colon}{factory}",
+        tile=options.tile,
+        window=options.window,
+        trust=None if options.trust is None else str(options.trust.absolute()),
+    )
 
 
 def describe_data(
-    root: Path, layout: str, request: Request, found: list[CaseFiles], calibration_cases: list[str]
-) -> dict[str, Any]:
-    return {
-        "root": str(root),
-        "layout": layout,
-        "split": request.split,
-        "sha256": fingerprint(found),
-        "demo": request.data is None,
-        "calibration_cases": calibration_cases,
-    }
+    root: Path, layout: str, request: Request, cases: list[CaseFiles], calibration_cases: list[str]
+) -> DataRecord:
+    return DataRecord(
+        root=str(root),
+        layout=layout,
+        split=request.split,
+        sha256=fingerprint(cases),
+        demo=request.data is None,
+        calibration_cases=tuple(calibration_cases),
+    )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import engines
 from bench import demo, peers
+from bench.accuracy import task_of
 from bench.data.cases import CaseFiles, check_cases, find_cases, fingerprint
 from bench.errors import InputError
 from bench.machine import host
@@ -80,6 +81,7 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
         command=request.command,
         settings=settings,
         checkpoint=described,
+        task=task_of(model.labels, model.subtypes),
         data=describe_data(root, layout, request, found, calibration_cases),
         cases=tuple(cases),
         host=host.describe(device),
@@ -97,19 +99,19 @@ def resume_plan(record: RunRecord, progress: Progress) -> Plan:
     Raises:
         InputError: checkpoint or data are no longer those the run began with.
     """
-    path, options = Path(record.checkpoint["path"]), model_options_of(record)
-    with load_model(path, options, record.checkpoint["widened_to"]) as (model, _):
+    path, options = Path(record.checkpoint.path), model_options_of(record)
+    with load_model(path, options, record.checkpoint.widened_to) as (model, _):
         layers = _layers(model)
-    if model.sha256 != record.checkpoint["weights_sha256"]:
+    if model.sha256 != record.checkpoint.weights_sha256:
         raise InputError(f"{path}: the weights are not those this run began with; start a new run")
-    if model.code != record.checkpoint.get("code", ""):
+    if model.code != record.checkpoint.code:
         raise InputError(f"{path}: the code of its network is not what this run began with; start a new run")
-    root, settings = Path(record.data["root"]), record.settings
-    _, everything = find_cases(root, record.data["split"])
+    root, settings = Path(record.data.root), record.settings
+    _, everything = find_cases(root, record.data.split)
     names = {case.name for case in record.cases}
     found = [case for case in everything if case.name in names]
     progress.start("checking cases", 1)
-    if fingerprint(found) != record.data["sha256"]:
+    if fingerprint(found) != record.data.sha256:
         raise InputError(f"{root}: the cases are not those this run began with; start a new run")
     inference = inference_settings(settings, model)
     tiles, _ = _calibrate(settings, root, found, inference)
@@ -234,7 +236,7 @@ def _opens(
     tiles: Calibration | None,
 ) -> tuple[Open, ...]:
     settings, cache = record.settings, cache_folder()
-    path, widen_to = Path(record.checkpoint["path"]), record.checkpoint["widened_to"]
+    path, widen_to = Path(record.checkpoint.path), record.checkpoint.widened_to
     options = model_options_of(record)
     keep = settings.allocator == allocator.KEEP
 

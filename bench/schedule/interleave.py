@@ -17,7 +17,7 @@ from bench.schedule.fleet import Fleet
 from bench.schedule.store import RunStore
 from bench.worker.messages import Broke, Open, Opened, Predicted
 from engines.base import Availability
-from reports.records.record import FAILED, INTERLEAVED, SKIPPED, WARMUP, Case, RunRecord, Sample
+from reports.records.record import FAILED, INTERLEAVED, SKIPPED, WARMUP, Case, EvidenceRecord, RunRecord, Sample
 
 
 class Interleaver:
@@ -95,7 +95,7 @@ class Interleaver:
                     name,
                     build_s=reply.build_s,
                     build_cached=reply.cached,
-                    evidence=reply.evidence,
+                    evidence=EvidenceRecord(**reply.evidence),
                     peak_memory_bytes=reply.peak_memory_bytes,
                     warmup={**self.store.records[name].warmup, **reply.warmup},
                     log=self.store.log(name),

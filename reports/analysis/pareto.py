@@ -3,19 +3,22 @@
 from collections.abc import Mapping
 from math import isfinite
 
-from reports.decision.accuracy import Accuracy
+from reports.decision.accuracy import NSD, Accuracy, MetricKey
 
-SCORES = ("whole_dsc", "lesion_dsc", "macro_f1")
+
+def compared_keys(accuracy: Accuracy) -> tuple[MetricKey, ...]:
+    """The scores that count here: DSC and macro-F1, as the surface distance goes with the DSC."""
+    return tuple(key for key in accuracy.metrics if key.kind != NSD)
 
 
 def front(variants: Mapping[str, tuple[float, Accuracy]]) -> tuple[str, ...]:
-    """The names of the variants that are Pareto-optimal in speedup and `SCORES`, by their estimates.
+    """The names of the variants that are Pareto-optimal in speedup and `compared_keys`, by their estimates.
 
     A variant is dominated by one that is at least as fast and at least as accurate in each score that both have, and
     better in one of these. Variants without a time are left out.
     """
     points = {
-        name: (speedup, *(accuracy.metric(score).value for score in SCORES))
+        name: (speedup, *(accuracy.metric(key).value for key in compared_keys(accuracy)))
         for name, (speedup, accuracy) in variants.items()
         if isfinite(speedup)
     }

@@ -1,9 +1,12 @@
 """What cropping to a ROI cost, and what of the truth it lost."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from reports.records.record import Sample, Score
+
+CRITICAL = "lesion"  # of which no voxel may be lost
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,8 +17,8 @@ class RoiUse:
         cases: with a ROI; `scored`: those of them with a mask of the truth.
         fallbacks: names of the cases that fell back to the full volume.
         passes, tiles: forward passes and tiles that it took to choose; `all_tiles`: that the cases took in all.
-        whole_outside, lesion_outside: voxels of the truth outside the regions, over all cases.
-        lost: names of the cases with a lesion voxel outside: they fail the safety.
+        outside: voxels of each structure of the truth outside the regions, over all cases.
+        lost: names of the cases with a voxel of `CRITICAL` outside: they fail the safety.
     """
 
     cases: int
@@ -24,8 +27,7 @@ class RoiUse:
     passes: int
     tiles: int
     all_tiles: int
-    whole_outside: int
-    lesion_outside: int
+    outside: Mapping[str, int]
     lost: tuple[str, ...]
 
 
@@ -37,15 +39,21 @@ def roi_use(samples: Iterable[Sample], scores: Iterable[Score]) -> RoiUse | None
     chosen = [(sample, sample.roi) for sample in first.values() if sample.roi is not None]
     if not chosen:
         return None
-    scored = [s for s in scores if s.whole_outside is not None]
+    outside: Counter[str] = Counter()
+    lost, scored = [], 0
+    for score in scores:
+        counts = {name: own.outside for name, own in score.structures.items() if own.outside is not None}
+        scored += bool(counts)
+        outside.update(counts)
+        if counts.get(CRITICAL):
+            lost.append(score.case)
     return RoiUse(
         cases=len(chosen),
-        scored=len(scored),
+        scored=scored,
         fallbacks=tuple(sorted(sample.case for sample, roi in chosen if roi.fallback)),
         passes=sum(roi.passes for _, roi in chosen),
         tiles=sum(roi.tiles for _, roi in chosen),
         all_tiles=sum(sample.tiles for sample, _ in chosen),
-        whole_outside=sum(s.whole_outside or 0 for s in scored),
-        lesion_outside=sum(s.lesion_outside or 0 for s in scored),
-        lost=tuple(sorted(s.case for s in scored if s.lesion_outside)),
+        outside=outside,
+        lost=tuple(sorted(lost)),
     )

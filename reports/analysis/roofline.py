@@ -37,12 +37,13 @@ class Roofline:
 
 def roofline(record: RunRecord, backend: VariantRecord, samples: Sequence[Sample]) -> Roofline:
     """Figures of one backend. Tiles that only fill a batch are not counted as work."""
-    macs = record.checkpoint.get("macs_per_tile")
+    macs = record.checkpoint.macs_per_tile
     forward = [sample.stages_ns.get("forward", 0) / 1e9 for sample in samples]
     if not macs or not samples or not all(forward):
         return Roofline()
     operations = [2 * macs * sample.tiles for sample in samples]
-    shares = {name: part for name, part in (backend.evidence.get("mac_share") or {}).items() if part > _NEGLIGIBLE}
+    mac_share = backend.evidence.mac_share if backend.evidence else {}
+    shares = {name: part for name, part in mac_share.items() if part > _NEGLIGIBLE}
     rate = _peak_rate(record.peak_flops, shares)
     arithmetic = [count / rate for count in operations]
     traffic = [_traffic_s(record, shares, sample.tiles) for sample in samples]
@@ -65,7 +66,7 @@ def _peak_rate(peak: Mapping[str, float], share: Mapping[str, float]) -> float:
 
 def _traffic_s(record: RunRecord, share: Mapping[str, float], tiles: int) -> float:
     """Seconds at the measured bandwidth. The narrowest precision, and weights once, keep it from being too long."""
-    activations, weights = (record.checkpoint.get(name) for name in ("activations_per_tile", "layer_weights"))
+    activations, weights = record.checkpoint.activations_per_tile, record.checkpoint.layer_weights
     if not record.peak_bytes_per_s or not activations or weights is None or not share.keys() <= _BYTES.keys():
         return nan
     size = min((_BYTES[name] for name in share), default=nan)

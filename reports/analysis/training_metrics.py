@@ -3,12 +3,13 @@
 import re
 from dataclasses import dataclass
 
+from reports.decision.accuracy import DSC, MACRO_F1, MetricKey
 from reports.records.record import RunRecord
 
 NAMES = {  # last parts of the names that training scripts give the metrics
-    "whole_dsc": ("whole_dice", "whole_dsc"),
-    "lesion_dsc": ("lesion_dice", "lesion_dsc"),
-    "macro_f1": ("cls_f1", "macro_f1"),
+    MetricKey(DSC, "whole pancreas"): ("whole_dice", "whole_dsc"),
+    MetricKey(DSC, "lesion"): ("lesion_dice", "lesion_dsc"),
+    MACRO_F1: ("cls_f1", "macro_f1"),
 }
 _NNUNET = ("_best_ema", "ema_fg_dice", "mean_fg_dice", "dice_per_class_or_region")  # last parts of what nnU-Net records
 
@@ -21,7 +22,7 @@ class TrainingMetric:
     value: float
 
     @property
-    def metric(self) -> str | None:
+    def metric(self) -> MetricKey | None:
         return next((metric for metric, names in NAMES.items() if self._last_part in names), None)
 
     @property
@@ -35,7 +36,5 @@ class TrainingMetric:
 
 
 def training_metrics(record: RunRecord) -> tuple[TrainingMetric, ...]:
-    """The numbers among what the training recorded, in the order of the checkpoint."""
-    recorded = (record.checkpoint.get("recorded") or {}).items()
-    numbers = ((name, value) for name, value in recorded if isinstance(value, (int, float)))
-    return tuple(TrainingMetric(name, float(value)) for name, value in numbers if not isinstance(value, bool))
+    """What the training recorded, in the order of the checkpoint."""
+    return tuple(TrainingMetric(name, value) for name, value in record.checkpoint.training_metrics.items())

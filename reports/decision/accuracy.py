@@ -3,23 +3,46 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite, nan
+from typing import NamedTuple
 
 import numpy as np
 
 from reports.decision.flips import Flip, McNemar, flips, mcnemar
-from reports.records.record import RunRecord, Score
+from reports.records.record import RunRecord, Score, TaskRecord
 from reports.records.store import Run
 from reports.stats.bootstrap import Interval
 from reports.stats.power import detectable_drop, detectable_share
 from reports.stats.scores import f1_by_class, macro_f1, macro_f1_difference, paired_difference
 
-METRICS = {
-    "whole_dsc": "whole-pancreas DSC",
-    "lesion_dsc": "lesion DSC",
-    "whole_nsd": "whole-pancreas NSD",
-    "lesion_nsd": "lesion NSD",
-    "macro_f1": "macro-F1",
-}
+DSC, NSD = "dsc", "nsd"
+
+
+class MetricKey(NamedTuple):
+    """A score: its kind, and the structure that it is of; None for the class of a case."""
+
+    kind: str
+    structure: str | None = None
+
+    @property
+    def label(self) -> str:
+        """``whole-pancreas DSC``"""
+        return "macro-F1" if self.structure is None else f"{self.structure.replace(' ', '-')} {self.kind.upper()}"
+
+    @property
+    def column(self) -> str:
+        """``whole_pancreas_dsc``"""
+        return self.kind if self.structure is None else f"{self.structure}_{self.kind}".replace(" ", "_")
+
+
+MACRO_F1 = MetricKey("macro_f1")
+
+
+def metric_keys(task: TaskRecord) -> tuple[MetricKey, ...]:
+    """Every score of a task: of all structures the DSC, then the surface distances, then macro-F1."""
+    surfaces = [name for name, structure in task.structures.items() if structure.nsd_tolerance_mm is not None]
+    overlaps = [MetricKey(DSC, name) for name in task.structures]
+    return (*overlaps, *(MetricKey(NSD, name) for name in surfaces), MACRO_F1)
+
 
 ScorePair = tuple[Score, Score]  # the candidate's score and the baseline's of one case
 
@@ -47,23 +70,23 @@ class Accuracy:
     """The candidate's accuracy beside the baseline's.
 
     Attributes:
-        metrics: those of `METRICS` that the run's scores hold.
+        metrics: every score of the run's task.
         f1: of each class, the candidate's and the baseline's.
         flips: cases whose predicted class is not the baseline's; `mcnemar`: how they bear on the truth.
         voxel_disagreement: share of the voxels labelled otherwise than by the baseline; NaN without predictions.
         cases: predictions compared.
     """
 
-    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    metrics: Mapping[MetricKey, Metric] = field(default_factory=dict)
     f1: Mapping[int, tuple[float, float]] = field(default_factory=dict)
     flips: tuple[Flip, ...] = ()
     mcnemar: McNemar = field(default_factory=McNemar)
     voxel_disagreement: float = nan
     cases: int = 0
 
-    def metric(self, name: str) -> Metric:
-        """One of `METRICS`; without values where it was not scored."""
-        return self.metrics.get(name, Metric())
+    def metric(self, key: MetricKey) -> Metric:
+        """One of the scores; without values where it is not one of the task's."""
+        return self.metrics.get(key, Metric())
 
     @property
     def flipped(self) -> tuple[str, ...]:
@@ -73,7 +96,8 @@ class Accuracy:
     @classmethod
     def none(cls, run: Run) -> "Accuracy":
         """Of a backend without scores: says what would apply to this run's network."""
-        return cls(metrics={name: Metric(applicable=_applies(run.record, name)) for name in _scored_metrics(run)})
+        task = run.record.task
+        return cls(metrics={key: Metric(applicable=is_applicable(task, key)) for key in metric_keys(task)})
 
 
 def compare_accuracy(run: Run, name: str) -> Accuracy:
@@ -82,9 +106,8 @@ def compare_accuracy(run: Run, name: str) -> Accuracy:
     scores = [score for score, _ in pairs]
     voxels = sum(score.voxels for score in scores)
     truth = {case.name: case.subtype for case in run.record.cases}
-    metrics = compare_scores(run.record, pairs)
     return Accuracy(
-        metrics={metric: metrics[metric] for metric in _scored_metrics(run)},
+        metrics=compare_scores(run.record, pairs),
         f1=_f1_of_classes(truth, pairs),
         flips=flips(truth, scores),
         mcnemar=mcnemar(truth, scores) if run.record.classifies else McNemar(),
@@ -99,30 +122,32 @@ def paired_scores(candidate: Iterable[Score], baseline: Iterable[Score]) -> list
     return [(own[case], reference[case]) for case in sorted(own.keys() & reference.keys())]
 
 
-def compare_scores(record: RunRecord, pairs: Sequence[ScorePair]) -> dict[str, Metric]:
-    """Every metric of `METRICS` over the cases that have it in both."""
+def compare_scores(record: RunRecord, pairs: Sequence[ScorePair]) -> dict[MetricKey, Metric]:
+    """Every score of the run's task over the cases that have it in both."""
     truth = {case.name: case.subtype for case in record.cases}
-    metrics = {name: _mean_score(pairs, name) for name in METRICS if name != "macro_f1"}
-    metrics["macro_f1"] = _macro_f1(truth, pairs)
-    return {name: metric if _applies(record, name) else Metric(applicable=False) for name, metric in metrics.items()}
+
+    def compare(key: MetricKey) -> Metric:
+        if not is_applicable(record.task, key):
+            return Metric(applicable=False)
+        return _macro_f1(truth, pairs) if key == MACRO_F1 else _mean_score(pairs, key)
+
+    return {key: compare(key) for key in metric_keys(record.task)}
 
 
-def _applies(record: RunRecord, metric: str) -> bool:
-    if metric == "macro_f1":
-        return record.classifies
-    return record.finds_lesions or not metric.startswith("lesion")
+def is_applicable(task: TaskRecord, key: MetricKey) -> bool:
+    """Whether the network gives what is scored."""
+    return task.classes > 0 if key.structure is None else task.structures[key.structure].predicted
 
 
-def _scored_metrics(run: Run) -> list[str]:
-    """Without the surface distances in runs from before they were taken."""
-    scores = [score for backend in run.variants for score in backend.scores]
-    has_nsd = any(score.whole_nsd is not None or score.lesion_nsd is not None for score in scores)
-    return [name for name in METRICS if has_nsd or not name.endswith("nsd")]
+def score_of(score: Score, key: MetricKey) -> float | None:
+    """A structure's score of one case."""
+    structure = score.structures.get(key.structure or "")
+    return getattr(structure, key.kind) if structure else None
 
 
-def _mean_score(pairs: Iterable[ScorePair], name: str) -> Metric:
+def _mean_score(pairs: Iterable[ScorePair], key: MetricKey) -> Metric:
     """The mean of a score over the cases where both have it."""
-    values = [(getattr(candidate, name), getattr(baseline, name)) for candidate, baseline in pairs]
+    values = [(score_of(candidate, key), score_of(baseline, key)) for candidate, baseline in pairs]
     known = [(c, b) for c, b in values if c is not None and b is not None and isfinite(c) and isfinite(b)]
     if not known:
         return Metric()

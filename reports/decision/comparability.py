@@ -1,12 +1,10 @@
 """What two runs must have in common before they may be compared, and what else differs between them."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from reports.records.record import RunRecord
 from reports.records.store import RecordError, Run
 
-_CHECKPOINT = {"weights_sha256": "weights", "code": "code of the network", "widened_to": "widened to"}
 _NOT_STATED = "not stated"
 _SHOWN = 12  # characters of a hash
 
@@ -41,15 +39,18 @@ def _controlled(record: RunRecord) -> dict[str, str]:
     declared = {name: value for name, value in record.controlled_settings.items() if not name.startswith("but recipe ")}
     declared |= {"batch": str(settings.batch)}
     declared["tile"] = " x ".join(map(str, settings.tile))
-    declared.setdefault("freed memory", "as the system's allocator has it")  # before there was a choice
     declared |= {"overlap": f"{settings.overlap:g}", "ROI": settings.roi, "protocol": settings.protocol}
-    identity = {label: _shortened(checkpoint[name]) for name, label in _CHECKPOINT.items() if checkpoint.get(name)}
+    identity = {
+        "weights": checkpoint.weights_sha256,
+        "code of the network": checkpoint.code,
+        "widened to": str(checkpoint.widened_to or ""),
+        "data": record.data.sha256,
+    }
     kind = settings.device.partition(":")[0]  # which of the GPUs is a matter of the host
     return {
         **declared,
         "threads": str(settings.threads),
-        **identity,
-        "data": _shortened(record.data.get("sha256") or _NOT_STATED),
+        **{name: _shortened(value) for name, value in identity.items() if value},
         "cases": str(len(record.cases)),
         "device": kind,
         "baseline": record.baseline,
@@ -58,7 +59,7 @@ def _controlled(record: RunRecord) -> dict[str, str]:
 
 def _calibration(reference: RunRecord, other: RunRecord) -> list[Difference]:
     """INT8 ranges come from these cases; a run without an INT8 backend has none."""
-    old, new = (record.data.get("calibration_cases") or [] for record in (reference, other))
+    old, new = (record.data.calibration_cases for record in (reference, other))
     if not old or not new or sorted(old) == sorted(new):
         return []
     texts = [f"{len(names)}, from {min(names)} on" for names in (old, new)]
@@ -75,8 +76,8 @@ def _recipes(reference: RunRecord, other: RunRecord) -> list[Difference]:
 def _uncontrolled(record: RunRecord) -> dict[str, str]:
     rounds = "auto" if record.settings.rounds is None else str(record.settings.rounds)
     facts = {"started": record.created, "device": record.settings.device, "rounds": rounds}
-    facts |= {"seed": str(record.settings.seed), "data folder": str(record.data.get("root"))}
-    facts |= {f"host: {name}": str(value) for name, value in record.host.items()}
+    facts |= {"seed": str(record.settings.seed), "data folder": record.data.root}
+    facts |= {f"host: {name}": str(value) for name, value in record.host.known().items()}
     return facts | {f"version of {name}": value for name, value in record.versions.items()}
 
 
@@ -86,8 +87,7 @@ def _differences(reference: Mapping[str, str], other: Mapping[str, str]) -> list
     return [(name, old, new) for name, old, new in both if old != new]
 
 
-def _shortened(value: Any) -> str:
-    text = str(value)
+def _shortened(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite, nan
 
-from reports.decision.accuracy import METRICS, Metric, compare_scores, paired_scores
+from reports.decision.accuracy import Metric, MetricKey, compare_scores, paired_scores
 from reports.decision.comparability import Difference, require_comparable, uncontrolled_differences
 from reports.decision.speed import case_ns, log_ratios, pairs
 from reports.decision.verdict import KEPT, LOST, UNDECIDED, Claim, metric_state
@@ -44,8 +44,8 @@ class Change:
     cases: int = 0
     speedup: Interval = field(default_factory=Interval)
     seconds: float = nan
-    metrics: Mapping[str, Metric] = field(default_factory=dict)
-    states: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[MetricKey, Metric] = field(default_factory=dict)
+    states: Mapping[MetricKey, str] = field(default_factory=dict)
     flipped: tuple[str, ...] = ()
     compared: int = 0
 
@@ -103,7 +103,7 @@ def _change(reference: Run, run: Run, name: str, max_slowdown_pct: float) -> Cha
     # `value` of this run, `baseline` of the reference, over the cases that have both
     metrics = compare_scores(run.record, paired_scores(run.variant(name).scores, reference.variant(name).scores))
     claim = Claim.of(reference.record.settings)
-    states = {score: _metric_state(score, metric, claim.margin(score)) for score, metric in metrics.items()}
+    states = {key: _metric_state(key, metric, claim.margin(key)) for key, metric in metrics.items()}
     accuracy_state, lost = _judge_accuracy(metrics, states, claim)
     flipped, compared = _flipped_cases(reference, run, name)
     return Change(
@@ -185,14 +185,16 @@ def _seconds_ratio(reference: Run, run: Run, name: str) -> float:
 # --- accuracy --------------------------------------------------------------------------------------------------------
 
 
-def _metric_state(name: str, metric: Metric, margin: float) -> str:
+def _metric_state(key: MetricKey, metric: Metric, margin: float) -> str:
     """As for a backend against its baseline; what neither run could score is "not measured"."""
-    return metric_state(name, metric, margin) if metric.cases or not metric.applicable else NOT_MEASURED
+    return metric_state(key, metric, margin) if metric.cases or not metric.applicable else NOT_MEASURED
 
 
-def _judge_accuracy(metrics: Mapping[str, Metric], states: Mapping[str, str], claim: Claim) -> tuple[str, str]:
+def _judge_accuracy(
+    metrics: Mapping[MetricKey, Metric], states: Mapping[MetricKey, str], claim: Claim
+) -> tuple[str, str]:
     for state, outcome in ((LOST, REGRESSION), (UNDECIDED, UNDECIDED)):
-        reasons = [_metric_reason(metric, metrics[metric], claim) for metric in metrics if states[metric] == state]
+        reasons = [_metric_reason(key, metrics[key], claim) for key in metrics if states[key] == state]
         if reasons:
             settles = "; more cases in both runs would settle it" if state == UNDECIDED else ""
             return outcome, f"accuracy {state}: {'; '.join(reasons)}{settles}"
@@ -201,10 +203,10 @@ def _judge_accuracy(metrics: Mapping[str, Metric], states: Mapping[str, str], cl
     return UNDECIDED, "accuracy undecided: no case has a score in both runs; data with ground truth would settle it"
 
 
-def _metric_reason(name: str, metric: Metric, claim: Claim) -> str:
+def _metric_reason(key: MetricKey, metric: Metric, claim: Claim) -> str:
     least = f", at least {metric.delta.low:+.4f} with 95 % confidence" if isfinite(metric.delta.low) else ""
     on = f" on {count(metric.cases, 'case')}"
-    return f"{METRICS[name]} {metric.delta.estimate:+.4f}{on}{least} (margin {claim.margin(name):g})"
+    return f"{key.label} {metric.delta.estimate:+.4f}{on}{least} (margin {claim.margin(key):g})"
 
 
 def _flipped_cases(reference: Run, run: Run, name: str) -> tuple[tuple[str, ...], int]:

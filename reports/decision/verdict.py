@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isnan, nan
 
-from reports.decision.accuracy import METRICS, Accuracy, Metric
+from reports.decision.accuracy import MACRO_F1, NSD, Accuracy, Metric, MetricKey
 from reports.decision.speed import Speed
 from reports.formatting import NOT_APPLICABLE, change, count, percent, plain_percent
 from reports.records.record import Settings
@@ -15,10 +15,6 @@ from reports.stats.power import ENOUGH_FOR_F1, LOST_SHARE
 CONFIRMED, REFUTED, INCONCLUSIVE = "CONFIRMED", "REFUTED", "INCONCLUSIVE"
 KEPT, LOST, UNDECIDED = "kept", "lost", "undecided"  # an accuracy
 
-_TRUTH = {"whole_dsc": "masks", "whole_nsd": "masks", "lesion_dsc": "lesion masks", "lesion_nsd": "lesion masks",
-          "macro_f1": "subtypes"}  # fmt: skip
-_NO_LESION = "the network has no lesion class"
-_MISSING_OUTPUT = {"lesion_dsc": _NO_LESION, "lesion_nsd": _NO_LESION, "macro_f1": "the network has no classification"}
 _CONFIDENCE = "with 95 % confidence"
 SINGLE_ANALYSIS = InterimAnalysis()  # at one claim, after a number of rounds fixed beforehand
 
@@ -46,11 +42,11 @@ class Claim:
             max_f1_drop=settings.max_f1_drop,
         )
 
-    def margin(self, metric: str) -> float:
-        """How far a score of `METRICS` may fall."""
-        if metric == "macro_f1":
+    def margin(self, key: MetricKey) -> float:
+        """How far a score may fall."""
+        if key == MACRO_F1:
             return self.max_f1_drop
-        return self.max_nsd_drop if metric.endswith("nsd") else self.max_dsc_drop
+        return self.max_nsd_drop if key.kind == NSD else self.max_dsc_drop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +150,7 @@ def _interim_note(analysis: InterimAnalysis) -> str:
     return f"at interim analysis {analysis.number} of a run that may stop after each round"
 
 
-def metric_state(name: str, metric: Metric, margin: float) -> str:
+def metric_state(key: MetricKey, metric: Metric, margin: float) -> str:
     """Non-inferiority: kept if the lower bound stays within the margin, lost if the estimate or the upper one does not.
 
     Undecided without truth, below `MIN_CASES` cases, and where nothing was lost of a macro-F1 on fewer than
@@ -165,33 +161,38 @@ def metric_state(name: str, metric: Metric, margin: float) -> str:
     if metric.cases < MIN_CASES:
         return UNDECIDED
     if metric.delta.low >= -margin:
-        return KEPT if name != "macro_f1" or metric.cases >= ENOUGH_FOR_F1 else UNDECIDED
+        return KEPT if key != MACRO_F1 or metric.cases >= ENOUGH_FOR_F1 else UNDECIDED
     return LOST if metric.delta.high < -margin or metric.delta.estimate < -margin else UNDECIDED
 
 
 def judge_accuracy(accuracy: Accuracy, claim: Claim) -> tuple[str, str]:
-    """The state of the accuracy over those of `METRICS` that apply, and its reason, which names also the others."""
-    metrics = {name: metric for name, metric in accuracy.metrics.items() if metric.applicable}
-    absent = [name for name in accuracy.metrics if name not in metrics]
-    notes = [f"{METRICS[name]} is {NOT_APPLICABLE}, as {_MISSING_OUTPUT[name]}" for name in absent]
+    """The state of the accuracy over the scores that apply, and its reason, which names also the others."""
+    metrics = {key: metric for key, metric in accuracy.metrics.items() if metric.applicable}
+    absent = [key for key in accuracy.metrics if key not in metrics]
+    notes = [f"{key.label} is {NOT_APPLICABLE}, as the network has no {_missing_output(key)}" for key in absent]
     if not accuracy.cases:
         return UNDECIDED, "accuracy undecided: no prediction was compared with the baseline's"
     if not any(metric.cases for metric in metrics.values()):
-        truth = "masks, subtypes" if "macro_f1" in metrics else "masks"
+        truth = "masks, subtypes" if MACRO_F1 in metrics else "masks"
         return UNDECIDED, "; ".join([f"accuracy undecided: the data hold no ground truth ({truth})", *notes])
-    states = {name: metric_state(name, metric, claim.margin(name)) for name, metric in metrics.items()}
+    states = {key: metric_state(key, metric, claim.margin(key)) for key, metric in metrics.items()}
     for state in (LOST, UNDECIDED):
-        reasons = [_metric_reason(name, metrics[name], state, claim) for name in metrics if states[name] == state]
+        reasons = [_metric_reason(key, metrics[key], state, claim) for key in metrics if states[key] == state]
         if reasons:
             return state, f"accuracy {state}: " + "; ".join(reasons + notes)
-    reasons = [_metric_reason(name, metric, KEPT, claim) for name, metric in metrics.items()]
+    reasons = [_metric_reason(key, metric, KEPT, claim) for key, metric in metrics.items()]
     return KEPT, "accuracy unchanged within the margins: " + "; ".join(reasons + notes)
 
 
-def _metric_reason(name: str, metric: Metric, state: str, claim: Claim) -> str:
-    label, margin = METRICS[name], claim.margin(name)
+def _missing_output(key: MetricKey) -> str:
+    return "classification" if key.structure is None else f"{key.structure} class"
+
+
+def _metric_reason(key: MetricKey, metric: Metric, state: str, claim: Claim) -> str:
+    label, margin = key.label, claim.margin(key)
     if not metric.cases:
-        return f"{label} cannot be judged, as the data hold no {_TRUTH[name]}"
+        truth = "subtypes" if key.structure is None else f"masks of the {key.structure}"
+        return f"{label} cannot be judged, as the data hold no {truth}"
     if metric.cases < MIN_CASES:
         return f"{label} rests on {count(metric.cases, 'case')}, at least {MIN_CASES} are needed"
     if state == LOST:
@@ -200,7 +201,7 @@ def _metric_reason(name: str, metric: Metric, state: str, claim: Claim) -> str:
     text = f"{label} {change(metric.delta.estimate)} ({worst}; margin {margin:g})"
     if state == KEPT:
         return text
-    if name == "macro_f1" and metric.delta.low >= -margin:
+    if key == MACRO_F1 and metric.delta.low >= -margin:
         return (
             f"{text}, but {count(metric.cases, 'case')} may not show that {plain_percent(100 * LOST_SHARE)} of all are "
             f"lost; {ENOUGH_FOR_F1} cases would settle it"

@@ -10,8 +10,6 @@ from typing import Any
 
 SCHEMA = 2
 
-LESION = 2  # its label in masks
-
 STAGES = ("read", "preprocess", "roi", "forward", "stitch", "write")
 
 WARMUP, INTERLEAVED, CONFIRMATION = "warmup", "interleaved", "confirmation"  # phases of a run
@@ -120,7 +118,7 @@ class Sample:
         workers: workers of the run that were alive, this one included.
         launch: of the worker processes: from 0, counted up each time they are started anew.
         system_load, usage: None where they were not taken.
-        roi: None with the strategy ``none``, and in runs from before it was kept.
+        roi: None with the strategy ``none``.
     """
 
     phase: str
@@ -141,32 +139,75 @@ class Sample:
     roi: Roi | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class StructureRecord:
+    """A named set of labels that is scored.
+
+    Attributes:
+        labels: of it in masks; empty for every label above 0.
+        nsd_tolerance_mm: of its surface distance; None where that is not scored.
+        predicted: whether the network can find it.
+    """
+
+    labels: tuple[int, ...] = ()
+    nsd_tolerance_mm: float | None = None
+    predicted: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskRecord:
+    """What is scored: structures by name, and `classes` of a case, 0 without a classification."""
+
+    structures: Mapping[str, StructureRecord]
+    classes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StructureScore:
+    """One structure of one predicted case; None without a mask, and where the network cannot find it.
+
+    Attributes:
+        dsc: Dice similarity with the truth.
+        nsd: normalised surface distance.
+        outside: voxels of the truth outside the boxes of the sample's `Roi`; None without one.
+    """
+
+    dsc: float | None = None
+    nsd: float | None = None
+    outside: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Score:
     """The accuracy of one predicted case, from the files on disk.
 
     Attributes:
-        whole_dsc: Dice similarity of label > 0 with the truth; None without a mask.
-        lesion_dsc: likewise for label 2; None also where the network has no lesion class.
-        whole_nsd, lesion_nsd: normalised surface distance at 5 mm and 2 mm; None as the DSC is, and in runs from before
-            it was taken.
+        structures: by their names in the run's task.
         subtype: predicted class, or None; `baseline_subtype`: what the baseline predicted.
         voxels: voxels compared; `differing_voxels`: those labelled otherwise than by the baseline.
-        whole_outside, lesion_outside: voxels of the truth's label > 0 and of its label 2 outside the boxes of the
-            sample's `Roi`; None without a mask or a ROI.
     """
 
     case: str
-    whole_dsc: float | None
-    lesion_dsc: float | None
+    structures: Mapping[str, StructureScore]
     subtype: int | None
     baseline_subtype: int | None
     voxels: int
     differing_voxels: int
-    whole_nsd: float | None = None
-    lesion_nsd: float | None = None
-    whole_outside: int | None = None
-    lesion_outside: int | None = None
+
+
+@dataclass(frozen=True)
+class EvidenceRecord:
+    """What ran, as the runtime reports it.
+
+    Attributes:
+        provider: the runtime and its device, e.g. ``CPUExecutionProvider``.
+        mac_share: share of the multiply-accumulates in each precision.
+        details: the rest, by name.
+    """
+
+    provider: str
+    mac_share: Mapping[str, float]
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,11 +248,11 @@ class VariantRecord:
         build_cached: the artefacts came from the cache.
         peak_memory_bytes: largest resident set of the worker (CPU), or device memory (CUDA): of its process by NVML,
             else what the device's use grew by while it was built, else what PyTorch alone took.
-        evidence: provider, MAC share by precision and details, as the runtime reports them.
+        evidence: what ran; None where it was not built.
         noise: for the baseline, how often it disagrees with itself: ``voxels``, ``differing_voxels`` and, with a
             classification, ``class_flips``.
         warmup: ``passes`` and ``seconds`` over a random tile after the build, and ``stable``, 1 where its times had
-            settled; those of a later start carry its number, as in ``passes_1``. Empty in runs from before it was kept.
+            settled; those of a later start carry its number, as in ``passes_1``.
     """
 
     name: str
@@ -223,7 +264,7 @@ class VariantRecord:
     build_s: float | None = None
     build_cached: bool = False
     peak_memory_bytes: int | None = None
-    evidence: Mapping[str, Any] = field(default_factory=dict)
+    evidence: EvidenceRecord | None = None
     samples: tuple[Sample, ...] = ()
     scores: tuple[Score, ...] = ()
     noise: Mapping[str, int] = field(default_factory=dict)
@@ -269,20 +310,101 @@ class Settings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OptionsRecord:
+    """What the user said about the network: factory, sides of a tile, window in HU, file that may run code."""
+
+    arch: str | None = None
+    tile: tuple[int, int, int] | None = None
+    window: tuple[float, float] | None = None
+    trust: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointRecord:
+    """A trained network, and what was read of it.
+
+    Attributes:
+        sha256: of the file; `weights_sha256`: of the weights as they are run.
+        demo: it is the bundled one; `widened_to`: channels of its first level, None for as many as it has.
+        width: channels of the first level; `parameters`: their number.
+        labels: of a mask, by class; `subtypes`: classes of a case, 0 without a classification.
+        code: hash of the code of the user's that was run to build it; empty without any.
+        macs_per_tile, activations_per_tile: multiply-accumulates, and elements of the layers' inputs and outputs;
+            `layer_weights`: elements of all weights. None where they were not counted.
+        training_metrics: what the file says of its own accuracy, by its own names.
+    """
+
+    path: str
+    sha256: str
+    weights_sha256: str
+    demo: bool
+    widened_to: int | None = None
+    options: OptionsRecord = field(default_factory=OptionsRecord)
+    architecture: str
+    width: int
+    parameters: int
+    labels: tuple[int, ...]
+    subtypes: int
+    code: str = ""
+    remarks: tuple[str, ...] = ()
+    macs_per_tile: int | None = None
+    activations_per_tile: int | None = None
+    layer_weights: int | None = None
+    container: str
+    wrappers: tuple[str, ...] = ()
+    training_metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataRecord:
+    """The cases' folder, and `sha256` over their files; `calibration_cases`: those that INT8 ranges were taken from."""
+
+    root: str
+    layout: str
+    split: str
+    sha256: str
+    demo: bool
+    calibration_cases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostRecord:
+    """A machine; what is None is not there, or was not recorded.
+
+    Attributes:
+        cpu_features: instruction sets that networks use. cores: that the run could use.
+    """
+
+    processor: str
+    cpu_features: str | None = None
+    cores: int
+    memory_bytes: int
+    system: str | None = None
+    python: str | None = None
+    gpu: str | None = None
+    gpu_memory_bytes: int | None = None
+    compute_capability: str | None = None
+    driver: str | None = None
+    power_limit_w: float | None = None
+    cuda: str | None = None
+
+    def known(self) -> dict[str, Any]:
+        """The fields that are not None."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunRecord:
     """What was run, on what, and with which settings.
 
     Attributes:
         command: the command line, as typed.
-        checkpoint: path, sha256 of file and of weights, how it was read, architecture, width, parameters, the network's
-            ``labels`` and ``subtypes``, recorded metrics (``recorded``), ``demo`` true for the bundled one.
-        data: folder, layout, split, fingerprint, calibration cases.
-        host: processor, memory, system, GPU; `versions`: of every runtime.
+        versions: of every runtime.
         controlled_settings: what is held equal between the variants, name to value.
         peak_flops: operations a second of a large matrix product on the device, by precision; measured with the run.
-        peak_libraries: whose product that was, by precision; PyTorch's in runs from before they were recorded.
-        groups: backends that were open together, the baseline in each; empty in runs from before they were recorded.
-        peak_bytes_per_s: that a large copy on the device reads and writes a second, likewise; None in runs from before.
+        peak_libraries: whose product that was, by precision.
+        groups: backends that were open together, the baseline in each.
+        peak_bytes_per_s: that a large copy on the device reads and writes a second; None where it was not measured.
         confirmed: name of the backend that was chosen for the confirmation pass; None before it.
         peers: backends that are what is run elsewhere, there to be compared with; they make no claim.
     """
@@ -291,10 +413,11 @@ class RunRecord:
     created: str
     command: str
     settings: Settings
-    checkpoint: Mapping[str, Any]
-    data: Mapping[str, Any]
+    checkpoint: CheckpointRecord
+    data: DataRecord
+    task: TaskRecord
     cases: tuple[Case, ...]
-    host: Mapping[str, Any]
+    host: HostRecord
     versions: Mapping[str, str]
     controlled_settings: Mapping[str, str]
     baseline: str
@@ -308,11 +431,6 @@ class RunRecord:
     peak_libraries: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def finds_lesions(self) -> bool:
-        """Whether the network has a lesion class. Runs from before it was recorded are of networks that do."""
-        return LESION in self.checkpoint.get("labels", (LESION,))
-
-    @property
     def classifies(self) -> bool:
-        """Whether the network tells subtypes apart, likewise."""
-        return self.checkpoint.get("subtypes") != 0
+        """Whether the network gives a case a class."""
+        return self.task.classes > 0

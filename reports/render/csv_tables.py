@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from math import isfinite
 from typing import Any
 
-from reports.decision.accuracy import METRICS, Metric
+from reports.decision.accuracy import MACRO_F1, MetricKey, is_applicable, metric_keys, score_of
 from reports.formatting import NOT_APPLICABLE
 from reports.records.record import STAGES, Sample, Score, SystemLoad, Usage
 from reports.records.store import Run
@@ -14,9 +14,9 @@ from reports.stats.bootstrap import Interval
 from reports.summary.summary import Row, Summary
 
 _CASE_COLUMNS = (
-    "backend", "phase", "case", "round", "case_s", *(f"{stage}_s" for stage in STAGES), "device_s", "cpu_s", "tiles",
-    "started_unix_s", "true_subtype", "subtype", "whole_dsc", "lesion_dsc", "voxels", "differing_voxels",
-    "launch", "whole_nsd", "lesion_nsd", "others_cores", "stolen_cores", "mhz", "memory_byte_s", "cpu_energy_j",
+    "variant", "phase", "case", "round", "launch", "case_s", *(f"{stage}_s" for stage in STAGES), "device_s", "cpu_s",
+    "tiles", "started_unix_s", "true_subtype", "subtype", "voxels", "differing_voxels", "others_cores", "stolen_cores",
+    "mhz", "memory_byte_s", "cpu_energy_j",
 )  # fmt: skip
 
 
@@ -34,16 +34,20 @@ def cases_csv(run: Run) -> str:
     Times are in seconds. ``subtype`` is that sample's prediction; the scores are those of the backend's kept
     prediction of the case, and so repeat over its rounds. What the network does not give is "not applicable".
     """
-    absent = {} if run.record.finds_lesions else dict.fromkeys(("lesion_dsc", "lesion_nsd"), NOT_APPLICABLE)
+    task = run.record.task
+    keys = [key for key in metric_keys(task) if key.structure is not None]
+    absent = {key.column: NOT_APPLICABLE for key in keys if not is_applicable(task, key)}
     absent |= {} if run.record.classifies else {"subtype": NOT_APPLICABLE}
     truth = {case.name: case.subtype for case in run.record.cases}
     rows = []
-    for backend in run.variants:
-        scores = {score.case: score for score in backend.scores}
-        rows += [
-            _sample_cells(backend.name, s, truth.get(s.case), scores.get(s.case)) | absent for s in backend.samples
-        ]
-    return _csv_text(rows, _CASE_COLUMNS)
+    for variant in run.variants:
+        scores = {score.case: score for score in variant.scores}
+        for sample in variant.samples:
+            cells = _sample_cells(variant.name, sample, truth.get(sample.case))
+            if sample.case in scores:
+                cells |= _score_cells(scores[sample.case], keys)
+            rows.append(cells | absent)
+    return _csv_text(rows, (*_CASE_COLUMNS, *(key.column for key in keys)))
 
 
 def _csv_text(rows: list[dict[str, Any]], columns: Iterable[str] | None = None) -> str:
@@ -70,14 +74,14 @@ def _backend_cells(row: Row, classes: list[int]) -> dict[str, Any]:
     cells |= {"cases": row.case.cases, "samples": row.case.pairs, "build_s": row.build_s}
     cells |= {"build_cached": row.build_cached, "peak_memory_bytes": row.peak_memory_bytes}
     cells |= vars(row.resources)
-    for name in METRICS:
-        metric: Metric = row.accuracy.metric(name)
+    for key, metric in row.accuracy.metrics.items():
+        name = key.column
         scores: dict[str, Any] = {name: metric.value} | _interval_cells(f"{name}_delta", metric.delta)
         scores |= {f"{name}_detectable": metric.detectable}
         cells |= scores if metric.applicable else dict.fromkeys(scores, NOT_APPLICABLE)
     flips = len(row.accuracy.flipped) if row.accuracy.cases else None
-    cells |= {"class_flips": flips if row.accuracy.metric("macro_f1").applicable else NOT_APPLICABLE}
-    cells |= {"voxel_disagreement": row.accuracy.voxel_disagreement, "provider": row.evidence.get("provider")}
+    cells |= {"class_flips": flips if row.accuracy.metric(MACRO_F1).applicable else NOT_APPLICABLE}
+    cells |= {"voxel_disagreement": row.accuracy.voxel_disagreement, "provider": row.evidence and row.evidence.provider}
     cells |= {
         f"{scope}_{name}_s": getattr(speed, name)
         for scope, speed in (("case", row.latency), ("forward", row.forward_latency))
@@ -92,8 +96,8 @@ def _interval_cells(name: str, interval: Interval) -> dict[str, float]:
     return {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
-def _sample_cells(backend: str, sample: Sample, true_subtype: int | None, score: Score | None) -> dict[str, Any]:
-    cells: dict[str, Any] = {"backend": backend, "phase": sample.phase, "case": sample.case, "round": sample.round}
+def _sample_cells(variant: str, sample: Sample, true_subtype: int | None) -> dict[str, Any]:
+    cells: dict[str, Any] = {"variant": variant, "phase": sample.phase, "case": sample.case, "round": sample.round}
     cells |= {
         "case_s": _seconds(sample.case_ns),
         "device_s": _seconds(sample.device_ns),
@@ -105,11 +109,12 @@ def _sample_cells(backend: str, sample: Sample, true_subtype: int | None, score:
     load, usage = sample.system_load or SystemLoad(), sample.usage or Usage()
     cells |= {"others_cores": load.others, "stolen_cores": load.stolen, "mhz": load.mhz}
     cells |= {"memory_byte_s": usage.memory_byte_s, "cpu_energy_j": usage.cpu_energy_j}
-    if score is not None:
-        cells |= {"whole_dsc": score.whole_dsc, "lesion_dsc": score.lesion_dsc}
-        cells |= {"whole_nsd": score.whole_nsd, "lesion_nsd": score.lesion_nsd}
-        cells |= {"voxels": score.voxels, "differing_voxels": score.differing_voxels}
     return cells
+
+
+def _score_cells(score: Score, keys: Iterable[MetricKey]) -> dict[str, Any]:
+    cells: dict[str, Any] = {"voxels": score.voxels, "differing_voxels": score.differing_voxels}
+    return cells | {key.column: score_of(score, key) for key in keys}
 
 
 def _seconds(nanoseconds: int | None) -> str | None:

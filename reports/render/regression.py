@@ -6,13 +6,13 @@ from math import isfinite
 from typing import Any
 
 from reports import formatting
-from reports.decision.accuracy import METRICS, Metric
+from reports.decision.accuracy import Metric, MetricKey, metric_keys
 from reports.decision.regression import NO_REGRESSION, Change, Regression, worst
 from reports.decision.verdict import Claim
 from reports.records.record import SCHEMA
 from reports.records.store import Run
 from reports.render.commonmark import bullets, section, table, text, words
-from reports.render.summary_json import finite
+from reports.render.summary_json import by_structure, finite
 from reports.stats.bootstrap import Interval
 
 _NOTE = (
@@ -60,10 +60,18 @@ def _headline(regressions: Sequence[Regression]) -> str:
 
 def _regression_section(regression: Regression) -> str:
     claim = Claim.of(regression.reference.record.settings)
-    head = ["backend", "state", "change of the speedup", "seconds (not interleaved)", *METRICS.values(), "class flips"]
-    rows = [_change_row(change) for change in regression.changes]
+    keys = metric_keys(regression.run.record.task)
+    head = [
+        "backend",
+        "state",
+        "change of the speedup",
+        "seconds (not interleaved)",
+        *(key.label for key in keys),
+        "class flips",
+    ]
+    rows = [_change_row(change, keys) for change in regression.changes]
     reasons = bullets(f"{text(c.name)}: {text(reason)}" for c in regression.changes for reason in c.reasons)
-    margins = ", ".join(f"{label} {claim.margin(name):g}" for name, label in METRICS.items())
+    margins = ", ".join(f"{key.label} {claim.margin(key):g}" for key in keys)
     allowed = f"A fall of the speedup by {regression.max_slowdown_pct:g} % is allowed, and of the scores: {margins}."
     differences = [[text(cell) for cell in row] for row in regression.differences]
     differ = words(["differs", "reference", "this run"], differences) if differences else ""
@@ -71,8 +79,8 @@ def _regression_section(regression: Regression) -> str:
     return section(title, table(head, rows, (0, 1)), reasons, allowed, differ)
 
 
-def _change_row(change: Change) -> list[str]:
-    cells = [_metric_cell(change.metrics.get(name)) for name in METRICS]
+def _change_row(change: Change, keys: Sequence[MetricKey]) -> list[str]:
+    cells = [_metric_cell(change.metrics.get(key)) for key in keys]
     flips = f"{len(change.flipped)} of {change.compared}" if change.compared else formatting.NOT_MEASURED
     speedup = "reference" if isfinite(change.speedup.estimate) and not change.cases else _ratio_cell(change.speedup)
     seconds = formatting.factor(change.seconds)
@@ -121,7 +129,7 @@ def _change_json(change: Change) -> dict[str, Any]:
         "speedup_ratio": vars(change.speedup),
         "seconds_ratio": change.seconds,
         "interleaved": False,
-        "scores": {name: _metric_json(metric, change.states[name]) for name, metric in change.metrics.items()},
+        "accuracy": by_structure({key: _metric_json(m, change.states[key]) for key, m in change.metrics.items()}),
         "class_flips": len(change.flipped) if change.compared else None,
         "flipped_cases": change.flipped,
     }

@@ -1,19 +1,20 @@
 """The summary as JSON: the contract that checks and other programs read."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
 from reports.analysis.diagnostics import Diagnostics
 from reports.analysis.latency import Latency
 from reports.analysis.peers import PeerTime
-from reports.decision.accuracy import METRICS, Accuracy
+from reports.decision.accuracy import MACRO_F1, Accuracy, MetricKey
 from reports.decision.speed import Speed
 from reports.decision.verdict import SpeedVerdict, metric_state
-from reports.formatting import NOT_MEASURED
 from reports.records.record import FAILED, SCHEMA
 from reports.stats.bootstrap import Interval
-from reports.summary.summary import Row, Summary
+from reports.summary.summary import Requirement, Row, Summary
 
 
 def render(summary: Summary) -> str:
@@ -39,6 +40,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "best": summary.best,
         "subject": summary.subject,
         "device": record.settings.device,
+        "task": {"structures": list(record.task.structures), "classes": record.task.classes},
         "cases": summary.cases,
         "rounds": summary.rounds,
         "variants": [_variant_json(row) for row in summary.rows],
@@ -47,7 +49,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "confirmation": _speed_json(summary.confirmation) if summary.confirmation else None,
         "noise_floor": _noise_floor_json(summary) if summary.noise else None,
         "peers": {"of": summary.subject, "times": [_peer_json(peer) for peer in summary.peers]},
-        "requirements": [vars(requirement) for requirement in summary.requirements],
+        "requirements": [_requirement_json(requirement) for requirement in summary.requirements],
         "missing_required": list(summary.missing_required),
         "warnings": list(summary.warnings),
         "interference": vars(summary.interference) | {"share": summary.interference.share},
@@ -57,9 +59,9 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         ],
         "run": {"id": record.id, "created": record.created, "status": record.status, "command": record.command},
         "settings": vars(record.settings) | {"variants": list(record.settings.variants)},
-        "checkpoint": record.checkpoint,
-        "data": record.data,
-        "host": record.host,
+        "checkpoint": asdict(record.checkpoint),
+        "data": asdict(record.data),
+        "host": record.host.known(),
         "versions": record.versions,
         "controlled_settings": record.controlled_settings,
         "peak_flops": record.peak_flops,
@@ -102,7 +104,7 @@ def _variant_json(row: Row) -> dict[str, Any]:
         "stages_s": row.stages_s,
         "stages_share": row.stages_share,
         "accuracy": _accuracy_json(row),
-        "evidence": row.evidence,
+        "evidence": asdict(row.evidence) if row.evidence else None,
         "roofline": vars(row.roofline),
         "device_share": row.device_share,
         "gpu": vars(row.gpu) if row.gpu else None,
@@ -133,23 +135,31 @@ def _diagnostics_json(diagnostics: Diagnostics) -> dict[str, Any]:
 
 def _accuracy_json(row: Row) -> dict[str, Any]:
     accuracy: Accuracy = row.accuracy
-    metrics = {name: _metric_json(row, name) for name in METRICS}
+    metrics = {key: _metric_json(row, key) for key in row.margins}
     by_class = {str(name): {"value": own, "baseline": reference} for name, (own, reference) in accuracy.f1.items()}
-    metrics["macro_f1"]["per_class"] = by_class or None
-    classified = bool(accuracy.cases) and accuracy.metric("macro_f1").applicable
-    return metrics | {
+    metrics[MACRO_F1]["per_class"] = by_class or None
+    classified = bool(accuracy.cases) and accuracy.metric(MACRO_F1).applicable
+    return by_structure(metrics) | {
         "class_flips": len(accuracy.flips) if classified else None,
         "flipped_cases": accuracy.flipped,
         "flips": [vars(flip) for flip in accuracy.flips],
         "mcnemar": vars(accuracy.mcnemar) if classified else None,
-        "detectable": {name: accuracy.metric(name).detectable for name in METRICS},
         "voxel_disagreement": accuracy.voxel_disagreement,
         "cases": accuracy.cases,
     }
 
 
-def _metric_json(row: Row, name: str) -> dict[str, Any]:
-    metric, margin = row.accuracy.metric(name), row.margins[name]
+def by_structure(metrics: Mapping[MetricKey, dict[str, Any]]) -> dict[str, Any]:
+    """``structures``: name to ``dsc`` and ``nsd``; the scores of cases' classes beside them."""
+    structures: dict[str, dict[str, Any]] = {}
+    for key, metric in metrics.items():
+        if key.structure is not None:
+            structures.setdefault(key.structure, {})[key.kind] = metric
+    return {"structures": structures} | {key.kind: m for key, m in metrics.items() if key.structure is None}
+
+
+def _metric_json(row: Row, key: MetricKey) -> dict[str, Any]:
+    metric, margin = row.accuracy.metric(key), row.margins[key]
     return {
         "value": metric.value,
         "baseline": metric.baseline,
@@ -157,9 +167,16 @@ def _metric_json(row: Row, name: str) -> dict[str, Any]:
         "low": metric.delta.low,
         "high": metric.delta.high,
         "margin": margin,
-        "state": metric_state(name, metric, margin) if name in row.accuracy.metrics else NOT_MEASURED,
+        "state": metric_state(key, metric, margin),
         "cases": metric.cases,
+        "detectable": metric.detectable,
     }
+
+
+def _requirement_json(requirement: Requirement) -> dict[str, Any]:
+    key = requirement.key
+    figures = {name: value for name, value in vars(requirement).items() if name != "key"}
+    return {"name": key.column if key else "time_reduction_pct"} | figures
 
 
 def _speed_json(speed: Speed) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from reports.analysis.peers import peer_times
 from reports.analysis.resources import resources
 from reports.analysis.roi import roi_use
 from reports.analysis.roofline import roofline
-from reports.decision.accuracy import METRICS, Accuracy, Metric, compare_accuracy
+from reports.decision.accuracy import DSC, MACRO_F1, Accuracy, Metric, MetricKey, compare_accuracy, metric_keys
 from reports.decision.comparison import Comparison, compare
 from reports.decision.outcome import Candidate, Outcome, decide, judge_candidates
 from reports.decision.speed import Speed, pairs
@@ -24,7 +24,11 @@ from reports.stats.scores import median
 from reports.summary.run_warnings import run_warnings
 from reports.summary.summary import Requirement, Row, Summary
 
-TARGETS = {"whole_dsc": 0.91, "lesion_dsc": 0.31, "macro_f1": 0.70}  # set for the reference model
+TARGETS = {
+    MetricKey(DSC, "whole pancreas"): 0.91,
+    MetricKey(DSC, "lesion"): 0.31,
+    MACRO_F1: 0.70,
+}  # set for the reference model
 
 
 def summarise(run: Run, claim: Claim | None = None) -> Summary:
@@ -95,7 +99,7 @@ def _backend_row(run: Run, backend: VariantRecord, judged: Mapping[str, Candidat
         stages_s={stage: median(values) for stage, values in stages.items()},
         stages_share={stage: sum(values) / total if total else nan for stage, values in stages.items()},
         accuracy=comparison.accuracy,
-        margins={metric: claim.margin(metric) for metric in METRICS},
+        margins={key: claim.margin(key) for key in metric_keys(run.record.task)},
         evidence=backend.evidence,
         roofline=roofline(run.record, backend, samples),
         device_share=_device_share(samples),
@@ -149,14 +153,14 @@ def _requirements(rows: Sequence[Row], outcome: Outcome, claim: Claim) -> tuple[
     baseline = next((row for row in rows if row.is_baseline), None)
     best = next((row for row in rows if row.name == outcome.subject), None)
     requirements = []
-    for name, target in TARGETS.items():
-        of_baseline: Metric = baseline.accuracy.metric(name) if baseline else Metric()
-        of_best: Metric = best.accuracy.metric(name) if best else Metric()
+    for key, target in TARGETS.items():
+        of_baseline: Metric = baseline.accuracy.metric(key) if baseline else Metric()
+        of_best: Metric = best.accuracy.metric(key) if best else Metric()
         met = of_best.value >= target if isfinite(of_best.value) else None
         applicable = of_baseline.applicable
         requirements.append(
             Requirement(
-                name=name,
+                key=key,
                 target=target,
                 baseline=of_baseline.value,
                 best=of_best.value,
@@ -168,7 +172,7 @@ def _requirements(rows: Sequence[Row], outcome: Outcome, claim: Claim) -> tuple[
     proved = {CONFIRMED: True, REFUTED: False}.get(outcome.speed)
     r = fastest.reduction
     time = Requirement(
-        name="time_reduction_pct",
+        key=None,
         target=claim.min_reduction_pct,
         baseline=0.0,
         best=r.estimate,

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isfinite, nan
-from typing import Any
 
 from reports.analysis.diagnostics import Diagnostics
 from reports.analysis.gpu import GpuUse
@@ -14,10 +13,10 @@ from reports.analysis.peers import PeerTime
 from reports.analysis.resources import Resources
 from reports.analysis.roi import RoiUse
 from reports.analysis.roofline import Roofline
-from reports.decision.accuracy import Accuracy
+from reports.decision.accuracy import Accuracy, MetricKey
 from reports.decision.speed import Speed
 from reports.decision.verdict import Claim, SpeedVerdict
-from reports.records.record import OK, RunRecord, VariantSettings
+from reports.records.record import OK, EvidenceRecord, RunRecord, VariantSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +63,8 @@ class Row:
     stages_s: Mapping[str, float]
     stages_share: Mapping[str, float]
     accuracy: Accuracy
-    margins: Mapping[str, float]
-    evidence: Mapping[str, Any]
+    margins: Mapping[MetricKey, float]
+    evidence: EvidenceRecord | None
     roofline: Roofline
     device_share: float
     gpu: GpuUse | None
@@ -76,13 +75,14 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Requirement:
-    """A requirement. Scores meet theirs by their mean, the time by its lower bound.
+    """A requirement of a score, or of the time where `key` is None. Scores meet theirs by their mean, the time by its
+    lower bound.
 
     `met` is None where it could not be measured, is undecided, or is not applicable to the network; only the time has
     bounds.
     """
 
-    name: str
+    key: MetricKey | None
     target: float
     baseline: float
     best: float
@@ -90,6 +90,11 @@ class Requirement:
     low: float = nan
     high: float = nan
     applicable: bool = True
+
+    @property
+    def label(self) -> str:
+        """For a table."""
+        return self.key.label if self.key else "time reduction of a case"
 
 
 @dataclass(frozen=True, kw_only=True)

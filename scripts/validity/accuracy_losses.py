@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion
 
+from bench.accuracy import LESION_LABEL as LESION
 from bench.accuracy import score
 from bench.data.volume import read_mask
 from bench.data.write import write_mask
 from reports.decision.accuracy import compare_accuracy
 from reports.decision.verdict import KEPT, LOST, UNDECIDED, Claim, judge_accuracy
-from reports.records.record import LESION, Case, Score
+from reports.records.record import Case, Score
 from reports.records.store import Run, read_run
 
 Masks = NDArray[np.uint8]
@@ -51,7 +52,7 @@ def rescored(run: Run, folder: Path, change: Callable[[Masks], Masks]) -> dict[s
         path = folder / "predictions" / baseline.name / f"{case.name}.nii.gz"
         worse = folder / "predictions" / f"{case.name}.worse.nii.gz"
         write_mask(worse, change(read_mask(path, case.shape)), nibabel.load(path))
-        scores[case.name] = score(case, run.record.settings, worse, path, own.subtype, own.subtype)
+        scores[case.name] = score(case, run.record.settings, run.record.task, worse, path, own.subtype, own.subtype)
         worse.unlink()
     return scores
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.accuracy import LESION, WHOLE, task_of
 from bench.schedule.limits import DEFAULT
 from reports.decision.outcome import choose, converged, decide, judge_candidates
 from reports.decision.verdict import CONFIRMED, Claim
@@ -28,10 +29,14 @@ from reports.records.record import (
     INTERLEAVED,
     OK,
     Case,
+    CheckpointRecord,
+    DataRecord,
+    HostRecord,
     RunRecord,
     Sample,
     Score,
     Settings,
+    StructureScore,
     VariantRecord,
     VariantSettings,
 )
@@ -76,6 +81,14 @@ class Machine:
         return float(np.exp(log) * slow)
 
 
+NETWORK = CheckpointRecord(
+    path="", sha256="", weights_sha256="", demo=True, architecture="none", width=8, parameters=0, labels=(0, 1, 2),
+    subtypes=3, container="none",
+)  # fmt: skip
+DATA = DataRecord(root="", layout="none", split="none", sha256="", demo=True)
+HOST = HostRecord(processor="none", cores=2, memory_bytes=0)
+
+
 def variant_settings(name: str) -> VariantSettings:
     return VariantSettings(backend=name, roi="none", overlap=0.5, batch=1)
 
@@ -95,9 +108,17 @@ def simulate(random: np.random.Generator, cases: int, candidates: int, reduction
     effects = dict.fromkeys(names, float(np.log(1 - reduction / 100))) | {BASELINE: 0.0}
     machine = Machine(random, cases, names, effects, start_sd)
     held = tuple(Case(f"case{i}", f"case{i}", f"mask{i}", i % 3, (64, 64, 64), (1.0, 1.0, 1.0)) for i in range(cases))
-    scores = tuple(Score(case.name, 0.9, 0.8, case.subtype, case.subtype, 10**6, 0, 0.95, 0.9) for case in held)
+    scores = tuple(
+        Score(
+            case=case.name,
+            structures={WHOLE: StructureScore(dsc=0.9, nsd=0.95), LESION: StructureScore(dsc=0.8, nsd=0.9)},
+            subtype=case.subtype, baseline_subtype=case.subtype, voxels=10**6, differing_voxels=0,
+        )
+        for case in held
+    )  # fmt: skip
     record = RunRecord(
-        id="simulated", created="", command="", settings=settings(names), checkpoint={}, data={}, cases=held, host={},
+        id="simulated", created="", command="", settings=settings(names), checkpoint=NETWORK,
+        task=task_of((0, 1, 2), 3), data=DATA, cases=held, host=HOST,
         versions={}, controlled_settings={}, baseline=BASELINE, status=COMPLETE,
     )  # fmt: skip
     variants = (VariantRecord(name=name, settings=variant_settings(name), status=OK, scores=scores) for name in names)

@@ -14,11 +14,18 @@ from reports.records.record import (
     PENDING,
     STAGES,
     Case,
+    CheckpointRecord,
+    DataRecord,
+    EvidenceRecord,
     GpuState,
+    HostRecord,
     RunRecord,
     Sample,
     Score,
     Settings,
+    StructureRecord,
+    StructureScore,
+    TaskRecord,
     VariantRecord,
     VariantSettings,
 )
@@ -27,6 +34,14 @@ from reports.records.store import Run
 BASELINE = "torch-fp32"
 SHARES = {"read": 0.03, "preprocess": 0.02, "roi": 0.0, "forward": 0.85, "stitch": 0.06, "write": 0.03}
 BASE_NS = 800_000_000
+WHOLE, LESION = "whole pancreas", "lesion"
+TASK = TaskRecord(
+    structures={
+        WHOLE: StructureRecord(nsd_tolerance_mm=5.0),
+        LESION: StructureRecord(labels=(2,), nsd_tolerance_mm=2.0),
+    },
+    classes=3,
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +62,7 @@ class Candidate:
     nsd: float | Sequence[float] = 0.0
     flips: int = 0
     confirmed_speedup: float | None = None
-    evidence: Mapping[str, Any] | None = None
+    evidence: EvidenceRecord | None = None
 
 
 def made_of(name: str, **changes: Any) -> VariantSettings:
@@ -107,8 +122,8 @@ def make_run(
     record = RunRecord(
         id="20260102-030405", created="2026-01-02T03:04:05+00:00", command="bench run --backends all --rounds 2",
         settings=make_settings({b.name: b.settings for b in backends}, rounds=asked, **settings),
-        checkpoint=_checkpoint(), data=_data(),
-        cases=found, host={"processor": "Example CPU", "cores": 2, "memory_bytes": 8 * 2**30},
+        checkpoint=_checkpoint(), data=_data(), task=TASK,
+        cases=found, host=HostRecord(processor="Example CPU", cores=2, memory_bytes=8 * 2**30),
         versions={"torch": "2.13.0", "openvino": "2026.1.0"},
         controlled_settings={
             "protocol": "sliding-window", "TF32 in the baseline": "off", "test-time augmentation": "off",
@@ -127,7 +142,7 @@ def _backend(name: str, candidate: Candidate, cases: Sequence[Case], rounds: int
             for r in range(rounds)
             for i, case in enumerate(cases)
         ]
-    evidence = candidate.evidence or {"provider": "CPU", "mac_share": {"fp32": 1.0}, "details": {}}
+    evidence = candidate.evidence or EvidenceRecord("CPU", {"fp32": 1.0})
     noise = {"voxels": 6_193_152, "differing_voxels": 0, "class_flips": 0} if name == BASELINE else {}
     return VariantRecord(
         name=name, settings=made_of(name), status=OK, log=f"variants/{name}.log",
@@ -168,23 +183,31 @@ def _score(index: int, case: Case, candidate: Candidate) -> Score:
     lesion = 0.78 + 0.004 * index + change(candidate.lesion) if case.mask else None
     differing = 150 if candidate.whole or candidate.lesion or candidate.flips else 0
     nsd = (0.98 + change(candidate.nsd), 0.85 + change(candidate.nsd)) if case.mask else (None, None)
-    return Score(case.name, whole, lesion, subtype, baseline, 774_144, differing, *nsd)
+    return Score(
+        case=case.name,
+        structures={WHOLE: StructureScore(dsc=whole, nsd=nsd[0]), LESION: StructureScore(dsc=lesion, nsd=nsd[1])},
+        subtype=subtype,
+        baseline_subtype=baseline,
+        voxels=774_144,
+        differing_voxels=differing,
+    )
 
 
-def _checkpoint() -> dict[str, Any]:
-    return {
-        "path": "best_model.pth", "sha256": "ab" * 32, "weights_sha256": "cd" * 32, "demo": False,
-        "architecture": "multitask-unet", "width": 8, "parameters": 1_609_934, "wrappers": [],
-        "recorded": {"metrics.pancreas_dice": 0.71, "metrics.lesion_dice": 0.460, "metrics.whole_dice": 0.744,
-                     "cls_f1": 0.514},
-    }  # fmt: skip
+def _checkpoint() -> CheckpointRecord:
+    return CheckpointRecord(
+        path="best_model.pth", sha256="ab" * 32, weights_sha256="cd" * 32, demo=False, architecture="multitask-unet",
+        width=8, parameters=1_609_934, labels=(0, 1, 2), subtypes=3, container="PyTorch zip",
+        training_metrics={
+            "metrics.pancreas_dice": 0.71, "metrics.lesion_dice": 0.460, "metrics.whole_dice": 0.744, "cls_f1": 0.514,
+        },
+    )  # fmt: skip
 
 
-def _data() -> dict[str, Any]:
-    return {
-        "root": "data/quiz", "layout": "quiz", "split": "validation", "sha256": "ef" * 32, "demo": False,
-        "calibration_cases": [f"quiz_0_{i:03d}" for i in range(20)],
-    }  # fmt: skip
+def _data() -> DataRecord:
+    return DataRecord(
+        root="data/quiz", layout="quiz", split="validation", sha256="ef" * 32, demo=False,
+        calibration_cases=tuple(f"quiz_0_{i:03d}" for i in range(20)),
+    )  # fmt: skip
 
 
 def on_gpu(run: Run, device_share: float = 0.99, processes: int = 2, throttled_by: tuple[str, ...] = ()) -> Run:
@@ -202,9 +225,11 @@ def on_gpu(run: Run, device_share: float = 0.99, processes: int = 2, throttled_b
     )
     record = replace(
         run.record,
-        checkpoint={**run.record.checkpoint, "macs_per_tile": 59_450_000_000, "activations_per_tile": 80_000_000,
-                    "layer_weights": 1_600_000},
-        host={**run.record.host, "gpu": "Example GPU", "driver": "580.95.05 (CUDA up to 13.0)"},
+        checkpoint=replace(
+            run.record.checkpoint, macs_per_tile=59_450_000_000, activations_per_tile=80_000_000,
+            layer_weights=1_600_000,
+        ),
+        host=replace(run.record.host, gpu="Example GPU", driver="580.95.05 (CUDA up to 13.0)"),
         peak_flops={"fp32": 50e12, "tf32": 400e12, "fp16": 800e12},
         peak_bytes_per_s=3e12,
     )  # fmt: skip
@@ -219,17 +244,26 @@ def segmenting(run: Run, lesions: bool = True) -> Run:
         return replace(
             backend,
             samples=tuple(replace(one, subtype=None) for one in backend.samples),
-            scores=tuple(one if lesions else replace(one, lesion_dsc=None, lesion_nsd=None) for one in scores),
+            scores=tuple(one if lesions else rescored(one, LESION, dsc=None, nsd=None) for one in scores),
             noise={name: value for name, value in backend.noise.items() if name != "class_flips"},
         )
 
-    network = {"architecture": "net.py:make", "labels": [0, 1, 2] if lesions else [0, 1], "subtypes": 0}
-    record = replace(run.record, checkpoint={**run.record.checkpoint, **network})
+    labels = (0, 1, 2) if lesions else (0, 1)
+    network = replace(run.record.checkpoint, architecture="net.py:make", labels=labels, subtypes=0)
+    task = run.record.task
+    structures = {**task.structures, LESION: replace(task.structures[LESION], predicted=lesions)}
+    record = replace(run.record, checkpoint=network, task=TaskRecord(structures=structures, classes=0))
     return replace(run, record=record, variants=tuple(map(only, run.variants)))
 
 
+def rescored(score: Score, structure: str, **changes: float | None) -> Score:
+    """The score with another one of a structure."""
+    own = replace(score.structures[structure], **changes)
+    return replace(score, structures={**score.structures, structure: own})
+
+
 def without_nsd(run: Run) -> Run:
-    """The same run from before surface distances were taken."""
-    old = [tuple(replace(one, whole_nsd=None, lesion_nsd=None) for one in b.scores) for b in run.variants]
-    backends = (replace(b, scores=scores) for b, scores in zip(run.variants, old, strict=True))
-    return replace(run, variants=tuple(backends))
+    """The same run of a task without surface distances."""
+    structures = {name: replace(own, nsd_tolerance_mm=None) for name, own in run.record.task.structures.items()}
+    record = replace(run.record, task=replace(run.record.task, structures=structures))
+    return replace(run, record=record)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from math import isfinite
 
 from reports import formatting
-from reports.decision.accuracy import METRICS, Metric
+from reports.decision.accuracy import MACRO_F1, Metric, MetricKey
 from reports.formatting import NOT_APPLICABLE, NOT_MEASURED, count
 from reports.render.commonmark import bullets, section, table, text, words
 from reports.stats.power import ENOUGH_FOR_F1, LOST_SHARE
@@ -16,28 +16,23 @@ def accuracy_section(summary: Summary) -> str:
     rows = [row for row in summary.measured if row.accuracy.cases]
     if not rows:
         return ""
-    metrics = _scored_metrics(rows)
-    head = ["backend", *(f"{METRICS[name]}: value, delta [low]" for name in metrics), "class flips", "voxels changed"]
-    applicable = [name for name in metrics if rows[0].accuracy.metric(name).applicable]
-    margins = ", ".join(f"{METRICS[name]} {summary.claim.margin(name):g}" for name in applicable)
+    keys = list(rows[0].accuracy.metrics)
+    head = ["backend", *(f"{key.label}: value, delta [low]" for key in keys), "class flips", "voxels changed"]
+    applicable = [key for key, metric in rows[0].accuracy.metrics.items() if metric.applicable]
+    margins = ", ".join(f"{key.label} {summary.claim.margin(key):g}" for key in applicable)
     note = (
         "The value is the mean over cases against the ground truth (macro-F1: over classes); delta is the paired "
         "difference to the baseline, [low] its lower bound with one-sided 95 % confidence, which must not lie below "
         f"minus the margin ({margins}). Flips and changed voxels count against the baseline's own output."
     )
-    body = table(head, [_accuracy_row(row, metrics) for row in rows])
+    body = table(head, [_accuracy_row(row, keys) for row in rows])
     return section("Accuracy", body, note, *_flips_and_tests(rows), _noise_floor(summary))
 
 
-def _scored_metrics(rows: list[Row]) -> list[str]:
-    """The metrics that the run's scores hold."""
-    return [name for name in METRICS if all(name in row.accuracy.metrics for row in rows)]
-
-
-def _accuracy_row(row: Row, names: Iterable[str]) -> list[str]:
-    metrics: Iterable[Metric] = (row.accuracy.metric(name) for name in names)
+def _accuracy_row(row: Row, keys: Iterable[MetricKey]) -> list[str]:
+    metrics: Iterable[Metric] = (row.accuracy.metric(key) for key in keys)
     flips = "reference" if row.is_baseline else f"{len(row.accuracy.flipped)} of {row.accuracy.cases}"
-    if not row.accuracy.metric("macro_f1").applicable:
+    if not row.accuracy.metric(MACRO_F1).applicable:
         flips = NOT_APPLICABLE
     changed = "reference" if row.is_baseline else formatting.share(row.accuracy.voxel_disagreement)
     return [text(row.name), *(_metric_cell(metric, row.is_baseline) for metric in metrics), flips, changed]
@@ -66,21 +61,20 @@ def _class_name(subtype: int | None) -> str:
 def detectable_section(summary: Summary) -> str:
     """The smallest losses that so many cases would have shown."""
     rows = [row for row in summary.measured if row.accuracy.cases and not row.is_baseline]
-    names = [
-        name for name in _scored_metrics(rows) if any(isfinite(row.accuracy.metric(name).detectable) for row in rows)
-    ]
-    if not names:
+    scored = rows[0].accuracy.metrics if rows else {}
+    keys = [key for key in scored if any(isfinite(row.accuracy.metric(key).detectable) for row in rows)]
+    if not keys:
         return ""
-    head = ["backend", "cases", *(f"{METRICS[n]}{', share of cases' * (n == 'macro_f1')}" for n in names)]
+    head = ["backend", "cases", *(f"{key.label}{', share of cases' * (key == MACRO_F1)}" for key in keys)]
     cells = [
         [
             text(row.name),
             str(row.accuracy.cases),
-            *(_detectable_cell(name, row.accuracy.metric(name)) for name in names),
+            *(_detectable_cell(key, row.accuracy.metric(key)) for key in keys),
         ]
         for row in rows
     ]
-    margins = ", ".join(f"{METRICS[name]} {summary.claim.margin(name):g}" for name in names)
+    margins = ", ".join(f"{key.label} {summary.claim.margin(key):g}" for key in keys)
     note = (
         "The smallest loss that so many cases would have shown with a power of 80 %: of a mean score by the spread of "
         "its paired differences, of macro-F1 as the share of cases whose class is lost. A loss below it may be there "
@@ -91,12 +85,12 @@ def detectable_section(summary: Summary) -> str:
     return section("What these cases could have detected", table(head, cells), note)
 
 
-def _detectable_cell(name: str, metric: Metric) -> str:
+def _detectable_cell(key: MetricKey, metric: Metric) -> str:
     if not metric.applicable:
         return NOT_APPLICABLE
     if not isfinite(metric.detectable):
         return NOT_MEASURED
-    if name == "macro_f1":
+    if key == MACRO_F1:
         return formatting.percent(100 * metric.detectable)
     if not metric.detectable:
         return "no spread"

@@ -56,11 +56,12 @@ def _backend_row(row: Row) -> list[str]:
 
 
 def _evidence_cell(row: Row) -> str:
-    provider = row.evidence.get("provider")
-    shares = row.evidence.get("mac_share") or {}
-    parts = [f"{name} {100 * part:.3g} %" for name, part in sorted(shares.items(), key=lambda s: -s[1]) if part > 0]
+    if row.evidence is None:
+        return NOT_MEASURED
+    shares = sorted(row.evidence.mac_share.items(), key=lambda share: -share[1])
+    parts = [f"{name} {100 * part:.3g} %" for name, part in shares if part > 0]
     macs = f"{', '.join(parts)} of MACs" if parts else ""
-    return text("; ".join(part for part in (str(provider or ""), macs) if part)) or NOT_MEASURED
+    return text("; ".join(part for part in (row.evidence.provider, macs) if part)) or NOT_MEASURED
 
 
 def confirmation_section(summary: Summary) -> str:

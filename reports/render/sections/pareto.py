@@ -4,8 +4,7 @@ from collections.abc import Iterable
 from math import isfinite
 
 from reports import formatting
-from reports.analysis.pareto import SCORES
-from reports.decision.accuracy import METRICS
+from reports.analysis.pareto import compared_keys
 from reports.decision.verdict import LOST, judge_accuracy
 from reports.formatting import NOT_MEASURED
 from reports.records.record import VariantSettings
@@ -21,18 +20,23 @@ def pareto_section(summary: Summary) -> str:
     rows.sort(key=lambda row: -row.case.speedup.estimate)
     best = summary.pareto_front
     head = ["", "backend", "ROI", "overlap", "batch", "rewrites", "case median", "speedup",
-            *(METRICS[name] for name in SCORES), "accuracy", "on the front"]  # fmt: skip
+            *(key.label for key in compared_keys(rows[0].accuracy)), "accuracy", "on the front"]  # fmt: skip
     body = [_variant_row(row, summary, row.name in best) for row in rows]
     note = (
         "The fastest first. *On the front*: nothing else in this table is at least as fast and at least as accurate in "
         "every score, by the estimates. ROI and overlap change what the network is given, so a recipe's accuracy is "
         "judged like any backend's, against the baseline with the run's own settings."
     )
-    return section("Time against accuracy", table(head, body, (0, 1, 2, 5, 11, 12)), note, _lost_note(rows, summary))
+    return section(
+        "Time against accuracy",
+        table(head, body, (0, 1, 2, 5, len(head) - 2, len(head) - 1)),
+        note,
+        _lost_note(rows, summary),
+    )
 
 
 def _variant_row(row: Row, summary: Summary, on_front: bool) -> list[str]:
-    scores = [formatting.score(row.accuracy.metric(name).value) for name in SCORES]
+    scores = [formatting.score(row.accuracy.metric(key).value) for key in compared_keys(row.accuracy)]
     state = "reference" if row.is_baseline else _accuracy_state(row, summary)
     return [
         text(row.name), *_setting_cells(row.settings), formatting.seconds(row.latency.median),

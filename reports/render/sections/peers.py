@@ -55,7 +55,7 @@ def peers_section(summary: Summary) -> str:
 
 def _description(row: Row | None) -> str:
     """What a peer does, in its own words: those in its evidence."""
-    details = (row.evidence.get("details") or {}) if row else {}
+    details = row.evidence.details if row and row.evidence else {}
     parts = [f"{name}: {details[name]}" for name in _EVIDENCE_KEYS if name in details]
     return "; ".join(([str(details["way"])] if "way" in details else []) + parts)
 

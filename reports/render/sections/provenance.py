@@ -18,7 +18,8 @@ _SHOWN = 8  # items of a list; the rest are counted, as run.json holds them all
 def provenance_sections(summary: Summary) -> str:
     """Everything about the run that is not a result."""
     record = summary.record
-    checkpoint = {name: value for name, value in record.checkpoint.items() if name != "recorded"}
+    checkpoint = asdict(record.checkpoint)
+    del checkpoint["training_metrics"]  # which have a section of their own
     settings = asdict(record.settings) | ({"rounds": "auto"} if record.settings.rounds is None else {})
     settings["variants"] = list(record.settings.variants)  # the recipes are among the controlled settings
     subtypes = {case.subtype for case in record.cases} - {None}
@@ -28,9 +29,9 @@ def provenance_sections(summary: Summary) -> str:
     }
     sections = (
         section("Controlled settings", _facts_table(record.controlled_settings)),
-        section("Host and versions", _facts_table({**record.host, **record.versions})),
+        section("Host and versions", _facts_table({**record.host.known(), **record.versions})),
         section("Checkpoint", _facts_table(checkpoint)),
-        section("Data", _facts_table({**record.data, **cases})),
+        section("Data", _facts_table({**asdict(record.data), **cases})),
         section("Settings", _facts_table(settings)),
         section("How the figures are made", _method_list()),
         section("To repeat this run", f"```sh\n{record.command}\n```", _run_note(summary)),

@@ -3,7 +3,6 @@
 from math import isfinite
 
 from reports import formatting
-from reports.decision.accuracy import METRICS
 from reports.decision.verdict import KEPT, LOST, UNDECIDED, judge_accuracy
 from reports.formatting import NOT_APPLICABLE, NOT_MEASURED, count
 from reports.render.commonmark import section, table
@@ -21,14 +20,14 @@ def requirements_section(summary: Summary) -> str:
 
 def _requirement_row(requirement: Requirement) -> list[str]:
     if not requirement.applicable:
-        return [METRICS[requirement.name], f">= {requirement.target:.2f}", *[NOT_APPLICABLE] * 3]
+        return [requirement.label, f">= {requirement.target:.2f}", *[NOT_APPLICABLE] * 3]
     status = _STATUS[requirement.met] if isfinite(requirement.best) else NOT_MEASURED
-    if requirement.name in METRICS:
+    if requirement.key is not None:
         scores = [formatting.score(requirement.baseline), formatting.score(requirement.best)]
-        return [METRICS[requirement.name], f">= {requirement.target:.2f}", *scores, status]
+        return [requirement.label, f">= {requirement.target:.2f}", *scores, status]
     target = f">= {formatting.plain_percent(requirement.target)}"
     best = formatting.bounded(requirement.best, requirement.low, requirement.high)
-    return ["time reduction of a case", target, "0 %, the reference", best, status]
+    return [requirement.label, target, "0 %, the reference", best, status]
 
 
 def _accuracy_row(summary: Summary) -> list[str]:
@@ -41,11 +40,11 @@ def _accuracy_row(summary: Summary) -> list[str]:
 
 def _data_note(summary: Summary) -> str:
     record = summary.record
-    sentence = f"Measured on {count(summary.cases, 'case')} of these data, on {record.host.get('gpu', 'the CPU')}."
-    if record.data.get("demo"):
+    sentence = f"Measured on {count(summary.cases, 'case')} of these data, on {record.host.gpu or 'the CPU'}."
+    if record.data.demo:
         sentence += " **The data are the made-up volumes of the demo**: they show what an engine does to time "
         sentence += "and accuracy, and nothing about patients."
-    if record.checkpoint.get("demo"):
+    if record.checkpoint.demo:
         sentence += " The network is the demo's own, trained on such volumes."
     targets = "The targets are those set for the reference model; a score is held against its target by its mean."
     return f"{sentence} {targets}"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from reports import formatting
 from reports.analysis.training_metrics import NAMES, TrainingMetric, training_metrics
-from reports.decision.accuracy import METRICS, Metric
+from reports.decision.accuracy import Metric
 from reports.records.record import RunRecord
 from reports.render.commonmark import section, table, text
 from reports.summary.summary import Summary
@@ -26,9 +26,9 @@ def training_metrics_section(summary: Summary) -> str:
         return section("Recorded accuracy", "The checkpoint records no accuracy of its own.")
     baseline = summary.row(summary.record.baseline)
     rows = []
-    for metric in NAMES:
-        label, same = METRICS[metric], [m for m in recorded if m.metric == metric]
-        measured = _measured_score(baseline.accuracy.metric(metric) if baseline else Metric())
+    for key in NAMES:
+        label, same = key.label, [m for m in recorded if m.metric == key]
+        measured = _measured_score(baseline.accuracy.metric(key) if baseline else Metric())
         for m in same:
             name = label if len(same) == 1 else f"{label} ({text(m.name)})"
             rows.append([name, formatting.score(m.value), measured])
@@ -58,7 +58,7 @@ def _protocols(record: RunRecord, recorded: Sequence[TrainingMetric], cases: int
 
 def _training_protocol(record: RunRecord, recorded: Sequence[TrainingMetric]) -> str:
     """The protocol of each recorded metric, as far as its name or the network says."""
-    script = _CROP if record.checkpoint.get("architecture") == _REFERENCE else _UNSTATED
+    script = _CROP if record.checkpoint.architecture == _REFERENCE else _UNSTATED
     nnunet = [m.name for m in recorded if m.is_nnunet]
     if not nnunet:
         return script

@@ -65,4 +65,4 @@ def test_the_reference_checkpoint_runs_and_its_masks_overlay_the_images(
         assert differing < 1e-4, "but for ties in rounding, voxel by voxel what MONAI gives"
     record = json.loads(Path("runs/latest/run.json").read_text())
     assert record["checkpoint"]["parameters"] == 1_609_934
-    assert record["checkpoint"]["recorded"]
+    assert record["checkpoint"]["training_metrics"]

@@ -39,7 +39,7 @@ def test_the_baseline_against_itself_is_never_confirmed(bench):
     found = row(summary, "torch-fp32#2")
     assert found["verdict"] != "CONFIRMED"
     assert found["accuracy"]["voxel_disagreement"] == 0
-    whole = found["accuracy"]["whole_dsc"]
+    whole = found["accuracy"]["structures"]["whole pancreas"]["dsc"]
     assert (whole["value"], whole["delta"], whole["low"]) == (1.0, 0.0, 0.0)
 
 
@@ -147,7 +147,7 @@ def test_changed_logits_are_refuted_for_parity_however_fast(bench, monkeypatch):
     code, summary, _ = bench("--backends", "faulty", "--rounds", "1", "--min-reduction", "0")
     found = row(summary, "faulty")
     assert (code, found["verdict"]) == (1, "REFUTED")
-    assert found["accuracy"]["lesion_dsc"]["delta"] < -0.005
+    assert found["accuracy"]["structures"]["lesion"]["dsc"]["delta"] < -0.005
     assert found["accuracy"]["voxel_disagreement"] > 0
 
 

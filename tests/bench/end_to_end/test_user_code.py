@@ -111,9 +111,10 @@ def test_a_network_of_one_organ_has_neither_f1_nor_lesions_and_is_resumed_only_w
     assert "macro-F1 is not applicable, as the network has no classification" in printed
     for row in summary["variants"]:
         parity = row["accuracy"]
-        assert (parity["lesion_dsc"]["state"], parity["macro_f1"]["state"]) == ("not applicable", "not applicable")
-        assert (parity["lesion_dsc"]["value"], parity["macro_f1"]["value"], parity["class_flips"]) == (None,) * 3
-        assert parity["whole_dsc"]["cases"] == CASES
+        lesion, whole = (parity["structures"][name]["dsc"] for name in ("lesion", "whole pancreas"))
+        assert (lesion["state"], parity["macro_f1"]["state"]) == ("not applicable", "not applicable")
+        assert (lesion["value"], parity["macro_f1"]["value"], parity["class_flips"]) == (None,) * 3
+        assert whole["cases"] == CASES
         assert parity["voxel_disagreement"] < 1e-4
         labels = {
             v for path in Path("run/predictions", row["name"]).iterdir() for v in np.unique(nib.load(path).dataobj)

@@ -67,5 +67,7 @@ def test_groups_follow_one_another_each_with_the_baseline(bench, monkeypatch):
         assert {sample["round"] for sample in found} == numbers
         assert {sample["workers"] for sample in found} == {2}
         record = json.loads(Path(f"run/variants/{name}.json").read_text())
-        assert [score["whole_dsc"] for score in record["scores"]] == [1.0] * CASES, "each kept its own first masks"
-        assert [score["lesion_nsd"] for score in record["scores"]] == [1.0] * CASES
+        assert [score["structures"]["whole pancreas"]["dsc"] for score in record["scores"]] == [1.0] * CASES, (
+            "each kept its own first masks"
+        )
+        assert [score["structures"]["lesion"]["nsd"] for score in record["scores"]] == [1.0] * CASES

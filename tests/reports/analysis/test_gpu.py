@@ -7,7 +7,7 @@ import pytest
 
 from reports.analysis.gpu import energy_j, gpu_use
 from reports.analysis.roofline import roofline
-from reports.records.record import GpuState
+from reports.records.record import EvidenceRecord, GpuState
 from reports.records.store import Run, run_from_json, to_json, variant_from_json
 from reports.render.summary_json import summary_json
 from reports.summary.summarise import summarise
@@ -65,10 +65,10 @@ def test_the_baselines_backend_with_another_batch_is_a_warning() -> None:
 
 def test_a_share_of_the_peak_is_operations_over_time() -> None:
     run = on_gpu(make_run({"torch-half": Candidate(2.0, (1.0,))}, cases=1, rounds=1))
-    backend = replace(run.variant("torch-half"), evidence={"mac_share": {"fp16": 1.0}})
+    backend = replace(run.variant("torch-half"), evidence=EvidenceRecord("CUDA", {"fp16": 1.0}))
     (sample,) = backend.samples
     forward_s = sample.stages_ns["forward"] / 1e9
-    operations = 2 * run.record.checkpoint["macs_per_tile"] * sample.tiles
+    operations = 2 * run.record.checkpoint.macs_per_tile * sample.tiles
     found = roofline(run.record, backend, [sample])
     assert found.flops == pytest.approx(operations / forward_s)
     assert found.arithmetic_s == pytest.approx(operations / run.record.peak_flops["fp16"])
@@ -82,7 +82,9 @@ def test_a_mixture_of_precisions_takes_the_time_of_both() -> None:
     peak = run.record.peak_flops
 
     def floor(**share: float) -> float:
-        return roofline(run.record, replace(backend, evidence={"mac_share": share}), list(backend.samples)).floor_s
+        return roofline(
+            run.record, replace(backend, evidence=EvidenceRecord("CUDA", share)), list(backend.samples)
+        ).floor_s
 
     assert floor(fp16=0.5, fp32=0.5) == pytest.approx((floor(fp16=1.0) + floor(fp32=1.0)) / 2)
     assert peak["fp16"] > peak["fp32"]
@@ -93,7 +95,7 @@ def test_a_mixture_of_precisions_takes_the_time_of_both() -> None:
 def test_memory_traffic_is_the_floor_where_it_takes_longer(precision: str, size: int) -> None:
     run = on_gpu(make_run({"torch-half": Candidate(2.0, (1.0,))}, cases=1, rounds=1))
     record = replace(run.record, peak_bytes_per_s=1e9, peak_flops={precision: 50e12})
-    backend = replace(run.variant("torch-half"), evidence={"mac_share": {precision: 1.0}})
+    backend = replace(run.variant("torch-half"), evidence=EvidenceRecord("CUDA", {precision: 1.0}))
     (sample,) = backend.samples
     found = roofline(record, backend, [sample])
     assert found.traffic_s == pytest.approx(size * (80_000_000 * sample.tiles + 1_600_000) / 1e9)
@@ -103,8 +105,8 @@ def test_memory_traffic_is_the_floor_where_it_takes_longer(precision: str, size:
 
 def test_traffic_of_a_mixture_counts_the_narrowest_and_unknown_traffic_is_no_floor() -> None:
     run = on_gpu(make_run({"torch-half": Candidate(2.0, (1.0,))}, cases=1, rounds=1))
-    backend = replace(run.variant("torch-half"), evidence={"mac_share": {"fp32": 0.9, "fp16": 0.1}})
-    narrow = replace(backend, evidence={"mac_share": {"fp16": 1.0}})
+    backend = replace(run.variant("torch-half"), evidence=EvidenceRecord("CUDA", {"fp32": 0.9, "fp16": 0.1}))
+    narrow = replace(backend, evidence=EvidenceRecord("CUDA", {"fp16": 1.0}))
     samples = list(backend.samples)
     assert roofline(run.record, backend, samples).traffic_s == roofline(run.record, narrow, samples).traffic_s
     before = roofline(replace(run.record, peak_bytes_per_s=None), backend, samples)

@@ -13,7 +13,7 @@ from reports.decision.outcome import choose, converged
 from reports.decision.regression import regression
 from reports.decision.speed import case_ns, pairs, speed
 from reports.decision.verdict import CONFIRMED, INCONCLUSIVE, Claim
-from reports.records.record import FAILED, INTERLEAVED, SKIPPED, VariantRecord
+from reports.records.record import FAILED, INTERLEAVED, SKIPPED, EvidenceRecord, VariantRecord
 from reports.records.store import RecordError, Run, run_from_json, to_json
 from reports.render import render
 from reports.render.csv_tables import cases_csv
@@ -22,10 +22,9 @@ from tests.reports.factory import BASELINE, Candidate, make_run, segmenting, var
 
 BEST, SLOW, FAST = "openvino-int8", "peer-monai-fp32", "peer-nnunet"
 OURS = {BEST: Candidate(4.0, (1.0, 1.03), confirmed_speedup=3.9), "torch-compile": Candidate(2.0)}
-WAY = {
-    "provider": "torch cpu", "mac_share": {"fp32": 1.0},
-    "details": {"batch": 1, "way": "reader, predictor, export", "tiles": "its own", "threads": 2},
-}  # fmt: skip
+WAY = EvidenceRecord(
+    "torch cpu", {"fp32": 1.0}, {"batch": 1, "way": "reader, predictor, export", "tiles": "its own", "threads": 2}
+)
 PEERS = {SLOW: Candidate(0.5), FAST: Candidate(8.0, (1.0, 1.02), -7e-4, flips=1, evidence=WAY)}
 
 

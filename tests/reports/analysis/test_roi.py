@@ -7,7 +7,8 @@ from reports.records.store import Run, read_run, write_run
 from reports.render import render
 from reports.render.summary_json import summary_json
 from reports.summary.summarise import summarise
-from tests.reports.factory import Candidate, make_run
+from tests.reports.factory import LESION, Candidate, make_run, rescored
+from tests.reports.factory import WHOLE as PANCREAS
 
 WHOLE, PART = ((0, 128, 0, 112, 0, 54),), ((10, 90, 8, 100, 0, 54),)
 
@@ -23,7 +24,9 @@ def cropped(lost: int = 0) -> Run:
             for s in backend.samples
         )
         scores = tuple(
-            replace(s, whole_outside=7 * (s.case == names[2]), lesion_outside=lost * (s.case == names[2]))
+            rescored(
+                rescored(s, PANCREAS, outside=7 * (s.case == names[2])), LESION, outside=lost * (s.case == names[2])
+            )
             for s in backend.scores
         )
         backends.append(replace(backend, samples=samples, scores=scores))
@@ -42,7 +45,7 @@ def test_each_case_counts_once_however_often_it_was_run():
     assert (found.cases, found.scored, found.passes, found.tiles) == (6, 6, 12, 24)
     assert found.all_tiles == 6 * 12
     assert found.fallbacks == (run.record.cases[1].name,)
-    assert (found.whole_outside, found.lesion_outside, found.lost) == (7, 0, ())
+    assert (found.outside, found.lost) == ({PANCREAS: 7, LESION: 0}, ())
 
 
 def test_the_report_names_fallbacks_and_cases_that_lost_a_lesion_voxel():
@@ -56,7 +59,7 @@ def test_the_report_names_fallbacks_and_cases_that_lost_a_lesion_voxel():
     assert "<h2>ROI</h2>" in render(summarise(run), "html")
     told = {backend["name"]: backend["roi_use"] for backend in summary_json(summarise(run))["variants"]}
     assert told["openvino-int8"]["lost"] == [third]
-    assert told["openvino-int8"]["lesion_outside"] == 3
+    assert told["openvino-int8"]["outside"]["lesion"] == 3
     kept = render(summarise(cropped()), "markdown")
     assert "fails the safety:" not in kept
     assert "**fails**" not in kept

@@ -14,7 +14,10 @@ TRUTH = {f"c{i}": 0 for i in range(8)} | {"unknown": None}
 def scores(changes: dict[str, tuple[int, int]]) -> list[Score]:
     """`changes`: the class by the baseline and by the candidate; the other cases are right by both."""
     pairs = {case: changes.get(case, (0, 0)) for case in TRUTH}
-    return [Score(case, None, None, own, reference, 1, 0) for case, (reference, own) in pairs.items()]
+    return [
+        Score(case=case, structures={}, subtype=own, baseline_subtype=reference, voxels=1, differing_voxels=0)
+        for case, (reference, own) in pairs.items()
+    ]
 
 
 def test_flips_name_the_case_and_its_classes() -> None:

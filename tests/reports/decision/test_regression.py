@@ -12,11 +12,12 @@ import pytest
 from scipy import stats
 
 from bench.cli.main import main
+from reports.decision.accuracy import DSC, MACRO_F1, MetricKey
 from reports.decision.regression import NO_REGRESSION, REGRESSION, Change, regression, worst
 from reports.decision.verdict import UNDECIDED
 from reports.records.record import FAILED, INTERLEAVED, INTERRUPTED, PENDING, SKIPPED, VariantRecord
 from reports.records.store import RecordError, Run, write_run
-from tests.reports.factory import BASELINE, Candidate, made_of, make_run, segmenting, variant
+from tests.reports.factory import BASELINE, LESION, WHOLE, Candidate, made_of, make_run, segmenting, variant
 
 X = "ort-fp32"
 
@@ -51,7 +52,7 @@ def written(run: Run, folder: Path) -> Path:
 
 
 def of_checkpoint(run: Run, **changes: Any) -> Run:
-    return with_record(run, checkpoint={**run.record.checkpoint, **changes})
+    return with_record(run, checkpoint=replace(run.record.checkpoint, **changes))
 
 
 def setting(run: Run, **changes: Any) -> Run:
@@ -68,13 +69,13 @@ def declaring(run: Run, **changes: str) -> Run:
 
 UNEQUAL = {
     "weights": (lambda run: of_checkpoint(run, weights_sha256="99" * 32), "weights is 999999999999..., there cdcdcdcd"),
-    "data": (lambda run: with_record(run, data={**run.record.data, "sha256": "00" * 32}), "data is 000000000000..."),
+    "data": (lambda run: with_record(run, data=replace(run.record.data, sha256="00" * 32)), "data is 000000000000..."),
     "declared": (lambda run: declaring(run, TF32_in_the_baseline="on"), "TF32 in the baseline is on, there off"),
     "undeclared": (lambda run: declaring(run, accumulation="float32"), "accumulation is float32, there not stated"),
     "threads": (lambda run: setting(run, threads=3), "threads is 3, there 2"),
     "batch": (lambda run: setting(run, batch=4), "batch is 4, there 1"),
     "device": (lambda run: setting(run, device="cuda:1"), "device is cuda, there cpu"),
-    "calibration": (lambda run: with_record(run, data={**run.record.data, "calibration_cases": ["quiz_9"]}),
+    "calibration": (lambda run: with_record(run, data=replace(run.record.data, calibration_cases=("quiz_9",))),
                     "calibration cases is 1, from quiz_9 on, there 20, from quiz_0_000 on"),
 }  # fmt: skip
 
@@ -122,7 +123,7 @@ def test_host_versions_and_date_may_differ_and_are_listed() -> None:
     reference = one(Candidate(2.0))
     newer = with_record(
         reference, created="2026-02-03", versions={**reference.record.versions, "torch": "2.14.0"},
-        host={**reference.record.host, "cores": 8},
+        host=replace(reference.record.host, cores=8),
     )  # fmt: skip
     found = regression(reference, newer)
     assert found.state == NO_REGRESSION
@@ -205,8 +206,8 @@ def test_few_cases_decide_nothing() -> None:
 def test_a_lost_accuracy_is_a_regression() -> None:
     change = changed(one(Candidate(2.0)), one(Candidate(2.0, lesion=-0.05)))
     assert change.state == REGRESSION
-    assert change.states["lesion_dsc"] == "lost"
-    assert change.states["whole_dsc"] == "kept"
+    assert change.states[MetricKey(DSC, LESION)] == "lost"
+    assert change.states[MetricKey(DSC, WHOLE)] == "kept"
     assert change.reasons == (
         "accuracy lost: lesion DSC -0.0500 on 16 cases, at least -0.0500 with 95 % confidence (margin 0.005)",
     )
@@ -226,12 +227,12 @@ def test_the_baseline_may_lose_accuracy_too() -> None:
 def test_flips_between_the_runs_are_counted() -> None:
     change = changed(one(Candidate(2.0)), one(Candidate(2.0, flips=3)))
     assert change.flipped == ("quiz_0_000", "quiz_1_001", "quiz_2_002")
-    assert change.states["macro_f1"] == "lost"
+    assert change.states[MACRO_F1] == "lost"
 
 
 def test_scattered_losses_leave_it_open() -> None:
     change = changed(one(Candidate(2.0)), one(Candidate(2.0, lesion=(-0.02, 0.012, 0.003, -0.004))))
-    assert (change.state, change.states["lesion_dsc"]) == (UNDECIDED, "undecided")
+    assert (change.state, change.states[MetricKey(DSC, LESION)]) == (UNDECIDED, "undecided")
     assert change.reasons[0].endswith("more cases in both runs would settle it")
 
 
@@ -247,7 +248,7 @@ def test_what_the_network_does_not_give_is_not_required() -> None:
     run = segmenting(one(Candidate(2.0)), lesions=False)
     change = changed(run, run)
     assert change.state == NO_REGRESSION
-    assert (change.states["lesion_dsc"], change.states["macro_f1"]) == ("not applicable", "not applicable")
+    assert (change.states[MetricKey(DSC, LESION)], change.states[MACRO_F1]) == ("not applicable", "not applicable")
     assert change.compared == 0
 
 
@@ -361,6 +362,6 @@ def test_the_json_holds_the_same(folders: dict[str, str], capsys: pytest.Capture
     baseline, backend = run["variants"]
     assert baseline["speedup_ratio"] == {"estimate": 1.0, "low": None, "high": None}
     assert backend["speedup_ratio"]["estimate"] == pytest.approx(0.75, rel=1e-6)
-    assert backend["scores"]["lesion_dsc"]["delta"] == pytest.approx(-0.05)
+    assert backend["accuracy"]["structures"]["lesion"]["dsc"]["delta"] == pytest.approx(-0.05)
     assert (backend["class_flips"], backend["interleaved"]) == (0, False)
     assert len(backend["reasons"]) == 1, "30 % slower is allowed here, the lost accuracy is not"

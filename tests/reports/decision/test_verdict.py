@@ -11,7 +11,7 @@ from reports.records.record import CONFIRMATION, FAILED, INTERRUPTED, PENDING, S
 from reports.records.store import RecordError, Run
 from reports.summary.summarise import summarise
 from reports.summary.summary import Summary
-from tests.reports.factory import BASELINE, Candidate, make_run, segmenting, variant
+from tests.reports.factory import BASELINE, LESION, Candidate, make_run, rescored, segmenting, variant
 
 FAST = Candidate(4.0)
 CONFIRMED_FAST = Candidate(4.0, confirmed_speedup=4.0)
@@ -204,7 +204,7 @@ def test_data_without_masks_leave_a_network_that_only_segments_undecided() -> No
 def test_lesions_in_few_cases_are_undecided() -> None:
     run = make_run({"x": FAST})
     few = [
-        replace(b, scores=tuple(replace(s, lesion_dsc=s.lesion_dsc if i < 3 else None) for i, s in enumerate(b.scores)))
+        replace(b, scores=tuple(s if i < 3 else rescored(s, LESION, dsc=None) for i, s in enumerate(b.scores)))
         for b in run.variants
     ]
     row = summarise(replace(run, variants=tuple(few))).row("x")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reports.records.record import PENDING
+from reports.records.record import PENDING, EvidenceRecord
 from reports.records.store import (
     RecordError,
     Run,
@@ -61,18 +61,20 @@ def test_a_failed_write_keeps_the_old_document(run: Run, folder: Path) -> None:
     path = variant_path(folder, "openvino-int8")
     before = path.read_bytes()
     with pytest.raises(TypeError, match="set"):
-        write_json(path, replace(run.variants[2], evidence={"layers": {1, 2}}))
+        write_json(path, replace(run.variants[2], evidence=EvidenceRecord("CPU", {}, {"layers": {1, 2}})))
     assert path.read_bytes() == before
     assert len(list(path.parent.iterdir())) == 3
 
 
 def test_read_only_mappings_and_values_that_are_not_finite(run: Run, folder: Path) -> None:
-    odd = replace(run.variants[2], evidence=MappingProxyType({"peak": float("nan"), "list": [float("inf"), 1.0]}))
+    details = MappingProxyType({"peak": float("nan"), "list": [float("inf"), 1.0]})
+    odd = replace(run.variants[2], evidence=EvidenceRecord("CPU", {}, details))
     path = variant_path(folder, "openvino-int8")
     write_json(path, odd)
     assert "NaN" not in path.read_text()
-    assert read_run(folder).variants[2].evidence == {"peak": None, "list": [None, 1.0]}
-    assert to_json(odd)["evidence"] == {"peak": None, "list": [None, 1.0]}
+    finite = {"peak": None, "list": [None, 1.0]}
+    assert read_run(folder).variants[2].evidence == EvidenceRecord("CPU", {}, finite)
+    assert to_json(odd)["evidence"]["details"] == finite
 
 
 def test_a_last_line_that_was_cut_off_is_left_out_with_a_note(run: Run, folder: Path) -> None:
@@ -132,6 +134,7 @@ def test_an_unknown_field_is_named(folder: Path) -> None:
         (lambda d: d.update(cases=[5]), "`cases[0]` is 5, not an object"),
         (lambda d: d.update(versions={"torch": 2}), "`versions.torch` is 2"),
         (lambda d: d.update(host=[1] * 40), "`host` is ["),
+        (lambda d: d["checkpoint"].update(options=3), "`checkpoint.options` is 3, not an object"),
     ],
 )
 def test_a_wrong_type_is_named(folder: Path, change: Any, said: str) -> None:

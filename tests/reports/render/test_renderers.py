@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from reports.records.record import FAILED, INTERRUPTED, PENDING, SKIPPED, SystemLoad, Usage
+from reports.records.record import FAILED, INTERRUPTED, PENDING, SKIPPED, EvidenceRecord, SystemLoad, Usage
 from reports.records.store import Run
 from reports.render import FORMATS, render
 from reports.render.csv_tables import cases_csv
 from reports.render.summary_json import summary_json
 from reports.summary.summarise import summarise
-from tests.reports.factory import BASELINE, Candidate, make_run, on_gpu, segmenting, variant, without_nsd
+from tests.reports.factory import BASELINE, WHOLE, Candidate, make_run, on_gpu, segmenting, variant, without_nsd
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 
@@ -33,7 +33,7 @@ FAIL = variant("ort-int8", FAILED, REASON, None, "variants/ort-int8.log")
 
 
 def confirmed() -> Run:
-    int8 = {"provider": "openvino CPU", "mac_share": {"int8": 0.93, "fp32": 0.07}, "details": {}}
+    int8 = EvidenceRecord("openvino CPU", {"int8": 0.93, "fp32": 0.07})
     return make_run(
         {
             "torch-compile": Candidate(2.4),
@@ -54,8 +54,8 @@ def refuted() -> Run:
 
 def demo(run: Run) -> Run:
     record = run.record
-    changed = {"checkpoint": {**record.checkpoint, "demo": True}, "data": {**record.data, "demo": True}}
-    return replace(run, record=replace(record, **changed))  # type: ignore[arg-type]
+    checkpoint, data = replace(record.checkpoint, demo=True), replace(record.data, demo=True)
+    return replace(run, record=replace(record, checkpoint=checkpoint, data=data))
 
 
 def few() -> Run:
@@ -67,7 +67,7 @@ def interrupted() -> Run:
 
 
 def gpu() -> Run:
-    fp16 = {"provider": "torch cuda (Example GPU)", "mac_share": {"fp16": 1.0}, "details": {}}
+    fp16 = EvidenceRecord("torch cuda (Example GPU)", {"fp16": 1.0})
     candidates = {
         "torch-fused": Candidate(9.0, confirmed_speedup=9.1, evidence=fp16), "torch-fp32@4": Candidate(1.3),
         "torch-tf32": Candidate(2.0),
@@ -81,7 +81,7 @@ def segmentation_only() -> Run:
                   SKIP.name: SKIP}  # fmt: skip
     run = segmenting(make_run(candidates, confirmed="ort-fp32"))
     ema = {"_best_ema": 0.812, "logging.ema_fg_dice": 0.806, "cls_f1": 0.514}
-    return replace(run, record=replace(run.record, checkpoint={**run.record.checkpoint, "recorded": ema}))
+    return replace(run, record=replace(run.record, checkpoint=replace(run.record.checkpoint, training_metrics=ema)))
 
 
 def organ_only() -> Run:
@@ -129,9 +129,11 @@ def test_json_keeps_the_contract(name: str) -> None:
         assert backend["time_reduction_pct"].keys() == backend["speedup"].keys() == {"estimate", "low", "high"}
         assert list(backend["stages_s"]) == ["read", "preprocess", "roi", "forward", "stitch", "write"]
         parity = backend["accuracy"]
-        assert parity.keys() >= {"whole_dsc", "lesion_dsc", "macro_f1", "class_flips", "voxel_disagreement"}
-        for metric in ("whole_dsc", "lesion_dsc", "macro_f1"):
-            assert parity[metric].keys() >= {"value", "delta", "low"}
+        assert parity.keys() >= {"structures", "macro_f1", "class_flips", "voxel_disagreement"}
+        assert list(parity["structures"]) == document["task"]["structures"] == ["whole pancreas", "lesion"]
+        for structure in parity["structures"].values():
+            for metric in (structure["dsc"], structure["nsd"], parity["macro_f1"]):
+                assert metric.keys() >= {"value", "delta", "low"}
         assert backend["forward"].keys() == {"latency_s", "speedup", "time_reduction_pct"}
 
 
@@ -145,7 +147,7 @@ def test_json_holds_the_figures() -> None:
     assert document["noise_floor"]["voxel_disagreement"] == 0.0
     assert rows[BASELINE]["speedup"] == {"estimate": 1.0, "low": 1.0, "high": 1.0}
     assert rows["shifted"]["accuracy"]["class_flips"] == 2
-    assert rows["shifted"]["accuracy"]["lesion_dsc"]["state"] == "lost"
+    assert rows["shifted"]["accuracy"]["structures"]["lesion"]["dsc"]["state"] == "lost"
     assert set(rows[SKIP.name]["latency_s"].values()) == {None}
     assert rows[SKIP.name]["fix"] == 'pip install "voxbench[gpu]"'
 
@@ -154,8 +156,8 @@ def test_json_holds_what_the_cases_and_classes_tell() -> None:
     document = summary_json(summarise(confirmed()))
     found = {row["name"]: row for row in document["variants"]}["shifted"]
     parity = found["accuracy"]
-    assert parity["whole_nsd"]["state"] == parity["lesion_nsd"]["state"] == "kept"
-    assert parity["detectable"]["macro_f1"] == pytest.approx(1 - 0.2 ** (1 / 16))
+    assert [structure["nsd"]["state"] for structure in parity["structures"].values()] == ["kept", "kept"]
+    assert parity["macro_f1"]["detectable"] == pytest.approx(1 - 0.2 ** (1 / 16))
     assert parity["flips"] == [
         {"case": "quiz_0_000", "truth": 0, "baseline": 1, "candidate": 2},
         {"case": "quiz_1_001", "truth": 1, "baseline": 1, "candidate": 0},
@@ -171,12 +173,12 @@ def test_json_holds_what_the_cases_and_classes_tell() -> None:
     assert document["diagnostics"].keys() == {"order", "drift", "autocorrelation"}
 
 
-def test_runs_from_before_surface_distances_leave_them_out() -> None:
+def test_a_task_without_surface_distances_leaves_them_out() -> None:
     summary = summarise(without_nsd(confirmed()))
     assert summary.verdict == "CONFIRMED"
-    assert "NSD" not in render(summary, "markdown").partition("## Held equal")[0]
+    assert "NSD" not in render(summary, "markdown").partition("## Controlled settings")[0]
     found = {row["name"]: row for row in summary_json(summary)["variants"]}["openvino-int8"]["accuracy"]
-    assert (found["whole_nsd"]["state"], found["whole_nsd"]["value"]) == ("not measured", None)
+    assert found["structures"]["lesion"].keys() == {"dsc"}
     assert "whole-pancreas NSD" in render(summarise(confirmed()), "markdown")
 
 
@@ -242,14 +244,14 @@ def test_cases_csv_is_tidy_and_exact() -> None:
     run = confirmed()
     rows = list(csv.DictReader(io.StringIO(cases_csv(run))))
     samples = [(b.name, s) for b in run.variants for s in b.samples]
-    assert len({(r["backend"], r["phase"], r["case"], r["round"]) for r in rows}) == len(rows) == len(samples)
+    assert len({(r["variant"], r["phase"], r["case"], r["round"]) for r in rows}) == len(rows) == len(samples)
     for row, (name, sample) in zip(rows, samples, strict=True):
-        assert (row["backend"], row["case"], int(row["round"])) == (name, sample.case, sample.round)
+        assert (row["variant"], row["case"], int(row["round"])) == (name, sample.case, sample.round)
         assert round(float(row["case_s"]) * 1e9) == sample.case_ns
         assert round(float(row["forward_s"]) * 1e9) == sample.stages_ns["forward"]
         assert row["device_s"] == ""
         assert (int(row["tiles"]), int(row["subtype"])) == (sample.tiles, sample.subtype)
-    assert float(rows[0]["whole_dsc"]) == run.variants[0].scores[0].whole_dsc
+    assert float(rows[0]["whole_pancreas_dsc"]) == run.variants[0].scores[0].structures[WHOLE].dsc
 
 
 def test_cases_csv_tells_a_samples_surroundings() -> None:
@@ -346,7 +348,7 @@ def test_csv_of_a_network_that_finds_neither_lesions_nor_classes() -> None:
     names = [name for name in rows[0] if name.startswith(("lesion_", "macro_f1", "class_flips"))]
     assert len(names) == 16
     assert {row[name] for row in rows for name in names} == {"not applicable"}
-    assert all(float(row["whole_dsc"]) > 0.9 for row in rows)
+    assert all(float(row["whole_pancreas_dsc"]) > 0.9 for row in rows)
     cases = list(csv.DictReader(io.StringIO(cases_csv(run))))
     assert {row[name] for row in cases for name in ("subtype", "lesion_dsc", "lesion_nsd")} == {"not applicable"}
     assert {row["true_subtype"] for row in cases} == {"0", "1", "2"}
@@ -363,7 +365,7 @@ def test_junit_says_what_was_not_applicable() -> None:
 def test_each_recorded_figure_has_its_protocol() -> None:
     def said(recorded: dict[str, float], architecture: str) -> str:
         run = refuted()
-        checkpoint = {**run.record.checkpoint, "recorded": recorded, "architecture": architecture}
+        checkpoint = replace(run.record.checkpoint, training_metrics=recorded, architecture=architecture)
         text = render(summarise(replace(run, record=replace(run.record, checkpoint=checkpoint))), "markdown")
         return text.partition("## Recorded accuracy")[2].partition("\n## ")[0]
 
