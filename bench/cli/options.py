@@ -51,7 +51,7 @@ def _run(run: argparse.ArgumentParser) -> None:
     what.add_argument("--data", type=Path, metavar="DIR", help="cases, quiz or nnU-Net layout (default: the demo)")
     what.add_argument(
         "--demo", choices=DEMOS, default=DEMOS[0],
-        help="the demo's volumes: the pancreas's surroundings, or whole bodies (36; more with --max-cases 60)",
+        help="the demo's volumes: the pancreas and what is around it, or whole bodies (36; more with --max-cases 60)",
     )  # fmt: skip
     what.add_argument("--split", choices=("train", "validation", "test"), default="validation")
     what.add_argument("--max-cases", type=_whole(1), metavar="N", help="at most N cases, spread over the split")
@@ -81,7 +81,7 @@ def _run(run: argparse.ArgumentParser) -> None:
     _allocator(how)
     much = run.add_argument_group("how much is measured, and what is claimed")
     much.add_argument("--rounds", type=_rounds, default=None, metavar="auto|N", help="passes over all cases (auto)")
-    much.add_argument("--budget", type=_number(0), default=600.0, metavar="S", help="seconds of duels with auto (600)")
+    much.add_argument("--budget", type=_number(0), default=600.0, metavar="S", help="seconds of rounds with auto (600)")
     much.add_argument("--timeout", type=_number(0), default=1800.0, metavar="S", help="for one build or case (1800)")
     much.add_argument("--seed", type=_whole(0), default=0, metavar="N", help="of the order of backends and cases (0)")
     _claim(much, defaults=True)

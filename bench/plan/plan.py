@@ -68,13 +68,13 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
     if request.data is not None and request.demo != "pancreas":
         raise InputError(f"--demo {request.demo}: chooses among the demo's volumes; leave --data out")
     root = (request.data or demo_data(progress, request.demo, request.max_cases)).absolute()
-    layout, found = find_cases(root, request.split)
-    found = evenly(found, request.max_cases)
-    progress.start("checking cases", len(found))
-    cases = check_cases(found, model.subtypes, progress.advance)
-    _check_truth(found)
+    layout, case_files = find_cases(root, request.split)
+    case_files = evenly(case_files, request.max_cases)
+    progress.start("checking cases", len(case_files))
+    cases = check_cases(case_files, model.subtypes, progress.advance)
+    _check_truth(case_files)
     inference = inference_settings(settings, model)
-    tiles, calibration_cases = _calibrate(settings, root, found, inference)
+    tiles, calibration_cases = _calibrate(settings, root, case_files, inference)
     record = RunRecord(
         id=run_id,
         created=created,
@@ -82,7 +82,7 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
         settings=settings,
         checkpoint=described,
         task=task_of(model.labels, model.subtypes),
-        data=describe_data(root, layout, request, found, calibration_cases),
+        data=describe_data(root, layout, request, case_files, calibration_cases),
         cases=tuple(cases),
         host=host.describe(device),
         versions=host.versions(),
@@ -107,14 +107,14 @@ def resume_plan(record: RunRecord, progress: Progress) -> Plan:
     if model.code != record.checkpoint.code:
         raise InputError(f"{path}: the code of its network is not what this run began with; start a new run")
     root, settings = Path(record.data.root), record.settings
-    _, everything = find_cases(root, record.data.split)
+    _, listed = find_cases(root, record.data.split)
     names = {case.name for case in record.cases}
-    found = [case for case in everything if case.name in names]
+    case_files = [case for case in listed if case.name in names]
     progress.start("checking cases", 1)
-    if fingerprint(found) != record.data.sha256:
+    if fingerprint(case_files) != record.data.sha256:
         raise InputError(f"{root}: the cases are not those this run began with; start a new run")
     inference = inference_settings(settings, model)
-    tiles, _ = _calibrate(settings, root, found, inference)
+    tiles, _ = _calibrate(settings, root, case_files, inference)
     return Plan(record, _opens(record, model, layers, inference, tiles))
 
 
@@ -151,11 +151,11 @@ def inference_settings(settings: Settings, model: Model) -> InferenceSettings:
     )
 
 
-def evenly(found: list[CaseFiles], most: int | None) -> list[CaseFiles]:
+def evenly(case_files: list[CaseFiles], most: int | None) -> list[CaseFiles]:
     """At most `most` cases, spread over the sorted list so that every class stays in."""
-    if most is None or most >= len(found):
-        return found
-    return [found[i * len(found) // most] for i in range(most)]
+    if most is None or most >= len(case_files):
+        return case_files
+    return [case_files[i * len(case_files) // most] for i in range(most)]
 
 
 def _check_batch(request: Request, model: Model) -> None:
@@ -199,7 +199,7 @@ def _settings(
 def _allocator(request: Request) -> str:
     possible = allocator.can_keep()
     if request.allocator == allocator.KEEP and not possible:
-        raise InputError("--allocator keep: only glibc can be told to, and this is another C library; use system")
+        raise InputError("--allocator keep: only glibc can be asked to, and this is another C library; use system")
     return request.allocator or (allocator.KEEP if possible else allocator.SYSTEM)
 
 
@@ -216,11 +216,11 @@ def _check_roi(request: Request, variants: Mapping[str, VariantSettings], model:
 
 
 def _calibrate(
-    settings: Settings, root: Path, found: list[CaseFiles], inference: InferenceSettings
+    settings: Settings, root: Path, case_files: list[CaseFiles], inference: InferenceSettings
 ) -> tuple[Calibration | None, list[str]]:
     if all(row_of(own.backend).precision != "int8" for own in settings.variants.values()):
         return None, []
-    return calibration.from_training_cases(root, found, inference)
+    return calibration.from_training_cases(root, case_files, inference)
 
 
 def _layers(model: Model) -> tuple[Layer, ...] | None:
@@ -245,18 +245,20 @@ def _opens(
         target = Target(settings.device, settings.tile, own.batch, settings.threads, cache, tiles, known)
         backend = row_of(own.backend, settings.device)
         own_settings = replace(inference, batch=own.batch, overlap=own.overlap, roi=own.roi)
-        unfit = incompatible_reason(backend, model.program, own.batch, own.rewrites) or peers.incompatible_reason(
+        absent = incompatible_reason(backend, model.program, own.batch, own.rewrites) or peers.incompatible_reason(
             backend, inference, own.batch
         )
-        return Open(name, backend, path, widen_to, options, target, own_settings, unfit, own.rewrites, keep_memory=keep)
+        return Open(
+            name, backend, path, widen_to, options, target, own_settings, absent, own.rewrites, keep_memory=keep
+        )
 
     return tuple(request(name, own) for name, own in settings.variants.items())
 
 
-def _check_truth(found: list[CaseFiles]) -> None:
-    some, all_ = any(case.mask_path for case in found), all(case.mask_path for case in found)
+def _check_truth(case_files: list[CaseFiles]) -> None:
+    some, all_ = any(case.mask_path for case in case_files), all(case.mask_path for case in case_files)
     if some and not all_:
-        missing = next(case for case in found if case.mask_path is None)
+        missing = next(case for case in case_files if case.mask_path is None)
         raise InputError(
             f"{missing.image_path}: no mask beside it, but other cases have one; add it or take the case out"
         )

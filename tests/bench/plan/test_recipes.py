@@ -26,9 +26,9 @@ def test_what_a_recipe_leaves_out_is_the_runs(tmp_path):
     path = written(
         tmp_path, '[b]\nbackend = "torch-amp"\nroi = "body"\n[a]\nbackend = "ort-int8"\noverlap = 0\nbatch = 3\n'
     )
-    found = read_recipes(path, "none", 0.625, 2)
-    assert list(found) == ["b", "a"], "in the order of the file"
-    assert found == {
+    recipes = read_recipes(path, "none", 0.625, 2)
+    assert list(recipes) == ["b", "a"], "in the order of the file"
+    assert recipes == {
         "b": VariantSettings(backend="torch-amp", roi="body", overlap=0.625, batch=2, recipe=True),
         "a": VariantSettings(backend="ort-int8", roi="none", overlap=0.0, batch=3, recipe=True),
     }
@@ -41,14 +41,14 @@ def test_the_rewrites_that_can_be_named_are_those_there_are():
 
 
 def test_the_built_in_recipes_can_be_read():
-    found = read_recipes(BUILT_IN, "none", 0.5, 1)
-    assert found
-    devices = {device for recipe in found.values() for device in engines.BACKENDS[recipe.backend].devices}
+    recipes = read_recipes(BUILT_IN, "none", 0.5, 1)
+    assert recipes
+    devices = {device for recipe in recipes.values() for device in engines.BACKENDS[recipe.backend].devices}
     assert devices == {"cpu", "cuda"}
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "part"),
     [
         ("", "holds no recipe"),
         ("[a", "not a TOML document"),
@@ -76,13 +76,13 @@ def test_the_built_in_recipes_can_be_read():
         ("['a@2']\nbackend = 'torch-amp'", "cannot be a recipe's name"),
     ],
 )
-def test_what_is_no_recipe_is_refused_in_one_line(tmp_path, text, told):
+def test_what_is_no_recipe_is_refused_in_one_line(tmp_path, text, part):
     path = written(tmp_path, text)
     with pytest.raises(InputError) as refused:
         read_recipes(path, "none", 0.5, 1)
     said = str(refused.value)
     assert said.startswith(f"--recipes: {path}: ")
-    assert told in said
+    assert part in said
     assert "\n" not in said
 
 
@@ -130,7 +130,7 @@ def test_a_run_with_a_recipe(bench, tmp_path):
         tmp_path, '[every-tile]\nbackend = "torch-fp32"\noverlap = 0.25\n' + f"rewrites = {list(REWRITES)}\n"
     )
     _, summary, _ = bench("--recipes", str(path), "--rounds", "1")
-    lean = next(one for one in summary["variants"] if one["name"] == "every-tile")
+    lean = next(each for each in summary["variants"] if each["name"] == "every-tile")
     made_of = {"backend": "torch-fp32", "roi": "none", "overlap": 0.25, "batch": 1, "rewrites": list(REWRITES)}
     assert lean.items() >= (made_of | {"recipe": True}).items()
     assert lean["accuracy"]["voxel_disagreement"] < 1e-3, "one tile a case, and exact rewrites"

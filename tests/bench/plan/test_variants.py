@@ -42,7 +42,7 @@ def test_a_variant_holds_its_backend_batch_and_repeat():
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "part"),
     [
         ("torch-amp@0", "'torch-amp@0': a batch is a number of tiles from 1 to 1024, as in torch-amp@4"),
         ("torch-amp@", "'torch-amp@'"),
@@ -53,18 +53,18 @@ def test_a_variant_holds_its_backend_batch_and_repeat():
         (" , ", "no backend named"),
     ],
 )
-def test_what_is_no_backend_is_refused(text, told):
+def test_what_is_no_backend_is_refused(text, part):
     with pytest.raises(InputError) as refused:
         variants(text)
     assert str(refused.value).startswith("--backends: ")
-    assert told in str(refused.value)
+    assert part in str(refused.value)
 
 
 def test_a_batch_reaches_engine_and_pipeline():
     plan = make_plan(
         Request(backends="torch-amp@3", device="cpu", max_cases=5, batch=2), "", "", PlainProgress(StringIO())
     )
-    assert [(one.name, one.target.batch, one.settings.batch) for one in plan.opens] == [
+    assert [(each.name, each.target.batch, each.settings.batch) for each in plan.opens] == [
         ("torch-fp32", 2, 2), ("torch-amp@3", 3, 3),
     ]  # fmt: skip
     assert plan.opens[1].backend == engines.BACKENDS["torch-amp"]

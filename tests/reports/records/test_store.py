@@ -37,10 +37,10 @@ def folder(run: Run, tmp_path: Path) -> Path:
 
 
 def test_a_run_survives_the_round_trip(run: Run, folder: Path) -> None:
-    found = read_run(folder)
-    assert found.record == run.record
-    assert found.variants == run.variants
-    assert found.folder == folder
+    read = read_run(folder)
+    assert read.record == run.record
+    assert read.variants == run.variants
+    assert read.folder == folder
 
 
 def test_records_survive_plain_dicts(run: Run) -> None:
