@@ -76,7 +76,7 @@ def figures(row: dict[str, Any]) -> dict[str, Any]:
         "build": [row["build_s"], row["peak_memory_bytes"]],
         "roofline": [row["roofline"][name] for name in ("floor_s", "share", "traffic_s")],
         "p": row["speed_claim"] and row["speed_claim"]["p_holm"],
-        "roi": row["roi"] and [*row["roi"]["outside"].values(), row["roi"]["tiles"]],
+        "roi": row["roi_use"] and [*row["roi_use"]["outside"].values(), row["roi_use"]["tiles"]],
         "voxels": accuracy["voxel_disagreement"],
         "flips": accuracy["class_flips"],
         "resources": list(row["resources"].values()),
