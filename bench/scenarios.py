@@ -26,7 +26,7 @@ from engines.base import Availability
 
 SINGLE_STREAM, OFFLINE, COLD = SCENARIOS = ("single-stream", "offline", "cold")
 PERCENTILES = (50, 90, 99)  # MLPerf's single-stream is judged by its 90th
-_INPUT = "InputError: "  # how a worker tells one
+_INPUT = "InputError: "  # how a worker names one
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def measure(
     return Scenarios(
         opening.name, opening.target.device, opening.target.threads, plan.record.controlled_settings,
         tuple(case.name for case in plan.record.cases), read_ahead, timed,
-        None if len(written) < 2 else all(one == written[0] for one in written),
+        None if len(written) < 2 else all(masks == written[0] for masks in written),
     )  # fmt: skip
 
 
@@ -125,7 +125,7 @@ def _single_stream(ask: _Ask, cases: _Paths, progress: Progress) -> Timed:
         timings.append(reply.timing)
         progress.advance(image.name)
     wall = time.perf_counter() - start
-    latencies = tuple(one.case_ns * 1e-9 for one in timings)
+    latencies = tuple(timing.case_ns * 1e-9 for timing in timings)
     return Timed(
         latencies, wall, sum(timing.stages_ns["forward"] for timing in timings) * 1e-9, reply.peak_memory_bytes
     )
@@ -134,7 +134,7 @@ def _single_stream(ask: _Ask, cases: _Paths, progress: Progress) -> Timed:
 def _offline(ask: _Ask, cases: _Paths, read_ahead: int) -> Timed:
     reply = ask(PredictAll(cases, read_ahead), PredictedAll)
     streamed = reply.streamed
-    latencies = tuple(one.case_ns * 1e-9 for one in streamed.timings)
+    latencies = tuple(timing.case_ns * 1e-9 for timing in streamed.timings)
     wall = streamed.wall_ns * 1e-9
     return Timed(latencies, wall, streamed.forward_share * wall, reply.peak_memory_bytes)
 

@@ -31,7 +31,7 @@ class Stability:
     """What was measured; None is what the system does not say.
 
     Attributes:
-        one, all: coefficient of variation of the times of the work on one thread and on `threads`.
+        one_thread, all_threads: coefficient of variation of the times of the work on one thread and on `threads`.
         others, stolen: share of the machine's cores that other processes used, and that the hypervisor gave away.
         frequency: largest less smallest frequency of the processor over the largest.
         governors: that the system's frequency scaling has, each once; empty where it has none.
@@ -39,8 +39,8 @@ class Stability:
     """
 
     threads: int
-    one: float
-    all: float
+    one_thread: float
+    all_threads: float
     others: float | None
     stolen: float | None
     frequency: float | None
@@ -104,10 +104,16 @@ def findings(measured: Stability) -> list[Finding]:
     """One line for each thing that is known."""
     close, spare = "close other programs, or pin them elsewhere with taskset", "use a machine of your own"
     lines = [
-        _rated("work on one thread", measured.one, _SPREAD, "varies by", "see the lines below, or take more --rounds"),
+        _rated(
+            "work on one thread",
+            measured.one_thread,
+            _SPREAD,
+            "varies by",
+            "see the lines below, or take more --rounds",
+        ),
         _rated(
             f"work on {measured.threads}",
-            measured.all,
+            measured.all_threads,
             _SPREAD,
             "varies by",
             "run with fewer --threads, or more --rounds",

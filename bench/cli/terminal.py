@@ -13,7 +13,7 @@ class PlainProgress:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._task, self._total, self._done = "", 0, 0
-        self._begun = self._told = 0.0
+        self._begun = self._shown = 0.0
 
     def __enter__(self) -> "PlainProgress":
         return self
@@ -23,14 +23,14 @@ class PlainProgress:
 
     def start(self, task: str, total: int) -> None:
         self._task, self._total, self._done = task, total, 0
-        self._begun = self._told = time.monotonic()
+        self._begun = self._shown = time.monotonic()
         self.note(f"{task} ({total})" if total > 1 else task)
 
     def advance(self, _doing: str = "") -> None:
         self._done += 1
         now = time.monotonic()
-        if now - self._told >= _SECONDS_BETWEEN_LINES and self._done < self._total:
-            self._told = now
+        if now - self._shown >= _SECONDS_BETWEEN_LINES and self._done < self._total:
+            self._shown = now
             left = (now - self._begun) / self._done * (self._total - self._done)
             self.note(f"{self._task}: {self._done} of {self._total}, about {left:.0f} s left")
 

@@ -9,7 +9,9 @@ from bench.cli.main import main
 from bench.cli.stability import NOISY, QUIET, USABLE, Stability, findings, governors, rating, text
 from reports.records.record import GpuState
 
-STILL = Stability(threads=8, one=0.004, all=0.01, others=0.002, stolen=0.0, frequency=0.01, governors=("performance",))
+STILL = Stability(
+    threads=8, one_thread=0.004, all_threads=0.01, others=0.002, stolen=0.0, frequency=0.01, governors=("performance",)
+)
 
 
 def changed(**changes) -> list[stability.Finding]:
@@ -27,10 +29,10 @@ def test_a_still_machine_is_quiet_and_needs_nothing():
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"one": 0.015}, QUIET),
-        ({"one": 0.016}, USABLE),
-        ({"all": 0.05}, USABLE),
-        ({"all": 0.051}, NOISY),
+        ({"one_thread": 0.015}, QUIET),
+        ({"one_thread": 0.016}, USABLE),
+        ({"all_threads": 0.05}, USABLE),
+        ({"all_threads": 0.051}, NOISY),
         ({"others": 0.03}, USABLE),
         ({"others": 0.5}, NOISY),
         ({"stolen": 0.06}, NOISY),
@@ -69,7 +71,7 @@ def test_this_machine_is_rated(monkeypatch, capsys):
     assert main(["doctor", "--stability", "--device", "cpu", "--format", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["rating"] in (QUIET, USABLE, NOISY)
-    assert 0 < found["one"] < 5
-    assert 0 < found["all"] < 5
+    assert 0 < found["one_thread"] < 5
+    assert 0 < found["all_threads"] < 5
     assert found["gpu"] is None
     assert found["findings"][0]["figure"] == f"varies by {100 * found['one']:.1f} %"
