@@ -35,11 +35,13 @@ def uncontrolled_differences(reference: Run, other: Run) -> tuple[Difference, ..
 
 def _controlled(record: RunRecord) -> dict[str, str]:
     settings, checkpoint = record.settings, record.checkpoint
-    # The declared batch also names those of single backends (A@4), which a run may have or lack.
-    declared = {name: value for name, value in record.controlled_settings.items() if not name.startswith("but recipe ")}
-    declared |= {"batch": str(settings.batch)}
-    declared["tile"] = " x ".join(map(str, settings.tile))
-    declared |= {"overlap": f"{settings.overlap:g}", "ROI": settings.roi, "protocol": settings.protocol}
+    # The controlled batch also names those of single backends (A@4), which a run may have or lack.
+    controlled = {
+        name: value for name, value in record.controlled_settings.items() if not name.startswith("but recipe ")
+    }
+    controlled |= {"batch": str(settings.batch)}
+    controlled["tile"] = " x ".join(map(str, settings.tile))
+    controlled |= {"overlap": f"{settings.overlap:g}", "ROI": settings.roi, "protocol": settings.protocol}
     identity = {
         "weights": checkpoint.weights_sha256,
         "code of the network": checkpoint.code,
@@ -48,7 +50,7 @@ def _controlled(record: RunRecord) -> dict[str, str]:
     }
     kind = settings.device.partition(":")[0]  # which of the GPUs is a matter of the host
     return {
-        **declared,
+        **controlled,
         "threads": str(settings.threads),
         **{name: _shortened(value) for name, value in identity.items() if value},
         "cases": str(len(record.cases)),

@@ -21,46 +21,46 @@ _PSEUDO = (  # nnunetv2: nnUNetTrainer.on_validation_epoch_end, and nnUNetLogger
 
 def training_metrics_section(summary: Summary) -> str:
     """The recorded metrics and the measured baseline, each under its protocol."""
-    recorded = training_metrics(summary.record)
-    if not recorded:
+    metrics = training_metrics(summary.record)
+    if not metrics:
         return section("Recorded accuracy", "The checkpoint records no accuracy of its own.")
     baseline = summary.row(summary.record.baseline)
     rows = []
     for key in NAMES:
-        label, same = key.label, [m for m in recorded if m.metric == key]
+        label, same = key.label, [m for m in metrics if m.metric == key]
         measured = _measured_score(baseline.accuracy.metric(key) if baseline else Metric())
         for m in same:
             name = label if len(same) == 1 else f"{label} ({text(m.name)})"
             rows.append([name, formatting.score(m.value), measured])
         if not same:
             rows.append([label, "not recorded", measured])
-    others = (m for m in recorded if m.metric is None)
+    others = (m for m in metrics if m.metric is None)
     rows += [[text(m.name), formatting.score(m.value), formatting.NOT_MEASURED] for m in others]
     head = ["", "recorded in the checkpoint", f"measured here, {summary.record.baseline}"]
-    return section("Recorded accuracy", table(head, rows), _protocols(summary.record, recorded, summary.cases))
+    return section("Recorded accuracy", table(head, rows), _protocols(summary.record, metrics, summary.cases))
 
 
 def _measured_score(metric: Metric) -> str:
     return formatting.score(metric.value) if metric.applicable else formatting.NOT_APPLICABLE
 
 
-def _protocols(record: RunRecord, recorded: Sequence[TrainingMetric], cases: int) -> str:
+def _protocols(record: RunRecord, metrics: Sequence[TrainingMetric], cases: int) -> str:
     settings = record.settings
     protocol = _PROTOCOLS.get(settings.protocol, settings.protocol)
     if settings.protocol == "sliding-window":
         protocol += f", overlap {settings.overlap:g}"
     return (
-        f"Protocol of the recorded figures: {_training_protocol(record, recorded)}. Protocol of the measured ones: "
+        f"Protocol of the recorded figures: {_training_protocol(record, metrics)}. Protocol of the measured ones: "
         f"{protocol}, {formatting.count(cases, 'case')}. The two answer different questions; no verdict uses the "
         "recorded ones."
     )
 
 
-def _training_protocol(record: RunRecord, recorded: Sequence[TrainingMetric]) -> str:
+def _training_protocol(record: RunRecord, metrics: Sequence[TrainingMetric]) -> str:
     """The protocol of each recorded metric, as far as its name or the network says."""
     script = _CROP if record.checkpoint.architecture == _REFERENCE else _UNSTATED
-    nnunet = [m.name for m in recorded if m.is_nnunet]
+    nnunet = [m.name for m in metrics if m.is_nnunet]
     if not nnunet:
         return script
-    others = f"; for the others: {script}" if len(nnunet) < len(recorded) else ""
+    others = f"; for the others: {script}" if len(nnunet) < len(metrics) else ""
     return f"for {', '.join(map(text, nnunet))}: {_PSEUDO}{others}"

@@ -74,4 +74,4 @@ def test_this_machine_is_rated(monkeypatch, capsys):
     assert 0 < found["one_thread"] < 5
     assert 0 < found["all_threads"] < 5
     assert found["gpu"] is None
-    assert found["findings"][0]["figure"] == f"varies by {100 * found['one']:.1f} %"
+    assert found["findings"][0]["figure"] == f"varies by {100 * found['one_thread']:.1f} %"
