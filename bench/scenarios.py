@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import engines
+from bench.choices import SCENARIOS
 from bench.data.cases import sha256_of
 from bench.errors import BackendLostError, InputError
 from bench.peers import PEERS
@@ -24,7 +25,7 @@ from bench.worker.messages import Broke, Open, Opened, Predict, PredictAll, Pred
 from bench.worker.process import WorkerLostError, WorkerProcess
 from engines.base import Availability
 
-SINGLE_STREAM, OFFLINE, COLD = SCENARIOS = ("single-stream", "offline", "cold")
+SINGLE_STREAM, OFFLINE, COLD = SCENARIOS
 PERCENTILES = (50, 90, 99)  # MLPerf's single-stream is judged by its 90th
 _INPUT = "InputError: "  # how a worker names one
 

@@ -20,10 +20,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a check
 
 import engines
 from bench.accuracy import dsc, outside_of
-from bench.cli.options import ROIS
+from bench.choices import DEMOS, ROIS
 from bench.data.cases import CaseFiles, find_cases
 from bench.data.volume import read_mask
-from bench.demo import CHECKPOINTS, KINDS, write_demo
+from bench.demo import CHECKPOINTS, write_demo
 from bench.pipeline.pipeline import Pipeline
 from bench.pipeline.settings import InferenceSettings
 from engines.base import Session, Target
@@ -81,7 +81,7 @@ def row(name: str, results: list[Result], full: list[Result]) -> str:
 def main() -> None:
     """Draw the cases, run every strategy on each, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--demo", choices=KINDS, default="abdomen")
+    parser.add_argument("--demo", choices=DEMOS, default="abdomen")
     parser.add_argument("--cases", type=int, default=60)
     parser.add_argument("--strategies", default=",".join(ROIS[1:]))
     parser.add_argument("--checkpoint", type=Path, help="another than the demo's")

@@ -1,7 +1,7 @@
 """`bench check`, and what other commands print of a verdict."""
 
 from argparse import Namespace
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from bench.cli.exit_codes import BACKEND_LOST, DONE, INCONCLUSIVE, REFUTED
 from bench.schedule.run_directory import LATEST
@@ -15,14 +15,7 @@ _EXIT_OF_VERDICT = {"CONFIRMED": DONE, "REFUTED": REFUTED, "INCONCLUSIVE": INCON
 
 def execute(options: Namespace) -> int:
     run = read_run(options.run or LATEST)
-    limits = {
-        "min_reduction_pct": options.min_reduction,
-        "max_dsc_drop": options.max_dsc_drop,
-        "max_nsd_drop": options.max_nsd_drop,
-        "max_f1_drop": options.max_f1_drop,
-        "backend": options.backend,
-    }
-    stated = {name: value for name, value in limits.items() if value is not None}
+    stated = {each.name: value for each in fields(Claim) if (value := getattr(options, each.name)) is not None}
     claim = replace(Claim.of(run.record.settings), **stated)
     summary = summarise(run, claim)
     print_verdict(summary)

@@ -16,5 +16,4 @@ def execute(options: Namespace) -> int:
 
 def model_options(options: Namespace) -> ModelOptions:
     """Of the command line."""
-
     return ModelOptions(options.arch, options.tile, options.window, options.trust)

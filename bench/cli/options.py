@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from bench import __version__
+from bench.choices import DEMOS, MAX_OVERLAP, PROTOCOLS, ROIS, SCENARIOS, SPLITS
 from bench.cli.exit_codes import MEANINGS
 from bench.peers import PEERS
+from bench.plan.request import Request
 from bench.worker.allocator import ALLOCATORS
 from engines import BACKENDS
-
-ROIS = ("none", "body", "coarse", "foreground")  # bench.pipeline.roi.ROIS, which imports too much to be asked
-DEMOS = ("pancreas", "abdomen")
-FORMATS = ("markdown", "html", "json", "csv", "junit")
+from reports.render import FORMATS
 
 
 class Parser(argparse.ArgumentParser):
@@ -50,10 +49,10 @@ def _run(run: argparse.ArgumentParser) -> None:
     _network(what)
     what.add_argument("--data", type=Path, metavar="DIR", help="cases, quiz or nnU-Net layout (default: the demo)")
     what.add_argument(
-        "--demo", choices=DEMOS, default=DEMOS[0],
+        "--demo", choices=DEMOS, default=Request.demo,
         help="the demo's volumes: the pancreas and what is around it, or whole bodies (36; more with --max-cases 60)",
     )  # fmt: skip
-    what.add_argument("--split", choices=("train", "validation", "test"), default="validation")
+    what.add_argument("--split", choices=SPLITS, default=Request.split)
     what.add_argument("--max-cases", type=_whole(1), metavar="N", help="at most N cases, spread over the split")
     what.add_argument("--demo-width", type=_whole(1), metavar="W", help="widen the demo network without changing it")
     what.add_argument(
@@ -66,24 +65,54 @@ def _run(run: argparse.ArgumentParser) -> None:
         metavar="FILE.toml|builtin",
         help="time these too: backends with ROI, overlap, batch of their own",
     )
-    what.add_argument("--require", default="", metavar="A,B", help="exit 4 if one of these is skipped or fails")
+    what.add_argument(
+        "--require",
+        dest="required",
+        default=Request.required,
+        metavar="A,B",
+        help="exit 4 if one of these is skipped or fails",
+    )
     how = run.add_argument_group("how a case is run (the same for every backend)")
-    how.add_argument("--device", type=_device, default="auto", metavar="auto|cpu|cuda[:N]")
-    how.add_argument("--protocol", choices=("sliding-window", "center-patch"), default="sliding-window")
-    how.add_argument("--overlap", type=_number(0, 0.95), default=0.5, metavar="F", help="of neighbouring tiles (0.5)")
+    how.add_argument("--device", type=_device, default=Request.device, metavar="auto|cpu|cuda[:N]")
+    how.add_argument("--protocol", choices=PROTOCOLS, default=Request.protocol)
     how.add_argument(
-        "--roi", choices=ROIS, default="none",
+        "--overlap",
+        type=_number(0, MAX_OVERLAP),
+        default=Request.overlap,
+        metavar="F",
+        help="of neighbouring tiles (0.5)",
+    )
+    how.add_argument(
+        "--roi", choices=ROIS, default=Request.roi,
         help="what the network is run on: all (none), the body's box, the box around what it finds at half the "
         "resolution (coarse), or the tiles near what it finds without overlap (foreground)",
     )  # fmt: skip
-    how.add_argument("--batch", type=_whole(1), default=1, metavar="N", help="tiles in a forward pass (1)")
+    how.add_argument("--batch", type=_whole(1), default=Request.batch, metavar="N", help="tiles in a forward pass (1)")
     how.add_argument("--threads", type=_whole(1), metavar="N", help="CPU threads of each backend (one a core)")
     _allocator(how)
     much = run.add_argument_group("how much is measured, and what is claimed")
-    much.add_argument("--rounds", type=_rounds, default=None, metavar="auto|N", help="passes over all cases (auto)")
-    much.add_argument("--budget", type=_number(0), default=600.0, metavar="S", help="seconds of rounds with auto (600)")
-    much.add_argument("--timeout", type=_number(0), default=1800.0, metavar="S", help="for one build or case (1800)")
-    much.add_argument("--seed", type=_whole(0), default=0, metavar="N", help="of the order of backends and cases (0)")
+    much.add_argument(
+        "--rounds", type=_rounds, default=Request.rounds, metavar="auto|N", help="passes over all cases (auto)"
+    )
+    much.add_argument(
+        "--budget",
+        dest="budget_s",
+        type=_number(0),
+        default=Request.budget_s,
+        metavar="S",
+        help="seconds of rounds with auto (600)",
+    )
+    much.add_argument(
+        "--timeout",
+        dest="timeout_s",
+        type=_number(0),
+        default=Request.timeout_s,
+        metavar="S",
+        help="for one build or case (1800)",
+    )
+    much.add_argument(
+        "--seed", type=_whole(0), default=Request.seed, metavar="N", help="of the order of backends and cases (0)"
+    )
     _claim(much, defaults=True)
     out = run.add_argument_group("where it goes")
     out.add_argument("--out", type=Path, metavar="DIR", help="run directory (default: a new one under runs/)")
@@ -126,7 +155,7 @@ def _inspect(inspect: argparse.ArgumentParser) -> None:
 
 
 def _doctor(doctor: argparse.ArgumentParser) -> None:
-    doctor.add_argument("--device", type=_device, default="auto", metavar="auto|cpu|cuda[:N]")
+    doctor.add_argument("--device", type=_device, default=Request.device, metavar="auto|cpu|cuda[:N]")
     doctor.add_argument("--stability", action="store_true", help="rate how steady the machine is instead (10 s)")
     doctor.add_argument("--format", choices=("text", "json"), default="text")
 
@@ -135,21 +164,32 @@ def _scenario(scenario: argparse.ArgumentParser) -> None:
     scenario.add_argument("--checkpoint", type=Path, metavar="FILE", help="trained network (default: the bundled demo)")
     _network(scenario)
     scenario.add_argument("--data", type=Path, metavar="DIR", help="cases, as of `bench run` (default: the demo)")
-    scenario.add_argument("--demo", choices=DEMOS, default=DEMOS[0], help="the demo's volumes, as of `bench run`")
-    scenario.add_argument("--split", choices=("train", "validation", "test"), default="validation")
+    scenario.add_argument("--demo", choices=DEMOS, default=Request.demo, help="the demo's volumes, as of `bench run`")
+    scenario.add_argument("--split", choices=SPLITS, default=Request.split)
     scenario.add_argument("--max-cases", type=_whole(1), metavar="N", help="at most N cases, spread over the split")
     scenario.add_argument("--demo-width", type=_whole(1), metavar="W", help="widen the demo network")
     scenario.add_argument("--backend", metavar="NAME", help="one of those of `bench run`, or NAME@4 (the baseline)")
-    scenario.add_argument("--device", type=_device, default="auto", metavar="auto|cpu|cuda[:N]")
+    scenario.add_argument("--device", type=_device, default=Request.device, metavar="auto|cpu|cuda[:N]")
     scenario.add_argument(
-        "--overlap", type=_number(0, 0.95), default=0.5, metavar="F", help="of neighbouring tiles (0.5)"
+        "--overlap",
+        type=_number(0, MAX_OVERLAP),
+        default=Request.overlap,
+        metavar="F",
+        help="of neighbouring tiles (0.5)",
     )
-    scenario.add_argument("--roi", choices=ROIS, default="none", help="as of `bench run` (none)")
+    scenario.add_argument("--roi", choices=ROIS, default=Request.roi, help="as of `bench run` (none)")
     scenario.add_argument("--threads", type=_whole(1), metavar="N", help="CPU threads (one a core)")
     _allocator(scenario)
-    scenario.add_argument("--scenario", choices=("single-stream", "offline", "cold", "all"), default="all")
+    scenario.add_argument("--scenario", choices=(*SCENARIOS, "all"), default="all")
     scenario.add_argument("--read-ahead", type=_whole(1), default=2, metavar="N", help="cases, in `offline` (2)")
-    scenario.add_argument("--timeout", type=_number(0), default=1800.0, metavar="S", help="for a build or case (1800)")
+    scenario.add_argument(
+        "--timeout",
+        dest="timeout_s",
+        type=_number(0),
+        default=Request.timeout_s,
+        metavar="S",
+        help="for a build or case (1800)",
+    )
     scenario.add_argument("--out", type=Path, metavar="FILE.json", help="write what was measured there too")
 
 
@@ -165,15 +205,16 @@ def _which_run(command: argparse.ArgumentParser) -> None:
 
 
 def _claim(group: "argparse._ActionsContainer", *, defaults: bool) -> None:
-    for name, most, default, text in (
-        ("--min-reduction", 99.0, 10.0, "per cent of the case time that must be saved"),
-        ("--max-dsc-drop", 1.0, 0.005, "largest tolerated loss of mean DSC"),
-        ("--max-nsd-drop", 1.0, 0.01, "largest tolerated loss of mean NSD (pancreas 5 mm, lesion 2 mm)"),
-        ("--max-f1-drop", 1.0, 0.02, "largest tolerated loss of macro-F1"),
+    for name, field, most, text in (
+        ("--min-reduction", "min_reduction_pct", 99.0, "per cent of the case time that must be saved"),
+        ("--max-dsc-drop", "max_dsc_drop", 1.0, "largest tolerated loss of mean DSC"),
+        ("--max-nsd-drop", "max_nsd_drop", 1.0, "largest tolerated loss of mean NSD (pancreas 5 mm, lesion 2 mm)"),
+        ("--max-f1-drop", "max_f1_drop", 1.0, "largest tolerated loss of macro-F1"),
     ):
-        shown = f"{default:g}" if defaults else "the run's"
+        default = getattr(Request, field) if defaults else None
+        shown = "the run's" if default is None else f"{default:g}"
         group.add_argument(
-            name, type=_number(0, most), default=default if defaults else None, metavar="X", help=f"{text} ({shown})"
+            name, dest=field, type=_number(0, most), default=default, metavar="X", help=f"{text} ({shown})"
         )
 
 

@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench import scenarios
+from bench.choices import SCENARIOS
 from bench.cli.exit_codes import DONE
-from bench.cli.inspection import model_options
 from bench.cli.terminal import progress
 from bench.plan.request import Request
 from bench.scenarios import OFFLINE, PERCENTILES, Scenarios, percentile
@@ -19,24 +19,9 @@ from bench.schedule.run_directory import write_text
 
 
 def execute(options: Namespace) -> int:
-
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    request = Request(
-        checkpoint=options.checkpoint,
-        data=options.data,
-        demo=options.demo,
-        model_options=model_options(options),
-        demo_width=options.demo_width,
-        split=options.split,
-        device=options.device,
-        overlap=options.overlap,
-        roi=options.roi,
-        max_cases=options.max_cases,
-        threads=options.threads,
-        allocator=options.allocator,
-        timeout_s=options.timeout,
-    )
-    wanted = scenarios.SCENARIOS if options.scenario == "all" else (options.scenario,)
+    request = Request.of(options)
+    wanted = SCENARIOS if options.scenario == "all" else (options.scenario,)
     with progress(sys.stderr) as shown, TemporaryDirectory(prefix="voxbench-") as masks:
         result = scenarios.measure(request, options.backend, wanted, options.read_ahead, Path(masks), shown)
     if options.out is not None:

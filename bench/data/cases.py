@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bench.choices import SPLITS
 from bench.data.volume import read_image, read_mask
 from bench.errors import InputError
 from reports.records.record import Case
 
-SPLITS = ("train", "validation", "test")
 _IMAGE = re.compile(r"^(?P<name>.+)_0000\.nii(\.gz)?$")
 _SUBTYPE_FOLDER = re.compile(r"^subtype(?P<subtype>\d+)$")
 # nnU-Net knows no validation folder of its own; these names are the ones in use.

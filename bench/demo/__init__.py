@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.demo.case import KINDS, DrawnCase, draw_case
+from bench.demo.case import DrawnCase, draw_case
 from bench.demo.dataset import ABDOMEN_COUNTS, COUNTS, write_demo
 
 VERSION = 1  # of the volumes: raise it when the generator draws others, so that kept ones are drawn anew
@@ -16,7 +16,6 @@ __all__ = [
     "CHECKPOINT",
     "CHECKPOINTS",
     "COUNTS",
-    "KINDS",
     "VERSION",
     "DrawnCase",
     "draw_case",

@@ -18,7 +18,6 @@ Shape = tuple[int, int, int]
 SPACING = (0.73, 0.73, 2.0)
 SMALLEST, LARGEST = (96, 80, 40), (128, 112, 80)
 ABDOMEN_SMALLEST, ABDOMEN_LARGEST = (244, 244, 120), (264, 264, 136)
-KINDS = ("pancreas", "abdomen")  # the anatomy around the pancreas alone, or the whole body
 ABDOMEN_STREAM = 2  # of random numbers: 0 is the content of that anatomy alone, 1 how files are stored
 REACH_AROUND = 24  # voxels of an abdomen beside the frame in which the pancreas's vessels and stranded fat may lie
 FIRST_ID = {"train": 0, "validation": 600, "test": 800}  # far enough apart that ids stay unique
@@ -50,7 +49,7 @@ def case_rng(split: str, index: int, seed: int, stream: int = 0) -> np.random.Ge
 def draw_case(split: str, index: int, *, seed: int = 0, kind: str = "pancreas") -> DrawnCase:
     """Draw case ``index`` of ``split`` (train, validation or test); the same arguments give the same case.
 
-    ``kind`` is one of `KINDS`; the cases of the two have nothing in common.
+    ``kind`` is one of `bench.choices.DEMOS`; the cases of the two have nothing in common.
 
     Raises ValueError when the split has no such index.
     """

@@ -16,7 +16,7 @@ from bench.machine.clock import Stopwatch
 from bench.pipeline.merge import Merger
 from bench.pipeline.preparation import preparation_of
 from bench.pipeline.region import Geometry
-from bench.pipeline.roi import ROIS, choose_region
+from bench.pipeline.roi import STRATEGIES, choose_region
 from bench.pipeline.settings import CaseTiming, InferenceSettings
 from bench.pipeline.tile_runner import LogitsSink, TileRunner
 from bench.pipeline.tiles import Box, Grid, triple
@@ -76,7 +76,7 @@ class Pipeline:
         self._settings = settings
         self._device = torch.device(device)
         self._preprocessor, self._tiling = preparation_of(settings, self._device)
-        self._strategy = ROIS[settings.roi]
+        self._strategy = STRATEGIES[settings.roi]
 
     def run(self, image_path: Path, mask_path: Path) -> CaseTiming:
         """Predict the case in `image_path`, write its mask to `mask_path`, and time both.

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from bench.choices import ROIS
 from bench.data.volume import Volume
 from bench.pipeline import tiles
 from bench.pipeline.preprocess import normalise
@@ -153,7 +154,7 @@ class Foreground(Strategy):
         return replace(region, kept=kept), [box for box in rest if any(overlap(box, near_box) for near_box in padded)]
 
 
-ROIS: Mapping[str, Strategy] = {"none": Strategy(), "body": Body(), "coarse": Coarse(), "foreground": Foreground()}
+STRATEGIES: Mapping[str, Strategy] = dict(zip(ROIS, (Strategy(), Body(), Coarse(), Foreground()), strict=True))
 
 
 def choose_region(volume: Volume, settings: InferenceSettings, runner: TileRunner | None = None) -> Region:
@@ -161,7 +162,7 @@ def choose_region(volume: Volume, settings: InferenceSettings, runner: TileRunne
 
     Without `runner` no strategy is applied that needs the network.
     """
-    region = ROIS[settings.roi].crop(volume.intensities, volume.nifti.header.get_zooms(), runner)
+    region = STRATEGIES[settings.roi].crop(volume.intensities, volume.nifti.header.get_zooms(), runner)
     shape = volume.intensities.shape
     return region.grown(tiles.expand_to_tiles(region.box, triple(shape), settings.tile, settings.overlap))
 

@@ -17,7 +17,7 @@ class InferenceSettings:
         tile: sides of a tile in voxels.
         overlap: share of a tile's side that neighbours have in common.
         batch: tiles in every forward pass.
-        roi: name of a strategy in `bench.pipeline.roi.ROIS`.
+        roi: name of a strategy in `bench.pipeline.roi.STRATEGIES`.
         window: HU that are mapped to 0 and 1.
         labels: in masks, of each of the network's classes; the first is background.
         subtypes: that the network tells apart; 0 where it only segments.

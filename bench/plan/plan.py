@@ -1,7 +1,7 @@
 """What a run will do: options and files checked, before anything is written or any backend is built."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import engines
@@ -174,26 +174,16 @@ def _settings(
     model: Model,
 ) -> Settings:
     _check_roi(request, variants, model)
-    return Settings(
-        variants=variants,
-        device=device,
-        protocol=request.protocol,
-        overlap=request.overlap,
-        roi=request.roi,
-        tile=model.tile,
-        batch=request.batch,
-        rounds=request.rounds,
-        budget_s=request.budget_s,
-        threads=request.threads or host.physical_threads(),
-        allocator=_allocator(request),
-        seed=request.seed,
-        min_reduction_pct=request.min_reduction_pct,
-        max_dsc_drop=request.max_dsc_drop,
-        max_nsd_drop=request.max_nsd_drop,
-        max_f1_drop=request.max_f1_drop,
-        required=required_names(request.required, variants),
-        timeout_s=request.timeout_s,
-    )
+    same = {each.name: getattr(request, each.name) for each in fields(Settings) if hasattr(request, each.name)}
+    resolved = {
+        "variants": variants,
+        "device": device,
+        "tile": model.tile,
+        "threads": request.threads or host.physical_threads(),
+        "allocator": _allocator(request),
+        "required": required_names(request.required, variants),
+    }
+    return Settings(**same | resolved)
 
 
 def _allocator(request: Request) -> str:

@@ -12,22 +12,20 @@ Each table of the file is a recipe; what it leaves out is the run's::
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import engines
+from bench.choices import MAX_OVERLAP, ROIS
 from bench.errors import InputError
-from bench.pipeline.roi import ROIS
 from bench.plan.variants import MOST_TILES
+from engines.rewrites import REWRITES
 from reports.records.record import VariantSettings
 
 BUILT_IN: Path = Path(__file__).with_name("recipes.toml")
-MOST_OVERLAP = 0.95
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _KEYS = ("backend", "roi", "overlap", "batch", "rewrites")
-# Of `engines.rewrites`, which imports torch.
-_REWRITES = ("drop-biases", "shuffle-upsampling", "split-concatenations", "channels-last")
 
 
 def read_recipes(path: Path, roi: str, overlap: float, batch: int) -> dict[str, VariantSettings]:
@@ -72,15 +70,15 @@ def _recipe(where: str, name: str, table: Any, defaults: Mapping[str, Any]) -> V
     )
 
 
-def _one_of(where: str, key: str, value: Any, known: Mapping[str, Any]) -> str:
+def _one_of(where: str, key: str, value: Any, known: Collection[str]) -> str:
     if not isinstance(value, str) or value not in known:
         raise InputError(f"{where}: {key} = {value!r}: unknown; choose from {', '.join(known)}")
     return value
 
 
 def _overlap(where: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= MOST_OVERLAP:
-        raise InputError(f"{where}: overlap = {value!r}: give a share of the tile's side from 0 to {MOST_OVERLAP}")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= MAX_OVERLAP:
+        raise InputError(f"{where}: overlap = {value!r}: give a share of the tile's side from 0 to {MAX_OVERLAP}")
     return float(value)
 
 
@@ -91,6 +89,6 @@ def _batch(where: str, value: Any) -> int:
 
 
 def _rewrites(where: str, value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or any(name not in _REWRITES for name in value):
-        raise InputError(f"{where}: rewrites = {value!r}: give a list of {', '.join(_REWRITES)}")
-    return tuple(name for name in _REWRITES if name in value)
+    if not isinstance(value, list) or any(name not in REWRITES for name in value):
+        raise InputError(f"{where}: rewrites = {value!r}: give a list of {', '.join(REWRITES)}")
+    return tuple(name for name in REWRITES if name in value)

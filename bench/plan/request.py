@@ -1,12 +1,13 @@
-"""What the user asks of a run."""
+"""What the user asks of a run; the defaults of its options stand here alone."""
 
-from dataclasses import dataclass, field
+from argparse import Namespace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from models.options import ModelOptions
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Request:
     """What the user asked for; None where an option was left out and the default depends on something else."""
 
@@ -36,3 +37,10 @@ class Request:
     required: str = ""
     timeout_s: float = 1800.0
     command: str = field(default="bench run", compare=False)
+
+    @classmethod
+    def of(cls, options: Namespace) -> "Request":
+        """What the command line says: `options` are named like the fields; what a command lacks has its default."""
+        values = {each.name: getattr(options, each.name) for each in fields(cls) if hasattr(options, each.name)}
+        network = ModelOptions(options.arch, options.tile, options.window, options.trust)
+        return cls(**values | {"model_options": network, "command": options.typed})

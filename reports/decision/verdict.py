@@ -1,7 +1,7 @@
 """Is one speedup real, and is the accuracy kept? The rules, and the words for what they find."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import isnan, nan
 
 from reports.decision.accuracy import MACRO_F1, NSD, Accuracy, Metric, MetricKey
@@ -28,19 +28,14 @@ class Claim:
 
     min_reduction_pct: float
     max_dsc_drop: float
+    max_nsd_drop: float
     max_f1_drop: float
     backend: str | None = None
-    max_nsd_drop: float = 0.01
 
     @classmethod
     def of(cls, settings: Settings) -> "Claim":
         """The claim a run was started with."""
-        return cls(
-            min_reduction_pct=settings.min_reduction_pct,
-            max_dsc_drop=settings.max_dsc_drop,
-            max_nsd_drop=settings.max_nsd_drop,
-            max_f1_drop=settings.max_f1_drop,
-        )
+        return cls(**{each.name: getattr(settings, each.name) for each in fields(cls) if each.name != "backend"})
 
     def margin(self, key: MetricKey) -> float:
         """How far a score may fall."""

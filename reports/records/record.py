@@ -300,8 +300,8 @@ class Settings:
     max_f1_drop: float
     required: tuple[str, ...]
     timeout_s: float
-    max_nsd_drop: float = 0.01
-    allocator: str = "system"
+    max_nsd_drop: float
+    allocator: str
 
     @property
     def recipes(self) -> dict[str, VariantSettings]:

@@ -9,12 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.cli.options import ROIS as OFFERED
 from bench.data.volume import read_mask
 from bench.pipeline import tiles
 from bench.pipeline.pipeline import Pipeline
 from bench.pipeline.region import Region, components, overlap
-from bench.pipeline.roi import COARSE_MARGIN_MM, NEAR_MARGIN_MM, ROIS, Body
+from bench.pipeline.roi import COARSE_MARGIN_MM, NEAR_MARGIN_MM, STRATEGIES, Body
 from bench.pipeline.settings import CaseTiming, InferenceSettings
 from models.networks.unet import MultiTaskUNet, Shape
 
@@ -271,17 +270,13 @@ def test_without_a_network_coarse_and_foreground_take_everything():
     """As calibration asks for a region."""
     image = np.zeros((30, 31, 32), np.float32)
     for roi in ("none", "coarse", "foreground"):
-        assert ROIS[roi].crop(image, (1.0, 1.0, 1.0), None) == Region.of(np.s_[0:30, 0:31, 0:32])
+        assert STRATEGIES[roi].crop(image, (1.0, 1.0, 1.0), None) == Region.of(np.s_[0:30, 0:31, 0:32])
 
 
 def test_body_falls_back_to_the_full_volume():
     region = Body().crop(np.full((8, 9, 10), -1000, np.float32), (1, 1, 1), None)
     assert region.box == np.s_[0:8, 0:9, 0:10]
     assert region.fallback
-
-
-def test_the_options_are_the_strategies():
-    assert tuple(ROIS) == OFFERED
 
 
 def test_components_are_sorted_by_volume_and_boxes_overlap_where_they_share_voxels():

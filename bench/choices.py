@@ -1,0 +1,8 @@
+"""Values that options may take. Nothing is imported here, since `bench --help` must be instant."""
+
+SPLITS = ("train", "validation", "test")
+DEMOS = ("pancreas", "abdomen")  # the anatomy around the pancreas alone, or the whole body
+PROTOCOLS = ("sliding-window", "center-patch")
+ROIS = ("none", "body", "coarse", "foreground")
+SCENARIOS = ("single-stream", "offline", "cold")
+MAX_OVERLAP = 0.95  # share of a tile's side
