@@ -81,7 +81,7 @@ def make_settings(variants: Mapping[str, VariantSettings], **changes: Any) -> Se
     settings = Settings(
         variants=variants, device="cpu", protocol="sliding-window", overlap=0.5, roi="none", tile=(64, 64, 64),
         batch=1, rounds=None, budget_s=600.0, threads=2, seed=0, min_reduction_pct=10.0, max_dsc_drop=0.005,
-        max_f1_drop=0.02, required=(), timeout_s=600.0,
+        max_nsd_drop=0.01, max_f1_drop=0.02, required=(), timeout_s=600.0, allocator="system",
     )  # fmt: skip
     return replace(settings, **changes)
 

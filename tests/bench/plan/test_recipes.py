@@ -34,12 +34,6 @@ def test_what_a_recipe_leaves_out_is_the_runs(tmp_path):
     }
 
 
-def test_the_rewrites_that_can_be_named_are_those_there_are():
-    from bench.plan.recipes import _REWRITES
-
-    assert tuple(REWRITES) == _REWRITES
-
-
 def test_the_built_in_recipes_can_be_read():
     recipes = read_recipes(BUILT_IN, "none", 0.5, 1)
     assert recipes
