@@ -31,19 +31,19 @@ def test_three_scenarios_and_the_same_masks(here, capsys, tmp_path):
     assert printed[0] == "torch-fp32 on cpu, 1 threads, 3 cases"
     assert [line.split()[0] for line in printed[1:]] == [*SCENARIOS, "masks:"]
     assert printed[-1] == "masks: equal in all scenarios"
-    found = json.loads((tmp_path / "found.json").read_text())
-    assert found["masks_equal"] is True
-    assert found["read_ahead"] == 1
-    assert found["controlled_settings"]["threads"] == "1, parked when idle"
+    result = json.loads((tmp_path / "found.json").read_text())
+    assert result["masks_equal"] is True
+    assert result["read_ahead"] == 1
+    assert result["controlled_settings"]["threads"] == "1, parked when idle"
     for name in SCENARIOS:
-        timed = found["timed"][name]
-        assert len(timed["latencies_s"]) == len(found["cases"]) == 3
+        timed = result["timed"][name]
+        assert len(timed["latencies_s"]) == len(result["cases"]) == 3
         assert 0 < timed["forward_share"] < 1
         assert timed["cases_per_s"] == pytest.approx(3 / timed["wall_s"])
         assert timed["p50_s"] <= timed["p90_s"] <= timed["p99_s"] == max(timed["latencies_s"])
         assert timed["peak_memory_bytes"] > 2**26
     # A cold case has the start of Python and PyTorch in it.
-    assert min(found["timed"][COLD]["latencies_s"]) > max(found["timed"][SINGLE_STREAM]["latencies_s"])
+    assert min(result["timed"][COLD]["latencies_s"]) > max(result["timed"][SINGLE_STREAM]["latencies_s"])
 
 
 def test_one_scenario_alone(here, capsys):
@@ -110,13 +110,13 @@ def test_a_worker_that_dies_is_one_line(here, network, data, tmp_path, monkeypat
         (["--read-ahead", "0"], "not a whole number of at least 1"),
     ],
 )
-def test_what_cannot_be_run(here, capsys, options, told):
+def test_what_cannot_be_run(here, capsys, options, reported):
     try:
         code = main([*here, "--max-cases", "1", *options])
     except SystemExit as stopped:
         code = stopped.code
     assert code == 2
-    assert told in capsys.readouterr().err.splitlines()[-1]
+    assert reported in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_percentiles_are_loadgens():
@@ -125,7 +125,7 @@ def test_percentiles_are_loadgens():
     assert percentile([7.0], 50) == 7
 
 
-def test_masks_that_differ_are_told():
+def test_masks_that_differ_are_reported():
     timed = {name: Timed((1.0, 3.0), 4.0, 2.0, 2**20) for name in (SINGLE_STREAM, COLD)}
     text = scenario.text(Scenarios("a", "cpu", 2, {}, ("x", "y"), 2, timed, False))
     assert text.splitlines()[1:] == [

@@ -114,16 +114,16 @@ def make_run(
 
     `rounds` were made; `asked` is what was asked for, None for as many as needed.
     """
-    found = make_cases(cases, masks, subtypes)
-    backends = [baseline or _backend(BASELINE, Candidate(1.0, (1.0,), confirmed_speedup=1.0), found, rounds)]
+    result = make_cases(cases, masks, subtypes)
+    backends = [baseline or _backend(BASELINE, Candidate(1.0, (1.0,), confirmed_speedup=1.0), result, rounds)]
     for name, candidate in candidates.items():
-        made = candidate if isinstance(candidate, VariantRecord) else _backend(name, candidate, found, rounds)
+        made = candidate if isinstance(candidate, VariantRecord) else _backend(name, candidate, result, rounds)
         backends.append(made)
     record = RunRecord(
         id="20260102-030405", created="2026-01-02T03:04:05+00:00", command="bench run --backends all --rounds 2",
         settings=make_settings({b.name: b.settings for b in backends}, rounds=asked, **settings),
         checkpoint=_checkpoint(), data=_data(), task=TASK,
-        cases=found, host=HostRecord(processor="Example CPU", cores=2, memory_bytes=8 * 2**30),
+        cases=result, host=HostRecord(processor="Example CPU", cores=2, memory_bytes=8 * 2**30),
         versions={"torch": "2.13.0", "openvino": "2026.1.0"},
         controlled_settings={
             "protocol": "sliding-window", "TF32 in the baseline": "off", "test-time augmentation": "off",
@@ -217,8 +217,8 @@ def on_gpu(run: Run, device_share: float = 0.99, processes: int = 2, throttled_b
         replace(
             backend,
             samples=tuple(
-                replace(one, device_ns=int(device_share * one.stages_ns["forward"]), gpu=state, workers=2)
-                for one in backend.samples
+                replace(item, device_ns=int(device_share * item.stages_ns["forward"]), gpu=state, workers=2)
+                for item in backend.samples
             ),
         )
         for backend in run.variants
@@ -240,11 +240,11 @@ def segmenting(run: Run, lesions: bool = True) -> Run:
     """The same run as a network without a classification would have given it, or also without a lesion class."""
 
     def only(backend: VariantRecord) -> VariantRecord:
-        scores = [replace(one, subtype=None, baseline_subtype=None) for one in backend.scores]
+        scores = [replace(item, subtype=None, baseline_subtype=None) for item in backend.scores]
         return replace(
             backend,
-            samples=tuple(replace(one, subtype=None) for one in backend.samples),
-            scores=tuple(one if lesions else rescored(one, LESION, dsc=None, nsd=None) for one in scores),
+            samples=tuple(replace(item, subtype=None) for item in backend.samples),
+            scores=tuple(item if lesions else rescored(item, LESION, dsc=None, nsd=None) for item in scores),
             noise={name: value for name, value in backend.noise.items() if name != "class_flips"},
         )
 

@@ -48,9 +48,9 @@ WAYS = {
 def test_a_broken_package_costs_its_own_backends_only(source, broken, monkeypatch):
     broken("openvino", source)
     monkeypatch.setattr(doctor, "_TIMEOUT_S", 8 if "sleep" in source else 120)
-    found = doctor.examine("cpu")
-    assert found.backends[HEALTHY].ok
-    sick = found.backends["openvino-fp32"]
+    result = doctor.examine("cpu")
+    assert result.backends[HEALTHY].ok
+    sick = result.backends["openvino-fp32"]
     assert not sick.ok
     assert "importing openvino fails" in sick.reason
     assert WAYS[source] in sick.reason
@@ -82,12 +82,12 @@ def test_a_run_with_broken_pytorch_ends_in_one_line(tmp_path):
 
 def test_json_says_what_the_text_says(few, capsys):
     assert main(["doctor", "--device", "cpu", "--format", "json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["device"] == "cpu"
-    assert found["backends"][HEALTHY] == {"ok": True, "reason": None, "fix": None, "packages": []}
-    assert found["backends"]["openvino-fp32"]["packages"] == ["openvino", "onnx", "onnxscript"]
-    assert found["backends"]["torch-tf32"]["fix"]
-    assert (found["gpu"] is None) != (found["no_gpu"] is None)
+    result = json.loads(capsys.readouterr().out)
+    assert result["device"] == "cpu"
+    assert result["backends"][HEALTHY] == {"ok": True, "reason": None, "fix": None, "packages": []}
+    assert result["backends"]["openvino-fp32"]["packages"] == ["openvino", "onnx", "onnxscript"]
+    assert result["backends"]["torch-tf32"]["fix"]
+    assert (result["gpu"] is None) != (result["no_gpu"] is None)
 
 
 def test_a_fix_that_many_need_is_told_once():

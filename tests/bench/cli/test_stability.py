@@ -19,9 +19,9 @@ def changed(**changes) -> list[stability.Finding]:
 
 
 def test_a_still_machine_is_quiet_and_needs_nothing():
-    found = findings(STILL)
-    assert rating(found) == QUIET
-    assert all(one.fix is None for one in found)
+    result = findings(STILL)
+    assert rating(result) == QUIET
+    assert all(each.fix is None for each in result)
     assert text(STILL).splitlines()[0] == "this machine is quiet"
     assert "->" not in text(STILL)
 
@@ -44,15 +44,15 @@ def test_a_still_machine_is_quiet_and_needs_nothing():
     ],
 )
 def test_one_thing_out_of_order_rates_the_machine_and_says_what_to_do(changes, expected):
-    found = changed(**changes)
-    assert rating(found) == expected
-    assert sum(one.rating == expected for one in found) == (len(found) if expected == QUIET else 1)
-    assert sum(one.fix is not None for one in found) == (expected != QUIET)
+    result = changed(**changes)
+    assert rating(result) == expected
+    assert sum(each.rating == expected for each in result) == (len(result) if expected == QUIET else 1)
+    assert sum(each.fix is not None for each in result) == (expected != QUIET)
 
 
 def test_what_the_system_does_not_say_has_no_line():
-    found = changed(stolen=None, frequency=None, others=None, governors=())
-    assert [one.what for one in found] == ["work on one thread", "work on 8"]
+    result = changed(stolen=None, frequency=None, others=None, governors=())
+    assert [each.what for each in result] == ["work on one thread", "work on 8"]
 
 
 def test_governors_of_the_cores(tmp_path):
@@ -69,9 +69,9 @@ def test_this_machine_is_rated(monkeypatch, capsys):
     measure = stability.measure
     monkeypatch.setattr(stability, "measure", lambda device: measure(device, seconds=2))
     assert main(["doctor", "--stability", "--device", "cpu", "--format", "json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["rating"] in (QUIET, USABLE, NOISY)
-    assert 0 < found["one_thread"] < 5
-    assert 0 < found["all_threads"] < 5
-    assert found["gpu"] is None
-    assert found["findings"][0]["figure"] == f"varies by {100 * found['one_thread']:.1f} %"
+    result = json.loads(capsys.readouterr().out)
+    assert result["rating"] in (QUIET, USABLE, NOISY)
+    assert 0 < result["one_thread"] < 5
+    assert 0 < result["all_threads"] < 5
+    assert result["gpu"] is None
+    assert result["findings"][0]["figure"] == f"varies by {100 * result['one_thread']:.1f} %"

@@ -18,7 +18,7 @@ def test_a_bundle_is_run(bench, data, tmp_path):
     torch.manual_seed(0)
     network = UNet(**DEFINITION).eval()
     with torch.no_grad():  # random weights that label some of all three classes
-        bias = next(one for name, one in reversed(list(network.named_parameters())) if name.endswith("bias"))
+        bias = next(each for name, each in reversed(list(network.named_parameters())) if name.endswith("bias"))
         bias -= network(torch.rand(1, 1, 64, 64, 64)).mean(dim=(0, 2, 3, 4))
     config = {
         "network_def": {"_target_": "UNet", **DEFINITION},
@@ -27,7 +27,7 @@ def test_a_bundle_is_run(bench, data, tmp_path):
     }
     init_bundle(tmp_path / "bundle", network=network, inference_str=config)
     options = ["--backends", "torch-fp32,ort-fp32", "--rounds", "1", "--max-cases", "2"]
-    _, found, printed = bench("--checkpoint", str(tmp_path / "bundle"), *options)
+    _, result, printed = bench("--checkpoint", str(tmp_path / "bundle"), *options)
     assert Path("run/report.md").is_file(), printed
     record = json.loads(Path("run/run.json").read_text())
     checkpoint = record["checkpoint"]
@@ -35,4 +35,4 @@ def test_a_bundle_is_run(bench, data, tmp_path):
     assert (checkpoint["architecture"], checkpoint["subtypes"], checkpoint["labels"]) == ("MONAI UNet", 0, [0, 1, 2])
     assert "it has no classification: F1 is not applicable" in checkpoint["remarks"]
     assert record["settings"]["tile"] == [64, 64, 64]
-    assert {row["name"]: row["status"] for row in found["variants"]} == {"torch-fp32": "ok", "ort-fp32": "ok"}
+    assert {row["name"]: row["status"] for row in result["variants"]} == {"torch-fp32": "ok", "ort-fp32": "ok"}

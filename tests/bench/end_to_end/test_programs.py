@@ -45,13 +45,13 @@ def test_an_onnx_graph_runs_against_onnxruntime(bench, hidden, image, tmp_path):
     assert record["baseline"] == "ort-fp32"
     assert record["checkpoint"]["remarks"][0].startswith("the ONNX graph itself is run: ")
     assert record["checkpoint"]["macs_per_tile"] > 10**6
-    found = rows(summary)
+    result = rows(summary)
     for name in ("torch-fp32", "torch-compile", "ort-fp16", "tensorrt-fp16"):
-        assert found[name]["status"] == "skipped"
-        assert found[name]["reason"] == "the checkpoint is an ONNX graph, and this backend needs the PyTorch network"
-        assert "--arch FILE.py:FACTORY" in found[name]["fix"]
-    assert {name for name, row in found.items() if row["status"] == "ok"} >= {"ort-fp32", "openvino-fp32"}
-    assert found["openvino-fp32"]["accuracy"]["voxel_disagreement"] < 1e-3
+        assert result[name]["status"] == "skipped"
+        assert result[name]["reason"] == "the checkpoint is an ONNX graph, and this backend needs the PyTorch network"
+        assert "--arch FILE.py:FACTORY" in result[name]["fix"]
+    assert {name for name, row in result.items() if row["status"] == "ok"} >= {"ort-fp32", "openvino-fp32"}
+    assert result["openvino-fp32"]["accuracy"]["voxel_disagreement"] < 1e-3
 
 
 def test_a_trusted_torchscript_program_runs(bench, hidden, image, tmp_path):
@@ -66,12 +66,12 @@ def test_a_trusted_torchscript_program_runs(bench, hidden, image, tmp_path):
     )
     _, summary, printed = bench("--checkpoint", str(path), "--trust", str(path), *backends, *FEW)
     assert Path("run/report.md").is_file(), printed
-    found = rows(summary)
-    assert (found["torch-fp32"]["status"], found["torchscript"]["status"]) == ("ok", "ok")
-    assert found["torchscript"]["accuracy"]["voxel_disagreement"] < 1e-3
+    result = rows(summary)
+    assert (result["torch-fp32"]["status"], result["torchscript"]["status"]) == ("ok", "ok")
+    assert result["torchscript"]["accuracy"]["voxel_disagreement"] < 1e-3
     for name in ("torch-compile", "ort-fp32", "openvino-int8"):
-        assert found[name]["status"] == "skipped"
-        assert found[name]["reason"].startswith("the checkpoint is a TorchScript program, and this backend needs")
+        assert result[name]["status"] == "skipped"
+        assert result[name]["reason"].startswith("the checkpoint is a TorchScript program, and this backend needs")
 
 
 def test_a_program_of_one_batch_is_refused_another(bench, hidden, image, tmp_path):

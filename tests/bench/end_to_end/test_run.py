@@ -36,10 +36,10 @@ def test_the_baseline_against_itself_is_never_confirmed(bench):
     code, summary, _ = bench("--backends", "torch-fp32,torch-fp32", "--rounds", "2")
     # On a noisy machine two rounds may leave it open; what must not happen is a claim.
     assert (code, summary["verdict"]) in ((1, "REFUTED"), (3, "INCONCLUSIVE"))
-    found = row(summary, "torch-fp32#2")
-    assert found["verdict"] != "CONFIRMED"
-    assert found["accuracy"]["voxel_disagreement"] == 0
-    whole = found["accuracy"]["structures"]["whole pancreas"]["dsc"]
+    result = row(summary, "torch-fp32#2")
+    assert result["verdict"] != "CONFIRMED"
+    assert result["accuracy"]["voxel_disagreement"] == 0
+    whole = result["accuracy"]["structures"]["whole pancreas"]["dsc"]
     assert (whole["value"], whole["delta"], whole["low"]) == (1.0, 0.0, 0.0)
 
 
@@ -125,8 +125,8 @@ def test_a_backend_that_does_not_open_again_has_failed(bench, limit, monkeypatch
     monkeypatch.setenv("STARTED", str(tmp_path / "started"))
     fault(monkeypatch, "slow=0.2", "torch-fp32")
     code, summary, _ = bench("--backends", "plain", "--rounds", "1", "--require", "plain")
-    found = row(summary, "plain")
-    assert (code, found["status"], found["reason"]) == (4, "failed", "launch 2: RuntimeError: no second restart")
+    result = row(summary, "plain")
+    assert (code, result["status"], result["reason"]) == (4, "failed", "launch 2: RuntimeError: no second restart")
     samples = read_samples("torch-fp32")
     assert max(s["round"] for s in samples if s["phase"] == "confirmation") == 0, "alone it confirms nothing"
 
@@ -135,20 +135,20 @@ def test_no_difference_on_few_cases_does_not_read_as_proof(bench, monkeypatch):
     monkeypatch.setitem(engines.BACKENDS, "plain", engines.BACKENDS["torch-fp32"])
     fault(monkeypatch, "slow=0.2", "torch-fp32")
     code, summary, printed = bench("--backends", "plain", "--rounds", "1")
-    found = row(summary, "plain")
-    assert (found["speed_claim"]["verdict"], found["accuracy"]["class_flips"]) == ("CONFIRMED", 0)
+    result = row(summary, "plain")
+    assert (result["speed_claim"]["verdict"], result["accuracy"]["class_flips"]) == ("CONFIRMED", 0)
     assert (code, summary["verdict"]) == (3, "INCONCLUSIVE")
     assert "16 cases would settle it" in printed
 
 
-def test_changed_logits_are_refuted_for_parity_however_fast(bench, monkeypatch):
+def test_changed_logits_are_refuted_for_accuracy_however_fast(bench, monkeypatch):
     monkeypatch.setitem(engines.BACKENDS, "plain", engines.BACKENDS["torch-fp32"])
     fault(monkeypatch, "shifted=0.5")
     code, summary, _ = bench("--backends", "faulty", "--rounds", "1", "--min-reduction", "0")
-    found = row(summary, "faulty")
-    assert (code, found["verdict"]) == (1, "REFUTED")
-    assert found["accuracy"]["structures"]["lesion"]["dsc"]["delta"] < -0.005
-    assert found["accuracy"]["voxel_disagreement"] > 0
+    result = row(summary, "faulty")
+    assert (code, result["verdict"]) == (1, "REFUTED")
+    assert result["accuracy"]["structures"]["lesion"]["dsc"]["delta"] < -0.005
+    assert result["accuracy"]["voxel_disagreement"] > 0
 
 
 @pytest.mark.parametrize(
@@ -170,10 +170,10 @@ def test_a_fault_costs_one_row_with_its_log(bench, monkeypatch, kind, reason):
     )  # fmt: skip
     assert code == 4
     assert "faulty" in printed
-    found = row(summary, "faulty")
-    assert (found["status"], found["verdict"]) == ("failed", None)
-    assert reason in found["reason"]
-    assert Path("run", found["log"]).is_file()
+    result = row(summary, "faulty")
+    assert (result["status"], result["verdict"]) == ("failed", None)
+    assert reason in result["reason"]
+    assert Path("run", result["log"]).is_file()
     assert row(summary, "torch-fp32#2")["status"] == "ok"
     assert row(summary, "torch-fp32#2")["latency_s"]["median"] > 0
 
@@ -195,10 +195,10 @@ def test_backends_of_another_device_are_rows_with_a_reason(bench, monkeypatch):
     monkeypatch.setattr(fleet, "WorkerProcess", counted)
     _, summary, _ = bench("--backends", "tensorrt-fp16,torch-tf32", "--rounds", "1")
     for name in ("tensorrt-fp16", "torch-tf32"):
-        found = row(summary, name)
-        assert found["status"] == "skipped"
-        assert found["reason"]
-        assert found["fix"]
+        result = row(summary, name)
+        assert result["status"] == "skipped"
+        assert result["reason"]
+        assert result["fix"]
     assert summary["verdict"] == "INCONCLUSIVE"
     assert started == ["torch-fp32"], "what cannot run starts no process of its own"
 
@@ -280,11 +280,11 @@ def test_a_killed_harness_leaves_no_worker_and_loses_nothing(network, data, tmp_
 def _workers_below(folder: str) -> list[int]:
     import psutil
 
-    found = []
+    result = []
     for process in psutil.process_iter(["cmdline", "cwd"]):
         if "bench.worker.server" in (process.info["cmdline"] or []) and process.info["cwd"] == folder:
-            found.append(process.pid)
-    return found
+            result.append(process.pid)
+    return result
 
 
 def _wait(condition, seconds: float = 90) -> None:

@@ -93,9 +93,9 @@ def test_every_kind_of_backend_runs_their_network(bench, options):
         assert row["accuracy"]["macro_f1"]["state"] != "not applicable"
         assert row["accuracy"]["class_flips"] == 0 or name == "openvino-int8"
         assert row["accuracy"]["voxel_disagreement"] < (1e-2 if name == "openvino-int8" else 1e-4)
-    found = summary["checkpoint"]
-    assert (found["architecture"], found["labels"], found["subtypes"]) == ("net.py:both", [0, 1, 2], 4)
-    assert found["remarks"] == ["it tells 4 subtypes apart"]
+    result = summary["checkpoint"]
+    assert (result["architecture"], result["labels"], result["subtypes"]) == ("net.py:both", [0, 1, 2], 4)
+    assert result["remarks"] == ["it tells 4 subtypes apart"]
     classes = Path("run/predictions/ort-fp32/subtype_results.csv").read_text().splitlines()
     assert classes[0] == "Names,Subtype"
     assert len(classes) == 1 + CASES
@@ -110,12 +110,12 @@ def test_a_network_of_one_organ_has_neither_f1_nor_lesions_and_is_resumed_only_w
     assert "lesion DSC is not applicable, as the network has no lesion class" in printed
     assert "macro-F1 is not applicable, as the network has no classification" in printed
     for row in summary["variants"]:
-        parity = row["accuracy"]
-        lesion, whole = (parity["structures"][name]["dsc"] for name in ("lesion", "whole pancreas"))
-        assert (lesion["state"], parity["macro_f1"]["state"]) == ("not applicable", "not applicable")
-        assert (lesion["value"], parity["macro_f1"]["value"], parity["class_flips"]) == (None,) * 3
+        scores = row["accuracy"]
+        lesion, whole = (scores["structures"][name]["dsc"] for name in ("lesion", "whole pancreas"))
+        assert (lesion["state"], scores["macro_f1"]["state"]) == ("not applicable", "not applicable")
+        assert (lesion["value"], scores["macro_f1"]["value"], scores["class_flips"]) == (None,) * 3
         assert whole["cases"] == CASES
-        assert parity["voxel_disagreement"] < 1e-4
+        assert scores["voxel_disagreement"] < 1e-4
         labels = {
             v for path in Path("run/predictions", row["name"]).iterdir() for v in np.unique(nib.load(path).dataobj)
         }

@@ -75,9 +75,9 @@ def test_an_idle_gpu_is_not_throttled_and_a_hot_one_is():
     assert read(reasons=4 | 0x20).throttled_by == ("software power cap", "software thermal slowdown")
 
 
-def test_what_the_gpu_does_not_tell_is_none_and_the_rest_is_told():
-    found = read(refused=("nvmlDeviceGetTotalEnergyConsumption", "nvmlDeviceGetPowerUsage"))
-    assert (found.energy_j, found.power_w, found.sm_mhz) == (None, None, 1980)
+def test_what_the_gpu_does_not_report_is_none_and_the_rest_is_reported():
+    result = read(refused=("nvmlDeviceGetTotalEnergyConsumption", "nvmlDeviceGetPowerUsage"))
+    assert (result.energy_j, result.power_w, result.sm_mhz) == (None, None, 1980)
     nothing = read(refused=("nvmlDeviceGetComputeRunningProcesses", "nvmlDeviceGetCurrentClocksEventReasons"))
     assert (nothing.processes, nothing.process_memory_bytes, nothing.throttled_by) == (None, None, ())
 
@@ -113,10 +113,10 @@ def test_a_real_gpu_is_read():
 
 
 def test_the_peak_of_this_cpu():
-    found = peak.measure("cpu", 1)
-    assert "fp32" in found
-    assert "tf32" not in found
-    assert all(1e8 < rate < 1e15 for rate, _ in found.values()), found
+    result = peak.measure("cpu", 1)
+    assert "fp32" in result
+    assert "tf32" not in result
+    assert all(1e8 < rate < 1e15 for rate, _ in result.values()), result
 
 
 def test_a_precision_that_is_emulated_is_left_out(monkeypatch):
@@ -127,5 +127,5 @@ def test_a_precision_that_is_emulated_is_left_out(monkeypatch):
 
 @pytest.mark.gpu
 def test_the_peak_of_a_gpu_is_higher_in_half_precision():
-    found = peak.measure("cuda", 1)
-    assert found["fp16"] > found["fp32"]
+    result = peak.measure("cuda", 1)
+    assert result["fp16"] > result["fp32"]

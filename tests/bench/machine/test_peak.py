@@ -51,8 +51,8 @@ def test_the_work_of_a_tile_is_counted_layer_by_layer(batch, monkeypatch):
 def test_the_faster_library_sets_the_peak_on_a_cpu(monkeypatch):
     monkeypatch.setattr(peak, "_by_pytorch", lambda _: {"fp32": 3.0, "bf16": 9.0})
     monkeypatch.setattr(peak, "_by_openvino", lambda threads: {"fp32": 4.0 * threads, "bf16": 8.0, "int8": 20.0})
-    found = {"fp32": (8.0, "OpenVINO"), "bf16": (9.0, "PyTorch"), "int8": (20.0, "OpenVINO")}
-    assert peak.measure("cpu", 2) == found
+    result = {"fp32": (8.0, "OpenVINO"), "bf16": (9.0, "PyTorch"), "int8": (20.0, "OpenVINO")}
+    assert peak.measure("cpu", 2) == result
 
 
 @pytest.mark.parametrize(("seconds", "calls"), [(0.1, 10), (1.1, 3), (40.0, 1)])
@@ -66,9 +66,9 @@ def test_a_peak_is_the_best_of_ten_products_or_of_three_seconds(seconds, calls, 
 def test_without_openvino_the_peak_is_pytorchs(monkeypatch):
     monkeypatch.setitem(sys.modules, "engines.openvino.matrix_product", None)  # as if it could not be imported
     monkeypatch.setitem(peak._SIDE, "cpu", 256)
-    found = peak.measure("cpu", 1)
-    assert found["fp32"][0] > 0
-    assert {library for _, library in found.values()} == {"PyTorch"}
+    result = peak.measure("cpu", 1)
+    assert result["fp32"][0] > 0
+    assert {library for _, library in result.values()} == {"PyTorch"}
 
 
 def test_both_libraries_are_asked(monkeypatch):

@@ -35,11 +35,11 @@ def child():
 def test_sums_with_known_answers():
     megabyte = 2**20
     readings = [Reading(0.0, 100 * megabyte, 5.0), Reading(0.2, 300 * megabyte, 5.1), Reading(0.3, 200 * megabyte, 5.3)]
-    found = summed(readings, 7.0)
-    assert found.memory_byte_s == pytest.approx((0.2 * 200 + 0.1 * 250) * megabyte)
-    assert found.flare_memory_mb_s == pytest.approx((300 + 200) * 0.1), "0.1 s each, though one took 0.2"
-    assert found.flare_cpu_pct_s == pytest.approx((50 + 200) * 0.1)
-    assert found.cpu_energy_j == 7.0
+    result = summed(readings, 7.0)
+    assert result.memory_byte_s == pytest.approx((0.2 * 200 + 0.1 * 250) * megabyte)
+    assert result.flare_memory_mb_s == pytest.approx((300 + 200) * 0.1), "0.1 s each, though one took 0.2"
+    assert result.flare_cpu_pct_s == pytest.approx((50 + 200) * 0.1)
+    assert result.cpu_energy_j == 7.0
     assert summed(readings[:1], None) == Usage()
 
 
@@ -53,12 +53,12 @@ def test_the_memory_of_a_real_process_is_integrated(child):
     for _ in range(5):
         time.sleep(0.1)
         meter.tick()
-    found, wall = meter.usage(), time.perf_counter() - begin
+    result, wall = meter.usage(), time.perf_counter() - begin
     resident = psutil.Process(pid).memory_info().rss
-    assert found.memory_byte_s <= resident * wall * 1.01
-    assert found.memory_byte_s >= resident * 0.5 * 0.99
-    assert found.flare_memory_mb_s == pytest.approx(resident / 2**20 * 0.6, rel=0.01), "six readings"
-    assert found.flare_cpu_pct_s < 0.6 * 50, "it slept"
+    assert result.memory_byte_s <= resident * wall * 1.01
+    assert result.memory_byte_s >= resident * 0.5 * 0.99
+    assert result.flare_memory_mb_s == pytest.approx(resident / 2**20 * 0.6, rel=0.01), "six readings"
+    assert result.flare_cpu_pct_s < 0.6 * 50, "it slept"
 
 
 def test_a_process_that_is_gone_has_no_figures(child):
@@ -102,11 +102,11 @@ def test_foreign_load_is_seen_and_the_workers_is_not(child):
     after = system_load.Counters.now()
     mine, foreign = (sum(p.cpu_times()[:2]) - s for p, s in zip((ours, theirs), start, strict=True))
     wall = after.clock - before.clock
-    found = system_load.between(before, after, mine)
+    result = system_load.between(before, after, mine)
     assert foreign > 0
-    assert found.others >= foreign / wall - 0.1
+    assert result.others >= foreign / wall - 0.1
     alone = system_load.between(before, after, 0.0)
-    assert alone.others - found.others == pytest.approx(mine / wall, abs=1e-9)
+    assert alone.others - result.others == pytest.approx(mine / wall, abs=1e-9)
 
 
 def test_steal_and_own_time_with_known_answers(monkeypatch):

@@ -33,7 +33,7 @@ def _two_at_most() -> tuple[int, int]:
     return (2 - workers) * 64 * GIB, 64 * GIB
 
 
-def _duels(name: str) -> list[dict]:
+def _interleaved(name: str) -> list[dict]:
     samples = read_samples(name)
     return [sample for sample in samples if sample["phase"] == "interleaved"]
 
@@ -54,18 +54,18 @@ def test_groups_follow_one_another_each_with_the_baseline(bench, monkeypatch):
     assert code == 130, printed
     expected = [["torch-fp32", "torch-fp32#2"], ["torch-fp32", "torch-fp32#3"]]
     assert json.loads(Path("run/run.json").read_text())["groups"] == expected
-    before = _duels("torch-fp32#2")
-    assert (len(before), _duels("torch-fp32#3")) == (CASES, [])
+    before = _interleaved("torch-fp32#2")
+    assert (len(before), _interleaved("torch-fp32#3")) == (CASES, [])
 
     monkeypatch.setattr(memory, "machine", lambda: (2**50, 2**50))
     assert main(["run", "--resume", "--out", "run"]) in (1, 3)
     assert json.loads(Path("run/run.json").read_text())["groups"] == expected
-    assert _duels("torch-fp32#2") == before
+    assert _interleaved("torch-fp32#2") == before
     for name, numbers in (("torch-fp32", {0, 1}), ("torch-fp32#2", {0}), ("torch-fp32#3", {1})):
-        found = _duels(name)
-        assert len(found) == CASES * len(numbers)
-        assert {sample["round"] for sample in found} == numbers
-        assert {sample["workers"] for sample in found} == {2}
+        result = _interleaved(name)
+        assert len(result) == CASES * len(numbers)
+        assert {sample["round"] for sample in result} == numbers
+        assert {sample["workers"] for sample in result} == {2}
         record = json.loads(Path(f"run/variants/{name}.json").read_text())
         assert [score["structures"]["whole pancreas"]["dsc"] for score in record["scores"]] == [1.0] * CASES, (
             "each kept its own first masks"

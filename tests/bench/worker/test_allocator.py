@@ -39,7 +39,7 @@ def test_what_is_kept_is_not_mapped_again():
 
 
 @needs_glibc
-def test_a_run_keeps_it_unless_told_otherwise(bench):
+def test_a_run_keeps_it_unless_asked_otherwise(bench):
     _, summary, _ = bench("--backends", "torch-fp32", "--rounds", "1", "--max-cases", "3")
     assert summary["settings"]["allocator"] == "keep"
     assert summary["controlled_settings"]["freed memory"] == "kept by the process"

@@ -33,6 +33,6 @@ class Clock:
 )
 def test_it_goes_on_until_the_times_have_settled(seconds, passes, stable):
     clock = Clock(*seconds)
-    found = warm_up(clock.work, clock.read)
-    assert (found["passes"], found["stable"]) == (passes, stable)
-    assert found["seconds"] == clock.now
+    result = warm_up(clock.work, clock.read)
+    assert (result["passes"], result["stable"]) == (passes, stable)
+    assert result["seconds"] == clock.now

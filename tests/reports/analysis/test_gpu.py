@@ -29,7 +29,7 @@ def test_readings_are_summed_up() -> None:
     states = [GpuState(1900 + i, 2600, 40 + i, 300.0 + i, 2.0 + i, (), 2**30, 2) for i in range(4)]
     states[3] = replace(states[3], throttled_by=("software power cap",), processes=5)
     samples = make_run({}, cases=4, rounds=1).variants[0].samples[:4]
-    read = [replace(one, gpu=state, workers=2, case_ns=10**9) for one, state in zip(samples, states, strict=True)]
+    read = [replace(each, gpu=state, workers=2, case_ns=10**9) for each, state in zip(samples, states, strict=True)]
     use = gpu_use(read)
     assert (use.samples, use.sm_mhz, use.sm_mhz_low, use.sm_mhz_high, use.temperature_c) == (4, 1901.5, 1900, 1903, 43)
     assert (use.power_w, use.energy_j) == (301.5, 3.5)
@@ -52,9 +52,9 @@ def test_throttling_is_a_warning() -> None:
 def test_clocks_that_disagree_are_a_doubt(share: float, words: str | None) -> None:
     run = on_gpu(make_run({"torch-half": Candidate(3.0)}), device_share=share)
     assert summarise(run).rows[0].device_share == pytest.approx(share, abs=1e-3)
-    found = lines(run, "host's clock")
-    assert len(found) == (1 if words else 0)
-    assert all(words in line for line in found if words)
+    result = lines(run, "host's clock")
+    assert len(result) == (1 if words else 0)
+    assert all(words in line for line in result if words)
 
 
 def test_the_baselines_backend_with_another_batch_is_a_warning() -> None:
@@ -69,11 +69,11 @@ def test_a_share_of_the_peak_is_operations_over_time() -> None:
     (sample,) = backend.samples
     forward_s = sample.stages_ns["forward"] / 1e9
     operations = 2 * run.record.checkpoint.macs_per_tile * sample.tiles
-    found = roofline(run.record, backend, [sample])
-    assert found.flops == pytest.approx(operations / forward_s)
-    assert found.arithmetic_s == pytest.approx(operations / run.record.peak_flops["fp16"])
-    assert found.floor_s == found.arithmetic_s > found.traffic_s
-    assert found.share == pytest.approx(found.floor_s / forward_s)
+    result = roofline(run.record, backend, [sample])
+    assert result.flops == pytest.approx(operations / forward_s)
+    assert result.arithmetic_s == pytest.approx(operations / run.record.peak_flops["fp16"])
+    assert result.floor_s == result.arithmetic_s > result.traffic_s
+    assert result.share == pytest.approx(result.floor_s / forward_s)
 
 
 def test_a_mixture_of_precisions_takes_the_time_of_both() -> None:
@@ -97,10 +97,10 @@ def test_memory_traffic_is_the_floor_where_it_takes_longer(precision: str, size:
     record = replace(run.record, peak_bytes_per_s=1e9, peak_flops={precision: 50e12})
     backend = replace(run.variant("torch-half"), evidence=EvidenceRecord("CUDA", {precision: 1.0}))
     (sample,) = backend.samples
-    found = roofline(record, backend, [sample])
-    assert found.traffic_s == pytest.approx(size * (80_000_000 * sample.tiles + 1_600_000) / 1e9)
-    assert found.floor_s == found.traffic_s > found.arithmetic_s
-    assert found.share == pytest.approx(found.floor_s / (sample.stages_ns["forward"] / 1e9))
+    result = roofline(record, backend, [sample])
+    assert result.traffic_s == pytest.approx(size * (80_000_000 * sample.tiles + 1_600_000) / 1e9)
+    assert result.floor_s == result.traffic_s > result.arithmetic_s
+    assert result.share == pytest.approx(result.floor_s / (sample.stages_ns["forward"] / 1e9))
 
 
 def test_traffic_of_a_mixture_counts_the_narrowest_and_unknown_traffic_is_no_floor() -> None:
@@ -125,7 +125,7 @@ def test_an_older_run_has_no_limits_and_no_warnings() -> None:
     assert document["variants"][0]["gpu"] is None
 
 
-def test_energy_is_told_of_cases_that_last_longer_than_the_counters_steps() -> None:
+def test_energy_is_reported_of_cases_that_last_longer_than_the_counters_steps() -> None:
     samples = make_run({}, cases=3, rounds=1).variants[0].samples[:3]
     read = [
         replace(s, gpu=GpuState(energy_j=j), case_ns=10**9) for s, j in zip(samples, (20.0, 30.0, 25.0), strict=True)

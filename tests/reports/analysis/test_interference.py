@@ -27,16 +27,16 @@ def surrounded(run: Run, load: Callable[[str, Sample], SystemLoad | None]) -> Ru
     return replace(run, variants=backends)
 
 
-def slowed(run: Run, name: str, factor: float, disturbed: Callable[[Sample], bool]) -> Run:
+def slowed(run: Run, name: str, factor: float, interfered: Callable[[Sample], bool]) -> Run:
     """The run in which a loud neighbour made the samples of one backend `factor` times as long."""
 
-    def one(backend: str, sample: Sample) -> Sample:
-        if not disturbed(sample):
+    def each(backend: str, sample: Sample) -> Sample:
+        if not interfered(sample):
             return replace(sample, system_load=QUIET)
         longer = factor if backend == name else 1.0
         return replace(sample, system_load=LOUD, case_ns=int(sample.case_ns * longer))
 
-    backends = tuple(replace(b, samples=tuple(one(b.name, s) for s in b.samples)) for b in run.variants)
+    backends = tuple(replace(b, samples=tuple(each(b.name, s) for s in b.samples)) for b in run.variants)
     return replace(run, variants=backends)
 
 
@@ -53,8 +53,8 @@ def slowed(run: Run, name: str, factor: float, disturbed: Callable[[Sample], boo
         (SystemLoad(1.0, 1.0, 1000.0), (BUSY, STOLEN, SLOW)),
     ],
 )
-def test_the_machine_flags_a_sample(load: SystemLoad | None, found: tuple[str, ...]) -> None:
-    assert flags(replace(SAMPLE, system_load=load), median_mhz=3000.0) == found
+def test_the_machine_flags_a_sample(load: SystemLoad | None, result: tuple[str, ...]) -> None:
+    assert flags(replace(SAMPLE, system_load=load), median_mhz=3000.0) == result
 
 
 @pytest.mark.parametrize(
@@ -66,11 +66,11 @@ def test_the_machine_flags_a_sample(load: SystemLoad | None, found: tuple[str, .
         (GpuState(throttled_by=("software power cap", "hardware thermal slowdown")), (THROTTLED,)),
     ],
 )
-def test_the_gpu_flags_a_sample(gpu: GpuState, found: tuple[str, ...]) -> None:
-    assert flags(replace(SAMPLE, gpu=gpu, workers=2)) == found
+def test_the_gpu_flags_a_sample(gpu: GpuState, result: tuple[str, ...]) -> None:
+    assert flags(replace(SAMPLE, gpu=gpu, workers=2)) == result
 
 
-def test_no_clock_that_was_told_flags_nothing() -> None:
+def test_no_clock_that_was_reported_flags_nothing() -> None:
     assert flags(replace(SAMPLE, system_load=SystemLoad(0.0, 0.0, 10.0))) == ()
 
 
@@ -85,10 +85,10 @@ def test_either_sample_of_a_pair_takes_it_out() -> None:
     run = make_run({X: Candidate(2.0), "torch-half": Candidate(3.0)}, cases=8, rounds=2)
     first = {(BASELINE, INTERLEAVED, 0, "quiz_0_000"), (X, INTERLEAVED, 1, "quiz_1_001")}
     loud = surrounded(run, lambda name, s: LOUD if (name, s.phase, s.round, s.case) in first else QUIET)
-    found = summarise(loud).interference
-    assert (found.samples, found.flagged, found.reasons) == (16 * 3 + 16, 2, {BUSY: 2})
-    assert (found.pairs, found.flagged_pairs) == (32, 3), "the baseline's sample is beside both backends"
-    assert found.share == 3 / 32
+    result = summarise(loud).interference
+    assert (result.samples, result.flagged, result.reasons) == (16 * 3 + 16, 2, {BUSY: 2})
+    assert (result.pairs, result.flagged_pairs) == (32, 3), "the baseline's sample is beside both backends"
+    assert result.share == 3 / 32
     kept = without_interference(loud)
     assert [len(b.samples) for b in kept.variants] == [31, 15, 16]
 

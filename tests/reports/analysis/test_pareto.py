@@ -8,7 +8,7 @@ from reports.render.sections.pareto import pareto_section
 from reports.summary.summarise import summarise
 from tests.reports.factory import BASELINE, Candidate, made_of, make_run
 
-ARMS = {
+VARIANTS = {
     "exact": Candidate(2.0),
     "fast": Candidate(4.0, lesion=-0.05),
     "slower-and-worse": Candidate(3.0, lesion=-0.06),
@@ -19,12 +19,12 @@ ARMS = {
 def with_recipe(run: Run, name: str, **own: Any) -> Run:
     recipe = made_of(name, recipe=True, **own)
     settings = replace(run.record.settings, variants={**run.record.settings.variants, name: recipe})
-    variants = tuple(replace(one, settings=recipe) if one.name == name else one for one in run.variants)
+    variants = tuple(replace(each, settings=recipe) if each.name == name else each for each in run.variants)
     return replace(run, record=replace(run.record, settings=settings), variants=variants)
 
 
 def test_the_front_is_what_nothing_beats_in_time_and_accuracy() -> None:
-    assert summarise(make_run(ARMS)).pareto_front == ("fast", "exact"), "the fastest first"
+    assert summarise(make_run(VARIANTS)).pareto_front == ("fast", "exact"), "the fastest first"
 
 
 def test_equal_rows_are_both_on_the_front() -> None:
@@ -32,14 +32,20 @@ def test_equal_rows_are_both_on_the_front() -> None:
 
 
 def test_a_score_that_one_lacks_is_not_held_against_the_other() -> None:
-    run = make_run(ARMS)
+    run = make_run(VARIANTS)
     unscored = replace(run, variants=tuple(replace(v, scores=()) for v in run.variants))
     assert summarise(unscored).pareto_front == ("fast",), "without scores only the time counts"
 
 
 def test_the_table_tells_what_each_is_made_of_and_what_fails() -> None:
     run = with_recipe(
-        make_run(ARMS), "fast", backend="openvino-int8", roi="coarse", overlap=0.25, batch=4, rewrites=("drop-biases",)
+        make_run(VARIANTS),
+        "fast",
+        backend="openvino-int8",
+        roi="coarse",
+        overlap=0.25,
+        batch=4,
+        rewrites=("drop-biases",),
     )
     said = pareto_section(summarise(run))
     lines = [line for line in said.splitlines() if line.startswith("|")][2:]
@@ -54,4 +60,4 @@ def test_the_table_tells_what_each_is_made_of_and_what_fails() -> None:
 
 
 def test_a_run_without_recipes_has_no_such_table() -> None:
-    assert pareto_section(summarise(make_run(ARMS))) == ""
+    assert pareto_section(summarise(make_run(VARIANTS))) == ""

@@ -52,15 +52,15 @@ def test_the_ratio_is_the_peers_time_over_the_bests():
 def test_ratios_hold_as_speedups_do():
     """With the run's baseline as the peer the ratio is the best's speedup over it, bounds and all."""
     run = make_run(OURS)
-    (found,) = peer_times(replace(run, record=replace(run.record, peers=(BASELINE,))), BEST)
-    assert found.time == speed(pairs(run, BEST, INTERLEAVED), case_ns)
+    (result,) = peer_times(replace(run, record=replace(run.record, peers=(BASELINE,))), BEST)
+    assert result.time == speed(pairs(run, BEST, INTERLEAVED), case_ns)
 
 
 def test_a_peer_makes_no_claim():
     """Whatever it reaches, the verdict, the choice and the other rows are those of a run without it."""
     alone, beside = run_of({}), run_of(PEERS)
     claim = Claim.of(alone.record.settings)
-    assert [one.name for one in candidates(beside)] == list(OURS)
+    assert [each.name for each in candidates(beside)] == list(OURS)
     assert (choose(alone, claim), choose(beside, claim)) == (BEST, BEST)
     assert converged(beside, claim) == converged(alone, claim)
     without, summary = summarise(alone), summarise(beside)
@@ -84,7 +84,7 @@ def test_a_claim_about_a_peer_is_refused():
 def test_the_ratios_are_those_of_the_backend_that_is_named():
     run = run_of(PEERS)
     summary = summarise(run, replace(Claim.of(run.record.settings), backend="torch-compile"))
-    assert {one.name: one.time.speedup.estimate for one in summary.peers} == {
+    assert {each.name: each.time.speedup.estimate for each in summary.peers} == {
         FAST: pytest.approx(0.25, rel=0.05), SLOW: pytest.approx(4, rel=0.05),
     }  # fmt: skip
 
@@ -94,7 +94,7 @@ def test_peers_alone_prove_nothing():
     summary = summarise(replace(run, record=replace(run.record, peers=(SLOW,))))
     assert summary.verdict == INCONCLUSIVE
     assert "only peers ran beside it" in summary.reasons[0]
-    assert [(one.name, one.time.cases) for one in summary.peers] == [(SLOW, 0)]
+    assert [(each.name, each.time.cases) for each in summary.peers] == [(SLOW, 0)]
     assert "not measured" in render(summary, "markdown").partition("## Against what is run today")[2][:700]
 
 
@@ -110,14 +110,14 @@ def test_a_peer_that_did_not_run_is_a_row_with_its_reason():
 
 def test_a_best_that_did_not_run_has_no_ratio():
     run = with_backend(run_of(PEERS), BEST, status=FAILED)
-    assert all(not one.time.cases and isnan(one.time.speedup.estimate) for one in peer_times(run, BEST))
+    assert all(not each.time.cases and isnan(each.time.speedup.estimate) for each in peer_times(run, BEST))
 
 
 def test_samples_of_other_rounds_are_no_pairs():
     run = run_of(PEERS)
-    later = tuple(replace(one, round=one.round + 2) for one in run.variant(SLOW).samples)
+    later = tuple(replace(each, round=each.round + 2) for each in run.variant(SLOW).samples)
     summary = summarise(with_backend(run, SLOW, samples=later))
-    assert {one.name: one.time.cases for one in summary.peers} == {FAST: 16, SLOW: 0}
+    assert {each.name: each.time.cases for each in summary.peers} == {FAST: 16, SLOW: 0}
     assert f"Never open in one round with {BEST}: {SLOW}." in render(summary, "markdown")
 
 
@@ -143,17 +143,17 @@ def test_the_section_and_its_rows():
 
 def test_a_network_without_classes_has_no_flips():
     summary = summarise(segmenting(run_of(PEERS)))
-    assert [one.class_flips for one in summary.peers] == [None, None]
+    assert [each.class_flips for each in summary.peers] == [None, None]
     assert "not applicable" in render(summary, "markdown").partition("## Against what is run today")[2].splitlines()[4]
 
 
 def test_the_ratios_as_json():
     summary = summarise(run_of(PEERS))
-    found = json.loads(render(summary, "json"))
-    assert found["peers"]["of"] == BEST
-    assert [one["name"] for one in found["peers"]["times"]] == [FAST, SLOW]
-    assert found["peers"]["times"][1]["ratio"] == vars(summary.peers[1].time.speedup)
-    assert {one["name"]: one["is_peer"] for one in found["variants"]} == {
+    result = json.loads(render(summary, "json"))
+    assert result["peers"]["of"] == BEST
+    assert [each["name"] for each in result["peers"]["times"]] == [FAST, SLOW]
+    assert result["peers"]["times"][1]["ratio"] == vars(summary.peers[1].time.speedup)
+    assert {each["name"]: each["is_peer"] for each in result["variants"]} == {
         BASELINE: False, **dict.fromkeys(OURS, False), **dict.fromkeys(PEERS, True),
     }  # fmt: skip
 
@@ -167,6 +167,6 @@ def test_the_record_keeps_its_peers():
 
 def test_a_slower_peer_is_no_regression():
     before, now = run_of(PEERS), run_of(PEERS | {SLOW: Candidate(0.1)})
-    found = regression(before, now)
-    assert {change.name for change in found.changes} == {BASELINE, *OURS}
-    assert found.state == regression(before, before).state
+    result = regression(before, now)
+    assert {change.name for change in result.changes} == {BASELINE, *OURS}
+    assert result.state == regression(before, before).state

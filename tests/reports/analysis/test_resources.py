@@ -46,7 +46,7 @@ def test_processor_time_is_counted_in_cores_and_in_percent_seconds() -> None:
     assert result.cpu_pct_s == pytest.approx(200 * seconds)
 
 
-def test_memory_is_told_in_both_forms() -> None:
+def test_memory_is_reported_in_both_forms() -> None:
     usages = [Usage(memory_byte_s=n * 2**20, flare_memory_mb_s=n - 1.0, flare_cpu_pct_s=n + 1.0) for n in (5, 7, 30)]
     result = of(used(make_run({X: Candidate(2.0)}, cases=9, rounds=1), *usages))
     assert (result.memory_mb_s, result.flare_memory_mb_s, result.flare_cpu_pct_s) == (7.0, 6.0, 8.0)

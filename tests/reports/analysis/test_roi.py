@@ -41,11 +41,11 @@ def test_no_section_without_a_roi():
 
 def test_each_case_counts_once_however_often_it_was_run():
     run = cropped()
-    (found,) = [row.roi for row in summarise(run).rows if row.is_baseline]
-    assert (found.cases, found.scored, found.passes, found.tiles) == (6, 6, 12, 24)
-    assert found.all_tiles == 6 * 12
-    assert found.fallbacks == (run.record.cases[1].name,)
-    assert (found.outside, found.lost) == ({PANCREAS: 7, LESION: 0}, ())
+    (result,) = [row.roi for row in summarise(run).rows if row.is_baseline]
+    assert (result.cases, result.scored, result.passes, result.tiles) == (6, 6, 12, 24)
+    assert result.all_tiles == 6 * 12
+    assert result.fallbacks == (run.record.cases[1].name,)
+    assert (result.outside, result.lost) == ({PANCREAS: 7, LESION: 0}, ())
 
 
 def test_the_report_names_fallbacks_and_cases_that_lost_a_lesion_voxel():
@@ -57,9 +57,9 @@ def test_the_report_names_fallbacks_and_cases_that_lost_a_lesion_voxel():
     assert f"fell back to the full volume in: {second}." in section
     assert "**fails**" in section
     assert "<h2>ROI</h2>" in render(summarise(run), "html")
-    told = {backend["name"]: backend["roi_use"] for backend in summary_json(summarise(run))["variants"]}
-    assert told["openvino-int8"]["lost"] == [third]
-    assert told["openvino-int8"]["outside"]["lesion"] == 3
+    reported = {backend["name"]: backend["roi_use"] for backend in summary_json(summarise(run))["variants"]}
+    assert reported["openvino-int8"]["lost"] == [third]
+    assert reported["openvino-int8"]["outside"]["lesion"] == 3
     kept = render(summarise(cropped()), "markdown")
     assert "fails the safety:" not in kept
     assert "**fails**" not in kept

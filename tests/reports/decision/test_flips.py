@@ -25,7 +25,7 @@ def test_flips_name_the_case_and_its_classes() -> None:
     assert result == (Flip("c1", 0, 0, 2), Flip("unknown", None, 1, 2))
 
 
-def test_mcnemar_counts_only_what_is_right_by_one_arm() -> None:
+def test_mcnemar_counts_only_what_is_right_by_one_variant() -> None:
     lost = {f"c{i}": (0, 1) for i in range(5)}
     result = mcnemar(TRUTH, scores({**lost, "c5": (1, 0), "c6": (1, 2), "unknown": (0, 1)}))
     assert (result.lost, result.gained) == (5, 1)

@@ -23,11 +23,11 @@ X = "ort-fp32"
 
 
 def changed(reference: Run, run: Run, name: str = X, **options: Any) -> Change:
-    (change,) = [one for one in regression(reference, run, **options).changes if one.name == name]
+    (change,) = [each for each in regression(reference, run, **options).changes if each.name == name]
     return change
 
 
-def one(candidate: Candidate | VariantRecord, **options: Any) -> Run:
+def each(candidate: Candidate | VariantRecord, **options: Any) -> Run:
     return make_run({X: candidate}, **options)
 
 
@@ -60,11 +60,11 @@ def setting(run: Run, **changes: Any) -> Run:
 
 
 def declaring(run: Run, **changes: str) -> Run:
-    declared: Mapping[str, str] = {
+    controlled: Mapping[str, str] = {
         **run.record.controlled_settings,
         **{k.replace("_", " "): v for k, v in changes.items()},
     }
-    return with_record(run, controlled_settings=declared)
+    return with_record(run, controlled_settings=controlled)
 
 
 UNEQUAL = {
@@ -83,7 +83,7 @@ UNEQUAL = {
 @pytest.mark.parametrize("name", UNEQUAL)
 def test_runs_that_were_not_declared_alike_are_refused(name: str) -> None:
     change, said = UNEQUAL[name]
-    reference = one(Candidate(2.0))
+    reference = each(Candidate(2.0))
     with pytest.raises(RecordError) as refusal:
         regression(reference, change(reference))
     assert said in str(refusal.value)
@@ -91,7 +91,7 @@ def test_runs_that_were_not_declared_alike_are_refused(name: str) -> None:
 
 
 def test_the_refusal_lists_every_difference_in_one_line() -> None:
-    reference = one(Candidate(2.0))
+    reference = each(Candidate(2.0))
     other = declaring(of_checkpoint(reference, weights_sha256="99" * 32), TF32_in_the_baseline="on")
     with pytest.raises(
         RecordError, match=r"TF32 in the baseline is on, there off; weights is .*; measure again"
@@ -101,33 +101,33 @@ def test_the_refusal_lists_every_difference_in_one_line() -> None:
 
 
 def test_another_batch_of_another_backend_is_no_difference() -> None:
-    reference = declaring(one(Candidate(2.0)), batch="1, but 4 where a backend's name says so")
-    assert changed(reference, declaring(one(Candidate(2.0)), batch="1")).state == NO_REGRESSION
+    reference = declaring(each(Candidate(2.0)), batch="1, but 4 where a backend's name says so")
+    assert changed(reference, declaring(each(Candidate(2.0)), batch="1")).state == NO_REGRESSION
 
 
 def test_a_recipe_may_be_missing_but_not_mean_something_else() -> None:
     def cooking(overlap: float) -> Run:
-        run = declaring(one(Candidate(2.0)), **{"but recipe lean": f"overlap {overlap}"})
+        run = declaring(each(Candidate(2.0)), **{"but recipe lean": f"overlap {overlap}"})
         lean = made_of("openvino-int8", overlap=overlap, recipe=True)
         return with_record(
             run, settings=replace(run.record.settings, variants={**run.record.settings.variants, "lean": lean})
         )
 
-    assert changed(cooking(0.25), one(Candidate(2.0))).state == NO_REGRESSION
+    assert changed(cooking(0.25), each(Candidate(2.0))).state == NO_REGRESSION
     assert changed(cooking(0.25), cooking(0.25)).state == NO_REGRESSION
     with pytest.raises(RecordError, match=r"recipe lean is openvino-int8, ROI none, overlap 0.5, batch 1, there"):
         regression(cooking(0.25), cooking(0.5))
 
 
 def test_host_versions_and_date_may_differ_and_are_listed() -> None:
-    reference = one(Candidate(2.0))
+    reference = each(Candidate(2.0))
     newer = with_record(
         reference, created="2026-02-03", versions={**reference.record.versions, "torch": "2.14.0"},
         host=replace(reference.record.host, cores=8),
     )  # fmt: skip
-    found = regression(reference, newer)
-    assert found.state == NO_REGRESSION
-    assert set(found.differences) == {
+    result = regression(reference, newer)
+    assert result.state == NO_REGRESSION
+    assert set(result.differences) == {
         ("started", "2026-01-02T03:04:05+00:00", "2026-02-03"),
         ("host: cores", "2", "8"),
         ("version of torch", "2.13.0", "2.14.0"),
@@ -138,7 +138,7 @@ def test_host_versions_and_date_may_differ_and_are_listed() -> None:
 
 
 def test_a_run_against_itself_has_not_changed() -> None:
-    run = one(Candidate(2.0))
+    run = each(Candidate(2.0))
     change = changed(run, run)
     assert change.state == NO_REGRESSION
     assert (change.speedup.low, change.speedup.estimate, change.speedup.high) == (1.0, 1.0, 1.0)
@@ -149,38 +149,38 @@ def test_a_run_against_itself_has_not_changed() -> None:
     ("speedup", "state"), [(2.0, NO_REGRESSION), (1.96, NO_REGRESSION), (1.8, REGRESSION), (3.0, NO_REGRESSION)]
 )
 def test_the_speedup_may_fall_by_five_percent(speedup: float, state: str) -> None:
-    change = changed(one(Candidate(2.0)), one(Candidate(speedup)))
+    change = changed(each(Candidate(2.0)), each(Candidate(speedup)))
     assert change.state == state
     assert change.speedup.estimate == pytest.approx(speedup / 2, rel=1e-3)
 
 
 def test_what_is_allowed_is_the_users_choice() -> None:
-    reference, slower = one(Candidate(2.0)), one(Candidate(1.8))
+    reference, slower = each(Candidate(2.0)), each(Candidate(1.8))
     assert changed(reference, slower, max_slowdown_pct=11).state == NO_REGRESSION
     assert changed(reference, slower, max_slowdown_pct=9).state == REGRESSION
 
 
 def test_bounds_across_the_threshold_leave_it_open() -> None:
-    change = changed(one(Candidate(2.0)), one(Candidate(1.9, jitter=(1.0, 1.2, 0.8, 1.1, 0.9)), rounds=1))
+    change = changed(each(Candidate(2.0)), each(Candidate(1.9, jitter=(1.0, 1.2, 0.8, 1.1, 0.9)), rounds=1))
     assert change.state == UNDECIDED
     assert change.speedup.low < 0.95 <= change.speedup.high
     assert change.reasons[0].endswith("more rounds or more cases in both runs would settle it")
 
 
 def test_a_slower_machine_is_no_regression() -> None:
-    reference = one(Candidate(2.0))
+    reference = each(Candidate(2.0))
     change = changed(reference, scaled(reference, 1.7))
     assert (change.state, change.seconds) == (NO_REGRESSION, pytest.approx(1.7, rel=1e-6))
 
 
 def test_the_bounds_are_those_of_a_bootstrap_over_the_cases() -> None:
     rng = np.random.default_rng(5)
-    reference, run = (one(Candidate(2.0, jitter=rng.uniform(0.9, 1.1, 16).tolist()), rounds=2) for _ in range(2))
+    reference, run = (each(Candidate(2.0, jitter=rng.uniform(0.9, 1.1, 16).tolist()), rounds=2) for _ in range(2))
 
     def logs(run: Run) -> list[float]:
         by_case: dict[str, list[float]] = {}
-        duels = [sample for sample in run.variant(BASELINE).samples if sample.phase == INTERLEAVED]
-        for base, own in zip(duels, run.variant(X).samples, strict=True):
+        samples = [sample for sample in run.variant(BASELINE).samples if sample.phase == INTERLEAVED]
+        for base, own in zip(samples, run.variant(X).samples, strict=True):
             assert (own.phase, base.case, base.round) == (INTERLEAVED, own.case, own.round)
             by_case.setdefault(own.case, []).append(log(base.case_ns / own.case_ns))
         return [float(np.median(values)) for _, values in sorted(by_case.items())]
@@ -188,14 +188,14 @@ def test_the_bounds_are_those_of_a_bootstrap_over_the_cases() -> None:
     differences = np.array(logs(run)) - np.array(logs(reference))
     # the bootstrap's bounds are expanded for few cases: for a mean those of the t-interval
     low, high = stats.t.interval(0.9, len(differences) - 1, differences.mean(), stats.sem(differences))
-    found = changed(reference, run).speedup
-    assert found.estimate == pytest.approx(exp(differences.mean()))
-    assert (found.low, found.high) == pytest.approx((exp(low), exp(high)), abs=2e-3)
-    assert found.high - found.low > 0.04, "so that 2e-3 is a small part of it"
+    result = changed(reference, run).speedup
+    assert result.estimate == pytest.approx(exp(differences.mean()))
+    assert (result.low, result.high) == pytest.approx((exp(low), exp(high)), abs=2e-3)
+    assert result.high - result.low > 0.04, "so that 2e-3 is a small part of it"
 
 
 def test_few_cases_decide_nothing() -> None:
-    change = changed(one(Candidate(2.0), cases=4), one(Candidate(1.0), cases=4))
+    change = changed(each(Candidate(2.0), cases=4), each(Candidate(1.0), cases=4))
     assert change.state == UNDECIDED
     assert "at least 5 cases" in change.reasons[0]
 
@@ -204,7 +204,7 @@ def test_few_cases_decide_nothing() -> None:
 
 
 def test_a_lost_accuracy_is_a_regression() -> None:
-    change = changed(one(Candidate(2.0)), one(Candidate(2.0, lesion=-0.05)))
+    change = changed(each(Candidate(2.0)), each(Candidate(2.0, lesion=-0.05)))
     assert change.state == REGRESSION
     assert change.states[MetricKey(DSC, LESION)] == "lost"
     assert change.states[MetricKey(DSC, WHOLE)] == "kept"
@@ -214,30 +214,30 @@ def test_a_lost_accuracy_is_a_regression() -> None:
 
 
 def test_an_accuracy_that_rose_is_none() -> None:
-    assert changed(one(Candidate(2.0, lesion=-0.05)), one(Candidate(2.0))).state == NO_REGRESSION
+    assert changed(each(Candidate(2.0, lesion=-0.05)), each(Candidate(2.0))).state == NO_REGRESSION
 
 
 def test_the_baseline_may_lose_accuracy_too() -> None:
     worse = make_run({BASELINE: Candidate(1.0, whole=-0.02)}).variants[1]
-    found = regression(one(Candidate(2.0)), make_run({X: Candidate(2.0)}, baseline=worse))
-    assert [(c.name, c.state) for c in found.changes] == [(BASELINE, REGRESSION), (X, NO_REGRESSION)]
-    assert (found.changes[0].speedup.estimate, found.changes[0].cases) == (1.0, 0)
+    result = regression(each(Candidate(2.0)), make_run({X: Candidate(2.0)}, baseline=worse))
+    assert [(c.name, c.state) for c in result.changes] == [(BASELINE, REGRESSION), (X, NO_REGRESSION)]
+    assert (result.changes[0].speedup.estimate, result.changes[0].cases) == (1.0, 0)
 
 
 def test_flips_between_the_runs_are_counted() -> None:
-    change = changed(one(Candidate(2.0)), one(Candidate(2.0, flips=3)))
+    change = changed(each(Candidate(2.0)), each(Candidate(2.0, flips=3)))
     assert change.flipped == ("quiz_0_000", "quiz_1_001", "quiz_2_002")
     assert change.states[MACRO_F1] == "lost"
 
 
 def test_scattered_losses_leave_it_open() -> None:
-    change = changed(one(Candidate(2.0)), one(Candidate(2.0, lesion=(-0.02, 0.012, 0.003, -0.004))))
+    change = changed(each(Candidate(2.0)), each(Candidate(2.0, lesion=(-0.02, 0.012, 0.003, -0.004))))
     assert (change.state, change.states[MetricKey(DSC, LESION)]) == (UNDECIDED, "undecided")
     assert change.reasons[0].endswith("more cases in both runs would settle it")
 
 
 def test_without_truth_the_accuracy_is_open() -> None:
-    change = changed(*[one(Candidate(2.0), masks=False, subtypes=False)] * 2)
+    change = changed(*[each(Candidate(2.0), masks=False, subtypes=False)] * 2)
     assert change.state == UNDECIDED
     assert change.reasons == (
         "accuracy undecided: no case has a score in both runs; data with ground truth would settle it",
@@ -245,7 +245,7 @@ def test_without_truth_the_accuracy_is_open() -> None:
 
 
 def test_what_the_network_does_not_give_is_not_required() -> None:
-    run = segmenting(one(Candidate(2.0)), lesions=False)
+    run = segmenting(each(Candidate(2.0)), lesions=False)
     change = changed(run, run)
     assert change.state == NO_REGRESSION
     assert (change.states[MetricKey(DSC, LESION)], change.states[MACRO_F1]) == ("not applicable", "not applicable")
@@ -263,12 +263,12 @@ def test_what_the_network_does_not_give_is_not_required() -> None:
     ],
 )
 def test_a_backend_that_was_lost_is_a_regression(record: VariantRecord, said: str) -> None:
-    change = changed(one(Candidate(2.0)), one(record))
+    change = changed(each(Candidate(2.0)), each(record))
     assert (change.state, change.reasons) == (REGRESSION, (said,))
 
 
 def test_a_backend_that_is_not_there_any_more_is_a_regression() -> None:
-    change = changed(one(Candidate(2.0)), make_run({}))
+    change = changed(each(Candidate(2.0)), make_run({}))
     assert (change.state, change.reasons[0]) == (
         REGRESSION,
         "it ran in the reference, and here it is not part of the run",
@@ -276,14 +276,14 @@ def test_a_backend_that_is_not_there_any_more_is_a_regression() -> None:
 
 
 def test_a_backend_that_is_new_is_not_compared() -> None:
-    found = regression(one(variant(X, FAILED, "no kernel")), one(Candidate(2.0)))
-    assert found.state == NO_REGRESSION, "by the baseline"
-    assert found.changes[1].state is None
-    assert isnan(found.changes[1].speedup.estimate)
+    result = regression(each(variant(X, FAILED, "no kernel")), each(Candidate(2.0)))
+    assert result.state == NO_REGRESSION, "by the baseline"
+    assert result.changes[1].state is None
+    assert isnan(result.changes[1].speedup.estimate)
 
 
 def test_a_run_that_was_interrupted_leaves_it_open() -> None:
-    change = changed(one(Candidate(2.0)), one(variant(X, PENDING), status=INTERRUPTED))
+    change = changed(each(Candidate(2.0)), each(variant(X, PENDING), status=INTERRUPTED))
     assert change.state == UNDECIDED
     assert "bench run --resume" in change.reasons[0]
 
@@ -301,11 +301,11 @@ def test_the_worst_decides() -> None:
 @pytest.fixture
 def folders(tmp_path: Path) -> dict[str, str]:
     runs = {
-        "reference": one(Candidate(2.0)),
-        "same": one(Candidate(2.02)),
-        "slower": one(Candidate(1.5, lesion=-0.05)),
-        "open": one(Candidate(1.9, jitter=(1.0, 1.2, 0.8, 1.1, 0.9)), rounds=1),
-        "other": of_checkpoint(one(Candidate(2.0)), weights_sha256="99" * 32),
+        "reference": each(Candidate(2.0)),
+        "same": each(Candidate(2.02)),
+        "slower": each(Candidate(1.5, lesion=-0.05)),
+        "open": each(Candidate(1.9, jitter=(1.0, 1.2, 0.8, 1.1, 0.9)), rounds=1),
+        "other": of_checkpoint(each(Candidate(2.0)), weights_sha256="99" * 32),
     }
     return {name: str(written(run, tmp_path / name)) for name, run in runs.items()}
 

@@ -67,8 +67,8 @@ def test_a_claim_about_time_needs_five_cases(cases: int, verdict: str) -> None:
 
 @pytest.mark.parametrize(("cases", "verdict"), [(15, INCONCLUSIVE), (16, CONFIRMED)])
 def test_an_unchanged_macro_f1_needs_sixteen_cases(cases: int, verdict: str) -> None:
-    found, reasons = judged(FAST, cases=cases)
-    assert found == verdict
+    result, reasons = judged(FAST, cases=cases)
+    assert result == verdict
     said = (
         "accuracy undecided: macro-F1 0 (at worst 0 with 95 % confidence; margin 0.02), but 15 cases may not show that "
         "10 % of all are lost; 16 cases would settle it"
@@ -258,10 +258,10 @@ def test_starts_that_differ_widen_the_bounds() -> None:
         ]
         return replace(run, variants=tuple(backends))
 
-    one, three = (summarise(started(0.05, starts)).confirmation for starts in (1, 3))
-    assert (one.launches, three.launches, one.pairs, three.pairs) == (1, 3, 48, 48)
-    assert one.speedup.estimate == pytest.approx(three.speedup.estimate, rel=2e-3)
-    assert one.reduction.high - one.reduction.low < 0.1
+    item, three = (summarise(started(0.05, starts)).confirmation for starts in (1, 3))
+    assert (item.launches, three.launches, item.pairs, three.pairs) == (1, 3, 48, 48)
+    assert item.speedup.estimate == pytest.approx(three.speedup.estimate, rel=2e-3)
+    assert item.reduction.high - item.reduction.low < 0.1
     assert three.reduction.high - three.reduction.low > 4  # 2.9 standard errors of 2.9 % on both sides of half the time
     alike = summarise(started(0.0, 3)).confirmation
     assert alike.reduction.high - alike.reduction.low < 0.1
@@ -374,7 +374,7 @@ def test_a_tighter_margin_is_judged_anew() -> None:
     assert summarise(run, claim_of(run, max_dsc_drop=0.001)).verdict == REFUTED
 
 
-def test_a_claim_about_one_backend_is_judged_by_its_duels() -> None:
+def test_a_claim_about_one_backend_is_judged_by_its_interleaved_samples() -> None:
     run = make_run({"a": CONFIRMED_FAST, "b": Candidate(2.0), "c": Candidate(1.0)}, confirmed="a")
     b, c = (summarise(run, claim_of(run, backend=name)) for name in "bc")
     assert (b.verdict, b.subject, b.best) == (CONFIRMED, "b", "a")

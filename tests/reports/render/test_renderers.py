@@ -98,10 +98,10 @@ RUNS = {
 
 @pytest.mark.parametrize("name", RUNS)
 def test_markdown_is_as_it_was_read(name: str) -> None:
-    found, path = render(summarise(RUNS[name]()), "markdown"), SNAPSHOTS / f"{name}.md"
+    result, path = render(summarise(RUNS[name]()), "markdown"), SNAPSHOTS / f"{name}.md"
     if os.environ.get("VOXBENCH_UPDATE_SNAPSHOTS"):
-        path.write_text(found, encoding="utf-8")
-    assert found == path.read_text(encoding="utf-8")
+        path.write_text(result, encoding="utf-8")
+    assert result == path.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -128,11 +128,11 @@ def test_json_keeps_the_contract(name: str) -> None:
         assert backend["latency_s"].keys() >= {"median", "p50", "p90", "p95", "p99"}
         assert backend["time_reduction_pct"].keys() == backend["speedup"].keys() == {"estimate", "low", "high"}
         assert list(backend["stages_s"]) == ["read", "preprocess", "roi", "forward", "stitch", "write"]
-        parity = backend["accuracy"]
-        assert parity.keys() >= {"structures", "macro_f1", "class_flips", "voxel_disagreement"}
-        assert list(parity["structures"]) == document["task"]["structures"] == ["whole pancreas", "lesion"]
-        for structure in parity["structures"].values():
-            for metric in (structure["dsc"], structure["nsd"], parity["macro_f1"]):
+        scores = backend["accuracy"]
+        assert scores.keys() >= {"structures", "macro_f1", "class_flips", "voxel_disagreement"}
+        assert list(scores["structures"]) == document["task"]["structures"] == ["whole pancreas", "lesion"]
+        for structure in scores["structures"].values():
+            for metric in (structure["dsc"], structure["nsd"], scores["macro_f1"]):
                 assert metric.keys() >= {"value", "delta", "low"}
         assert backend["forward"].keys() == {"latency_s", "speedup", "time_reduction_pct"}
 
@@ -154,22 +154,22 @@ def test_json_holds_the_figures() -> None:
 
 def test_json_holds_what_the_cases_and_classes_tell() -> None:
     document = summary_json(summarise(confirmed()))
-    found = {row["name"]: row for row in document["variants"]}["shifted"]
-    parity = found["accuracy"]
-    assert [structure["nsd"]["state"] for structure in parity["structures"].values()] == ["kept", "kept"]
-    assert parity["macro_f1"]["detectable"] == pytest.approx(1 - 0.2 ** (1 / 16))
-    assert parity["flips"] == [
+    result = {row["name"]: row for row in document["variants"]}["shifted"]
+    scores = result["accuracy"]
+    assert [structure["nsd"]["state"] for structure in scores["structures"].values()] == ["kept", "kept"]
+    assert scores["macro_f1"]["detectable"] == pytest.approx(1 - 0.2 ** (1 / 16))
+    assert scores["flips"] == [
         {"case": "quiz_0_000", "truth": 0, "baseline": 1, "candidate": 2},
         {"case": "quiz_1_001", "truth": 1, "baseline": 1, "candidate": 0},
     ]
-    assert parity["mcnemar"] == {"lost": 1, "gained": 0, "p": 1.0}
-    classes = parity["macro_f1"]["per_class"]
-    mean = sum(one["value"] for one in classes.values()) / 3
-    assert (list(classes), mean) == (["0", "1", "2"], pytest.approx(parity["macro_f1"]["value"]))
-    assert found["speed_claim"]["level"] == pytest.approx(0.05 / 6)
-    assert (found["speed_claim"]["interim_analysis"], found["speed_claim"]["claims"]) == (2, 5)
-    assert found["between_cases"]["fastest_s"] < found["latency_s"]["p50"] < found["latency_s"]["p99"]
-    assert found["tile_fit"] == {"intercept_s": None, "slope_s": None, "r2": None, "sizes": 1}
+    assert scores["mcnemar"] == {"lost": 1, "gained": 0, "p": 1.0}
+    classes = scores["macro_f1"]["per_class"]
+    mean = sum(each["value"] for each in classes.values()) / 3
+    assert (list(classes), mean) == (["0", "1", "2"], pytest.approx(scores["macro_f1"]["value"]))
+    assert result["speed_claim"]["level"] == pytest.approx(0.05 / 6)
+    assert (result["speed_claim"]["interim_analysis"], result["speed_claim"]["claims"]) == (2, 5)
+    assert result["between_cases"]["fastest_s"] < result["latency_s"]["p50"] < result["latency_s"]["p99"]
+    assert result["tile_fit"] == {"intercept_s": None, "slope_s": None, "r2": None, "sizes": 1}
     assert document["diagnostics"].keys() == {"order", "drift", "autocorrelation"}
 
 
@@ -177,8 +177,8 @@ def test_a_task_without_surface_distances_leaves_them_out() -> None:
     summary = summarise(without_nsd(confirmed()))
     assert summary.verdict == "CONFIRMED"
     assert "NSD" not in render(summary, "markdown").partition("## Controlled settings")[0]
-    found = {row["name"]: row for row in summary_json(summary)["variants"]}["openvino-int8"]["accuracy"]
-    assert found["structures"]["lesion"].keys() == {"dsc"}
+    result = {row["name"]: row for row in summary_json(summary)["variants"]}["openvino-int8"]["accuracy"]
+    assert result["structures"]["lesion"].keys() == {"dsc"}
     assert "whole-pancreas NSD" in render(summarise(confirmed()), "markdown")
 
 
@@ -257,8 +257,10 @@ def test_cases_csv_is_tidy_and_exact() -> None:
 def test_cases_csv_tells_a_samples_surroundings() -> None:
     run = confirmed()
     baseline = run.variants[0]
-    told = replace(baseline.samples[0], system_load=SystemLoad(0.5, 0.01, 2450.0), usage=Usage(1e9, cpu_energy_j=12.5))
-    changed = replace(baseline, samples=(told, *baseline.samples[1:]))
+    reported = replace(
+        baseline.samples[0], system_load=SystemLoad(0.5, 0.01, 2450.0), usage=Usage(1e9, cpu_energy_j=12.5)
+    )
+    changed = replace(baseline, samples=(reported, *baseline.samples[1:]))
     first, second, *_ = csv.DictReader(io.StringIO(cases_csv(replace(run, variants=(changed,)))))
     names = ("others_cores", "stolen_cores", "mhz", "memory_byte_s", "cpu_energy_j")
     assert [float(first[name]) for name in names] == [0.5, 0.01, 2450.0, 1e9, 12.5]
@@ -292,9 +294,9 @@ def test_junit_passes_nothing_that_is_not_confirmed(name: str) -> None:
 @pytest.mark.parametrize("form", FORMATS)
 def test_nothing_measured_at_all_still_renders(form: str) -> None:
     summary = summarise(make_run({}, baseline=variant(BASELINE, FAILED, "out of memory"), cases=0))
-    found = render(summary, form)
-    assert "nan" not in found.lower()
-    assert found.endswith("\n")
+    result = render(summary, form)
+    assert "nan" not in result.lower()
+    assert result.endswith("\n")
 
 
 def test_an_unknown_format_is_refused() -> None:
@@ -320,11 +322,11 @@ def test_f1_of_a_network_that_only_segments_is_not_applicable_in_markdown_and_ht
     ]
     page = Page()
     page.feed(render(summary, "html"))
-    for found in (text, page.text):
-        assert "macro-F1 is not applicable, as the network has no classification" in found
-        assert "0 % of the voxels changed, class flips not applicable" in found
-        assert "macro-F1 0.02" not in found
-        assert "nan" not in found.lower()
+    for result in (text, page.text):
+        assert "macro-F1 is not applicable, as the network has no classification" in result
+        assert "0 % of the voxels changed, class flips not applicable" in result
+        assert "macro-F1 0.02" not in result
+        assert "nan" not in result.lower()
 
 
 def test_json_of_a_network_that_only_segments_has_null_and_says_why() -> None:
@@ -332,10 +334,10 @@ def test_json_of_a_network_that_only_segments_has_null_and_says_why() -> None:
     assert document["verdict"] == "CONFIRMED"
     assert document["noise_floor"]["class_flips"] is None
     for backend in document["variants"]:
-        found = backend["accuracy"]["macro_f1"]
-        assert found.pop("state") == "not applicable", backend["name"]
-        assert (found.pop("margin"), found.pop("cases")) == (0.02, 0)
-        assert set(found.values()) == {None}
+        result = backend["accuracy"]["macro_f1"]
+        assert result.pop("state") == "not applicable", backend["name"]
+        assert (result.pop("margin"), result.pop("cases")) == (0.02, 0)
+        assert set(result.values()) == {None}
         assert (backend["accuracy"]["class_flips"], backend["accuracy"]["flipped_cases"]) == (None, [])
     requirements = {row["name"]: row for row in document["requirements"]}
     assert [name for name, row in requirements.items() if not row["applicable"]] == ["macro_f1"]
