@@ -59,8 +59,6 @@ def model_options_of(record: RunRecord) -> ModelOptions:
 
 
 def describe_checkpoint(model: Model, checkpoint: Checkpoint, path: Path, request: Request) -> CheckpointRecord:
-    batch = (model.program and model.program.batch) or 1
-    layers = layers_in(model, batch, model.tile)
     return CheckpointRecord(
         path=str(path),
         sha256=sha256_of(checkpoint.path),
@@ -75,13 +73,22 @@ def describe_checkpoint(model: Model, checkpoint: Checkpoint, path: Path, reques
         subtypes=model.subtypes,
         code=model.code,
         remarks=tuple(model.remarks),
-        macs_per_tile=sum(layer.macs for layer in layers) // batch,
-        activations_per_tile=sum(layer.sizes[0] + layer.sizes[2] for layer in layers) // batch,
-        layer_weights=sum(layer.sizes[1] for layer in layers),
+        **work_of_a_tile(model),
         container=checkpoint.container,
         wrappers=tuple(checkpoint.wrappers),
         training_metrics={name: float(value) for name, value in checkpoint.metrics.items() if math.isfinite(value)},
     )
+
+
+def work_of_a_tile(model: Model) -> dict[str, int]:
+    """Multiply-accumulates, and elements of the layers' inputs and outputs; and those of all weights."""
+    batch = (model.program and model.program.batch) or 1
+    layers = layers_in(model, batch, model.tile)
+    return {
+        "macs_per_tile": sum(layer.macs for layer in layers) // batch,
+        "activations_per_tile": sum(layer.sizes[0] + layer.sizes[2] for layer in layers) // batch,
+        "layer_weights": sum(layer.sizes[1] for layer in layers),
+    }
 
 
 def _options_record(options: ModelOptions) -> OptionsRecord:

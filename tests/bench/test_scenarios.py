@@ -99,7 +99,7 @@ def test_a_worker_that_dies_is_one_line(here, network, data, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "reported"),
     [
         (["--backend", "torch-fp32,torch-half"], "a scenario is run by one backend"),
         (["--backend", "all"], "a scenario is run by one backend"),

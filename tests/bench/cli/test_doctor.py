@@ -90,10 +90,10 @@ def test_json_says_what_the_text_says(few, capsys):
     assert (result["gpu"] is None) != (result["no_gpu"] is None)
 
 
-def test_a_fix_that_many_need_is_told_once():
+def test_a_fix_that_many_need_is_shown_once():
     row = Availability(False, "it exists on CUDA only", "buy a GPU")
     machine = {
-        "processor": "P", "instructions": "AVX2", "cores": 1, "memory_bytes": 2**30, "system": "S", "python": "3",
+        "processor": "P", "cpu_features": "AVX2", "cores": 1, "memory_bytes": 2**30, "system": "S", "python": "3",
     }  # fmt: skip
     gpu = {
         "gpu": "H200", "gpu_memory_bytes": 141 * 2**30, "compute_capability": "9.0", "power_limit_w": 700.0,

@@ -38,14 +38,13 @@ def test_the_work_of_a_tile_is_counted_layer_by_layer(batch, monkeypatch):
         monkeypatch.setattr(controlled_settings, "layers_in", lambda *_: layers)
         model.program = SimpleNamespace(batch=batch)
     voxels = 8 * 6 * 4
-    assert controlled_settings._work(model) == {
+    assert controlled_settings.work_of_a_tile(model) == {
         "macs_per_tile": 2 * voxels * 27 + 3 * voxels // 8 * 2 * 8,
         "activations_per_tile": voxels * (1 + 2) + voxels * 2 + voxels // 8 * 3,
         "layer_weights": 2 * 27 + 3 * 2 * 8,
     }
-    assert (
-        sum(p.numel() for p in module.parameters() if p.dim() > 1) == controlled_settings._work(model)["layer_weights"]
-    )
+    weights = sum(p.numel() for p in module.parameters() if p.dim() > 1)
+    assert controlled_settings.work_of_a_tile(model)["layer_weights"] == weights
 
 
 def test_the_faster_library_sets_the_peak_on_a_cpu(monkeypatch):

@@ -41,7 +41,7 @@ def slowed(run: Run, name: str, factor: float, interfered: Callable[[Sample], bo
 
 
 @pytest.mark.parametrize(
-    ("load", "found"),
+    ("load", "result"),
     [
         (None, ()),
         (SystemLoad(), ()),
@@ -58,7 +58,7 @@ def test_the_machine_flags_a_sample(load: SystemLoad | None, result: tuple[str, 
 
 
 @pytest.mark.parametrize(
-    ("gpu", "found"),
+    ("gpu", "result"),
     [
         (GpuState(processes=2), ()),
         (GpuState(processes=3), (SHARED,)),

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import options
+from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.stats.multiplicity import InterimAnalysis, holm, spent
@@ -15,7 +15,7 @@ def test_holm_by_hand() -> None:
     assert (holm([0.03]), holm([])) == ([0.03], [])
 
 
-@options(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_holm_rejects_what_the_step_down_procedure_rejects(p_values: list[float]) -> None:
     rejected = set()
     for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):

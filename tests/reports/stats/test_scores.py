@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import options, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import f1_score
@@ -23,14 +23,14 @@ from reports.stats.scores import (
 LABELS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30)
 
 
-@options(LABELS)
+@given(LABELS)
 def test_macro_f1_is_that_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
     truth, predicted = zip(*pairs, strict=True)
     assert macro_f1(truth, predicted) == pytest.approx(f1_score(truth, predicted, average="macro", zero_division=0))
 
 
 @settings(max_examples=5, deadline=None)
-@options(st.integers(0, 2**32 - 1))
+@given(st.integers(0, 2**32 - 1))
 def test_each_resample_of_macro_f1_is_that_of_scikit_learn(seed: int) -> None:
     generator = np.random.default_rng(seed)
     truth, predicted, drawn = (generator.integers(k, size=s) for k, s in ((3, 12), (3, 12), (12, (40, 12))))
@@ -39,7 +39,7 @@ def test_each_resample_of_macro_f1_is_that_of_scikit_learn(seed: int) -> None:
     assert result == pytest.approx(expected)
 
 
-@options(LABELS)
+@given(LABELS)
 def test_f1_of_a_class_is_that_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
     truth, predicted = zip(*pairs, strict=True)
     labels = sorted({*truth, *predicted})
