@@ -99,7 +99,9 @@ class MonaiTiling:
         self._weights = tiles.gaussian_weights(settings.tile).to(device)
 
     def grid(self, shape: Shape) -> Grid:
-        return tiles.make_grid(self._settings.protocol, shape, self._settings.tile, self._settings.overlap)
+        if self._settings.protocol == "center-patch":
+            return tiles.center_patch(shape, self._settings.tile)
+        return tiles.sliding_window(shape, self._settings.tile, self._settings.overlap)
 
     def merger(self, grid: Grid) -> Merger:
         return Merger(grid, self._weights, self._settings.labels, self._settings.subtypes > 0)

@@ -94,11 +94,6 @@ def center_patch(shape: Shape, tile: Shape) -> Grid:
     return Grid(shape, tile, _before(shape, tile), (start,))
 
 
-def make_grid(protocol: str, shape: Shape, tile: Shape, overlap: float) -> Grid:
-    """Tiles of `protocol`, ``sliding-window`` or ``center-patch``."""
-    return center_patch(shape, tile) if protocol == "center-patch" else sliding_window(shape, tile, overlap)
-
-
 def covered(grid: Grid) -> Box:
     """The voxels of the volume between the first and the last tile's border: all that the protocol labels."""
     low = [min(s[axis] for s in grid.starts) - grid.before[axis] for axis in range(3)]
