@@ -63,3 +63,9 @@ def test_the_readme_shows_a_report():
     assert "](docs/report.png)" in (ROOT / "README.md").read_text(encoding="utf-8")
     assert (ROOT / "docs/report.png").read_bytes().startswith(b"\x89PNG")
     assert (ROOT / "docs/report.png").stat().st_size < 210_000
+
+
+def test_the_index_leads_to_every_page():
+    index = (ROOT / "docs/README.md").read_text(encoding="utf-8")
+    linked = [page for page in pages() if page.parent != ROOT and page.name != "README.md"]
+    assert [of(page) for page in linked if f"({page.relative_to(ROOT / 'docs')})" not in index] == []
