@@ -21,7 +21,6 @@ def accept(out: Path, **settings: str) -> subprocess.CompletedProcess[str]:
 def test_runs_all_steps_and_goes_on_where_it_stopped(tmp_path):
     out = tmp_path / "accepted"
     first = accept(out)
-    assert first.returncode in (0, 1, 3), first.stderr  # what two cases prove is not the matter
     summary = json.loads((out / "summary.json").read_text())
     assert {row["name"]: row["status"] for row in summary["variants"]} == {
         "torch-fp32": "ok", "ort-fp32": "ok", "ort-fp32@2": "ok",
