@@ -17,8 +17,8 @@ from reports.records.record import Case, Roi, Settings
 SHAPE = (20, 18, 12)
 SETTINGS = Settings(
     variants={}, device="cpu", protocol="sliding-window", overlap=0.5, roi="none", tile=(8, 8, 8), batch=1,
-    rounds=1, budget_s=1, threads=1, seed=0, min_reduction_pct=10, max_dsc_drop=0.005, max_nsd_drop=0.01, max_f1_drop=0.02, allocator="system", required=(),
-    timeout_s=1,
+    rounds=1, budget_s=1, threads=1, seed=0, min_reduction_pct=10, max_dsc_drop=0.005, max_nsd_drop=0.01,
+    max_f1_drop=0.02, required=(), timeout_s=1, allocator="system",
 )  # fmt: skip
 TASK, ORGAN = accuracy.task_of((0, 1, 2), 3), accuracy.task_of((0, 1), 3)
 
