@@ -233,7 +233,7 @@ def _number(least: float, most: float = float("inf")) -> Callable[[str], float]:
             value = float(text)
         except ValueError:
             value = float("nan")
-        if not least <= value <= most:
+        if not least <= value <= most or math.isinf(value):
             bounds = f"at least {least:g}" if most == float("inf") else f"from {least:g} to {most:g}"
             raise argparse.ArgumentTypeError(f"{text!r} is not a number {bounds}")
         return value

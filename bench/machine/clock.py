@@ -3,7 +3,7 @@
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,6 +64,20 @@ class DeviceClock:
             return None
         milliseconds: float = sum(begin.elapsed_time(end) for begin, end in self._spans)
         return round(milliseconds * 1e6)
+
+
+def clock_fault(case_ns: int, stages_ns: Mapping[str, int], waited_ns: int) -> str | None:
+    """What is wrong with the times of a case for which its caller waited `waited_ns`; None where nothing is.
+
+    Code of the network's own may replace the clock of its process, and a figure from such a clock says nothing.
+    """
+    if 0 < case_ns <= waited_ns and min(stages_ns.values(), default=0) >= 0 and sum(stages_ns.values()) <= case_ns:
+        return None
+    stages = ", ".join(f"{stage} {ns}" for stage, ns in stages_ns.items())
+    return (
+        f"the clock of its process is wrong: it counted {case_ns} ns for the case ({stages}), and {waited_ns} ns went "
+        "by; look for code that replaces time.perf_counter_ns"
+    )
 
 
 def peak_resident_bytes() -> int:

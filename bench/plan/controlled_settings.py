@@ -59,6 +59,7 @@ def model_options_of(record: RunRecord) -> ModelOptions:
 
 
 def describe_checkpoint(model: Model, checkpoint: Checkpoint, path: Path, request: Request) -> CheckpointRecord:
+    unknown = [name for name, value in checkpoint.metrics.items() if not math.isfinite(value)]
     return CheckpointRecord(
         path=str(path),
         sha256=sha256_of(checkpoint.path),
@@ -72,7 +73,7 @@ def describe_checkpoint(model: Model, checkpoint: Checkpoint, path: Path, reques
         labels=model.labels,
         subtypes=model.subtypes,
         code=model.code,
-        remarks=tuple(model.remarks),
+        remarks=(*model.remarks, *(f"its training metric {name} is not a finite number" for name in unknown)),
         **work_of_a_tile(model),
         container=checkpoint.container,
         wrappers=tuple(checkpoint.wrappers),

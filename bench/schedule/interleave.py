@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.errors import BackendLostError
+from bench.machine.clock import clock_fault
 from bench.machine.system_load import Counters, between
 from bench.machine.usage import INTERVAL_S, UsageMeter
 from bench.progress import Progress
@@ -128,10 +129,15 @@ class Interleaver:
             return
         first = phase == INTERLEAVED and number == (0 if name == self._run.baseline else self.first_round)
         mask = self.store.mask(name, case.name, first)
-        meter, before = UsageMeter(self.fleet.pid(name)), Counters.now()
+        meter, before, begin = UsageMeter(self.fleet.pid(name)), Counters.now(), time.perf_counter_ns()
         reply = self.fleet.predict(name, Path(case.image), mask, meter.tick, INTERVAL_S)
+        waited_ns = time.perf_counter_ns() - begin
         if isinstance(reply, Broke):
             self._fail(name, reply.reason)
+            return
+        wrong = clock_fault(reply.timing.case_ns, reply.timing.stages_ns, waited_ns)
+        if wrong is not None:
+            self._fail(name, f"{case.name}: {wrong}")
             return
         usage, load = meter.usage(), between(before, Counters.now(), reply.cpu_ns * 1e-9)
         sample = _sample_of(reply, phase, number, case.name)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isfinite, nan
+from math import nan
 from typing import NamedTuple
 
 import numpy as np
@@ -148,7 +148,7 @@ def score_of(score: Score, key: MetricKey) -> float | None:
 def _mean_score(pairs: Iterable[ScorePair], key: MetricKey) -> Metric:
     """The mean of a score over the cases where both have it."""
     values = [(score_of(candidate, key), score_of(baseline, key)) for candidate, baseline in pairs]
-    known = [(c, b) for c, b in values if c is not None and b is not None and isfinite(c) and isfinite(b)]
+    known = [(c, b) for c, b in values if c is not None and b is not None]
     if not known:
         return Metric()
     candidate, baseline = np.array(known).T

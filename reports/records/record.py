@@ -119,6 +119,9 @@ class Sample:
         launch: of the worker processes: from 0, counted up each time they are started anew.
         system_load, usage: None where they were not taken.
         roi: None with the strategy ``none``.
+
+    Raises:
+        ValueError: the case took no time, or less than none.
     """
 
     phase: str
@@ -137,6 +140,10 @@ class Sample:
     system_load: SystemLoad | None = None
     usage: Usage | None = None
     roi: Roi | None = None
+
+    def __post_init__(self) -> None:
+        if self.case_ns <= 0:
+            raise ValueError(f"a case of {self.case_ns} ns")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,11 +177,19 @@ class StructureScore:
         dsc: Dice similarity with the truth.
         nsd: normalised surface distance.
         outside: voxels of the truth outside the boxes of the sample's `Roi`; None without one.
+
+    Raises:
+        ValueError: a score is not between 0 and 1, NaN among them.
     """
 
     dsc: float | None = None
     nsd: float | None = None
     outside: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("dsc", self.dsc), ("nsd", self.nsd)):
+            if value is not None and not 0 <= value <= 1:  # NaN is not either
+                raise ValueError(f"a {name} of {value}, where a score lies between 0 and 1")
 
 
 @dataclass(frozen=True, kw_only=True)

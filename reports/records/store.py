@@ -262,7 +262,11 @@ def _build(record: type, document: Any, where: str) -> Any:
         if name not in document and f.default is MISSING and f.default_factory is MISSING:
             raise RecordError(f"`{prefix}{name}` is missing")
     hints = _hints(record)
-    return record(**{name: _convert(hints[name], value, prefix + name) for name, value in document.items()})
+    values = {name: _convert(hints[name], value, prefix + name) for name, value in document.items()}
+    try:
+        return record(**values)
+    except ValueError as error:
+        raise RecordError(f"`{where}` holds {error}" if where else f"it holds {error}") from error
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
@@ -280,7 +284,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             return tuple(_convert(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
     elif origin is Mapping and isinstance(value, dict):
         return {key: _convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
-    elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+    elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     elif hint in (int, str, bool) and type(value) is hint:
         return value

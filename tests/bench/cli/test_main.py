@@ -75,6 +75,7 @@ def test_help_is_light():
         (["run", "--device", "tpu"], "--device: 'tpu' is not auto, cpu, cuda or cuda:N"),
         (["run", "--colour"], "unrecognized arguments: --colour"),
         (["frobnicate"], "invalid choice: 'frobnicate'"),
+        (["run", "--budget", "inf"], "--budget: 'inf' is not a number at least 0"),
         (["check", "--min-reduction", "nan"], "--min-reduction: 'nan' is not a number from 0 to 99"),
     ],
 )

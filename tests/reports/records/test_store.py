@@ -1,6 +1,7 @@
 """Records to files and back."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -130,6 +131,7 @@ def test_an_unknown_field_is_named(folder: Path) -> None:
         (lambda d: d["settings"].update(tile=[64, 64]), "`settings.tile` is [64, 64]"),
         (lambda d: d["settings"].update(threads="two"), '`settings.threads` is "two"'),
         (lambda d: d["settings"].update(seed=True), "`settings.seed` is true"),
+        (lambda d: d["settings"].update(budget_s=float("nan")), "`settings.budget_s` is NaN"),
         (lambda d: d["cases"][3].update(shape=[1, "x"]), '`cases[3].shape[1]` is "x"'),
         (lambda d: d.update(cases=[5]), "`cases[0]` is 5, not an object"),
         (lambda d: d.update(versions={"torch": 2}), "`versions.torch` is 2"),
@@ -139,6 +141,23 @@ def test_an_unknown_field_is_named(folder: Path) -> None:
 )
 def test_a_wrong_type_is_named(folder: Path, change: Any, said: str) -> None:
     assert said in str(_damage(folder, change))
+
+
+@pytest.mark.parametrize("score", ["NaN", "1e999", "-0.1", "1.1"])
+def test_a_score_that_is_none_is_refused(folder: Path, score: str) -> None:
+    """Rather than left out of a mean."""
+    path = variant_path(folder, "torch-fp32")
+    path.write_text(re.sub(r'"dsc": [0-9.]+', f'"dsc": {score}', path.read_text(), count=1))
+    with pytest.raises(RecordError, match="dsc"):
+        read_run(folder)
+
+
+@pytest.mark.parametrize("case_ns", [0, -5])
+def test_a_case_that_took_no_time_is_refused(folder: Path, case_ns: int) -> None:
+    path = samples_path(folder, "torch-fp32")
+    path.write_text(re.sub(r'"case_ns": [0-9]+', f'"case_ns": {case_ns}', path.read_text(), count=1))
+    with pytest.raises(RecordError, match=f"line 1: it holds a case of {case_ns} ns"):
+        read_run(folder)
 
 
 def test_another_schema_is_refused(folder: Path) -> None:
