@@ -4,7 +4,7 @@ import copy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engines.base import Target
+from engines.base import EngineError, Target
 from engines.cache import Artefact, artefact, key_of
 from engines.layers import INPUT, OUTPUTS
 from models.suppress import suppress_output
@@ -58,12 +58,34 @@ def _export(model: "Model", target: Target, half: bool, path: Path) -> None:
     program.save(str(path), external_data=False)
 
 
-def calibration_batches(target: Target) -> "list[Tensor]":
-    """Cut the calibration tiles into whole batches ``[B, 1, D, H, W]``, repeating the first ones to fill the last."""
+def calibration_batches(model: "Model", target: Target) -> "list[Tensor]":
+    """Cut the calibration tiles into whole batches ``[B, 1, D, H, W]``, repeating the first ones to fill the last.
+
+    Raises:
+        EngineError: the network gives NaN or infinity on some of them; quantizers take ranges from these all the same.
+    """
     import torch
 
     assert target.calibration is not None, "an INT8 engine was opened without asking its probe"
     tiles = target.calibration.tiles().float()
     short = -len(tiles) % target.batch
     fill = [tiles[i % len(tiles)] for i in range(short)]
-    return list(torch.cat([tiles, torch.stack(fill)] if fill else [tiles]).contiguous().split(target.batch))  # type: ignore[no-untyped-call]
+    whole = torch.cat([tiles, torch.stack(fill)] if fill else [tiles]).contiguous()
+    batches = list(whole.split(target.batch))  # type: ignore[no-untyped-call]
+    finite = torch.cat([_is_finite(model, batch) for batch in batches])[: len(tiles)]
+    if not finite.all():
+        raise EngineError(
+            f"{int((~finite).sum())} of {len(tiles)} calibration tiles give logits that are not finite, and INT8 "
+            "takes its ranges from them; use another precision, or take these training cases out"
+        )
+    return batches
+
+
+def _is_finite(model: "Model", batch: "Tensor") -> "Tensor":
+    """Whether the network's logits are, of each tile ``[B]``."""
+    import torch
+
+    with torch.inference_mode():
+        segmentation, classification = model.module(batch)
+    finite: Tensor = segmentation.flatten(1).isfinite().all(1)
+    return finite & classification.flatten(1).isfinite().all(1) if model.subtypes else finite

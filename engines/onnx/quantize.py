@@ -3,6 +3,7 @@
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -13,21 +14,24 @@ from engines.host.cpu import weight_bits
 from engines.layers import INPUT
 from engines.onnx.export import calibration_batches
 
+if TYPE_CHECKING:
+    from models.model import Model
+
 FILE = "int8.onnx"
 
 
 class _Batches(CalibrationDataReader):  # type: ignore[misc]
     """Hands out one batch at a time, as the quantizer asks."""
 
-    def __init__(self, target: Target) -> None:
-        self._batches = iter(calibration_batches(target))
+    def __init__(self, model: "Model", target: Target) -> None:
+        self._batches = iter(calibration_batches(model, target))
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         batch = next(self._batches, None)
         return None if batch is None else {INPUT: batch.numpy()}
 
 
-def quantize(path: Path, target: Target, folder: Path) -> None:
+def quantize(path: Path, model: "Model", target: Target, folder: Path) -> None:
     """Write ``int8.onnx`` into `folder`: QDQ nodes around every Conv, weights symmetric and per channel.
 
     Norms stay in float, as INT8 has no kernel for them; transposed convolutions too, since on a CPU their
@@ -39,7 +43,7 @@ def quantize(path: Path, target: Target, folder: Path) -> None:
         quantize_static(
             str(prepared),
             str(folder / FILE),
-            _Batches(target),
+            _Batches(model, target),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
             per_channel=True,

@@ -146,7 +146,7 @@ class OnnxRuntime(Engine):
 def _quantize(model: "Model", target: Target, folder: Path) -> None:
     from engines.onnx import quantize
 
-    quantize.quantize(onnx_file(model, target)[0], target, folder)
+    quantize.quantize(onnx_file(model, target)[0], model, target, folder)
 
 
 def _start(path: Path, target: Target, profile: Path, provider: str, settings: dict[str, str]) -> Any:

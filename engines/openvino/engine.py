@@ -111,7 +111,7 @@ def _quantize(model: "Model", target: Target, folder: Path) -> None:
         import openvino
 
         path, _ = onnx_file(model, target)
-        batches = calibration_batches(target)
+        batches = calibration_batches(model, target)
         quantized = nncf.quantize(
             openvino.Core().read_model(str(path)),
             nncf.Dataset(batches, lambda batch: {INPUT: batch.numpy()}),

@@ -47,7 +47,7 @@ def _build(model: "Model", target: Target, folder: Path) -> None:
     from engines.quantization.fake_quantization import calibrate
     from engines.quantization.sensitivity import select
 
-    batches = [batch.to(target.device) for batch in calibration_batches(target)]
+    batches = [batch.to(target.device) for batch in calibration_batches(model, target)]
     network = copy.deepcopy(model.module).to(target.device)
     with torch_settings(target):
         scales = calibrate(network, batches, PERCENTILE)

@@ -82,7 +82,7 @@ def test_the_quantized_file_is_the_network(
 @pytest.mark.parametrize("name", ["enc1.3", "dec1.0"])
 def test_fake_quantization_is_the_file(model: Model, here: Target, tiles: Tiles, tmp_path: Path, name: str) -> None:
     """What the sensitivities are measured on is what the file computes, but for roundings that float16 turns over."""
-    scale = calibrate(model.module, calibration_batches(here), PERCENTILE)
+    scale = calibrate(model.module, calibration_batches(model, here), PERCENTILE)
     write(onnx_file(model, here, half=True)[0], {name: scale[name]}, tmp_path / "one.onnx")
     x = tiles(1, 3)
     with FakeQuantized(model.module, scale).quantized([name]) as module, torch.inference_mode():
@@ -162,7 +162,7 @@ def scale_of(output: Tensor) -> Tensor:
 
 
 def chosen_for(model: Model, here: Target, macs: list[Layer]) -> sensitivity.Selection:
-    batches = calibration_batches(here)[:2]
+    batches = calibration_batches(model, here)[:2]
     return select(model.module, calibrate(model.module, batches, 100), batches, macs)
 
 
