@@ -3,6 +3,7 @@
 BenchError
 ├── InputError           the command or the data cannot be used (exit code 2)
 ├── BackendLostError     the baseline was skipped or failed (exit code 4)
+├── NotFiniteError       a variant gave NaN or infinity; it has failed (exit code 4 where it is the baseline)
 └── InterruptedRunError  the run was stopped; what was measured is saved (exit code 130)
 """
 
@@ -17,6 +18,10 @@ class InputError(BenchError):
 
 class BackendLostError(BenchError):
     """The run cannot go on without this backend."""
+
+
+class NotFiniteError(BenchError):
+    """Logits, or sums of them, that are NaN or infinite: no mask and no class follow from them."""
 
 
 class InterruptedRunError(BenchError):

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from bench.machine.clock import Stopwatch
 from bench.peers import Peer
 from bench.peers.session import PeerSession, Voting, windows
+from bench.pipeline.finite import of_case
 from bench.pipeline.settings import CaseTiming, InferenceSettings
 from engines.base import Availability, Target
 from engines.probe import check
@@ -87,16 +88,27 @@ class MonaiPipeline:
 
     @torch.no_grad()
     def run(self, image_path: Path, mask_path: Path) -> CaseTiming:
-        """Predict the case in `image_path`, write its mask to `mask_path`, and time both."""
+        """Predict the case in `image_path`, write its mask to `mask_path`, and time both.
+
+        Raises:
+            NotFiniteError: logits, or their sums, are NaN or infinite.
+        """
         watch = Stopwatch(self._sync)
         start = time.perf_counter_ns()
         with watch.stage("read"):
             volume = self._load(image_path)
         with watch.stage("preprocess", device=True):
             x = self._scale(volume).unsqueeze(0).to(self._target.device)
-        with windows(watch, self._network, self._target), _autocast(self._target, self._half):
-            logits = self._inferer(x, self._network)
-        with watch.stage("stitch", device=True):
+
+        def infer() -> Tensor:
+            with _autocast(self._target, self._half):
+                logits: Tensor = self._inferer(x, self._network)
+                return logits
+
+        with windows(watch, self._network, self._target):
+            logits = infer()
+        with watch.stage("stitch", device=True), of_case(image_path):
+            self._network.refuse_not_finite(logits, infer)
             labels = self._discrete(logits[0])
             subtype = self._network.subtype()
         with watch.stage("write"):

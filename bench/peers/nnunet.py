@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from bench.machine.clock import Stopwatch
 from bench.peers import Peer
 from bench.peers.session import PeerSession, Voting, windows
+from bench.pipeline.finite import of_case
 from bench.pipeline.settings import CaseTiming, InferenceSettings
 from engines.base import Availability, Target
 from engines.probe import check
@@ -96,7 +97,11 @@ class NnUNetPipeline:
             )
 
     def run(self, image_path: Path, mask_path: Path) -> CaseTiming:
-        """Predict the case in `image_path`, write its mask to `mask_path`, and time both."""
+        """Predict the case in `image_path`, write its mask to `mask_path`, and time both.
+
+        Raises:
+            NotFiniteError: logits, or their sums, are NaN or infinite.
+        """
         from nnunetv2.inference.data_iterators import PreprocessAdapterFromNpy
         from nnunetv2.inference.export_prediction import export_prediction_from_logits
 
@@ -111,8 +116,9 @@ class NnUNetPipeline:
                 PreprocessAdapterFromNpy([data], [None], [properties], [None], plans, self._dataset, configuration)
             )
         with windows(watch, self._network, self._target):
-            logits = self._predictor.predict_logits_from_preprocessed_data(case["data"]).cpu()
-        with watch.stage("stitch"):
+            logits = self._infer(case["data"])
+        with watch.stage("stitch"), of_case(image_path):
+            self._network.refuse_not_finite(logits, partial(self._infer_again, case["data"]))
             subtype = self._network.subtype()
         with watch.stage("write"):
             export_prediction_from_logits(
@@ -126,6 +132,20 @@ class NnUNetPipeline:
             )
         case_ns = time.perf_counter_ns() - start
         return CaseTiming(subtype=subtype, tiles=self._network.tiles, case_ns=case_ns, stages_ns=watch.stages_ns)
+
+    def _infer(self, data: Tensor) -> Tensor | None:
+        """Merged logits of a case; None where the predictor refuses its sums, which are infinite in float16."""
+        try:
+            logits: Tensor = self._predictor.predict_logits_from_preprocessed_data(data).cpu()
+        except RuntimeError as error:
+            if "Encountered inf" not in str(error):
+                raise
+            return None
+        return logits
+
+    def _infer_again(self, data: Tensor) -> None:
+        self._predictor.perform_everything_on_device = False  # or it runs all tiles twice where it refuses the sums
+        self._infer(data)
 
     def _sync(self) -> None:
         if self._target.on_cuda:

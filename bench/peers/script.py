@@ -23,6 +23,7 @@ from torch import nn
 from bench.machine.clock import Stopwatch
 from bench.peers import Peer
 from bench.peers.session import PeerSession
+from bench.pipeline.finite import TileCounts, is_finite, of_case, overflow
 from bench.pipeline.merge import vote
 from bench.pipeline.settings import CaseTiming, InferenceSettings
 from engines.base import Availability, Target
@@ -68,7 +69,11 @@ class ScriptPipeline:
         self._image: Any = nib.Nifti1Image  # which carries no types
 
     def run(self, image_path: Path, mask_path: Path) -> CaseTiming:
-        """Predict the case in `image_path`, write its mask to `mask_path`, and time both."""
+        """Predict the case in `image_path`, write its mask to `mask_path`, and time both.
+
+        Raises:
+            NotFiniteError: logits, or their sums, are NaN or infinite.
+        """
         watch, tile, (low, high) = Stopwatch(self._sync), self._settings.tile, self._settings.window
         start = time.perf_counter_ns()
         with watch.stage("read"):
@@ -79,7 +84,11 @@ class ScriptPipeline:
             short = [max(side - n, 0) for n, side in zip(volume.shape, tile, strict=True)]
             padded = np.pad(volume, [(missing // 2, missing - missing // 2) for missing in short])
         logits, votes, foreground = self._loop(padded, watch)
-        with watch.stage("stitch"):
+        with watch.stage("stitch"), of_case(image_path):
+            if not (is_finite(torch.from_numpy(logits)) and np.isfinite(votes).all()):
+                counts = TileCounts(self._settings.subtypes > 0)
+                self._loop(padded, watch, counts)
+                raise counts.error(overflow(torch.float32))
             inside = tuple(slice(gap // 2, gap // 2 + n) for gap, n in zip(short, volume.shape, strict=True))
             labels = np.argmax(logits, axis=0)[inside].astype(np.uint8)
             mass = torch.tensor(foreground, dtype=torch.float64)
@@ -89,7 +98,9 @@ class ScriptPipeline:
         case_ns = time.perf_counter_ns() - start
         return CaseTiming(subtype=subtype, tiles=len(votes), case_ns=case_ns, stages_ns=watch.stages_ns)
 
-    def _loop(self, volume: Array, watch: Stopwatch) -> tuple[Array, list[Array], list[float]]:
+    def _loop(
+        self, volume: Array, watch: Stopwatch, counts: TileCounts | None = None
+    ) -> tuple[Array, list[Array], list[float]]:
         """Mean logits ``[C, D, H, W]``; each tile's classification, and its mean foreground probability."""
         tile = self._settings.tile
         with watch.stage("stitch"):
@@ -102,6 +113,8 @@ class ScriptPipeline:
                 x = torch.from_numpy(volume[box].astype(np.float32))[None, None].to(self._device)
             with watch.stage("forward", device=True), torch.no_grad():
                 segmentation, classification = self._network(x)
+            if counts is not None:
+                counts.add(segmentation, classification)
             with watch.stage("stitch"):
                 logits = segmentation[0].cpu().numpy()
                 total[(slice(None), *box)] += logits * self._weights

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.machine.clock import Stopwatch
+from bench.pipeline.finite import TileCounts, is_finite, overflow
 from bench.pipeline.merge import vote
 from bench.pipeline.pipeline import Pipeline
 from bench.pipeline.settings import CasePipeline, InferenceSettings
@@ -53,6 +54,7 @@ class Voting(nn.Module):
         super().__init__()
         self.network = network
         self._classifies = classifies
+        self._counts: TileCounts | None = None
         self.start()
 
     def start(self) -> None:
@@ -68,6 +70,8 @@ class Voting(nn.Module):
         segmentation, classification = self.network(x)
         self.network_ns += time.perf_counter_ns() - begin
         self.tiles += len(x)
+        if self._counts is not None:
+            self._counts.add(segmentation, classification)
         if self._classifies:
             probabilities = torch.softmax(segmentation.float(), dim=1)
             self._foreground += [1 - of_tile[0].mean() for of_tile in probabilities]
@@ -79,6 +83,21 @@ class Voting(nn.Module):
         if not self._classifies:
             return None
         return vote(torch.stack(self._votes), torch.stack(self._foreground))
+
+    def refuse_not_finite(self, logits: Tensor | None, again: Callable[[], object]) -> None:
+        """Refuse a case whose merged `logits`, or whose tiles' classes, are NaN or infinite.
+
+        None stands for sums in float16 that nnU-Net refused itself. Only then `again`, which runs the case's tiles,
+        is called, to count those at fault.
+
+        Raises:
+            NotFiniteError: names their share.
+        """
+        if logits is not None and is_finite(logits) and (not self._votes or is_finite(torch.stack(self._votes))):
+            return
+        self._counts = TileCounts(self._classifies)
+        again()
+        raise self._counts.error(overflow(torch.float16 if logits is None else logits.dtype))
 
 
 @contextmanager

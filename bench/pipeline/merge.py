@@ -4,11 +4,16 @@ import torch
 from torch import Tensor
 
 from bench.data.blocks import slabs
+from bench.pipeline.finite import is_finite, overflow
 from bench.pipeline.tiles import Box, Grid
 
 
 class Merger:
-    """Averages tile logits by weight; the class is the tiles' vote, weighted by the foreground each predicts."""
+    """Averages tile logits by weight; the class is the tiles' vote, weighted by the foreground each predicts.
+
+    Attributes:
+        boxes: of the tiles that were added.
+    """
 
     def __init__(self, grid: Grid, weights: Tensor, labels: tuple[int, ...], classifies: bool) -> None:
         """Start empty.
@@ -19,6 +24,7 @@ class Merger:
             labels: of the C classes in masks; the first is background.
             classifies: whether there is a classification to take the tiles' votes from.
         """
+        self.boxes: list[Box] = []
         self._grid = grid
         self._labels = labels
         self._classifies = classifies
@@ -31,6 +37,7 @@ class Merger:
         """Add the logits of some tiles: ``[n, C, D, H, W]`` and ``[n, K]``, tile i covering ``boxes[i]``."""
         if self._sum is None:
             self._sum = self._weights.new_zeros((segmentation.shape[1], *self._grid.padded))
+        self.boxes += boxes
         for box, logits in zip(boxes, segmentation, strict=True):
             self._add_tile(self._sum[(slice(None), *box)], logits)
         if self._classifies:
@@ -46,23 +53,33 @@ class Merger:
         """Weighted mean of the tiles' logits over the volume, ``[C, D, H, W]``.
 
         The sums are divided where they lie, so nothing can be asked afterwards: take labels before, or in its place.
+
+        Raises:
+            NotFiniteError: one of them, or a sum of weights, is NaN or infinite.
         """
         total = self._weights.new_zeros(self._grid.padded)
         for box in self._grid.boxes:
             total[box] += self._weights
         total[total == 0] = 1  # outside every tile, which only `center-patch` leaves
         logits, self._sum = self._accumulated().div_(total), None
+        if not (is_finite(total) and is_finite(logits)):
+            raise overflow(logits.dtype)
         return logits[(slice(None), *self._grid.interior)]
 
     def labels(self) -> Tensor:
         """Most likely label of every voxel, uint8 ``[D, H, W]``; background outside every tile.
 
         The weights' sum is positive and the same for every class of a voxel, so dividing by it would change no label.
+
+        Raises:
+            NotFiniteError: a sum of logits is NaN or infinite, of which a comparison would make background.
         """
         logits = self._accumulated()[(slice(None), *self._grid.interior)]
         labels = torch.empty(logits.shape[1:], dtype=torch.uint8, device=logits.device)
         on_cpu = logits.device.type == "cpu"  # whose cache holds a slab; elsewhere each would only be launched anew
         for rows in slabs(labels.shape) if on_cpu else [slice(None)]:
+            if not is_finite(logits[:, rows]):
+                raise overflow(logits.dtype)
             self._choose(logits[:, rows], labels[rows])
         return labels
 
@@ -75,7 +92,11 @@ class Merger:
             best = torch.maximum(best, of_class)
 
     def subtype(self) -> int:
-        """Class of the case, by `vote`."""
+        """Class of the case, by `vote`.
+
+        Raises:
+            NotFiniteError: as `vote`.
+        """
         return vote(torch.cat(self._votes), torch.cat(self._foreground))
 
     def _accumulated(self) -> Tensor:
@@ -89,7 +110,13 @@ def vote(logits: Tensor, foreground: Tensor) -> int:
     Args:
         logits: of the classification of every tile, ``[n, K]``.
         foreground: mean probability of anything but background in every tile, ``[n]``.
+
+    Raises:
+        NotFiniteError: one of them is NaN or infinite, or their sum is.
     """
     if float(foreground.sum()) <= 0:
         foreground = torch.ones_like(foreground)
-    return int((logits * foreground[:, None]).sum(dim=0).argmax())
+    votes = (logits * foreground[:, None]).sum(dim=0)
+    if not is_finite(votes):
+        raise overflow(votes.dtype)
+    return int(votes.argmax())

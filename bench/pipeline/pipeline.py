@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,15 @@ from torch import Tensor
 
 from bench.data.volume import Volume
 from bench.data.write import write_mask
+from bench.errors import NotFiniteError
 from bench.machine.clock import Stopwatch
+from bench.pipeline.finite import of_case
 from bench.pipeline.merge import Merger
 from bench.pipeline.preparation import preparation_of
 from bench.pipeline.region import Geometry
 from bench.pipeline.roi import STRATEGIES, choose_region
 from bench.pipeline.settings import CaseTiming, InferenceSettings
-from bench.pipeline.tile_runner import LogitsSink, TileRunner
+from bench.pipeline.tile_runner import LogitsSink, TileRunner, traced
 from bench.pipeline.tiles import Box, Grid, triple
 from engines.base import Session
 from reports.records.record import Roi
@@ -83,6 +86,7 @@ class Pipeline:
 
         Raises:
             InputError: the image cannot be read, or the mask not be written.
+            NotFiniteError: logits, or their sums, are NaN or infinite.
         """
         watch = self.stopwatch({})
         start = time.perf_counter_ns()
@@ -108,16 +112,26 @@ class Pipeline:
         return volume if self._strategy.needs_network else self._crop(volume, None, watch)
 
     def label(self, waiting: Prepared | Volume, watch: Stopwatch) -> Labelled:
-        """Run the network over a case and merge the logits of its tiles."""
-        runner = TileRunner(self._session, self._settings, self._device, watch)
-        prepared = self._crop(waiting, runner, watch) if isinstance(waiting, Volume) else waiting
-        del waiting
-        geometry, merger = self._segment(prepared, runner, watch)
-        with watch.stage("stitch", device=True):
-            labels = self._preprocessor.restore(geometry, merger)
-            subtype = merger.subtype() if self._settings.subtypes else None
-        roi = None if self._settings.roi == "none" else geometry.region.record()
-        return Labelled(geometry.nifti, labels, subtype, runner.tiles, runner.device_ns(), roi)
+        """Run the network over a case and merge the logits of its tiles.
+
+        Raises:
+            NotFiniteError: logits, or their sums, are NaN or infinite; names the case and the share of its tiles.
+        """
+        nifti = waiting.nifti if isinstance(waiting, Volume) else waiting.geometry.nifti
+        with of_case(nifti.get_filename()):
+            runner = TileRunner(self._session, self._settings, self._device, watch)
+            prepared = self._crop(waiting, runner, watch) if isinstance(waiting, Volume) else waiting
+            del waiting
+            geometry, merger = self._segment(prepared, runner, watch)
+            try:
+                with watch.stage("stitch", device=True):
+                    labels = self._preprocessor.restore(geometry, merger)
+                    subtype = merger.subtype() if self._settings.subtypes else None
+            except NotFiniteError as error:
+                run = partial(runner.run, prepared.volume.to(self._device))
+                raise traced(error, run, merger.boxes, self._settings.subtypes > 0) from None
+            roi = None if self._settings.roi == "none" else geometry.region.record()
+            return Labelled(geometry.nifti, labels, subtype, runner.tiles, runner.device_ns(), roi)
 
     def _crop(self, volume: Volume, runner: TileRunner | None, watch: Stopwatch) -> Prepared:
         with watch.stage("roi", device=runner is not None):

@@ -9,7 +9,7 @@ together: pancreas and lesions lie between, while a network that does not cope w
 much of the body.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -20,10 +20,11 @@ from torch.nn import functional
 from bench.choices import ROIS
 from bench.data.volume import Volume
 from bench.pipeline import tiles
+from bench.pipeline.finite import is_finite, overflow
 from bench.pipeline.preprocess import normalise
 from bench.pipeline.region import Component, Region, around, components, full_box, overlap, shifted, widened
 from bench.pipeline.settings import InferenceSettings
-from bench.pipeline.tile_runner import LogitsSink, TileRunner
+from bench.pipeline.tile_runner import LogitsSink, RunTiles, TileRunner, traced
 from bench.pipeline.tiles import Box, Grid, Shape, triple
 
 BODY_ABOVE_HU = -500.0  # half-way between air and soft tissue
@@ -38,8 +39,6 @@ COARSE_OVERLAP = 0.25
 COARSE_SHARE = 0.125  # of the full volume's tiles: a coarse pass that takes more costs more than its boxes save
 NEAR_MARGIN_MM = 15.0
 _NEAR_STRIDE = 2  # voxels between those looked at of the first pass
-
-RunTiles = Callable[[list[Box], LogitsSink], None]  # a pass over tiles of the prepared volume, billed to the strategy
 
 
 class Strategy:
@@ -107,7 +106,13 @@ class Coarse(Strategy):
         coarse = grid.pad(normalise(_averaged(intensities, factor, runner.device), settings.window))
         foreground = _ForegroundMerger(grid, tiles.gaussian_weights(settings.tile).to(runner.device))
         before = runner.batches
-        runner.run(coarse, grid.boxes, foreground.aggregate, stage="roi")
+
+        def run(boxes: list[Box], on_logits: LogitsSink) -> None:
+            runner.run(coarse, boxes, on_logits, stage="roi")
+
+        run(grid.boxes, foreground.aggregate)
+        if not foreground.finite:
+            raise traced(overflow(torch.float32), run, grid.boxes, False)
         coarse_mm = tuple(f * mm for f, mm in zip(factor, spacing_mm, strict=True))
         pieces = components(foreground.mask().cpu().numpy(), coarse_mm)
         region = whole
@@ -131,11 +136,12 @@ class Foreground(Strategy):
     ) -> tuple[Region, list[Box]]:
         first, wanted = tiles.without_overlap(grid), set(grid.starts)
         mask = np.zeros(grid.padded, bool)
-        batches = 0
+        batches, finite = 0, True
 
         def on_first_logits(boxes: list[Box], segmentation: torch.Tensor, classification: torch.Tensor) -> None:
-            nonlocal batches
+            nonlocal batches, finite
             batches += 1
+            finite = finite and is_finite(segmentation)
             for box, foreground in zip(boxes, segmentation[:, 1:].amax(1) > segmentation[:, 0], strict=True):
                 mask[box] |= foreground.cpu().numpy()
             shared = [at for at, box in enumerate(boxes) if _start(box) in wanted]
@@ -143,6 +149,8 @@ class Foreground(Strategy):
                 on_logits([boxes[at] for at in shared], segmentation[shared], classification[shared])
 
         run(first, on_first_logits)
+        if not finite:  # nothing would be near such a tile, and it might never be run again
+            raise traced(overflow(torch.float32), run, first, False)
         seen = {_start(box) for box in first}
         rest = [box for box in grid.boxes if _start(box) not in seen]
         region = replace(region, batches=batches, tiles=len(first), reused=len(seen & wanted))
@@ -168,14 +176,20 @@ def choose_region(volume: Volume, settings: InferenceSettings, runner: TileRunne
 
 
 class _ForegroundMerger:
-    """Whether something other than background is likelier, of voxels in tiles that overlap."""
+    """Whether something other than background is likelier, of voxels in tiles that overlap.
+
+    Attributes:
+        finite: whether all logits so far were.
+    """
 
     def __init__(self, grid: Grid, weights: torch.Tensor) -> None:
         self._grid = grid
         self._weights = weights
+        self.finite = True
         self._lead = weights.new_zeros(grid.padded)  # of the best class over background, summed by weight
 
     def aggregate(self, boxes: list[Box], segmentation: torch.Tensor, _classification: torch.Tensor) -> None:
+        self.finite = self.finite and is_finite(segmentation)
         for box, logits in zip(boxes, segmentation.float(), strict=True):
             self._lead[box] += (logits[1:].amax(0) - logits[0]) * self._weights
 

@@ -64,5 +64,6 @@ class CasePipeline(Protocol):
 
         Raises:
             InputError: the image cannot be read, or the mask not be written.
+            NotFiniteError: logits, or their sums, are NaN or infinite.
         """
         ...

@@ -59,6 +59,7 @@ class Stream:
 
         Raises:
             InputError: an image cannot be read, or a mask not be written.
+            NotFiniteError: logits of a case, or their sums, are NaN or infinite.
         """
         start, images = time.perf_counter_ns(), iter([image for image, _ in cases])
         self._timings = []

@@ -5,13 +5,23 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from bench.errors import NotFiniteError
 from bench.machine.clock import DeviceClock, Stopwatch
+from bench.pipeline.finite import TileCounts
 from bench.pipeline.settings import InferenceSettings
 from bench.pipeline.tiles import Box
 from engines.base import Session
 
 # Receives the logits of some tiles: their boxes, [n, C, D, H, W] and [n, K].
 LogitsSink = Callable[[list[Box], Tensor, Tensor], None]
+RunTiles = Callable[[list[Box], LogitsSink], None]  # a pass over tiles of one volume
+
+
+def traced(error: NotFiniteError, run: RunTiles, boxes: list[Box], classifies: bool) -> NotFiniteError:
+    """Run tiles again whose sums gave `error`; what is returned names how many of them are at fault."""
+    counts = TileCounts(classifies)
+    run(boxes, lambda _boxes, segmentation, classification: counts.add(segmentation, classification))
+    return counts.error(error)
 
 
 class TileRunner:

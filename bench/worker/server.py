@@ -42,6 +42,8 @@ from models.user_code.isolation import OURS, our_names
 if TYPE_CHECKING:
     from bench.pipeline.settings import CasePipeline
 
+_WORDED = ("EngineError", "NotFiniteError")  # errors whose message says it all
+
 
 class _Server:
     """Holds the open session between requests."""
@@ -158,7 +160,7 @@ def _pass(session: Session, x: Any) -> None:
 def _one_line(error: BaseException) -> str:
     text = one_line(error)
     name = type(error).__name__
-    return text if name == "EngineError" or text == name else f"{name}: {text}"
+    return text if name in _WORDED or text == name else f"{name}: {text}"
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import torch
 import engines
 from bench.cli.main import main
 from bench.cli.terminal import PlainProgress
-from bench.errors import InputError
+from bench.errors import InputError, NotFiniteError
 from bench.peers import PEERS, incompatible_reason, refuse_setting
 from bench.pipeline.pipeline import Pipeline
 from bench.pipeline.settings import InferenceSettings
@@ -80,6 +80,41 @@ def test_a_peer_computes_what_we_do(name, ours, tmp_path):
     assert sum(timing.stages_ns.values()) <= timing.case_ns
     assert evidence_mismatch(PEERS[name], target_of(tmp_path), evidence) is None
     assert evidence.details["way"]
+
+
+class Spoiled(torch.nn.Module):
+    """The network, with a single logit of tiles without spread replaced by `value`."""
+
+    def __init__(self, network: torch.nn.Module, value: float) -> None:
+        super().__init__()
+        self.network = network
+        self.value = value
+
+    def forward(self, x):
+        segmentation, classification = self.network(x)
+        flat = x.amax((1, 2, 3, 4)) == x.amin((1, 2, 3, 4))
+        segmentation[:, 1, 32, 32, 32] = torch.where(flat, self.value, segmentation[:, 1, 32, 32, 32])
+        return segmentation, classification
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        *((name, float("nan"), "1 of 2 tiles gave logits that are not finite (NaN)") for name in PEERS),
+        ("peer-nnunet", float("inf"), "1 of 2 tiles gave logits that are not finite (infinite)"),
+        ("peer-nnunet", 1e5, "the sums of its tiles' logits overflow float16"),
+    ],
+)
+def test_a_peer_makes_no_mask_of_values_that_are_not_finite(name, value, reason, ours, tmp_path):
+    model, settings, _, _ = ours
+    hu = np.full((128, 64, 64), -1000, np.int16)
+    hu[:64] = np.random.default_rng(7).normal(0, 400, (64, 64, 64))
+    nib.save(nib.Nifti1Image(hu, np.eye(4)), tmp_path / "air_0000.nii.gz")
+    spoiled = replace(model, module=Spoiled(model.module, value))
+    with open_peer(name, spoiled, target_of(tmp_path)) as session, pytest.raises(NotFiniteError) as caught:
+        session.case_pipeline(replace(settings, overlap=0)).run(tmp_path / "air_0000.nii.gz", tmp_path / "air.nii.gz")
+    assert str(caught.value).startswith(f"air_0000.nii.gz: {reason}")
+    assert not (tmp_path / "air.nii.gz").exists()
 
 
 def test_nnunets_grid_weights_and_sums_are_all_that_its_mask_differs_by(ours, tmp_path):
