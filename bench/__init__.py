@@ -3,9 +3,14 @@
 `run` is the main job and reads as the architecture; `scenarios` times one variant as MLPerf does, `accuracy` scores
 masks on disk, `progress` and `errors` are what a person sees.
 
-`cli`: the command line. `plan`: what a run will do. `schedule`: in what order, and where it is stored. `worker`: a
-variant in a process of its own. `machine`: what is read of the machine. `data`: files to arrays and back. `pipeline`:
-a case's way. `peers`: reference pipelines, which users run today. `demo`: made-up data.
+`imports` keeps the current folder's modules out. `cli`: the command line. `plan`: what a run will do. `schedule`: in
+what order, and where it is stored. `worker`: a variant in a process of its own. `machine`: what is read of the machine.
+`data`: files to arrays and back. `pipeline`: a case's way. `peers`: reference pipelines, which users run today. `demo`:
+made-up data.
 """
 
+from bench.imports import find_ours_first
+
 __version__ = "0.1.0"
+
+find_ours_first()

@@ -59,7 +59,7 @@ def make(path: Path, width: int) -> int:
 
 
 def measure(reader: str, small: Path, large: Path, size: int) -> dict[str, float]:
-    command = [sys.executable, "-c", CHILD, reader, str(small), str(large), str(size)]
+    command = [sys.executable, "-P", "-c", CHILD, reader, str(small), str(large), str(size)]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     measured: dict[str, float] = json.loads(run.stdout)
     return measured

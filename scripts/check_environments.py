@@ -43,7 +43,7 @@ def main() -> int:
 def resolve(extra: str, links: Path) -> dict[str, str] | str:
     """Versions by distribution; what pip says, in its last line, where it cannot resolve them."""
     command = [
-        sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet", "--report", "-",
+        sys.executable, "-P", "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet", "--report", "-",
         "--find-links", str(links), f"{ROOT}[{extra}]",
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -60,7 +60,15 @@ def shown(versions: dict[str, str]) -> str:
 
 def tensorrt_versions() -> list[str]:
     """Those that the index lists."""
-    command = [sys.executable, "-m", "pip", "index", "versions", "tensorrt-cu13"]  # before pip 25.1 it has no JSON
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "pip",
+        "index",
+        "versions",
+        "tensorrt-cu13",
+    ]  # before pip 25.1 it has no JSON
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     listed = next(line for line in printed.splitlines() if line.startswith("Available versions:"))
     return listed.partition(":")[2].replace(",", " ").split()

@@ -5,3 +5,7 @@ One module a command: `run`, `report`, `check`, `compare`, `inspection` (`bench 
 `stability` (`bench doctor --stability`). `terminal` shows the progress of a run, `exit_codes` says what each means,
 `internal_error` writes the traceback of an error of ours.
 """
+
+from bench.imports import leave_current_folder
+
+leave_current_folder()  # before the modules of the commands import anything

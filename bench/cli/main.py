@@ -1,5 +1,6 @@
 """Calls the module of a command; every error becomes one line and an exit code."""
 
+import os
 import shlex
 import sys
 import tempfile
@@ -14,9 +15,9 @@ from bench.cli import internal_error
 from bench.cli.exit_codes import BACKEND_LOST, BAD_INPUT, DONE, INTERNAL_ERROR, INTERRUPTED
 from bench.cli.options import parser
 from bench.errors import BackendLostError, BenchError, InterruptedRunError
+from bench.imports import OURS, environment
 from bench.schedule.run_directory import LATEST
 
-_OURS = ("bench", "engines", "models", "reports")
 _MODULES = {"inspect": "inspection"}  # `inspect` is in the standard library
 
 
@@ -40,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (Exception, SystemExit) as error:  # SystemExit: a library must not choose our exit code
         if isinstance(error, (BenchError, OSError, *_errors_below())):
             return _refuse(error, BAD_INPUT)
-        if isinstance(error, ImportError) and (error.name or "").partition(".")[0] not in _OURS:
+        if isinstance(error, ImportError) and (error.name or "").partition(".")[0] not in OURS:
             return _refuse(ImportError(f"a package is broken ({error}); `bench doctor` shows which"), BAD_INPUT)
         return _print_error(internal_error.describe(error, options.typed, _folders(options, begun)), INTERNAL_ERROR)
 
@@ -85,4 +86,7 @@ def _print_error(message: str, code: int) -> int:
 
 def entry() -> None:
     """The `bench` command."""
+    variables = environment()
+    os.environ.clear()
+    os.environ.update(variables)  # for whatever a library starts
     sys.exit(main())

@@ -14,9 +14,20 @@ from typing import Any, Self, TypeVar
 
 import psutil
 
+from bench.imports import HOME, environment
 from bench.worker.messages import Broke, Call
 
 T = TypeVar("T")
+
+# The current folder is not on the path (-P), and ours is while `bench` is imported, which then finds its own modules.
+_START = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import bench
+del sys.path[0]
+from importlib import import_module
+import_module(sys.argv[2]).main()
+"""
 
 # Idle workers share the machine with the one that is being timed: their pools must sleep, not spin.
 _PARKED = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
@@ -42,12 +53,12 @@ class WorkerProcess:
         self._log = log
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "bench.worker.server", str(theirs.fileno())],
+                [sys.executable, "-P", "-c", _START, HOME, "bench.worker.server", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env={**os.environ, **_PARKED, "OMP_NUM_THREADS": str(threads)},
+                env={**environment(), **_PARKED, "OMP_NUM_THREADS": str(threads)},
                 start_new_session=True,  # an interrupt in the terminal is for the harness, and helpers die with it
             )
         theirs.close()

@@ -1,7 +1,7 @@
 """One backend in a process of its own: what runs inside it.
 
-Started as ``python -m bench.worker.server FD``, FD being its end of a socket pair. It answers every request with one
-reply and ends when the other side closes the socket.
+Started by `WorkerProcess`; its last argument is the descriptor of its end of a socket pair. It answers every request
+with one reply and ends when the other side closes the socket.
 """
 
 import faulthandler
@@ -167,7 +167,7 @@ def main() -> None:
     """Serve requests until the harness closes its end."""
     faulthandler.enable()  # a crash in a runtime leaves its place in the log
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the harness decides what an interrupt ends
-    with Connection(int(sys.argv[1])) as harness, ExitStack() as stack:
+    with Connection(int(sys.argv[-1])) as harness, ExitStack() as stack:
         server = _Server(stack)
         while True:
             try:
@@ -183,10 +183,3 @@ def main() -> None:
                 break
     sys.stderr.flush()
     os._exit(0)  # runtimes' threads and exit handlers have nothing to add, and some hang
-
-
-if __name__ == "__main__":
-    # Run under its importable name, so that the classes here are those that the harness pickles.
-    from bench.worker.server import main as _main
-
-    _main()

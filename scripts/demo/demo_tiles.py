@@ -1,5 +1,6 @@
 """Tiles cut from the demo's made-up cases, as the network takes them."""
 
+import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.demo import draw_case
+from bench.imports import environment
 
 TILE = 64
 HU_LIMIT = 1000.0
@@ -46,6 +48,7 @@ def load_volume(index: int, *, split: str, seed: int) -> Volume:
 
 def load_volumes(split: str, count: int, seed: int) -> list[Volume]:
     """Draw the first ``count`` cases of a split, two at a time."""
+    os.environ.update(environment())
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         return list(pool.map(partial(load_volume, split=split, seed=seed), range(count), chunksize=4))
 

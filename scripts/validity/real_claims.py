@@ -53,7 +53,7 @@ def neighbour(busy: bool, seed: int) -> Iterator[None]:
     if not busy:
         yield
         return
-    burning = [subprocess.Popen([sys.executable, "-c", BURN]) for _ in range(os.cpu_count() or 1)]
+    burning = [subprocess.Popen([sys.executable, "-P", "-c", BURN]) for _ in range(os.cpu_count() or 1)]
     turns = f"""
 import os, random, signal, time
 chance = random.Random({seed})
@@ -63,7 +63,7 @@ while True:
             os.kill(process, what)
         time.sleep(chance.uniform(0.5, 1.5) * {PERIOD_S / 2})
 """
-    switch = subprocess.Popen([sys.executable, "-c", turns])
+    switch = subprocess.Popen([sys.executable, "-P", "-c", turns])
     try:
         yield
     finally:
