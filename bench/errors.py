@@ -2,6 +2,7 @@
 
 BenchError
 ├── InputError           the command or the data cannot be used (exit code 2)
+│   └── StorageError     a place cannot be written to, or is full
 ├── BackendLostError     the baseline was skipped or failed (exit code 4)
 ├── NotFiniteError       a variant gave NaN or infinity; it has failed (exit code 4 where it is the baseline)
 └── InterruptedRunError  the run was stopped; what was measured is saved (exit code 130)
@@ -14,6 +15,10 @@ class BenchError(Exception):
 
 class InputError(BenchError):
     """A file, a folder or an option that cannot be used; nothing was written."""
+
+
+class StorageError(InputError):
+    """A file cannot be written, for want of room or leave; what was written before it is whole."""
 
 
 class BackendLostError(BenchError):

@@ -1,13 +1,15 @@
 """The main job: plan -> interleaved rounds -> accuracy -> verdict -> run directory."""
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from bench import accuracy
+from bench.data.volume import read_mask
 from bench.data.write import write_subtypes
-from bench.errors import InputError, InterruptedRunError
+from bench.errors import InputError, InterruptedRunError, StorageError
 from bench.plan.plan import Plan, make_plan, resume_plan
 from bench.plan.request import Request
 from bench.progress import Progress
@@ -15,7 +17,7 @@ from bench.schedule.confirmation import confirm
 from bench.schedule.groups import interleave_in_groups
 from bench.schedule.interleave import Interleaver
 from bench.schedule.limits import DEFAULT, Limits
-from bench.schedule.run_directory import RunDirectory, write_text
+from bench.schedule.run_directory import LATEST, RunDirectory, write_text
 from bench.schedule.store import RunStore
 from bench.worker.process import WorkerError, WorkerProcess
 from bench.worker.questions import measure_peak
@@ -29,6 +31,7 @@ from reports.records.record import (
     OK,
     PENDING,
     RUNNING,
+    Case,
     RunRecord,
     Sample,
     Score,
@@ -51,13 +54,15 @@ def run(request: Request, out: Path | None, progress: Progress, limits: Limits =
     now = datetime.now(UTC)
     run_id = now.strftime("%Y%m%d-%H%M%S")
     plan = make_plan(request, run_id, now.isoformat(timespec="seconds"), progress)
-    directory = RunDirectory.create(out or Path("runs") / run_id)
+    directory = RunDirectory.create(out) if out else RunDirectory.create_new(Path("runs"), run_id)
+    plan = replace(plan, record=replace(plan.record, id=run_id if out else directory.folder.name))
     variants = plan.record.settings.variants
     records = {name: VariantRecord(name=name, settings=own) for name, own in variants.items()}
-    directory.save_run(plan.record)
-    for record in records.values():
-        directory.save_variant(record)
-    return _measure(plan, RunStore(directory, records), limits, progress)
+    with directory.locked():
+        directory.save_run(plan.record)
+        for record in records.values():
+            directory.save_variant(record)
+        return _measure(plan, RunStore(directory, records), limits, progress)
 
 
 def resume(folder: Path, progress: Progress, limits: Limits = DEFAULT) -> Path:
@@ -78,13 +83,40 @@ def resume(folder: Path, progress: Progress, limits: Limits = DEFAULT) -> Path:
     for note in before.notes:
         progress.note(note)
     plan = resume_plan(replace(before.record, status=RUNNING), progress)
-    records = {record.name: record for record in before.variants}
-    return _measure(plan, RunStore(RunDirectory(folder), records), limits, progress)
+    store = RunStore(RunDirectory(folder), {record.name: record for record in before.variants})
+    with store.directory.locked():
+        _drop_lost(plan.record, store, progress)
+        return _measure(plan, store, limits, progress)
+
+
+def _drop_lost(record: RunRecord, store: RunStore, progress: Progress) -> None:
+    """Drop the samples whose mask cannot be read any more, as after a power cut: their cases are run anew."""
+    cases = {case.name: case for case in record.cases}
+    for variant in list(store.records.values()):
+        for sample in _first(variant):
+            problem = _problem(store.mask(variant.name, sample.case, first=True), cases[sample.case])
+            if problem is not None:
+                progress.note(f"{problem}; the case is run anew")
+                store.drop(variant.name, sample.phase, sample.round, cases[sample.case])
+    for case in record.cases:
+        repeat = store.mask(record.baseline, case.name, first=False)
+        if repeat.exists() and _problem(repeat, case) is not None:
+            repeat.unlink()
+
+
+def _problem(mask: Path, case: Case) -> str | None:
+    try:
+        read_mask(mask, case.shape)
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def _measure(plan: Plan, store: RunStore, limits: Limits, progress: Progress) -> Path:
     directory, record = store.directory, plan.record
-    directory.point_latest()
+    refused = directory.point_latest()
+    if refused is not None:
+        progress.note(f"{LATEST} does not lead to this run ({refused}); see it with `bench report {directory.folder}`")
     if limits.peak and not record.peak_flops:
         record = replace(record, **_peak(record, progress))
         directory.save_run(record)
@@ -102,10 +134,11 @@ def _measure(plan: Plan, store: RunStore, limits: Limits, progress: Progress) ->
         _finish(replace(record, status=COMPLETE), store)
     except BaseException as error:
         interleaver.fleet.close_all_but(())
-        saved = read_run(directory.folder).record  # with the groups and the choice made since
-        _finish(replace(saved, status=INTERRUPTED), store)
+        with suppress(StorageError):  # no room for that either: what ended the run is what must be said
+            saved = read_run(directory.folder).record  # with the groups and the choice made since
+            _finish(replace(saved, status=INTERRUPTED), store)
         if isinstance(error, KeyboardInterrupt):
-            command = f"bench run --resume --out {directory.folder}"
+            command = directory.command_to_resume
             raise InterruptedRunError(f"interrupted; what was measured is kept. To finish it: {command}") from None
         raise
     return directory.folder
@@ -177,8 +210,8 @@ def _record_noise(record: RunRecord, store: RunStore) -> None:
     first, later = _subtypes(backend), _latest(backend)
     voxels = differing = 0
     for case in record.cases:
-        if case.name in later:
-            masks = (store.mask(backend.name, case.name, first=True), store.mask(backend.name, case.name, first=False))
+        masks = (store.mask(backend.name, case.name, first=True), store.mask(backend.name, case.name, first=False))
+        if case.name in later and masks[1].exists():
             size, wrong = accuracy.disagreement(case, *masks)
             voxels, differing = voxels + size, differing + wrong
     if voxels:

@@ -27,7 +27,7 @@ from engines.base import Availability
 
 SINGLE_STREAM, OFFLINE, COLD = SCENARIOS
 PERCENTILES = (50, 90, 99)  # MLPerf's single-stream is judged by its 90th
-_INPUT = "InputError: "  # how a worker names one
+_INPUT = ("InputError: ", "StorageError: ")  # how a worker names one
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def _worker(opening: Open, timeout_s: float) -> Iterator[_Ask]:
         except WorkerLostError as lost:
             raise BackendLostError(f"{name} failed: {lost}; log: {log}") from None
         if isinstance(reply, Broke) and reply.reason.startswith(_INPUT):
-            raise InputError(reply.reason.removeprefix(_INPUT))
+            raise InputError(reply.reason.partition(": ")[2])
         if isinstance(reply, Broke):
             raise BackendLostError(f"{name} failed: {reply.reason}; log: {log}")
         if isinstance(reply, Availability):

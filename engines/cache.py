@@ -1,5 +1,6 @@
 """Built artefacts on disk, each under a key of everything it depends on."""
 
+import errno
 import hashlib
 import json
 import platform
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engines.base import Target
+from engines.base import EngineError, Target
 from engines.host import cpu
 from engines.host.cuda import driver
 from engines.probe import versions
@@ -53,6 +54,9 @@ def artefact(root: Path, kind: str, key: dict[str, Any], build: Callable[[Path],
 
     It is built in a folder beside its place and renamed, so that a killed build leaves nothing that looks
     whole; one whose files do not hash to what was written is built again.
+
+    Raises:
+        EngineError: the cache has no room for it.
     """
     place = place_of(root, kind, key)
     if _whole(place):
@@ -64,6 +68,11 @@ def artefact(root: Path, kind: str, key: dict[str, Any], build: Callable[[Path],
         manifest = {"key": key, "files": {str(path.relative_to(work)): _sha256(path) for path in _files(work)}}
         (work / _MANIFEST).write_text(json.dumps(manifest, indent=1))
         _put(work, place)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        remedy = "make room, or set VOXBENCH_CACHE to another folder"
+        raise EngineError(f"{root}: the cache has no room for what was built ({error.strerror}); {remedy}") from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return Artefact(place, cached=False)
@@ -99,9 +108,9 @@ def _sha256(path: Path) -> str:
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file that is whole or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}-{id(data)}")
-    unfinished.write_bytes(data)
-    unfinished.replace(path)
+    with tempfile.NamedTemporaryFile(prefix=f".{path.name}-", dir=path.parent, delete=False) as unfinished:
+        unfinished.write(data)
+    Path(unfinished.name).replace(path)
 
 
 def device_identity(target: Target) -> str:

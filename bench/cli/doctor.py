@@ -1,6 +1,7 @@
 """Which backends can run here. Asked in a worker, since a broken installation can take its process along."""
 
 import json
+import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from bench.cli import stability
 from bench.cli.exit_codes import DONE
 from bench.errors import InputError
 from bench.machine import host
-from bench.plan.cache import cache_folder
+from bench.plan.cache import cache_folder, prepare_cache
 from bench.worker.process import CallError, WorkerError, WorkerLostError, WorkerProcess
 from bench.worker.questions import find_device, probe, try_import
 from engines.base import Availability, Backend, Calibration, Target
@@ -53,6 +54,7 @@ def execute(options: Namespace) -> int:
             raise InputError(str(error)) from None
         print(json.dumps(stability.document(measured), indent=2) if as_json else stability.text(measured))
         return DONE
+    prepare_cache(lambda line: print(line, file=sys.stderr))
     findings = examine(options.device)
     print(json.dumps(document(findings), indent=2) if as_json else text(findings))
     return DONE

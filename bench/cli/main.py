@@ -1,5 +1,6 @@
 """Calls the module of a command; every error becomes one line and an exit code."""
 
+import io
 import os
 import shlex
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 from bench.cli import internal_error
 from bench.cli.exit_codes import BACKEND_LOST, BAD_INPUT, DONE, INTERNAL_ERROR, INTERRUPTED
 from bench.cli.options import parser
-from bench.errors import BackendLostError, BenchError, InterruptedRunError
+from bench.errors import BackendLostError, BenchError, InputError, InterruptedRunError
 from bench.imports import OURS, environment
 from bench.schedule.run_directory import LATEST
 
@@ -28,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     options.typed = shlex.join(["bench", *(sys.argv[1:] if arguments is None else arguments)])
     warnings.simplefilter("ignore")  # of the libraries: what matters here is said in plain words
     try:
+        _check_current_folder()
         module = import_module(f"bench.cli.{_MODULES.get(options.command, options.command)}")
         return int(module.execute(options))
     except BackendLostError as error:
@@ -44,6 +46,13 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(error, ImportError) and (error.name or "").partition(".")[0] not in OURS:
             return _refuse(ImportError(f"a package is broken ({error}); `bench doctor` shows which"), BAD_INPUT)
         return _print_error(internal_error.describe(error, options.typed, _folders(options, begun)), INTERNAL_ERROR)
+
+
+def _check_current_folder() -> None:
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise InputError(f"the current folder is not there any more ({error.strerror}); go to another one") from None
 
 
 def _errors_below() -> tuple[type[Exception], ...]:
@@ -89,4 +98,26 @@ def entry() -> None:
     variables = environment()
     os.environ.clear()
     os.environ.update(variables)  # for whatever a library starts
-    sys.exit(main())
+    _open_closed_streams()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files, and characters that a terminal lacks
+    code = main()
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python would complain when it ends
+        if not isinstance(error, BrokenPipeError):
+            code = _print_error(f"the standard output cannot be written to ({error.strerror})", BAD_INPUT)
+    sys.exit(code)
+
+
+def _open_closed_streams() -> None:
+    """Take the numbers of standard streams that the caller has closed, before a file of ours gets one of them."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+    sys.stdin, sys.stdout, sys.stderr = (
+        stream or os.fdopen(number, mode)
+        for number, (stream, mode) in enumerate(((sys.stdin, "r"), (sys.stdout, "w"), (sys.stderr, "w")))
+    )

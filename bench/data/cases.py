@@ -92,7 +92,9 @@ def fingerprint(cases: list[CaseFiles]) -> str:
     digest = hashlib.sha256()
     for case in cases:
         mask = "-" if case.mask_path is None else sha256_of(case.mask_path)
-        digest.update(f"{case.name} {case.subtype} {sha256_of(case.image_path)} {mask}\n".encode())
+        digest.update(
+            f"{case.name} {case.subtype} {sha256_of(case.image_path)} {mask}\n".encode(errors="surrogateescape")
+        )
     return digest.hexdigest()
 
 

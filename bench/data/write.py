@@ -1,6 +1,7 @@
 """Predicted masks and classes on disk. A file is complete or absent."""
 
 import contextlib
+import csv
 import io
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.compression import gzip
-from bench.errors import InputError
+from bench.errors import StorageError
 
 
 def write_mask(path: Path, labels: NDArray[np.uint8], source: Any) -> None:
@@ -19,7 +20,7 @@ def write_mask(path: Path, labels: NDArray[np.uint8], source: Any) -> None:
     Equal labels give equal files. They are written fastest where their first axis is contiguous, as in the file.
 
     Raises:
-        InputError: the disk is full, or the folder cannot be written to; nothing is left there.
+        StorageError: the disk is full, or the folder cannot be written to; nothing is left there.
     """
     header = source.header.copy()
     header.set_data_dtype(np.uint8)
@@ -29,21 +30,30 @@ def write_mask(path: Path, labels: NDArray[np.uint8], source: Any) -> None:
     content = io.BytesIO()
     mask.to_stream(content)
     packed = gzip(content.getbuffer())
+    _write_whole(path, packed)
+
+
+def write_subtypes(path: Path, subtypes: Iterable[tuple[str, int]]) -> None:
+    """Write ``Names,Subtype``, one row a case, in the form the challenge expects.
+
+    Raises:
+        StorageError: as of `write_mask`.
+    """
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(
+        [("Names", "Subtype"), *((f"{name}.nii.gz", subtype) for name, subtype in subtypes)]
+    )
+    _write_whole(path, text.getvalue().encode(errors="surrogateescape"))  # names of files, whatever their bytes
+
+
+def _write_whole(path: Path, content: bytes) -> None:
     unfinished = path.with_name(f".{path.name}")
     try:
-        unfinished.write_bytes(packed)
+        unfinished.write_bytes(content)
         unfinished.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):
             unfinished.unlink()
-        raise InputError(
-            f"{path}: the mask cannot be written ({error.strerror}); make room or choose another folder"
+        raise StorageError(
+            f"{path}: cannot be written ({error.strerror}); make room or choose another folder"
         ) from None
-
-
-def write_subtypes(path: Path, subtypes: Iterable[tuple[str, int]]) -> None:
-    """Write ``Names,Subtype``, one row a case, in the form the challenge expects."""
-    rows = [f"{name}.nii.gz,{subtype}\n" for name, subtype in subtypes]
-    unfinished = path.with_name(f".{path.name}")
-    unfinished.write_text("Names,Subtype\n" + "".join(rows))
-    unfinished.replace(path)

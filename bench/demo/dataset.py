@@ -1,5 +1,6 @@
 """Writes made-up cases as a folder in the quiz layout."""
 
+import errno
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -42,9 +43,10 @@ def write_demo(
                 _write_case(unfinished, split, case, case_rng(split, index, seed, FILES))
         unfinished.chmod(0o755)  # mkdtemp's 0o700 would keep other users out of the demo
         unfinished.rename(folder)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(unfinished, ignore_errors=True)
-        raise
+        if not (isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST)):
+            raise  # else another process has written the same cases meanwhile
     return folder
 
 

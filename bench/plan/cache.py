@@ -1,18 +1,63 @@
 """What is kept between runs: built engines and the demo's volumes."""
 
+import atexit
 import os
+import shutil
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from bench import demo
+from bench.errors import InputError
 from bench.progress import Progress
+
+_VARIABLE = "VOXBENCH_CACHE"
 
 
 def cache_folder() -> Path:
-    """Where built engines and the demo's volumes are kept between runs: $VOXBENCH_CACHE or the user's cache folder."""
-    named = os.environ.get("VOXBENCH_CACHE")
+    """Where built engines and the demo's volumes are kept between runs: $VOXBENCH_CACHE or the user's cache folder.
+
+    Raises:
+        InputError: the user has no home folder.
+    """
+    named = os.environ.get(_VARIABLE)
     if named:
         return Path(named).expanduser().absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "voxbench"
+    # XDG's specification has a relative folder passed by: it would be another one wherever the command is given.
+    standard = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    try:
+        return (standard if standard.is_absolute() else Path.home() / ".cache") / "voxbench"
+    except RuntimeError:
+        raise InputError(f"no home folder to keep built engines in; set {_VARIABLE} to a folder") from None
+
+
+def prepare_cache(note: Callable[[str], None]) -> None:
+    """Make the cache's folder; where it cannot be written to, a temporary one takes its place until the process ends.
+
+    Raises:
+        InputError: it cannot be written to, and is the one that $VOXBENCH_CACHE names; or there is no temporary one.
+    """
+    try:
+        folder = cache_folder()
+        str(folder).encode()  # the runtimes' own code takes no other names
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(4096))
+        return
+    except InputError as error:
+        problem = str(error)
+    except UnicodeEncodeError:
+        problem = f"{folder}: the name of the cache is not UTF-8; set {_VARIABLE} to another folder"
+    except OSError as error:
+        problem = f"{folder}: the cache cannot be written to ({error.strerror}); set {_VARIABLE} to another folder"
+    if os.environ.get(_VARIABLE):
+        raise InputError(problem)
+    try:
+        os.environ[_VARIABLE] = tempfile.mkdtemp(prefix="voxbench-cache-")
+    except OSError as error:
+        raise InputError(f"{problem}; and no temporary folder can be written to ({error.strerror})") from None
+    atexit.register(shutil.rmtree, os.environ[_VARIABLE], ignore_errors=True)
+    note(f"{problem}. Until then engines are built in {os.environ[_VARIABLE]}, anew in each run")
 
 
 def demo_data(progress: Progress, kind: str = "pancreas", cases: int | None = None) -> Path:
@@ -20,6 +65,7 @@ def demo_data(progress: Progress, kind: str = "pancreas", cases: int | None = No
 
     Abdomens are in a folder of their own, and in another one where more validation `cases` are asked for than it has.
     """
+    prepare_cache(progress.note)
     counts = None
     name = f"demo-{demo.VERSION}"
     if kind == "abdomen":
@@ -29,6 +75,5 @@ def demo_data(progress: Progress, kind: str = "pancreas", cases: int | None = No
     folder = cache_folder() / name
     if not folder.is_dir():
         progress.start(f"writing the demo's volumes to {folder}", 1)
-        folder.parent.mkdir(parents=True, exist_ok=True)
         demo.write_demo(folder, counts=counts, kind=kind)
     return folder

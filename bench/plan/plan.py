@@ -12,7 +12,7 @@ from bench.errors import InputError
 from bench.machine import host
 from bench.pipeline.settings import InferenceSettings
 from bench.plan import calibration
-from bench.plan.cache import cache_folder, demo_data
+from bench.plan.cache import cache_folder, demo_data, prepare_cache
 from bench.plan.controlled_settings import controlled_settings, describe_checkpoint, describe_data, model_options_of
 from bench.plan.recipes import BUILT_IN, read_recipes
 from bench.plan.request import Request
@@ -75,6 +75,7 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
     _check_truth(case_files)
     inference = inference_settings(settings, model)
     tiles, calibration_cases = _calibrate(settings, root, case_files, inference)
+    prepare_cache(progress.note)
     record = RunRecord(
         id=run_id,
         created=created,
@@ -99,6 +100,7 @@ def resume_plan(record: RunRecord, progress: Progress) -> Plan:
     Raises:
         InputError: checkpoint or data are no longer those the run began with.
     """
+    prepare_cache(progress.note)
     path, options = Path(record.checkpoint.path), model_options_of(record)
     with load_model(path, options, record.checkpoint.widened_to) as (model, _):
         layers = _layers(model)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench.errors import BackendLostError
+from bench.errors import BackendLostError, StorageError
 from bench.machine.clock import clock_fault
 from bench.machine.system_load import Counters, between
 from bench.machine.usage import INTERVAL_S, UsageMeter
@@ -133,6 +133,9 @@ class Interleaver:
         reply = self.fleet.predict(name, Path(case.image), mask, meter.tick, INTERVAL_S)
         waited_ns = time.perf_counter_ns() - begin
         if isinstance(reply, Broke):
+            if reply.no_room:  # the next backend would fail alike
+                reason = reply.reason.removeprefix("StorageError: ")
+                raise StorageError(f"{reason}; then go on with: {self.store.directory.command_to_resume}")
             self._fail(name, reply.reason)
             return
         wrong = clock_fault(reply.timing.case_ns, reply.timing.stages_ns, waited_ns)

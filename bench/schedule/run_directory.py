@@ -1,11 +1,16 @@
 """The folder of a run. Everything is written at once when it is known, whole or not at all."""
 
+import fcntl
+import itertools
 import os
+import shlex
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from bench.errors import InputError
+from bench.errors import InputError, StorageError
 from reports.records.record import RunRecord, VariantRecord
 from reports.records.store import (
     RUN_FILE,
@@ -36,27 +41,81 @@ class RunDirectory:
             InputError: it is there already and not empty, or cannot be made.
         """
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise InputError(f"{folder}: exists and is not empty; continue it with --resume or choose another --out")
+            raise _not_empty(folder)
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             for name in (VARIANTS_FOLDER, SAMPLES_FOLDER):
-                (folder / name).mkdir(parents=True, exist_ok=True)
+                (folder / name).mkdir()
+        except FileExistsError:  # another run has begun here meanwhile
+            raise _not_empty(folder) from None
         except OSError as error:
             raise InputError(f"{folder}: cannot be created ({error.strerror}); choose another --out") from None
         return cls(folder)
 
+    @classmethod
+    def create_new(cls, parent: Path, name: str) -> "RunDirectory":
+        """Make the folder `name` in `parent`; where there is one already, ``name-2``, ``name-3`` and so on.
+
+        Raises:
+            InputError: it cannot be made.
+        """
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            for number in itertools.count(1):
+                folder = parent / (name if number == 1 else f"{name}-{number}")
+                with suppress(FileExistsError):
+                    folder.mkdir()  # of several processes it succeeds in one
+                    break
+        except OSError as error:
+            raise InputError(
+                f"{parent / name}: cannot be created ({error.strerror}); choose a folder with --out"
+            ) from None
+        return cls.create(folder)
+
+    @property
+    def command_to_resume(self) -> str:
+        """What finishes this run, to be typed as it is."""
+        return f"bench run --resume --out {shlex.quote(str(self.folder))}"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from working in this folder.
+
+        Raises:
+            InputError: one does already.
+        """
+        held = os.open(self.folder, os.O_RDONLY)
+        try:
+            with suppress(OSError):  # a file system without locks
+                try:
+                    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise InputError(f"{self.folder}: another process measures this run; wait until it ends") from None
+            yield
+        finally:
+            os.close(held)
+
     def save_run(self, run: RunRecord) -> None:
-        write_json(self.folder / RUN_FILE, run)
+        """Write the run's record.
+
+        Raises:
+            StorageError: it cannot be written, as in all that follows; the one before is still there.
+        """
+        with self._writing(self.folder / RUN_FILE) as path:
+            write_json(path, run)
 
     def save_variant(self, variant: VariantRecord) -> None:
         """Append the samples that are new; where others went, or other fields changed, write the file anew."""
-        saved, path = self._saved.get(variant.name), samples_path(self.folder, variant.name)
+        saved = self._saved.get(variant.name)
         kept = len(saved.samples) if saved else 0
-        if saved and variant.samples[:kept] == saved.samples:
-            append_samples(path, variant.samples[kept:])
-        else:
-            write_samples(path, variant.samples)
+        with self._writing(samples_path(self.folder, variant.name)) as path:
+            if saved and variant.samples[:kept] == saved.samples:
+                append_samples(path, variant.samples[kept:])
+            else:
+                write_samples(path, variant.samples)
         if not saved or replace(variant, samples=saved.samples) != saved:
-            write_json(variant_path(self.folder, variant.name), variant)
+            with self._writing(variant_path(self.folder, variant.name)) as path:
+                write_json(path, variant)
         self._saved[variant.name] = variant
 
     def log(self, name: str) -> Path:
@@ -73,29 +132,51 @@ class RunDirectory:
     def drop_repeats(self) -> None:
         shutil.rmtree(self.folder / "repeats", ignore_errors=True)
 
-    def point_latest(self) -> None:
-        """Make ``runs/latest`` of the current folder lead here."""
-        LATEST.parent.mkdir(exist_ok=True)
+    def point_latest(self) -> str | None:
+        """Make ``runs/latest`` of the current folder lead here; return why, where that cannot be done."""
         link = LATEST.with_name(f".latest-{os.getpid()}")
-        link.unlink(missing_ok=True)
-        link.symlink_to(os.path.relpath(self.folder.resolve(), LATEST.parent.resolve()))
-        link.replace(LATEST)
+        try:
+            LATEST.parent.mkdir(exist_ok=True)
+            link.unlink(missing_ok=True)
+            link.symlink_to(os.path.relpath(self.folder.resolve(), LATEST.parent.resolve()))
+            link.replace(LATEST)
+        except OSError as error:  # it is a convenience, and some file systems know no links
+            with suppress(OSError):
+                link.unlink(missing_ok=True)
+            return error.strerror or str(error)
+        return None
 
     def _mask(self, kind: str, name: str, case: str) -> Path:
-        path = self.folder / kind / name / f"{case}.nii.gz"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._writing(self.folder / kind / name / f"{case}.nii.gz") as path:
+            path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+    @contextmanager
+    def _writing(self, path: Path) -> Iterator[Path]:
+        try:
+            yield path
+        except OSError as error:
+            raise StorageError(
+                f"{path}: cannot be written ({error.strerror}); make room, then go on with: {self.command_to_resume}"
+            ) from None
+
+
+def _not_empty(folder: Path) -> InputError:
+    return InputError(f"{folder}: exists and is not empty; continue it with --resume or choose another --out")
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all.
 
     Raises:
-        InputError: its folder cannot be written to.
+        StorageError: its folder cannot be written to.
     """
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
-        unfinished.write_text(text, encoding="utf-8")
+        # Names of files may hold bytes that are no text.
+        unfinished.write_text(text, encoding="utf-8", errors="backslashreplace")
         unfinished.replace(path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another file") from None
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise StorageError(f"{path}: cannot be written ({error.strerror}); choose another file") from None

@@ -101,9 +101,13 @@ class PredictedAll:
 
 @dataclass(frozen=True)
 class Broke:
-    """An exception ended the request; its traceback is in the worker's log."""
+    """An exception ended the request; its traceback is in the worker's log.
+
+    `no_room`: what failed was to write a file, which says nothing of the backend.
+    """
 
     reason: str
+    no_room: bool = False
 
 
 Request = Open | Predict | PredictAll | Call

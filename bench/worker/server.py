@@ -4,19 +4,21 @@ Started by `WorkerProcess`; its last argument is the descriptor of its end of a 
 with one reply and ends when the other side closes the socket.
 """
 
+import errno
 import faulthandler
 import os
 import signal
 import sys
 import time
 import traceback
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from importlib import import_module
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 import engines
+from bench.errors import StorageError
 from bench.machine.clock import peak_resident_bytes
 from bench.machine.gpu import Meter
 from bench.worker import allocator
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from bench.pipeline.settings import CasePipeline
 
 _WORDED = ("EngineError", "NotFiniteError")  # errors whose message says it all
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 class _Server:
@@ -67,8 +70,9 @@ class _Server:
                 case Call():
                     return Returned(_call(request))
         except Exception as error:  # whatever a runtime raises costs this backend's row, not the run
-            traceback.print_exc()
-            return Broke(_one_line(error))
+            with suppress(OSError):  # the log is on the disk that may be full
+                traceback.print_exc()
+            return Broke(_one_line(error), _no_room(error))
 
     def _open(self, request: Open) -> Opened | Availability | Broke:
         if request.incompatible is not None:
@@ -163,6 +167,10 @@ def _one_line(error: BaseException) -> str:
     return text if name in _WORDED or text == name else f"{name}: {text}"
 
 
+def _no_room(error: BaseException) -> bool:
+    return isinstance(error, StorageError) or (isinstance(error, OSError) and error.errno in _NO_ROOM)
+
+
 def main() -> None:
     """Serve requests until the harness closes its end."""
     faulthandler.enable()  # a crash in a runtime leaves its place in the log
@@ -181,5 +189,6 @@ def main() -> None:
                     harness.send(reply)
             except BrokenPipeError:
                 break
-    sys.stderr.flush()
+    with suppress(OSError):
+        sys.stderr.flush()
     os._exit(0)  # runtimes' threads and exit handlers have nothing to add, and some hang

@@ -1,7 +1,9 @@
 """Records as files: JSON out and JSON in, checked field by field.
 
 ``run.json`` and ``variants/NAME.json`` are always whole, the old one or the new one. The samples of a variant are lines
-of ``samples/NAME.jsonl``, appended as they come; a last line that was cut off is left out when read.
+of ``samples/NAME.jsonl``, appended as they come; a last line that was cut off is left out when read. A file that lost
+its content, as in a power cut, counts as one that is not there. Names of files that are not UTF-8 are kept as JSON's
+escapes of the bytes, ``\\udc80`` to ``\\udcff``.
 """
 
 import json
@@ -10,12 +12,13 @@ import os
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin
 
-from reports.records.record import SCHEMA, RunRecord, Sample, VariantRecord
+from reports.records.record import COMPLETE, SCHEMA, RunRecord, Sample, VariantRecord
 
 RUN_FILE, VARIANTS_FOLDER, SAMPLES_FOLDER = "run.json", "variants", "samples"
 
@@ -77,9 +80,15 @@ def write_samples(path: Path, samples: Iterable[Sample]) -> None:
 
 
 def append_samples(path: Path, samples: Iterable[Sample]) -> None:
-    """Write samples behind those that are there."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(_lines(samples))
+    """Write samples behind those that are there, all or none."""
+    size = path.stat().st_size if path.exists() else 0
+    try:
+        with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(_lines(samples))
+    except OSError:
+        with suppress(OSError):
+            os.truncate(path, size)
+        raise
 
 
 def write_run(folder: Path, run: Run) -> None:
@@ -140,10 +149,14 @@ _encode_finite = json.JSONEncoder(default=_unfold, allow_nan=False, ensure_ascii
 def _write(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut may leave the new name without its content
         temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 # --- in --------------------------------------------------------------------------------------------------------------
@@ -151,6 +164,8 @@ def _write(path: Path, text: str) -> None:
 
 def read_run(folder: Path) -> Run:
     """Read a run directory. A variant without a file has not been measured yet and is pending.
+
+    Of a run that is not complete, a file without content is left out with a note: to resume the run makes it anew.
 
     Raises:
         RecordError: there is no run here, or a file of it is damaged or of another version.
@@ -161,7 +176,7 @@ def read_run(folder: Path) -> Run:
     record = _parse(str(path), _read_text(path), run_from_json)
     variants, notes = [], []
     for name, settings in record.settings.variants.items():
-        variant, note = _read_variant(folder, name)
+        variant, note = _read_variant(folder, name, record.status == COMPLETE)
         variants.append(variant or VariantRecord(name=name, settings=settings))
         notes += [note] if note else []
     return Run(record, tuple(variants), folder, tuple(notes))
@@ -189,12 +204,15 @@ def variant_from_json(document: Mapping[str, Any]) -> VariantRecord:
     return record
 
 
-def _read_variant(folder: Path, name: str) -> tuple[VariantRecord | None, str | None]:
-    """A variant, and a note on its samples."""
+def _read_variant(folder: Path, name: str, complete: bool) -> tuple[VariantRecord | None, str | None]:
+    """A variant of a run that is `complete` or not, and a note on what was left out."""
     path = variant_path(folder, name)
     if not path.is_file():
         return None, None
-    record = _parse(str(path), _read_text(path), variant_from_json)
+    text = _read_text(path)
+    if not (text or complete):
+        return None, f"{path}: lost its content and is left out, with its samples"
+    record = _parse(str(path), text, variant_from_json)
     if record.name != name:
         raise RecordError(f"{path}: holds the record of {record.name!r}; put the file of {name!r} back, or run again")
     samples, note = _read_samples(samples_path(folder, name))
@@ -205,9 +223,10 @@ def _read_samples(path: Path) -> tuple[tuple[Sample, ...], str | None]:
     """The samples, and a note where the last line was cut off, as by a crash while it was written."""
     if not path.is_file():
         return (), None
-    *lines, rest = _read_text(path).split("\n")
+    *lines, rest = _read_bytes(path).split(b"\n")
     note = f"{path}: the last line was cut off and is left out" if rest else None
-    return tuple(_parse(f"{path}: line {number}", line, _sample) for number, line in enumerate(lines, 1)), note
+    samples = (_parse(f"{path}: line {n}", _decode(path, line), _sample) for n, line in enumerate(lines, 1))
+    return tuple(samples), note
 
 
 def _sample(document: Mapping[str, Any]) -> Sample:
@@ -216,15 +235,27 @@ def _sample(document: Mapping[str, Any]) -> Sample:
 
 
 def _read_text(path: Path) -> str:
+    return _decode(path, _read_bytes(path))
+
+
+def _read_bytes(path: Path) -> bytes:
+    """The content, up to where a power cut has left zero bytes."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes().partition(b"\0")[0]
     except OSError as error:
         raise RecordError(f"{path}: cannot be read ({error.strerror}); {_REMEDY}") from error
+
+
+def _decode(path: Path, content: bytes) -> str:
+    try:
+        return content.decode()
     except ValueError as error:
         raise RecordError(f"{path}: not a JSON document ({error}); {_REMEDY}") from error
 
 
 def _parse(where: str, text: str, build: Callable[[Mapping[str, Any]], Record]) -> Record:
+    if not text:
+        raise RecordError(f"{where}: is empty, as after a power cut or on a full disk; {_REMEDY}")
     try:
         document = json.loads(text)
     except ValueError as error:

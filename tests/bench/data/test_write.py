@@ -48,11 +48,11 @@ def test_a_full_disk_is_reported_and_leaves_nothing(source, tmp_path):
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     (tmp_path / ".a.nii.gz").symlink_to("/dev/full")
-    with pytest.raises(InputError, match=r"a\.nii\.gz: the mask cannot be written \(No space left on device\)"):
+    with pytest.raises(InputError, match=r"a\.nii\.gz: cannot be written \(No space left on device\)"):
         write_mask(tmp_path / "a.nii.gz", LABELS, source)
     assert [path.name for path in tmp_path.iterdir()] == ["a_0000.nii.gz"]
 
 
 def test_a_folder_that_is_not_there(source, tmp_path):
-    with pytest.raises(InputError, match="the mask cannot be written"):
+    with pytest.raises(InputError, match="cannot be written"):
         write_mask(tmp_path / "nowhere" / "a.nii.gz", LABELS, source)

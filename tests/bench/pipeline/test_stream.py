@@ -156,7 +156,7 @@ def test_a_full_disk_is_reported_and_loses_no_finished_mask(cases, one_at_a_time
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     (tmp_path / ".3.nii.gz").symlink_to("/dev/full")
-    with pytest.raises(InputError, match=r"3\.nii\.gz: the mask cannot be written \(No space left on device\)"):
+    with pytest.raises(InputError, match=r"3\.nii\.gz: cannot be written \(No space left on device\)"):
         Stream(Pipeline(Network(), SETTINGS), 2).run(cases)
     assert masks(cases)[:4] == [*one_at_a_time[0][:3], None]
     assert all(mask in (None, expected) for mask, expected in zip(masks(cases), one_at_a_time[0], strict=True))
