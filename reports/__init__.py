@@ -2,4 +2,5 @@
 
 `records` holds raw values and their files; `stats`, `decision` and `analysis` derive what they say, `summary` brings it
 into rows once, and `render` turns those rows into one format each. Each may import only what is named before it.
+`formatting` words figures for all of them.
 """

@@ -29,7 +29,7 @@ def print_verdict(summary: Summary) -> None:
         if reason not in summary.headline:
             print(f"  {reason}")
     for name in summary.missing_required:
-        print(f"  required backend {name} was skipped or failed")
+        print(f"  required variant {name} was skipped or failed")
 
 
 def exit_code(summary: Summary) -> int:

@@ -135,7 +135,7 @@ def _report(report: argparse.ArgumentParser) -> None:
 def _check(check: argparse.ArgumentParser) -> None:
     _which_run(check)
     _claim(check, defaults=False)
-    check.add_argument("--backend", metavar="NAME", help="judge this one rather than the best")
+    check.add_argument("--variant", metavar="NAME", help="judge this one rather than the best")
 
 
 def _compare(compare: argparse.ArgumentParser) -> None:

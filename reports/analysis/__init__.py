@@ -1,2 +1,2 @@
 """What else the records say: times (`latency`, `diagnostics`, `interference`), limits (`roofline`, `gpu`), `resources`,
-`roi`, `pareto`, `peers`, and `run_warnings` about taking figures at their word."""
+`roi`, `pareto`, `peers`, and the `training_metrics` of the checkpoint."""

@@ -22,10 +22,10 @@ FEWEST = 3  # samples at a position, for its ranks to mean anything
 
 @dataclass(frozen=True, kw_only=True)
 class OrderEffect:
-    """Whether a backend's time depends on its position among the samples of one case in one round.
+    """Whether a variant's time depends on its position among the samples of one case in one round.
 
     Attributes:
-        p: of the Kruskal-Wallis test (Kruskal & Wallis, JASA 47, 1952) of the log times; `p_holm`: over the backends.
+        p: of the Kruskal-Wallis test (Kruskal & Wallis, JASA 47, 1952) of the log times; `p_holm`: over the variants.
         range_pct: between the medians of the slowest and the fastest position.
     """
 
@@ -69,13 +69,13 @@ class Diagnostics:
 
 
 def diagnose(run: Run) -> Diagnostics:
-    """The diagnostics of a run, over the backends that run, or ran, to the end."""
+    """The diagnostics of a run, over the variants that run, or ran, to the end."""
     timed = {
-        backend.name: [sample for sample in backend.samples if sample.phase == INTERLEAVED]
-        for backend in run.variants
-        if backend.status not in (SKIPPED, FAILED)
+        variant.name: [sample for sample in variant.samples if sample.phase == INTERLEAVED]
+        for variant in run.variants
+        if variant.status not in (SKIPPED, FAILED)
     }
-    lags = {backend.name: _autocorrelation(run, backend.name) for backend in candidates(run)}
+    lags = {variant.name: _autocorrelation(run, variant.name) for variant in candidates(run)}
     return Diagnostics(
         _order_effects(timed),
         _drift(timed.get(run.record.baseline, [])),

@@ -1,4 +1,4 @@
-"""What the GPU was like while a backend was timed, over the readings after its samples."""
+"""What the GPU was like while a variant was timed, over the readings after its samples."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _COUNTED_NS = 1_000_000_000  # of a case whose energy is reported: then a step o
 
 @dataclass(frozen=True)
 class GpuUse:
-    """Readings of one backend's samples; NaN where NVML reports nothing.
+    """Readings of one variant's samples; NaN where NVML reports nothing.
 
     Attributes:
         sm_mhz, sm_mhz_low, sm_mhz_high: median, smallest and largest clock of the multiprocessors.

@@ -24,7 +24,7 @@ STOLEN_CORES = 0.05
 for: 0.05 cores is up to 5 % of a parallel loop, half of that claim."""
 SLOW_CLOCK = 0.10
 """Below the run's median. Time goes with the clock, so that this much makes up the claim of 10 % by itself."""
-_OWN_LOAD = "software power cap"  # which a backend that uses the GPU well meets in every sample
+_OWN_LOAD = "software power cap"  # which a variant that uses the GPU well meets in every sample
 
 BUSY, STOLEN, SLOW = "other processes", "stolen by the hypervisor", "processor clock"
 THROTTLED, SHARED = "GPU throttled", "GPU shared"
@@ -44,7 +44,7 @@ class Interference:
     Attributes:
         recorded: samples whose system load was recorded.
         samples: timed samples, interleaved and of the confirmation; `flagged`: those affected, `reasons`: by what.
-        pairs: a backend's sample and the baseline's beside it; `flagged_pairs`: those with either flagged.
+        pairs: a variant's sample and the baseline's beside it; `flagged_pairs`: those with either flagged.
         verdict, headline: of the run without the flagged pairs; None where nothing was flagged.
     """
 
@@ -67,7 +67,7 @@ def assess_interference(run: Run, claim: Claim) -> Interference:
     """Flag the run's samples, and decide again without the pairs in which either is flagged."""
     median_mhz = _median_mhz(run)
     timed = [
-        sample for backend in run.variants for sample in backend.samples if sample.phase in (INTERLEAVED, CONFIRMATION)
+        sample for variant in run.variants for sample in variant.samples if sample.phase in (INTERLEAVED, CONFIRMATION)
     ]
     reasons = [flags(sample, median_mhz) for sample in timed]
     recorded = sum(sample.system_load is not None or sample.gpu is not None for sample in timed)
@@ -92,11 +92,11 @@ def assess_interference(run: Run, claim: Claim) -> Interference:
 def without_interference(run: Run) -> Run:
     """The run without its flagged samples. A sample left without its partner is in no pair, so it counts nowhere."""
     median_mhz = _median_mhz(run)
-    backends = (
-        replace(backend, samples=tuple(sample for sample in backend.samples if not flags(sample, median_mhz)))
-        for backend in run.variants
+    variants = (
+        replace(variant, samples=tuple(sample for sample in variant.samples if not flags(sample, median_mhz)))
+        for variant in run.variants
     )
-    return replace(run, variants=tuple(backends))
+    return replace(run, variants=tuple(variants))
 
 
 def flags(sample: Sample, median_mhz: float = nan) -> tuple[str, ...]:
@@ -125,11 +125,11 @@ def _gpu_reasons(gpu: GpuState, workers: int | None) -> Iterator[str]:
 
 
 def _median_mhz(run: Run) -> float:
-    loads = (sample.system_load for backend in run.variants for sample in backend.samples)
+    loads = (sample.system_load for variant in run.variants for sample in variant.samples)
     return median([load.mhz for load in loads if load is not None and load.mhz is not None])
 
 
 def _count_pairs(run: Run) -> int:
     return sum(
-        len(pairs(run, backend.name, phase)) for backend in candidates(run) for phase in (INTERLEAVED, CONFIRMATION)
+        len(pairs(run, variant.name, phase)) for variant in candidates(run) for phase in (INTERLEAVED, CONFIRMATION)
     )

@@ -48,13 +48,13 @@ class TileFit:
 
 
 def latency(seconds: Sequence[float]) -> Latency:
-    """Of a backend's samples; NaN without any."""
+    """Of a variant's samples; NaN without any."""
     p90, p95, p99 = (percentile(seconds, percent) for percent in (90, 95, 99))
     return Latency(median=median(seconds), p90=p90, p95=p95, p99=p99)
 
 
 def spread(samples: Sequence[Sample]) -> Spread:
-    """Between the cases of a backend's samples; the variation is NaN below two of them."""
+    """Between the cases of a variant's samples; the variation is NaN below two of them."""
     seconds = list(_medians_by_case(samples, lambda sample: sample.case_ns / 1e9).values())
     if not seconds:
         return Spread()
@@ -63,7 +63,7 @@ def spread(samples: Sequence[Sample]) -> Spread:
 
 
 def tile_fit(samples: Sequence[Sample]) -> TileFit:
-    """Of a backend's samples."""
+    """Of a variant's samples."""
     seconds = _medians_by_case(samples, lambda sample: sample.case_ns / 1e9)
     tiles = _medians_by_case(samples, lambda sample: sample.tiles)
     sizes = len(set(tiles.values()))

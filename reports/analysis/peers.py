@@ -1,4 +1,4 @@
-"""What is run today beside this run's best: the peers' case times against that of one backend."""
+"""What is run today beside this run's best: the peers' case times against that of one variant."""
 
 from dataclasses import dataclass, field
 from math import isfinite, nan
@@ -12,11 +12,11 @@ from reports.stats.scores import median
 
 @dataclass(frozen=True, kw_only=True)
 class PeerTime:
-    """A peer, and one backend's case time against it.
+    """A peer, and one variant's case time against it.
 
     Attributes:
         median_s: seconds of the peer's median case; NaN where it was not measured.
-        time: `speedup` is the peer's case time over the backend's, by the pairs of their samples that lie in the same
+        time: `speedup` is the peer's case time over the variant's, by the pairs of their samples that lie in the same
             round and case; without pairs where the two were never open together.
         voxel_disagreement: share of the voxels that the peer labels otherwise than the baseline.
         class_flips: cases that it gives another class; None where the network has no classification.
@@ -32,7 +32,7 @@ class PeerTime:
 
 
 def peer_times(run: Run, name: str | None) -> tuple[PeerTime, ...]:
-    """Every peer of the run that was measured, the fastest first, against backend `name`; None for against nothing."""
+    """Every peer of the run that was measured, the fastest first, against variant `name`; None for against nothing."""
     peers = [run.variant(peer) for peer in run.record.peers]
     times = [_peer_time(run, peer.name, name) for peer in peers if peer.status not in (SKIPPED, FAILED)]
     return tuple(sorted((time for time in times if isfinite(time.median_s)), key=lambda time: time.median_s))

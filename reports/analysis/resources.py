@@ -1,4 +1,4 @@
-"""What a backend takes beside time: processor, memory, energy, and the building of its engine."""
+"""What a variant takes beside time: processor, memory, energy, and the building of its engine."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Resources:
         cpu_energy_j: of the processor's packages, whoever used them; `gpu_energy_j`: of the whole board.
         break_even_cases: whole cases after which the build has paid off: its seconds over the median seconds that a
             case saves against the baseline. None where it was not measured, for the baseline, and if `never_pays_off`.
-        never_pays_off: the backend saves no time.
+        never_pays_off: the variant saves no time.
     """
 
     cpu_cores: float = nan
@@ -44,13 +44,13 @@ class Resources:
     never_pays_off: bool = False
 
 
-def resources(backend: VariantRecord, samples: Sequence[Sample], baseline: VariantRecord) -> Resources:
-    """Sum up `samples` of `backend`, whose time is held against the `baseline`'s samples of the same positions."""
+def resources(variant: VariantRecord, samples: Sequence[Sample], baseline: VariantRecord) -> Resources:
+    """Sum up `samples` of `variant`, whose time is held against the `baseline`'s samples of the same positions."""
     positions = {_position(sample) for sample in samples}
     baseline_samples = [sample for sample in baseline.samples if _position(sample) in positions]
     saved = median([s.case_ns / 1e9 for s in baseline_samples]) - median([s.case_ns / 1e9 for s in samples])
-    is_candidate = backend.name != baseline.name
-    pays = is_candidate and backend.build_s is not None and saved > 0
+    is_candidate = variant.name != baseline.name
+    pays = is_candidate and variant.build_s is not None and saved > 0
     return Resources(
         cpu_cores=_median_of(samples, lambda s: s.cpu_ns / s.case_ns if s.case_ns else None),
         cpu_pct_s=_median_of(samples, lambda s: 100 * s.cpu_ns / 1e9),
@@ -61,7 +61,7 @@ def resources(backend: VariantRecord, samples: Sequence[Sample], baseline: Varia
         flare22_gpu_memory_mb_s=_median_of(samples, lambda s: _gpu_memory_mb_s(s, FLARE22_FREE_MB)),
         cpu_energy_j=_median_of(samples, lambda s: s.usage.cpu_energy_j if s.usage else None),
         gpu_energy_j=energy_j(samples),
-        break_even_cases=ceil((backend.build_s or 0.0) / saved) if pays else None,
+        break_even_cases=ceil((variant.build_s or 0.0) / saved) if pays else None,
         never_pays_off=is_candidate and saved <= 0,
     )
 

@@ -11,7 +11,7 @@ CRITICAL = "lesion"  # of which no voxel may be lost
 
 @dataclass(frozen=True, kw_only=True)
 class RoiUse:
-    """What a ROI strategy did over the cases of a backend; of each case its first interleaved sample.
+    """What a ROI strategy did over the cases of a variant; of each case its first interleaved sample.
 
     Attributes:
         cases: with a ROI; `scored`: those of them with a mask of the truth.

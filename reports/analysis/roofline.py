@@ -1,4 +1,4 @@
-"""How near a backend's forward comes to what the device can do at most."""
+"""How near a variant's forward comes to what the device can do at most."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,14 +35,14 @@ class Roofline:
     traffic_s: float = nan
 
 
-def roofline(record: RunRecord, backend: VariantRecord, samples: Sequence[Sample]) -> Roofline:
-    """Figures of one backend. Tiles that only fill a batch are not counted as work."""
+def roofline(record: RunRecord, variant: VariantRecord, samples: Sequence[Sample]) -> Roofline:
+    """Figures of one variant. Tiles that only fill a batch are not counted as work."""
     macs = record.checkpoint.macs_per_tile
     forward = [sample.stages_ns.get("forward", 0) / 1e9 for sample in samples]
     if not macs or not samples or not all(forward):
         return Roofline()
     operations = [2 * macs * sample.tiles for sample in samples]
-    mac_share = backend.evidence.mac_share if backend.evidence else {}
+    mac_share = variant.evidence.mac_share if variant.evidence else {}
     shares = {name: part for name, part in mac_share.items() if part > _NEGLIGIBLE}
     rate = _peak_rate(record.peak_flops, shares)
     arithmetic = [count / rate for count in operations]

@@ -1,2 +1,5 @@
-"""From paired samples to verdicts: `comparison` and `flips` of one variant, `verdict` on it, `outcome` of the run,
-`regression` between runs that `comparability` lets be compared."""
+"""From paired samples to verdicts.
+
+`speed`, `accuracy` and `flips` of one variant, their `comparison` with the baseline, the `verdict` on it, the `outcome`
+of the run, and `regression` between runs that `comparability` lets be compared.
+"""

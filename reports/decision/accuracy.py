@@ -95,13 +95,13 @@ class Accuracy:
 
     @classmethod
     def none(cls, run: Run) -> "Accuracy":
-        """Of a backend without scores: says what would apply to this run's network."""
+        """Of a variant without scores: says what would apply to this run's network."""
         task = run.record.task
         return cls(metrics={key: Metric(applicable=is_applicable(task, key)) for key in metric_keys(task)})
 
 
 def compare_accuracy(run: Run, name: str) -> Accuracy:
-    """Compare the scores of backend `name` with the baseline's on the cases that both have."""
+    """Compare the scores of variant `name` with the baseline's on the cases that both have."""
     pairs = paired_scores(run.variant(name).scores, run.variant(run.record.baseline).scores)
     scores = [score for score, _ in pairs]
     voxels = sum(score.voxels for score in scores)

@@ -35,7 +35,7 @@ def uncontrolled_differences(reference: Run, other: Run) -> tuple[Difference, ..
 
 def _controlled(record: RunRecord) -> dict[str, str]:
     settings, checkpoint = record.settings, record.checkpoint
-    # The controlled batch also names those of single backends (A@4), which a run may have or lack.
+    # The controlled batch also names those of single variants (A@4), which a run may have or lack.
     controlled = {
         name: value for name, value in record.controlled_settings.items() if not name.startswith("but recipe ")
     }
@@ -60,7 +60,7 @@ def _controlled(record: RunRecord) -> dict[str, str]:
 
 
 def _calibration(reference: RunRecord, other: RunRecord) -> list[Difference]:
-    """INT8 ranges come from these cases; a run without an INT8 backend has none."""
+    """INT8 ranges come from these cases; a run without an INT8 variant has none."""
     old, new = (record.data.calibration_cases for record in (reference, other))
     if not old or not new or sorted(old) == sorted(new):
         return []

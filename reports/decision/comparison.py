@@ -1,4 +1,4 @@
-"""One backend against the baseline, by time and accuracy."""
+"""One variant against the baseline, by time and accuracy."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from reports.records.store import Run
 
 @dataclass(frozen=True)
 class Comparison:
-    """A backend against the baseline by its interleaved samples, in both scopes, and its accuracy."""
+    """A variant against the baseline by its interleaved samples, in both scopes, and its accuracy."""
 
     case: Speed
     forward: Speed
@@ -18,7 +18,7 @@ class Comparison:
 
 
 def compare(run: Run, name: str) -> Comparison:
-    """Compare backend `name` with the run's baseline by its interleaved samples and its scores."""
+    """Compare variant `name` with the run's baseline by its interleaved samples and its scores."""
     paired = pairs(run, name, INTERLEAVED)
     return Comparison(
         case=speed(paired, case_ns), forward=speed(paired, forward_ns), accuracy=compare_accuracy(run, name)
@@ -26,6 +26,6 @@ def compare(run: Run, name: str) -> Comparison:
 
 
 def candidates(run: Run) -> tuple[VariantRecord, ...]:
-    """The backends other than the baseline and the peers that run, or ran, to the end."""
+    """The variants other than the baseline and the peers that run, or ran, to the end."""
     others = {run.record.baseline, *run.record.peers}
     return tuple(b for b in run.variants if b.name not in others and b.status in (OK, PENDING))

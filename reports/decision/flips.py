@@ -34,7 +34,7 @@ class McNemar:
 
 
 def flips(truth: Mapping[str, int | None], scores: Sequence[Score]) -> tuple[Flip, ...]:
-    """The flips among a backend's `scores`."""
+    """The flips among a variant's `scores`."""
     return tuple(
         Flip(score.case, truth.get(score.case), score.baseline_subtype, score.subtype)
         for score in scores

@@ -1,4 +1,4 @@
-"""The verdict of a whole run: which backend to confirm, when to stop, and what was proved."""
+"""The verdict of a whole run: which variant to confirm, when to stop, and what was proved."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ WIDEST = 0.02  # half of the distance between the bounds of a figure that is wor
 
 @dataclass(frozen=True)
 class Candidate:
-    """A backend that runs, or ran, to the end: its interleaved samples against the baseline's and their verdict."""
+    """A variant that runs, or ran, to the end: its interleaved samples against the baseline's and their verdict."""
 
     comparison: Comparison
     judgement: Judgement
@@ -42,8 +42,8 @@ class Outcome:
     Attributes:
         headline: the verdict as one sentence.
         reasons: what it rests on, the deciding part first.
-        best: the fastest backend whose accuracy is not lost; None if there is none.
-        subject: the backend that the verdict is about: the claim's, otherwise the best.
+        best: the fastest variant whose accuracy is not lost; None if there is none.
+        subject: the variant that the verdict is about: the claim's, otherwise the best.
         confirmation: the subject's case time on fresh samples, taken after it was chosen; None without any.
         speed: the verdict on the subject's time alone.
     """
@@ -59,7 +59,7 @@ class Outcome:
 
 def judge_candidates(run: Run, claim: Claim) -> dict[str, Candidate]:
     """Every candidate of the run with its verdict, by the interleaved samples."""
-    comparisons = {backend.name: compare(run, backend.name) for backend in candidates(run)}
+    comparisons = {variant.name: compare(run, variant.name) for variant in candidates(run)}
     tests = judge_speeds(
         {name: comparison.case for name, comparison in comparisons.items()}, claim, interim_analyses(run)
     )
@@ -81,7 +81,7 @@ def interim_analyses(run: Run) -> int | None:
 
 
 def choose(run: Run, claim: Claim) -> str | None:
-    """The backend to confirm on fresh samples, by the interleaved ones; None if all are refuted or none was timed."""
+    """The variant to confirm on fresh samples, by the interleaved ones; None if all are refuted or none was timed."""
     judged = judge_candidates(run, claim)
     best = _best(judged)
     return best if best is not None and judged[best].judgement.verdict != REFUTED else None
@@ -90,11 +90,11 @@ def choose(run: Run, claim: Claim) -> str | None:
 def converged(run: Run, claim: Claim) -> bool:
     """Whether more rounds would change no speed verdict, and make no figure much better known.
 
-    That is so once each backend still running is confirmed or refuted, with bounds at most `WIDEST` from their middle,
+    That is so once each variant still running is confirmed or refuted, with bounds at most `WIDEST` from their middle,
     and, where the run has fewer than `MIN_CASES` cases so that no number of rounds suffices, once each was timed.
     """
     planned = len(run.record.cases)
-    speeds = {backend.name: speed(pairs(run, backend.name, INTERLEAVED), case_ns) for backend in candidates(run)}
+    speeds = {variant.name: speed(pairs(run, variant.name, INTERLEAVED), case_ns) for variant in candidates(run)}
     tests = judge_speeds(speeds, claim, interim_analyses(run))
     return all(
         (tests[name].verdict != INCONCLUSIVE and s.half_width <= WIDEST) or s.cases == planned < MIN_CASES
@@ -106,10 +106,10 @@ def decide(run: Run, claim: Claim, judged: Mapping[str, Candidate]) -> Outcome:
     """The run's verdict under `claim`, from its candidates as `judge_candidates` gave them.
 
     Raises:
-        RecordError: the claim names a backend that the run does not have, or the baseline.
+        RecordError: the claim names a variant that the run does not have, or the baseline.
     """
     best = run.record.confirmed or _best(judged)
-    subject = _checked(run, claim.backend) or best
+    subject = _checked(run, claim.variant) or best
     if subject is None:
         return _without_subject(run, judged)
     fresh = speed(pairs(run, subject, CONFIRMATION), case_ns)
@@ -131,7 +131,7 @@ def decide(run: Run, claim: Claim, judged: Mapping[str, Candidate]) -> Outcome:
 def _best(judged: Mapping[str, Candidate]) -> str | None:
     """The fastest whose accuracy is not lost; one that may still meet the claim, and one whose accuracy is kept, first.
 
-    The first preference keeps a backend that is too slow, yet accurate, from standing in for one that is fast and
+    The first preference keeps a variant that is too slow, yet accurate, from standing in for one that is fast and
     undecided.
     """
     able = {n: c for n, c in judged.items() if c.comparison.case.cases and c.judgement.accuracy != LOST}
@@ -151,7 +151,7 @@ def _checked(run: Run, name: str | None) -> str | None:
         raise RecordError(f"{name} is the baseline of this run; name one of {', '.join(others) or 'another run'}")
     if name in run.record.peers:
         raise RecordError(f"{name} is a peer and makes no claim; name one of {', '.join(others) or 'another run'}")
-    raise RecordError(f"the run has no backend {name!r}; it has {', '.join(others) or 'none beside the baseline'}")
+    raise RecordError(f"the run has no variant {name!r}; it has {', '.join(others) or 'none beside the baseline'}")
 
 
 def _judge_subject(
@@ -166,7 +166,7 @@ def _judge_subject(
     judgement = candidate.judgement
     if confirmation is not None:
         judgement = judge(judge_speed(confirmation, claim), candidate.comparison.accuracy, claim)
-    chosen_by_run = claim.backend is None
+    chosen_by_run = claim.variant is None
     if judgement.verdict == CONFIRMED and run.record.status != COMPLETE:
         return _withheld(judgement, f"the run did not come to its end: {_resume(run)} finishes it")
     if judgement.verdict == CONFIRMED and confirmation is None and chosen_by_run:
@@ -181,7 +181,7 @@ def _judge_subject(
 def _without_subject(run: Run, judged: Mapping[str, Candidate]) -> Outcome:
     if judged and _all_refuted(judged):
         reasons = tuple(f"{name}: {c.judgement.reasons[0]}" for name, c in judged.items())
-        headline = f"{REFUTED}: no backend meets the claim ({reasons[0]})"
+        headline = f"{REFUTED}: no variant meets the claim ({reasons[0]})"
         return Outcome(verdict=REFUTED, headline=headline, reasons=reasons)
     reason = "nothing was compared with the baseline"
     baseline = run.variant(run.record.baseline)

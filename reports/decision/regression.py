@@ -1,4 +1,4 @@
-"""One run against another with the same controlled settings: did a backend become slower, less accurate, or get lost?
+"""One run against another with the same controlled settings: did a variant become slower, less accurate, or get lost?
 
 Runs are not interleaved, so their seconds are not comparable on a machine that others use too. Each run has its own
 baseline beside every sample, though: what is compared is the speedup over it.
@@ -26,7 +26,7 @@ _MISSING = {FAILED: "it failed", SKIPPED: "it was skipped"}
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """A backend in a run against itself in the reference.
+    """A variant in a run against itself in the reference.
 
     Attributes:
         state: `REGRESSION`, `NO_REGRESSION` or `UNDECIDED`; None where the reference has nothing to hold it against.
@@ -52,7 +52,7 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class Regression:
-    """A run against the reference: the state of the worst backend, and everything behind it."""
+    """A run against the reference: the state of the worst variant, and everything behind it."""
 
     reference: Run
     run: Run
@@ -63,7 +63,7 @@ class Regression:
 
 
 def regression(reference: Run, run: Run, max_slowdown_pct: float = MAX_SLOWDOWN_PCT) -> Regression:
-    """Compare `run` with `reference`, backend by backend, under the margins that the reference was started with.
+    """Compare `run` with `reference`, variant by variant, under the margins that the reference was started with.
 
     Raises:
         RecordError: they do not share controlled settings, weights, data, device and baseline.
@@ -121,14 +121,14 @@ def _change(reference: Run, run: Run, name: str, max_slowdown_pct: float) -> Cha
 
 
 def _absence(run: Run, name: str) -> str | None:
-    """None if the backend was measured in this run; otherwise what became of it, as words after "here"."""
+    """None if the variant was measured in this run; otherwise what became of it, as words after "here"."""
     if name not in run.record.settings.variants:
         return "it is not part of the run"
-    backend = run.variant(name)
-    if backend.status in _MISSING:
-        return f"{_MISSING[backend.status]} ({backend.reason or 'no reason recorded'})"
-    measured = any(sample.phase == INTERLEAVED for sample in backend.samples)
-    return None if backend.status in (OK, PENDING) and measured else "it was not measured before the run ended"
+    variant = run.variant(name)
+    if variant.status in _MISSING:
+        return f"{_MISSING[variant.status]} ({variant.reason or 'no reason recorded'})"
+    measured = any(sample.phase == INTERLEAVED for sample in variant.samples)
+    return None if variant.status in (OK, PENDING) and measured else "it was not measured before the run ended"
 
 
 # --- time ------------------------------------------------------------------------------------------------------------
@@ -186,7 +186,7 @@ def _seconds_ratio(reference: Run, run: Run, name: str) -> float:
 
 
 def _metric_state(key: MetricKey, metric: Metric, margin: float) -> str:
-    """As for a backend against its baseline; what neither run could score is "not measured"."""
+    """As for a variant against its baseline; what neither run could score is "not measured"."""
     return metric_state(key, metric, margin) if metric.cases or not metric.applicable else NOT_MEASURED
 
 

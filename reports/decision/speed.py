@@ -38,9 +38,9 @@ class Speed:
 
     @property
     def half_width(self) -> float:
-        """Half of the distance between the bounds, as a share of the baseline's time or of the backend's own.
+        """Half of the distance between the bounds, as a share of the baseline's time or of the variant's own.
 
-        The smaller of both: the one says nothing of a backend that takes many times as long, the other of one that
+        The smaller of both: the one says nothing of a variant that takes many times as long, the other of one that
         takes hardly any time. NaN without bounds.
         """
         return min(self.reduction.high - self.reduction.low, 100 * log(self.speedup.high / self.speedup.low)) / 200
@@ -65,9 +65,9 @@ def forward_ns(sample: Sample) -> int:
 
 
 def pairs(run: Run, name: str, phase: str, baseline_name: str | None = None) -> tuple[Pair, ...]:
-    """The samples of backend `name` in `phase` that have their baseline beside them; the others say nothing.
+    """The samples of variant `name` in `phase` that have their baseline beside them; the others say nothing.
 
-    `baseline_name`: another backend in the place of the run's baseline.
+    `baseline_name`: another variant in the place of the run's baseline.
     """
     baseline = _by_place(run.variant(baseline_name or run.record.baseline).samples, phase)
     candidate = _by_place(run.variant(name).samples, phase)

@@ -23,19 +23,19 @@ SINGLE_ANALYSIS = InterimAnalysis()  # at one claim, after a number of rounds fi
 class Claim:
     """What is to be proved: the case time falls by `min_reduction_pct` and no score by more than its margin.
 
-    `backend` names the one that the claim is about; None leaves it to the run's winner.
+    `variant` names the one that the claim is about; None leaves it to the run's winner.
     """
 
     min_reduction_pct: float
     max_dsc_drop: float
     max_nsd_drop: float
     max_f1_drop: float
-    backend: str | None = None
+    variant: str | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> "Claim":
         """The claim a run was started with."""
-        return cls(**{each.name: getattr(settings, each.name) for each in fields(cls) if each.name != "backend"})
+        return cls(**{each.name: getattr(settings, each.name) for each in fields(cls) if each.name != "variant"})
 
     def margin(self, key: MetricKey) -> float:
         """How far a score may fall."""
@@ -49,7 +49,7 @@ class SpeedVerdict:
     """The verdict on the time reduction.
 
     Attributes:
-        p: of "the reduction is less than required"; `p_holm`: adjusted for the backends judged together. NaN below
+        p: of "the reduction is less than required"; `p_holm`: adjusted for the variants judged together. NaN below
             `MIN_CASES` cases.
         analysis: with which error rate it was decided.
     """
@@ -63,7 +63,7 @@ class SpeedVerdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """A backend's verdict. `reasons` start with what decided it; `accuracy` is a state."""
+    """A variant's verdict. `reasons` start with what decided it; `accuracy` is a state."""
 
     verdict: str
     reasons: tuple[str, ...]
@@ -77,7 +77,7 @@ class Judgement:
 
 
 def judge_speeds(speeds: Mapping[str, Speed], claim: Claim, rounds: int | None) -> dict[str, SpeedVerdict]:
-    """The verdicts on all backends of a run together, by their interleaved samples.
+    """The verdicts on all variants of a run together, by their interleaved samples.
 
     `rounds` is how many the run has made, each with an interim analysis; None where their number was fixed.
     """
@@ -122,7 +122,7 @@ def _speed_verdict(speed: Speed, claim: Claim, analysis: InterimAnalysis, p_holm
         return REFUTED, f"{fell} ({bound} {_CONFIDENCE}; a reduction of {required} required)"
     if r.low >= claim.min_reduction_pct:
         return INCONCLUSIVE, (
-            f"{fell} (at least {percent(r.low)} {_CONFIDENCE}; {required} required), which this backend's own bound "
+            f"{fell} (at least {percent(r.low)} {_CONFIDENCE}; {required} required), which this variant's own bound "
             f"would confirm, but not {_multiplicity_note(analysis)}: p = {p_holm:.2g} exceeds {analysis.alpha:.2g}"
         )
     if r.high < claim.min_reduction_pct:
@@ -137,7 +137,7 @@ def _speed_verdict(speed: Speed, claim: Claim, analysis: InterimAnalysis, p_holm
 
 
 def _multiplicity_note(analysis: InterimAnalysis) -> str:
-    holm = f"by Holm's test over the {analysis.claims} backends" if analysis.claims > 1 else ""
+    holm = f"by Holm's test over the {analysis.claims} variants" if analysis.claims > 1 else ""
     return " and ".join(part for part in (holm, _interim_note(analysis) if analysis.number else "") if part)
 
 
@@ -205,7 +205,7 @@ def _metric_reason(key: MetricKey, metric: Metric, state: str, claim: Claim) -> 
 
 
 def judge(test: SpeedVerdict, accuracy: Accuracy, claim: Claim) -> Judgement:
-    """A backend's verdict: refuted by either, confirmed by both, otherwise inconclusive."""
+    """A variant's verdict: refuted by either, confirmed by both, otherwise inconclusive."""
     state, why_accuracy = judge_accuracy(accuracy, claim)
     reasons = (test.reason, why_accuracy)
     if test.verdict == REFUTED or state == LOST:

@@ -418,10 +418,10 @@ class RunRecord:
         controlled_settings: what is held equal between the variants, name to value.
         peak_flops: operations a second of a large matrix product on the device, by precision; measured with the run.
         peak_libraries: whose product that was, by precision.
-        groups: backends that were open together, the baseline in each.
+        groups: variants that were open together, the baseline in each.
         peak_bytes_per_s: that a large copy on the device reads and writes a second; None where it was not measured.
-        confirmed: name of the backend that was chosen for the confirmation pass; None before it.
-        peers: backends that are what is run elsewhere, there to be compared with; they make no claim.
+        confirmed: name of the variant that was chosen for the confirmation pass; None before it.
+        peers: variants that are what is run elsewhere, there to be compared with; they make no claim.
     """
 
     id: str

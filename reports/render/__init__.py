@@ -1,4 +1,7 @@
-"""Summaries to documents, a format a file; `sections` are the parts of the markdown page."""
+"""Summaries to documents, a format a file: `markdown`, `html_page`, `summary_json`, `csv_tables`, `junit`.
+
+`regression` is the document of `bench compare`; `sections` are the parts of the markdown page, `commonmark` its marks.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING

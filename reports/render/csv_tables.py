@@ -1,4 +1,4 @@
-"""Tables for other programs: a row for each backend, and a row for each timed case."""
+"""Tables for other programs: a row for each variant, and a row for each timed case."""
 
 import csv
 import io
@@ -21,17 +21,17 @@ _CASE_COLUMNS = (
 
 
 def render(summary: Summary) -> str:
-    """A row for each backend; empty where nothing was measured, and "not applicable" where the network gives no such
+    """A row for each variant; empty where nothing was measured, and "not applicable" where the network gives no such
     score. Times in seconds, memory in bytes.
     """
     classes = sorted({name for row in summary.rows for name in row.accuracy.f1})
-    return _csv_text([_backend_cells(row, classes) for row in summary.rows])
+    return _csv_text([_variant_cells(row, classes) for row in summary.rows])
 
 
 def cases_csv(run: Run) -> str:
-    """The tidy table of raw values: a row for each backend, phase, case and round, in the order they were measured.
+    """The tidy table of raw values: a row for each variant, phase, case and round, in the order they were measured.
 
-    Times are in seconds. ``subtype`` is that sample's prediction; the scores are those of the backend's kept
+    Times are in seconds. ``subtype`` is that sample's prediction; the scores are those of the variant's kept
     prediction of the case, and so repeat over its rounds. What the network does not give is "not applicable".
     """
     task = run.record.task
@@ -62,7 +62,7 @@ def _blank_if_missing(value: Any) -> Any:
     return "" if value is None or (isinstance(value, float) and not isfinite(value)) else value
 
 
-def _backend_cells(row: Row, classes: list[int]) -> dict[str, Any]:
+def _variant_cells(row: Row, classes: list[int]) -> dict[str, Any]:
     cells: dict[str, Any] = {"name": row.name, "status": row.status, "verdict": row.verdict}
     for scope, speed in (("case", row.case), ("forward", row.forward)):
         cells |= _interval_cells(f"{scope}_time_reduction_pct", speed.reduction) | _interval_cells(

@@ -11,12 +11,12 @@ _NOT_XML = re.compile(r"[^\t\n\r\x20-\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF]")
 
 
 def render(summary: Summary) -> str:
-    """A test case for each backend, one for the required backends where there are any, and one for the run's verdict.
+    """A test case for each variant, one for the required variants where there are any, and one for the run's verdict.
 
-    Skipped backends are skipped, failed ones errors, refuted ones failures. The run's case passes only when the claim
-    is confirmed: what is not proved must not pass a gate. A backend that is merely undecided is skipped.
+    Skipped variants are skipped, failed ones errors, refuted ones failures. The run's case passes only when the claim
+    is confirmed: what is not proved must not pass a gate. A variant that is merely undecided is skipped.
     """
-    cases = [_backend_case(row) for row in summary.rows]
+    cases = [_variant_case(row) for row in summary.rows]
     if summary.record.settings.required:
         cases.append(_required_case(summary))
     cases.append(_verdict_case(summary))
@@ -45,8 +45,8 @@ def _with_outcome(case: ET.Element, tag: str, message: str, kind: str | None = N
     return case
 
 
-def _backend_case(row: Row) -> ET.Element:
-    case = _test_case(row.name, "voxbench.backend", row.reasons)
+def _variant_case(row: Row) -> ET.Element:
+    case = _test_case(row.name, "voxbench.variant", row.reasons)
     if row.status == SKIPPED:
         return _with_outcome(case, "skipped", row.reason or "no reason recorded")
     if row.status == FAILED:
@@ -60,7 +60,7 @@ def _backend_case(row: Row) -> ET.Element:
 
 
 def _required_case(summary: Summary) -> ET.Element:
-    case = _test_case("required backends", "voxbench.run")
+    case = _test_case("required variants", "voxbench.run")
     if summary.missing_required:
         return _with_outcome(case, "error", f"skipped or failed: {', '.join(summary.missing_required)}", "missing")
     return case

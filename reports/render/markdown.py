@@ -2,7 +2,6 @@
 
 from reports.render.commonmark import bullets, text
 from reports.render.sections.accuracy import accuracy_section, detectable_section
-from reports.render.sections.backends import backends_section, confirmation_section, failed_section, skipped_section
 from reports.render.sections.diagnostics import diagnostics_section
 from reports.render.sections.interference import interference_section
 from reports.render.sections.pareto import pareto_section
@@ -14,11 +13,12 @@ from reports.render.sections.roi import roi_section
 from reports.render.sections.roofline import roofline_section
 from reports.render.sections.times import case_times_section, stages_section
 from reports.render.sections.training_metrics import training_metrics_section
+from reports.render.sections.variants import confirmation_section, failed_section, skipped_section, variants_section
 from reports.summary.summary import Summary
 
 SECTIONS = (  # the most important first
     requirements_section,
-    backends_section,
+    variants_section,
     confirmation_section,
     pareto_section,
     peers_section,
@@ -47,7 +47,7 @@ def render(summary: Summary) -> str:
 
 def _verdict_heading(summary: Summary) -> str:
     missing = (
-        f"required backend {name} was skipped or failed, so that the run does not pass whatever its verdict"
+        f"required variant {name} was skipped or failed, so that the run does not pass whatever its verdict"
         for name in summary.missing_required
     )
     reasons = bullets([text(reason) for reason in (*summary.reasons, *missing)])

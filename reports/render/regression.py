@@ -62,7 +62,7 @@ def _regression_section(regression: Regression) -> str:
     claim = Claim.of(regression.reference.record.settings)
     keys = metric_keys(regression.run.record.task)
     head = [
-        "backend",
+        "variant",
         "state",
         "change of the speedup",
         "seconds (not interleaved)",

@@ -187,7 +187,7 @@ def _speed_json(speed: Speed) -> dict[str, Any]:
 
 
 def _peer_json(peer: PeerTime) -> dict[str, Any]:
-    """`ratio`: the peer's case time over that of the backend the list is about."""
+    """`ratio`: the peer's case time over that of the variant the list is about."""
     return {
         "name": peer.name,
         "median_s": peer.median_s,

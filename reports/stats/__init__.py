@@ -1,1 +1,5 @@
-"""Statistics: pure functions of arrays, seeded, so that a run's files always give the same answer."""
+"""Statistics: pure functions of arrays, seeded, so that a run's files always give the same answer.
+
+`scores` of cases, their bounds by `bootstrap`, the error rates of several claims (`multiplicity`), and `power`: what so
+many cases could have shown.
+"""

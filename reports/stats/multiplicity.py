@@ -13,7 +13,7 @@ class InterimAnalysis:
     Attributes:
         alpha: the error rate that this analysis may spend.
         number: which it is, from 1, where the run may stop after each; None where there is only one, fixed beforehand.
-        claims: how many backends are judged together.
+        claims: how many variants are judged together.
     """
 
     alpha: float = ALPHA

@@ -9,7 +9,7 @@ from reports.formatting import count, percent
 from reports.summary.summary import Row
 
 CLOCKS_DIFFER = 0.05  # of the forward, between the host's clock and device events
-OFTEN = 0.05  # of a backend's samples
+OFTEN = 0.05  # of a variant's samples
 DRIFT_PCT = 2.0  # of the baseline's time over the run
 ORDER_PCT, ORDER_P = 1.0, 0.01
 MOSTLY = 0.5  # of the pairs: beyond that the decision without them rests on less than half of what was planned
@@ -67,7 +67,7 @@ def _single_launch(rows: Sequence[Row]) -> Iterator[str]:
     names = [row.name for row in rows if not row.is_baseline and row.case.cases and row.case.launches == 1]
     if names:
         yield (
-            f"{', '.join(names)}: timed by a single launch of the processes, and two launches of the same backend "
+            f"{', '.join(names)}: timed by a single launch of the processes, and two launches of the same variant "
             "differ; the bounds of these rows do not include that"
         )
 
@@ -95,7 +95,7 @@ def _gpu_throttled(rows: Sequence[Row]) -> Iterator[str]:
         reasons = sorted({reason for _, use in uses for reason in use.throttled_by})
         often = _shares_text([(name, use.throttled) for name, use in uses])
         yield (
-            f"the GPU was throttled ({', '.join(reasons)}) after {often} of the samples; the backends of a "
+            f"the GPU was throttled ({', '.join(reasons)}) after {often} of the samples; the variants of a "
             "round suffer alike, but seconds are not comparable with other runs"
         )
 

@@ -35,13 +35,13 @@ def summarise(run: Run, claim: Claim | None = None) -> Summary:
     """Derive all figures and the verdict from a run's records; `claim` defaults to the one it was started with.
 
     Raises:
-        RecordError: the claim names a backend that the run does not have, or the baseline.
+        RecordError: the claim names a variant that the run does not have, or the baseline.
     """
     record = run.record
     claim = claim or Claim.of(record.settings)
     judged = judge_candidates(run, claim)
     outcome = decide(run, claim, judged)
-    rows = tuple(_backend_row(run, backend, judged, claim) for backend in run.variants)
+    rows = tuple(_variant_row(run, variant, judged, claim) for variant in run.variants)
     baseline, diagnostics, interference = run.variant(record.baseline), diagnose(run), assess_interference(run, claim)
     rounds = Counter(sample.case for sample in baseline.samples if sample.phase == INTERLEAVED)
     return Summary(
@@ -66,22 +66,22 @@ def summarise(run: Run, claim: Claim | None = None) -> Summary:
     )
 
 
-def _backend_row(run: Run, backend: VariantRecord, judged: Mapping[str, Candidate], claim: Claim) -> Row:
-    is_baseline, is_peer = backend.name == run.record.baseline, backend.name in run.record.peers
-    samples = _timed_samples(run, backend, is_baseline)
-    judgement = judged[backend.name].judgement if backend.name in judged and samples else None
-    comparison = _comparison(run, backend, samples, judged)
+def _variant_row(run: Run, variant: VariantRecord, judged: Mapping[str, Candidate], claim: Claim) -> Row:
+    is_baseline, is_peer = variant.name == run.record.baseline, variant.name in run.record.peers
+    samples = _timed_samples(run, variant, is_baseline)
+    judgement = judged[variant.name].judgement if variant.name in judged and samples else None
+    comparison = _comparison(run, variant, samples, judged)
     stages = {stage: [s.stages_ns[stage] / 1e9 for s in samples if stage in s.stages_ns] for stage in STAGES}
     total = sum(s.case_ns for s in samples) / 1e9
-    status, reason, fix = _backend_status(backend, bool(samples))
+    status, reason, fix = _variant_status(variant, bool(samples))
     return Row(
-        name=backend.name,
-        settings=backend.settings,
+        name=variant.name,
+        settings=variant.settings,
         status=status,
         reason=reason,
         fix=fix,
-        log=backend.log,
-        partial=backend.status == PENDING and status == OK,
+        log=variant.log,
+        partial=variant.status == PENDING and status == OK,
         is_baseline=is_baseline,
         is_peer=is_peer,
         verdict=judgement.verdict if judgement else None,
@@ -93,33 +93,33 @@ def _backend_row(run: Run, backend: VariantRecord, judged: Mapping[str, Candidat
         tile_fit=tile_fit(samples),
         case=comparison.case,
         forward=comparison.forward,
-        build_s=backend.build_s,
-        build_cached=backend.build_cached,
-        peak_memory_bytes=backend.peak_memory_bytes,
+        build_s=variant.build_s,
+        build_cached=variant.build_cached,
+        peak_memory_bytes=variant.peak_memory_bytes,
         stages_s={stage: median(values) for stage, values in stages.items()},
         stages_share={stage: sum(values) / total if total else nan for stage, values in stages.items()},
         accuracy=comparison.accuracy,
         margins={key: claim.margin(key) for key in metric_keys(run.record.task)},
-        evidence=backend.evidence,
-        roofline=roofline(run.record, backend, samples),
+        evidence=variant.evidence,
+        roofline=roofline(run.record, variant, samples),
         device_share=_device_share(samples),
         gpu=gpu_use(samples),
-        resources=resources(backend, samples, run.variant(run.record.baseline)),
-        roi=roi_use(samples, backend.scores),
+        resources=resources(variant, samples, run.variant(run.record.baseline)),
+        roi=roi_use(samples, variant.scores),
     )
 
 
 def _comparison(
-    run: Run, backend: VariantRecord, samples: Sequence[Sample], judged: Mapping[str, Candidate]
+    run: Run, variant: VariantRecord, samples: Sequence[Sample], judged: Mapping[str, Candidate]
 ) -> Comparison:
-    """The backend beside the baseline; the baseline beside itself."""
-    if backend.name == run.record.baseline:
+    """The variant beside the baseline; the baseline beside itself."""
+    if variant.name == run.record.baseline:
         cases = len({sample.case for sample in samples})
         itself = Speed(cases=cases, pairs=len(samples), speedup=Interval(1.0, 1.0, 1.0)) if samples else Speed()
-        return Comparison(case=itself, forward=itself, accuracy=compare_accuracy(run, backend.name))
+        return Comparison(case=itself, forward=itself, accuracy=compare_accuracy(run, variant.name))
     if not samples:
         return Comparison(case=Speed(), forward=Speed(), accuracy=Accuracy.none(run))
-    return judged[backend.name].comparison if backend.name in judged else compare(run, backend.name)
+    return judged[variant.name].comparison if variant.name in judged else compare(run, variant.name)
 
 
 def _device_share(samples: list[Sample]) -> float:
@@ -127,21 +127,21 @@ def _device_share(samples: list[Sample]) -> float:
     return median([device / host for device, host in forward if device is not None and host > 0])
 
 
-def _timed_samples(run: Run, backend: VariantRecord, is_baseline: bool) -> list[Sample]:
+def _timed_samples(run: Run, variant: VariantRecord, is_baseline: bool) -> list[Sample]:
     """The samples behind a row's figures: a candidate's only where the baseline's lies beside them."""
-    if backend.status in (SKIPPED, FAILED):
+    if variant.status in (SKIPPED, FAILED):
         return []
     if is_baseline:
-        return [s for s in backend.samples if s.phase == INTERLEAVED]
-    return [candidate for _, candidate in pairs(run, backend.name, INTERLEAVED)]
+        return [s for s in variant.samples if s.phase == INTERLEAVED]
+    return [candidate for _, candidate in pairs(run, variant.name, INTERLEAVED)]
 
 
-def _backend_status(backend: VariantRecord, measured: bool) -> tuple[str, str | None, str | None]:
-    if backend.status != PENDING:
-        return backend.status, backend.reason, backend.fix
+def _variant_status(variant: VariantRecord, measured: bool) -> tuple[str, str | None, str | None]:
+    if variant.status != PENDING:
+        return variant.status, variant.reason, variant.fix
     if measured:
         return OK, None, None
-    return SKIPPED, "the run ended before this backend was measured", "bench run --resume --out DIR"
+    return SKIPPED, "the run ended before this variant was measured", "bench run --resume --out DIR"
 
 
 def _missing_required(run: Run) -> tuple[str, ...]:

@@ -21,10 +21,10 @@ from reports.records.record import OK, EvidenceRecord, RunRecord, VariantSetting
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One backend. Times come from the interleaved samples; they are NaN where nothing was measured.
+    """One variant. Times come from the interleaved samples; they are NaN where nothing was measured.
 
     Attributes:
-        status: ``ok``, ``skipped`` or ``failed``; `partial`: the run ended before this backend's last sample.
+        status: ``ok``, ``skipped`` or ``failed``; `partial`: the run ended before this variant's last sample.
         verdict, reasons: None and empty for the baseline and for what did not run.
         test: the verdict on the case time alone, with its p-value; None as the verdict is.
         latency, forward_latency: of the case, and of the engine alone in it.
@@ -102,12 +102,12 @@ class Summary:
     """What a run shows under a claim; the renderers take it from here.
 
     Attributes:
-        best: the fastest backend whose accuracy is not lost; `subject`: the one the verdict is about.
+        best: the fastest variant whose accuracy is not lost; `subject`: the one the verdict is about.
         cases, rounds: timed cases, and how often each was timed beside the others.
         confirmation: the subject's case time on fresh samples.
         noise: how often the baseline disagrees with itself: ``voxels``, ``differing_voxels`` and, with a
             classification, ``class_flips``.
-        missing_required: required backends that were skipped, failed or not part of the run.
+        missing_required: required variants that were skipped, failed or not part of the run.
         warnings: what a reader should know before believing the figures.
         interference: how much other load there was during the samples, and the verdict without it.
         diagnostics: order effects, drift and autocorrelation of the samples.
@@ -134,12 +134,12 @@ class Summary:
     record: RunRecord = field(repr=False)
 
     def row(self, name: str | None) -> Row | None:
-        """The row of a backend, if the run has it."""
+        """The row of a variant, if the run has it."""
         return next((row for row in self.rows if row.name == name), None)
 
     @property
     def measured(self) -> list[Row]:
-        """The backends that ran: the baseline, then the fastest first."""
+        """The variants that ran: the baseline, then the fastest first."""
 
         def place(row: Row) -> tuple[bool, float]:
             speedup = row.case.speedup.estimate
@@ -149,5 +149,5 @@ class Summary:
 
     @property
     def pareto_front(self) -> tuple[str, ...]:
-        """The measured backends that no other one beats in both time and accuracy."""
+        """The measured variants that no other one beats in both time and accuracy."""
         return front({row.name: (row.case.speedup.estimate, row.accuracy) for row in self.measured})

@@ -17,7 +17,7 @@ def accuracy_section(summary: Summary) -> str:
     if not rows:
         return ""
     keys = list(rows[0].accuracy.metrics)
-    head = ["backend", *(f"{key.label}: value, delta [low]" for key in keys), "class flips", "voxels changed"]
+    head = ["variant", *(f"{key.label}: value, delta [low]" for key in keys), "class flips", "voxels changed"]
     applicable = [key for key, metric in rows[0].accuracy.metrics.items() if metric.applicable]
     margins = ", ".join(f"{key.label} {summary.claim.margin(key):g}" for key in applicable)
     note = (
@@ -51,7 +51,7 @@ def _flips_and_tests(rows: list[Row]) -> tuple[str, str]:
         for name, test in tested
         if isfinite(test.p)
     )
-    return words(["backend", "flipped case", "truth", "baseline", "backend's class"], flips) if flips else "", tests
+    return words(["variant", "flipped case", "truth", "baseline", "variant's class"], flips) if flips else "", tests
 
 
 def _class_name(subtype: int | None) -> str:
@@ -65,7 +65,7 @@ def detectable_section(summary: Summary) -> str:
     keys = [key for key in scored if any(isfinite(row.accuracy.metric(key).detectable) for row in rows)]
     if not keys:
         return ""
-    head = ["backend", "cases", *(f"{key.label}{', share of cases' * (key == MACRO_F1)}" for key in keys)]
+    head = ["variant", "cases", *(f"{key.label}{', share of cases' * (key == MACRO_F1)}" for key in keys)]
     cells = [
         [
             text(row.name),

@@ -19,7 +19,7 @@ def diagnostics_section(summary: Summary) -> str:
     if order:
         name, effect = min(order.items(), key=lambda item: item[1].p_holm)
         lines.append(
-            f"Position within a round: the clearest of {count(len(order), 'backend')} is {text(name)}, "
+            f"Position within a round: the clearest of {count(len(order), 'variant')} is {text(name)}, "
             f"{formatting.percent(effect.range_pct)} between its {effect.positions} positions "
             f"(p = {effect.p_holm:.2g} by Kruskal and Wallis, adjusted by Holm)."
         )

@@ -19,13 +19,13 @@ def pareto_section(summary: Summary) -> str:
         return ""
     rows.sort(key=lambda row: -row.case.speedup.estimate)
     best = summary.pareto_front
-    head = ["", "backend", "ROI", "overlap", "batch", "rewrites", "case median", "speedup",
+    head = ["variant", "backend", "ROI", "overlap", "batch", "rewrites", "case median", "speedup",
             *(key.label for key in compared_keys(rows[0].accuracy)), "accuracy", "on the front"]  # fmt: skip
     body = [_variant_row(row, summary, row.name in best) for row in rows]
     note = (
         "The fastest first. *On the front*: nothing else in this table is at least as fast and at least as accurate in "
         "every score, by the estimates. ROI and overlap change what the network is given, so a recipe's accuracy is "
-        "judged like any backend's, against the baseline with the run's own settings."
+        "judged like any variant's, against the baseline with the run's own settings."
     )
     return section(
         "Time against accuracy",

@@ -24,7 +24,7 @@ def peers_section(summary: Summary) -> str:
     """The peers' table; empty for a run without any that was measured."""
     if not summary.peers:
         return ""
-    subject = text(summary.subject or "the best backend")
+    subject = text(summary.subject or "the best variant")
     head = ["peer", "case median", f"its time over that of {subject}", "baseline's time over its", "voxels changed",
             "class flips"]  # fmt: skip
     rows = []

@@ -77,7 +77,7 @@ def _method_list() -> str:
         "Bounds: bootstrap over the cases, and over the launches of the processes where there are several; "
         f"{RESAMPLES:,} resamples, fixed seed, percentiles expanded for few cases, never narrower than the t-interval. "
         "The patient is the unit.",
-        "Rows: CONFIRMED is Holm's over all backends. Where the run could stop after each round k, the level is 0.05 / "
+        "Rows: CONFIRMED is Holm's over all variants. Where the run could stop after each round k, the level is 0.05 / "
         "(k (k + 1)), so that the error over all rounds stays below 5 %. The confirmation has a number of rounds fixed "
         "beforehand and one claim: 5 % as it stands.",
         "CONFIRMED: the lower bound of the time reduction reaches what is required, and every score is kept: the lower "

@@ -1,4 +1,4 @@
-"""The report's requirements: what the best backend reaches of what was asked for."""
+"""The report's requirements: what the best variant reaches of what was asked for."""
 
 from math import isfinite
 
@@ -12,7 +12,7 @@ _STATUS = {True: "met", False: "**not met**", None: "not shown"}
 
 
 def requirements_section(summary: Summary) -> str:
-    subject = summary.subject or "best backend"
+    subject = summary.subject or "best variant"
     head = ["requirement", "target", summary.record.baseline, subject, "status"]
     rows = [*map(_requirement_row, summary.requirements), _accuracy_row(summary)]
     return section("Requirements", _data_note(summary), table(head, rows, (0, 4)))

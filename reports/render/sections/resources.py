@@ -10,12 +10,12 @@ from reports.summary.summary import Row, Summary
 
 
 def resources_section(summary: Summary) -> str:
-    """The section of the report over the backends that ran; empty without any."""
+    """The section of the report over the variants that ran; empty without any."""
     measured = [row for row in summary.measured if row.case.cases]
     if not measured:
         return ""
     on_gpu = any(row.gpu is not None for row in measured)
-    head = ["backend", "CPU use", "CPU, % s (FLARE)", "peak memory", "memory, MB s (FLARE)", "CPU energy", "build",
+    head = ["variant", "CPU use", "CPU, % s (FLARE)", "peak memory", "memory, MB s (FLARE)", "CPU energy", "build",
             "pays off after"]  # fmt: skip
     if on_gpu:
         head += ["GPU energy", "GPU memory, MB s (FLARE22)"]
@@ -77,7 +77,7 @@ def gpu_section(summary: Summary) -> str:
     uses = [(row, row.gpu) for row in summary.measured if row.gpu is not None]
     if not uses:
         return ""
-    head = ["backend", "SM clock, MHz", "hottest", "power", "energy a case", "throttled", "of device events"]
+    head = ["variant", "SM clock, MHz", "hottest", "power", "energy a case", "throttled", "of device events"]
     rows = [
         [
             text(row.name), f"{use.sm_mhz:.0f} ({use.sm_mhz_low:.0f} to {use.sm_mhz_high:.0f})",

@@ -15,7 +15,7 @@ def roi_section(summary: Summary) -> str:
         return ""
     structures = list(summary.record.task.structures)
     outside = [f"{name} voxels outside" for name in structures]
-    head = ["backend", "cases", "fell back", "tiles to choose", "of all tiles", *outside, "safety"]
+    head = ["variant", "cases", "fell back", "tiles to choose", "of all tiles", *outside, "safety"]
     note = (
         f"Strategy {text(summary.record.settings.roi)}. *Tiles to choose*: tiles that the strategy itself sent through "
         "the network; their time is in the case. *Outside*: voxels of the ground truth outside the region whose tiles "

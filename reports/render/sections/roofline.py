@@ -9,7 +9,7 @@ def roofline_section(summary: Summary) -> str:
     peak, bandwidth = summary.record.peak_flops, summary.record.peak_bytes_per_s
     if not peak:
         return ""
-    head = ["backend", "arithmetic", "memory traffic", "forward, median", "share of the peak", "reached"]
+    head = ["variant", "arithmetic", "memory traffic", "forward, median", "share of the peak", "reached"]
     rows = [
         [
             text(row.name), formatting.seconds(row.roofline.arithmetic_s), formatting.seconds(row.roofline.traffic_s),

@@ -15,7 +15,7 @@ def case_times_section(summary: Summary) -> str:
     rows = [row for row in summary.measured if row.case.cases]
     if not rows:
         return ""
-    head = ["backend", "p50", "p90", "p95", "p99", "fastest to slowest case", "variation", "without tiles", "each tile",
+    head = ["variant", "p50", "p90", "p95", "p99", "fastest to slowest case", "variation", "without tiles", "each tile",
             "r²"]  # fmt: skip
     cells = [
         [
@@ -43,7 +43,7 @@ def _fit_cells(fit: TileFit) -> list[str]:
 def stages_section(summary: Summary) -> str:
     """The stages of a case."""
     rows = [row for row in summary.measured if row.case.cases]
-    head = ["backend", *(f"{stage}, ms (share)" for stage in STAGES), "other"]
+    head = ["variant", *(f"{stage}, ms (share)" for stage in STAGES), "other"]
     note = "Median milliseconds a case in each stage, and its share of all the case time; the rest is other."
     return section("Where the time goes", table(head, [_stages_row(row) for row in rows]), note) if rows else ""
 

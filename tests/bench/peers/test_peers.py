@@ -227,4 +227,4 @@ def test_a_run_with_a_peer(bench, monkeypatch):
         ("peer-script", row["accuracy"]["voxel_disagreement"])
     ]
     assert "## Against what is run today" in Path("run/report.md").read_text()
-    assert main(["check", "run", "--backend", "peer-script"]) == 2
+    assert main(["check", "run", "--variant", "peer-script"]) == 2

@@ -78,12 +78,12 @@ def test_a_peer_makes_no_claim():
 def test_a_claim_about_a_peer_is_refused():
     run = run_of(PEERS)
     with pytest.raises(RecordError, match=r"peer-nnunet is a peer and makes no claim; name one of openvino-int8"):
-        summarise(run, replace(Claim.of(run.record.settings), backend=FAST))
+        summarise(run, replace(Claim.of(run.record.settings), variant=FAST))
 
 
 def test_the_ratios_are_those_of_the_backend_that_is_named():
     run = run_of(PEERS)
-    summary = summarise(run, replace(Claim.of(run.record.settings), backend="torch-compile"))
+    summary = summarise(run, replace(Claim.of(run.record.settings), variant="torch-compile"))
     assert {each.name: each.time.speedup.estimate for each in summary.peers} == {
         FAST: pytest.approx(0.25, rel=0.05), SLOW: pytest.approx(4, rel=0.05),
     }  # fmt: skip
@@ -104,8 +104,8 @@ def test_a_peer_that_did_not_run_is_a_row_with_its_reason():
     assert summary.peers == ()
     document = render(summary, "markdown")
     assert "Against what is run today" not in document
-    assert "the package monai is not installed" in document.partition("## Skipped backends")[2]
-    assert "it broke" in document.partition("## Failed backends")[2]
+    assert "the package monai is not installed" in document.partition("## Skipped variants")[2]
+    assert "it broke" in document.partition("## Failed variants")[2]
 
 
 def test_a_best_that_did_not_run_has_no_ratio():
@@ -132,7 +132,7 @@ def test_the_section_and_its_rows():
     assert slow == [
         SLOW, "2.80 s", f"{ratio.estimate:.2f}x [{ratio.low:.2f}, {ratio.high:.2f}]", "0.50x", "0 %", "0 of 16",
     ]  # fmt: skip
-    backends = document.partition("## Backends")[2].partition("\n## ")[0]
+    backends = document.partition("## Variants")[2].partition("\n## ")[0]
     assert SLOW not in backends
     assert BEST in backends
     assert SLOW in document.partition("## Where the time goes")[2], "where its time goes is shown beside the others'"

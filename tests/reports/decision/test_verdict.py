@@ -376,7 +376,7 @@ def test_a_tighter_margin_is_judged_anew() -> None:
 
 def test_a_claim_about_one_backend_is_judged_by_its_interleaved_samples() -> None:
     run = make_run({"a": CONFIRMED_FAST, "b": Candidate(2.0), "c": Candidate(1.0)}, confirmed="a")
-    b, c = (summarise(run, claim_of(run, backend=name)) for name in "bc")
+    b, c = (summarise(run, claim_of(run, variant=name)) for name in "bc")
     assert (b.verdict, b.subject, b.best) == (CONFIRMED, "b", "a")
     assert (c.verdict, c.subject) == (REFUTED, "c")
 
@@ -384,12 +384,12 @@ def test_a_claim_about_one_backend_is_judged_by_its_interleaved_samples() -> Non
 def test_a_claim_about_the_winner_is_judged_by_its_confirmation() -> None:
     run = make_run({"a": Candidate(4.0, confirmed_speedup=1.0)}, confirmed="a")
     assert any(s.phase == CONFIRMATION for s in run.variant("a").samples)
-    assert summarise(run, claim_of(run, backend="a")).verdict == REFUTED
+    assert summarise(run, claim_of(run, variant="a")).verdict == REFUTED
 
 
 def test_a_claim_about_a_skipped_backend_is_inconclusive() -> None:
     run = make_run({"a": FAST, "b": variant("b", SKIPPED, "no package", "pip install it")})
-    summary = summarise(run, claim_of(run, backend="b"))
+    summary = summarise(run, claim_of(run, variant="b"))
     assert summary.verdict == INCONCLUSIVE
     assert summary.reasons == ("b was skipped: no package; to mend it: pip install it",)
 
@@ -398,7 +398,7 @@ def test_a_claim_about_a_skipped_backend_is_inconclusive() -> None:
 def test_a_claim_about_no_candidate_is_an_error(name: str, said: str) -> None:
     run = make_run({"a": FAST})
     with pytest.raises(RecordError, match=said):
-        summarise(run, claim_of(run, backend=name))
+        summarise(run, claim_of(run, variant=name))
 
 
 # --- rounds ----------------------------------------------------------------------------------------------------------

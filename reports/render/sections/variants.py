@@ -1,4 +1,4 @@
-"""The report's backends: the verdict of each, the confirmation of the best, and those that did not run."""
+"""The report's variants: the verdict of each, the confirmation of the best, and those that did not run."""
 
 from reports import formatting
 from reports.decision.speed import Speed
@@ -9,11 +9,11 @@ from reports.render.commonmark import bullets, section, table, text, words
 from reports.summary.summary import Row, Summary
 
 
-def backends_section(summary: Summary) -> str:
+def variants_section(summary: Summary) -> str:
     rows = [row for row in summary.measured if not row.is_peer]
     if not rows:
-        return section("Backends", "No backend ran.")
-    head = ["backend", "verdict", "case time reduction", "case median", "case p95", "forward median",
+        return section("Variants", "No variant ran.")
+    head = ["variant", "verdict", "case time reduction", "case median", "case p95", "forward median",
             "forward speedup", "build", "peak memory", "evidence"]  # fmt: skip
     note = (
         f"{count(summary.rounds, 'round')} over {count(summary.cases, 'case')}, every sample paired with the "
@@ -25,7 +25,7 @@ def backends_section(summary: Summary) -> str:
     why = bullets(f"{text(row.name)} is {row.verdict}: {text(_deciding_reasons(row))}" for row in doubted)
     partial = [text(row.name) for row in rows if row.partial]
     short = f"Measured only in part: {', '.join(partial)}." if partial else ""
-    return section("Backends", table(head, [_backend_row(row) for row in rows], (0, 1, 9)), note, why, short)
+    return section("Variants", table(head, [_variant_row(row) for row in rows], (0, 1, 9)), note, why, short)
 
 
 def _multiplicity_note(rows: list[Row]) -> str:
@@ -33,7 +33,7 @@ def _multiplicity_note(rows: list[Row]) -> str:
     analysis = next((row.test.analysis for row in rows if row.test), None)
     if analysis is None:
         return ""
-    holm = f", by Holm's test over {analysis.claims} backends" if analysis.claims > 1 else ""
+    holm = f", by Holm's test over {analysis.claims} variants" if analysis.claims > 1 else ""
     return holm + (f" at interim analysis {analysis.number} (level {analysis.alpha:.2g})" if analysis.number else "")
 
 
@@ -42,7 +42,7 @@ def _deciding_reasons(row: Row) -> str:
     return "; ".join((row.reasons[0], *(reason for reason in row.reasons[1:] if reason.startswith(f"accuracy {LOST}"))))
 
 
-def _backend_row(row: Row) -> list[str]:
+def _variant_row(row: Row) -> list[str]:
     r = row.case.reduction
     build = formatting.seconds(row.build_s) + (" (cached)" if row.build_cached else "")
     return [
@@ -86,13 +86,13 @@ def _speed_row(name: str, speed: Speed) -> list[str]:
 
 
 def skipped_section(summary: Summary) -> str:
-    """The skipped backends with the reason and the remedy."""
-    return _unavailable_section(summary, SKIPPED, "Skipped backends", "what enables it")
+    """The skipped variants with the reason and the remedy."""
+    return _unavailable_section(summary, SKIPPED, "Skipped variants", "what enables it")
 
 
 def failed_section(summary: Summary) -> str:
-    """The failed backends, likewise."""
-    return _unavailable_section(summary, FAILED, "Failed backends", "what would mend it")
+    """The failed variants, likewise."""
+    return _unavailable_section(summary, FAILED, "Failed variants", "what would mend it")
 
 
 def _unavailable_section(summary: Summary, status: str, title: str, remedy: str) -> str:
@@ -100,7 +100,7 @@ def _unavailable_section(summary: Summary, status: str, title: str, remedy: str)
     if not rows:
         return ""
     logs = any(row.log for row in rows)
-    head = ["backend", "reason", remedy, *(["log"] if logs else [])]
+    head = ["variant", "reason", remedy, *(["log"] if logs else [])]
     return section(title, words(head, [_unavailable_row(row, logs) for row in rows]))
 
 
