@@ -1,6 +1,8 @@
 """Fill the tables of the documents from the committed runs, between ``<!-- table: NAME -->`` and ``<!-- end -->``.
 
 python scripts/fill_tables.py        writes README.md and docs/**/*.md (`make docs`)
+
+Before that the report and the table of cases of each run are written anew, by today's renderers.
 """
 
 import csv
@@ -22,6 +24,8 @@ from reports.decision.verdict import CONFIRMED, INCONCLUSIVE, REFUTED
 from reports.formatting import NOT_MEASURED, bounded, change, factor, plain_percent, rate, seconds, share
 from reports.records.record import OK
 from reports.records.store import read_run
+from reports.render import render
+from reports.render.csv_tables import cases_csv
 from reports.summary.summarise import summarise
 from reports.summary.summary import Row, Summary
 
@@ -282,6 +286,16 @@ def pages() -> list[Path]:
     return [ROOT / "README.md", *sorted(page for page in ROOT.glob("docs/**/*.md") if page.name != "report.md")]
 
 
+def write_reports() -> None:
+    """Of every committed run. The report of a run that was cut short names its folder, so from the root."""
+    os.chdir(ROOT)
+    for record in sorted(Path("docs/results").glob("*/run.json")):
+        run = read_run(record.parent)
+        (record.parent / "report.md").write_text(render(summarise(run), "markdown"), encoding="utf-8")
+        (record.parent / "cases.csv").write_text(cases_csv(run), encoding="utf-8")
+
+
 if __name__ == "__main__":
+    write_reports()
     for each in pages():
         each.write_text(filled(each), encoding="utf-8")

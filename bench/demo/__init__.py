@@ -1,7 +1,7 @@
 """Made-up abdominal CT cases in the quiz layout, and the checkpoints trained on them.
 
-`dataset` writes the folder, `case` draws one on a `grid`: the `pancreas`, the `organs` around it, the rest of the `body`,
-and the `appearance` of each subtype.
+`dataset` writes the folder, `case` draws one on a `grid`: the `pancreas`, the `organs` around it, the rest of the
+`body`, and the `appearance` of each subtype.
 """
 
 from collections.abc import Mapping
