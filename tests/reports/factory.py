@@ -1,4 +1,4 @@
-"""Builders of records for the tests: a run is described by a speedup and a loss for each backend."""
+"""Builders of records for the tests: a run is described by a speedup and a loss for each variant."""
 
 import random
 import zlib
@@ -46,7 +46,7 @@ TASK = TaskRecord(
 
 @dataclass(frozen=True)
 class Candidate:
-    """A backend to make up.
+    """A variant to make up.
 
     Attributes:
         speedup: the same for all samples, but for `jitter`: factors that change from case to case.
@@ -66,7 +66,7 @@ class Candidate:
 
 
 def made_of(name: str, **changes: Any) -> VariantSettings:
-    """A backend of that name with the run's settings; ``NAME@4`` has a batch of 4, as on the command line."""
+    """A variant of that name with the run's settings; ``NAME@4`` has a batch of 4, as on the command line."""
     backend, _, batch = name.partition("#")[0].partition("@")
     return replace(VariantSettings(backend=backend, roi="none", overlap=0.5, batch=int(batch or 1)), **changes)
 
@@ -115,13 +115,13 @@ def make_run(
     `rounds` were made; `asked` is what was asked for, None for as many as needed.
     """
     result = make_cases(cases, masks, subtypes)
-    backends = [baseline or _backend(BASELINE, Candidate(1.0, (1.0,), confirmed_speedup=1.0), result, rounds)]
+    variants = [baseline or _variant(BASELINE, Candidate(1.0, (1.0,), confirmed_speedup=1.0), result, rounds)]
     for name, candidate in candidates.items():
-        made = candidate if isinstance(candidate, VariantRecord) else _backend(name, candidate, result, rounds)
-        backends.append(made)
+        made = candidate if isinstance(candidate, VariantRecord) else _variant(name, candidate, result, rounds)
+        variants.append(made)
     record = RunRecord(
         id="20260102-030405", created="2026-01-02T03:04:05+00:00", command="bench run --backends all --rounds 2",
-        settings=make_settings({b.name: b.settings for b in backends}, rounds=asked, **settings),
+        settings=make_settings({b.name: b.settings for b in variants}, rounds=asked, **settings),
         checkpoint=_checkpoint(), data=_data(), task=TASK,
         cases=result, host=HostRecord(processor="Example CPU", cores=2, memory_bytes=8 * 2**30),
         versions={"torch": "2.13.0", "openvino": "2026.1.0"},
@@ -130,10 +130,10 @@ def make_run(
         },
         baseline=BASELINE, status=status, confirmed=confirmed,
     )  # fmt: skip
-    return Run(record, tuple(backends))
+    return Run(record, tuple(variants))
 
 
-def _backend(name: str, candidate: Candidate, cases: Sequence[Case], rounds: int) -> VariantRecord:
+def _variant(name: str, candidate: Candidate, cases: Sequence[Case], rounds: int) -> VariantRecord:
     samples = [sample(INTERLEAVED, r, i, case, candidate, candidate.speedup) for r in range(rounds) for i, case in
                enumerate(cases)]  # fmt: skip
     if candidate.confirmed_speedup is not None:
@@ -213,15 +213,15 @@ def _data() -> DataRecord:
 def on_gpu(run: Run, device_share: float = 0.99, processes: int = 2, throttled_by: tuple[str, ...] = ()) -> Run:
     """The same run as a GPU would have given it: device events, readings after each case, and a measured peak."""
     state = GpuState(1980, 2619, 45, 400.0, 35.0, throttled_by, 2 * 2**30, processes)
-    backends = tuple(
+    variants = tuple(
         replace(
-            backend,
+            variant,
             samples=tuple(
                 replace(item, device_ns=int(device_share * item.stages_ns["forward"]), gpu=state, workers=2)
-                for item in backend.samples
+                for item in variant.samples
             ),
         )
-        for backend in run.variants
+        for variant in run.variants
     )
     record = replace(
         run.record,
@@ -233,19 +233,19 @@ def on_gpu(run: Run, device_share: float = 0.99, processes: int = 2, throttled_b
         peak_flops={"fp32": 50e12, "tf32": 400e12, "fp16": 800e12},
         peak_bytes_per_s=3e12,
     )  # fmt: skip
-    return replace(run, record=record, variants=backends)
+    return replace(run, record=record, variants=variants)
 
 
 def segmenting(run: Run, lesions: bool = True) -> Run:
     """The same run as a network without a classification would have given it, or also without a lesion class."""
 
-    def only(backend: VariantRecord) -> VariantRecord:
-        scores = [replace(item, subtype=None, baseline_subtype=None) for item in backend.scores]
+    def only(variant: VariantRecord) -> VariantRecord:
+        scores = [replace(item, subtype=None, baseline_subtype=None) for item in variant.scores]
         return replace(
-            backend,
-            samples=tuple(replace(item, subtype=None) for item in backend.samples),
+            variant,
+            samples=tuple(replace(item, subtype=None) for item in variant.samples),
             scores=tuple(item if lesions else rescored(item, LESION, dsc=None, nsd=None) for item in scores),
-            noise={name: value for name, value in backend.noise.items() if name != "class_flips"},
+            noise={name: value for name, value in variant.noise.items() if name != "class_flips"},
         )
 
     labels = (0, 1, 2) if lesions else (0, 1)

@@ -18,7 +18,7 @@ ROUNDS, CASES = 4, 16
 
 
 def run_with(change: Callable[[str, int, int], float], seed: int = 0) -> Run:
-    """Three backends in random order; `change` tells what each sample's log time shifts by: of backend, position within
+    """Three variants in random order; `change` tells what each sample's log time shifts by: of variant, position within
     the group, and number of the sample from the run's start. Noise of 1 %.
     """
     run = make_run({name: Candidate(2.0, (1.0,)) for name in NAMES[1:]}, cases=CASES, rounds=ROUNDS)
@@ -32,11 +32,11 @@ def run_with(change: Callable[[str, int, int], float], seed: int = 0) -> Run:
         factor = np.exp(generator.normal(0, 0.01) + change(name, position, number))
         return replace(sample, started_unix_s=1e9 + 10.0 * number, case_ns=int(sample.case_ns * factor))
 
-    backends = (
+    variants = (
         replace(b, samples=tuple(moved(b.name, s, i) for i, s in enumerate(b.samples) if s.phase == "interleaved"))
         for b in run.variants
     )
-    return replace(run, variants=tuple(backends))
+    return replace(run, variants=tuple(variants))
 
 
 def test_a_quiet_run_raises_no_doubt() -> None:
@@ -48,7 +48,7 @@ def test_a_quiet_run_raises_no_doubt() -> None:
     assert summarise(run).warnings == ()
 
 
-def test_a_backend_that_suffers_from_coming_last_is_found() -> None:
+def test_a_variant_that_suffers_from_coming_last_is_found() -> None:
     run = run_with(lambda name, position, _: 0.03 * (name == "a" and position == 2))
     result = diagnose(run).order
     assert result["a"].p_holm < 1e-4
@@ -103,10 +103,10 @@ def test_one_round_tells_nothing() -> None:
 
 def with_starts(run: Run, start_of: Callable[[int], int]) -> Run:
     """The run with its rounds spread over starts of the processes."""
-    backends = (
+    variants = (
         replace(b, samples=tuple(replace(s, launch=start_of(s.round)) for s in b.samples)) for b in run.variants
     )
-    return replace(run, variants=tuple(backends))
+    return replace(run, variants=tuple(variants))
 
 
 def test_starts_that_differ_are_no_noise_that_lasts() -> None:

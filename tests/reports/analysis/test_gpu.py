@@ -21,8 +21,8 @@ def lines(run: Run, word: str) -> list[str]:
 def test_records_keep_the_readings() -> None:
     run = on_gpu(make_run({"torch-half": Candidate(3.0)}))
     assert run_from_json(to_json(run.record)) == run.record
-    for backend in run.variants:
-        assert variant_from_json(to_json(backend)) == replace(backend, samples=())
+    for variant in run.variants:
+        assert variant_from_json(to_json(variant)) == replace(variant, samples=())
 
 
 def test_readings_are_summed_up() -> None:
@@ -65,11 +65,11 @@ def test_the_baselines_backend_with_another_batch_is_a_warning() -> None:
 
 def test_a_share_of_the_peak_is_operations_over_time() -> None:
     run = on_gpu(make_run({"torch-half": Candidate(2.0, (1.0,))}, cases=1, rounds=1))
-    backend = replace(run.variant("torch-half"), evidence=EvidenceRecord("CUDA", {"fp16": 1.0}))
-    (sample,) = backend.samples
+    variant = replace(run.variant("torch-half"), evidence=EvidenceRecord("CUDA", {"fp16": 1.0}))
+    (sample,) = variant.samples
     forward_s = sample.stages_ns["forward"] / 1e9
     operations = 2 * run.record.checkpoint.macs_per_tile * sample.tiles
-    result = roofline(run.record, backend, [sample])
+    result = roofline(run.record, variant, [sample])
     assert result.flops == pytest.approx(operations / forward_s)
     assert result.arithmetic_s == pytest.approx(operations / run.record.peak_flops["fp16"])
     assert result.floor_s == result.arithmetic_s > result.traffic_s
@@ -78,12 +78,12 @@ def test_a_share_of_the_peak_is_operations_over_time() -> None:
 
 def test_a_mixture_of_precisions_takes_the_time_of_both() -> None:
     run = on_gpu(make_run({"torch-half": Candidate(2.0, (1.0,))}, cases=1, rounds=1))
-    backend = run.variant("torch-half")
+    variant = run.variant("torch-half")
     peak = run.record.peak_flops
 
     def floor(**share: float) -> float:
         return roofline(
-            run.record, replace(backend, evidence=EvidenceRecord("CUDA", share)), list(backend.samples)
+            run.record, replace(variant, evidence=EvidenceRecord("CUDA", share)), list(variant.samples)
         ).floor_s
 
     assert floor(fp16=0.5, fp32=0.5) == pytest.approx((floor(fp16=1.0) + floor(fp32=1.0)) / 2)
@@ -95,9 +95,9 @@ def test_a_mixture_of_precisions_takes_the_time_of_both() -> None:
 def test_memory_traffic_is_the_floor_where_it_takes_longer(precision: str, size: int) -> None:
     run = on_gpu(make_run({"torch-half": Candidate(2.0, (1.0,))}, cases=1, rounds=1))
     record = replace(run.record, peak_bytes_per_s=1e9, peak_flops={precision: 50e12})
-    backend = replace(run.variant("torch-half"), evidence=EvidenceRecord("CUDA", {precision: 1.0}))
-    (sample,) = backend.samples
-    result = roofline(record, backend, [sample])
+    variant = replace(run.variant("torch-half"), evidence=EvidenceRecord("CUDA", {precision: 1.0}))
+    (sample,) = variant.samples
+    result = roofline(record, variant, [sample])
     assert result.traffic_s == pytest.approx(size * (80_000_000 * sample.tiles + 1_600_000) / 1e9)
     assert result.floor_s == result.traffic_s > result.arithmetic_s
     assert result.share == pytest.approx(result.floor_s / (sample.stages_ns["forward"] / 1e9))
@@ -105,11 +105,11 @@ def test_memory_traffic_is_the_floor_where_it_takes_longer(precision: str, size:
 
 def test_traffic_of_a_mixture_counts_the_narrowest_and_unknown_traffic_is_no_floor() -> None:
     run = on_gpu(make_run({"torch-half": Candidate(2.0, (1.0,))}, cases=1, rounds=1))
-    backend = replace(run.variant("torch-half"), evidence=EvidenceRecord("CUDA", {"fp32": 0.9, "fp16": 0.1}))
-    narrow = replace(backend, evidence=EvidenceRecord("CUDA", {"fp16": 1.0}))
-    samples = list(backend.samples)
-    assert roofline(run.record, backend, samples).traffic_s == roofline(run.record, narrow, samples).traffic_s
-    before = roofline(replace(run.record, peak_bytes_per_s=None), backend, samples)
+    variant = replace(run.variant("torch-half"), evidence=EvidenceRecord("CUDA", {"fp32": 0.9, "fp16": 0.1}))
+    narrow = replace(variant, evidence=EvidenceRecord("CUDA", {"fp16": 1.0}))
+    samples = list(variant.samples)
+    assert roofline(run.record, variant, samples).traffic_s == roofline(run.record, narrow, samples).traffic_s
+    before = roofline(replace(run.record, peak_bytes_per_s=None), variant, samples)
     assert isnan(before.traffic_s)
     assert before.floor_s == before.arithmetic_s > 0
 

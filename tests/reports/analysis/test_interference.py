@@ -21,23 +21,23 @@ SAMPLE = make_run({}, cases=1, rounds=1).variants[0].samples[0]
 
 
 def surrounded(run: Run, load: Callable[[str, Sample], SystemLoad | None]) -> Run:
-    backends = tuple(
+    variants = tuple(
         replace(b, samples=tuple(replace(s, system_load=load(b.name, s)) for s in b.samples)) for b in run.variants
     )
-    return replace(run, variants=backends)
+    return replace(run, variants=variants)
 
 
 def slowed(run: Run, name: str, factor: float, interfered: Callable[[Sample], bool]) -> Run:
-    """The run in which a loud neighbour made the samples of one backend `factor` times as long."""
+    """The run in which a loud neighbour made the samples of one variant `factor` times as long."""
 
-    def each(backend: str, sample: Sample) -> Sample:
+    def each(variant: str, sample: Sample) -> Sample:
         if not interfered(sample):
             return replace(sample, system_load=QUIET)
-        longer = factor if backend == name else 1.0
+        longer = factor if variant == name else 1.0
         return replace(sample, system_load=LOUD, case_ns=int(sample.case_ns * longer))
 
-    backends = tuple(replace(b, samples=tuple(each(b.name, s) for s in b.samples)) for b in run.variants)
-    return replace(run, variants=backends)
+    variants = tuple(replace(b, samples=tuple(each(b.name, s) for s in b.samples)) for b in run.variants)
+    return replace(run, variants=variants)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_either_sample_of_a_pair_takes_it_out() -> None:
     loud = surrounded(run, lambda name, s: LOUD if (name, s.phase, s.round, s.case) in first else QUIET)
     result = summarise(loud).interference
     assert (result.samples, result.flagged, result.reasons) == (16 * 3 + 16, 2, {BUSY: 2})
-    assert (result.pairs, result.flagged_pairs) == (32, 3), "the baseline's sample is beside both backends"
+    assert (result.pairs, result.flagged_pairs) == (32, 3), "the baseline's sample is beside both variants"
     assert result.share == 3 / 32
     kept = without_interference(loud)
     assert [len(b.samples) for b in kept.variants] == [31, 15, 16]

@@ -33,7 +33,7 @@ def run_of(peers: Mapping[str, Candidate | VariantRecord], **options) -> Run:
     return replace(run, record=replace(run.record, peers=tuple(peers)))
 
 
-def with_backend(run: Run, name: str, **changes) -> Run:
+def with_variant(run: Run, name: str, **changes) -> Run:
     return replace(run, variants=tuple(replace(b, **changes) if b.name == name else b for b in run.variants))
 
 
@@ -109,14 +109,14 @@ def test_a_peer_that_did_not_run_is_a_row_with_its_reason():
 
 
 def test_a_best_that_did_not_run_has_no_ratio():
-    run = with_backend(run_of(PEERS), BEST, status=FAILED)
+    run = with_variant(run_of(PEERS), BEST, status=FAILED)
     assert all(not each.time.cases and isnan(each.time.speedup.estimate) for each in peer_times(run, BEST))
 
 
 def test_samples_of_other_rounds_are_no_pairs():
     run = run_of(PEERS)
     later = tuple(replace(each, round=each.round + 2) for each in run.variant(SLOW).samples)
-    summary = summarise(with_backend(run, SLOW, samples=later))
+    summary = summarise(with_variant(run, SLOW, samples=later))
     assert {each.name: each.time.cases for each in summary.peers} == {FAST: 16, SLOW: 0}
     assert f"Never open in one round with {BEST}: {SLOW}." in render(summary, "markdown")
 
@@ -132,9 +132,9 @@ def test_the_section_and_its_rows():
     assert slow == [
         SLOW, "2.80 s", f"{ratio.estimate:.2f}x [{ratio.low:.2f}, {ratio.high:.2f}]", "0.50x", "0 %", "0 of 16",
     ]  # fmt: skip
-    backends = document.partition("## Variants")[2].partition("\n## ")[0]
-    assert SLOW not in backends
-    assert BEST in backends
+    variants = document.partition("## Variants")[2].partition("\n## ")[0]
+    assert SLOW not in variants
+    assert BEST in variants
     assert SLOW in document.partition("## Where the time goes")[2], "where its time goes is shown beside the others'"
     assert "<h2>Against what is run today</h2>" in render(summary, "html")
     assert FAST in render(summary, "csv")

@@ -1,4 +1,4 @@
-"""What a backend takes beside time."""
+"""What a variant takes beside time."""
 
 import csv
 import io
@@ -21,11 +21,11 @@ X = "ort-fp32"
 
 def used(run: Run, *usages: Usage | None) -> Run:
     """The run with these usages, in turn, at each backend's samples."""
-    backends = tuple(
+    variants = tuple(
         replace(b, samples=tuple(replace(s, usage=usages[i % len(usages)]) for i, s in enumerate(b.samples)))
         for b in run.variants
     )
-    return replace(run, variants=backends)
+    return replace(run, variants=variants)
 
 
 def of(run: Run, name: str = X) -> Resources:
@@ -33,9 +33,9 @@ def of(run: Run, name: str = X) -> Resources:
     return row.resources
 
 
-def with_backend(run: Run, **changes: object) -> Run:
-    backends = tuple(replace(b, **changes) if b.name == X else b for b in run.variants)  # type: ignore[arg-type]
-    return replace(run, variants=backends)
+def with_variant(run: Run, **changes: object) -> Run:
+    variants = tuple(replace(b, **changes) if b.name == X else b for b in run.variants)  # type: ignore[arg-type]
+    return replace(run, variants=variants)
 
 
 def test_processor_time_is_counted_in_cores_and_in_percent_seconds() -> None:
@@ -70,7 +70,7 @@ def test_gpu_memory_by_flare22_counts_what_exceeds_two_gibibytes() -> None:
             for s in run.variant(X).samples
             if s.gpu is not None
         )
-        return with_backend(run, samples=samples)
+        return with_variant(run, samples=samples)
 
     assert of(holding(3048)).flare22_gpu_memory_mb_s == pytest.approx(1000 * BASE_NS / 1e9)
     assert of(holding(1000)).flare22_gpu_memory_mb_s == 0.0, "never below zero"
@@ -78,7 +78,7 @@ def test_gpu_memory_by_flare22_counts_what_exceeds_two_gibibytes() -> None:
 
 @pytest.mark.parametrize("build_s", [0.0, 0.1, 3.0, 1000.0])
 def test_a_build_pays_off_once_its_seconds_are_saved(build_s: float) -> None:
-    run = with_backend(make_run({X: Candidate(2.0, (1.0,))}, cases=5, rounds=1), build_s=build_s)
+    run = with_variant(make_run({X: Candidate(2.0, (1.0,))}, cases=5, rounds=1), build_s=build_s)
     saved = 1.2 * BASE_NS / 1e9 / 2  # the middle one of five cases, at twice the speed
     result = of(run).break_even_cases
     assert result == ceil(build_s / saved)
@@ -92,12 +92,12 @@ def test_what_is_not_faster_never_pays_off(speedup: float) -> None:
 
 
 def test_the_baseline_and_what_has_no_build_time_have_no_break_even() -> None:
-    run = with_backend(make_run({X: Candidate(2.0)}), build_s=None)
+    run = with_variant(make_run({X: Candidate(2.0)}), build_s=None)
     for name in (BASELINE, X):
         assert (of(run, name).break_even_cases, of(run, name).never_pays_off) == (None, False)
 
 
-def test_a_backend_that_did_not_run_has_nothing() -> None:
+def test_a_variant_that_did_not_run_has_nothing() -> None:
     run = make_run({X: variant(X, SKIPPED, "no package")})
     result = of(run)
     assert all(isnan(value) for value in vars(result).values() if isinstance(value, float))
@@ -115,7 +115,7 @@ def test_the_report_has_one_table() -> None:
     usage = Usage(1234 * 2**20, 1200.0, 310.0, None)
     run = used(make_run({X: Candidate(2.0, (1.0,)), "torch-half": Candidate(0.5)}, cases=5, rounds=1), usage)
     result, part = rows(run)
-    assert result["backend"] == [
+    assert result["variant"] == [
         "CPU use", "CPU, % s (FLARE)", "peak memory", "memory, MB s (FLARE)", "CPU energy", "build", "pays off after",
     ]  # fmt: skip
     assert result[X] == [
@@ -133,14 +133,14 @@ def test_what_is_not_shown_to_be_faster_pays_off_only_if_it_is() -> None:
 
 
 def test_a_cached_build_is_said_to_be_one() -> None:
-    result, part = rows(with_backend(make_run({X: Candidate(2.0, (1.0,))}, cases=5, rounds=1), build_cached=True))
+    result, part = rows(with_variant(make_run({X: Candidate(2.0, (1.0,))}, cases=5, rounds=1), build_cached=True))
     assert result[X][-2:] == ["3.00 s (cached)", "7 cases (cached)"]
     assert "a first build takes longer" in part
 
 
 def test_a_gpu_has_its_own_columns() -> None:
     result, part = rows(on_gpu(make_run({X: Candidate(2.0, (1.0,)), "torch-half": Candidate(0.5)}, cases=5, rounds=1)))
-    assert result["backend"][-2:] == ["GPU energy", "GPU memory, MB s (FLARE22)"]
+    assert result["variant"][-2:] == ["GPU energy", "GPU memory, MB s (FLARE22)"]
     assert result[X][-2:] == ["not measured", "983 (0.00)"], "its cases are too short for the counter"
     assert result["torch-half"][-2] == "35.0 J"
     assert "exceeds 2,048 MB" in part

@@ -17,26 +17,26 @@ def cropped(lost: int = 0) -> Run:
     """A run by `coarse` in which the second case fell back and the third lost pancreas, and maybe lesion."""
     run = make_run({"openvino-int8": Candidate(5.0)}, cases=6, roi="coarse")
     names = [case.name for case in run.record.cases]
-    backends = []
-    for backend in run.variants:
+    variants = []
+    for variant in run.variants:
         samples = tuple(
             replace(s, roi=Roi(WHOLE if s.case == names[1] else PART, s.case == names[1], 2, 4, 0))
-            for s in backend.samples
+            for s in variant.samples
         )
         scores = tuple(
             rescored(
                 rescored(s, PANCREAS, outside=7 * (s.case == names[2])), LESION, outside=lost * (s.case == names[2])
             )
-            for s in backend.scores
+            for s in variant.scores
         )
-        backends.append(replace(backend, samples=samples, scores=scores))
-    return replace(run, variants=tuple(backends))
+        variants.append(replace(variant, samples=samples, scores=scores))
+    return replace(run, variants=tuple(variants))
 
 
 def test_no_section_without_a_roi():
     summary = summarise(make_run({"openvino-int8": Candidate(5.0)}))
     assert "## ROI" not in render(summary, "markdown")
-    assert all(backend["roi_use"] is None for backend in summary_json(summary)["variants"])
+    assert all(variant["roi_use"] is None for variant in summary_json(summary)["variants"])
 
 
 def test_each_case_counts_once_however_often_it_was_run():
@@ -57,7 +57,7 @@ def test_the_report_names_fallbacks_and_cases_that_lost_a_lesion_voxel():
     assert f"fell back to the full volume in: {second}." in section
     assert "**fails**" in section
     assert "<h2>ROI</h2>" in render(summarise(run), "html")
-    reported = {backend["name"]: backend["roi_use"] for backend in summary_json(summarise(run))["variants"]}
+    reported = {variant["name"]: variant["roi_use"] for variant in summary_json(summarise(run))["variants"]}
     assert reported["openvino-int8"]["lost"] == [third]
     assert reported["openvino-int8"]["outside"]["lesion"] == 3
     kept = render(summarise(cropped()), "markdown")

@@ -37,10 +37,10 @@ def with_record(run: Run, **changes: Any) -> Run:
 
 def scaled(run: Run, factor: float) -> Run:
     """The same run on a machine that takes `factor` times as long for everything."""
-    backends = tuple(
+    variants = tuple(
         replace(b, samples=tuple(replace(s, case_ns=int(s.case_ns * factor)) for s in b.samples)) for b in run.variants
     )
-    return replace(run, variants=backends)
+    return replace(run, variants=variants)
 
 
 def written(run: Run, folder: Path) -> Path:
@@ -262,12 +262,12 @@ def test_what_the_network_does_not_give_is_not_required() -> None:
         (variant(X, SKIPPED, "no package"), "it ran in the reference, and here it was skipped (no package)"),
     ],
 )
-def test_a_backend_that_was_lost_is_a_regression(record: VariantRecord, said: str) -> None:
+def test_a_variant_that_was_lost_is_a_regression(record: VariantRecord, said: str) -> None:
     change = changed(each(Candidate(2.0)), each(record))
     assert (change.state, change.reasons) == (REGRESSION, (said,))
 
 
-def test_a_backend_that_is_not_there_any_more_is_a_regression() -> None:
+def test_a_variant_that_is_not_there_any_more_is_a_regression() -> None:
     change = changed(each(Candidate(2.0)), make_run({}))
     assert (change.state, change.reasons[0]) == (
         REGRESSION,
@@ -275,7 +275,7 @@ def test_a_backend_that_is_not_there_any_more_is_a_regression() -> None:
     )
 
 
-def test_a_backend_that_is_new_is_not_compared() -> None:
+def test_a_variant_that_is_new_is_not_compared() -> None:
     result = regression(each(variant(X, FAILED, "no kernel")), each(Candidate(2.0)))
     assert result.state == NO_REGRESSION, "by the baseline"
     assert result.changes[1].state is None
@@ -359,9 +359,9 @@ def test_the_json_holds_the_same(folders: dict[str, str], capsys: pytest.Capture
     document = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert (document["schema"], document["state"], document["max_slowdown_pct"]) == (2, REGRESSION, 30.0)
     (run,) = document["runs"]
-    baseline, backend = run["variants"]
+    baseline, variant = run["variants"]
     assert baseline["speedup_ratio"] == {"estimate": 1.0, "low": None, "high": None}
-    assert backend["speedup_ratio"]["estimate"] == pytest.approx(0.75, rel=1e-6)
-    assert backend["accuracy"]["structures"]["lesion"]["dsc"]["delta"] == pytest.approx(-0.05)
-    assert (backend["class_flips"], backend["interleaved"]) == (0, False)
-    assert len(backend["reasons"]) == 1, "30 % slower is allowed here, the lost accuracy is not"
+    assert variant["speedup_ratio"]["estimate"] == pytest.approx(0.75, rel=1e-6)
+    assert variant["accuracy"]["structures"]["lesion"]["dsc"]["delta"] == pytest.approx(-0.05)
+    assert (variant["class_flips"], variant["interleaved"]) == (0, False)
+    assert len(variant["reasons"]) == 1, "30 % slower is allowed here, the lost accuracy is not"

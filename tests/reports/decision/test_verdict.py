@@ -30,7 +30,7 @@ def judged(candidate: Candidate, **run: object) -> tuple[str | None, tuple[str, 
     return row.verdict, row.reasons
 
 
-# --- a backend -------------------------------------------------------------------------------------------------------
+# --- a variant -------------------------------------------------------------------------------------------------------
 
 
 def test_fast_and_as_accurate_is_confirmed() -> None:
@@ -115,7 +115,7 @@ def test_a_bound_that_confirms_by_itself_does_not_among_many() -> None:
     many = {"x": CLOSE} | {f"slow{i}": Candidate(1.0) for i in range(15)}
     row = summarise(make_run(many, rounds=3, asked=3)).row("x")
     assert row.verdict == INCONCLUSIVE
-    assert "would confirm, but not by Holm's test over the 16 backends: p = 0." in row.reasons[0]
+    assert "would confirm, but not by Holm's test over the 16 variants: p = 0." in row.reasons[0]
     assert row.test.p_holm == pytest.approx(16 * row.test.p)
 
 
@@ -240,7 +240,7 @@ def test_starts_that_differ_widen_the_bounds() -> None:
 
     def started(apart: float, starts: int) -> Run:
         """Each round of the confirmation is a start of its own, or all are one; the rounds' times lie `apart`."""
-        backends = [
+        variants = [
             replace(
                 b,
                 samples=tuple(
@@ -256,7 +256,7 @@ def test_starts_that_differ_widen_the_bounds() -> None:
             )
             for b in run.variants
         ]
-        return replace(run, variants=tuple(backends))
+        return replace(run, variants=tuple(variants))
 
     item, three = (summarise(started(0.05, starts)).confirmation for starts in (1, 3))
     assert (item.launches, three.launches, item.pairs, three.pairs) == (1, 3, 48, 48)
@@ -394,7 +394,7 @@ def test_a_claim_about_a_skipped_backend_is_inconclusive() -> None:
     assert summary.reasons == ("b was skipped: no package; to mend it: pip install it",)
 
 
-@pytest.mark.parametrize(("name", "said"), [("z", "no backend 'z'; it has a"), (BASELINE, "is the baseline")])
+@pytest.mark.parametrize(("name", "said"), [("z", "no variant 'z'; it has a"), (BASELINE, "is the baseline")])
 def test_a_claim_about_no_candidate_is_an_error(name: str, said: str) -> None:
     run = make_run({"a": FAST})
     with pytest.raises(RecordError, match=said):

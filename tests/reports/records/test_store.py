@@ -49,7 +49,7 @@ def test_records_survive_plain_dicts(run: Run) -> None:
     assert variant_from_json(json.loads(json.dumps(to_json(run.variants[1])))) == replace(run.variants[1], samples=())
 
 
-def test_a_backend_without_a_file_is_pending(folder: Path) -> None:
+def test_a_variant_without_a_file_is_pending(folder: Path) -> None:
     variant_path(folder, "openvino-int8").unlink()
     assert read_run(folder).variant("openvino-int8") == variant("openvino-int8", PENDING)
 

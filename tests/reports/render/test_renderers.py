@@ -23,7 +23,7 @@ from tests.reports.factory import BASELINE, WHOLE, Candidate, make_run, on_gpu, 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 
 KEYS = {"schema", "verdict", "reasons", "baseline", "best", "device", "cases", "rounds", "variants"}
-BACKEND_KEYS = {
+VARIANT_KEYS = {
     "name", "status", "reason", "verdict", "latency_s", "time_reduction_pct", "speedup", "build_s",
     "peak_memory_bytes", "stages_s", "accuracy", "evidence",
 }  # fmt: skip
@@ -121,20 +121,20 @@ def test_json_keeps_the_contract(name: str) -> None:
     document = json.loads(render(summarise(RUNS[name]()), "json"), parse_constant=pytest.fail)
     assert document.keys() >= KEYS
     assert document["schema"] == 2
-    for backend in document["variants"]:
-        assert backend.keys() >= BACKEND_KEYS
-        assert backend["status"] in ("ok", "skipped", "failed")
-        assert backend["verdict"] in ("CONFIRMED", "REFUTED", "INCONCLUSIVE", None)
-        assert backend["latency_s"].keys() >= {"median", "p50", "p90", "p95", "p99"}
-        assert backend["time_reduction_pct"].keys() == backend["speedup"].keys() == {"estimate", "low", "high"}
-        assert list(backend["stages_s"]) == ["read", "preprocess", "roi", "forward", "stitch", "write"]
-        scores = backend["accuracy"]
+    for row in document["variants"]:
+        assert row.keys() >= VARIANT_KEYS
+        assert row["status"] in ("ok", "skipped", "failed")
+        assert row["verdict"] in ("CONFIRMED", "REFUTED", "INCONCLUSIVE", None)
+        assert row["latency_s"].keys() >= {"median", "p50", "p90", "p95", "p99"}
+        assert row["time_reduction_pct"].keys() == row["speedup"].keys() == {"estimate", "low", "high"}
+        assert list(row["stages_s"]) == ["read", "preprocess", "roi", "forward", "stitch", "write"]
+        scores = row["accuracy"]
         assert scores.keys() >= {"structures", "macro_f1", "class_flips", "voxel_disagreement"}
         assert list(scores["structures"]) == document["task"]["structures"] == ["whole pancreas", "lesion"]
         for structure in scores["structures"].values():
             for metric in (structure["dsc"], structure["nsd"], scores["macro_f1"]):
                 assert metric.keys() >= {"value", "delta", "low"}
-        assert backend["forward"].keys() == {"latency_s", "speedup", "time_reduction_pct"}
+        assert row["forward"].keys() == {"latency_s", "speedup", "time_reduction_pct"}
 
 
 def test_json_holds_the_figures() -> None:
@@ -182,7 +182,7 @@ def test_a_task_without_surface_distances_leaves_them_out() -> None:
     assert "whole-pancreas NSD" in render(summarise(confirmed()), "markdown")
 
 
-def test_a_backend_that_was_never_measured_says_so() -> None:
+def test_a_variant_that_was_never_measured_says_so() -> None:
     row = summary_json(summarise(interrupted()))["variants"][1]
     assert (row["status"], row["fix"]) == ("skipped", "bench run --resume --out DIR")
 
@@ -231,7 +231,7 @@ def test_html_shows_foreign_text_as_text() -> None:
     assert 'pip install "voxbench[gpu]"' in page.text
 
 
-def test_csv_has_a_row_for_each_backend() -> None:
+def test_csv_has_a_row_for_each_variant() -> None:
     run = confirmed()
     rows = list(csv.DictReader(io.StringIO(render(summarise(run), "csv"))))
     assert [row["name"] for row in rows] == [b.name for b in run.variants]
@@ -278,7 +278,7 @@ def test_junit_counts_what_happened() -> None:
     assert {name: [e.tag for e in case if e.tag != "system-out"] for name, case in cases.items()} == {
         BASELINE: [], "torch-compile": [], "torch-half": ["skipped"], "openvino-int8": [],
         "torch-fp32#2": ["failure"], "shifted": ["failure"], SKIP.name: ["skipped"], FAIL.name: ["error"],
-        "required backends": ["error"], "verdict": [],
+        "required variants": ["error"], "verdict": [],
     }  # fmt: skip
     counts = {name: suite.get(name) for name in ("tests", "failures", "errors", "skipped")}
     assert counts == {"tests": "10", "failures": "2", "errors": "2", "skipped": "2"}
@@ -333,12 +333,12 @@ def test_json_of_a_network_that_only_segments_has_null_and_says_why() -> None:
     document = json.loads(render(summarise(segmentation_only()), "json"), parse_constant=pytest.fail)
     assert document["verdict"] == "CONFIRMED"
     assert document["noise_floor"]["class_flips"] is None
-    for backend in document["variants"]:
-        result = backend["accuracy"]["macro_f1"]
-        assert result.pop("state") == "not applicable", backend["name"]
+    for row in document["variants"]:
+        result = row["accuracy"]["macro_f1"]
+        assert result.pop("state") == "not applicable", row["name"]
         assert (result.pop("margin"), result.pop("cases")) == (0.02, 0)
         assert set(result.values()) == {None}
-        assert (backend["accuracy"]["class_flips"], backend["accuracy"]["flipped_cases"]) == (None, [])
+        assert (row["accuracy"]["class_flips"], row["accuracy"]["flipped_cases"]) == (None, [])
     requirements = {row["name"]: row for row in document["requirements"]}
     assert [name for name, row in requirements.items() if not row["applicable"]] == ["macro_f1"]
     assert (requirements["macro_f1"]["best"], requirements["macro_f1"]["met"]) == (None, None)
