@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import KDTree
 
-from bench.data.volume import read_mask
+from bench.data.volume import read_mask, read_space
 from bench.pipeline import tiles
 from bench.pipeline.region import full_box
 from reports.records.record import Case, Roi, Score, Settings, StructureRecord, StructureScore, TaskRecord
@@ -87,11 +87,11 @@ def score(
     counts as surface there. Where the network has no class for lesions, they count as a part of the whole pancreas, and
     nowhere else. Voxels of the truth outside the boxes of `roi` are counted whatever the network finds.
     """
-    region = _region(case, settings)
-    labels, reference = (read_mask(path, case.shape)[region] for path in (prediction, baseline))
+    region, space = _region(case, settings), read_space(Path(case.image))
+    labels, reference = (read_mask(path, space)[region] for path in (prediction, baseline))
     structures = {name: StructureScore() for name in task.structures}
     if case.mask is not None:
-        truth = read_mask(Path(case.mask), case.shape)
+        truth = read_mask(Path(case.mask), space)
         outside = None if roi is None else outside_of(truth, roi)
         truth = truth[region]
         for name, structure in task.structures.items():
@@ -132,7 +132,8 @@ def _agreement(
 
 def disagreement(case: Case, mask_path: Path, other_path: Path) -> tuple[int, int]:
     """Voxels of a case, and how many of them two masks label differently."""
-    a, b = read_mask(mask_path, case.shape), read_mask(other_path, case.shape)
+    space = read_space(Path(case.image))
+    a, b = read_mask(mask_path, space), read_mask(other_path, space)
     return a.size, int((a != b).sum())
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import accuracy
-from bench.data.volume import read_mask
+from bench.data.volume import read_mask, read_space
 from bench.data.write import write_subtypes
 from bench.errors import InputError, InterruptedRunError, StorageError
 from bench.plan.plan import Plan, make_plan, resume_plan
@@ -106,7 +106,7 @@ def _drop_lost(record: RunRecord, store: RunStore, progress: Progress) -> None:
 
 def _problem(mask: Path, case: Case) -> str | None:
     try:
-        read_mask(mask, case.shape)
+        read_mask(mask, read_space(Path(case.image)))
     except InputError as error:
         return str(error)
     return None

@@ -1,2 +1,3 @@
 """Files to arrays and back: `cases` finds them, `volume` reads images and masks, `write` writes masks and classes;
-`compression`, `voxels` and `blocks` do the work."""
+`space` says where voxels lie, `remarks` what a run's headers say beside it; `compression`, `voxels` and `blocks` do the
+work."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.choices import SPLITS
+from bench.data.space import Space
 from bench.data.volume import read_image, read_mask
 from bench.errors import InputError
 from reports.records.record import Case
@@ -70,17 +71,17 @@ def check_cases(files: list[CaseFiles], subtypes: int = 3, done: Callable[[], No
             known = f"the network tells {subtypes} apart, 0 to {subtypes - 1}"
             raise InputError(f"{case.image_path}: unknown subtype {case.subtype}; {known}: correct the class")
         volume = read_image(case.image_path)
+        space = Space.of(volume.nifti, case.image_path)
         if case.mask_path is not None:
-            read_mask(case.mask_path, volume.intensities.shape)
-        spacing = tuple(round(float(mm), 6) for mm in volume.nifti.header.get_zooms())
+            read_mask(case.mask_path, space)
         cases.append(
             Case(
                 name=case.name,
                 image=str(case.image_path),
                 mask=None if case.mask_path is None else str(case.mask_path),
                 subtype=case.subtype,
-                shape=volume.intensities.shape,
-                spacing_mm=spacing,
+                shape=space.shape,
+                spacing_mm=space.spacing_mm,
             )
         )
         done()

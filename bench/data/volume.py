@@ -13,6 +13,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from bench.data import compression
+from bench.data.space import Space, spacing_of, turned, written
 from bench.data.voxels import all_finite, read_voxels, scaled_blocks
 from bench.errors import InputError
 
@@ -37,13 +38,18 @@ class Volume:
 
     Attributes:
         intensities: HU, float32, C-contiguous, axes as stored in the file (x, y, z) or as another reader gives them.
-        nifti: the nibabel image it came from; its header and affine go into the predicted mask.
+        nifti: the nibabel image it came from, 3-D; its header and affine go into the predicted mask.
         properties: what another reader notes about it, and what preprocessing adds; empty for `read_image`.
     """
 
     intensities: NDArray[np.float32]
     nifti: Any
     properties: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def spacing_mm(self) -> tuple[float, ...]:
+        """Lengths of a voxel's sides, axes as stored."""
+        return spacing_of(self.nifti.affine)
 
     def cropped(self, box: tuple[slice, slice, slice]) -> "Volume":
         """The part in `box`, as a view."""
@@ -68,27 +74,28 @@ def read_header(path: Path) -> Any:
     """Open a 3-D image with nibabel; its voxels are not read.
 
     Raises:
-        InputError: missing, damaged, not 3-D or empty.
+        InputError: missing, damaged, not 3-D, empty, or of voxels that are no real numbers.
     """
-    nifti = _open(path)
-    if len(nifti.shape) != 3 or 0 in nifti.shape:
-        raise InputError(
-            f"{path}: the image is {len(nifti.shape)}-D ({_by(nifti.shape)}), not 3-D; save a single volume"
-        )
-    return nifti
+    return _opened(path, "image")
 
 
-def read_mask(path: Path, shape: tuple[int, ...] | None = None) -> NDArray[np.uint8]:
-    """Read a label volume, rounding stored floats to labels.
+def read_space(path: Path) -> Space:
+    """Where the voxels of an image lie.
 
     Raises:
-        InputError: missing, damaged, of another shape than `shape`, or with a value that is no known label.
+        InputError: as of `read_header`, or its affine cannot be used.
     """
-    nifti = _open(path)
-    if shape is not None and nifti.shape != shape:
-        raise InputError(
-            f"{path}: the mask is {_by(nifti.shape)}, its image {_by(shape)}; resample the mask onto its image's grid"
-        )
+    return Space.of(read_header(path), path)
+
+
+def read_mask(path: Path, space: Space | None = None) -> NDArray[np.uint8]:
+    """Read a label volume onto the grid of its image's `space`, rounding stored floats to labels.
+
+    Raises:
+        InputError: missing, damaged, not 3-D, elsewhere than `space`, or with a value that is no known label.
+    """
+    nifti = _opened(path, "mask")
+    turn = None if space is None else _turn(path, Space.of(nifti, path), space)
     labels, unknown = np.empty(nifti.shape, np.uint8), [np.empty(0)]
     with _damage_reported(path):
         for block, values in scaled_blocks(nifti):
@@ -103,16 +110,51 @@ def read_mask(path: Path, shape: tuple[int, ...] | None = None) -> NDArray[np.ui
             f"{path}: unknown label {values[0]:g} in {values.size} voxels; "
             "known are 0 background, 1 pancreas, 2 lesion: relabel the mask"
         )
-    return labels
+    return labels if turn is None else turned(labels, turn)
+
+
+def _turn(path: Path, mask: Space, image: Space) -> NDArray[np.float64]:
+    """What puts the mask in `path` onto its image's grid."""
+    if sorted(mask.shape) != sorted(image.shape):
+        raise InputError(
+            f"{path}: the mask is {_by(mask.shape)}, its image {_by(image.shape)}; "
+            "resample the mask onto its image's grid"
+        )
+    turn = mask.turn_onto(image)
+    if turn is None:
+        raise InputError(
+            f"{path}: the mask does not lie on its image: its affine is {written(mask.affine)}, the image's "
+            f"{written(image.affine)}; resample the mask onto its image's grid, or correct the header that is wrong"
+        )
+    return turn
+
+
+def _opened(path: Path, what: str) -> Any:
+    """A volume of real numbers; axes of length 1 behind the third are left out."""
+    nifti = _open(path)
+    shape, dtype = nifti.shape, nifti.get_data_dtype()
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) != 3 or 0 in shape:
+        raise InputError(f"{path}: the {what} is {len(shape)}-D ({_by(nifti.shape)}), not 3-D; save a single volume")
+    if dtype.kind not in "iuf":
+        kind = "complex numbers" if dtype.kind == "c" else "colours" if dtype.names else f"of type {dtype}"
+        raise InputError(f"{path}: its voxels are {kind}, not single real numbers; save a volume of these")
+    if shape == nifti.shape:
+        return nifti
+    return type(nifti)(nifti.dataobj.reshape(shape), nifti.affine, nifti.header, nifti.extra, nifti.file_map)
 
 
 def _open(path: Path) -> Any:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
-        return nib.load(path)
+        nifti = nib.load(path)
     except _UNREADABLE as error:
         raise InputError(f"{path}: not a readable NIfTI file ({_reason(error)}); export it again") from None
+    if not isinstance(nifti, nib.Nifti1Image):
+        raise InputError(f"{path}: a {type(nifti).__name__}, not a NIfTI volume; export it again")
+    return nifti
 
 
 @contextmanager

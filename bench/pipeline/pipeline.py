@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.data.space import spacing_of
 from bench.data.volume import Volume
 from bench.data.write import write_mask
 from bench.errors import NotFiniteError
@@ -154,7 +155,7 @@ class Pipeline:
                 merger.aggregate(boxes, segmentation, classification)
 
         with watch.stage("roi", device=True):
-            spacing_mm = geometry.nifti.header.get_zooms()
+            spacing_mm = spacing_of(geometry.nifti.affine)
             region, boxes = self._strategy.select(geometry.region, grid, spacing_mm, run, on_logits)
         runner.run(volume, boxes, merger.aggregate)
         return replace(geometry, region=region), merger

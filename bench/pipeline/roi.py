@@ -170,7 +170,7 @@ def choose_region(volume: Volume, settings: InferenceSettings, runner: TileRunne
 
     Without `runner` no strategy is applied that needs the network.
     """
-    region = STRATEGIES[settings.roi].crop(volume.intensities, volume.nifti.header.get_zooms(), runner)
+    region = STRATEGIES[settings.roi].crop(volume.intensities, volume.spacing_mm, runner)
     shape = volume.intensities.shape
     return region.grown(tiles.expand_to_tiles(region.box, triple(shape), settings.tile, settings.overlap))
 

@@ -104,7 +104,12 @@ def _options_record(options: ModelOptions) -> OptionsRecord:
 
 
 def describe_data(
-    root: Path, layout: str, request: Request, cases: list[CaseFiles], calibration_cases: list[str]
+    root: Path,
+    layout: str,
+    request: Request,
+    cases: list[CaseFiles],
+    calibration_cases: list[str],
+    remarks: tuple[str, ...],
 ) -> DataRecord:
     return DataRecord(
         root=str(root),
@@ -113,4 +118,5 @@ def describe_data(
         sha256=fingerprint(cases),
         demo=request.data is None,
         calibration_cases=tuple(calibration_cases),
+        remarks=remarks,
     )

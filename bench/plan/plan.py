@@ -8,6 +8,7 @@ import engines
 from bench import demo, peers
 from bench.accuracy import task_of
 from bench.data.cases import CaseFiles, check_cases, find_cases, fingerprint
+from bench.data.remarks import remarks_on
 from bench.errors import InputError
 from bench.machine import host
 from bench.pipeline.settings import InferenceSettings
@@ -73,6 +74,7 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
     progress.start("checking cases", len(case_files))
     cases = check_cases(case_files, model.subtypes, progress.advance)
     _check_truth(case_files)
+    remarks = _remarks(case_files, model, progress)
     inference = inference_settings(settings, model)
     tiles, calibration_cases = _calibrate(settings, root, case_files, inference)
     prepare_cache(progress.note)
@@ -83,7 +85,7 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
         settings=settings,
         checkpoint=described,
         task=task_of(model.labels, model.subtypes),
-        data=describe_data(root, layout, request, case_files, calibration_cases),
+        data=describe_data(root, layout, request, case_files, calibration_cases, remarks),
         cases=tuple(cases),
         host=host.describe(device),
         versions=host.versions(),
@@ -245,6 +247,15 @@ def _opens(
         )
 
     return tuple(request(name, own) for name, own in settings.variants.items())
+
+
+def _remarks(case_files: list[CaseFiles], model: Model, progress: Progress) -> tuple[str, ...]:
+    """Said before anything is measured, and kept for the report."""
+    reorients = model.plans is not None and model.plans.plans["image_reader_writer"] == "NibabelIOWithReorient"
+    remarks = remarks_on(case_files, as_stored=not reorients)
+    for remark in remarks:
+        progress.note(remark)
+    return remarks
 
 
 def _check_truth(case_files: list[CaseFiles]) -> None:

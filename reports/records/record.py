@@ -372,7 +372,10 @@ class CheckpointRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class DataRecord:
-    """The cases' folder, and `sha256` over their files; `calibration_cases`: those that INT8 ranges were taken from."""
+    """The cases' folder, and `sha256` over their files; `calibration_cases`: those that INT8 ranges were taken from.
+
+    `remarks`: what their files say that a reader of the report should know, one line each.
+    """
 
     root: str
     layout: str
@@ -380,6 +383,7 @@ class DataRecord:
     sha256: str
     demo: bool
     calibration_cases: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

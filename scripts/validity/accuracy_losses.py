@@ -51,7 +51,7 @@ def rescored(run: Run, folder: Path, change: Callable[[Masks], Masks]) -> dict[s
     for case, own in zip(run.record.cases, baseline.scores, strict=True):
         path = folder / "predictions" / baseline.name / f"{case.name}.nii.gz"
         worse = folder / "predictions" / f"{case.name}.worse.nii.gz"
-        write_mask(worse, change(read_mask(path, case.shape)), nibabel.load(path))
+        write_mask(worse, change(read_mask(path)), nibabel.load(path))
         scores[case.name] = score(case, run.record.settings, run.record.task, worse, path, own.subtype, own.subtype)
         worse.unlink()
     return scores

@@ -43,7 +43,7 @@ def test_dsc_is_monais(tmp_path, seed, in_prediction, in_truth):
     truth = rng.choice(in_truth, SHAPE).astype(np.uint8)
     baseline = rng.choice((0, 1, 2), SHAPE).astype(np.uint8)
     paths = [save(tmp_path / f"{i}.nii.gz", labels) for i, labels in enumerate((prediction, truth, baseline))]
-    case = Case("a", "a_0000.nii.gz", str(paths[1]), 1, SHAPE, (1.0, 1.0, 1.0))
+    case = Case("a", str(paths[1]), str(paths[1]), 1, SHAPE, (1.0, 1.0, 1.0))
     result = accuracy.score(case, SETTINGS, TASK, paths[0], paths[2], subtype=2, baseline_subtype=0)
     assert result.structures[WHOLE].dsc == pytest.approx(monai_dice(prediction > 0, truth > 0), abs=1e-6)
     assert result.structures[LESION].dsc == pytest.approx(monai_dice(prediction == 2, truth == 2), abs=1e-6)
@@ -105,7 +105,7 @@ def test_nsd_goes_with_the_dsc(tmp_path):
     truth[4:34, 4:14, 2:10], truth[10:24, 6:12, 4:8] = 1, 2
     prediction = np.roll(truth, 2, axis=0)
     paths = [save(tmp_path / f"{i}.nii.gz", labels) for i, labels in enumerate((prediction, truth))]
-    case = Case("a", "", str(paths[1]), None, truth.shape, (2.0, 1.0, 1.0))
+    case = Case("a", str(paths[1]), str(paths[1]), None, truth.shape, (2.0, 1.0, 1.0))
     result = accuracy.score(case, SETTINGS, TASK, paths[0], paths[0], None, None)
     assert result.structures[WHOLE].nsd == 1, "4 mm"
     assert result.structures[LESION].nsd == pytest.approx(accuracy.nsd(prediction == 2, truth == 2, (2, 1, 1), 2))
@@ -130,14 +130,14 @@ def test_center_patch_scores_the_patch_alone(tmp_path):
     prediction = truth.copy()
     truth[0], prediction[-1] = 1, 2  # outside the patch, where nothing was predicted
     paths = [save(tmp_path / f"{i}.nii.gz", labels) for i, labels in enumerate((prediction, truth))]
-    case = Case("a", "a_0000.nii.gz", str(paths[1]), None, SHAPE, (1.0, 1.0, 1.0))
+    case = Case("a", str(paths[1]), str(paths[1]), None, SHAPE, (1.0, 1.0, 1.0))
     result = accuracy.score(case, replace(SETTINGS, protocol="center-patch"), TASK, paths[0], paths[0], 0, 0)
     assert (result.structures[WHOLE].dsc, result.structures[LESION].dsc, result.voxels) == (1.0, 1.0, 8**3)
 
 
 def test_without_a_mask_there_is_no_score(tmp_path):
     path = save(tmp_path / "p.nii.gz", np.zeros(SHAPE, np.uint8))
-    result = accuracy.score(Case("a", "", None, None, SHAPE, (1.0, 1.0, 1.0)), SETTINGS, TASK, path, path, 0, 0)
+    result = accuracy.score(Case("a", str(path), None, None, SHAPE, (1.0, 1.0, 1.0)), SETTINGS, TASK, path, path, 0, 0)
     assert (result.structures[WHOLE].dsc, result.structures[LESION].dsc, result.differing_voxels) == (None, None, 0)
 
 
@@ -145,7 +145,7 @@ def test_a_lesion_is_pancreas_to_a_network_without_a_lesion_class(tmp_path):
     truth = np.zeros(SHAPE, np.uint8)
     truth[2:6], truth[6:8] = 1, 2
     paths = [save(tmp_path / f"{i}.nii.gz", labels) for i, labels in enumerate(((truth > 0).astype(np.uint8), truth))]
-    case = Case("a", "a_0000.nii.gz", str(paths[1]), 1, SHAPE, (1.0, 1.0, 1.0))
+    case = Case("a", str(paths[1]), str(paths[1]), 1, SHAPE, (1.0, 1.0, 1.0))
     result = accuracy.score(case, SETTINGS, ORGAN, paths[0], paths[0], None, None)
     assert (result.structures[WHOLE].dsc, result.structures[LESION].dsc, result.subtype, result.baseline_subtype) == (
         1.0,
@@ -173,7 +173,7 @@ def test_voxels_of_the_truth_outside_the_region_are_counted(tmp_path):
     truth = np.zeros(SHAPE, np.uint8)
     truth[2:6, 2:4, 2:4], truth[10:14, 2:4, 2:4] = 1, 2
     paths = [save(tmp_path / f"{i}.nii.gz", labels) for i, labels in enumerate((truth, truth))]
-    case = Case("a", "a_0000.nii.gz", str(paths[1]), 1, SHAPE, (1.0, 1.0, 1.0))
+    case = Case("a", str(paths[1]), str(paths[1]), 1, SHAPE, (1.0, 1.0, 1.0))
     roi = Roi(((0, 4, 0, 18, 0, 12), (11, 20, 0, 3, 0, 12)), False, 0, 0, 0)
     result = accuracy.score(case, SETTINGS, ORGAN, paths[0], paths[0], 0, 0, roi=roi)
     lesion = 4 + 3 * 2  # the first slice, and of three slices the half past the box

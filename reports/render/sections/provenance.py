@@ -20,6 +20,8 @@ def provenance_sections(summary: Summary) -> str:
     record = summary.record
     checkpoint = asdict(record.checkpoint)
     del checkpoint["training_metrics"]  # which have a section of their own
+    data = asdict(record.data)
+    del data["remarks"]  # which are notes under the verdict
     settings = asdict(record.settings) | ({"rounds": "auto"} if record.settings.rounds is None else {})
     settings["variants"] = list(record.settings.variants)  # the recipes are among the controlled settings
     subtypes = {case.subtype for case in record.cases} - {None}
@@ -31,7 +33,7 @@ def provenance_sections(summary: Summary) -> str:
         section("Controlled settings", _facts_table(record.controlled_settings)),
         section("Host and versions", _facts_table({**record.host.known(), **record.versions})),
         section("Checkpoint", _facts_table(checkpoint)),
-        section("Data", _facts_table({**asdict(record.data), **cases})),
+        section("Data", _facts_table({**data, **cases})),
         section("Settings", _facts_table(settings)),
         section("How the figures are made", _method_list()),
         section("To repeat this run", f"```sh\n{record.command}\n```", _run_note(summary)),

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from bench.data import compression
+from bench.data.space import Space
 from bench.data.volume import read_image, read_mask
 from bench.data.voxels import all_finite, read_voxels, stored_voxels
 from bench.errors import InputError
@@ -107,7 +108,7 @@ def test_a_mask_of_bytes_is_read_as_it_is_stored(tmp_path):
     labels = np.random.default_rng(0).integers(0, 3, SHAPE).astype(np.uint8)
     for stored in (labels, labels.astype(np.float64), labels.astype(np.int16)):
         nib.save(nib.Nifti1Image(stored, np.eye(4)), tmp_path / "a.nii.gz")
-        read = read_mask(tmp_path / "a.nii.gz", SHAPE)
+        read = read_mask(tmp_path / "a.nii.gz", Space(SHAPE, np.eye(4)))
         assert read.dtype == np.uint8
         np.testing.assert_array_equal(read, labels)
     image = nib.Nifti1Image(labels * 2, np.eye(4))

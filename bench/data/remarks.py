@@ -1,0 +1,129 @@
+"""What the headers of a run's files say that a reader of its report should know."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bench.data.cases import CaseFiles
+from bench.data.space import TOLERANCE, Space
+from bench.data.volume import read_header, read_space
+
+_NAMED = 3  # cases that a remark names
+_NEAR = 0.1  # of a voxel's shortest side: what the rounding of a quaternion to float32 may move
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Header:
+    case: str
+    space: Space
+    pixdim_mm: tuple[float, ...]
+    placed: bool  # by an sform or a qform
+    forms_apart_mm: float
+    mask_turned: bool
+
+    @classmethod
+    def of(cls, case: CaseFiles) -> "_Header":
+        nifti = read_header(case.image_path)
+        space = Space.of(nifti, case.image_path)
+        return cls(
+            case=case.name,
+            space=space,
+            pixdim_mm=tuple(float(mm) for mm in nifti.header.get_zooms()),
+            placed=bool(nifti.header["sform_code"] or nifti.header["qform_code"]),
+            forms_apart_mm=_forms_apart_mm(nifti, space),
+            mask_turned=case.mask_path is not None and not read_space(case.mask_path).lies_on(space),
+        )
+
+
+def _forms_apart_mm(nifti: Any, space: Space) -> float:
+    """0 where the header has only one of sform and qform, or a quaternion that is none."""
+    if not (nifti.header["sform_code"] and nifti.header["qform_code"]):
+        return 0.0
+    try:
+        return space.distance_mm(Space(space.shape, nifti.get_qform()))
+    except ValueError:
+        return 0.0
+
+
+def remarks_on(cases: Iterable[CaseFiles], as_stored: bool) -> tuple[str, ...]:
+    """One line each, of images and masks that `bench.data.cases.check_cases` has let pass.
+
+    `as_stored` says that the network gets the axes as the files have them.
+    """
+    headers = [_Header.of(case) for case in cases]
+    return (
+        *_spacings(headers),
+        *_forms(headers),
+        *_unplaced(headers),
+        *_sheared(headers),
+        *_turned_masks(headers),
+        *(_orientations(headers) if as_stored else ()),
+    )
+
+
+def _spacings(headers: Sequence[_Header]) -> Iterator[str]:
+    differing = [h for h in headers if not np.allclose(h.pixdim_mm, h.space.spacing_mm, rtol=TOLERANCE)]
+    if differing:
+        first = differing[0]
+        yield (
+            f"pixdim and affine give different spacings in {_named(differing, headers)}: {_by(first.pixdim_mm)} and "
+            f"{_by(first.space.spacing_mm)} mm in {first.case}; the affine's is used everywhere"
+        )
+
+
+def _forms(headers: Sequence[_Header]) -> Iterator[str]:
+    differing = [h for h in headers if h.forms_apart_mm > _NEAR * min(h.space.spacing_mm)]
+    if differing:
+        most = max(h.forms_apart_mm for h in differing)
+        yield (
+            f"sform and qform differ in {_named(differing, headers)}, by up to {most:.3g} mm; the sform is in force "
+            "here, and programs that read by ITK may take the qform"
+        )
+
+
+def _unplaced(headers: Sequence[_Header]) -> Iterator[str]:
+    without = [h for h in headers if not h.placed]
+    if without:
+        yield (
+            f"the orientation is not known in {_named(without, headers)}, whose sform and qform codes are 0; nibabel's "
+            f"{without[0].space.axes} is taken"
+        )
+
+
+def _sheared(headers: Sequence[_Header]) -> Iterator[str]:
+    sheared = [h for h in headers if h.space.sheared]
+    if sheared:
+        yield (
+            f"the axes are not perpendicular in {_named(sheared, headers)}; surface distances are taken as if they "
+            "were, and ITK does not read such files"
+        )
+
+
+def _turned_masks(headers: Sequence[_Header]) -> Iterator[str]:
+    masks = [h for h in headers if h.mask_turned]
+    if masks:
+        yield (
+            f"the mask's axes have another order or sign than the image's in {_named(masks, headers)}; "
+            "it is put onto the image's grid"
+        )
+
+
+def _orientations(headers: Sequence[_Header]) -> Iterator[str]:
+    by_axes: dict[str, list[_Header]] = {}
+    for header in headers:
+        by_axes.setdefault(header.space.axes, []).append(header)
+    if len(by_axes) > 1:
+        listed = ", ".join(f"{axes} in {_named(those, headers)}" for axes, those in sorted(by_axes.items()))
+        yield f"orientations differ: {listed}; the network gets the axes as they are stored"
+
+
+def _named(some: Sequence[_Header], among: Sequence[_Header]) -> str:
+    """``2 of 36 cases (a, b)``"""
+    names = [header.case for header in some[:_NAMED]] + (["..."] if len(some) > _NAMED else [])
+    return f"{len(some)} of {len(among)} cases ({', '.join(names)})"
+
+
+def _by(values: Sequence[float]) -> str:
+    return " x ".join(f"{value:g}" for value in values)

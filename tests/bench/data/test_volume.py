@@ -1,0 +1,87 @@
+"""Volumes of real numbers, 3-D whatever length-1 axes stand behind."""
+
+import gzip
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bench.data.volume import read_header, read_image, read_mask, read_space
+from bench.data.voxels import stored_voxels
+from bench.data.write import write_mask
+from bench.errors import InputError
+from tests.bench.data.headers import AFFINE, SHAPE, noise, save, truth
+
+COLOURS = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
+NO_NUMBERS = {
+    "complex": np.zeros(SHAPE, np.complex64),
+    "colours": np.zeros(SHAPE, COLOURS),
+    "colours and transparency": np.zeros(SHAPE, [*COLOURS.descr, ("A", "u1")]),
+}
+
+
+@pytest.mark.parametrize("behind", [(1,), (1, 1), (1, 1, 1, 1)])
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nii"])
+def test_axes_of_length_1_behind_the_third_are_no_axes(tmp_path, behind, name):
+    path = save(tmp_path / name, noise().reshape(*SHAPE, *behind), scl_slope=1, scl_inter=0)
+    volume = read_image(path)
+    np.testing.assert_array_equal(volume.intensities, noise())
+    assert stored_voxels(volume.nifti) is not None, "read as lean as any other"
+    mask = save(tmp_path / f"m_{name}", truth().reshape(*SHAPE, *behind))
+    np.testing.assert_array_equal(read_mask(mask, read_space(path)), truth())
+    write_mask(tmp_path / "out.nii.gz", truth(), volume.nifti)
+    written = nib.load(tmp_path / "out.nii.gz")
+    assert written.shape == SHAPE
+    np.testing.assert_allclose(written.affine, AFFINE, atol=1e-6)
+    np.testing.assert_array_equal(np.asanyarray(written.dataobj), truth())
+
+
+@pytest.mark.parametrize("shape", [(1, 7, 5), (6, 1, 5), (6, 7, 1), (6, 7, 1, 1)])
+def test_a_single_slice_is_a_volume(tmp_path, shape):
+    assert read_image(save(tmp_path / "a.nii.gz", noise(shape))).intensities.shape == shape[:3]
+
+
+@pytest.mark.parametrize("shape", [(6, 7), (6, 7, 5, 2), (6, 7, 5, 1, 3), (6, 7, 5, 2, 1)])
+def test_what_is_no_volume_is_refused(tmp_path, shape):
+    path = save(tmp_path / "a.nii.gz", np.zeros(shape, np.int16))
+    for read, what in ((read_image, "image"), (read_mask, "mask")):
+        with pytest.raises(InputError, match=rf"the {what} is \d-D \({' x '.join(map(str, shape))}\), not 3-D"):
+            read(path)
+
+
+@pytest.mark.parametrize("kind", NO_NUMBERS)
+@pytest.mark.parametrize("read", [read_header, read_image, read_mask])
+def test_voxels_that_are_no_real_numbers_are_refused(tmp_path, kind, read):
+    path = save(tmp_path / "a.nii.gz", NO_NUMBERS[kind])
+    with pytest.raises(InputError, match=r"its voxels are (complex numbers|colours), not single real numbers"):
+        read(path)
+
+
+@pytest.mark.parametrize("code", [0, 1, 255, 7777])
+def test_a_type_that_nifti_does_not_have_is_refused(tmp_path, code):
+    path = save(tmp_path / "a.nii.gz", noise())
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    at = nib.Nifti1Header.template_dtype.fields["datatype"][1]
+    content[at : at + 2] = np.int16(code).tobytes()
+    path.write_bytes(gzip.compress(bytes(content)))
+    for read in (read_image, read_mask):
+        with pytest.raises(InputError, match=r"a\.nii\.gz: "):
+            read(path)
+
+
+@pytest.mark.parametrize("stored", ["uint64", "int64", "int8", ">i4", "float64", "float32"])
+def test_labels_of_any_type(tmp_path, stored):
+    header = nib.Nifti1Header(endianness=">" if stored[0] == ">" else "<")
+    header.set_data_dtype(stored)
+    nib.save(nib.Nifti1Image(truth().astype(stored), AFFINE, header), tmp_path / "m.nii.gz")
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.nii.gz"), truth())
+
+
+@pytest.mark.parametrize("slope", [0, np.nan, np.inf])
+def test_a_slope_that_is_none_is_not_applied(tmp_path, slope):
+    path = save(tmp_path / "a.nii.gz", noise())
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    at = nib.Nifti1Header.template_dtype.fields["scl_slope"][1]
+    content[at : at + 4] = np.float32(slope).tobytes()
+    path.write_bytes(gzip.compress(bytes(content)))
+    np.testing.assert_array_equal(read_image(path).intensities, noise())
