@@ -40,7 +40,7 @@ def _precision_mismatch(promised: str, unknown_share: float, share: Mapping[str,
     ran = ", ".join(f"{part:.1%} in {name}" for name, part in share.items() if part > 0)
     known, required = share.get(promised, 0), REQUIRED_SHARE[promised]
     unknown = sum(part for name, part in share.items() if name not in REQUIRED_SHARE)
-    if abs(sum(share.values()) - 1) > 1e-3:
+    if not abs(sum(share.values()) - 1) <= 1e-3:  # NaN is neither
         return f"its multiply-accumulates do not add up: {ran or 'nothing was seen'}"
     if unknown > unknown_share and (promised == "fp32" or known < required):
         return f"the precision of some multiply-accumulates is unknown: {ran}"

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf, isfinite
 from typing import Any
 
 import torch
@@ -23,7 +24,8 @@ class Divergence:
     """What quantized layers change in the network's answers on the calibration tiles.
 
     Attributes:
-        error: ||INT8 - FP32|| / ||FP32|| of the segmentation's logits plus that of the classification's.
+        error: ||INT8 - FP32|| / ||FP32|| of the segmentation's logits plus that of the classification's; infinite where
+            INT8 gives NaN.
         agreement: the smallest Dice over the foreground labels, against FP32's own labels.
         changed_classes: tiles whose class is another.
     """
@@ -34,7 +36,7 @@ class Divergence:
 
     @property
     def acceptable(self) -> bool:
-        return self.agreement >= AGREEMENT and not self.changed_classes
+        return self.agreement >= AGREEMENT and not self.changed_classes and self.error < inf
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,7 @@ def _divergence(
     with network.quantized(names) as module:
         answers = _answers(module, batches)
     error = sum(_relative([a[i] for a in answers], [r[i] for r in reference]) for i in range(2))
+    error = error if isfinite(error) else inf  # NaN has no place in an order
     labels = [(a.argmax(1), r.argmax(1)) for (a, _), (r, _) in zip(answers, reference, strict=True)]
     classes = [(a.argmax(1) != r.argmax(1)).sum() for (_, a), (_, r) in zip(answers, reference, strict=True)]
     foreground = range(1, reference[0][0].shape[1])

@@ -53,7 +53,10 @@ def answers_to_noise(checkpoint: Checkpoint, program: Program, tile: tuple[int, 
 
 
 def relative_error(model: Model, answers: Answers) -> float:
-    """The larger of the relative errors of a model's two outputs; infinite where the program has not both."""
+    """The larger of the relative errors of a model's two outputs; infinite where the program has not both.
+
+    NaN where the model's answers are.
+    """
     _, _, depth, height, width = answers.tiles.shape
     segmentation, classification = find_outputs(answers.returned, (depth, height, width))
     if classification is None:
@@ -66,4 +69,4 @@ def relative_error(model: Model, answers: Answers) -> float:
         if output.shape != true.shape:
             return float("inf")
         errors.append(float((output.double() - true).norm() / true.norm().clamp_min(1e-30)))
-    return max(errors)
+    return float(torch.tensor(errors).max())  # unlike Python's, NaN where one of them is

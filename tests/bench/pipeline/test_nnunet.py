@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from bench.cli.main import main
 from bench.data.cases import find_cases
-from bench.errors import InputError
+from bench.errors import InputError, NotFiniteError
 from bench.pipeline.pipeline import Pipeline
 from bench.pipeline.settings import InferenceSettings
 from bench.plan.calibration import from_training_cases
@@ -63,6 +63,15 @@ class Module:
 
     def sync(self) -> None:
         pass
+
+
+class Scaled(torch.nn.Module):
+    def __init__(self, network: torch.nn.Module, factor: float) -> None:
+        super().__init__()
+        self.network, self.factor = network, factor
+
+    def forward(self, x):
+        return self.network(x).abs() * self.factor
 
 
 def write_case(path: Path, shape, spacing, direction, seed=0) -> Path:
@@ -144,6 +153,26 @@ def test_logits_are_bit_equal_to_the_predictors(setup):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
     return train(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.mark.parametrize(
+    ("factor", "reason"),
+    [(1e6, "the sums of its tiles' logits overflow float16"), (float("inf"), r"(\d+) of \1 tiles gave logits")],
+)
+def test_float16_sums_that_overflow_are_refused_as_by_nnunets_predictor(trained, factor, reason, tmp_path):
+    model, predictor = load_both(trained)
+    image = write_case(tmp_path / "a_0000.nii.gz", *CASES["as planned"])
+
+    def spoiled(x):
+        segmentation, classification = model.module(x)
+        return segmentation.abs() * factor, classification
+
+    with pytest.raises(NotFiniteError, match=rf"^a_0000\.nii\.gz: {reason}"):
+        Pipeline(Module(spoiled), settings_of(model)).run(image, tmp_path / "mask.nii.gz")
+    assert not (tmp_path / "mask.nii.gz").exists()
+    predictor.network = Scaled(predictor.network, factor)
+    with pytest.raises(RuntimeError, match="Encountered inf"), suppress_output():
+        predictor.predict_sliding_window_return_logits(torch.rand(1, 12, 28, 30))
 
 
 def test_images_that_nnunets_reader_cannot_read(trained, tmp_path):

@@ -36,6 +36,7 @@ FALSE = [
     ("torch-half", "cpu", "torch cpu", {"unknown": 1.0}, "unknown"),
     ("torch-fp32", "cpu", "torch cpu", {}, "do not add up"),
     ("torch-fp32", "cpu", "torch cpu", {"fp32": 1.2}, "do not add up"),
+    ("torch-fp32", "cpu", "torch cpu", {"fp32": float("nan")}, "do not add up"),
 ]
 
 

@@ -187,6 +187,15 @@ def test_the_layer_that_int8_spoils_falls_back(
     assert chosen.details()["fp16_layers_by_sensitivity"] == dict(chosen.fp16)
 
 
+def test_answers_that_are_not_finite_are_the_worst_of_all(model: Model, here: Target) -> None:
+    assert not sensitivity.Divergence(np.inf, 1.0, 0).acceptable
+    batches = calibration_batches(model, here)[:1]
+    network = FakeQuantized(model.module, {})
+    reference = [(torch.full((1, 3, 2, 2, 2), torch.nan), torch.zeros(1, 3))]
+    network.module.forward = lambda _x: reference[0]  # type: ignore[method-assign]
+    assert sensitivity._divergence(network, [], batches, reference).error == np.inf
+
+
 def test_a_network_that_int8_spoils_is_refused(
     model: Model, here: Target, macs: list[Layer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
