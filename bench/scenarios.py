@@ -16,6 +16,7 @@ import engines
 from bench.choices import SCENARIOS
 from bench.data.cases import sha256_of
 from bench.errors import BackendLostError, InputError
+from bench.machine.clock import clock_fault
 from bench.peers import PEERS
 from bench.plan.cache import cache_folder
 from bench.plan.plan import Plan, make_plan
@@ -165,6 +166,7 @@ def _worker(opening: Open, timeout_s: float) -> Iterator[_Ask]:
 
     def ask(request: Any, expected: type) -> Any:
         cases = len(request.cases) if isinstance(request, PredictAll) else 1
+        begin = time.perf_counter_ns()
         try:
             reply = worker.ask(request, timeout_s * cases)
         except WorkerLostError as lost:
@@ -176,7 +178,17 @@ def _worker(opening: Open, timeout_s: float) -> Iterator[_Ask]:
         if isinstance(reply, Availability):
             raise InputError(f"--backend {name}: {reply.reason}" + (f"; {reply.fix}" if reply.fix else ""))
         assert isinstance(reply, expected), reply
+        for wrong in _clock_faults(reply, time.perf_counter_ns() - begin):
+            raise BackendLostError(f"{name} failed: {wrong}; log: {log}")
         return reply
 
     with WorkerProcess(opening.target.threads, log) as worker:
         yield ask
+
+
+def _clock_faults(reply: Any, waited_ns: int) -> Iterator[str]:
+    timings = reply.streamed.timings if isinstance(reply, PredictedAll) else ()
+    for timing in (reply.timing,) if isinstance(reply, Predicted) else timings:
+        wrong = clock_fault(timing.case_ns, timing.stages_ns, waited_ns)
+        if wrong is not None:
+            yield wrong

@@ -158,6 +158,7 @@ def test_changed_logits_are_refuted_for_accuracy_however_fast(bench, monkeypatch
         ("hung", "no answer within"),
         ("hungry", "memory"),
         ("raising", "the runtime broke"),
+        ("frozen", "the clock of its process is wrong: it counted"),
         ("overflowing", "1 of 1 tiles gave logits that are not finite (infinite)"),
         ("crashing", "killed by SIGSEGV"),
         ("lying", "bf16"),
