@@ -83,7 +83,9 @@ def resume(folder: Path, progress: Progress, limits: Limits = DEFAULT) -> Path:
     for note in before.notes:
         progress.note(note)
     plan = resume_plan(replace(before.record, status=RUNNING), progress)
-    store = RunStore(RunDirectory(folder), {record.name: record for record in before.variants})
+    # Where it was killed while it ended, some are `ok` already.
+    again = (replace(each, status=PENDING) if each.status == OK else each for each in before.variants)
+    store = RunStore(RunDirectory(folder), {record.name: record for record in again})
     with store.directory.locked():
         _drop_lost(plan.record, store, progress)
         return _measure(plan, store, limits, progress)

@@ -25,6 +25,9 @@ _MODULES = {"inspect": "inspection"}  # `inspect` is in the standard library
 def main(arguments: list[str] | None = None) -> int:
     """Run `bench` and return its exit code."""
     begun = time.time()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files, and characters that a terminal lacks
     options = parser().parse_args(arguments)
     options.typed = shlex.join(["bench", *(sys.argv[1:] if arguments is None else arguments)])
     warnings.simplefilter("ignore")  # of the libraries: what matters here is said in plain words
@@ -99,9 +102,6 @@ def entry() -> None:
     os.environ.clear()
     os.environ.update(variables)  # for whatever a library starts
     _open_closed_streams()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # names of files, and characters that a terminal lacks
     code = main()
     try:
         sys.stdout.flush()

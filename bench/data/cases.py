@@ -14,7 +14,7 @@ from bench.data.volume import read_image, read_mask
 from bench.errors import InputError
 from reports.records.record import Case
 
-_IMAGE = re.compile(r"^(?P<name>.+)_0000\.nii(\.gz)?$")
+_IMAGE = re.compile(r"^(?P<name>.+)_0000\.nii(\.gz)?$", re.DOTALL)
 _SUBTYPE_FOLDER = re.compile(r"^subtype(?P<subtype>\d+)$")
 # nnU-Net knows no validation folder of its own; these names are the ones in use.
 _NNUNET = {

@@ -1,5 +1,6 @@
 """Workers as processes: parked when idle, light when skipped, gone when stopped."""
 
+import resource
 import shutil
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ from models.networks.unet import MultiTaskUNet
 from models.options import ModelOptions
 
 TILE = (32, 32, 32)
+ROOM = "make room or choose another folder"
 
 
 @pytest.fixture
@@ -93,6 +95,25 @@ def test_a_function_that_raises_leaves_the_worker_usable():
 def test_only_functions_of_ours_are_called():
     with WorkerProcess(1) as worker, pytest.raises(CallError, match="only functions of ours"):
         worker.call(shutil.rmtree, "/nowhere", timeout_s=60)
+
+
+def test_a_full_disk_is_no_fault_of_the_backend(files, start):
+    worker, _ = start("torch-fp32")
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (10, hard))
+    reply = worker.ask(Predict(files / "a_0000.nii.gz", files / "a.nii.gz"), 60)
+    assert reply == Broke(f"StorageError: {files}/a.nii.gz: cannot be written (File too large); {ROOM}", no_room=True)
+    assert not list(files.glob("*a.nii.gz"))
+    resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (hard, hard))
+    assert isinstance(worker.ask(Predict(files / "a_0000.nii.gz", files / "a.nii.gz"), 60), Predicted)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_log_on_a_full_disk_ends_nothing():
+    with WorkerProcess(1, Path("/dev/full")) as worker:
+        for _ in range(2):
+            with pytest.raises(CallError, match="No module named 'no_such_package'"):
+                worker.call(try_import, "no_such_package", timeout_s=60)
 
 
 def test_a_stopped_worker_is_lost_to_the_next_question(files, start):

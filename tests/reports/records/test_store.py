@@ -1,6 +1,7 @@
 """Records to files and back."""
 
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from reports.records.record import PENDING, EvidenceRecord
+from reports.records.record import INTERRUPTED, PENDING, EvidenceRecord
 from reports.records.store import (
     RecordError,
     Run,
@@ -23,6 +24,7 @@ from reports.records.store import (
     write_json,
     write_run,
 )
+from reports.summary.summarise import summarise
 from tests.reports.factory import Candidate, make_run, variant
 
 
@@ -84,6 +86,38 @@ def test_a_last_line_that_was_cut_off_is_left_out_with_a_note(run: Run, folder: 
     damaged = read_run(folder)
     assert damaged.variants[2].samples == run.variants[2].samples[:-1]
     assert damaged.notes == (f"{path}: the last line was cut off and is left out",)
+
+
+@pytest.mark.parametrize("left", [b"", bytes(4096)], ids=["nothing", "zero bytes"])
+def test_after_a_power_cut_a_run_that_was_not_complete_can_be_read(left: bytes, run: Run, folder: Path) -> None:
+    write_json(folder / "run.json", replace(run.record, status=INTERRUPTED))
+    lost, cut = variant_path(folder, "openvino-int8"), samples_path(folder, "torch-fp32#2")
+    lost.write_bytes(left)
+    cut.write_bytes(cut.read_bytes()[:-1] + left)
+    damaged = read_run(folder)
+    assert damaged.variant("openvino-int8") == variant("openvino-int8", PENDING)
+    assert damaged.variant("torch-fp32#2").samples == run.variant("torch-fp32#2").samples[:-1]
+    assert damaged.notes == (
+        f"{cut}: the last line was cut off and is left out",
+        f"{lost}: lost its content and is left out, with its samples",
+    )
+    assert set(damaged.notes) <= set(summarise(damaged).warnings)
+
+
+def test_of_a_complete_run_nothing_is_left_out(folder: Path) -> None:
+    variant_path(folder, "openvino-int8").write_bytes(b"")
+    with pytest.raises(RecordError, match=r"openvino-int8\.json: is empty, as after a power cut"):
+        read_run(folder)
+
+
+def test_names_of_files_that_are_no_text_survive(run: Run, folder: Path) -> None:
+    name = os.fsdecode("Fälle ".encode() + b"\xff\xfe")
+    case, sample = replace(run.record.cases[0], name=name), replace(run.variants[2].samples[0], case=name)
+    write_json(folder / "run.json", replace(run.record, cases=(case, *run.record.cases[1:])))
+    append_samples(samples_path(folder, "openvino-int8"), [sample])
+    read = read_run(folder)
+    assert (read.record.cases[0].name, read.variants[2].samples[-1].case) == (name, name)
+    (folder / "run.json").read_text(encoding="utf-8")  # which other programs read as well
 
 
 def test_another_line_that_is_no_sample_is_refused(folder: Path) -> None:

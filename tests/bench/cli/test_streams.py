@@ -1,0 +1,49 @@
+"""What `bench` prints, where the streams are as cron, pipes, full disks and old terminals have them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from reports.records.store import write_run
+from tests.reports.factory import Candidate, make_run
+
+ENTRY = "from bench.cli.main import entry; entry()"
+
+
+@pytest.fixture
+def run(tmp_path) -> Path:
+    write_run(tmp_path / "run", make_run({"openvino-int8": Candidate(5.0)}))
+    return tmp_path / "run"
+
+
+def report(redirected: str, run: Path, **variables: str) -> tuple[int, str, str]:
+    shell = f'exec "$0" -c "$1" report "$2" {redirected}'
+    done = subprocess.run(
+        ["sh", "-c", shell, sys.executable, ENTRY, str(run)],
+        env={**os.environ, **variables}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_a_terminal_that_lacks_a_character(run):
+    path = run / "run.json"
+    path.write_text(path.read_text().replace("Example CPU", "µCPU"))
+    code, printed, errors = report("", run, PYTHONIOENCODING="ascii")
+    assert (code, errors) == (0, "")
+    assert "\\xb5CPU" in printed
+
+
+@pytest.mark.parametrize(
+    ("redirected", "code", "errors"),
+    [
+        ("| head -n 0", 0, ""),
+        (">&-", 0, ""),
+        ("2>&-", 0, ""),
+        (">/dev/full", 2, "bench: [Errno 28] No space left on device\n"),
+    ],
+)
+def test_streams_that_are_closed_or_full(redirected, code, errors, run):
+    assert report(redirected, run)[::2] == (code, errors)

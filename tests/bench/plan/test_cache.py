@@ -1,0 +1,67 @@
+"""Where built engines are kept, and what becomes of a cache that cannot be written to."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from bench.errors import InputError
+from bench.plan.cache import cache_folder, prepare_cache
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    """A user's folder in which nothing can be made, also by root: a file."""
+    monkeypatch.setenv("VOXBENCH_CACHE", "")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "home").write_text("")
+    return tmp_path / "home"
+
+
+def test_a_cache_that_was_named_is_refused_before_anything_is_measured(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("VOXBENCH_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(
+        InputError, match=r"/file/cache: the cache cannot be written to \(Not a directory\); set VOXBENCH_CACHE to"
+    ):
+        prepare_cache(pytest.fail)
+
+
+def test_a_home_that_cannot_be_written_to_is_told_and_a_temporary_folder_taken(home):
+    notes: list[str] = []
+    prepare_cache(notes.append)
+    assert cache_folder().parent == home.parent
+    assert notes[0].startswith(
+        f"{home}/.cache/voxbench: the cache cannot be written to (Not a directory); set VOXBENCH_CACHE"
+    )
+    prepare_cache(pytest.fail)  # from now on it can be
+
+
+def test_a_user_without_a_home(home, monkeypatch):
+    def unknown():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", unknown)
+    notes: list[str] = []
+    prepare_cache(notes.append)
+    assert notes[0].startswith("no home folder to keep built engines in; set VOXBENCH_CACHE to a folder. Until then")
+
+
+def test_no_folder_at_all_is_one_line(home, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(home / "temporary"))
+    with pytest.raises(InputError, match=r"set VOXBENCH_CACHE .*; and no temporary folder can be written to"):
+        prepare_cache(pytest.fail)
+
+
+def test_engines_are_not_looked_for_in_the_current_folder(home, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert cache_folder() == home / ".cache" / "voxbench"
+
+
+def test_a_name_that_the_runtimes_cannot_take_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("VOXBENCH_CACHE", os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    with pytest.raises(InputError, match="the name of the cache is not UTF-8"):
+        prepare_cache(pytest.fail)
