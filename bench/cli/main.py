@@ -1,6 +1,7 @@
 """Calls the module of a command; every error becomes one line and an exit code."""
 
 import io
+import logging
 import os
 import shlex
 import sys
@@ -31,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     options.typed = shlex.join(["bench", *(sys.argv[1:] if arguments is None else arguments)])
     warnings.simplefilter("ignore")  # of the libraries: what matters here is said in plain words
+    logging.getLogger("nibabel.global").disabled = True  # likewise: odd headers, each in a line of its own
     try:
         _check_current_folder()
         module = import_module(f"bench.cli.{_MODULES.get(options.command, options.command)}")

@@ -135,7 +135,9 @@ def _opened(path: Path, what: str) -> Any:
     shape, dtype = nifti.shape, nifti.get_data_dtype()
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
-    if len(shape) != 3 or 0 in shape:
+    if 0 in shape:
+        raise InputError(f"{path}: the {what} has no voxels ({_by(shape)}); export it again")
+    if len(shape) != 3:
         raise InputError(f"{path}: the {what} is {len(shape)}-D ({_by(nifti.shape)}), not 3-D; save a single volume")
     if dtype.kind not in "iuf":
         kind = "complex numbers" if dtype.kind == "c" else "colours" if dtype.names else f"of type {dtype}"
