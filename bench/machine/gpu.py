@@ -50,13 +50,14 @@ class Meter:
         if self._library is None:
             return None
         energy, power = self._ask("nvmlDeviceGetTotalEnergyConsumption"), self._ask("nvmlDeviceGetPowerUsage")
-        counted = energy is not None and self._energy_mj is not None
+        before = self._energy_mj
+        counted = energy is not None and before is not None and energy >= before  # a driver's restart sets it back
         return GpuState(
             sm_mhz=self._ask("nvmlDeviceGetClockInfo", "NVML_CLOCK_SM"),
             memory_mhz=self._ask("nvmlDeviceGetClockInfo", "NVML_CLOCK_MEM"),
             temperature_c=self._ask("nvmlDeviceGetTemperature", "NVML_TEMPERATURE_GPU"),
             power_w=None if power is None else power / 1e3,
-            energy_j=(energy - (self._energy_mj or 0)) / 1e3 if counted and energy is not None else None,
+            energy_j=(energy - before) / 1e3 if counted else None,
             throttled_by=self._throttled_by(),
             process_memory_bytes=self.process_memory_bytes(),
             processes=self._processes(),

@@ -39,6 +39,8 @@ def between(before: Counters, after: Counters, worker_s: float) -> SystemLoad:
         return SystemLoad(mhz=frequency_mhz())
     others = (after.busy - before.busy) - (after.own - before.own) - worker_s
     stolen = None if before.stolen is None or after.stolen is None else (after.stolen - before.stolen) / wall
+    if stolen is not None and stolen < 0:  # a counter that a migration to another host set back
+        stolen = None
     return SystemLoad(max(0.0, others / wall), stolen, frequency_mhz())
 
 

@@ -121,7 +121,7 @@ class Sample:
         roi: None with the strategy ``none``.
 
     Raises:
-        ValueError: the case took no time, or less than none.
+        ValueError: the case took no time, or something less than none.
     """
 
     phase: str
@@ -144,6 +144,9 @@ class Sample:
     def __post_init__(self) -> None:
         if self.case_ns <= 0:
             raise ValueError(f"a case of {self.case_ns} ns")
+        least = min([*self.stages_ns.values(), self.device_ns or 0, self.cpu_ns])
+        if least < 0:
+            raise ValueError(f"a time of {least} ns")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -177,6 +177,7 @@ def read_run(folder: Path) -> Run:
     variants, notes = [], []
     for name, settings in record.settings.variants.items():
         variant, note = _read_variant(folder, name, record.status == COMPLETE)
+        _check_scores(record, variant, variant_path(folder, name))
         variants.append(variant or VariantRecord(name=name, settings=settings))
         notes += [note] if note else []
     return Run(record, tuple(variants), folder, tuple(notes))
@@ -217,6 +218,16 @@ def _read_variant(folder: Path, name: str, complete: bool) -> tuple[VariantRecor
         raise RecordError(f"{path}: holds the record of {record.name!r}; put the file of {name!r} back, or run again")
     samples, note = _read_samples(samples_path(folder, name))
     return replace(record, samples=samples), note
+
+
+def _check_scores(record: RunRecord, variant: VariantRecord | None, path: Path) -> None:
+    """Refuse a score that is missing although the case has a mask: it would be left out of the mean."""
+    masks = {case.name for case in record.cases if case.mask is not None}
+    for score in variant.scores if variant else ():
+        for name, structure in record.task.structures.items():
+            of_structure = score.structures.get(name)
+            if score.case in masks and structure.predicted and (of_structure is None or of_structure.dsc is None):
+                raise RecordError(f"{path}: {score.case} has a mask, and no score of its {name}; {_REMEDY}")
 
 
 def _read_samples(path: Path) -> tuple[tuple[Sample, ...], str | None]:

@@ -177,20 +177,24 @@ def test_a_wrong_type_is_named(folder: Path, change: Any, said: str) -> None:
     assert said in str(_damage(folder, change))
 
 
-@pytest.mark.parametrize("score", ["NaN", "1e999", "-0.1", "1.1"])
+@pytest.mark.parametrize("score", ["NaN", "1e999", "-0.1", "1.1", "null"])
 def test_a_score_that_is_none_is_refused(folder: Path, score: str) -> None:
     """Rather than left out of a mean."""
     path = variant_path(folder, "torch-fp32")
     path.write_text(re.sub(r'"dsc": [0-9.]+', f'"dsc": {score}', path.read_text(), count=1))
-    with pytest.raises(RecordError, match="dsc"):
+    with pytest.raises(RecordError, match=r"dsc|quiz_0_000 has a mask, and no score of its whole pancreas"):
         read_run(folder)
 
 
-@pytest.mark.parametrize("case_ns", [0, -5])
-def test_a_case_that_took_no_time_is_refused(folder: Path, case_ns: int) -> None:
+@pytest.mark.parametrize(
+    ("field", "ns", "said"),
+    [("case_ns", 0, "a case of 0"), ("case_ns", -5, "a case of -5"), ("forward", -5, "a time of -5"),
+     ("cpu_ns", -5, "a time of -5")],
+)  # fmt: skip
+def test_a_time_that_cannot_be_is_refused(folder: Path, field: str, ns: int, said: str) -> None:
     path = samples_path(folder, "torch-fp32")
-    path.write_text(re.sub(r'"case_ns": [0-9]+', f'"case_ns": {case_ns}', path.read_text(), count=1))
-    with pytest.raises(RecordError, match=f"line 1: it holds a case of {case_ns} ns"):
+    path.write_text(re.sub(rf'"{field}": [0-9]+', f'"{field}": {ns}', path.read_text(), count=1))
+    with pytest.raises(RecordError, match=f"line 1: it holds {said} ns"):
         read_run(folder)
 
 
