@@ -26,6 +26,7 @@ from reports.decision.verdict import Claim
 from reports.records.record import (
     COMPLETE,
     CONFIRMATION,
+    FAILED,
     INTERLEAVED,
     INTERRUPTED,
     OK,
@@ -171,8 +172,15 @@ def _score(record: RunRecord, store: RunStore, progress: Progress) -> None:
     progress.start("checking accuracy", len(names))
     baseline = _subtypes(store.records[record.baseline])
     for name in names:
-        scores = _scores(record, store.records[name], baseline, store.directory)
-        store.put(replace(store.records[name], scores=scores))
+        try:
+            scores = _scores(record, store.records[name], baseline, store.directory)
+        except InputError as error:  # of a reference pipeline that placed its mask otherwise
+            if name == record.baseline:
+                raise
+            store.update(name, status=FAILED, reason=str(error), log=store.log(name))
+            progress.note(f"{name} failed: {error}")
+        else:
+            store.update(name, scores=scores)
         progress.advance(name)
 
 

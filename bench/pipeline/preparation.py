@@ -31,11 +31,11 @@ class Preprocessor(Protocol):
         """
         ...
 
-    def read_mask(self, mask_path: Path) -> NDArray[Any]:
-        """Read a mask, its axes as those of a volume.
+    def read_mask(self, mask_path: Path, volume: Volume) -> NDArray[Any]:
+        """Read the mask of a volume, axes likewise.
 
         Raises:
-            InputError: it cannot be used.
+            InputError: it cannot be used, or lies elsewhere.
         """
         ...
 
@@ -76,8 +76,8 @@ class WindowPreprocessor:
     def read(self, image_path: Path) -> Volume:
         return read_image(image_path)
 
-    def read_mask(self, mask_path: Path) -> NDArray[np.uint8]:
-        return read_mask(mask_path)
+    def read_mask(self, mask_path: Path, volume: Volume) -> NDArray[np.uint8]:
+        return read_mask(mask_path, volume.space)
 
     def prepare(self, volume: Volume, labels: NDArray[Any] | None = None) -> tuple[Tensor, Tensor | None]:
         prepared = normalise(torch.from_numpy(volume.intensities).to(self._device), self._window)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bench.data.cases import CaseFiles, find_cases, sha256_of
+from bench.data.volume import read_space, refuse_elsewhere
 from bench.errors import InputError
 from bench.pipeline.preparation import preparation_of
 from bench.pipeline.roi import choose_region
@@ -25,7 +26,7 @@ def from_training_cases(
     """Choose calibration cases in the split ``train``, and name them; None where all that there are is evaluated.
 
     Raises:
-        InputError: a case is both a training and an evaluated one.
+        InputError: a case is both a training and an evaluated one, or its mask lies elsewhere than its image.
     """
     try:
         _, training = find_cases(root, "train")
@@ -38,6 +39,8 @@ def from_training_cases(
     _refuse_leak(training, chosen, evaluated)
     digest = hashlib.sha256(repr(settings).encode())
     for case in chosen:
+        if case.mask_path is not None:
+            refuse_elsewhere(case.mask_path, read_space(case.image_path))
         digest.update(
             sha256_of(case.image_path).encode() + (sha256_of(case.mask_path).encode() if case.mask_path else b"-")
         )
@@ -65,7 +68,7 @@ def _tiles(cases: tuple[CaseFiles, ...], settings: InferenceSettings) -> Tensor:
     for case in cases:
         volume = preprocessor.read(case.image_path)
         box = choose_region(volume, settings).box
-        labels = None if case.mask_path is None else preprocessor.read_mask(case.mask_path)[box]
+        labels = None if case.mask_path is None else preprocessor.read_mask(case.mask_path, volume)[box]
         prepared, mask = preprocessor.prepare(volume.cropped(box), labels)
         grid = tiling.grid(triple(prepared.shape))
         boxes = [grid.boxes[int(rng.integers(len(grid.boxes)))]]

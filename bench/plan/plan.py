@@ -11,6 +11,7 @@ from bench.data.cases import CaseFiles, check_cases, find_cases, fingerprint
 from bench.data.remarks import remarks_on
 from bench.errors import InputError
 from bench.machine import host
+from bench.pipeline.nnunet_reader import refuse_unreadable
 from bench.pipeline.settings import InferenceSettings
 from bench.plan import calibration
 from bench.plan.cache import cache_folder, demo_data, prepare_cache
@@ -73,6 +74,8 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
     case_files = evenly(case_files, request.max_cases)
     progress.start("checking cases", len(case_files))
     cases = check_cases(case_files, model.subtypes, progress.advance)
+    if model.plans is not None:
+        refuse_unreadable(model.plans, (case.image_path for case in case_files))
     _check_truth(case_files)
     remarks = _remarks(case_files, model, progress)
     inference = inference_settings(settings, model)

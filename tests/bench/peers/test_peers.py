@@ -12,6 +12,7 @@ import torch
 import engines
 from bench.cli.main import main
 from bench.cli.terminal import PlainProgress
+from bench.data.volume import read_mask, read_space
 from bench.errors import InputError, NotFiniteError
 from bench.peers import PEERS, incompatible_reason, refuse_setting
 from bench.pipeline.pipeline import Pipeline
@@ -23,6 +24,7 @@ from engines.base import Target
 from engines.evidence.mismatch import evidence_mismatch
 from engines.probe import check
 from models.model import Plans
+from tests.bench.data.headers import noise, pixdim, save
 from tests.loading import load
 from tests.nnunet import train
 
@@ -115,6 +117,30 @@ def test_a_peer_makes_no_mask_of_values_that_are_not_finite(name, value, reason,
         session.case_pipeline(replace(settings, overlap=0)).run(tmp_path / "air_0000.nii.gz", tmp_path / "air.nii.gz")
     assert str(caught.value).startswith(f"air_0000.nii.gz: {reason}")
     assert not (tmp_path / "air.nii.gz").exists()
+
+
+CONTRADICTING = {
+    "pixdim": {"pixdim": pixdim(0.8, 0.7, 5)},
+    "qform": {"qform_code": 1, "quatern_d": 1.0, "qoffset_x": 50},
+    "axes of length 1": {"behind": (1, 1)},
+}
+
+
+@pytest.mark.parametrize("name", [name for name in PEERS if name != "peer-monai-amp"])
+def test_a_peers_mask_lies_on_the_image_whatever_else_its_header_says(name, ours, tmp_path):
+    model, settings, _, _ = ours
+    tile, hu = (32, 32, 32), noise((40, 36, 33))
+    plain = save(tmp_path / "plain_0000.nii.gz", hu)
+    with open_peer(name, model, replace(target_of(tmp_path), tile=tile)) as session:
+        pipeline = session.case_pipeline(replace(settings, tile=tile))
+        pipeline.run(plain, tmp_path / "plain.nii.gz")
+        expected = read_mask(tmp_path / "plain.nii.gz", read_space(plain))
+        for kind, fields in CONTRADICTING.items():
+            voxels = hu.reshape(*hu.shape, *fields.get("behind", ()))
+            image = save(tmp_path / "a_0000.nii.gz", voxels, **{k: v for k, v in fields.items() if k != "behind"})
+            pipeline.run(image, tmp_path / "a.nii.gz")
+            assert nib.load(tmp_path / "a.nii.gz").shape == hu.shape
+            np.testing.assert_array_equal(read_mask(tmp_path / "a.nii.gz", read_space(image)), expected, err_msg=kind)
 
 
 def test_nnunets_grid_weights_and_sums_are_all_that_its_mask_differs_by(ours, tmp_path):

@@ -13,11 +13,14 @@ from scipy.spatial.transform import Rotation
 
 from bench.cli.main import main
 from bench.data.cases import find_cases
+from bench.data.volume import read_mask, read_space
 from bench.errors import InputError, NotFiniteError
+from bench.pipeline.nnunet_reader import refuse_unreadable
 from bench.pipeline.pipeline import Pipeline
 from bench.pipeline.settings import InferenceSettings
 from bench.plan.calibration import from_training_cases
 from models.suppress import suppress_output
+from tests.bench.data.headers import pixdim, save
 from tests.bench.pipeline.whole_volume import logits_of
 from tests.loading import load
 from tests.nnunet import DATASET, architecture, plans, train
@@ -181,13 +184,43 @@ def test_images_that_nnunets_reader_cannot_read(trained, tmp_path):
     sheared = write_case(
         tmp_path / "a_0000.nii.gz", (20, 20, 8), (1, 1, 3), np.array([[1, 0.5, 0], [0, 1, 0], [0, 0, 1]])
     )
-    with pytest.raises(InputError, match=r"nnU-Net's SimpleITKIO cannot read it \(.*\); export it again") as caught:
-        pipeline.run(sheared, tmp_path / "mask.nii.gz")
-    assert "\n" not in str(caught.value)
+    for read in (
+        lambda: pipeline.run(sheared, tmp_path / "mask.nii.gz"),
+        lambda: refuse_unreadable(model.plans, [sheared]),  # before anything starts
+    ):
+        with pytest.raises(InputError, match=r"nnU-Net's SimpleITKIO cannot read it \(.*\); export it again") as caught:
+            read()
+        assert "\n" not in str(caught.value)
     huge = write_case(tmp_path / "b_0000.nii.gz", (20, 20, 8), (9e4, 1, 3e3), np.eye(3))
     with pytest.raises(InputError, match=r"voxels at the plans' spacing of 3\.0 x 1\.0 x 1\.0 mm"):
         pipeline.run(huge, tmp_path / "mask.nii.gz")
     assert not (tmp_path / "mask.nii.gz").exists()
+
+
+def test_the_spacing_is_the_affines_whatever_else_the_header_says(setup, tmp_path):
+    """`pixdim` and the qform, by which nnU-Net's readers go, and an axis of length 1 that those by nibabel refuse."""
+    pipeline = Pipeline(Module(setup[0].module), settings_of(setup[0]))
+    hu = (gaussian_filter(np.random.default_rng(3).normal(0, 1, (24, 22, 10)), 1.5) * 900 + 80).astype(np.int16)
+    affine, masks = np.diag([-0.9, -1.2, 2.5, 1.0]), []
+    for number, (voxels, fields) in enumerate(
+        ((hu, {}), (hu, {"pixdim": pixdim(0.9, 1.2, 5)}), (hu, {"qform_code": 1}), (hu[..., None], {}))
+    ):
+        image = save(tmp_path / f"{number}_0000.nii.gz", voxels, affine, **fields)
+        pipeline.run(image, tmp_path / "mask.nii.gz")
+        masks.append(read_mask(tmp_path / "mask.nii.gz", read_space(image)))
+    assert len(np.unique(masks[0])) == 3
+    for mask in masks[1:]:
+        np.testing.assert_array_equal(mask, masks[0])
+
+
+def test_labels_go_the_way_of_the_image_and_back(setup):
+    """Of any orientation: a volume read by nnU-Net's reader, and the same numbers as labels."""
+    reader = Pipeline(Module(setup[0].module), settings_of(setup[0]))._preprocessor._reader
+    for _, spacing, direction in CASES.values():
+        affine = np.eye(4)
+        affine[:3, :3] = direction @ np.diag(spacing)
+        labels = np.random.default_rng(0).integers(0, 3, (4, 5, 6)).astype(np.uint8)
+        np.testing.assert_array_equal(reader.as_stored(reader.as_read(labels, affine), affine), labels)
 
 
 def test_an_image_of_zeros_is_predicted_too(trained, tmp_path):

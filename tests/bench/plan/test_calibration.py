@@ -51,6 +51,20 @@ def test_tiles_come_from_the_training_split_and_hold_foreground(root):
     torch.testing.assert_close(tiles, chosen.tiles(), rtol=0, atol=0)
 
 
+def test_masks_of_training_cases_lie_on_their_images(root):
+    _, evaluated = find_cases(root, "validation")
+    before = from_training_cases(root, evaluated, SETTINGS)[0].tiles()
+    masks = [path for path in root.rglob("train_*.nii.gz") if not path.name.endswith("_0000.nii.gz")]
+    for path in masks:
+        nib.save(nib.load(path).as_reoriented(np.array([[1, -1], [2, 1], [0, -1]])), path)
+    torch.testing.assert_close(from_training_cases(root, evaluated, SETTINGS)[0].tiles(), before, rtol=0, atol=0)
+    first = root / "train" / "subtype0" / "train_000.nii.gz"
+    mask = nib.load(first)
+    nib.save(nib.Nifti1Image(np.asanyarray(mask.dataobj), mask.affine + 0.1), first)
+    with pytest.raises(InputError, match=r"train_000\.nii\.gz: the mask does not lie on its image"):
+        from_training_cases(root, evaluated, SETTINGS)
+
+
 def test_the_key_follows_content_and_settings(root):
     from dataclasses import replace
 

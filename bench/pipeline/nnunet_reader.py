@@ -1,0 +1,117 @@
+"""nnU-Net's readers, and where the voxels lie that they give.
+
+ITK takes a file's spacing from `pixdim`, and its place from the qform as a rule; nnU-Net's readers by nibabel take
+`pixdim` too. Where a header contradicts itself, the affine in force (`bench.data.space`) takes the place of what they
+report.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nibabel import affines, orientations
+from numpy.typing import NDArray
+
+from bench.data.space import TOLERANCE, Space, spacing_of
+from bench.errors import InputError
+from models.model import Plans
+from models.suppress import suppress_output
+
+_OF: Any = orientations  # its functions carry no types
+_TO_ITK = np.diag([-1.0, -1.0, 1.0, 1.0])  # whose x is to the left, and y to the back
+
+
+class Reader:
+    """The reader that plans name; its arrays are ``[z, y, x]``, of an image as stored or in RAS orientation.
+
+    Attributes:
+        name: as in the plans.
+    """
+
+    def __init__(self, plans: Any) -> None:
+        self._reader = plans.image_reader_writer_class()
+        self.name = type(self._reader).__name__
+
+    def read(self, path: Path, nifti: Any) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Voxels ``[1, z, y, x]``, and nnU-Net's properties; `nifti` is what `read_header` gives of `path`.
+
+        Raises:
+            InputError: the reader does not take it.
+        """
+        with _errors_shortened(path, self.name), suppress_output():
+            if self.name != "SimpleITKIO":
+                return self._by_nibabel(nifti)
+            data, properties = self._reader.read_images([str(path)])
+        return data, properties | _in_force(properties, Space(nifti.shape, nifti.affine))
+
+    def as_read(self, labels: NDArray[Any], affine: NDArray[np.float64]) -> NDArray[Any]:
+        """Labels of an image with `affine` as the reader would give them: from ``[x, y, z]`` as stored."""
+        turned = _OF.apply_orientation(labels, _OF.io_orientation(affine)) if self._reorients else labels
+        return np.ascontiguousarray(turned.transpose(2, 1, 0))
+
+    def as_stored(self, labels: NDArray[Any], affine: NDArray[np.float64]) -> NDArray[Any]:
+        """The other way round; the first axis is contiguous."""
+        stored = labels.transpose(2, 1, 0)
+        if self._reorients:
+            from_ras = _OF.ornt_transform(_OF.axcodes2ornt("RAS"), _OF.io_orientation(affine))
+            stored = _OF.apply_orientation(stored, from_ras)
+        return np.asfortranarray(stored)
+
+    @property
+    def _reorients(self) -> bool:
+        return self.name == "NibabelIOWithReorient"
+
+    def _by_nibabel(self, nifti: Any) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """What NibabelIO and NibabelIOWithReorient give, but also of a file with axes of length 1 behind the third."""
+        oriented = nifti.as_reoriented(_OF.io_orientation(nifti.affine)) if self._reorients else nifti
+        data = oriented.get_fdata(caching="unchanged").transpose(2, 1, 0)[None].astype(np.float32)
+        place = {"original_affine": nifti.affine, "reoriented_affine": oriented.affine}
+        return data, {"nibabel_stuff": place, "spacing": _spacing(oriented.header.get_zooms()[::-1], oriented.affine)}
+
+
+def refuse_unreadable(plans: Plans, images: Iterable[Path]) -> None:
+    """Refuse images whose headers ITK does not take, where the plans read by it; their voxels are not read.
+
+    Raises:
+        InputError: the first of them.
+    """
+    if plans.plans["image_reader_writer"] != "SimpleITKIO":
+        return
+    itk: Any = import_module("SimpleITK")  # which carries no types
+    for path in images:
+        reader = itk.ImageFileReader()
+        reader.SetFileName(str(path))
+        with _errors_shortened(path, "SimpleITKIO"):
+            reader.ReadImageInformation()
+
+
+def _spacing(reported: Iterable[float], affine: NDArray[np.float64]) -> list[float]:
+    """Spacing z, y, x: as a reader reports it, or where that is another than the affine's, the affine's."""
+    spacing, in_force = [float(mm) for mm in reported], list(spacing_of(affine)[::-1])
+    return spacing if np.allclose(spacing, in_force, rtol=TOLERANCE) else in_force
+
+
+def _in_force(properties: dict[str, Any], space: Space) -> dict[str, Any]:
+    """ITK's geometry, by which nnU-Net resamples and writes, brought to `space`."""
+    stuff = properties["sitk_stuff"]
+    itk = np.eye(4)
+    itk[:3, :3] = np.reshape(stuff["direction"], (3, 3)) * stuff["spacing"]
+    itk[:3, 3] = stuff["origin"]
+    if not Space(space.shape, _TO_ITK @ itk).lies_on(space):
+        itk = _TO_ITK @ space.affine
+        spacing = affines.voxel_sizes(space.affine)  # type: ignore[no-untyped-call]
+        direction = (itk[:3, :3] / spacing).ravel()
+        stuff = {"spacing": tuple(spacing), "origin": tuple(itk[:3, 3]), "direction": tuple(direction)}
+    return {"sitk_stuff": stuff, "spacing": _spacing(properties["spacing"], space.affine)}
+
+
+@contextmanager
+def _errors_shortened(path: Path, reader: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # whatever ITK does not like is a RuntimeError of many lines
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        raise InputError(f"{path}: nnU-Net's {reader} cannot read it ({lines[-1][:200]}); export it again") from None
