@@ -48,6 +48,7 @@ def find_cases(root: Path, split: str) -> tuple[str, list[CaseFiles]]:
         cases = sorted(search(root, split), key=lambda case: case.name)
         if cases:
             _refuse_duplicates(cases)
+            _refuse_second_masks(cases)
             return layout, cases
     others = [s for s in SPLITS if s != split and (any(_quiz(root, s)) or any(_nnunet(root, s)))]
     remedy = f"it has {' and '.join(others)}: choose with --split" if others else _EXPECTED
@@ -55,6 +56,18 @@ def find_cases(root: Path, split: str) -> tuple[str, list[CaseFiles]]:
 
 
 _EXPECTED = "expected SPLIT/subtype*/NAME_0000.nii.gz (quiz) or imagesTr/NAME_0000.nii.gz (nnU-Net raw)"
+
+
+def unused_volumes(root: Path, split: str, cases: list[CaseFiles]) -> list[Path]:
+    """NIfTI files in the folders of the split that belong to none of its `cases`, relative to `root`.
+
+    Masks without an image, further channels, cases in folders of another name.
+    """
+    used = {path for case in cases for path in (case.image_path, case.mask_path)}
+    folders = [root / name for name in (split, *_NNUNET.get(split, ()))]
+    files = {path for folder in folders for path in folder.rglob("*.nii*") if path not in used}
+    relative = sorted(path.relative_to(root) for path in files)
+    return [path for path in relative if path.name.endswith((".nii", ".nii.gz")) and "/." not in f"/{path}"]
 
 
 def check_cases(files: list[CaseFiles], subtypes: int = 3, done: Callable[[], None] = lambda: None) -> list[Case]:
@@ -157,3 +170,11 @@ def _refuse_duplicates(cases: list[CaseFiles]) -> None:
             raise InputError(
                 f"{after.image_path}: a second case named {after.name} beside {before.image_path}; rename one"
             )
+
+
+def _refuse_second_masks(cases: list[CaseFiles]) -> None:
+    for case in cases:
+        if case.mask_path is not None and case.mask_path.suffix == ".gz":
+            other = case.mask_path.with_suffix("")
+            if other.exists():
+                raise InputError(f"{other}: a second mask of {case.name} beside {case.mask_path}; remove one")

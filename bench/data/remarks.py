@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,13 @@ def remarks_on(cases: Iterable[CaseFiles], as_stored: bool) -> tuple[str, ...]:
         *_turned_masks(headers),
         *(_orientations(headers) if as_stored else ()),
     )
+
+
+def remark_on_unused(files: Sequence[Path]) -> Iterator[str]:
+    """A line about volumes beside the cases that belong to none of them."""
+    if files:
+        names = ", ".join([*map(str, files[:_NAMED]), *(["..."] if len(files) > _NAMED else [])])
+        yield f"volumes in the split's folders that belong to no case are not used: {names} ({len(files)})"
 
 
 def _spacings(headers: Sequence[_Header]) -> Iterator[str]:

@@ -7,8 +7,8 @@ from pathlib import Path
 import engines
 from bench import demo, peers
 from bench.accuracy import task_of
-from bench.data.cases import CaseFiles, check_cases, find_cases, fingerprint
-from bench.data.remarks import remarks_on
+from bench.data.cases import CaseFiles, check_cases, find_cases, fingerprint, unused_volumes
+from bench.data.remarks import remark_on_unused, remarks_on
 from bench.errors import InputError
 from bench.machine import host
 from bench.pipeline.nnunet_reader import refuse_unreadable
@@ -70,14 +70,14 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
     if request.data is not None and request.demo != "pancreas":
         raise InputError(f"--demo {request.demo}: chooses among the demo's volumes; leave --data out")
     root = (request.data or demo_data(progress, request.demo, request.max_cases)).absolute()
-    layout, case_files = find_cases(root, request.split)
-    case_files = evenly(case_files, request.max_cases)
+    layout, listed = find_cases(root, request.split)
+    case_files = evenly(listed, request.max_cases)
     progress.start("checking cases", len(case_files))
     cases = check_cases(case_files, model.subtypes, progress.advance)
     if model.plans is not None:
         refuse_unreadable(model.plans, (case.image_path for case in case_files))
     _check_truth(case_files)
-    remarks = _remarks(case_files, model, progress)
+    remarks = _remarks(case_files, unused_volumes(root, request.split, listed), model, progress)
     inference = inference_settings(settings, model)
     tiles, calibration_cases = _calibrate(settings, root, case_files, inference)
     prepare_cache(progress.note)
@@ -252,10 +252,10 @@ def _opens(
     return tuple(request(name, own) for name, own in settings.variants.items())
 
 
-def _remarks(case_files: list[CaseFiles], model: Model, progress: Progress) -> tuple[str, ...]:
+def _remarks(case_files: list[CaseFiles], unused: list[Path], model: Model, progress: Progress) -> tuple[str, ...]:
     """Said before anything is measured, and kept for the report."""
     reorients = model.plans is not None and model.plans.plans["image_reader_writer"] == "NibabelIOWithReorient"
-    remarks = remarks_on(case_files, as_stored=not reorients)
+    remarks = (*remarks_on(case_files, as_stored=not reorients), *remark_on_unused(unused))
     for remark in remarks:
         progress.note(remark)
     return remarks

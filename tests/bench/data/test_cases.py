@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bench.data.cases import check_cases, find_cases, fingerprint
+from bench.data.cases import check_cases, find_cases, fingerprint, unused_volumes
 from bench.errors import InputError
 
 
@@ -162,3 +162,16 @@ def test_class_table_that_is_none(tmp_path):
     save(tmp_path / "imagesTr" / "p_0000.nii.gz", np.zeros((4, 5, 6), np.int16))
     (tmp_path / "classes.csv").write_text("name,class\np,benign\n")
     assert "not a table of classes" in refusal(tmp_path, "train")
+
+
+def test_volumes_of_no_case_are_listed_and_a_second_mask_is_refused(tmp_path):
+    quiz_case(tmp_path)
+    image, _ = quiz_case(tmp_path, "quiz_1_002")
+    folder = image.parent
+    image.rename(folder / "quiz_1_002_0001.nii.gz")
+    (folder / "._quiz_1_001_0000.nii.gz").write_bytes(b"of a Mac")
+    _, files = find_cases(tmp_path, "validation")
+    expected = [Path("validation/subtype1") / name for name in ("quiz_1_002.nii.gz", "quiz_1_002_0001.nii.gz")]
+    assert unused_volumes(tmp_path, "validation", files) == expected
+    save(folder / "quiz_1_001.nii", np.zeros((20, 21, 22), np.uint8))
+    assert refusal(tmp_path).startswith(f"{folder / 'quiz_1_001.nii'}: a second mask of quiz_1_001 beside {folder}")
