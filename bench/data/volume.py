@@ -162,6 +162,7 @@ def _opened(path: Path, what: str) -> Any:
         raise InputError(f"{path}: its voxels are {kind}, not single real numbers; save a volume of these")
     if shape == nifti.shape:
         return nifti
+    Space.of(nifti, path)  # nibabel decomposes the affine of a new image, and raises where that cannot be done
     return type(nifti)(nifti.dataobj.reshape(shape), nifti.affine, nifti.header, nifti.extra, nifti.file_map)
 
 

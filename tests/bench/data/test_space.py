@@ -76,8 +76,9 @@ NOWHERE = [np.diag([-0.8, 0, 2, 1.0]), np.diag([np.nan, 1, 1, 1]), np.diag([np.i
 
 
 @pytest.mark.parametrize("affine", NOWHERE)
-def test_an_affine_that_places_nothing_is_refused(tmp_path, affine):
-    path = save(tmp_path / "m.nii.gz", truth(), affine)
+@pytest.mark.parametrize("trailing", [(), (1,)])
+def test_an_affine_that_places_nothing_is_refused(tmp_path, affine, trailing):
+    path = save(tmp_path / "m.nii.gz", truth().reshape(*truth().shape, *trailing), affine)
     assert "places no voxel" in refusal(path)
 
 
