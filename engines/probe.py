@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from engines.base import Availability, Backend, Target
-from engines.host import cuda
+from engines.host import cuda, known_faults
 from models.reader.container import EXPORTED, ONNX, TORCHSCRIPT
 
 if TYPE_CHECKING:
@@ -53,6 +53,9 @@ def check(target: Target, backend: Backend, packages: Sequence[str] = ()) -> Ava
             return unavailable(
                 f"the package {package} is not installed", install(extra) if extra else f"pip install {package}"
             )
+    faulty = known_faults.refusal(backend, target.device)
+    if faulty is not None:
+        return faulty
     if backend.precision == "int8" and target.calibration is None:
         return unavailable("no training cases to calibrate from", "give --data a folder that has a training split")
     return Availability(ok=True, packages=packages)

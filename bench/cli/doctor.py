@@ -16,7 +16,7 @@ from bench.errors import InputError
 from bench.machine import host
 from bench.plan.cache import cache_folder, prepare_cache
 from bench.worker.process import CallError, WorkerError, WorkerLostError, WorkerProcess
-from bench.worker.questions import find_device, probe, try_import
+from bench.worker.questions import find_device, find_faults, probe, try_import
 from engines.base import Availability, Backend, Calibration, Target
 from reports.formatting import count
 
@@ -35,6 +35,7 @@ class Findings:
         device: the backends were asked about this one.
         gpu: the CUDA device; why there is none, where there is none.
         versions: of the packages that are installed.
+        remarks: limits of this process, and known faults of what is installed, one line each.
     """
 
     machine: dict[str, Any]
@@ -42,6 +43,7 @@ class Findings:
     gpu: dict[str, Any] | Availability
     versions: dict[str, str]
     backends: dict[str, Availability]
+    remarks: tuple[str, ...] = ()
 
 
 def execute(options: Namespace) -> int:
@@ -62,18 +64,21 @@ def execute(options: Namespace) -> int:
 
 def examine(wanted: str) -> Findings:
     """Ask every backend whether it can run on `wanted`, and import the packages of those that say so."""
-    machine, versions = host.describe("cpu").known(), host.versions()
+    record, versions = host.describe("cpu"), host.versions()
+    machine, limits = record.known(), host.limits_of(record)
     with _patient() as patient:
         choice = patient.call(find_device, wanted)
         if isinstance(choice, str):
             broken = Availability(False, f"PyTorch does not work here: {choice}", _reinstall("torch"))
             device = "cpu" if wanted == "auto" else wanted
-            return Findings(machine, device, broken, versions, dict.fromkeys(engines.BACKENDS, broken))
+            return Findings(machine, device, broken, versions, dict.fromkeys(engines.BACKENDS, broken), limits)
         # Whether a data folder has training cases is not the machine's matter: assume them.
         calibration = Calibration(tiles=_no_tiles, sha256="")
         target = Target(choice.device, (64, 64, 64), 1, host.physical_threads(), cache_folder(), calibration)
         backends = {name: patient.examine(name, backend, target) for name, backend in engines.BACKENDS.items()}
-    return Findings(machine, choice.device, choice.absent or choice.gpu, versions, backends)
+        faults = patient.call(find_faults, choice.device)
+    remarks = (*limits, *((faults,) if isinstance(faults, str) else faults))
+    return Findings(machine, choice.device, choice.absent or choice.gpu, versions, backends, remarks)
 
 
 class _Patient:
@@ -142,7 +147,8 @@ def text(findings: Findings) -> str:
         lines.append(
             f"{gpu['gpu']}, {_gibibytes(gpu['gpu_memory_bytes'])}, {capability}{limit}, driver {gpu['driver']}"
         )
-    lines += [", ".join(f"{name} {version}" for name, version in findings.versions.items()), ""]
+    lines += [", ".join(f"{name} {version}" for name, version in findings.versions.items())]
+    lines += [*(f"note: {remark}" for remark in findings.remarks), ""]
     width, fixes = max(map(len, findings.backends)), set[str | None]()
     for name, row in findings.backends.items():
         lines.append(f"{name:<{width}}  {'ok' if row.ok else f'no: {row.reason}'}")

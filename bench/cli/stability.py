@@ -1,6 +1,5 @@
 """`bench doctor --stability`: how steady the machine is, by a fixed piece of work and what else goes on meanwhile."""
 
-import os
 import statistics
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -82,7 +81,7 @@ def measure(device: str, seconds: float = SECONDS) -> Stability:
         load.append(load_now.others)
         stolen.append(load_now.stolen)
         spread[count] = statistics.stdev(reply.times_ns) / statistics.mean(reply.times_ns)
-    cores = os.cpu_count() or 1
+    cores = len(host.allowed_cpus())
     return Stability(
         threads, spread[1], spread[threads], _share(load, cores), _share(stolen, cores),
         (max(megahertz) - min(megahertz)) / max(megahertz) if megahertz else None, governors(), _gpu(device),

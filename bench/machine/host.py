@@ -1,12 +1,14 @@
-"""What a run ran on."""
+"""What a run ran on, and how much of it this process may use."""
 
 import os
 import platform
+from pathlib import Path
 from typing import Any
 
 import psutil
 
 from bench.errors import InputError
+from bench.machine import cgroup
 from bench.machine.gpu import Meter
 from engines import BACKENDS, probe
 from engines.host import cpu, cuda
@@ -20,27 +22,78 @@ _DISTRIBUTIONS = (
 )  # fmt: skip
 
 
-def available_cores() -> int:
-    """Cores this process may use, which in a container are fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+_TOPOLOGY = Path("/sys/devices/system/cpu")
 
 
-def physical_threads() -> int:
-    """Threads for a pool: one for each core at hand, hyper-threads not counted."""
-    return max(1, min(available_cores(), psutil.cpu_count(logical=False) or available_cores()))
+def allowed_cpus() -> set[int]:
+    """Numbers of the logical CPUs that this process may run on, which a container or `taskset` may have cut."""
+    everything = set(range(os.cpu_count() or 1))
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else everything
 
 
-def describe(device: str) -> HostRecord:
+def physical_cores(cpus: set[int], topology: Path = _TOPOLOGY) -> int:
+    """Cores that these logical CPUs lie on; two hyper-threads are one core."""
+    siblings = set()
+    for number in cpus:
+        try:
+            siblings.add((topology / f"cpu{number}/topology/thread_siblings_list").read_text().strip())
+        except OSError:  # no Linux, or a system that hides it: as many as the machine has, at most
+            return min(len(cpus), psutil.cpu_count(logical=False) or len(cpus))
+    return len(siblings)
+
+
+def physical_threads(root: Path = cgroup.ROOT) -> int:
+    """Threads for a pool: one for each core at hand, and no more than a CPU quota can keep running.
+
+    Of 2.5 CPUs two: with three threads the quota of a period is spent before it ends, and all of them then stand still
+    for the rest of it, in the midst of what is being timed.
+    """
+    cores, quota = physical_cores(allowed_cpus()), cgroup.cpu_quota(root)
+    return max(1, cores if quota is None else min(cores, int(quota)))
+
+
+def memory(root: Path = cgroup.ROOT) -> tuple[int, int]:
+    """Bytes of memory that can be had now without swapping, and of all, for this process."""
+    machine = psutil.virtual_memory()
+    limit, left = cgroup.memory_limit(root), cgroup.memory_available(root)
+    return (
+        machine.available if left is None else min(machine.available, left),
+        machine.total if limit is None else min(machine.total, limit),
+    )
+
+
+def describe(device: str, root: Path = cgroup.ROOT) -> HostRecord:
     """Processor and its instruction sets, memory, system and, for a CUDA device, the GPU."""
+    cpus, limit, total = allowed_cpus(), cgroup.memory_limit(root), psutil.virtual_memory().total
+    quota, all_cpus = cgroup.cpu_quota(root), os.cpu_count() or 1
     return HostRecord(
         processor=cpu.processor() or platform.machine(),
         cpu_features=", ".join(cpu.instruction_sets()) or None,
-        cores=available_cores(),
-        memory_bytes=psutil.virtual_memory().total,
+        cores=len(cpus),
+        physical_cores=physical_cores(cpus),
+        machine_cores=all_cpus if all_cpus > len(cpus) else None,
+        cpu_quota=quota if quota is not None and quota < len(cpus) else None,
+        memory_bytes=total,
+        memory_limit_bytes=limit if limit is not None and limit < total else None,
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
         **(describe_gpu(device) if device.startswith("cuda") else {}),
     )
+
+
+def limits_of(record: HostRecord) -> tuple[str, ...]:
+    """How much less than the machine has the process may use, one line each; empty where all of it."""
+    limits = []
+    if record.machine_cores is not None:
+        limits.append(f"the process may run on {record.cores} of the machine's {record.machine_cores} cores")
+    if record.cpu_quota is not None:
+        limits.append(
+            f"the control group allows {record.cpu_quota:g} CPUs of {record.cores}, so no pool should have more threads"
+        )
+    if record.memory_limit_bytes is not None:
+        allowed, there = (f"{size / 2**30:.1f} GiB" for size in (record.memory_limit_bytes, record.memory_bytes))
+        limits.append(f"the control group allows {allowed} of the machine's {there} of memory")
+    return tuple(limits)
 
 
 def describe_gpu(device: str) -> dict[str, Any]:

@@ -30,11 +30,12 @@ from bench.worker import allocator
 from bench.worker.messages import Open
 from engines.base import Calibration, Target
 from engines.evidence.mac_counter import layers_in
+from engines.host import known_faults
 from engines.layers import Layer
 from engines.probe import incompatible_reason
 from models.load import load_model
 from models.model import Model
-from reports.records.record import RunRecord, Settings, VariantSettings
+from reports.records.record import HostRecord, RunRecord, Settings, VariantSettings
 
 
 @dataclass(frozen=True)
@@ -90,13 +91,20 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
         task=task_of(model.labels, model.subtypes),
         data=describe_data(root, layout, request, case_files, calibration_cases, remarks),
         cases=tuple(cases),
-        host=host.describe(device),
+        host=_host(device, settings),
         versions=host.versions(),
         controlled_settings=controlled_settings(settings, model, baseline),
         baseline=baseline,
         peers=peers_among(variants),
     )
     return Plan(record, _opens(record, model, layers, inference, tiles))
+
+
+def _host(device: str, settings: Settings) -> HostRecord:
+    """The machine, with what a reader should know: its limits, and known faults that meet one of the variants."""
+    record, backends = host.describe(device), [row_of(own.backend, device) for own in settings.variants.values()]
+    faults = [fault for fault in known_faults.present(device) if any(map(fault.concerns, backends))]
+    return replace(record, remarks=(*host.limits_of(record), *map(known_faults.words, faults)))
 
 
 def resume_plan(record: RunRecord, progress: Progress) -> Plan:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from bench.machine import host
 from bench.schedule import memory
 from bench.worker.messages import Broke, Open, Opened, Predict, Predicted
 from bench.worker.process import WorkerLostError, WorkerProcess
@@ -70,7 +71,7 @@ class Fleet:
         """Whether memory, also of the device where that is known, suffices for one more worker as large as any yet."""
         if self._device_memory is not None and not memory.fits(self._largest.get("device", 0), *self._device_memory):
             return False
-        return memory.fits(self._largest.get("machine", 0), *memory.machine())
+        return memory.fits(self._largest.get("machine", 0), *host.memory())
 
     def _ask(self, name: str, request: Any, *meanwhile: Any) -> Any:
         try:

@@ -59,6 +59,13 @@ def find_device(wanted: str) -> DeviceChoice:
     return DeviceChoice(device, absent, {} if absent else host.describe_gpu(device if device != "cpu" else "cuda"))
 
 
+def find_faults(device: str) -> tuple[str, ...]:
+    """Known faults of what is installed, with their sources."""
+    from engines.host import known_faults
+
+    return tuple(f"{known_faults.words(fault)} ({fault.source})" for fault in known_faults.present(device))
+
+
 def try_import(package: str) -> None:
     """Import a package, for what that raises."""
     import_module(package)

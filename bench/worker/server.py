@@ -36,7 +36,7 @@ from bench.worker.messages import (
     Returned,
 )
 from bench.worker.warmup import warm_up
-from engines.base import Availability, Session
+from engines.base import TORCH, Availability, Session
 from engines.evidence.mismatch import evidence_mismatch
 from models.errors import one_line
 from models.user_code.isolation import OURS, our_names
@@ -100,6 +100,10 @@ class _Server:
         loaded = load_model(request.checkpoint, request.model_options, request.widen_to)
         model, _ = self._stack.enter_context(loaded)
         model = rewritten(model, request.rewrites)
+        if request.backend.runtime == TORCH and not request.cold:
+            from engines.pytorch.self_check import check_convolutions
+
+            check_convolutions(model.module, request.target, request.backend.precision)
         self._meter = Meter.of(self._device)
         used = self._meter.used_memory_bytes()
         x = torch.rand(request.target.batch, 1, *request.target.tile).to(self._device)

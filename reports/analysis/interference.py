@@ -22,15 +22,19 @@ more than the smallest reduction claimed by default, 10 %."""
 STOLEN_CORES = 0.05
 """By the hypervisor. It stops a core under a thread that the guest cannot move away in time, so all of it is waited
 for: 0.05 cores is up to 5 % of a parallel loop, half of that claim."""
+THROTTLED_CORES = 0.05
+"""Held back by the CPU quota of the run's control group, which stops a thread as the hypervisor does."""
 SLOW_CLOCK = 0.10
 """Below the run's median. Time goes with the clock, so that this much makes up the claim of 10 % by itself."""
 _OWN_LOAD = "software power cap"  # which a variant that uses the GPU well meets in every sample
 
 BUSY, STOLEN, SLOW = "other processes", "stolen by the hypervisor", "processor clock"
+QUOTA = "CPU quota"
 THROTTLED, SHARED = "GPU throttled", "GPU shared"
 CRITERIA = {
     BUSY: f"other processes used more than {OTHERS_CORES:g} cores",
     STOLEN: f"the hypervisor took more than {STOLEN_CORES:g} cores",
+    QUOTA: f"the CPU quota held back more than {THROTTLED_CORES:g} cores",
     SLOW: f"the processor's clock was more than {100 * SLOW_CLOCK:g} % under the run's median",
     THROTTLED: "the GPU had a reason for lower clocks other than its power limit",
     SHARED: "a process that is not the run's computed on the GPU",
@@ -113,6 +117,8 @@ def _load_reasons(load: SystemLoad, median_mhz: float) -> Iterator[str]:
         yield BUSY
     if load.stolen is not None and load.stolen > STOLEN_CORES:
         yield STOLEN
+    if load.throttled is not None and load.throttled > THROTTLED_CORES:
+        yield QUOTA
     if load.mhz is not None and load.mhz < (1 - SLOW_CLOCK) * median_mhz:
         yield SLOW
 

@@ -58,12 +58,14 @@ class SystemLoad:
     Attributes:
         others: processor cores that other processes used, as a mean over the case.
         stolen: cores that the hypervisor gave to other machines, likewise.
+        throttled: cores that had to wait for the CPU quota of the run's control group, likewise; None without a quota.
         mhz: frequency of the processor right after the case, as a mean over its cores.
     """
 
     others: float | None = None
     stolen: float | None = None
     mhz: float | None = None
+    throttled: float | None = None
 
 
 @dataclass(frozen=True)
@@ -394,13 +396,22 @@ class HostRecord:
     """A machine; what is None is not there, or was not recorded.
 
     Attributes:
-        cpu_features: instruction sets that networks use. cores: that the run could use.
+        cpu_features: instruction sets that networks use.
+        cores: logical ones that the run could use; `physical_cores`: on which they lie. `machine_cores`: of the machine
+            where it has more.
+        cpu_quota: processor time that the run could have, in CPUs, where a control group allowed less than `cores`.
+        memory_bytes: of the machine; `memory_limit_bytes`: that a control group allowed, where that is less.
+        remarks: what a reader of the report should know of it, one line each.
     """
 
     processor: str
     cpu_features: str | None = None
     cores: int
+    physical_cores: int | None = None
+    machine_cores: int | None = None
+    cpu_quota: float | None = None
     memory_bytes: int
+    memory_limit_bytes: int | None = None
     system: str | None = None
     python: str | None = None
     gpu: str | None = None
@@ -409,10 +420,11 @@ class HostRecord:
     driver: str | None = None
     power_limit_w: float | None = None
     cuda: str | None = None
+    remarks: tuple[str, ...] = ()
 
     def known(self) -> dict[str, Any]:
-        """The fields that are not None."""
-        return {name: value for name, value in vars(self).items() if value is not None}
+        """The facts that are known; the remarks on them are no facts."""
+        return {name: value for name, value in vars(self).items() if value is not None and name != "remarks"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from math import isfinite
 
 from reports.analysis.diagnostics import Diagnostics
-from reports.analysis.interference import Interference
+from reports.analysis.interference import QUOTA, Interference
 from reports.formatting import count, percent
 from reports.summary.summary import Row
 
@@ -128,6 +128,10 @@ def _shares_text(shares: Sequence[tuple[str, float]]) -> str:
 
 
 def _interference(interference: Interference, verdict: str) -> Iterator[str]:
+    throttled = interference.reasons.get(QUOTA, 0)
+    if throttled > OFTEN * interference.samples:
+        share = percent(100 * throttled / interference.samples, 0)
+        yield f"the CPU quota of the control group held back {share} of the samples: take fewer --threads"
     if interference.flagged_pairs > MOSTLY * interference.pairs:
         share = percent(100 * interference.share, 0)
         yield f"{share} of the pairs of samples were affected by interference: measure again on a quieter machine"

@@ -58,7 +58,12 @@ def summarise(run: Run, claim: Claim | None = None) -> Summary:
         requirements=_requirements(rows, outcome, claim),
         noise=baseline.noise,
         missing_required=_missing_required(run),
-        warnings=(*run.notes, *record.data.remarks, *run_warnings(rows, diagnostics, interference, outcome.verdict)),
+        warnings=(
+            *run.notes,
+            *record.data.remarks,
+            *record.host.remarks,
+            *run_warnings(rows, diagnostics, interference, outcome.verdict),
+        ),
         interference=interference,
         diagnostics=diagnostics,
         peers=peer_times(run, outcome.subject),

@@ -7,6 +7,7 @@ import psutil
 import pytest
 
 from bench.cli.main import main
+from bench.machine import host
 from bench.schedule import memory
 from bench.schedule.interleave import Interleaver
 from tests.bench.run_files import read_samples
@@ -40,7 +41,7 @@ def _interleaved(name: str) -> list[dict]:
 
 def test_groups_follow_one_another_each_with_the_baseline(bench, monkeypatch):
     """Interrupted at the second group and resumed with room for all, the groups stay as they are."""
-    monkeypatch.setattr(memory, "machine", _two_at_most)
+    monkeypatch.setattr(host, "memory", _two_at_most)
     rounds, calls = Interleaver.round, []
 
     def interrupted(*arguments):
@@ -57,7 +58,7 @@ def test_groups_follow_one_another_each_with_the_baseline(bench, monkeypatch):
     before = _interleaved("torch-fp32#2")
     assert (len(before), _interleaved("torch-fp32#3")) == (CASES, [])
 
-    monkeypatch.setattr(memory, "machine", lambda: (2**50, 2**50))
+    monkeypatch.setattr(host, "memory", lambda: (2**50, 2**50))
     assert main(["run", "--resume", "--out", "run"]) in (1, 3)
     assert json.loads(Path("run/run.json").read_text())["groups"] == expected
     assert _interleaved("torch-fp32#2") == before

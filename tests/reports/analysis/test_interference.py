@@ -7,7 +7,7 @@ from math import isnan
 
 import pytest
 
-from reports.analysis.interference import BUSY, SHARED, SLOW, STOLEN, THROTTLED, flags, without_interference
+from reports.analysis.interference import BUSY, QUOTA, SHARED, SLOW, STOLEN, THROTTLED, flags, without_interference
 from reports.decision.verdict import CONFIRMED, INCONCLUSIVE, REFUTED
 from reports.records.record import CONFIRMATION, INTERLEAVED, GpuState, Sample, SystemLoad
 from reports.records.store import Run
@@ -50,6 +50,8 @@ def slowed(run: Run, name: str, factor: float, interfered: Callable[[Sample], bo
         (SystemLoad(0.26, 0.0, 3000.0), (BUSY,)),
         (SystemLoad(0.0, 0.06, 3000.0), (STOLEN,)),
         (SystemLoad(0.0, 0.0, 2690.0), (SLOW,)),
+        (SystemLoad(0.0, 0.0, 3000.0, throttled=0.05), ()),
+        (SystemLoad(0.0, 0.0, 3000.0, throttled=0.06), (QUOTA,)),
         (SystemLoad(1.0, 1.0, 1000.0), (BUSY, STOLEN, SLOW)),
     ],
 )
