@@ -1,6 +1,6 @@
 """Versions that compute 3D convolutions wrongly, or absurdly slowly: what others have reported, with its source.
 
-A backend whose results would be wrong is refused; of one that is merely slow a run is told.
+A backend whose results would be wrong is refused; a run with one that is merely slow has a note.
 """
 
 import re
@@ -107,11 +107,11 @@ def library_versions() -> dict[str, str]:
     """Versions of PyTorch and of the libraries that its convolutions run on, by name; what is not there is left out."""
     import torch
 
-    found = re.search(r"(?:MKL-DNN|oneDNN) v([\d.]+)", torch.__config__.show())
+    onednn = re.search(r"(?:MKL-DNN|oneDNN) v([\d.]+)", torch.__config__.show())
     cudnn = torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None  # type: ignore[no-untyped-call]
     return {
         "torch": torch.__version__,
-        **({"onednn": found[1]} if found else {}),
+        **({"onednn": onednn[1]} if onednn else {}),
         **({"cudnn": f"{cudnn // 10000}.{cudnn // 100 % 100}.{cudnn % 100}"} if cudnn else {}),
     }
 
