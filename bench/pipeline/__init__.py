@@ -2,5 +2,5 @@
 
 `settings` says what is asked of it and what it reports. `preparation` and, by nnU-Net's plans, `nnunet` bring a volume
 to the network and back (`preprocess` normalises it, `nnunet_reader` reads it); `roi` chooses the `region` that is run;
-`tiles` cuts it, `tile_runner` runs the tiles, `merge` adds their logits up, `finite` looks for NaN and infinity in them.
+`tiles` cuts it, `tile_runner` runs the tiles, `merge` adds their logits up, `finite` looks for NaN in them.
 """
