@@ -28,6 +28,7 @@ _UNREADABLE: tuple[type[Exception], ...] = (
     OSError,
     EOFError,
     ValueError,
+    OverflowError,
     *compression.ERRORS,
 )
 
@@ -114,8 +115,8 @@ def read_mask(path: Path, space: Space | None = None) -> NDArray[np.uint8]:
     """
     nifti = _opened(path, "mask")
     turn = None if space is None else _turn(path, Space.of(nifti, path), space)
-    labels, unknown = np.empty(nifti.shape, np.uint8), [np.empty(0)]
     with _damage_reported(path):
+        labels, unknown = np.empty(nifti.shape, np.uint8), [np.empty(0)]
         for block, values in scaled_blocks(nifti):
             rounded = np.rint(values)
             wrong = ~(np.abs(values - rounded) <= LABEL_TOLERANCE) | (rounded < LABELS[0]) | (rounded > LABELS[-1])
@@ -153,7 +154,7 @@ def _opened(path: Path, what: str) -> Any:
     shape, dtype = nifti.shape, nifti.get_data_dtype()
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
-    if 0 in shape:
+    if min(shape, default=0) < 1:
         raise InputError(f"{path}: the {what} has no voxels ({_by(shape)}); export it again")
     if len(shape) != 3:
         raise InputError(f"{path}: the {what} is {len(shape)}-D ({_by(nifti.shape)}), not 3-D; save a single volume")
@@ -182,6 +183,8 @@ def _open(path: Path) -> Any:
 def _damage_reported(path: Path) -> Iterator[None]:
     try:
         yield
+    except MemoryError:
+        raise InputError(f"{path}: its voxels do not fit into memory; check the sides that its header says") from None
     except _UNREADABLE as error:
         raise InputError(f"{path}: damaged or cut short ({_reason(error)}); copy or export it again") from None
 

@@ -69,6 +69,35 @@ def test_a_type_that_nifti_does_not_have_is_refused(tmp_path, code):
             read(path)
 
 
+HOSTILE = {
+    "dim": [np.array([3, 32767, 32767, 32767, 1, 1, 1, 1]), np.array([3, -6, 7, 5, 1, 1, 1, 1]), np.zeros(8)],
+    "vox_offset": [np.inf, np.nan, -1, 1e30],
+    "sizeof_hdr": [0],
+    "scl_inter": [np.nan],
+    "qform_code": [-1],
+}
+
+
+@pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in HOSTILE.items() for value in values])
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_a_header_that_lies_costs_one_line(tmp_path, field, value, name):
+    content = bytearray(save(tmp_path / "sound.nii", noise()).read_bytes())
+    dtype, at = nib.Nifti1Header.template_dtype.fields[field][:2]
+    content[at : at + dtype.itemsize] = np.asarray(value).astype(dtype.base).tobytes()
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(bytes(content)) if name.endswith("gz") else bytes(content))
+    for line in (_refusal(read, path) for read in (read_image, read_mask, read_space)):
+        assert line is None or (line.startswith(f"{path}: ") and line.isprintable())
+
+
+def _refusal(read, path):
+    try:
+        read(path)
+    except InputError as error:
+        return str(error)
+    return None
+
+
 @pytest.mark.parametrize("stored", ["uint64", "int64", "int8", ">i4", "float64", "float32"])
 def test_labels_of_any_type(tmp_path, stored):
     header = nib.Nifti1Header(endianness=">" if stored[0] == ">" else "<")
