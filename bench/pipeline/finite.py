@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bench.errors import NotFiniteError
 
-_REMEDY = (
+REMEDY = (
     "mend what gives them in the network's forward (a tile without spread divides by 0), use a wider precision, "
     "or take the case out"
 )
@@ -53,7 +53,7 @@ class TileCounts:
             return otherwise
         kinds = " and ".join(sorted(self._kinds))
         return NotFiniteError(
-            f"{self.at_fault} of {self.tiles} tiles gave logits that are not finite ({kinds}); {_REMEDY}"
+            f"{self.at_fault} of {self.tiles} tiles gave logits that are not finite ({kinds}); {REMEDY}"
         )
 
 

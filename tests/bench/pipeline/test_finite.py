@@ -1,6 +1,7 @@
 """NaN and infinity: no mask and no class is made of them, wherever they come from, and the tiles at fault are named."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from bench.errors import NotFiniteError
 from bench.pipeline import tiles
+from bench.pipeline.finite import REMEDY, overflow
 from bench.pipeline.merge import Merger, vote
 from bench.pipeline.nnunet import HalfMerger
 from bench.pipeline.pipeline import Pipeline
@@ -99,6 +101,12 @@ def test_sums_that_overflow_are_refused(kind, largest, finish):
     name = "float16, in which nnU-Net adds them up" if dtype else "float32"
     with pytest.raises(NotFiniteError, match=f"the sums of its tiles' logits overflow {name}"):
         getattr(merger, finish)()
+
+
+def test_the_page_of_refusals_quotes_what_is_printed():
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "refusals.md").read_text()
+    assert f"`FILE: 8 of 20 tiles {NAN}; {REMEDY}`" in page
+    assert f"`FILE: {overflow(torch.float16)}`" in page
 
 
 def test_large_sums_that_are_finite_are_no_fault():
