@@ -32,10 +32,10 @@ _TENSORRT_RTX = Runtime({"cuda": "tensorrt-rtx cuda"}, ("tensorrt_rtx", *_EXPORT
 _TORCH_TENSORRT = Runtime({"cuda": "tensorrt cuda"}, ("torch_tensorrt", "tensorrt"), {"cuda": "gpu"})
 
 BACKENDS: Mapping[str, Backend] = {
-    "torch-fp32": Backend("engines.pytorch.eager:Eager", "fp32", programs=_CALLED),
-    "torch-tf32": Backend("engines.pytorch.eager:Eager", "tf32", devices=_CUDA, programs=_CALLED),
-    "torch-amp": Backend("engines.pytorch.eager:Autocast", "half", programs=_CALLED),
-    "torch-half": Backend("engines.pytorch.eager:Half", "half", programs=_CALLED),
+    "torch-fp32": Backend("engines.pytorch.eager:Eager", "fp32", programs=_CALLED, calls_python=True),
+    "torch-tf32": Backend("engines.pytorch.eager:Eager", "tf32", devices=_CUDA, programs=_CALLED, calls_python=True),
+    "torch-amp": Backend("engines.pytorch.eager:Autocast", "half", programs=_CALLED, calls_python=True),
+    "torch-half": Backend("engines.pytorch.eager:Half", "half", programs=_CALLED, calls_python=True),
     "torchscript": Backend("engines.pytorch.torchscript:TorchScript", "fp32", programs=_CALLED),
     "torch-compile": Backend("engines.pytorch.compile:Compile", "fp32", programs=(EXPORTED,)),
     # AOTInductor's C++ calls matrix products past the dispatcher, where no trace sees them.

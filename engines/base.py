@@ -49,6 +49,7 @@ class Backend:
         programs: the containers whose own program it can run too.
         packages: modules that it needs beside those of its runtime.
         unknown_share: fraction of the multiply-accumulates whose precision its evidence may leave open.
+        calls_python: in every pass the network's own Python code runs, and not a graph of it.
     """
 
     engine: str
@@ -58,6 +59,7 @@ class Backend:
     programs: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     unknown_share: float = 1e-4
+    calls_python: bool = False
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,16 @@ def incompatible_reason(
     return None
 
 
+def ungraphable_reason(backend: Backend, only_python: str) -> Availability | None:
+    """Why `backend` cannot run a network whose forward does what `only_python` says; None where it can."""
+    if not only_python or backend.calls_python:
+        return None
+    return unavailable(
+        f"the network's forward {only_python}, of which there is no graph, and this backend needs one",
+        "give a forward without branches on values, checks of them, NumPy and gradients",
+    )
+
+
 def _runtime_too_new(packages: Sequence[str]) -> Availability | None:
     """NVIDIA's wheels say in the names of their parts for which CUDA they are: ``tensorrt_cu13``."""
     driver = cuda.driver()

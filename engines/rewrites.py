@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from engines.base import EngineError
+from engines.placement import copied
 
 if TYPE_CHECKING:
     from models.model import Model
@@ -35,7 +36,9 @@ def rewritten(model: "Model", names: Iterable[str]) -> "Model":
     if not wanted:
         return model
     try:
-        graph = fx.symbolic_trace(copy.deepcopy(model.module))
+        graph = fx.symbolic_trace(copied(model.module))
+    except EngineError:
+        raise
     except Exception as error:  # whatever the network's own code raises when it is called with proxies
         raise EngineError(f"torch.fx cannot trace the network, so it is not rewritten: {error}") from error
     for name in wanted:

@@ -1,5 +1,6 @@
 """The one exception of this package, and the one way of wording it."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -39,7 +40,8 @@ def install(extra: str) -> str:
 
 def one_line(error: BaseException) -> str:
     """What a library said, on one line; of a traceback inside it, such as TorchScript's, only its cause."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # colours
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     if any(line.startswith("Traceback") for line in lines):
         lines = lines[-1:]
     return " ".join(" ".join(lines).split())[:300] or type(error).__name__

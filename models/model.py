@@ -76,6 +76,9 @@ class Model:
         plans: nnU-Net's preprocessing, in the place of `window`; None for the volume as stored.
         code: hash of what makes the function beside weights and `architecture`, such as the user's own files.
         program: the file's own program that the network is; None where it is PyTorch code.
+        only_python: what its forward does that no graph of it can, such as branching on values of the image; empty
+            where a graph can be made.
+        mixed: its forward computes in other floating-point types beside float32.
         remarks: what was done to the network, or left out of it, on the way here.
         evidence: what the architecture was recognised by: names and shapes of weights, or a configuration beside them.
     """
@@ -91,6 +94,8 @@ class Model:
     plans: Plans | None = None
     code: str = ""
     program: Program | None = None
+    only_python: str = ""
+    mixed: bool = False
     remarks: tuple[str, ...] = ()
     evidence: str = ""
 

@@ -33,6 +33,7 @@ class Peer(Backend):
     cuda_precision: str | None = None
     one_tile: bool = False
     plans: bool = False
+    calls_python: bool = True
 
     def on(self, device: str) -> "Peer":
         """The row with the precision that it has on `device`."""

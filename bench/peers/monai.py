@@ -3,7 +3,6 @@
 LoadImage, ScaleIntensityRange, SlidingWindowInferer with Gaussian weights, AsDiscrete, SaveImage.
 """
 
-import copy
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from bench.peers.session import PeerSession, Voting, windows
 from bench.pipeline.finite import of_case
 from bench.pipeline.settings import CaseTiming, InferenceSettings
 from engines.base import Availability, Target
+from engines.placement import placed
 from engines.probe import check
 from engines.pytorch.session import check_half, half_of, torch_settings
 
@@ -47,7 +47,7 @@ class Monai:
     @contextmanager
     def open(self, model: "Model", target: Target) -> Iterator[PeerSession]:
         half = half_of(target) if self._peer.precision == "half" else None
-        network = copy.deepcopy(model.module).to(target.device)
+        network = model.module
 
         def forward(x: Tensor) -> tuple[Tensor, Tensor]:
             with _autocast(target, half):
@@ -63,7 +63,7 @@ class Monai:
             if not target.on_cuda
             else "forward is all of SlidingWindowInferer, stitch AsDiscrete and the class",
         }
-        with torch_settings(target):
+        with torch_settings(target), placed(network, target.device):
             case_pipeline = partial(MonaiPipeline, network, target, half)
             yield PeerSession(forward, model, target, case_pipeline, details)
 

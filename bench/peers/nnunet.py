@@ -5,7 +5,6 @@ network without plans gets the least plans that say what this run says: intensit
 stored.
 """
 
-import copy
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from bench.pipeline.finite import of_case
 from bench.pipeline.nnunet_reader import Reader
 from bench.pipeline.settings import CaseTiming, InferenceSettings
 from engines.base import Availability, Target
+from engines.placement import placed
 from engines.probe import check
 from engines.pytorch.session import torch_settings
 from models.model import Plans
@@ -50,7 +50,7 @@ class NnUNet:
 
     @contextmanager
     def open(self, model: "Model", target: Target) -> Iterator[PeerSession]:
-        network, single = copy.deepcopy(model.module).to(target.device), replace(target, batch=1)
+        network, single = model.module, replace(target, batch=1)
 
         def forward(x: Tensor) -> tuple[Tensor, Tensor]:
             with torch.autocast("cuda", enabled=target.on_cuda):  # as the predictor does on CUDA, and only there
@@ -69,7 +69,7 @@ class NnUNet:
             "stages": "write is the export: resampling back, argmax and the file; "
             + ("forward is all of the predictor" if target.on_cuda else "stitch is the predictor but the network"),
         }
-        with torch_settings(target):
+        with torch_settings(target), placed(network, target.device):
             yield PeerSession(forward, model, single, partial(NnUNetPipeline, network, single), details)
 
 

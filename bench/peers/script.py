@@ -4,7 +4,6 @@ It reads float64, normalises the whole volume, runs one tile in a pass, brings e
 them up there by Gaussian weights, takes the argmax and lets nibabel save the mask.
 """
 
-import copy
 import itertools
 import time
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from bench.pipeline.finite import TileCounts, is_finite, of_case, overflow
 from bench.pipeline.merge import vote
 from bench.pipeline.settings import CaseTiming, InferenceSettings
 from engines.base import Availability, Target
+from engines.placement import placed
 from engines.probe import check
 from engines.pytorch.session import torch_settings
 
@@ -47,13 +47,13 @@ class Script:
 
     @contextmanager
     def open(self, model: "Model", target: Target) -> Iterator[PeerSession]:
-        network = copy.deepcopy(model.module).to(target.device)
+        network = model.module
         details = {
             "way": "nibabel get_fdata (float64), numpy clip and scale, a loop over tiles under no_grad, Gaussian "
             "weights and sums in numpy, argmax, nibabel save",
             "batch": 1,
         }
-        with torch_settings(target):
+        with torch_settings(target), placed(network, target.device):
             case_pipeline = partial(ScriptPipeline, network, target.device)
             yield PeerSession(network, model, replace(target, batch=1), case_pipeline, details)
 

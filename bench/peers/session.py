@@ -14,6 +14,7 @@ from bench.pipeline.merge import vote
 from bench.pipeline.pipeline import Pipeline
 from bench.pipeline.settings import CasePipeline, InferenceSettings
 from engines.base import Session, Target
+from engines.evidence.mac_counter import layers_for
 from engines.pytorch.session import Forward, TorchSession
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class PeerSession(TorchSession):
         case_pipeline: Callable[[InferenceSettings], CasePipeline],
         details: Mapping[str, Any],
     ) -> None:
-        super().__init__(forward, model, target, details=lambda: details)
+        super().__init__(forward, layers_for(model, target), target, details=lambda: details)
         self.case_pipeline = case_pipeline
 
 

@@ -8,6 +8,7 @@ from bench.data.cases import CaseFiles, fingerprint, sha256_of
 from bench.plan.request import Request
 from bench.worker.allocator import KEEP
 from engines.evidence.mac_counter import layers_in
+from engines.layers import Layer
 from models.model import Model
 from models.options import ModelOptions
 from models.reader.checkpoint import Checkpoint
@@ -58,7 +59,16 @@ def model_options_of(record: RunRecord) -> ModelOptions:
     return ModelOptions(options.arch, options.tile, options.window, trust)
 
 
-def describe_checkpoint(model: Model, checkpoint: Checkpoint, path: Path, request: Request) -> CheckpointRecord:
+def layers_of_a_pass(model: Model) -> tuple[Layer, ...]:
+    """What multiplies in a pass over one tile, or over the only batch that a program takes."""
+    return tuple(layers_in(model, _batch(model), model.tile))
+
+
+def describe_checkpoint(
+    model: Model, checkpoint: Checkpoint, path: Path, request: Request, layers: tuple[Layer, ...]
+) -> CheckpointRecord:
+    """What the record says of the network, whose work in a pass is `layers`."""
+    uncounted = () if layers else ("no convolution or matrix product was seen in a pass of it, so its work is unknown",)
     unknown = [name for name, value in checkpoint.metrics.items() if not math.isfinite(value)]
     return CheckpointRecord(
         path=str(path),
@@ -73,18 +83,29 @@ def describe_checkpoint(model: Model, checkpoint: Checkpoint, path: Path, reques
         labels=model.labels,
         subtypes=model.subtypes,
         code=model.code,
-        remarks=(*model.remarks, *(f"its training metric {name} is not a finite number" for name in unknown)),
-        **work_of_a_tile(model),
+        remarks=(
+            *model.remarks,
+            *uncounted,
+            *(f"its training metric {name} is not a finite number" for name in unknown),
+        ),
+        **work_of_a_tile(layers, _batch(model)),
         container=checkpoint.container,
         wrappers=tuple(checkpoint.wrappers),
         training_metrics={name: float(value) for name, value in checkpoint.metrics.items() if math.isfinite(value)},
     )
 
 
-def work_of_a_tile(model: Model) -> dict[str, int]:
-    """Multiply-accumulates, and elements of the layers' inputs and outputs; and those of all weights."""
-    batch = (model.program and model.program.batch) or 1
-    layers = layers_in(model, batch, model.tile)
+def _batch(model: Model) -> int:
+    return (model.program and model.program.batch) or 1
+
+
+def work_of_a_tile(layers: tuple[Layer, ...], batch: int) -> dict[str, int]:
+    """Multiply-accumulates, and elements of the layers' inputs and outputs; and those of all weights.
+
+    `layers` are those of a pass over `batch` tiles; without any nothing is known.
+    """
+    if not layers:
+        return {}
     return {
         "macs_per_tile": sum(layer.macs for layer in layers) // batch,
         "activations_per_tile": sum(layer.sizes[0] + layer.sizes[2] for layer in layers) // batch,

@@ -5,15 +5,16 @@ by which a runtime's operations are recognised are gone, and it counts heads tha
 computes. The tests compare the sums with it.
 """
 
-import copy
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from engines.base import Target
 from engines.layers import INPUT, OUTPUTS, Layer
+from engines.placement import copied
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from models.model import Model
 
@@ -26,10 +27,10 @@ def layers_for(model: "Model", target: Target) -> list[Layer]:
 
 
 def layers_in(model: "Model", batch: int, tile: Sequence[int]) -> list[Layer]:
-    """List the layers of `model` that multiply in a pass over `batch` tiles."""
+    """List the layers of `model` that multiply in a pass over `batch` tiles; none where they cannot be counted."""
     shape = (batch, 1, *tile)
     if model.program is None:
-        return layers_of(model.module, shape)
+        return layers_of(model.module, shape, on_meta=not model.mixed)  # where autocast would be another
     from engines.evidence.onnx_layers import graph_layers
     from models.programs.onnx_graph import Graph, with_fixed_shapes
 
@@ -38,17 +39,35 @@ def layers_in(model: "Model", batch: int, tile: Sequence[int]) -> list[Layer]:
     return called_layers(model.module, shape)
 
 
-def layers_of(module: "nn.Module", shape: Sequence[int]) -> list[Layer]:
-    """List the convolutions and linear layers of `module` that reach its outputs, for an input of `shape`.
+def layers_of(module: "nn.Module", shape: Sequence[int], on_meta: bool = True) -> list[Layer]:
+    """List the convolutions and matrix products of `module` that reach its outputs, for an input of `shape`.
 
-    It runs on the meta device, which computes nothing.
+    A copy on the meta device computes nothing. Where there is none, or the forward needs values, tensors that PyTorch
+    does not move or hooks, it is the network itself, in one pass on the CPU. None where it does not run while it is
+    watched.
     """
+    with suppress(Exception):  # of code that is not ours anything can come
+        if on_meta:
+            return _counted(copied(module).to("meta"), shape, "meta")
+    with suppress(Exception):
+        return _counted(module, shape, "cpu")
+    return []
+
+
+def called_layers(module: "nn.Module", shape: Sequence[int]) -> list[Layer]:
+    """List what a program multiplies on the way to its outputs, in one pass on the CPU over noise of `shape`."""
+    from engines.evidence.dataflow import Multiplications
+
+    return Multiplications().reaching_outputs(module, _noise(shape, "cpu"))
+
+
+def _counted(module: "nn.Module", shape: Sequence[int], device: str) -> list[Layer]:
     from torch import nn
 
     from engines.evidence.dataflow import Multiplications
 
     kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
-    network, counter = copy.deepcopy(module).to("meta"), Multiplications(named_only=True)
+    counter = Multiplications()
 
     def name_as(name: str | None) -> Any:
         def hook(*_: Any) -> None:
@@ -56,15 +75,17 @@ def layers_of(module: "nn.Module", shape: Sequence[int]) -> list[Layer]:
 
         return hook
 
-    for name, layer in network.named_modules():
-        if isinstance(layer, kinds):
-            layer.register_forward_pre_hook(name_as(name))
-            layer.register_forward_hook(name_as(None))
-    return counter.reaching_outputs(network, shape, "meta")
+    with ExitStack() as hooks:
+        for name, layer in module.named_modules():
+            if isinstance(layer, kinds):
+                hooks.callback(layer.register_forward_pre_hook(name_as(name)).remove)
+                hooks.callback(layer.register_forward_hook(name_as(None)).remove)
+        return counter.reaching_outputs(module, _noise(shape, device))
 
 
-def called_layers(module: "nn.Module", shape: Sequence[int]) -> list[Layer]:
-    """List what a program multiplies on the way to its outputs, in one pass on the CPU over zeros of `shape`."""
-    from engines.evidence.dataflow import Multiplications
+def _noise(shape: Sequence[int], device: str) -> "Tensor":
+    """Intensities as preprocessing gives them: a forward may skip an empty tile."""
+    import torch
 
-    return Multiplications().reaching_outputs(module, shape, "cpu")
+    generator = torch.Generator(device).manual_seed(0) if device != "meta" else None
+    return torch.rand(tuple(shape), generator=generator, device=device)

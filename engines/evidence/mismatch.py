@@ -1,5 +1,6 @@
 """Whether what ran is what a backend's name promises."""
 
+from collections import Counter
 from collections.abc import Mapping
 
 from engines.base import Backend, Evidence, Target
@@ -15,19 +16,31 @@ def evidence_mismatch(backend: Backend, target: Target, evidence: Evidence) -> s
     | | what is asked of the evidence |
     |---|---|
     | provider | every part of it is that of the row's runtime, on the target's device |
-    | shares | they add up to 1 |
+    | shares | they add up to 1; of FP32 there may be none, where nothing of the network was counted |
     | unknown precision | at most the row's `unknown_share`, or half of the work is known to be in the row's precision |
     | the row's precision | at least `REQUIRED_SHARE`; of FP32, what is unknown within its limit left aside |
+
+    What the network itself computes in another type than float32, as under an autocast of its own, counts as FP32.
     """
     device = "cuda" if target.on_cuda else "cpu"
     return _provider_mismatch(backend.runtime.providers[device], evidence.provider) or _precision_mismatch(
-        precision_on(backend, target), backend.unknown_share, evidence.mac_share
+        precision_on(backend, target), backend.unknown_share, _without_own_types(target, evidence.mac_share)
     )
 
 
 def precision_on(backend: Backend, target: Target) -> str:
     """The precision of a row on `target`: ``half`` is FP16 on CUDA and BF16 on a CPU."""
     return backend.precision if backend.precision != "half" else "fp16" if target.on_cuda else "bf16"
+
+
+def _without_own_types(target: Target, share: Mapping[str, float]) -> Mapping[str, float]:
+    layers = target.layers or ()
+    total, left = sum(layer.macs for layer in layers), Counter(share)
+    for layer in layers:
+        if layer.precision != "fp32" and left[layer.precision] > 0:
+            own = min(layer.macs / total, left[layer.precision])
+            left.update({layer.precision: -own, "fp32": own})
+    return left
 
 
 def _provider_mismatch(expected: str, provider: str) -> str | None:
@@ -40,6 +53,9 @@ def _precision_mismatch(promised: str, unknown_share: float, share: Mapping[str,
     ran = ", ".join(f"{part:.1%} in {name}" for name, part in share.items() if part > 0)
     known, required = share.get(promised, 0), REQUIRED_SHARE[promised]
     unknown = sum(part for name, part in share.items() if name not in REQUIRED_SHARE)
+    if not share:
+        uncounted = "no multiplication of its network is counted"
+        return None if promised == "fp32" else f"{uncounted}, so that {promised} is not shown"
     if not abs(sum(share.values()) - 1) <= 1e-3:  # NaN is neither
         return f"its multiply-accumulates do not add up: {ran or 'nothing was seen'}"
     if unknown > unknown_share and (promised == "fp32" or known < required):

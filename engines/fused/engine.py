@@ -1,6 +1,5 @@
 """FP16 and channels last from end to end: cuDNN's convolutions, norms and activations fused."""
 
-import copy
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +10,9 @@ import torch
 from torch import Tensor
 
 from engines.base import Target
+from engines.evidence.mac_counter import layers_for
 from engines.fused.network import Kernels, rewritten
+from engines.placement import copied
 from engines.pytorch.cuda_graph import graph_session
 from engines.pytorch.engine import TorchEngine
 from engines.pytorch.session import TorchSession, torch_settings
@@ -30,16 +31,17 @@ class Fused(TorchEngine):
 
     @contextmanager
     def open(self, model: "Model", target: Target) -> Iterator[TorchSession]:
+        layers = layers_for(model, target)
         with torch_settings(target), torch.cuda.device(target.device):
             kernels, name = choose_kernels()
-            module = rewritten(copy.deepcopy(model.module).to(target.device, torch.float16), kernels)
+            module = rewritten(copied(model.module).to(target.device, torch.float16), kernels)
 
             def forward(x: Tensor) -> tuple[Tensor, Tensor]:
                 segmentation, classification = module(x.half())
                 contiguous = segmentation.to(torch.float32, memory_format=torch.contiguous_format)
                 return contiguous, classification.float()
 
-            yield graph_session(forward, model, target, {"norm": name})
+            yield graph_session(forward, layers, target, {"norm": name})
 
 
 def choose_kernels() -> tuple[Kernels, str]:

@@ -1,12 +1,12 @@
 """The network as an ONNX file, which several runtimes start from."""
 
-import copy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engines.base import EngineError, Target
 from engines.cache import Artefact, artefact, key_of
 from engines.layers import INPUT, OUTPUTS
+from engines.placement import placed
 from models.suppress import suppress_output
 
 if TYPE_CHECKING:
@@ -46,16 +46,15 @@ def _export(model: "Model", target: Target, half: bool, path: Path) -> None:
         assert not half, "a graph is not halved: the table of backends says which can start from one"
         onnx.save(with_fixed_shapes(model, (target.batch, 1, *target.tile), INPUT, OUTPUTS), path)
         return
-    network, x = copy.deepcopy(model.module), torch.zeros(target.batch, 1, *target.tile)
-    if half:
-        network, x = network.half(), x.half()
-    with suppress_output(), torch.no_grad():
+    dtype = torch.float16 if half else None
+    x = torch.zeros(target.batch, 1, *target.tile, dtype=dtype)
+    with placed(model.module, "cpu", dtype) as network, suppress_output(), torch.no_grad():
         program = torch.onnx.export(
             network, (x,), dynamo=True, opset_version=OPSET, external_data=False, verbose=False,
             input_names=[INPUT], output_names=list(OUTPUTS),
         )  # fmt: skip
-    assert program is not None, "the exporter returns a program where it is given no file"
-    program.save(str(path), external_data=False)
+        assert program is not None, "the exporter returns a program where it is given no file"
+        program.save(str(path), external_data=False)  # its weights are those of the network as it is placed
 
 
 def calibration_batches(model: "Model", target: Target) -> "list[Tensor]":

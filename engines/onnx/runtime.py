@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 _TYPES = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16", "int8": "int8", "uint8": "int8"}
-_MULTIPLY = ("Conv", "Gemm", "MatMul")
+_MULTIPLY = ("Conv", "Gemm", "MatMul", "Attention", "LSTM", "GRU", "Einsum")
 _ONE_OF_BOTH = (
     "pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu (or onnxruntime where there is no GPU)"
 )
@@ -99,6 +99,8 @@ class OnnxRuntimeSession:
             "threads": self._runtime.get_session_options().intra_op_num_threads,
             "onnxruntime": onnxruntime.__version__,
         }
+        if not self._layers:  # nothing to match: then all that ran counts
+            providers = {node.provider for node in self.ran}
         return Evidence(" + ".join(sorted(providers)), tally.share(), details)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from models.model import Model
 
 _FILE = "int8.xml"
-_MULTIPLY = ("Convolution", "GroupConvolution", "Deconvolution", "FullyConnected", "MatMul")
+_MULTIPLY = ("Convolution", "GroupConvolution", "Deconvolution", "FullyConnected", "MatMul", "RNNCell", "RNNSeq")
 _RUNTIME_INFO = ("layerType", "runtimePrecision", "primitiveType")
 _PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
 

@@ -3,7 +3,6 @@
 On a GPU it is not proven: on the one machine seen, loading the package crashed (docs/how-to/gpu.md).
 """
 
-import copy
 import shutil
 import signal
 import subprocess
@@ -19,7 +18,9 @@ from torch import Tensor
 
 from engines.base import EngineError, Target
 from engines.cache import artefact, key_of
+from engines.evidence.mac_counter import layers_for
 from engines.evidence.onednn import operations as onednn_operations
+from engines.placement import placed
 from engines.pytorch.compile import Compile
 from engines.pytorch.session import TorchSession, torch_settings
 
@@ -39,6 +40,7 @@ class AheadOfTime(Compile):
 
     @contextmanager
     def open(self, model: "Model", target: Target) -> Iterator[TorchSession]:
+        layers = layers_for(model, target)
         with torch_settings(target):
             key = key_of(model, target, ("torch", "triton"), precision="fp32", threads=target.threads)
             built = artefact(target.cache, "aoti", key, lambda folder: _build(model, target, folder))
@@ -49,22 +51,24 @@ class AheadOfTime(Compile):
                 return segmentation, classification
 
             if target.on_cuda:
-                yield TorchSession(forward, model, target, built.cached)
+                yield TorchSession(forward, layers, target, built.cached)
                 return
             x = torch.rand(target.batch, 1, *target.tile)
             # Its calls of oneDNN pass PyTorch's dispatcher by, and with it the profiler.
             yield TorchSession(
-                forward, model, target, built.cached, lambda: onednn_operations(lambda: forward(x)),
+                forward, layers, target, built.cached, lambda: onednn_operations(lambda: forward(x)),
                 "oneDNN's own account of the primitives of one pass",
             )  # fmt: skip
 
 
 def _build(model: "Model", target: Target, folder: Path) -> None:
-    network = copy.deepcopy(model.module).to(target.device)
     x = torch.rand(target.batch, 1, *target.tile, device=target.device)
     # As for torch-compile: constant weights let oneDNN's fused convolutions take over.
     settings: dict[str, Any] = {} if target.on_cuda else {"freezing": True}
-    with torch.no_grad(), torch._inductor.config.patch(settings), warnings.catch_warnings():
+    with (
+        placed(model.module, target.device) as network, torch.no_grad(), torch._inductor.config.patch(settings),
+        warnings.catch_warnings(),
+    ):  # fmt: skip
         warnings.simplefilter("ignore")
         program = torch.export.export(network, (x,))
         made = Path(torch._inductor.aoti_compile_and_package(program, package_path=str(folder / _FILE)))

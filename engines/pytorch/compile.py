@@ -11,6 +11,8 @@ from torch import Tensor
 
 from engines.base import Availability, Target
 from engines.cache import device_identity
+from engines.evidence.mac_counter import layers_for
+from engines.placement import placed
 from engines.probe import check, compiler_missing
 from engines.pytorch.engine import TorchEngine
 from engines.pytorch.session import TorchSession, torch_settings, trace
@@ -28,9 +30,12 @@ class Compile(TorchEngine):
 
     @contextmanager
     def open(self, model: "Model", target: Target) -> Iterator[TorchSession]:
-        network = self.network(model, target).requires_grad_(False)
+        layers = layers_for(model, target)
         # The settings hold for Dynamo too: as options of torch.compile they reach Inductor only, and freeze nothing.
-        with torch_settings(target), _cache_folder(target) as folder, torch._inductor.config.patch(_settings(target)):
+        with (
+            torch_settings(target), _cache_folder(target) as folder, placed(model.module, target.device) as network,
+            torch._inductor.config.patch(_settings(target)),
+        ):  # fmt: skip
             torch._dynamo.reset()
             before, there = _counted(), _binaries(folder)
             compiled = torch.compile(network, fullgraph=True, dynamic=False)
@@ -49,7 +54,7 @@ class Compile(TorchEngine):
                 operations = trace(lambda: forward(torch.zeros_like(buffer)), target.on_cuda)
             cached = bool(there) and _binaries(folder) == there
             yield TorchSession(
-                forward, model, target, cached, lambda: operations,
+                forward, layers, target, cached, lambda: operations,
                 "shapes and types in a profiler trace of the second call", lambda: _since(before),
             )  # fmt: skip
 

@@ -1,17 +1,15 @@
 """The module in FP16, recorded once as a CUDA graph and replayed."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from engines.base import Target
+from engines.layers import Layer
 from engines.pytorch.eager import Half
 from engines.pytorch.session import Forward, TorchSession, trace
-
-if TYPE_CHECKING:
-    from models.model import Model
 
 _WARM_UP_PASSES = 3  # cuDNN must have made its choices, and the allocator its blocks, before anything is recorded
 
@@ -19,12 +17,12 @@ _WARM_UP_PASSES = 3  # cuDNN must have made its choices, and the allocator its b
 class CudaGraph(Half):
     """`torch-half` without the cost of launching its kernels one by one: the same operations, replayed."""
 
-    def session(self, forward: Forward, model: "Model", target: Target) -> TorchSession:
-        return graph_session(forward, model, target)
+    def session(self, forward: Forward, layers: Sequence[Layer], target: Target) -> TorchSession:
+        return graph_session(forward, layers, target)
 
 
 def graph_session(
-    forward: Forward, model: "Model", target: Target, details: Mapping[str, Any] | None = None
+    forward: Forward, layers: Sequence[Layer], target: Target, details: Mapping[str, Any] | None = None
 ) -> TorchSession:
     """A session that replays `forward`; what ran is read from the passes before it was recorded.
 
@@ -38,7 +36,7 @@ def graph_session(
     replay = capture(forward, shape, target.device)
     read_from = "shapes and types in a profiler trace of the pass that was recorded as a CUDA graph"
     return TorchSession(
-        replay, model, target, operations=lambda: operations, read_from=read_from, details=lambda: details or {}
+        replay, layers, target, operations=lambda: operations, read_from=read_from, details=lambda: details or {}
     )
 
 

@@ -1,18 +1,14 @@
 """PyTorch as it stands, in FP32 or TF32, under automatic mixed precision, and in 16 bits."""
 
-import copy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from engines.base import Availability, Target
 from engines.probe import check, unavailable
 from engines.pytorch.engine import TorchEngine
 from engines.pytorch.session import Forward, check_half, half_of
-
-if TYPE_CHECKING:
-    from models.model import Model
 
 AMPERE = (8, 0)  # the first compute capability with TF32 units
 
@@ -53,8 +49,8 @@ class Half(TorchEngine):
     def probe(self, target: Target) -> Availability:
         return check_half(target, self.backend)
 
-    def network(self, model: "Model", target: Target) -> nn.Module:
-        return copy.deepcopy(model.module).to(target.device, half_of(target))
+    def dtype(self, target: Target) -> torch.dtype:
+        return half_of(target)
 
     def forward(self, network: Any, target: Target) -> Forward:
         half = half_of(target)

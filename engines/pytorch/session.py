@@ -4,29 +4,25 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.profiler import profile  # torch.profiler's imports Inductor, which takes seconds
 
 from engines.base import Availability, Backend, Evidence, Target
-from engines.evidence.mac_counter import layers_for
-from engines.layers import UNKNOWN, Operation, Tally
+from engines.layers import UNKNOWN, Layer, Operation, Tally
 from engines.probe import check, unavailable
-
-if TYPE_CHECKING:
-    from models.model import Model
 
 Forward = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 _PRECISIONS = {"float": "fp32", "double": "fp64", "c10::Half": "fp16", "c10::BFloat16": "bf16"}
 _PRECISIONS |= {"signed char": "int8", "unsigned char": "int8"}
 # Inductor names a kernel of its own after all that it stands between, convolutions too; only its templates multiply.
-_MULTIPLIES = re.compile(r"^triton_tem|^(?!triton_).*(conv|linear|mm$)")
+_MULTIPLIES = re.compile(r"^triton_tem|^(?!triton_).*(conv|linear|mm$|_scaled_dot_product\w*_attention|rnn)")
 
 
 def half_of(target: Target) -> torch.dtype:
@@ -67,7 +63,7 @@ class TorchSession:
     def __init__(
         self,
         forward: Forward,
-        model: "Model",
+        layers: Sequence[Layer],
         target: Target,
         cached: bool = False,
         operations: Callable[[], list[Operation]] | None = None,
@@ -77,7 +73,7 @@ class TorchSession:
         self._forward = forward
         self._target = target
         self._shape = (target.batch, 1, *target.tile)
-        self._layers = layers_for(model, target)
+        self._layers = layers
         self._cached = cached
         self._operations = operations or self._traced
         self._read_from = read_from
@@ -141,10 +137,11 @@ def trace(run: Callable[[], object], on_cuda: bool) -> list[Operation]:
     ]
     events.sort(key=lambda event: (event["tid"], event["ts"], -event["dur"]))
     return [
-        _operation(event, on_cuda)
-        for event, following in zip(events, [*events[1:], None], strict=True)
+        operation
+        for event, following in zip(events, [*events[1:], None], strict=False)  # without events there is none to follow
         # A call that holds another only passes on: autocast converts in between.
         if following is None or following["tid"] != event["tid"] or following["ts"] >= event["ts"] + event["dur"]
+        for operation in _operations(event, on_cuda)
     ]
 
 
@@ -157,10 +154,14 @@ def traced_events(profiler: Any) -> list[dict[str, Any]]:
         return events
 
 
-def _operation(event: Mapping[str, Any], on_cuda: bool) -> Operation:
+def _operations(event: Mapping[str, Any], on_cuda: bool) -> list[Operation]:
     name, types, shapes = event["name"], event["args"]["Input type"], event["args"]["Input Dims"]
     tensors = [(_PRECISIONS[kind], shape) for kind, shape in zip(types, shapes, strict=True) if kind in _PRECISIONS]
     precision = tensors[0][0] if tensors else UNKNOWN
     if precision == "fp32":
         precision = fp32_as_run(on_cuda, "conv" in name)
-    return Operation(name, precision, [shape for _, shape in tensors])
+    shapes = [shape for _, shape in tensors]
+    if "attention" in name:  # two products: of queries and keys, and of the scores and the values
+        query, key, value = shapes[:3]
+        return [Operation(name, precision, pair) for pair in ((query, key), (value, [*query[:-1], value[-1]]))]
+    return [Operation(name, precision, [[0]] if "rnn" in name else shapes)]  # a layer of many products

@@ -1,6 +1,5 @@
 """The network traced, frozen and optimised by TorchScript."""
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,17 +9,19 @@ import torch
 
 from engines.base import Target
 from engines.cache import artefact, key_of
-from engines.layers import UNKNOWN, Operation
+from engines.evidence.mac_counter import layers_for
+from engines.layers import PRECISIONS, UNKNOWN, Operation
+from engines.placement import placed
 from engines.pytorch.engine import TorchEngine
-from engines.pytorch.session import TorchSession, fp32_as_run, torch_settings
+from engines.pytorch.session import TorchSession, fp32_as_run, torch_settings, trace
 from models.suppress import suppress_output
 
 if TYPE_CHECKING:
     from models.model import Model
 
 _FILE = "frozen.pt"
+_OF_TWO = ("bmm", "attention")
 _MULTIPLY = ("conv", "linear", "matmul", "mm")
-_PRECISIONS = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16", torch.float64: "fp64"}
 
 
 class TorchScript(TorchEngine):
@@ -28,6 +29,7 @@ class TorchScript(TorchEngine):
 
     @contextmanager
     def open(self, model: "Model", target: Target) -> Iterator[TorchSession]:
+        layers = layers_for(model, target)
         with torch_settings(target):
             key = key_of(model, target, ("torch",), precision="fp32")
             with suppress_output():
@@ -38,17 +40,20 @@ class TorchScript(TorchEngine):
             def operations() -> list[Operation]:
                 with torch.inference_mode():
                     optimised(x)
-                return _operations(_executed_graph(), target)
+                    operations = _operations(_executed_graph(), target)
+                    if any(layer.varies for layer in layers):  # products of no constant
+                        ran = trace(lambda: optimised(x), target.on_cuda)
+                        operations += [each for each in ran if any(word in each.name for word in _OF_TWO)]
+                return operations
 
             yield TorchSession(
-                optimised, model, target, built.cached, operations, "weights in the graph that the interpreter ran"
+                optimised, layers, target, built.cached, operations, "weights in the graph that the interpreter ran"
             )
 
 
 def _build(model: "Model", target: Target, path: Path) -> None:
-    network = copy.deepcopy(model.module).to(target.device)
     x = torch.rand(target.batch, 1, *target.tile, device=target.device)
-    with torch.inference_mode():
+    with placed(model.module, target.device) as network, torch.inference_mode():
         traced = torch.jit.trace(network, x, check_trace=False)  # type: ignore[no-untyped-call]
         torch.jit.freeze(traced).save(str(path))
 
@@ -70,7 +75,7 @@ def _operations(graph: Any, target: Target) -> list[Operation]:
         if any(word in node.kind() for word in _MULTIPLY):
             weights = [weight for weight in map(_constant, node.inputs()) if weight is not None and weight.dim() > 1]
             for weight in weights[:1]:
-                precision = _PRECISIONS.get(weight.dtype, UNKNOWN)
+                precision = PRECISIONS.get(str(weight.dtype).removeprefix("torch."), UNKNOWN)
                 if precision == "fp32":
                     precision = fp32_as_run(target.on_cuda, "conv" in node.kind())
                 operations.append(Operation(node.kind(), precision, [tuple(weight.shape)]))

@@ -1,6 +1,5 @@
 """The network as an ONNX file with Q/DQ nodes, as TensorRT's explicit quantization reads it."""
 
-import copy
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from engines.base import EngineError, Target
 from engines.cache import artefact, key_of
 from engines.onnx.export import PACKAGES, calibration_batches, onnx_file
+from engines.placement import placed
 
 if TYPE_CHECKING:
     from engines.quantization.fake_quantization import Scales
@@ -48,10 +48,10 @@ def _build(model: "Model", target: Target, folder: Path) -> None:
     from engines.quantization.sensitivity import select
 
     batches = [batch.to(target.device) for batch in calibration_batches(model, target)]
-    network = copy.deepcopy(model.module).to(target.device)
-    with torch_settings(target):
+    layers = layers_of(model.module, batches[0].shape)
+    with torch_settings(target), placed(model.module, target.device) as network:
         scales = calibrate(network, batches, PERCENTILE)
-        chosen = select(network, scales, batches, layers_of(model.module, batches[0].shape))
+        chosen = select(network, scales, batches, layers)
     path, _ = onnx_file(model, target, half=True)
     write(path, {name: scales[name] for name in chosen.layers}, folder / _FILE)
     details = {"calibrator": f"percentile {PERCENTILE}", "calibration_tiles": sum(map(len, batches))}

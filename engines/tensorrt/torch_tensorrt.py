@@ -1,6 +1,5 @@
 """Torch-TensorRT: its converters build the engine, and TensorRT runs it."""
 
-import copy
 import inspect
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from engines.base import Availability, Engine, EngineError, Target
 from engines.cache import artefact, key_of
+from engines.placement import placed
 from engines.probe import check
 from engines.tensorrt.engine import open_plan, save_plan
 
@@ -48,10 +48,7 @@ def _build(model: "Model", target: Target, folder: Path) -> None:
     import torch
     import torch_tensorrt
 
-    network = copy.deepcopy(model.module).to(target.device, torch.float16)
     x = torch.rand(target.batch, 1, *target.tile, dtype=torch.float16, device=target.device)
-    with torch.no_grad():
-        program = torch.export.export(network, (x,))
     convert = torch_tensorrt.dynamo.convert_exported_program_to_serialized_trt_engine
     settings: dict[str, Any] = {
         "arg_inputs": [x],
@@ -64,9 +61,12 @@ def _build(model: "Model", target: Target, folder: Path) -> None:
         settings["use_explicit_typing"] = True
     # Only under its debugger does it build with the details that the engine inspector reports.
     with (
+        placed(model.module, target.device, torch.float16) as network,
         tempfile.TemporaryDirectory() as logs,
         torch_tensorrt.dynamo.Debugger(log_level="error", engine_builder_monitor=False, logging_dir=logs),
     ):
+        with torch.no_grad():
+            program = torch.export.export(network, (x,))
         plan = convert(program, **settings)
     if not plan:
         raise EngineError("Torch-TensorRT built no engine; the log says why")

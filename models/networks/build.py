@@ -1,13 +1,16 @@
 """Models of networks: of the reference U-Net from its weights alone, of any other that is there already."""
 
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from models.errors import refusal, sides
-from models.model import LABELS, REFERENCE_TILE, REFERENCE_WINDOW, Model, first_width, weights_sha256
+from models.errors import refusal, sides, some
+from models.model import LABELS, REFERENCE_TILE, REFERENCE_WINDOW, Model, Program, first_width, weights_sha256
 from models.networks.batch_norm_folding import fold_batch_norms
+from models.networks.dataflow import Observer
 from models.networks.outputs import OutputError, Pair, find_outputs, tensor_at
 from models.networks.unet import BATCH, FIRST_WEIGHT, MultiTaskUNet, Shape
 from models.networks.weights import differences, load_state, refuse_unusable, strip_prefix
@@ -16,6 +19,8 @@ from models.options import ModelOptions
 from models.reader.checkpoint import Checkpoint
 
 UNET = "multitask-unet"
+_READS, _GRADIENTS = "hands values of the image to Python", "computes gradients"
+_TRAINS = "has layers in training mode"
 
 
 def build_unet(checkpoint: Checkpoint, options: ModelOptions, widen_to: int | None) -> Model:
@@ -75,27 +80,36 @@ def _divisible(path: Path, tile: tuple[int, int, int], multiple: int) -> tuple[i
 def describe_network(
     network: nn.Module, architecture: str, tile: tuple[int, int, int], window: tuple[float, float], batch: int = 1
 ) -> Model:
-    """Describe a loaded network after running it once on `batch` empty tiles.
+    """Describe a loaded network after running it once on `batch` tiles of noise.
 
     Raises:
         OutputError: its outputs are no segmentation of 2 or 3 classes, with or without a classification.
     """
-    with torch.inference_mode():
-        returned = network(torch.zeros(batch, 1, *tile))
+    x = torch.rand(batch, 1, *tile, generator=torch.Generator().manual_seed(0))
+    returned, observer, autograd = _observed(network, x)
     segmentation, classification = find_outputs(returned, tile)
-    classes = tensor_at(returned, segmentation).shape[1]
+    logits = [tensor_at(returned, path) for path in (segmentation, classification) if path is not None]
+    classes = logits[0].shape[1]
     if classes not in (2, 3):
         expected = "background, pancreas and, if any, lesion are expected"
         raise OutputError(f"its segmentation has {classes} channels where {expected}")
-    subtypes = 0 if classification is None else tensor_at(returned, classification).shape[1]
-    remarks = []
+    subtypes = 0 if classification is None else logits[1].shape[1]
+    training = any(part.training for part in network.modules())
+    only_python = " and ".join([_READS] * observer.reads_values + [_GRADIENTS] * autograd + [_TRAINS] * training)
+    remarks = [f"its forward {only_python}: backends that need a graph are left out"] if only_python else []
+    if observer.types:
+        remarks += [f"its forward computes in {some(sorted(observer.types))} beside float32"]
+    if observer.draws:
+        drawn = some(sorted(observer.draws))
+        remarks += [f"its forward draws random numbers ({drawn}): two passes give two answers"]
     if subtypes != 3:
         remarks += [
             f"it tells {subtypes} subtypes apart" if subtypes else "it has no classification: F1 is not applicable"
         ]
     if classes == 2:
         remarks += ["it has no lesion class: lesion DSC is not applicable"]
-    module = Pair(network, segmentation, classification).eval()
+    convert = any(tensor.dtype != torch.float32 for tensor in logits)
+    module = Pair(network, segmentation, classification, convert, autograd).eval()
     return Model(
         module=module,
         architecture=architecture,
@@ -105,5 +119,21 @@ def describe_network(
         sha256=weights_sha256(module),
         labels=LABELS[:classes],
         subtypes=subtypes,
+        only_python=only_python,
+        mixed=bool(observer.types),
         remarks=tuple(remarks),
     )
+
+
+def _observed(network: nn.Module, x: Tensor) -> tuple[Any, Observer, bool]:
+    """What `network` returns, what was seen on the way (of a program nothing), and whether it needs autograd."""
+    if isinstance(network, Program):
+        with torch.inference_mode():
+            return network(x), Observer(), False
+    observer = Observer()
+    with suppress(Exception), torch.inference_mode():
+        return observer.call(network, x.clone()), observer, False
+    with suppress(Exception), torch.inference_mode():
+        return network(x.clone()), Observer(), False  # which does not run while it is watched
+    with torch.no_grad():
+        return network(x), Observer(), True

@@ -1,8 +1,10 @@
 """Whatever a network returns, as the pair of logits that engines and pipeline expect."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 OutputPath = tuple[Any, ...]  # keys and indices that lead from what a network returns to a tensor in it
@@ -23,11 +25,20 @@ class Pair(nn.Module):
     user's in its place (`models.user_code.isolation`).
     """
 
-    def __init__(self, network: nn.Module, segmentation: OutputPath, classification: OutputPath | None) -> None:
+    def __init__(
+        self, network: nn.Module, segmentation: OutputPath, classification: OutputPath | None, convert: bool = False,
+        autograd: bool = False,
+    ) -> None:  # fmt: skip
+        """With `convert` the logits are made float32, of a network that returns another type.
+
+        With `autograd` inference mode is left for it, since it computes gradients.
+        """
         super().__init__()
         self.network = network
         self.segmentation = segmentation
         self.classification = classification
+        self.convert = convert
+        self.autograd = autograd
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map ``[B, 1, D, H, W]`` to ``[B, classes, D, H, W]`` and ``[B, subtypes]``.
@@ -35,16 +46,21 @@ class Pair(nn.Module):
         Of a network without a classification the second is ``[B, 1]``, one of its logits: taken from the data rather
         than constant or empty, since not every runtime accepts such outputs.
         """
-        returned = self.network(x)
-        segmentation = returned
-        for key in self.segmentation:
-            segmentation = segmentation[key]
+        returned = self._with_autograd(x) if self.autograd else self.network(x)
+        segmentation = self._at(returned, self.segmentation)
         if self.classification is None:
             return segmentation, segmentation[:, :1, 0, 0, 0]
-        classification = returned
-        for key in self.classification:
-            classification = classification[key]
-        return segmentation, classification
+        return segmentation, self._at(returned, self.classification)
+
+    def _with_autograd(self, x: Tensor) -> Any:
+        with torch.inference_mode(False), torch.no_grad():
+            return self.network(x.clone())
+
+    def _at(self, returned: Any, path: OutputPath) -> Tensor:
+        for key in path:
+            returned = returned[key] if hasattr(returned, "__getitem__") else getattr(returned, key)
+        logits: Tensor = returned
+        return logits.float() if self.convert else logits
 
 
 def find_outputs(returned: object, tile: tuple[int, int, int]) -> tuple[OutputPath, OutputPath | None]:
@@ -72,7 +88,7 @@ def find_outputs(returned: object, tile: tuple[int, int, int]) -> tuple[OutputPa
 def tensor_at(returned: Any, path: OutputPath) -> Tensor:
     """The tensor to which `path` leads."""
     for key in path:
-        returned = returned[key]
+        returned = getattr(returned, key) if is_dataclass(returned) else returned[key]
     assert isinstance(returned, Tensor)
     return returned
 
@@ -83,6 +99,9 @@ def _tensors_in(returned: object, path: OutputPath = ()) -> Iterator[tuple[Outpu
     elif isinstance(returned, Mapping):
         for key, value in returned.items():
             yield from _tensors_in(value, (*path, key))
+    elif is_dataclass(returned) and not isinstance(returned, type):
+        for field in fields(returned):
+            yield from _tensors_in(getattr(returned, field.name), (*path, field.name))
     elif isinstance(returned, Sequence) and not isinstance(returned, str | bytes):
         for index, value in enumerate(returned):
             yield from _tensors_in(value, (*path, index))

@@ -117,4 +117,10 @@ def load_state(state: Mapping[str, Tensor], module: nn.Module) -> nn.Module:
     if not on_meta:
         module = module.cpu().float()
     module.load_state_dict(converted, assign=on_meta)
-    return module.eval().requires_grad_(False)
+    for parameter in module.parameters():  # requires_grad_ is not there in every program
+        parameter.requires_grad = False
+    try:
+        return module.eval()
+    except NotImplementedError:  # of an exported program, whose mode is part of it
+        del vars(module)["train"], vars(module)["eval"]
+        return module.eval()

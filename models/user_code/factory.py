@@ -14,7 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from models.errors import CheckpointError, refusal
 from models.model import REFERENCE_TILE, REFERENCE_WINDOW, Model
@@ -25,6 +27,7 @@ from models.options import ModelOptions
 from models.reader.checkpoint import Checkpoint
 from models.user_code.isolation import is_active, user_files
 
+_TILE = "mend it, or choose another tile with --tile"
 _USAGE = "give --arch FILE.py:FACTORY, a function in it that returns the network"
 
 
@@ -65,11 +68,15 @@ def build_from_code(checkpoint: Checkpoint, arch: str, options: ModelOptions) ->
     factory = Factory.of(arch)
     name = f"{factory.file.name}:{factory.name}"
     network = _make_network(factory, checkpoint.state)
+    tile = options.tile or REFERENCE_TILE
+    if any(map(is_lazy, (*network.parameters(), *network.buffers()))):
+        with _errors_of_user_code(factory, "its forward", _TILE), torch.no_grad():
+            network(torch.zeros(1, 1, *tile))  # which gives lazy layers their shapes
     with _errors_of_user_code(factory, "loading its weights"):
         state, aside = match_state(checkpoint, network, name, "name the factory that made the trained network")
         network = load_state(state, network)
-    with _errors_of_user_code(factory, "its forward", "mend it, or choose another tile with --tile"):
-        model = describe_network(network, name, options.tile or REFERENCE_TILE, options.window or REFERENCE_WINDOW)
+    with _errors_of_user_code(factory, "its forward", _TILE):
+        model = describe_network(network, name, tile, options.window or REFERENCE_WINDOW)
     code = hashlib.sha256(factory.name.encode())
     for file in user_files():
         code.update(file.read_bytes())

@@ -1,13 +1,13 @@
 """The device's peaks, and the work that is held against them."""
 
 import sys
-from types import SimpleNamespace
 
 import pytest
 from torch import nn
 
 from bench.machine import peak
-from bench.plan import controlled_settings
+from bench.plan.controlled_settings import work_of_a_tile
+from engines.evidence.mac_counter import layers_of
 
 
 def test_a_copy_reads_and_writes_every_byte_once(monkeypatch):
@@ -29,22 +29,19 @@ def test_without_room_for_a_copy_there_is_no_bandwidth(monkeypatch):
     assert peak.measure_bandwidth("cpu") is None
 
 
-@pytest.mark.parametrize("batch", [None, 2])
-def test_the_work_of_a_tile_is_counted_layer_by_layer(batch, monkeypatch):
+@pytest.mark.parametrize("batch", [1, 2])
+def test_the_work_of_a_tile_is_counted_layer_by_layer(batch):
     module = nn.Sequential(nn.Conv3d(1, 2, 3, padding=1), nn.ReLU(), nn.Conv3d(2, 3, 2, stride=2))
-    model = SimpleNamespace(module=module, tile=(8, 6, 4), program=None)
-    if batch:  # a program that takes no other batch: its layers are counted for one, and shared out
-        layers = controlled_settings.layers_in(model, batch, model.tile)
-        monkeypatch.setattr(controlled_settings, "layers_in", lambda *_: layers)
-        model.program = SimpleNamespace(batch=batch)
+    work = work_of_a_tile(tuple(layers_of(module, (batch, 1, 8, 6, 4))), batch)
     voxels = 8 * 6 * 4
-    assert controlled_settings.work_of_a_tile(model) == {
+    assert work == {
         "macs_per_tile": 2 * voxels * 27 + 3 * voxels // 8 * 2 * 8,
         "activations_per_tile": voxels * (1 + 2) + voxels * 2 + voxels // 8 * 3,
         "layer_weights": 2 * 27 + 3 * 2 * 8,
     }
     weights = sum(p.numel() for p in module.parameters() if p.dim() > 1)
-    assert controlled_settings.work_of_a_tile(model)["layer_weights"] == weights
+    assert work["layer_weights"] == weights
+    assert work_of_a_tile((), batch) == {}
 
 
 def test_the_faster_library_sets_the_peak_on_a_cpu(monkeypatch):

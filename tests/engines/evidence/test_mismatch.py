@@ -17,6 +17,7 @@ TRUE = [
     ("openvino-int8", "cpu", "openvino CPU", {"int8": 0.9, "bf16": 0.08, "unknown": 0.02}),
     ("tensorrt-fp16", "cuda", "tensorrt cuda", {"fp16": 1.0}),
     ("torch-aoti", "cuda", "torch cuda", {"fp32": 0.999, "unknown": 0.001}),
+    ("torch-fp32", "cpu", "torch cpu", {}),
 ]
 FALSE = [
     ("torch-fp32", "cpu", "torch cpu", {"fp32": 0.99, "bf16": 0.01}, "1.0% in bf16"),
@@ -34,7 +35,7 @@ FALSE = [
     ("torch-half", "cpu", "torch cpu", {"fp16": 1.0}, "mostly in bf16"),
     ("torch-half", "cuda", "torch cuda", {"bf16": 1.0}, "mostly in fp16"),
     ("torch-half", "cpu", "torch cpu", {"unknown": 1.0}, "unknown"),
-    ("torch-fp32", "cpu", "torch cpu", {}, "do not add up"),
+    ("ort-int8", "cpu", "CPUExecutionProvider", {}, "no multiplication of its network is counted"),
     ("torch-fp32", "cpu", "torch cpu", {"fp32": 1.2}, "do not add up"),
     ("torch-fp32", "cpu", "torch cpu", {"fp32": float("nan")}, "do not add up"),
 ]
