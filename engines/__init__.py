@@ -1,7 +1,8 @@
 """Ways to run a network, one file each.
 
 The table of backends is here; importing it imports no runtime. `base` is what all share, `layers` what multiplies,
-`probe` whether a backend can run, `cache` what was built, `rewrites` other forms of the same network.
+`probe` whether a backend can run, `placement` puts the network on its device, `cache` what was built, `rewrites` other
+forms of the same network.
 
 `host`: what the device can do. `evidence`: what really ran. `quantization`: which layers may be INT8.
 `pytorch`, `fused`, `onnx`, `openvino`, `tensorrt`: the engines, by runtime.
