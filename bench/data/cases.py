@@ -1,6 +1,5 @@
 """Cases of a data folder, in the quiz layout or the nnU-Net raw layout."""
 
-import csv
 import hashlib
 import itertools
 import re
@@ -9,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.choices import SPLITS
+from bench.data.class_table import class_of, read_classes
 from bench.data.space import Space
 from bench.data.volume import read_image, read_mask
 from bench.errors import InputError
@@ -22,8 +22,6 @@ _NNUNET = {
     "validation": ("imagesVal", "labelsVal"),
     "test": ("imagesTs", "labelsTs"),
 }
-_NAME_COLUMNS = ("names", "name", "case", "case_id", "caseid", "id", "identifier")
-_CLASS_COLUMNS = ("subtype", "class", "label", "cls")
 
 
 @dataclass(frozen=True)
@@ -126,11 +124,9 @@ def _quiz(root: Path, split: str) -> Iterator[CaseFiles]:
 
 def _nnunet(root: Path, split: str) -> Iterator[CaseFiles]:
     images, labels = _NNUNET.get(split, (split, split))
-    subtypes: dict[str, int] | None = None
-    for case in _images(root / images, root / labels, None):
-        if subtypes is None:
-            subtypes = _class_table(root)
-        yield replace(case, subtype=subtypes.get(case.name))
+    cases = list(_images(root / images, root / labels, None))
+    table, names = read_classes(root) if cases else {}, {case.name for case in cases}
+    yield from (replace(case, subtype=class_of(case.name, table, names)) for case in cases)
 
 
 def _images(folder: Path, masks: Path, subtype: int | None) -> Iterator[CaseFiles]:
@@ -141,27 +137,6 @@ def _images(folder: Path, masks: Path, subtype: int | None) -> Iterator[CaseFile
         if match and not path.name.startswith("."):
             candidates = [masks / f"{match['name']}{ending}" for ending in (".nii.gz", ".nii")]
             yield CaseFiles(match["name"], path, next((m for m in candidates if m.is_file()), None), subtype)
-
-
-def _class_table(root: Path) -> dict[str, int]:
-    """Classes by case from the CSV files beside the image folders; any with a name and a class column."""
-    table: dict[str, int] = {}
-    for path in sorted(root.glob("*.csv")):
-        try:
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                rows = csv.DictReader(file)
-                columns = {(column or "").strip().lower(): column for column in rows.fieldnames or ()}
-                name = next((columns[c] for c in _NAME_COLUMNS if c in columns), None)
-                value = next((columns[c] for c in _CLASS_COLUMNS if c in columns), None)
-                if name is not None and value is not None:
-                    table.update({_case_name(row[name]): int(float(row[value])) for row in rows})
-        except (ValueError, TypeError, UnicodeDecodeError, csv.Error) as error:
-            raise InputError(f"{path}: not a table of classes ({error}); expected whole numbers from 0") from None
-    return table
-
-
-def _case_name(text: str) -> str:
-    return re.sub(r"(_0000)?(\.nii(\.gz)?)?$", "", text.strip())
 
 
 def _refuse_duplicates(cases: list[CaseFiles]) -> None:

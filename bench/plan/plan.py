@@ -8,7 +8,7 @@ import engines
 from bench import demo, peers
 from bench.accuracy import task_of
 from bench.data.cases import CaseFiles, check_cases, find_cases, fingerprint, unused_volumes
-from bench.data.remarks import remark_on_unused, remarks_on
+from bench.data.remarks import remark_on_classes, remark_on_unused, remarks_on
 from bench.errors import InputError
 from bench.machine import host
 from bench.pipeline.nnunet_reader import refuse_unreadable
@@ -265,7 +265,11 @@ def _opens(
 def _remarks(case_files: list[CaseFiles], unused: list[Path], model: Model, progress: Progress) -> tuple[str, ...]:
     """Said before anything is measured, and kept for the report."""
     reorients = model.plans is not None and model.plans.plans["image_reader_writer"] == "NibabelIOWithReorient"
-    remarks = (*remarks_on(case_files, as_stored=not reorients), *remark_on_unused(unused))
+    remarks = (
+        *remarks_on(case_files, as_stored=not reorients),
+        *remark_on_unused(unused),
+        *(remark_on_classes(case_files) if model.subtypes else ()),
+    )
     for remark in remarks:
         progress.note(remark)
     return remarks

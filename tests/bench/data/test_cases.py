@@ -158,12 +158,6 @@ def test_two_cases_of_one_name(tmp_path):
     assert "a second case named quiz_1_001" in refusal(tmp_path)
 
 
-def test_class_table_that_is_none(tmp_path):
-    save(tmp_path / "imagesTr" / "p_0000.nii.gz", np.zeros((4, 5, 6), np.int16))
-    (tmp_path / "classes.csv").write_text("name,class\np,benign\n")
-    assert "not a table of classes" in refusal(tmp_path, "train")
-
-
 def test_volumes_of_no_case_are_listed_and_a_second_mask_is_refused(tmp_path):
     quiz_case(tmp_path)
     image, _ = quiz_case(tmp_path, "quiz_1_002")

@@ -338,6 +338,7 @@ def _bad_tables(draw: Random, data: DataSet, name: str) -> None:
         names = (*names, *(c.name for c in data.cases))
     elif name == "class table no text":
         path.write_bytes(b"PK\x03\x04" + bytes(range(256)))
+        names = (*names, *(c.name for c in data.cases))
     data.refuse(name, *names, must=None if "table" in name or name == "class blank" else True)
     if data.refused is None:
         for each in data.cases:
