@@ -63,6 +63,15 @@ def test_values_that_are_not_finite_are_wrong(tmp_path: Path) -> None:
         check_convolutions(network, target((8, 8, 8), tmp_path), "fp32")
 
 
+@pytest.mark.parametrize("weight", [torch.nan, torch.inf, 3e38])
+def test_a_network_whose_own_values_are_not_finite_is_no_fault_of_pytorch(weight: float, tmp_path: Path) -> None:
+    network = Network(KINDS[0]).requires_grad_(False)
+    network.first.weight.fill_(weight)
+    network.first.bias.zero_()
+    network.second.weight.fill_(1)
+    check_convolutions(network, target((8, 8, 8), tmp_path), "fp32")
+
+
 def test_a_network_that_cannot_run_is_left_to_the_engine(tmp_path: Path) -> None:
     check_convolutions(Network(KINDS[0], inside=5).requires_grad_(False), target((0, 8, 8), tmp_path), "fp32")
 
