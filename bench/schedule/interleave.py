@@ -4,6 +4,8 @@ So each sample has its baseline beside it, and whatever the machine does in betw
 """
 
 import random
+import shutil
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,6 +21,8 @@ from bench.schedule.store import RunStore
 from bench.worker.messages import Broke, Open, Opened, Predicted
 from engines.base import Availability
 from reports.records.record import FAILED, INTERLEAVED, SKIPPED, WARMUP, Case, EvidenceRecord, RunRecord, Sample
+
+NO_ROOM = 16 * 2**20  # bytes
 
 
 class Interleaver:
@@ -109,7 +113,7 @@ class Interleaver:
                 if name == self._run.baseline:
                     raise BackendLostError(f"the baseline {name} cannot run: {reply.reason}; {reply.fix}")
             case Broke() as reply:
-                self._fail(name, reply.reason)
+                self._fail(name, reply.reason + full_folders(request.target.cache, Path(tempfile.gettempdir())))
 
     def _reopen(self, name: str, launch: int) -> None:
         match self.fleet.reopen(name):
@@ -153,6 +157,12 @@ class Interleaver:
         self._progress.note(f"{name} failed: {reason}")
         if name == self._run.baseline:
             raise BackendLostError(f"the baseline {name} failed: {reason}; log: {self.store.directory.log(name)}")
+
+
+def full_folders(*folders: Path) -> str:
+    """Which of these folders have no room; many runtimes do not say that it was this that broke their build."""
+    full = [str(folder) for folder in folders if folder.exists() and shutil.disk_usage(folder).free < NO_ROOM]
+    return f"; there is no room in {' and '.join(full)}" if full else ""
 
 
 def _shuffled(names: Sequence[str], seed: str) -> list[str]:

@@ -1,11 +1,13 @@
 """A worker seen from the harness: start it, ask it, notice when it dies or hangs."""
 
 import contextlib
+import getpass
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -33,6 +35,19 @@ import_module(sys.argv[2]).main()
 _PARKED = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 
 
+def _places(temporary: str) -> dict[str, str]:
+    """Variables for libraries that break where a place is missing.
+
+    Native code asks TMPDIR and looks no further, as Python does; and in a container a user may be a mere number,
+    without a name and a home.
+    """
+    try:
+        Path.home(), getpass.getuser()
+    except (KeyError, OSError, RuntimeError):
+        return {"TMPDIR": temporary, "HOME": os.environ.get("HOME") or temporary, "USER": str(os.getuid())}
+    return {"TMPDIR": temporary}
+
+
 class WorkerError(Exception):
     """A worker did not do what it was asked. The message is one line; its log holds the rest."""
 
@@ -49,6 +64,8 @@ class WorkerProcess:
     """A running ``bench.worker.server``, stopped where its context ends; stdout and stderr go to `log`."""
 
     def __init__(self, threads: int, log: Path = Path(os.devnull)) -> None:
+        # Of its own, since it is killed in the end and leaves there what it would have deleted.
+        self._temporary = tempfile.TemporaryDirectory(prefix="voxbench-", ignore_cleanup_errors=True)
         ours, theirs = socket.socketpair()
         self._log = log
         with log.open("ab") as output:
@@ -58,7 +75,7 @@ class WorkerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env={**environment(), **_PARKED, "OMP_NUM_THREADS": str(threads)},
+                env={**environment(), **_places(self._temporary.name), **_PARKED, "OMP_NUM_THREADS": str(threads)},
                 start_new_session=True,  # an interrupt in the terminal is for the harness, and helpers die with it
             )
         theirs.close()
@@ -133,6 +150,7 @@ class WorkerProcess:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        self._temporary.cleanup()
 
     def _epitaph(self) -> str:
         try:

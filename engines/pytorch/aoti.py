@@ -21,7 +21,7 @@ from engines.cache import artefact, key_of
 from engines.evidence.mac_counter import layers_for
 from engines.evidence.onednn import operations as onednn_operations
 from engines.placement import placed
-from engines.pytorch.compile import Compile
+from engines.pytorch.compile import Compile, cache_folder
 from engines.pytorch.session import TorchSession, torch_settings
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ def _build(model: "Model", target: Target, folder: Path) -> None:
     # As for torch-compile: constant weights let oneDNN's fused convolutions take over.
     settings: dict[str, Any] = {} if target.on_cuda else {"freezing": True}
     with (
-        placed(model.module, target.device) as network, torch.no_grad(), torch._inductor.config.patch(settings),
-        warnings.catch_warnings(),
+        placed(model.module, target.device) as network, torch.no_grad(), cache_folder(target),
+        torch._inductor.config.patch(settings), warnings.catch_warnings(),
     ):  # fmt: skip
         warnings.simplefilter("ignore")
         program = torch.export.export(network, (x,))

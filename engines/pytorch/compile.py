@@ -33,7 +33,7 @@ class Compile(TorchEngine):
         layers = layers_for(model, target)
         # The settings hold for Dynamo too: as options of torch.compile they reach Inductor only, and freeze nothing.
         with (
-            torch_settings(target), _cache_folder(target) as folder, placed(model.module, target.device) as network,
+            torch_settings(target), cache_folder(target) as folder, placed(model.module, target.device) as network,
             torch._inductor.config.patch(_settings(target)),
         ):  # fmt: skip
             torch._dynamo.reset()
@@ -72,7 +72,7 @@ def _settings(target: Target) -> dict[str, Any]:
 
 
 @contextmanager
-def _cache_folder(target: Target) -> Iterator[Path]:
+def cache_folder(target: Target) -> Iterator[Path]:
     """Keep Inductor's files under the target's cache; it keys them itself, apart from the device's identity."""
     name = "TORCHINDUCTOR_CACHE_DIR"
     before = os.environ.get(name)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.profiler import profile  # torch.profiler's imports Inductor, which takes seconds
 
-from engines.base import Availability, Backend, Evidence, Target
+from engines.base import Availability, Backend, EngineError, Evidence, Target
 from engines.layers import UNKNOWN, Layer, Operation, Tally
 from engines.probe import check, unavailable
 
@@ -150,7 +150,10 @@ def traced_events(profiler: Any) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"
         profiler.export_chrome_trace(str(path))
-        events: list[dict[str, Any]] = json.loads(path.read_text())["traceEvents"]
+        try:
+            events: list[dict[str, Any]] = json.loads(path.read_text())["traceEvents"]
+        except (OSError, ValueError):  # the profiler reports no failure of its own
+            raise EngineError(f"{path}: the profiler could not write its trace; make room, or set TMPDIR") from None
         return events
 
 

@@ -1,5 +1,6 @@
 """Artefacts on disk: whole, keyed by all they depend on, and rebuilt when they are not whole."""
 
+import resource
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 import engines
-from engines.base import Calibration, Target
+from engines.base import Calibration, EngineError, Target
 from engines.cache import artefact, key_of
 from models.model import Model
 
@@ -51,6 +52,17 @@ def test_engines_come_back_from_disk(
     torch.testing.assert_close(rebuilt, first, rtol=1e-4, atol=1e-5)
     cached, _ = run()
     assert cached
+
+
+def test_a_full_cache_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))  # a write stops midway, as on a full disk
+    try:
+        with pytest.raises(EngineError, match=r"the cache has no room .*; make room, or set VOXBENCH_CACHE to another"):
+            artefact(tmp_path, "thing", {"a": 1}, _write)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_whole_artefact_is_not_built_again(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import resource
 import shutil
+import tempfile
 import time
 from pathlib import Path
 
@@ -114,6 +115,22 @@ def test_a_log_on_a_full_disk_ends_nothing():
         for _ in range(2):
             with pytest.raises(CallError, match="No module named 'no_such_package'"):
                 worker.call(try_import, "no_such_package", timeout_s=60)
+
+
+def test_a_worker_has_a_temporary_folder_of_its_own_also_where_there_is_no_home(monkeypatch, tmp_path):
+    def unknown():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", unknown)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "nowhere"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # what Python takes instead
+    with WorkerProcess(1) as worker:
+        variables = psutil.Process(worker.pid).environ()
+        assert Path(variables["TMPDIR"]).parent == tmp_path
+        assert variables["HOME"] == variables["TMPDIR"]
+        (Path(variables["TMPDIR"]) / "left").write_text("by a process that was killed")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_stopped_worker_is_lost_to_the_next_question(files, start):
