@@ -132,11 +132,14 @@ def _nnunet(root: Path, split: str) -> Iterator[CaseFiles]:
 def _images(folder: Path, masks: Path, subtype: int | None) -> Iterator[CaseFiles]:
     if not folder.is_dir():
         return
-    for path in folder.iterdir():
-        match = _IMAGE.match(path.name)
-        if match and not path.name.startswith("."):
-            candidates = [masks / f"{match['name']}{ending}" for ending in (".nii.gz", ".nii")]
-            yield CaseFiles(match["name"], path, next((m for m in candidates if m.is_file()), None), subtype)
+    images = [(match["name"], path) for path in folder.iterdir() if (match := _IMAGE.match(path.name))]
+    names = {name for name, _ in images}
+    for name, path in images:
+        mask = next((m for m in (masks / f"{name}.nii.gz", masks / f"{name}.nii") if m.is_file()), None)
+        # What is named like the image of a case, and has no mask, may be the mask of a case whose name ends in _0000.
+        is_mask = mask is None and folder == masks and f"{name}_0000" in names
+        if not path.name.startswith(".") and not is_mask:
+            yield CaseFiles(name, path, mask, subtype)
 
 
 def _refuse_duplicates(cases: list[CaseFiles]) -> None:

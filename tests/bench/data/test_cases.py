@@ -158,6 +158,14 @@ def test_two_cases_of_one_name(tmp_path):
     assert "a second case named quiz_1_001" in refusal(tmp_path)
 
 
+def test_an_identifier_that_ends_like_an_image(tmp_path):
+    image, mask = quiz_case(tmp_path, "quiz_1_001_0000")
+    quiz_case(tmp_path, "quiz_1_002")
+    files = find_cases(tmp_path, "validation")[1]
+    assert [case.name for case in files] == ["quiz_1_001_0000", "quiz_1_002"]
+    assert (files[0].image_path, files[0].mask_path) == (image, mask)
+
+
 def test_volumes_of_no_case_are_listed_and_a_second_mask_is_refused(tmp_path):
     quiz_case(tmp_path)
     image, _ = quiz_case(tmp_path, "quiz_1_002")

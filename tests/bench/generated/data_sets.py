@@ -214,7 +214,7 @@ def write_classes(draw: Random, data: DataSet) -> None:
     swap, quote = draw.random() < 0.3, draw.random() < 0.3
     lines = []
     for pair in (columns, *([name, f"{value}{draw.choice(('', '', '.0'))}"] for name, value in rows)):
-        cells = [f'"{cell}"'.replace('"', '""')[1:-1] if '"' in cell else cell for cell in pair]
+        cells = [cell.replace('"', '""') for cell in pair]
         cells = [f'"{cell}"' if quote or '"' in cell else cell for cell in cells]
         lines.append(separator.join(reversed(cells) if swap else cells))
     blank = draw.choice(("", "", "\n", separator + "\n", "  \n"))
