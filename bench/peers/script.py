@@ -78,7 +78,8 @@ class ScriptPipeline:
         watch, tile, (low, high) = Stopwatch(self._sync), self._settings.tile, self._settings.window
         start = time.perf_counter_ns()
         with watch.stage("read"):
-            nifti: Any = self._squeezed(nib.load(image_path))
+            nifti: Any = nib.load(image_path)
+            nifti = nifti if len(nifti.shape) == 3 else self._squeezed(nifti)
             volume = nifti.get_fdata()
         with watch.stage("preprocess"):
             volume = (np.clip(volume, low, high) - low) / (high - low)
