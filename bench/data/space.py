@@ -110,4 +110,4 @@ def turned(voxels: NDArray[Any], turn: NDArray[np.float64]) -> NDArray[Any]:
 
 def written(affine: NDArray[np.float64]) -> str:
     """The three rows of an affine that say something, in one line."""
-    return "[" + "; ".join(" ".join(f"{value:.6g}" for value in row) for row in affine[:3]) + "]"
+    return "[" + "; ".join(" ".join(f"{value:.7g}" for value in row) for row in affine[:3]) + "]"
