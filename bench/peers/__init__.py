@@ -1,8 +1,9 @@
 """Reference pipelines: what users run today, as variants of an ordinary run on the same cases and weights.
 
 A peer (`monai`, `nnunet`, `script`) goes its own whole way from the image's file to the mask's file; of the pipeline
-only the tiles' vote over the class is in it, which no library has. It is there to be compared with: it makes no claim,
-and is never chosen as the best. `session` opens one where others open an engine. Importing this table imports no peer.
+only the tiles' vote over the class is in it, which no library has, and the affine in force where a header contradicts
+itself. It is there to be compared with: it makes no claim, and is never chosen as the best. `session` opens one where
+others open an engine. Importing this table imports no peer.
 """
 
 from collections.abc import Iterable, Mapping
