@@ -100,10 +100,15 @@ def _print_error(message: str, code: int) -> int:
 
 def entry() -> None:
     """The `bench` command."""
+    left_out = [
+        each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each and not Path(each).is_absolute()
+    ]
     variables = environment()
     os.environ.clear()
     os.environ.update(variables)  # for whatever a library starts
     _open_closed_streams()
+    if left_out:
+        _print_error(f"PYTHONPATH: relative, and left out: {', '.join(left_out)}; give whole paths", DONE)
     code = main()
     try:
         sys.stdout.flush()

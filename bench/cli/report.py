@@ -1,8 +1,10 @@
 """`bench report`."""
 
+import sys
 from argparse import Namespace
 
 from bench.cli.exit_codes import DONE
+from bench.errors import StorageError
 from bench.schedule.run_directory import LATEST, write_text
 from reports.records.store import read_run
 from reports.render import render
@@ -13,7 +15,10 @@ def execute(options: Namespace) -> int:
     folder = options.run or LATEST
     text = render(summarise(read_run(folder)), options.format)
     if options.format == "markdown":
-        write_text(folder / "report.md", text)
+        try:
+            write_text(folder / "report.md", text)
+        except StorageError as error:  # a run may lie where nothing can be written
+            print(f"bench: the report is not renewed: {error}", file=sys.stderr)
     if options.out is None:
         print(text, end="" if text.endswith("\n") else "\n")
     else:

@@ -24,9 +24,9 @@ def execute(options: Namespace) -> int:
     wanted = SCENARIOS if options.scenario == "all" else (options.scenario,)
     with progress(sys.stderr) as shown, TemporaryDirectory(prefix="voxbench-") as masks:
         result = scenarios.measure(request, options.backend, wanted, options.read_ahead, Path(masks), shown)
+    print(text(result), flush=True)
     if options.out is not None:
         write_text(options.out, json.dumps(document(result), indent=2) + "\n")
-    print(text(result))
     return DONE
 
 

@@ -40,6 +40,7 @@ def test_the_command_runs_nothing_of_the_current_folder(project, start):
         env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}."}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert "PYTHONPATH: relative, and left out: .; give whole paths" in done.stderr
     assert ran(project) == []
 
 

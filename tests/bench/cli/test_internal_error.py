@@ -135,6 +135,18 @@ def test_an_error_without_a_text_and_a_library_that_exits_are_ours_too(run_folde
         assert printed.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", ["run", "report", "check", "compare x y", "inspect x", "doctor", "scenario"])
+def test_every_command_exits_with_70(command, temporary, monkeypatch, tmp_path, capsys):
+    def execute(options):
+        raise ZeroDivisionError
+
+    monkeypatch.chdir(tmp_path)
+    name = command.split()[0]
+    monkeypatch.setattr(f"bench.cli.{'inspection' if name == 'inspect' else name}.execute", execute)
+    assert main(command.split()) == 70
+    assert "internal error, our fault and not yours: ZeroDivisionError" in capsys.readouterr().err
+
+
 def test_help_lists_the_exit_codes(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])

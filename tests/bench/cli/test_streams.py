@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.cli.main import main
 from reports.records.store import write_run
 from tests.reports.factory import Candidate, make_run
 
@@ -47,3 +48,11 @@ def test_a_terminal_that_lacks_a_character(run):
 )
 def test_streams_that_are_closed_or_full(redirected, code, errors, run):
     assert report(redirected, run)[::2] == (code, errors)
+
+
+def test_a_run_is_shown_where_nothing_can_be_written(run, capsys):
+    (run / "report.md").mkdir()
+    assert main(["report", str(run)]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("# ")
+    assert printed.err.startswith(f"bench: the report is not renewed: {run}/report.md: cannot be written")

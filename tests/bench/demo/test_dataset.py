@@ -190,3 +190,14 @@ def test_an_abdomen_is_written_like_any_case(tmp_path: Path) -> None:
     image = nib.load(root / "validation/subtype0/quiz_0_600_0000.nii.gz")
     assert image.shape == nib.load(root / "validation/subtype0/quiz_0_600.nii.gz").shape
     assert min(image.shape) >= 120
+
+
+def test_two_processes_may_write_the_cases_at_one_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def draw(*arguments: object, **options: object) -> DrawnCase:
+        (tmp_path / "demo").mkdir()
+        (tmp_path / "demo" / "whole").write_text("by the other")
+        return draw_case("test", 0)
+
+    monkeypatch.setattr(dataset, "draw_case", draw)
+    assert write_demo(tmp_path / "demo", counts={"test": 1}) == tmp_path / "demo"
+    assert [path.name for path in tmp_path.rglob("*")] == ["demo", "whole"]
