@@ -91,7 +91,7 @@ def score(
     labels, reference = (read_mask(path, space)[region] for path in (prediction, baseline))
     structures = {name: StructureScore() for name in task.structures}
     if case.mask is not None:
-        truth = read_mask(Path(case.mask), space)
+        truth = read_mask(Path(case.mask), space, case.mask_labels)
         outside = None if roi is None else outside_of(truth, roi)
         truth = truth[region]
         for name, structure in task.structures.items():

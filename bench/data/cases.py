@@ -2,19 +2,22 @@
 
 import hashlib
 import itertools
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.choices import SPLITS
-from bench.data.class_table import class_of, read_classes
+from bench.data.class_table import ClassTables, read_class_tables
 from bench.data.space import Space
-from bench.data.volume import read_image, read_mask
+from bench.data.volume import LABELS, read_image, read_mask
 from bench.errors import InputError
+from models.nnunet.dataset import label_values
 from reports.records.record import Case
 
 _IMAGE = re.compile(r"^(?P<name>.+)_0000\.nii(\.gz)?$", re.DOTALL)
+_ENDING = re.compile(r"\.nii(\.gz)?$")
 _SUBTYPE_FOLDER = re.compile(r"^subtype(?P<subtype>\d+)$")
 # nnU-Net knows no validation folder of its own; these names are the ones in use.
 _NNUNET = {
@@ -26,12 +29,13 @@ _NNUNET = {
 
 @dataclass(frozen=True)
 class CaseFiles:
-    """The files of a case, not opened yet, and its class."""
+    """The files of a case, not opened yet, and its class; `mask_labels`: our label of each value in its mask."""
 
     name: str
     image_path: Path
     mask_path: Path | None
     subtype: int | None
+    mask_labels: tuple[int, ...] = LABELS
 
 
 def find_cases(root: Path, split: str) -> tuple[str, list[CaseFiles]]:
@@ -46,6 +50,8 @@ def find_cases(root: Path, split: str) -> tuple[str, list[CaseFiles]]:
         cases = sorted(search(root, split), key=lambda case: case.name)
         if cases:
             _refuse_duplicates(cases)
+            _refuse_channels(cases)
+            cases = _with_classes(root, layout, cases)
             _refuse_second_masks(cases)
             return layout, cases
     others = [s for s in SPLITS if s != split and (any(_quiz(root, s)) or any(_nnunet(root, s)))]
@@ -84,7 +90,7 @@ def check_cases(files: list[CaseFiles], subtypes: int = 3, done: Callable[[], No
         volume = read_image(case.image_path)
         space = Space.of(volume.nifti, case.image_path)
         if case.mask_path is not None:
-            read_mask(case.mask_path, space)
+            read_mask(case.mask_path, space, case.mask_labels)
         cases.append(
             Case(
                 name=case.name,
@@ -93,6 +99,7 @@ def check_cases(files: list[CaseFiles], subtypes: int = 3, done: Callable[[], No
                 subtype=case.subtype,
                 shape=space.shape,
                 spacing_mm=space.spacing_mm,
+                mask_labels=case.mask_labels,
             )
         )
         done()
@@ -124,9 +131,29 @@ def _quiz(root: Path, split: str) -> Iterator[CaseFiles]:
 
 def _nnunet(root: Path, split: str) -> Iterator[CaseFiles]:
     images, labels = _NNUNET.get(split, (split, split))
-    cases = list(_images(root / images, root / labels, None))
-    table, names = read_classes(root) if cases else {}, {case.name for case in cases}
-    yield from (replace(case, subtype=class_of(case.name, table, names)) for case in cases)
+    values = declared_labels(root) or LABELS
+    yield from (replace(case, mask_labels=values) for case in _images(root / images, root / labels, None))
+
+
+def class_tables(root: Path, cases: list[CaseFiles]) -> ClassTables:
+    """The tables of classes in the data folder, for these cases."""
+    return read_class_tables(root, {case.name for case in cases})
+
+
+def declared_labels(root: Path) -> tuple[int, ...] | None:
+    """Our label of each value in the masks, as the ``dataset.json`` of nnU-Net's raw layout says; None without one.
+
+    Raises:
+        InputError: it is damaged, or names labels that are neither pancreas nor lesion.
+    """
+    path = root / "dataset.json"
+    if not path.is_file():
+        return None
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+        return label_values(held)
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path}: {error}; correct it, since it says what the values in the masks mean") from None
 
 
 def _images(folder: Path, masks: Path, subtype: int | None) -> Iterator[CaseFiles]:
@@ -140,6 +167,45 @@ def _images(folder: Path, masks: Path, subtype: int | None) -> Iterator[CaseFile
         is_mask = mask is None and folder == masks and f"{name}_0000" in names
         if not path.name.startswith(".") and not is_mask:
             yield CaseFiles(name, path, mask, subtype)
+
+
+def _is_mask(file: str, names: set[str]) -> bool:
+    """Of a case whose name ends like a channel: ``a_0000.nii.gz`` beside ``a_0000_0000.nii.gz``."""
+    name = _ENDING.sub("", file)
+    return any(f"{name}_0000{ending}" in names for ending in (".nii.gz", ".nii"))
+
+
+def _with_classes(root: Path, layout: str, cases: list[CaseFiles]) -> list[CaseFiles]:
+    """In the quiz layout the folders give the classes, and a table must not say otherwise."""
+    try:
+        tables = class_tables(root, cases)
+    except InputError:
+        if layout == "quiz":  # it may be a table of something else
+            return cases
+        raise
+    for case in cases:
+        listed = tables.classes.get(case.name)
+        if None not in (case.subtype, listed) and listed != case.subtype:
+            raise InputError(
+                f"{tables.sources[case.name]}: gives {case.name} class {listed}, and it lies in "
+                f"{case.image_path.parent}; correct the one that is wrong"
+            )
+    if layout == "quiz":
+        return cases
+    return [replace(case, subtype=tables.classes.get(case.name)) for case in cases]
+
+
+def _refuse_channels(cases: list[CaseFiles]) -> None:
+    folders = {case.image_path.parent for case in cases}
+    names = {folder: {path.name for path in folder.iterdir()} for folder in folders}
+    for case in cases:
+        there = names[case.image_path.parent]
+        for file in (f"{case.name}_0001{ending}" for ending in (".nii.gz", ".nii")):
+            if file in there and not _is_mask(file, there):
+                raise InputError(
+                    f"{case.image_path.parent / file}: a second channel of {case.name}; "
+                    "networks of one channel are run, so give data of one"
+                )
 
 
 def _refuse_duplicates(cases: list[CaseFiles]) -> None:

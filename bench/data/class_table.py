@@ -1,11 +1,13 @@
-"""Classes of cases, from the tables beside their folders: CSV as people and Excel write it, and JSON."""
+"""Tables beside the cases that give each its class: CSV as spreadsheets and scripts write it, and JSON."""
 
 import codecs
 import csv
+import io
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path, PureWindowsPath
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bench.errors import InputError
@@ -14,101 +16,183 @@ _NAME_COLUMNS = (
     "names", "name", "case", "case_id", "caseid", "id", "identifier", "image", "file", "filename", "patient_id",
 )  # fmt: skip
 _CLASS_COLUMNS = ("subtype", "class", "label", "cls")
-_DELIMITERS = ",;\t|"  # Excel writes the second in most of Europe
+_DELIMITERS = (",", ";", "\t", "|")
+_BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_MOST_BYTES = 16 * 2**20  # of a table; what is larger is none
+_NAMED = 3  # cases that a remark names
 
 
-def read_classes(root: Path) -> dict[str, int]:
-    """Classes by identifier from the tables in `root`; see `class_of`. A row without a class gives none.
+@dataclass(frozen=True)
+class Entry:
+    """A name in a table and the class it is given; `where` is the file and line, `value` None where that is empty."""
 
-    A table is a CSV file with a column of names and one of classes, or a JSON file with an object of numbers by name or
-    a list of rows. Other files are no tables.
+    name: str
+    value: int | None
+    where: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassTables:
+    """What the tables of a folder say of its cases.
+
+    Attributes:
+        classes: by case. sources: of each of them, file and line.
+        files: that are tables. unread: spreadsheets in a format that is not read.
+        others: names in the tables that are no case.
+    """
+
+    classes: Mapping[str, int]
+    sources: Mapping[str, str]
+    files: tuple[Path, ...] = ()
+    unread: tuple[Path, ...] = ()
+    others: tuple[str, ...] = ()
+
+
+def read_class_tables(root: Path, cases: Collection[str]) -> ClassTables:
+    """Read the tables that lie in `root`: files with a column of names and one of classes, ``{name: class}`` in JSON.
+
+    A name is that of a case, or of its image or mask; the whole name counts first, so that a case may be called
+    ``a_0000``. Rows without a class are as if they were not there.
 
     Raises:
-        InputError: a class is no whole number, or a case has two.
+        InputError: a class that is no whole number from 0, or two classes of one case; the line names the file.
     """
-    table: dict[str, int] = {}
-    places: dict[str, Path] = {}
-    for path in sorted(root.glob("*.[cCtT][sS][vV]")) + sorted(root.glob("*.json")):
-        for text, value in _json_rows(path) if path.suffix == ".json" else _csv_rows(path):
-            name = _identifier(text)
-            if not value.strip():
-                continue
-            subtype = _whole(value)
-            if subtype is None or not name:
-                raise InputError(f"{path}: class {value!r} of case {name!r}; expected names and whole numbers from 0")
-            if table.setdefault(name, subtype) != subtype:
-                other = "" if places[name] == path else f" in {places[name]}"
+    classes, sources, others = dict[str, int](), dict[str, str](), list[str]()
+    tables = {path: table for path in sorted(root.iterdir()) if (table := list(_entries(path, cases)))}
+    for entry in (entry for table in tables.values() for entry in table):
+        name = next((name for name in _spellings(entry.name) if name in cases), None)
+        if name is None:
+            others.append(entry.name)
+        elif entry.value is not None:
+            if classes.setdefault(name, entry.value) != entry.value:
                 raise InputError(
-                    f"{path}: class {subtype} of {name}, which has class {table[name]}{other}; correct one"
+                    f"{entry.where}: gives {name} class {entry.value}, and {sources[name]} class {classes[name]}; "
+                    "correct the one that is wrong"
                 )
-            places.setdefault(name, path)
-    return table
+            sources.setdefault(name, entry.where)
+    unread = tuple(sorted(path for path in root.iterdir() if path.suffix.lower() in (".xlsx", ".xls", ".ods")))
+    return ClassTables(classes=classes, sources=sources, files=tuple(tables), unread=unread, others=tuple(others))
 
 
-def class_of(name: str, table: Mapping[str, int], names: Collection[str]) -> int | None:
-    """The class of a case in a table, where it may stand by its identifier or by the name of its image.
-
-    `names` are those of all cases, one of which may be the other's with ``_0000`` behind it.
-    """
-    image = f"{name}_0000"
-    return table.get(name, None if image in names else table.get(image))
-
-
-def _identifier(text: str) -> str:
-    """Without folders and ending."""
-    return re.sub(r"\.nii(\.gz)?$", "", PureWindowsPath(text.strip()).name)
-
-
-def _whole(text: str) -> int | None:
-    number = re.fullmatch(r"([+-]?\d+)([.,]0*)?", text.strip())
-    return int(number[1]) if number else None
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[str, str]]:
-    """Name and class of each row; nothing of a file without such columns."""
-    lines = re.split(r"\r\n|\n|\r", _decoded(path))
-    if lines[0].lower().startswith("sep="):  # a line of Excel's
-        del lines[0]
-    for delimiter in _DELIMITERS:
-        try:
-            yield from _named_columns(csv.DictReader(lines, delimiter=delimiter, restval=""))
-        except csv.Error as error:
-            raise InputError(f"{path}: not a table of classes ({error}); save it as CSV again") from None
-
-
-def _decoded(path: Path) -> str:
-    content = path.read_bytes()
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return content.decode("utf-16", errors="replace")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("cp1252", errors="replace")  # Excel's CSV on Windows
-
-
-def _json_rows(path: Path) -> Iterator[tuple[str, str]]:
-    try:
-        document = json.loads(path.read_bytes())
-    except (ValueError, RecursionError):  # not JSON, no text, or nested without end
+def remarks_on_classes(cases: Mapping[str, int | None], tables: ClassTables) -> Iterator[str]:
+    """A line about cases that have no class; `tables` are those of their folder."""
+    without = [name for name, value in cases.items() if value is None]
+    if not without:
         return
-    if isinstance(document, dict) and all(_is_number(value) for value in document.values()):
-        yield from ((name, _text(value)) for name, value in document.items())
-    elif isinstance(document, list) and all(isinstance(row, dict) for row in document):
-        yield from _named_columns({key: _text(value) for key, value in row.items()} for row in document)
+    if not tables.files:
+        hint = f" ({tables.unread[0].name} is not read: save it as CSV)" if tables.unread else ""
+        yield f"no table gives the cases their classes{hint}; macro-F1 is not measured"
+        return
+    listed = ", ".join([*without[:_NAMED], *(["..."] if len(without) > _NAMED else [])])
+    files = ", ".join(path.name for path in tables.files)
+    similar = _similar(without, tables.others)
+    hint = f"; {similar[0]!r} there is perhaps {similar[1]}, which must be written in full" if similar else ""
+    yield (
+        f"{files}: no class for {len(without)} of {len(cases)} cases ({listed}), which do not count in macro-F1{hint}"
+    )
 
 
-def _is_number(value: Any) -> bool:
-    return value is None or (not isinstance(value, bool) and _whole(str(value)) is not None)
+def _similar(cases: Sequence[str], others: Sequence[str]) -> tuple[str, str] | None:
+    """A name in the tables that differs from a case by leading zeros or capitals, as spreadsheets change them."""
+    plain = {_plain(spelling): name for name in others for spelling in _spellings(name)}
+    return next(((plain[_plain(case)], case) for case in cases if _plain(case) in plain), None)
 
 
-def _text(value: Any) -> str:
-    return "" if value is None else str(value)
+def _plain(name: str) -> str:
+    return re.sub(r"(?<!\d)0+(?=\d)", "", name.casefold())
 
 
-def _named_columns(rows: Iterator[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-    for row in rows:
-        columns = {re.sub(r"[\s-]+", "_", str(column).strip().lower()): column for column in row if column}
-        name = next((columns[c] for c in _NAME_COLUMNS if c in columns), None)
-        value = next((columns[c] for c in _CLASS_COLUMNS if c in columns), None)
-        if name is not None and value is not None:
-            yield row[name], row[value]
+def _spellings(text: str) -> Iterator[str]:
+    """What a name may stand for: itself, a file of that name, an image of one channel."""
+    name = text.strip().replace("\\", "/").rpartition("/")[2]
+    yield name
+    yield (name := re.sub(r"\.nii(\.gz)?$", "", name))
+    yield re.sub(r"_0000$", "", name)
+
+
+def _entries(path: Path, cases: Collection[str]) -> Iterator[Entry]:
+    """Of a file; none where it is no table."""
+    kind = path.suffix.lower()
+    if kind not in (".csv", ".tsv", ".txt", ".json") or path.name.startswith(".") or not path.is_file():
+        return
+    content = path.read_bytes()[: _MOST_BYTES + 1]
+    if len(content) <= _MOST_BYTES:
+        text = _text(content)
+        yield from _of_json(path, text, cases) if kind == ".json" else _of_csv(path, text)
+
+
+def _text(content: bytes) -> str:
+    encoding = next((name for mark, name in _BYTE_ORDER_MARKS.items() if content.startswith(mark)), "utf-8")
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError:
+        return content.decode("cp1252", errors="replace")  # as older spreadsheets write it in Western Europe
+
+
+def _of_csv(path: Path, text: str) -> Iterator[Entry]:
+    text = re.sub(r"^sep=.", "", text)  # a line of Excel's; the line is left, so that the numbers of lines are right
+    first = next((line for line in text.splitlines() if line.strip(_blanks())), "")
+    for delimiter in _DELIMITERS:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        columns = _columns(next(csv.reader([first], delimiter=delimiter), []))
+        if columns is None:
+            continue
+        rows = ((reader.line_num, row) for row in reader if any(cell.strip() for cell in row))
+        try:
+            next(rows)  # the head
+            for number, row in rows:
+                cells = [*row, *[""] * (1 + max(columns) - len(row))]
+                name, value = (cells[column].strip() for column in columns)
+                where = f"{path}: line {number}"
+                value = value.replace(",", ".") if delimiter != "," else value
+                yield Entry(name, _class(value, name, where), where)
+        except csv.Error as error:
+            raise InputError(f"{path}: not a table of classes ({error}); export it again") from None
+        return
+
+
+def _blanks() -> str:
+    return " \t\r\n" + "".join(_DELIMITERS)
+
+
+def _columns(head: Sequence[str]) -> tuple[int, int] | None:
+    """Which column holds the names, and which the classes."""
+    names = [re.sub(r"[\s-]+", "_", cell.strip().casefold()) for cell in head]
+    name = next((names.index(known) for known in _NAME_COLUMNS if known in names), None)
+    value = next((names.index(known) for known in _CLASS_COLUMNS if known in names), None)
+    return None if name is None or value is None else (name, value)
+
+
+def _of_json(path: Path, text: str, cases: Collection[str]) -> Iterator[Entry]:
+    """``{"name": class}``, or a list of objects with a name and a class; anything else is no table."""
+    try:
+        held = json.loads(text)
+    except (ValueError, RecursionError):
+        return  # not ours to judge
+    if isinstance(held, dict) and all(isinstance(value, int | float | str | None) for value in held.values()):
+        pairs = [(str(name), value) for name, value in held.items()]
+        if not any(spelling in cases for name, _ in pairs for spelling in _spellings(name)):
+            return  # settings of something else
+    elif isinstance(held, list) and held and all(isinstance(row, dict) for row in held):
+        columns = _columns(list(held[0]))
+        if columns is None:
+            return
+        name, value = (list(held[0])[column] for column in columns)
+        pairs = [(str(row.get(name, "")), row.get(value)) for row in held]
+    else:
+        return
+    for name, value in pairs:
+        yield Entry(name, _class(value, name, str(path)), str(path))
+
+
+def _class(value: Any, name: str, where: str) -> int | None:
+    if value is None or str(value).strip() == "":
+        return None
+    try:
+        number = float(value)
+        if number >= 0 and number.is_integer():
+            return int(number)
+    except ValueError:
+        pass
+    shown = str(value)[:40]
+    raise InputError(f"{where}: class {shown!r} of {name} is no whole number from 0; correct it")

@@ -71,15 +71,6 @@ def remark_on_unused(files: Sequence[Path]) -> Iterator[str]:
         yield f"volumes in the split's folders that belong to no case are not used: {names} ({len(files)})"
 
 
-def remark_on_classes(cases: Sequence[CaseFiles]) -> Iterator[str]:
-    """A line about cases without a class, for a network that predicts one."""
-    without = [case.name for case in cases if case.subtype is None]
-    if without:
-        names = ", ".join(without[:_NAMED] + (["..."] if len(without) > _NAMED else []))
-        left = "macro-F1 is that of the others" if len(without) < len(cases) else "macro-F1 is not measured"
-        yield f"no class is known of {len(without)} of {len(cases)} cases ({names}); {left}"
-
-
 def _spacings(headers: Sequence[_Header]) -> Iterator[str]:
     differing = [h for h in headers if not np.allclose(h.pixdim_mm, h.space.spacing_mm, rtol=TOLERANCE)]
     if differing:

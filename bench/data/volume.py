@@ -18,6 +18,7 @@ from bench.data.voxels import all_finite, read_voxels, scaled_blocks
 from bench.errors import InputError
 
 LABELS = (0, 1, 2)  # background, pancreas, lesion
+_LABEL_NAMES = ("background", "pancreas", "lesion")
 # Masks are often stored as floats such as 1.0000152587890625; anything further from an integer is no label.
 LABEL_TOLERANCE = 0.01
 
@@ -107,8 +108,10 @@ def refuse_elsewhere(mask_path: Path, space: Space) -> None:
     _turn(mask_path, Space.of(_opened(mask_path, "mask"), mask_path), space)
 
 
-def read_mask(path: Path, space: Space | None = None) -> NDArray[np.uint8]:
+def read_mask(path: Path, space: Space | None = None, values_to_labels: tuple[int, ...] = LABELS) -> NDArray[np.uint8]:
     """Read a label volume onto the grid of its image's `space`, rounding stored floats to labels.
+
+    `values_to_labels` holds our label of each value that the file may have.
 
     Raises:
         InputError: missing, damaged, not 3-D, elsewhere than `space`, or with a value that is no known label.
@@ -119,15 +122,17 @@ def read_mask(path: Path, space: Space | None = None) -> NDArray[np.uint8]:
         labels, unknown = np.empty(nifti.shape, np.uint8), [np.empty(0)]
         for block, values in scaled_blocks(nifti):
             rounded = np.rint(values)
-            wrong = ~(np.abs(values - rounded) <= LABEL_TOLERANCE) | (rounded < LABELS[0]) | (rounded > LABELS[-1])
+            wrong = ~(np.abs(values - rounded) <= LABEL_TOLERANCE) | (rounded < 0) | (rounded >= len(values_to_labels))
             unknown.append(values[wrong])
             rounded[wrong] = 0
             labels[block] = rounded
+    if values_to_labels != LABELS:
+        labels = np.array(values_to_labels, np.uint8)[labels]
     values = np.concatenate(unknown)
     if values.size:
+        known = ", ".join(f"{value} {_LABEL_NAMES[label]}" for value, label in enumerate(values_to_labels))
         raise InputError(
-            f"{path}: unknown label {values[0]:g} in {values.size} voxels; "
-            "known are 0 background, 1 pancreas, 2 lesion: relabel the mask"
+            f"{path}: unknown label {values[0]:g} in {values.size} voxels; known are {known}: relabel the mask"
         )
     return labels if turn is None else turned(labels, turn)
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.data.volume import Volume, read_header, read_mask
+from bench.data.volume import LABELS, Volume, read_header, read_mask
 from bench.errors import InputError
 from bench.pipeline import tiles
 from bench.pipeline.merge import Merger
@@ -51,8 +51,10 @@ class PlansPreprocessor:
         data, properties = self._reader.read(image_path, nifti)
         return Volume(data[0], nifti, properties)
 
-    def read_mask(self, mask_path: Path, volume: Volume) -> NDArray[np.float32]:
-        labels = read_mask(mask_path, volume.space)
+    def read_mask(
+        self, mask_path: Path, volume: Volume, values_to_labels: tuple[int, ...] = LABELS
+    ) -> NDArray[np.float32]:
+        labels = read_mask(mask_path, volume.space, values_to_labels)
         return self._reader.as_read(labels, volume.nifti.affine).astype(np.float32)
 
     def prepare(self, volume: Volume, labels: NDArray[Any] | None = None) -> tuple[Tensor, Tensor | None]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.data import blocks
-from bench.data.volume import Volume, read_image, read_mask
+from bench.data.volume import LABELS, Volume, read_image, read_mask
 from bench.pipeline import tiles
 from bench.pipeline.merge import Merger
 from bench.pipeline.preprocess import normalise
@@ -31,8 +31,8 @@ class Preprocessor(Protocol):
         """
         ...
 
-    def read_mask(self, mask_path: Path, volume: Volume) -> NDArray[Any]:
-        """Read the mask of a volume, axes likewise.
+    def read_mask(self, mask_path: Path, volume: Volume, values_to_labels: tuple[int, ...] = LABELS) -> NDArray[Any]:
+        """Read the mask of a volume, axes likewise; `values_to_labels` is our label of each of its values.
 
         Raises:
             InputError: it cannot be used, or lies elsewhere.
@@ -76,8 +76,10 @@ class WindowPreprocessor:
     def read(self, image_path: Path) -> Volume:
         return read_image(image_path)
 
-    def read_mask(self, mask_path: Path, volume: Volume) -> NDArray[np.uint8]:
-        return read_mask(mask_path, volume.space)
+    def read_mask(
+        self, mask_path: Path, volume: Volume, values_to_labels: tuple[int, ...] = LABELS
+    ) -> NDArray[np.uint8]:
+        return read_mask(mask_path, volume.space, values_to_labels)
 
     def prepare(self, volume: Volume, labels: NDArray[Any] | None = None) -> tuple[Tensor, Tensor | None]:
         prepared = normalise(torch.from_numpy(volume.intensities).to(self._device), self._window)

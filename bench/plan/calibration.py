@@ -68,7 +68,9 @@ def _tiles(cases: tuple[CaseFiles, ...], settings: InferenceSettings) -> Tensor:
     for case in cases:
         volume = preprocessor.read(case.image_path)
         box = choose_region(volume, settings).box
-        labels = None if case.mask_path is None else preprocessor.read_mask(case.mask_path, volume)[box]
+        labels = None
+        if case.mask_path is not None:
+            labels = preprocessor.read_mask(case.mask_path, volume, case.mask_labels)[box]
         prepared, mask = preprocessor.prepare(volume.cropped(box), labels)
         grid = tiling.grid(triple(prepared.shape))
         boxes = [grid.boxes[int(rng.integers(len(grid.boxes)))]]

@@ -7,21 +7,25 @@ from pathlib import Path
 import engines
 from bench import demo, peers
 from bench.accuracy import task_of
-from bench.data.cases import CaseFiles, check_cases, find_cases, fingerprint, unused_volumes
-from bench.data.remarks import remark_on_classes, remark_on_unused, remarks_on
+from bench.data.cases import (
+    CaseFiles,
+    check_cases,
+    class_tables,
+    declared_labels,
+    find_cases,
+    fingerprint,
+    unused_volumes,
+)
+from bench.data.class_table import remarks_on_classes
+from bench.data.remarks import remark_on_unused, remarks_on
+from bench.data.volume import LABELS
 from bench.errors import InputError
 from bench.machine import host
 from bench.pipeline.nnunet_reader import refuse_unreadable
 from bench.pipeline.settings import InferenceSettings
 from bench.plan import calibration
 from bench.plan.cache import cache_folder, demo_data, prepare_cache
-from bench.plan.controlled_settings import (
-    controlled_settings,
-    describe_checkpoint,
-    describe_data,
-    layers_of_a_pass,
-    model_options_of,
-)
+from bench.plan.controlled_settings import controlled_settings, describe_checkpoint, describe_data, model_options_of
 from bench.plan.recipes import BUILT_IN, read_recipes
 from bench.plan.request import Request
 from bench.plan.variants import (
@@ -35,9 +39,10 @@ from bench.progress import Progress
 from bench.worker import allocator
 from bench.worker.messages import Open
 from engines.base import Calibration, Target
+from engines.evidence.mac_counter import layers_in
 from engines.host import known_faults
 from engines.layers import Layer
-from engines.probe import incompatible_reason, ungraphable_reason
+from engines.probe import incompatible_reason
 from models.load import load_model
 from models.model import Model
 from reports.records.record import HostRecord, RunRecord, Settings, VariantSettings
@@ -67,8 +72,8 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
         raise InputError("--demo-width: widens the bundled demo checkpoint only; leave --checkpoint and --arch out")
     path = (request.checkpoint or demo.CHECKPOINTS[request.demo]).absolute()
     with load_model(path, request.model_options, request.demo_width) as (model, checkpoint):
-        layers = layers_of_a_pass(model)
-        described = describe_checkpoint(model, checkpoint, path, request, layers)
+        layers = _layers(model)
+        described = describe_checkpoint(model, checkpoint, path, request)
     baseline = engines.baseline_for(model.program.container if model.program else None)
     variants = _variants(request, recipes, baseline)
     _check_batch(request, model)
@@ -83,7 +88,8 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
     if model.plans is not None:
         refuse_unreadable(model.plans, (case.image_path for case in case_files))
     _check_truth(case_files)
-    remarks = _remarks(case_files, unused_volumes(root, request.split, listed), model, progress)
+    _check_labels(root, layout, model, case_files)
+    remarks = _remarks(root, case_files, unused_volumes(root, request.split, listed), model, progress)
     inference = inference_settings(settings, model)
     tiles, calibration_cases = _calibrate(settings, root, case_files, inference)
     prepare_cache(progress.note)
@@ -121,7 +127,7 @@ def resume_plan(record: RunRecord, progress: Progress) -> Plan:
     prepare_cache(progress.note)
     path, options = Path(record.checkpoint.path), model_options_of(record)
     with load_model(path, options, record.checkpoint.widened_to) as (model, _):
-        layers = layers_of_a_pass(model)
+        layers = _layers(model)
     if model.sha256 != record.checkpoint.weights_sha256:
         raise InputError(f"{path}: the weights are not those this run began with; start a new run")
     if model.code != record.checkpoint.code:
@@ -233,10 +239,15 @@ def _calibrate(
     return calibration.from_training_cases(root, case_files, inference)
 
 
+def _layers(model: Model) -> tuple[Layer, ...] | None:
+    """Of a pass over one tile; None of a program, whose tile or batch may be fixed."""
+    return None if model.program else tuple(layers_in(model, 1, model.tile))
+
+
 def _opens(
     record: RunRecord,
     model: Model,
-    layers: tuple[Layer, ...],
+    layers: tuple[Layer, ...] | None,
     inference: InferenceSettings,
     tiles: Calibration | None,
 ) -> tuple[Open, ...]:
@@ -246,14 +257,12 @@ def _opens(
     keep = settings.allocator == allocator.KEEP
 
     def request(name: str, own: VariantSettings) -> Open:
-        known = None if own.rewrites or model.program else layers  # a program's batch may be another
+        known = None if own.rewrites else layers
         target = Target(settings.device, settings.tile, own.batch, settings.threads, cache, tiles, known)
         backend = row_of(own.backend, settings.device)
         own_settings = replace(inference, batch=own.batch, overlap=own.overlap, roi=own.roi)
-        absent = (
-            incompatible_reason(backend, model.program, own.batch, own.rewrites)
-            or ungraphable_reason(backend, model.only_python)
-            or peers.incompatible_reason(backend, inference, own.batch)
+        absent = incompatible_reason(backend, model.program, own.batch, own.rewrites) or peers.incompatible_reason(
+            backend, inference, own.batch
         )
         return Open(
             name, backend, path, widen_to, options, target, own_settings, absent, own.rewrites, keep_memory=keep
@@ -262,17 +271,31 @@ def _opens(
     return tuple(request(name, own) for name, own in settings.variants.items())
 
 
-def _remarks(case_files: list[CaseFiles], unused: list[Path], model: Model, progress: Progress) -> tuple[str, ...]:
+def _remarks(
+    root: Path, case_files: list[CaseFiles], unused: list[Path], model: Model, progress: Progress
+) -> tuple[str, ...]:
     """Said before anything is measured, and kept for the report."""
     reorients = model.plans is not None and model.plans.plans["image_reader_writer"] == "NibabelIOWithReorient"
+    classes = {case.name: case.subtype for case in case_files}
     remarks = (
         *remarks_on(case_files, as_stored=not reorients),
         *remark_on_unused(unused),
-        *(remark_on_classes(case_files) if model.subtypes else ()),
+        *(remarks_on_classes(classes, class_tables(root, case_files)) if model.subtypes else ()),
     )
     for remark in remarks:
         progress.note(remark)
     return remarks
+
+
+def _check_labels(root: Path, layout: str, model: Model, case_files: list[CaseFiles]) -> None:
+    """Refuse masks that may be numbered as ours or as the network's own data set, where these differ."""
+    usual = model.labels == LABELS[: len(model.labels)]
+    if layout == "quiz" or usual or declared_labels(root) is not None or not any(c.mask_path for c in case_files):
+        return
+    raise InputError(
+        f"{root}: no dataset.json says what the values in the masks mean, and the data set of this network has other "
+        "numbers than 1 pancreas, 2 lesion; put the dataset.json of these masks there"
+    )
 
 
 def _check_truth(case_files: list[CaseFiles]) -> None:

@@ -25,6 +25,28 @@ def classes_of(plans: Plans) -> list[str]:
     return sorted(labels, key=lambda name: labels[name])
 
 
+def label_values(held: Any) -> tuple[int, ...]:
+    """The label in our masks of each value in the masks of a data set, by its ``dataset.json``.
+
+    That of nnU-Net's first version and of the Medical Segmentation Decathlon names values, today's numbers names.
+
+    Raises:
+        ValueError: it does not say, or names others than pancreas and lesion; one line.
+    """
+    labels = held.get("labels") if isinstance(held, dict) else None
+    if not isinstance(labels, dict) or not 1 < len(labels) <= _MOST_LABELS:
+        raise ValueError("it names no labels")
+    if all(isinstance(name, str) for name in labels.values()):
+        labels = {name: value for value, name in labels.items()}
+    try:
+        numbers = {str(name): _whole(value) for name, value in labels.items() if name != "ignore"}
+        if sorted(numbers.values()) != list(range(len(numbers))):
+            raise ValueError("its labels are not 0, 1, 2, ...")
+        return tuple(_label(name) for name in sorted(numbers, key=lambda name: numbers[name]))
+    except ValueError as error:
+        raise ValueError(str(error).removeprefix("come with a dataset.json whose ").partition("; ")[0]) from None
+
+
 def kept_dataset(held: Mapping[str, Any]) -> dict[str, Any]:
     """What of it inference needs.
 

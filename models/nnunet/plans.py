@@ -77,7 +77,9 @@ def _contents(checkpoint: Checkpoint, file: str, key: str) -> dict[str, Any]:
 
 
 def _beside(path: Path, file: str) -> Path | None:
-    folders = (path.parent, path.resolve().parent.parent)
+    """Of the checkpoint by its name, which may be a link into a store of files without names, then of its target."""
+    places = (path.absolute(), path.resolve())
+    folders = (folder for place in places for folder in (place.parent, place.parent.parent))
     return next((folder / file for folder in folders if (folder / file).is_file()), None)
 
 

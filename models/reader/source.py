@@ -47,12 +47,15 @@ def find_source(path: Path) -> Source:
 
 def find_bundle(path: Path) -> Path | None:
     """The folder of the bundle that `path` is, or in which it is the file of weights; None where there is none."""
-    folder = path.resolve()
-    if path.is_dir():
-        return folder if config_file(folder, METADATA, *CONFIGURATIONS) else None
-    # Projects of any kind have a configs folder beside a models folder; the metadata is what only bundles have.
-    root = folder.parent.parent
-    return root if folder.parent.name == "models" and (root / "configs" / "metadata.json").exists() else None
+    # As it is given first: the files of a bundle may be links into a store of files without names.
+    for place in (path.absolute(), path.resolve()):
+        if path.is_dir() and config_file(place, METADATA, *CONFIGURATIONS):
+            return place.resolve()
+        # Projects of any kind have a configs folder beside a models folder; the metadata is what only bundles have.
+        root = place.parent.parent
+        if path.is_file() and place.parent.name == "models" and (root / "configs" / "metadata.json").exists():
+            return root.resolve()
+    return None
 
 
 def config_file(bundle: Path, *names: str) -> Path | None:

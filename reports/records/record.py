@@ -19,7 +19,10 @@ RUNNING, INTERRUPTED, COMPLETE = "running", "interrupted", "complete"  # status 
 
 @dataclass(frozen=True)
 class Case:
-    """An evaluated case; `subtype` and `mask` are None where the data hold no truth for it."""
+    """An evaluated case; `subtype` and `mask` are None where the data hold no truth for it.
+
+    `mask_labels`: our label of each value in the mask.
+    """
 
     name: str
     image: str
@@ -27,6 +30,7 @@ class Case:
     subtype: int | None
     shape: tuple[int, ...]
     spacing_mm: tuple[float, ...]
+    mask_labels: tuple[int, ...] = (0, 1, 2)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Finding cases, and refusing bad ones in one line."""
 
 import gzip
+import json
 from pathlib import Path
 
 import nibabel as nib
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from bench.data.cases import check_cases, find_cases, fingerprint, unused_volumes
+from bench.data.volume import read_mask
 from bench.errors import InputError
 
 
@@ -166,6 +168,12 @@ def test_an_identifier_that_ends_like_an_image(tmp_path):
     assert (files[0].image_path, files[0].mask_path) == (image, mask)
 
 
+def test_class_table_that_is_none(tmp_path):
+    save(tmp_path / "imagesTr" / "p_0000.nii.gz", np.zeros((4, 5, 6), np.int16))
+    (tmp_path / "classes.csv").write_text("name,class\np,benign\n")
+    assert "classes.csv: line 2: class 'benign' of p is no whole number" in refusal(tmp_path, "train")
+
+
 def test_volumes_of_no_case_are_listed_and_a_second_mask_is_refused(tmp_path):
     quiz_case(tmp_path)
     image, _ = quiz_case(tmp_path, "quiz_1_002")
@@ -177,3 +185,74 @@ def test_volumes_of_no_case_are_listed_and_a_second_mask_is_refused(tmp_path):
     assert unused_volumes(tmp_path, "validation", files) == expected
     save(folder / "quiz_1_001.nii", np.zeros((20, 21, 22), np.uint8))
     assert refusal(tmp_path).startswith(f"{folder / 'quiz_1_001.nii'}: a second mask of quiz_1_001 beside {folder}")
+
+
+def raw_case(root: Path, name: str, mask: np.ndarray | None = None) -> None:
+    save(root / "imagesVal" / f"{name}_0000.nii.gz", np.zeros((4, 5, 6), np.int16))
+    if mask is not None:
+        save(root / "labelsVal" / f"{name}.nii.gz", mask)
+
+
+def test_a_name_may_end_like_a_channel(tmp_path):
+    for name in ("a", "a_0000", "a_0001"):
+        raw_case(tmp_path, name, np.ones((4, 5, 6), np.uint8))
+    assert [(case.name, case.image_path.name) for case in find_cases(tmp_path, "validation")[1]] == [
+        (name, f"{name}_0000.nii.gz") for name in ("a", "a_0000", "a_0001")
+    ]
+
+
+def test_masks_beside_images_are_no_images(tmp_path):
+    quiz_case(tmp_path, "a_0000")
+    (case,) = find_cases(tmp_path, "validation")[1]
+    assert (case.name, case.mask_path.name) == ("a_0000", "a_0000.nii.gz")
+
+
+def test_further_channels_are_refused(tmp_path):
+    raw_case(tmp_path, "a", np.ones((4, 5, 6), np.uint8))
+    save(tmp_path / "imagesVal" / "a_0001.nii.gz", np.zeros((4, 5, 6), np.int16))
+    assert "a_0001.nii.gz: a second channel of a; " in refusal(tmp_path)
+
+
+def test_a_table_that_contradicts_the_folders_is_refused(tmp_path):
+    quiz_case(tmp_path)
+    (tmp_path / "classes.csv").write_text("name,class\nquiz_1_001,2\n")
+    assert "classes.csv: line 2: gives quiz_1_001 class 2, and it lies in " in refusal(tmp_path)
+    (tmp_path / "classes.csv").write_text("name,class\nquiz_1_001,1\n")
+    assert find_cases(tmp_path, "validation")[1][0].subtype == 1
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ({"background": 0, "pancreas": 1, "lesion": 2}, (0, 1, 2)),
+        ({"background": 0, "lesion": 1, "pancreas": 2}, (0, 2, 1)),
+        ({"background": 0, "cancer": 1}, (0, 2)),
+        ({"0": "background", "1": "tumour", "2": "cyst", "3": "pancreas"}, (0, 2, 2, 1)),
+    ],
+)
+def test_a_data_set_says_what_its_masks_hold(tmp_path, labels, expected):
+    mask = np.zeros((4, 5, 6), np.uint8)
+    for value in range(len(expected)):
+        mask[value] = value
+    raw_case(tmp_path, "a", mask)
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels}))
+    (case,) = check_cases(find_cases(tmp_path, "validation")[1])
+    assert case.mask_labels == expected
+    truth = read_mask(Path(case.mask), values_to_labels=case.mask_labels)
+    assert [int(truth[value, 0, 0]) for value in range(len(expected))] == list(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"labels": {"background": 0, "liver": 1}}', "dataset.json: label 'liver' is neither pancreas nor lesion"),
+        ('{"labels": {"background": 0, "whole": [1, 2], "lesion": 2}}', "dataset.json: label '[1, 2]' is no number"),
+        ('{"labels": {"background": 0, "lesion": 2}}', "dataset.json: its labels are not 0, 1, 2"),
+        ("{}", "dataset.json: it names no labels"),
+        ("{", "dataset.json: Expecting property name"),
+    ],
+)
+def test_a_data_set_that_does_not_say_is_refused(tmp_path, text, said):
+    raw_case(tmp_path, "a", np.ones((4, 5, 6), np.uint8))
+    (tmp_path / "dataset.json").write_text(text)
+    assert said in refusal(tmp_path)

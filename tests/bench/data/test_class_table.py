@@ -1,63 +1,123 @@
-"""Class tables as people, Excel and public repositories write them."""
+"""Tables of classes as spreadsheets, editors and scripts write them."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from bench.data.class_table import class_of, read_classes
+from bench.data.class_table import read_class_tables, remarks_on_classes
 from bench.errors import InputError
 
-ROWS = {"case_000": 0, "case_001": 1, "case_0002_0000": 2}
+CASES = ("case_001", "case_002", "case_003_0000")
+EXPECTED = {"case_001": 0, "case_002": 1, "case_003_0000": 2}
+
+TABLES = {
+    "commas": ("classes.csv", "Names,Subtype\ncase_001,0\ncase_002,1\ncase_003_0000,2\n"),
+    "semicolons": ("classes.csv", "Names;Subtype\ncase_001;0\ncase_002;1,0\ncase_003_0000;2\n"),
+    "tabs": ("classes.tsv", "id\tclass\ncase_001\t0\ncase_002\t1\ncase_003_0000\t2\n"),
+    "bars, in a text": ("list.txt", "id|class\ncase_001|0\ncase_002|1\ncase_003_0000|2\n"),
+    "the class first, blanks last": (
+        "c.csv",
+        "Subtype,Names\n0,case_001\n1,case_002\n2,case_003_0000\n,\n \n",
+    ),
+    "blank lines first, Windows": ("c.csv", "\r\n,\r\nname,label\r\ncase_001,0\r\ncase_002,1\r\ncase_003_0000,2\r\n"),
+    "quoted, more columns": ("c.csv", '"Name","Age","Class"\n"case_001","5","0"\ncase_002,,1\n"case_003_0000",7,2.0\n'),
+    "files": ("c.csv", "file,class\nimagesTr/case_001_0000.nii.gz,0\ncase_002.nii,1\nd\\case_003_0000_0000.nii.gz,2\n"),
+    "a line of Excel's": ("c.csv", "sep=;\r\nCase ID;class\r\ncase_001;0\r\ncase_002;1\r\ncase_003_0000;2\r\n"),
+    "a mapping": ("subtype_mapping.json", json.dumps(EXPECTED)),
+    "records": ("c.json", json.dumps([{"Name": name, "Subtype": str(value)} for name, value in EXPECTED.items()])),
+}
 
 
-def table(separator: str, header: str = "Names,Subtype", end: str = "\n") -> str:
-    lines = [header, *(f"{name},{value}" for name, value in ROWS.items())]
-    return end.join(lines).replace(",", separator) + end
+@pytest.mark.parametrize("kind", TABLES)
+def test_classes_of_all_kinds(kind: str, tmp_path: Path) -> None:
+    file, text = TABLES[kind]
+    (tmp_path / file).write_text(text, newline="")
+    tables = read_class_tables(tmp_path, CASES)
+    assert tables.classes == EXPECTED
+    assert tables.files == (tmp_path / file,)
+    assert not list(remarks_on_classes(dict(tables.classes), tables))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+def test_encodings_of_spreadsheets(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_bytes("Names\tSubtype\nMüller\t2\n".encode(encoding))
+    assert read_class_tables(tmp_path, ("Müller",)).classes == {"Müller": 2}
+
+
+def test_a_whole_name_counts_before_its_endings(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text("name,class\na_0000,1\na,2\n")
+    assert read_class_tables(tmp_path, ("a", "a_0000")).classes == {"a": 2, "a_0000": 1}
 
 
 @pytest.mark.parametrize(
-    ("name", "content"),
+    ("text", "said"),
     [
-        ("a.csv", table(",").encode()),
-        ("a.csv", table(";", end="\r\n").encode("utf-8-sig")),
-        ("a.csv", table("\t").encode("utf-16")),
-        ("a.tsv", table("\t", "Case ID,class").encode()),
-        ("a.csv", b"sep=;\n" + table(";").encode()),
-        ("a.csv", table(",").encode() + b",\n  \n,,\n"),
-        ("a.csv", b"Subtype;Names\n" + b"".join(f"{v},0;{n}.nii.gz\n".encode() for n, v in ROWS.items())),
-        ("a.csv", table(",", "label,name").replace("label,name", "name,label").encode() + b"case_009,\n"),
-        ("subtype_mapping.json", json.dumps(ROWS | {"case_009": None}).encode()),
-        ("rows.json", json.dumps([{"id": f"images/{n}.nii", "cls": v} for n, v in ROWS.items()]).encode("utf-8-sig")),
+        ("name,class\ncase_001,0\ncase_002,high\n", "c.csv: line 3: class 'high' of case_002 is no whole number"),
+        ("name,class\ncase_001,1.5\n", "class '1.5' of case_001"),
+        ("name,class\ncase_001,-1\n", "class '-1' of case_001"),
+        ("name,class\ncase_001,inf\n", "class 'inf' of case_001"),
+        ("name,class\ncase_001,nan\n", "class 'nan' of case_001"),
+        ("name,class\ncase_001,1e999\n", "class '1e999' of case_001"),
+        ("name,class\ncase_001,0x1\n", "class '0x1' of case_001"),
+        ("name,class\ncase_001,0\ncase_001.nii.gz,1\n", "c.csv: line 3: gives case_001 class 1, and "),
     ],
 )
-def test_tables_are_read(tmp_path, name, content):
-    (tmp_path / name).write_bytes(content)
-    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"background": 0}, "numTraining": 3}))
-    (tmp_path / "other.csv").write_text("slices,dose\n3,4\n")
-    assert read_classes(tmp_path) == ROWS
+def test_what_cannot_be_meant_is_refused(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text(text)
+    with pytest.raises(InputError) as refused:
+        read_class_tables(tmp_path, CASES)
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
-def test_umlauts_of_a_windows_code_page(tmp_path):
-    (tmp_path / "a.csv").write_bytes("name;class\nMüller;1\n".encode("cp1252"))
-    assert read_classes(tmp_path) == {"Müller": 1}
+def test_two_tables_that_disagree_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("name,class\ncase_001,0\n")
+    (tmp_path / "b.json").write_text(json.dumps({"case_001": 1}))
+    with pytest.raises(InputError, match=r"b.json: gives case_001 class 1, and \S*a.csv: line 2 class 0"):
+        read_class_tables(tmp_path, CASES)
 
 
-@pytest.mark.parametrize("value", ["high", "1.5", "nan", "1e999", "0x1", "1;2"])
-def test_a_class_that_is_no_whole_number_is_refused(tmp_path, value):
-    (tmp_path / "a.csv").write_text(f"name,class\np,{value}\n")
-    with pytest.raises(InputError, match=r"a\.csv: class '.*' of case 'p'; expected names and whole numbers from 0"):
-        read_classes(tmp_path)
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("dataset.json", b'{"labels": {"background": 0}, "numTraining": 5, "file_ending": ".nii.gz"}'),
+        ("settings.json", b'{"epochs": 5, "rate": 1}'),
+        ("broken.json", b'{"case_001": '),
+        ("list.json", b"[1, 2]"),
+        ("readme.txt", b"name and class of each case\nare not here\n"),
+        ("spacings.csv", b"name,spacing\ncase_001,0.8\n"),
+        ("empty.csv", b""),
+        ("noise.csv", bytes(range(256))),
+        ("._classes.csv", b"name,class\ncase_001,1\n"),
+    ],
+)
+def test_other_files_are_no_tables(file: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / file).write_bytes(content)
+    tables = read_class_tables(tmp_path, CASES)
+    assert (tables.classes, tables.files) == ({}, ())
 
 
-def test_two_classes_of_a_case_are_refused(tmp_path):
-    (tmp_path / "a.csv").write_text("name,class\np,1\np.nii.gz,1\n")
-    assert read_classes(tmp_path) == {"p": 1}
-    (tmp_path / "b.json").write_text('{"p": 2}')
-    with pytest.raises(InputError, match=r"b\.json: class 2 of p, which has class 1 in .*a\.csv; correct one"):
-        read_classes(tmp_path)
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "name,class\ncase_001,0\ncase_002,\n",
+            "c.csv: no class for 2 of 3 cases (case_002, case_003_0000), ",
+        ),
+        ("name,class\ncase_1,0\ncase_002,1\ncase_003_0000,1\n", "'case_1' there is perhaps case_001, which must be"),
+        ("name,class\nCASE_001,0\n", "no class for 3 of 3 cases (case_001, case_002, case_003_0000)"),
+    ],
+)
+def test_cases_without_a_class_are_named(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text(text)
+    tables = read_class_tables(tmp_path, CASES)
+    (line,) = remarks_on_classes({name: tables.classes.get(name) for name in CASES}, tables)
+    assert said in line
 
 
-def test_an_identifier_may_end_like_an_image():
-    names = {"a", "a_0000", "b"}
-    classes = {"a_0000": 1, "b_0000": 2}
-    assert [class_of(name, classes, names) for name in sorted(names)] == [None, 1, 2]
+def test_a_spreadsheet_is_named(tmp_path: Path) -> None:
+    (tmp_path / "classes.xlsx").write_bytes(b"PK")
+    tables = read_class_tables(tmp_path, CASES)
+    (line,) = remarks_on_classes(dict.fromkeys(CASES), tables)
+    assert "(classes.xlsx is not read: save it as CSV); macro-F1 is not measured" in line

@@ -314,3 +314,25 @@ def test_what_plans_leave_no_choice_about_is_refused(bench, trained, tmp_path):
     code, printed = bench("--checkpoint", moved / "fold_0" / trained.name, "--data", data)
     assert code == 2
     assert "its nnU-Net plans have no configurations; give plans that nnU-Net wrote" in printed.err
+
+
+def test_the_truth_of_another_numbering_is_scored_as_what_it_is(bench, tmp_path):
+    """Masks that hold 1 for the lesion and 2 for the pancreas, as their dataset.json says."""
+    trained = train(tmp_path, plans(), DATASET | {"labels": {"background": 0, "lesion": 1, "pancreas": 2}})
+    data = raw_dataset(tmp_path / "raw")
+    options = ("--checkpoint", trained, "--data", data, "--backends", "torch-fp32", "--rounds", 1, "--threads", 1)
+    code, printed = bench(*options)
+    assert code == 2
+    assert "no dataset.json says what the values in the masks mean" in printed.err
+    shutil.copy(trained.parent.parent / "dataset.json", data)
+    bench(*options)
+    (predicted,) = {path.parent for path in Path("run").rglob("torch-fp32/**/case_1.nii.gz")}
+    scores = {score["case"]: score for score in json.loads(Path("run/variants/torch-fp32.json").read_text())["scores"]}
+    for case in ("case_1", "case_2"):
+        prediction, truth = (
+            np.asarray(nib.load(path).dataobj)
+            for path in (predicted / f"{case}.nii.gz", data / "labelsVal" / f"{case}.nii.gz")
+        )
+        lesion, true = prediction == 2, truth == 1
+        dsc = 2 * (lesion & true).sum() / (lesion.sum() + true.sum())
+        assert scores[case]["structures"]["lesion"]["dsc"] == pytest.approx(dsc)

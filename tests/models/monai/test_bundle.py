@@ -424,3 +424,16 @@ def test_the_networks_named_are_there() -> None:
         made = getattr(nets, name)
         assert issubclass(made, nn.Module)
         assert made.__name__ == name
+
+
+def test_a_bundle_of_links_is_read_by_its_names(bundle: Write, tmp_path: Path) -> None:
+    """As in Hugging Face's cache, git-annex and DVC, where the targets have no names and no neighbours."""
+    root, store = bundle(inference(UNET)), tmp_path / "store"
+    expected = load(root)[0].sha256
+    store.mkdir()
+    for number, path in enumerate(sorted(p for p in root.rglob("*") if p.is_file())):
+        path.rename(store / str(number))
+        path.symlink_to(store / str(number))
+    for path in (root, root / "models" / "model.pt"):
+        model = load(path)[0]
+        assert (model.sha256, model.tile) == (expected, (32, 32, 32))

@@ -94,3 +94,16 @@ def test_bare_weights_and_several_configurations(copied):
 def test_the_window_and_the_tile_are_the_plans(trained):
     refused(trained, "leave --tile and --window out", ModelOptions(window=(-100.0, 200.0)))
     refused(trained, "leave --tile and --window out", ModelOptions(tile=(16, 16, 16)))
+
+
+def test_a_results_folder_of_links_is_read_by_its_names(copied, tmp_path):
+    """As in Hugging Face's cache, git-annex and DVC, where the targets have no names and no neighbours."""
+    expected, store = load(copied)[0].sha256, tmp_path / "store"
+    store.mkdir()
+    for number, path in enumerate(sorted(p for p in copied.parent.parent.rglob("*") if p.is_file())):
+        path.rename(store / str(number))
+        path.symlink_to(store / str(number))
+    torch.save(weights(copied), store / "bare")
+    copied.with_name("bare.pth").symlink_to(store / "bare")
+    assert load(copied)[0].sha256 == expected
+    assert load(copied.with_name("bare.pth"))[0].plans is not None
