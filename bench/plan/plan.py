@@ -25,7 +25,13 @@ from bench.pipeline.nnunet_reader import refuse_unreadable
 from bench.pipeline.settings import InferenceSettings
 from bench.plan import calibration
 from bench.plan.cache import cache_folder, demo_data, prepare_cache
-from bench.plan.controlled_settings import controlled_settings, describe_checkpoint, describe_data, model_options_of
+from bench.plan.controlled_settings import (
+    controlled_settings,
+    describe_checkpoint,
+    describe_data,
+    layers_of_a_pass,
+    model_options_of,
+)
 from bench.plan.recipes import BUILT_IN, read_recipes
 from bench.plan.request import Request
 from bench.plan.variants import (
@@ -39,10 +45,9 @@ from bench.progress import Progress
 from bench.worker import allocator
 from bench.worker.messages import Open
 from engines.base import Calibration, Target
-from engines.evidence.mac_counter import layers_in
 from engines.host import known_faults
 from engines.layers import Layer
-from engines.probe import incompatible_reason
+from engines.probe import incompatible_reason, ungraphable_reason
 from models.load import load_model
 from models.model import Model
 from reports.records.record import HostRecord, RunRecord, Settings, VariantSettings
@@ -72,8 +77,8 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
         raise InputError("--demo-width: widens the bundled demo checkpoint only; leave --checkpoint and --arch out")
     path = (request.checkpoint or demo.CHECKPOINTS[request.demo]).absolute()
     with load_model(path, request.model_options, request.demo_width) as (model, checkpoint):
-        layers = _layers(model)
-        described = describe_checkpoint(model, checkpoint, path, request)
+        layers = layers_of_a_pass(model)
+        described = describe_checkpoint(model, checkpoint, path, request, layers)
     baseline = engines.baseline_for(model.program.container if model.program else None)
     variants = _variants(request, recipes, baseline)
     _check_batch(request, model)
@@ -127,7 +132,7 @@ def resume_plan(record: RunRecord, progress: Progress) -> Plan:
     prepare_cache(progress.note)
     path, options = Path(record.checkpoint.path), model_options_of(record)
     with load_model(path, options, record.checkpoint.widened_to) as (model, _):
-        layers = _layers(model)
+        layers = layers_of_a_pass(model)
     if model.sha256 != record.checkpoint.weights_sha256:
         raise InputError(f"{path}: the weights are not those this run began with; start a new run")
     if model.code != record.checkpoint.code:
@@ -239,15 +244,10 @@ def _calibrate(
     return calibration.from_training_cases(root, case_files, inference)
 
 
-def _layers(model: Model) -> tuple[Layer, ...] | None:
-    """Of a pass over one tile; None of a program, whose tile or batch may be fixed."""
-    return None if model.program else tuple(layers_in(model, 1, model.tile))
-
-
 def _opens(
     record: RunRecord,
     model: Model,
-    layers: tuple[Layer, ...] | None,
+    layers: tuple[Layer, ...],
     inference: InferenceSettings,
     tiles: Calibration | None,
 ) -> tuple[Open, ...]:
@@ -257,12 +257,14 @@ def _opens(
     keep = settings.allocator == allocator.KEEP
 
     def request(name: str, own: VariantSettings) -> Open:
-        known = None if own.rewrites else layers
+        known = None if own.rewrites or model.program else layers  # a program's batch may be another
         target = Target(settings.device, settings.tile, own.batch, settings.threads, cache, tiles, known)
         backend = row_of(own.backend, settings.device)
         own_settings = replace(inference, batch=own.batch, overlap=own.overlap, roi=own.roi)
-        absent = incompatible_reason(backend, model.program, own.batch, own.rewrites) or peers.incompatible_reason(
-            backend, inference, own.batch
+        absent = (
+            incompatible_reason(backend, model.program, own.batch, own.rewrites)
+            or ungraphable_reason(backend, model.only_python)
+            or peers.incompatible_reason(backend, inference, own.batch)
         )
         return Open(
             name, backend, path, widen_to, options, target, own_settings, absent, own.rewrites, keep_memory=keep
