@@ -151,13 +151,27 @@ class _Isolation:
         absolute = resolve_name("." * level + name, globals["__package__"]) if level else name
         package = absolute.partition(".")[0]
         if package not in OURS:
-            return self._import(name, globals, locals, fromlist or (), level)
+            with self._without_root(package):
+                return self._import(name, globals, locals, fromlist or (), level)
         module = self._aside.get(absolute)
         # Engines import inside the functions that are timed, so what is loaded already costs two look-ups.
         if module is not None and all(hasattr(module, attribute) for attribute in fromlist or ()):
             return module if fromlist or level else self._aside[package]
         with self.swapped():
             return self._import(name, globals, locals, fromlist or (), level)
+
+    @contextmanager
+    def _without_root(self, package: str) -> Iterator[None]:
+        """Let a library that ours import be found elsewhere: a file `onnx.py` beside the --arch file is none."""
+        root = str(self._root)
+        if package in sys.modules or sys.path[:1] != [root]:
+            yield
+            return
+        del sys.path[0]
+        try:
+            yield
+        finally:
+            sys.path.insert(0, root)
 
 
 def _pop_our_modules() -> dict[str, ModuleType]:

@@ -84,6 +84,19 @@ def test_ours_import_ours_inside_functions(root, name):
         assert sys.modules[name].__file__.startswith(str(root)), "theirs are in place again"
 
 
+def test_a_library_that_ours_import_is_not_a_file_beside_theirs(root):
+    """The engines import their runtimes late, and a project may well have a file `onnx.py`."""
+    write(root, {"wave.py": "", "late.py": "THEIRS = True\n"})
+    space = {"__file__": models.__file__, "__package__": "models", "__name__": "models.x"}
+    exec("def late():\n    import wave\n    return wave\n", space)
+    path = [str(root), *sys.path]
+    sys.modules.pop("wave", None)
+    with user_imports(root):
+        assert hasattr(space["late"](), "open")
+        assert sys.path == path
+        assert importlib.import_module("late").THEIRS
+
+
 def test_pickle_finds_ours_while_their_names_are_in_place(root):
     with user_imports(root):
         importlib.import_module("net")
