@@ -1,4 +1,4 @@
-"""The one exception of this package, and the one way of wording it."""
+"""The exceptions of this package, and the one way of wording them."""
 
 import re
 from collections.abc import Iterable
@@ -12,6 +12,15 @@ class CheckpointError(Exception):
 
     The message is one line: the file, what is wrong with it, and what to do about it.
     """
+
+
+class MisfitError(CheckpointError):
+    """The weights are those of another network."""
+
+
+def misfit(path: Path, problem: str, remedy: str) -> MisfitError:
+    """Word a `MisfitError` as `refusal` words others."""
+    return MisfitError(str(refusal(path, problem, remedy)))
 
 
 def refusal(path: Path, problem: str, remedy: str) -> CheckpointError:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import CheckpointError, sides
-from models.load import build_model, imports_for, read_checkpoint
+from models.load import build_fitting, imports_for, read_checkpoint
 from models.model import BACKGROUND, LESION, PANCREAS, Model, Plans
 from models.monai.build import trusts_bundle
 from models.options import ModelOptions
@@ -35,14 +35,24 @@ def inspect(path: Path, options: ModelOptions | None = None) -> dict[str, Any]:
     """
     options = options or ModelOptions()
     checkpoint = read_checkpoint(path, options)
+    try:
+        with imports_for(options):
+            model, checkpoint = build_fitting(checkpoint, options)
+            return _file_info(checkpoint, options) | _model_info(model)
+    except CheckpointError as error:
+        reason = str(error).removeprefix(f"{checkpoint.path}: ")
+        return _file_info(checkpoint, options) | {"architecture_reason": reason}
+
+
+def _file_info(checkpoint: Checkpoint, options: ModelOptions) -> dict[str, Any]:
     tensors = {id(tensor): tensor for tensor in checkpoint.state.values()}.values()  # some have several names
-    info: dict[str, Any] = {
+    return {
         "file": str(checkpoint.path),
         "file_bytes": checkpoint.path.stat().st_size,
         "container": checkpoint.container,
         "keys": list(checkpoint.keys),
         "wrappers_removed": list(checkpoint.wrappers),
-        "other_weights": list(checkpoint.others),
+        "other_weights": [".".join(place) for place in checkpoint.others],
         **dict.fromkeys(_OF_MODEL),
         "tensors": len(checkpoint.state),
         "parameters": sum(tensor.numel() for tensor in tensors),
@@ -57,11 +67,6 @@ def inspect(path: Path, options: ModelOptions | None = None) -> dict[str, Any]:
         "remarks": [],
         "code_run": _code_run(checkpoint, options),
     }
-    try:
-        with imports_for(options):
-            return info | _model_info(build_model(checkpoint, options))
-    except CheckpointError as error:
-        return info | {"architecture_reason": str(error).removeprefix(f"{checkpoint.path}: ")}
 
 
 def _model_info(model: Model) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 """From a file to a model: the one place that asks what kind of file it is, and which network."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from models.errors import CheckpointError
+from models.errors import CheckpointError, MisfitError, refusal, some
 from models.model import REFERENCE_TILE, Model, Program
 from models.monai.build import build_bundle
 from models.networks.build import build_unet
@@ -18,6 +18,7 @@ from models.programs.torch_program import read_program
 from models.reader.checkpoint import Checkpoint, read_tensors
 from models.reader.container import EXPORTED, ONNX, TORCHSCRIPT
 from models.reader.source import find_bundle, find_source
+from models.reader.weight_sets import Keys
 from models.user_code.factory import Factory, build_from_code
 from models.user_code.isolation import user_imports
 
@@ -40,8 +41,7 @@ def load_model(
 
 def _read_and_build(path: Path, options: ModelOptions | None, widen_to: int | None) -> tuple[Model, Checkpoint]:
     """Apart from `load_model`, whose frame would keep model and checkpoint in memory until the context ends."""
-    checkpoint = read_checkpoint(path, options)
-    return build_model(checkpoint, options, widen_to), checkpoint
+    return build_fitting(read_checkpoint(path, options), options, widen_to)
 
 
 @contextmanager
@@ -86,6 +86,53 @@ def build_model(checkpoint: Checkpoint, options: ModelOptions | None = None, wid
     if checkpoint.program is not None and options.arch is None:
         return _build_program(checkpoint, checkpoint.program, options)
     return _build_network(checkpoint, options, widen_to)
+
+
+def build_fitting(
+    checkpoint: Checkpoint, options: ModelOptions | None = None, widen_to: int | None = None
+) -> tuple[Model, Checkpoint]:
+    """Build the network of the weights where training scripts put them, or of the only others in the file that fit.
+
+    Returns:
+        The network, which names what was chosen, and the checkpoint with the weights that it took.
+
+    Raises:
+        CheckpointError: as `build_model`; or several sets of weights fit, and nothing says which is meant.
+    """
+    fitting: dict[str, tuple[Model, Checkpoint]] = {}
+    reason = None
+    try:
+        fitting[_named(checkpoint.place)] = build_model(checkpoint, options, widen_to), checkpoint
+    except MisfitError as error:
+        if not checkpoint.others:
+            raise
+        reason = error
+    if reason is not None or not checkpoint.usual:
+        for place in checkpoint.others:
+            with suppress(MisfitError):
+                other = read_tensors(checkpoint.source, place)
+                fitting[_named(place)] = build_model(other, options, widen_to), other
+    if len(fitting) > 1:
+        problem = f"holds several sets of weights that fit ({some(list(fitting), 8)}), and does not say which is meant"
+        raise refusal(checkpoint.path, problem, "save the one to measure in a file of its own")
+    if not fitting:
+        assert reason is not None
+        raise reason
+    ((model, chosen),) = fitting.values()
+    return replace(model, remarks=(*_choice(chosen), *model.remarks)), chosen
+
+
+def _choice(checkpoint: Checkpoint) -> list[str]:
+    """What is to be said of the place of the weights, where the file has others or it is no usual one."""
+    if checkpoint.usual and not checkpoint.others:
+        return []
+    where = f"under {_named(checkpoint.place)}" if checkpoint.place else "at the top"
+    others = f"; not used beside them: {some([_named(place) for place in checkpoint.others])}"
+    return [f"its weights are those {where} of the file{others if checkpoint.others else ''}"]
+
+
+def _named(place: Keys) -> str:
+    return ".".join(place)[:80] or "the top"
 
 
 def _build_network(checkpoint: Checkpoint, options: ModelOptions, widen_to: int | None = None) -> Model:

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.errors import refusal, sides, some
+from models.errors import misfit, refusal, sides, some
 from models.model import LABELS, REFERENCE_TILE, REFERENCE_WINDOW, Model, Program, first_width, weights_sha256
 from models.networks.batch_norm_folding import fold_batch_norms
 from models.networks.dataflow import Observer
 from models.networks.outputs import OutputError, Pair, find_outputs, tensor_at
 from models.networks.unet import BATCH, FIRST_WEIGHT, MultiTaskUNet, Shape
-from models.networks.weights import differences, load_state, refuse_unusable, strip_prefix
+from models.networks.weights import differences, load_state, refuse_unusable, strip_prefix, without_counters
 from models.networks.widening import widen
 from models.options import ModelOptions
 from models.reader.checkpoint import Checkpoint
@@ -30,7 +30,9 @@ def build_unet(checkpoint: Checkpoint, options: ModelOptions, widen_to: int | No
         CheckpointError: the weights are of another network, are not floating point, hold NaN or infinity,
             or cannot be widened to `widen_to`; the tile does not suit the network.
     """
-    checkpoint, remarks = strip_prefix(checkpoint, FIRST_WEIGHT)
+    checkpoint, counters = without_counters(checkpoint)
+    checkpoint, aside = strip_prefix(checkpoint, FIRST_WEIGHT)
+    remarks = (*counters, *aside)
     shape = Shape.of(checkpoint.state)
     module = _loaded_unet(checkpoint, shape)
     if widen_to is not None:
@@ -63,7 +65,7 @@ def _loaded_unet(checkpoint: Checkpoint, shape: Shape) -> MultiTaskUNet:
     if wrong:
         problem = f"is not the reference U-Net ({UNET}, {shape}); its tensors: {wrong}"
         remedy = f"give a checkpoint of {UNET}, or name the code of your own network with --arch FILE.py:FACTORY"
-        raise refusal(checkpoint.path, problem, remedy)
+        raise misfit(checkpoint.path, problem, remedy)
     refuse_unusable(checkpoint, [name for name in checkpoint.state if name not in counters])
     load_state(state, module)
     return module

@@ -1,13 +1,13 @@
 """A checkpoint's weights in a network: all of them, and nothing else."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from models.errors import refusal, some
-from models.reader.checkpoint import Checkpoint
+from models.errors import misfit, refusal, some
+from models.reader.checkpoint import Checkpoint, is_counter
 
 _USUAL = ("model.", "net.", "network.", "student.")
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -28,18 +28,39 @@ def differences(state: Mapping[str, Tensor], module: nn.Module) -> str | None:
     return ", ".join(f"{len(names)} {kind} ({some(names)})" for kind, names in kinds.items() if names) or None
 
 
-def strip_prefix(checkpoint: Checkpoint, anchor: str) -> tuple[Checkpoint, tuple[str, ...]]:
+def without_counters(checkpoint: Checkpoint, wanted: Iterable[str] = ()) -> tuple[Checkpoint, tuple[str, ...]]:
+    """Set the counters aside that a FLOP profiler left among the weights, and name them; not those that are wanted."""
+    counters = [name for name in checkpoint.state if is_counter(name)]
+    if not counters or any(map(is_counter, wanted)):
+        return checkpoint, ()
+    state = {name: tensor for name, tensor in checkpoint.state.items() if name not in counters}
+    number = "a counter" if len(counters) == 1 else f"{len(counters)} counters"
+    remark = f"set aside: {number} that a FLOP profiler left among the weights ({some(counters)})"
+    return replace(checkpoint, state=state), (remark,)
+
+
+def strip_prefix(
+    checkpoint: Checkpoint, anchor: str, fits: Callable[[Mapping[str, Tensor]], bool] = lambda _: True
+) -> tuple[Checkpoint, tuple[str, ...]]:
     """Keep only the network with the weight `anchor`, where it lies beside others under a prefix; say what was left.
 
     A training class saves its loss's weights or a teacher beside the network, so that not all names share its prefix.
-    Of several such networks one whose prefix says ``model`` or ``net`` is taken, else the first in the file.
+    Of several such networks one whose prefix says ``model`` or ``net`` is taken; where none does, `fits` tells them
+    apart.
+
+    Raises:
+        CheckpointError: several fit.
     """
     dotted = f".{anchor}"
     prefixes = [name.removesuffix(anchor) for name in checkpoint.state if name.endswith(dotted)]
     if anchor in checkpoint.state or not prefixes:
         return checkpoint, ()
-    prefix = next((known for known in _USUAL if known in prefixes), prefixes[0])
-    state = {name.removeprefix(prefix): tensor for name, tensor in checkpoint.state.items() if name.startswith(prefix)}
+    fitting = [prefix for prefix in prefixes if fits(_under(prefix, checkpoint.state))] or prefixes[:1]
+    prefix = next((known for known in _USUAL if known in fitting), fitting[0])
+    if len(fitting) > 1 and prefix not in _USUAL:
+        problem = f"holds several networks that fit, under {some(fitting)}, and does not say which"
+        raise refusal(checkpoint.path, problem, "save the state_dict() of the one to measure")
+    state = _under(prefix, checkpoint.state)
     aside = [name for name in checkpoint.state if not name.startswith(prefix)]
     inside = replace(
         checkpoint,
@@ -50,6 +71,10 @@ def strip_prefix(checkpoint: Checkpoint, anchor: str) -> tuple[Checkpoint, tuple
     if not aside:
         return inside, ()
     return inside, (f"its weights are those under {prefix[:80]} of the file; not used beside them: {some(aside)}",)
+
+
+def _under(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
 def refuse_unusable(checkpoint: Checkpoint, names: Iterable[str] | None = None) -> None:
@@ -83,11 +108,12 @@ def match_state(
     Raises:
         CheckpointError: they are not the weights of `network`, which the message calls `name`, or cannot be used.
     """
+    checkpoint, counters = without_counters(checkpoint, network.state_dict())
     first = next(iter(network.state_dict()), "")
-    inside, aside = strip_prefix(checkpoint, first)
+    inside, aside = strip_prefix(checkpoint, first, lambda state: differences(state, network) is None)
     if aside and differences(inside.state, network) is None:
         refuse_unusable(inside, _floats(network))
-        return dict(inside.state), aside
+        return dict(inside.state), (*counters, *aside)
     prefixes = [name for name in checkpoint.wrappers if name.endswith(".")]
     candidates = ["".join(prefixes[at:]) for at in range(len(prefixes), -1, -1)]
     renamed = [{prefix + key: tensor for key, tensor in checkpoint.state.items()} for prefix in candidates]
@@ -95,11 +121,11 @@ def match_state(
     if all(wrong):
         closest = max(renamed, key=lambda state: len(state.keys() & network.state_dict().keys()))
         problem = f"its weights are not those of {name}: {differences(closest, network)}"
-        raise refusal(checkpoint.path, problem, remedy)
+        raise misfit(checkpoint.path, problem, remedy)
     state = renamed[wrong.index(None)]
     prefix = candidates[wrong.index(None)]
     refuse_unusable(checkpoint, [key.removeprefix(prefix) for key in _floats(network)])
-    return state, ()
+    return state, counters
 
 
 def _floats(network: nn.Module) -> list[str]:

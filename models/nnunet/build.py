@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.errors import refusal, sides, some
+from models.errors import misfit, refusal, sides, some
 from models.model import Model, Plans, first_width, json_sha256, weights_sha256
 from models.networks.outputs import Pair
-from models.networks.weights import differences, load_state, refuse_unusable
+from models.networks.weights import differences, load_state, refuse_unusable, without_counters
 from models.nnunet.architecture import class_name, planned_network
 from models.nnunet.dataset import classes_of, labels_of
 from models.nnunet.head import NetworkWithHead, head_of
@@ -58,6 +58,7 @@ def _of_code(checkpoint: Checkpoint, plans: Plans, arch: str, options: ModelOpti
 
 
 def _of_plans(checkpoint: Checkpoint, plans: Plans) -> Model:
+    checkpoint, counters = without_counters(checkpoint)
     labels = labels_of(plans)
     architecture = plans.plans["configurations"][plans.configuration]["architecture"]
     backbone, head = _parts(checkpoint)
@@ -65,6 +66,7 @@ def _of_plans(checkpoint: Checkpoint, plans: Plans) -> Model:
     _refuse_patch(checkpoint, _patch(plans), network.encoder.strides)
     named = ", ".join(f"{name} {label}" for name, label in zip(classes_of(plans), labels, strict=True))
     remarks = [f"nnU-Net's {plans.configuration}; classes in masks: {named}"]
+    remarks += counters
     remarks += [f"deep supervision is off: {left_out} of its outputs left out"] if left_out else []
     module, subtypes = Pair(network, (), None), 0
     if head:
@@ -101,7 +103,7 @@ def _segmentation(
     wrong = differences(weights, made)
     if wrong:
         problem = f"its weights are not those of its plans' {class_name(architecture)}: {wrong}"
-        raise refusal(checkpoint.path, problem, "put the plans.json and dataset.json of its training beside it")
+        raise misfit(checkpoint.path, problem, "put the plans.json and dataset.json of its training beside it")
     refuse_unusable(checkpoint, [name for name in checkpoint.state if not name.endswith("num_batches_tracked")])
     network: Any = load_state(weights, made)
     left_out = len(network.decoder.seg_layers) - 1

@@ -20,17 +20,13 @@ from models.reader.safetensors import read_safetensors
 from models.reader.source import Source
 from models.reader.torch_pickle.placeholders import Placeholder
 from models.reader.torch_pickle.unpickler import load_safely
+from models.reader.weight_sets import WRAPPERS, Keys, usual_place, weight_sets
 
-# Where training scripts put the weights; of several in one file the first of this list is taken.
-WRAPPERS = (
-    "model_state_dict", "state_dict", "model", "network_weights", "net", "network",
-    "ema_state_dict", "state_dict_ema", "model_ema", "ema_model", "ema",
-)  # fmt: skip
 # What DataParallel and DDP, torch.compile, and Lightning-like classes put before each name.
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
 # Keys under which forks of nnU-Net put the weights of a classification head, beside those of the network.
 _HEAD = re.compile(r"head|cls|classif")
-_DEEPEST = 8  # a pickle can hold a dict that holds itself
+_COUNTERS = ("total_ops", "total_params")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +47,9 @@ class Checkpoint:
         ignored: keys that were not used, such as ``optimizer_state_dict``.
         numpy: generation of numpy that wrote the file's numbers, ``1.x`` or ``2.x``; None where it has none.
         init: plain values of nnU-Net's ``init_args``: plans, configuration, dataset.
-        others: keys of other sets of weights in the file, such as ``ema`` beside ``model``; not used.
+        place: keys that lead to the weights in the file.
+        others: places of other sets of weights in the file, such as ``ema`` beside ``model``; not used.
+        usual: the weights lie where training scripts put them, and not merely in some dict of the file.
         program: the file's own network, where the file is an ONNX graph or a program that the user trusts.
     """
 
@@ -66,7 +64,9 @@ class Checkpoint:
     ignored: tuple[str, ...]
     numpy: str | None = None
     init: Mapping[str, Any] = field(default_factory=dict)
-    others: tuple[str, ...] = ()
+    place: Keys = ()
+    others: tuple[Keys, ...] = ()
+    usual: bool = True
     program: Program | None = None
 
     @property
@@ -85,8 +85,10 @@ class Checkpoint:
         return tuple(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in self.state.values()}))
 
 
-def read_tensors(source: Source) -> Checkpoint:
+def read_tensors(source: Source, place: Keys | None = None) -> Checkpoint:
     """Read the weights in a file of `torch.save` or safetensors, and of all else only the plain values.
+
+    Of several sets of weights it is that at `place`; left out, the one where training scripts put it, or the first.
 
     Raises:
         CheckpointError: the file is damaged, holds code, or holds no weights.
@@ -96,17 +98,18 @@ def read_tensors(source: Source) -> Checkpoint:
     path = source.path
     held, numpy, mapped = load_safely(path, zipped=source.container == TORCH_ZIP)
     top = _entries(path, held)
-    names = tuple(top)
-    keys, named, beside = _find_weights(path, top)
+    names, sets, usual = tuple(top), weight_sets(held), usual_place(held)
+    where = place if place is not None else usual if usual in sets or not sets else sets[0]
+    named, beside = _weights_at(path, top, where)
     prefixes, named, dropped = _strip_prefixes(named)
-    state, nonfinite = _copied(path, named | _head(path, beside), mapped)
+    state, nonfinite = _copied(path, named | (_head(path, beside) if where == usual else {}), mapped)
     init = _init(path, beside)
-    others = tuple(name for name, value in beside.items() if name in WRAPPERS and _has_tensors(value))
-    metadata = metadata_of({name: value for name, value in beside.items() if name not in others})
+    others = tuple(keys for keys in sets if keys != where and not _is_head(keys, where, usual))
+    metadata = metadata_of({name: value for name, value in beside.items() if not weight_sets({name: value})})
     return Checkpoint(
         source=source,
-        keys=names if keys else (),
-        wrappers=(*keys, *prefixes),
+        keys=names if where else (),
+        wrappers=(*where, *prefixes),
         state=state,
         nonfinite=nonfinite,
         epoch=metadata.epoch,
@@ -115,7 +118,9 @@ def read_tensors(source: Source) -> Checkpoint:
         ignored=(*metadata.ignored, *dropped),
         numpy=numpy,
         init=init,
+        place=where,
         others=others,
+        usual=where == usual,
     )
 
 
@@ -144,31 +149,24 @@ def _entries(path: Path, held: object) -> dict[str, object]:
     return {str(name): value for name, value in dict.items(held)}
 
 
-def _find_weights(
-    path: Path, entries: dict[str, object]
-) -> tuple[tuple[str, ...], dict[str, Tensor], dict[str, object]]:
-    """Follow the wrapper keys down to the dict that holds tensors; return also all that was passed by."""
-    keys: list[str] = []
+def _weights_at(path: Path, entries: dict[str, object], where: Keys) -> tuple[dict[str, Tensor], dict[str, object]]:
+    """The tensors in the dict that the keys `where` lead to; and all that was passed by."""
     beside: dict[str, object] = {}
-    while len(keys) < _DEEPEST:
-        key = next((name for name in WRAPPERS if isinstance(entries.get(name), dict)), None)
-        if key is None:
-            break
+    for key in where:
         inner = _entries(path, entries.pop(key))
-        keys.append(key)
         beside |= entries
         entries = inner
     named = {name: value for name, value in entries.items() if isinstance(value, Tensor)}
     beside |= {name: value for name, value in entries.items() if name not in named}
     if not named:
-        where = f"under {'.'.join(keys)}" if keys else f"among its keys ({some(list(entries), 8) or 'none'})"
+        place = f"under {'.'.join(where)}" if where else f"among its keys ({some(list(entries), 8) or 'none'})"
         remedy = f"put the network's state_dict() under one of {', '.join(WRAPPERS[:4])}, or save it bare"
-        raise refusal(path, f"holds no tensors {where}", remedy)
-    return tuple(keys), named, beside
+        raise refusal(path, f"holds no tensors {place}", remedy)
+    return named, beside
 
 
 def _strip_prefixes(named: dict[str, Tensor]) -> tuple[list[str], dict[str, Tensor], list[str]]:
-    """Take off the prefixes that all weights share, again and again.
+    """Take off the prefixes that all weights share, again and again; counters beside them need not share them.
 
     torch's AveragedModel keeps its counter beside the prefixed weights; it is set aside.
     """
@@ -177,12 +175,25 @@ def _strip_prefixes(named: dict[str, Tensor]) -> tuple[list[str], dict[str, Tens
     if averaged and not all(name.startswith("module.") for name in rest):
         averaged, rest = [], named
     prefixes: list[str] = []
-    while rest and (
-        prefix := next((p for p in PREFIXES if all(n.startswith(p) and len(n) > len(p) for n in rest)), None)
-    ):
+    while prefix := _shared_prefix([name for name in rest if not is_counter(name)]):
         prefixes.append(prefix)
         rest = {name.removeprefix(prefix): tensor for name, tensor in rest.items()}
     return prefixes, rest, averaged
+
+
+def _shared_prefix(names: list[str]) -> str | None:
+    shared = (p for p in PREFIXES if names and all(name.startswith(p) and len(name) > len(p) for name in names))
+    return next(shared, None)
+
+
+def is_counter(name: str) -> bool:
+    """Whether a tensor of this name counts what a network costs: the FLOP profiler thop leaves such in the weights."""
+    return name.rpartition(".")[2] in _COUNTERS
+
+
+def _is_head(keys: Keys, where: Keys, usual: Keys) -> bool:
+    """Whether these weights were taken in beside those at the usual place, as `_head` does."""
+    return where == usual and bool(_HEAD.search(keys[-1] if keys else ""))
 
 
 def _head(path: Path, beside: dict[str, object]) -> dict[str, Tensor]:

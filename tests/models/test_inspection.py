@@ -12,9 +12,11 @@ import torch
 from bench.cli.main import main
 from models import inspection
 from models.inspection import describe, inspect
-from models.model import Plans
+from models.load import build_model
+from models.model import Model, Plans
 from models.networks.unet import BATCH, MultiTaskUNet, Shape
 from models.options import ModelOptions
+from models.reader.checkpoint import Checkpoint
 from tests.loading import load
 
 Save = Callable[..., Path]
@@ -147,8 +149,11 @@ def test_plans_are_shown_in_the_place_of_a_window(
         "own": {"spacing": [2.5, 0.8, 0.8], "patch_size": [32, 64, 64], "normalization_schemes": ["CTNormalization"]}
     }
     planned = Plans({"configurations": configurations}, {}, "own")
-    build = inspection.build_model
-    monkeypatch.setattr(inspection, "build_model", lambda *args: replace(build(*args), plans=planned))
+
+    def build(checkpoint: Checkpoint, options: ModelOptions) -> tuple[Model, Checkpoint]:
+        return replace(build_model(checkpoint, options), plans=planned), checkpoint
+
+    monkeypatch.setattr(inspection, "build_fitting", build)
     info = inspect(saved(network.state_dict()))
     assert info["window"] is None
     assert info["plans"] == {
