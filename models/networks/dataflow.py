@@ -79,7 +79,8 @@ class Observer(Dataflow):  # type: ignore[no-untyped-call]
         name, tags = operation.overloadpacket.__name__.strip("_"), operation.tags
         if torch.Tag.data_dependent_output in tags or name in _READING:
             self.note_read((args, kwargs))
-        if torch.Tag.nondeterministic_seeded in tags and _DRAWING.search(name):
+        idle = name.endswith("dropout") and args[2:3] == (False,)  # not in training: it passes its input on
+        if torch.Tag.nondeterministic_seeded in tags and _DRAWING.search(name) and not idle:
             self.draws.add(name)
         output = super().__torch_dispatch__(operation, types, args, kwargs)
         for tensor in _tensors(output):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from bench.cli.exit_codes import INCONCLUSIVE
 from bench.cli.main import main
 from tests.bench.run_files import put_samples, read_samples
 
@@ -136,6 +137,25 @@ def test_a_network_of_one_organ_has_neither_f1_nor_lesions_and_is_resumed_only_w
     main(["run", "--resume", "--out", "run"])
     assert json.loads(Path("run/run.json").read_text())["status"] == "complete"
     assert duels("ort-fp32") == samples
+
+
+def test_a_forward_without_a_graph_runs_in_pytorch_alone(bench, options, theirs):
+    (theirs / "checked.py").write_text(
+        "import torch\nfrom models import Net\n"
+        "class Checked(Net):\n    def forward(self, x):\n        assert not torch.isnan(x).any()\n"
+        "        return super().forward(x)\ndef both():\n    return Checked(3, 4)\n"
+    )
+    chosen = options("both", "torchscript,ort-fp32")
+    chosen[chosen.index("--arch") + 1] = str(theirs / "checked.py:both")
+    code, summary, printed = bench(*chosen, "--max-cases", "2")
+    assert code == INCONCLUSIVE, printed
+    rows = {row["name"]: row for row in summary["variants"]}
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "torch-fp32": "ok", "torchscript": "skipped", "ort-fp32": "skipped",
+    }  # fmt: skip
+    assert "hands values of the image to Python, of which there is no graph" in rows["ort-fp32"]["reason"]
+    assert summary["checkpoint"]["macs_per_tile"] == TILE**3 * 8 * (27 + 3) + 8 * 4
+    assert "its forward hands values of the image to Python" in Path("run/report.md").read_text()
 
 
 def duels(name: str) -> list[dict]:
