@@ -69,3 +69,11 @@ def test_the_index_leads_to_every_page():
     index = (ROOT / "docs/README.md").read_text(encoding="utf-8")
     linked = [page for page in pages() if page.parent != ROOT and page.name != "README.md"]
     assert [of(page) for page in linked if f"({page.relative_to(ROOT / 'docs')})" not in index] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=of)
+def test_files_that_a_page_names_are_there(page):
+    names = set(
+        re.findall(r"`((?:tests|scripts|engines|bench|models|reports)/[\w/]+\.(?:py|sh|toml))", page.read_text())
+    )
+    assert [name for name in sorted(names) if not (ROOT / name).is_file()] == []
