@@ -89,7 +89,7 @@ def test_the_docs_show_what_is_printed(marker: Path, capsys: pytest.CaptureFixtu
 
     commands = [*_unets(), *_nnunets(trained), *_own(), *_programs(), *_graphs(), *_bundles()]
     printed = [said(*argv) for argv in commands] + [alike(text) for text in _without(trained)]
-    table = DOCS.read_text().partition("## Networks that do not fit")[2]
+    table = DOCS.read_text().partition("## Networks that do not fit")[2].partition("\n## ")[0]
     shown = [alike(text) for text in re.findall(r"^\| [^|]+ \| `(.+)` \|$", table, re.MULTILINE)]
     assert not marker.with_name("runs").exists()
     assert len(shown) > 20
@@ -109,6 +109,10 @@ def _unets() -> Iterator[list[str]]:
     yield ["other.pth"]
     torch.save(state | {name: state[name] * torch.nan for name in ("up1.weight", "dec1.0.bias")}, "diverged.pth")
     yield ["diverged.pth"]
+    torch.save({"student": state, "teacher": state}, "two.pth")
+    yield ["two.pth"]
+    torch.save({f"{side}.{name}": state[name] for side in ("online", "target") for name in state}, "beside.pth")
+    yield ["beside.pth"]
     torch.save(state, "unet.pth")
     yield ["unet.pth", "--tile", "24,64,64"]
 
