@@ -76,7 +76,10 @@ def main() -> None:
             *(pool.submit(_network, n, options.seed) for n in range(options.first, last[1])),
         ]
         for future in waiting:
-            what, kind, outcome, wrong, checked = future.result()
+            try:
+                what, kind, outcome, wrong, checked = future.result()
+            except Exception as error:  # of the comparison itself
+                what, kind, outcome, wrong, checked = "unknown input", "", "", [f"{type(error).__name__}: {error}"], 0
             outcomes[what.partition(" ")[0], kind, outcome] += 1
             cases += checked
             for finding in wrong:

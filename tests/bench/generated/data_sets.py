@@ -52,6 +52,7 @@ class DataSet:
 
     Attributes:
         classes: of a case, that the network tells apart.
+        numbers: the label that each value in the masks stands for.
         kind: what is wrong with it; "in order" where nothing is.
         refused: whether it must be; None where both will do.
         names: of what is wrong: one of them must stand in the refusal and, with `said`, in what an accepted one prints.
@@ -63,6 +64,7 @@ class DataSet:
     split: str
     window: tuple[float, float]
     classes: int
+    numbers: tuple[int, int, int] = (0, 1, 2)
     cases: list[Case] = field(default_factory=list)
     kind: str = "in order"
     refused: bool | None = False
@@ -79,6 +81,8 @@ def write_data_set(draw: Random, root: Path, classes: int) -> DataSet:
     """Write a data set that is in order, for a network of so many `classes` of a case."""
     window = (draw.choice((-1000.0, -1000.0, -160.0)), draw.choice((1000.0, 240.0)))
     data = DataSet(root, draw.choice(("quiz", "nnunet")), draw.choice(list(SPLITS)), window, classes)
+    if data.layout == "nnunet" and draw.random() < 0.4:
+        _write_labels(draw, data)
     has_masks, has_classes = draw.random() < 0.9, data.layout == "quiz" or draw.random() < 0.7
     pattern, affine = draw.choice(NAMES), draw_affine(draw)
     for number in range(draw.choice((1, 2, 2, 3))):
@@ -119,7 +123,7 @@ def _write_case(draw: Random, data: DataSet, name: str, affine: Array, subtype: 
     data.notes += ("qform",) if image.form == "other qform" else ()
     if image.pixdim is not None and not np.allclose([mm or 1 for mm in image.pixdim], spacing_of(affine), rtol=1e-4):
         data.notes = (*data.notes, "pixdim")
-    mask = _mask(draw, truth, image.affine) if has_mask else None
+    mask = _mask(draw, np.array(data.numbers)[truth], image.affine) if has_mask else None
     case = Case(
         name, image, images / f"{name}_0000{ending}", mask, masks / f"{name}{mask_ending}",
         truth if has_mask else None, subtype,
@@ -198,6 +202,19 @@ def _mask(draw: Random, truth: Array, affine: Array) -> File:
             mask = replace(mask, affine=affine * (1 + draw.uniform(-2e-7, 2e-7)))
     exact = np.allclose(mask.as_read().affine, mask.affine, rtol=1e-6, atol=1e-5)
     return mask if exact else replace(mask, form="sform")  # a quaternion may lose a hundredth of a millimetre
+
+
+def _write_labels(draw: Random, data: DataSet) -> None:
+    """nnU-Net's dataset.json, which may number lesion and pancreas the other way round."""
+    data.numbers = draw.choice(((0, 1, 2), (0, 2, 1)))  # also its own inverse
+    pancreas, lesion = draw.choice((("pancreas", "lesion"), ("Pancreas", "tumor"), ("normal_pancreas", "PDAC")))
+    names = {pancreas: data.numbers[1], lesion: data.numbers[2]}
+    document = {
+        "channel_names": {"0": "CT"}, "labels": {"background": 0} | dict(sorted(names.items())),
+        "numTraining": 3, "file_ending": ".nii.gz",
+    }  # fmt: skip
+    data.root.mkdir(parents=True, exist_ok=True)
+    (data.root / "dataset.json").write_text(json.dumps(document), encoding="utf-8")
 
 
 def write_classes(draw: Random, data: DataSet) -> None:

@@ -66,7 +66,7 @@ def try_data_set(draw: Random, folder: Path, fault: str | None, fork: bool = Tru
         result.cases = len(data.cases)
         result.findings += _must_name(data, ended, folder / "run")
         forward = forward_of(factory) if roi == "none" else None
-        result.findings += check_run(folder / "run", data.cases, forward, data.window, tile, overlap)
+        result.findings += check_run(folder / "run", data, forward, tile, overlap)
     elif not any(_plain(name) in _plain(ended.err) for name in data.names):
         result.findings.append(f"names none of {data.names}: {_last(ended.err)}")
     return _clear(result, folder)
@@ -106,7 +106,7 @@ def try_network(draw: Random, folder: Path, data: tuple[DataSet, DataSet]) -> Re
     if ended.code in RAN and network.reference is not None:
         result.cases = 2
         reference = None if network.random else network.reference
-        result.findings += check_run(folder / "run", used.cases, reference, used.window, TILE, 0.5)
+        result.findings += check_run(folder / "run", used, reference, TILE, 0.5)
     result.findings = [f"{finding} [{about}]" for finding in result.findings]
     return _clear(result, folder)
 
@@ -204,19 +204,14 @@ def _must_name(data: DataSet, ended: Ended, run: Path) -> Iterator[str]:
 
 
 def check_run(
-    run: Path,
-    cases: list[Case],
-    forward: Forward | None,
-    window: tuple[float, float],
-    tile: tuple[int, int, int],
-    overlap: float,
+    run: Path, data: DataSet, forward: Forward | None, tile: tuple[int, int, int], overlap: float
 ) -> Iterator[str]:
     """Hold masks, classes and scores of a run against their independent computation.
 
     Without a `forward`, only the scores of the masks.
     """
     record = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    by_name = {case.name: case for case in cases}
+    cases, by_name = data.cases, {case.name: case for case in data.cases}
     for case in record["cases"]:
         known = by_name.get(case["name"])
         if known is not None and case["subtype"] != known.subtype:
@@ -225,7 +220,7 @@ def check_run(
         yield f"cases are {sorted(by_name)}, not {[case['name'] for case in record['cases']]}"
     predictions = {}
     if forward is not None:
-        predictions = {case.name: predict(forward, case.intensities, window, tile, overlap) for case in cases}
+        predictions = {case.name: predict(forward, case.intensities, data.window, tile, overlap) for case in cases}
     for path in sorted((run / "variants").glob("*.json")):
         variant = json.loads(path.read_text(encoding="utf-8"))
         if variant["status"] != "ok":
@@ -243,7 +238,7 @@ def check_run(
                     yield f"{where}: {wrong} of {labels.size} voxels are not as MONAI's window has them"
                 if expected.differs_in_class(score["subtype"]):
                     yield f"{where}: class {score['subtype']}, not as {expected.classification}"
-            yield from (f"{where}: {finding}" for finding in _check_scores(known, labels, score, record))
+            yield from (f"{where}: {finding}" for finding in _check_scores(known, labels, score, record, data.numbers))
     yield from _check_f1(run, by_name)
 
 
@@ -256,13 +251,15 @@ def _read(path: Path, case: Case) -> Array:
     return labels.reshape(case.intensities.shape)
 
 
-def _check_scores(case: Case, labels: Array, score: dict[str, Any], record: dict[str, Any]) -> Iterator[str]:
+def _check_scores(
+    case: Case, labels: Array, score: dict[str, Any], record: dict[str, Any], numbers: tuple[int, ...]
+) -> Iterator[str]:
     if case.truth is None or case.mask is None:
         if any(structure["dsc"] is not None for structure in score["structures"].values()):
             yield "scores without a mask"
         return
     stored = np.rint(case.mask.values).reshape(case.mask.stored.shape[:3])
-    truth = on_grid_of(labels.shape, case.image.affine, stored, case.mask.affine)
+    truth = np.array(numbers)[on_grid_of(labels.shape, case.image.affine, stored, case.mask.affine)]
     assert (truth == case.truth).all(), "the generator and SimpleITK disagree"
     spacing = spacing_of(case.image.affine)
     for name, (of_structure, tolerance) in STRUCTURES.items():
