@@ -5,7 +5,9 @@ them: deflate leaves the choice of matches to the compressor.
 """
 
 import zlib
+from gzip import BadGzipFile, GzipFile
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 
@@ -39,6 +41,27 @@ def gunzip(packed: bytes, size: int) -> bytes | None:
         return None
     content: bytes = _codec.decompress(packed, wbits=_GZIP, bufsize=size)
     return content if len(content) == size else None
+
+
+def gunzip_to_the_end(path: Path, size: int) -> bytes:
+    """The first `size` bytes of what a gzip file of any form holds, all of which is read for the sake of its CRCs.
+
+    Bytes behind the last member that are no gzip are ignored, as gzip itself does.
+
+    Raises:
+        OSError, EOFError or one of ERRORS: it is damaged, cut short, or holds less.
+    """
+    with GzipFile(path) as file:
+        content = file.read(size)
+        try:
+            while file.read(2**20):
+                pass
+        except BadGzipFile as error:
+            if "Not a gzipped file" not in str(error):
+                raise
+    if len(content) < size:
+        raise EOFError(f"{len(content)} bytes where {size} are expected")
+    return content
 
 
 def gzip(content: Any) -> bytes:

@@ -20,7 +20,7 @@ from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import NDArray
 
 from bench.data.blocks import columns, rows
-from bench.data.compression import gunzip
+from bench.data.compression import gunzip, gunzip_to_the_end
 
 _MOST_THREADS = 4  # a block takes some ten microseconds, in part of which Python's lock is held
 _EXPANSION = 1032  # the most that deflate gains
@@ -89,7 +89,9 @@ def stored_voxels(nifti: Any) -> NDArray[Any] | None:
     size = proxy.offset + math.prod(proxy.shape) * proxy.dtype.itemsize
     if path.suffix == ".gz" and size <= _EXPANSION * path.stat().st_size:
         content = gunzip(path.read_bytes(), size)
-    if content is None:  # not packed, in several members, with something behind the voxels, or too short
+        if content is None:  # in several members, with something behind the voxels, or too short
+            content = gunzip_to_the_end(path, size)
+    if content is None:
         unscaled: NDArray[Any] = proxy.get_unscaled()
         return unscaled
     return np.ndarray(proxy.shape, proxy.dtype, content, proxy.offset, order="F")

@@ -87,12 +87,12 @@ def test_no_cases_names_the_other_splits(tmp_path):
     assert "expected SPLIT/subtype*/NAME_0000.nii.gz" in refusal(tmp_path / "empty")
 
 
-@pytest.mark.parametrize("keep", [10, 200, 0.5, 0.98])
+@pytest.mark.parametrize("keep", [10, 200, 0.5, 0.98, -1, -9])
 def test_truncated_image(tmp_path, keep):
     image, _ = quiz_case(tmp_path, shape=(40, 40, 40))
     values = np.random.default_rng(0).integers(0, 999, (40, 40, 40)).astype(np.int16)
     content = save(image, values).read_bytes()
-    image.write_bytes(content[: keep if keep > 1 else int(len(content) * keep)])
+    image.write_bytes(content[: keep if keep > 1 or keep < 0 else int(len(content) * keep)])
     assert str(image) in refusal(tmp_path)
 
 

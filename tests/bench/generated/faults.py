@@ -323,7 +323,7 @@ def _class_missing(draw: Random, data: DataSet, name: str) -> None:
 def _bad_tables(draw: Random, data: DataSet, name: str) -> None:
     case = draw.choice(data.cases)
     rows: list[tuple[str, object]] = [(c.name, c.subtype) for c in data.cases]
-    names: tuple[object, ...] = (data.root / "classes.csv",)
+    names: tuple[object, ...] = (data.root / "classes.csv", "no table gives the cases their classes")
     match name:
         case "class contradicted":
             rows.append((case.name, (case.subtype or 0) ^ 1))
