@@ -79,12 +79,12 @@ def remarks_on_classes(cases: Mapping[str, int | None], tables: ClassTables) -> 
     without = [name for name, value in cases.items() if value is None]
     if not without:
         return
-    if not tables.files:
+    if not tables.files and len(without) == len(cases):
         hint = f" ({tables.unread[0].name} is not read: save it as CSV)" if tables.unread else ""
         yield f"no table gives the cases their classes{hint}; macro-F1 is not measured"
         return
     listed = ", ".join([*without[:_NAMED], *(["..."] if len(without) > _NAMED else [])])
-    files = ", ".join(path.name for path in tables.files)
+    files = ", ".join(path.name for path in tables.files) or "names of folders"
     similar = _similar(without, tables.others)
     hint = f"; {similar[0]!r} there is perhaps {similar[1]}, which must be written in full" if similar else ""
     yield (

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.data.class_table import read_class_tables, remarks_on_classes
+from bench.data.class_table import ClassTables, read_class_tables, remarks_on_classes
 from bench.errors import InputError
 
 CASES = ("case_001", "case_002", "case_003_0000")
@@ -121,3 +121,8 @@ def test_a_spreadsheet_is_named(tmp_path: Path) -> None:
     tables = read_class_tables(tmp_path, CASES)
     (line,) = remarks_on_classes(dict.fromkeys(CASES), tables)
     assert "(classes.xlsx is not read: save it as CSV); macro-F1 is not measured" in line
+
+
+def test_a_case_without_a_class_among_folders_that_give_one_is_named():
+    (remark,) = remarks_on_classes({"a": 1, "b": None}, ClassTables(classes={}, sources={}))
+    assert remark == "names of folders: no class for 1 of 2 cases (b), which do not count in macro-F1"

@@ -364,4 +364,5 @@ def _no_class(draw: Random, data: DataSet, name: str) -> None:
             path.rename(home / path.name)
     case.image_path, case.mask_path = home / case.image_path.name, home / case.mask_path.name
     case.subtype = None
-    data.refuse(name, case.name, must=None)
+    none = ["no table gives the cases their classes"] if all(each.subtype is None for each in data.cases) else []
+    data.refuse(name, case.name, *none, must=None)
