@@ -204,12 +204,12 @@ def _grids(draw: Random, data: DataSet, name: str) -> None:
             affine = turn @ affine
         case _:
             affine[axis, :3] *= -1
-            affine[axis, 3] += 7 * max(spacing_of(affine))
+            affine[axis, 3] += 7.37 * max(spacing_of(affine))  # a whole number may put it onto the grid after all
     _write(case.mask_path, File(stored, affine))
     data.refuse(name, case.mask_path, case.image_path)
 
 
-@_fault("image missing", "image dangling link", "image folder", needs=_several)
+@_fault("image missing", "image dangling link", "image folder", needs=lambda data: _several(data) and _masks(data))
 def _gone(draw: Random, data: DataSet, name: str) -> None:
     case = draw.choice(data.cases)
     case.image_path.unlink()
