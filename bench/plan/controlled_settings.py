@@ -29,7 +29,7 @@ def controlled_settings(settings: Settings, model: Model, baseline: str) -> dict
         "ROI": settings.roi,
         "test-time augmentation": "off",
         "accumulation": "float32" if plans is None else "float16, as nnU-Net's predictor",
-        "threads": f"{settings.threads}, parked when idle",
+        "threads": f"{settings.threads}, waiting as OpenMP has it",
         "freed memory": "kept by the process" if settings.allocator == KEEP else "as the system's allocator has it",
         "memory format of inputs": "contiguous",
         "precision of the baseline": "float32",

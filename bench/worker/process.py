@@ -31,8 +31,10 @@ from importlib import import_module
 import_module(sys.argv[2]).main()
 """
 
-# Idle workers share the machine with the one that is being timed: their pools must sleep, not spin.
-_PARKED = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
+# Idle workers share the machine with the one that is being timed. Intel's OpenMP would spin for 0.2 s after a region;
+# GNU's, which PyTorch's wheels bring, sleeps after milliseconds and is left as everybody has it: set to sleep at once
+# (OMP_WAIT_POLICY=PASSIVE) it made the baseline slower and OpenVINO faster (docs/explanation/baseline.md).
+_PARKED = {"KMP_BLOCKTIME": "0"}
 
 
 def _places(temporary: str) -> dict[str, str]:

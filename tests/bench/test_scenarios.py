@@ -34,7 +34,7 @@ def test_three_scenarios_and_the_same_masks(here, capsys, tmp_path):
     result = json.loads((tmp_path / "found.json").read_text())
     assert result["masks_equal"] is True
     assert result["read_ahead"] == 1
-    assert result["controlled_settings"]["threads"] == "1, parked when idle"
+    assert result["controlled_settings"]["threads"] == "1, waiting as OpenMP has it"
     for name in SCENARIOS:
         timed = result["timed"][name]
         assert len(timed["latencies_s"]) == len(result["cases"]) == 3

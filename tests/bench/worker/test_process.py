@@ -1,4 +1,4 @@
-"""Workers as processes: parked when idle, light when skipped, gone when stopped."""
+"""Workers as processes: light when skipped, gone when stopped."""
 
 import resource
 import shutil
