@@ -1,6 +1,7 @@
 """What the record says of a run before anything is measured: controlled settings, checkpoint and data."""
 
 import math
+import os
 from pathlib import Path
 
 import engines
@@ -29,7 +30,7 @@ def controlled_settings(settings: Settings, model: Model, baseline: str) -> dict
         "ROI": settings.roi,
         "test-time augmentation": "off",
         "accumulation": "float32" if plans is None else "float16, as nnU-Net's predictor",
-        "threads": f"{settings.threads}, waiting as OpenMP has it",
+        "threads": f"{settings.threads}, {_waiting()}",
         "freed memory": "kept by the process" if settings.allocator == KEEP else "as the system's allocator has it",
         "memory format of inputs": "contiguous",
         "precision of the baseline": "float32",
@@ -39,6 +40,12 @@ def controlled_settings(settings: Settings, model: Model, baseline: str) -> dict
         ),
         **{f"but recipe {name}": str(recipe) for name, recipe in settings.recipes.items()},
     }
+
+
+def _waiting() -> str:
+    """How idle threads of OpenMP's pools wait, which makes PyTorch faster or slower."""
+    policy = os.environ.get("OMP_WAIT_POLICY")
+    return f"OMP_WAIT_POLICY={policy}" if policy else "waiting as OpenMP has it"
 
 
 def _window(model: Model) -> str:

@@ -25,7 +25,8 @@ def here(network, data, tmp_path, monkeypatch):
     return ["scenario", "--checkpoint", str(network[0]), "--data", str(data), "--device", "cpu", "--threads", "1"]
 
 
-def test_three_scenarios_and_the_same_masks(here, capsys, tmp_path):
+def test_three_scenarios_and_the_same_masks(here, capsys, tmp_path, monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY")  # which the tests set
     assert main([*here, "--max-cases", "3", "--read-ahead", "1", "--out", "found.json"]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "torch-fp32 on cpu, 1 threads, 3 cases"

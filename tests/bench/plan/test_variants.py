@@ -60,7 +60,8 @@ def test_what_is_no_backend_is_refused(text, part):
     assert part in str(refused.value)
 
 
-def test_a_batch_reaches_engine_and_pipeline():
+def test_a_batch_reaches_engine_and_pipeline(monkeypatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
     plan = make_plan(
         Request(backends="torch-amp@3", device="cpu", max_cases=5, batch=2), "", "", PlainProgress(StringIO())
     )
@@ -70,3 +71,4 @@ def test_a_batch_reaches_engine_and_pipeline():
     assert plan.opens[1].backend == engines.BACKENDS["torch-amp"]
     assert replace(plan.opens[1].settings, batch=2) == plan.opens[0].settings
     assert plan.record.controlled_settings["batch"] == "2, but 3 where a backend's name says so"
+    assert plan.record.controlled_settings["threads"].endswith(", OMP_WAIT_POLICY=ACTIVE")
