@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.choices import SPLITS
-from bench.data.class_table import ClassTables, read_class_tables
+from bench.data.class_table import read_class_tables
 from bench.data.space import Space
 from bench.data.volume import LABELS, read_image, read_mask
 from bench.errors import InputError
@@ -135,11 +135,6 @@ def _nnunet(root: Path, split: str) -> Iterator[CaseFiles]:
     yield from (replace(case, mask_labels=values) for case in _images(root / images, root / labels, None))
 
 
-def class_tables(root: Path, cases: list[CaseFiles]) -> ClassTables:
-    """The tables of classes in the data folder, for these cases."""
-    return read_class_tables(root, {case.name for case in cases})
-
-
 def declared_labels(root: Path) -> tuple[int, ...] | None:
     """Our label of each value in the masks, as the ``dataset.json`` of nnU-Net's raw layout says; None without one.
 
@@ -150,27 +145,30 @@ def declared_labels(root: Path) -> tuple[int, ...] | None:
     if not path.is_file():
         return None
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-        return label_values(held)
-    except (ValueError, OSError) as error:
+        return label_values(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, OSError, RecursionError) as error:
         raise InputError(f"{path}: {error}; correct it, since it says what the values in the masks mean") from None
 
 
 def _images(folder: Path, masks: Path, subtype: int | None) -> Iterator[CaseFiles]:
     if not folder.is_dir():
         return
-    images = [(match["name"], path) for path in folder.iterdir() if (match := _IMAGE.match(path.name))]
-    names = {name for name, _ in images}
-    for name, path in images:
+    names = {path.name for path in folder.iterdir()}
+    for path in folder.iterdir():
+        match = _IMAGE.match(path.name)
+        if match is None or path.name.startswith("."):
+            continue
+        name = match["name"]
         mask = next((m for m in (masks / f"{name}.nii.gz", masks / f"{name}.nii") if m.is_file()), None)
-        # What is named like the image of a case, and has no mask, may be the mask of a case whose name ends in _0000.
-        is_mask = mask is None and folder == masks and f"{name}_0000" in names
-        if not path.name.startswith(".") and not is_mask:
+        if mask is not None or folder != masks or not _is_mask(path.name, names):
             yield CaseFiles(name, path, mask, subtype)
 
 
 def _is_mask(file: str, names: set[str]) -> bool:
-    """Of a case whose name ends like a channel: ``a_0000.nii.gz`` beside ``a_0000_0000.nii.gz``."""
+    """Whether a file that is named like a channel may be the mask of a case whose name ends like one.
+
+    As ``a_0000.nii.gz`` beside ``a_0000_0000.nii.gz``; `names` are those of the files beside it.
+    """
     name = _ENDING.sub("", file)
     return any(f"{name}_0000{ending}" in names for ending in (".nii.gz", ".nii"))
 
@@ -178,7 +176,7 @@ def _is_mask(file: str, names: set[str]) -> bool:
 def _with_classes(root: Path, layout: str, cases: list[CaseFiles]) -> list[CaseFiles]:
     """In the quiz layout the folders give the classes, and a table must not say otherwise."""
     try:
-        tables = class_tables(root, cases)
+        tables = read_class_tables(root, {case.name for case in cases})
     except InputError:
         if layout == "quiz":  # it may be a table of something else
             return cases

@@ -5,7 +5,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ _CLASS_COLUMNS = ("subtype", "class", "label", "cls")
 _DELIMITERS = (",", ";", "\t", "|")
 _BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _MOST_BYTES = 16 * 2**20  # of a table; what is larger is none
-_NAMED = 3  # cases that a remark names
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,11 @@ class ClassTables:
     files: tuple[Path, ...] = ()
     unread: tuple[Path, ...] = ()
     others: tuple[str, ...] = ()
+
+    def similar(self, cases: Iterable[str]) -> tuple[str, str] | None:
+        """A name in the tables that differs from a case by leading zeros or capitals, as spreadsheets change them."""
+        plain = {_plain(spelling): name for name in self.others for spelling in _spellings(name)}
+        return next(((plain[_plain(case)], case) for case in cases if _plain(case) in plain), None)
 
 
 def read_class_tables(root: Path, cases: Collection[str]) -> ClassTables:
@@ -74,30 +78,6 @@ def read_class_tables(root: Path, cases: Collection[str]) -> ClassTables:
     return ClassTables(classes=classes, sources=sources, files=tuple(tables), unread=unread, others=tuple(others))
 
 
-def remarks_on_classes(cases: Mapping[str, int | None], tables: ClassTables) -> Iterator[str]:
-    """A line about cases that have no class; `tables` are those of their folder."""
-    without = [name for name, value in cases.items() if value is None]
-    if not without:
-        return
-    if not tables.files and len(without) == len(cases):
-        hint = f" ({tables.unread[0].name} is not read: save it as CSV)" if tables.unread else ""
-        yield f"no table gives the cases their classes{hint}; macro-F1 is not measured"
-        return
-    listed = ", ".join([*without[:_NAMED], *(["..."] if len(without) > _NAMED else [])])
-    files = ", ".join(path.name for path in tables.files) or "names of folders"
-    similar = _similar(without, tables.others)
-    hint = f"; {similar[0]!r} there is perhaps {similar[1]}, which must be written in full" if similar else ""
-    yield (
-        f"{files}: no class for {len(without)} of {len(cases)} cases ({listed}), which do not count in macro-F1{hint}"
-    )
-
-
-def _similar(cases: Sequence[str], others: Sequence[str]) -> tuple[str, str] | None:
-    """A name in the tables that differs from a case by leading zeros or capitals, as spreadsheets change them."""
-    plain = {_plain(spelling): name for name in others for spelling in _spellings(name)}
-    return next(((plain[_plain(case)], case) for case in cases if _plain(case) in plain), None)
-
-
 def _plain(name: str) -> str:
     return re.sub(r"(?<!\d)0+(?=\d)", "", name.casefold())
 
@@ -115,9 +95,8 @@ def _entries(path: Path, cases: Collection[str]) -> Iterator[Entry]:
     kind = path.suffix.lower()
     if kind not in (".csv", ".tsv", ".txt", ".json") or path.name.startswith(".") or not path.is_file():
         return
-    content = path.read_bytes()[: _MOST_BYTES + 1]
-    if len(content) <= _MOST_BYTES:
-        text = _text(content)
+    if path.stat().st_size <= _MOST_BYTES:
+        text = _text(path.read_bytes())
         yield from _of_json(path, text, cases) if kind == ".json" else _of_csv(path, text)
 
 

@@ -1,6 +1,6 @@
 """What the headers of a run's files say that a reader of its report should know."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from bench.data.cases import CaseFiles
+from bench.data.class_table import ClassTables
 from bench.data.space import TOLERANCE, Space
 from bench.data.volume import read_header, read_space
 
-_NAMED = 3  # cases that a remark names
+_NAMED = 3  # cases or files that a remark names
 _NEAR = 0.1  # of a voxel's shortest side: what the rounding of a quaternion to float32 may move
 
 
@@ -67,8 +68,26 @@ def remarks_on(cases: Iterable[CaseFiles], as_stored: bool) -> tuple[str, ...]:
 def remark_on_unused(files: Sequence[Path]) -> Iterator[str]:
     """A line about volumes beside the cases that belong to none of them."""
     if files:
-        names = ", ".join([*map(str, files[:_NAMED]), *(["..."] if len(files) > _NAMED else [])])
+        names = _listed(list(map(str, files)))
         yield f"volumes in the split's folders that belong to no case are not used: {names} ({len(files)})"
+
+
+def remarks_on_classes(cases: Mapping[str, int | None], tables: ClassTables) -> Iterator[str]:
+    """A line about cases that have no class; `tables` are those of their folder."""
+    without = [name for name, value in cases.items() if value is None]
+    if not without:
+        return
+    if not tables.files and len(without) == len(cases):
+        hint = f" ({tables.unread[0].name} is not read: save it as CSV)" if tables.unread else ""
+        yield f"no table gives the cases their classes{hint}; macro-F1 is not measured"
+        return
+    files = ", ".join(path.name for path in tables.files) or "names of folders"
+    similar = tables.similar(without)
+    hint = f"; {similar[0]!r} there is perhaps {similar[1]}, which must be written in full" if similar else ""
+    yield (
+        f"{files}: no class for {len(without)} of {len(cases)} cases ({_listed(without)}), "
+        f"which do not count in macro-F1{hint}"
+    )
 
 
 def _spacings(headers: Sequence[_Header]) -> Iterator[str]:
@@ -129,8 +148,12 @@ def _orientations(headers: Sequence[_Header]) -> Iterator[str]:
 
 def _named(some: Sequence[_Header], among: Sequence[_Header]) -> str:
     """``2 of 36 cases (a, b)``"""
-    names = [header.case for header in some[:_NAMED]] + (["..."] if len(some) > _NAMED else [])
-    return f"{len(some)} of {len(among)} cases ({', '.join(names)})"
+    return f"{len(some)} of {len(among)} cases ({_listed([header.case for header in some])})"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """``a, b, c, ...``"""
+    return ", ".join([*names[:_NAMED], *(["..."] if len(names) > _NAMED else [])])
 
 
 def _by(values: Sequence[float]) -> str:

@@ -10,14 +10,13 @@ from bench.accuracy import task_of
 from bench.data.cases import (
     CaseFiles,
     check_cases,
-    class_tables,
     declared_labels,
     find_cases,
     fingerprint,
     unused_volumes,
 )
-from bench.data.class_table import remarks_on_classes
-from bench.data.remarks import remark_on_unused, remarks_on
+from bench.data.class_table import read_class_tables
+from bench.data.remarks import remark_on_unused, remarks_on, remarks_on_classes
 from bench.data.volume import LABELS
 from bench.errors import InputError
 from bench.machine import host
@@ -282,7 +281,7 @@ def _remarks(
     remarks = (
         *remarks_on(case_files, as_stored=not reorients),
         *remark_on_unused(unused),
-        *(remarks_on_classes(classes, class_tables(root, case_files)) if model.subtypes else ()),
+        *(remarks_on_classes(classes, read_class_tables(root, set(classes))) if model.subtypes else ()),
     )
     for remark in remarks:
         progress.note(remark)

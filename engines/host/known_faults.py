@@ -4,7 +4,7 @@ A backend whose results would be wrong is refused; a run with one that is merely
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from packaging.specifiers import SpecifierSet
@@ -75,9 +75,9 @@ KNOWN_FAULTS = (
 )  # fmt: skip
 
 
-def present(device: str, installed: Callable[[], Mapping[str, str]] | None = None) -> Iterator[KnownFault]:
-    """The faults that what is installed here has on `device`; `installed` gives versions by library."""
-    versions = (installed or library_versions)()
+def present(device: str) -> Iterator[KnownFault]:
+    """The faults that what is installed here has on `device`."""
+    versions = library_versions()
     for fault in KNOWN_FAULTS:
         version = _parsed(versions.get(fault.library))
         features = not fault.features or fault.features & set(cpu.instruction_sets())

@@ -250,6 +250,7 @@ def test_a_data_set_says_what_its_masks_hold(tmp_path, labels, expected):
         ('{"labels": {"background": 0, "lesion": 2}}', "dataset.json: its labels are not 0, 1, 2"),
         ("{}", "dataset.json: it names no labels"),
         ("{", "dataset.json: Expecting property name"),
+        ("[" * 100_000, "dataset.json: maximum recursion depth exceeded"),
     ],
 )
 def test_a_data_set_that_does_not_say_is_refused(tmp_path, text, said):

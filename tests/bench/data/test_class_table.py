@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.data.class_table import ClassTables, read_class_tables, remarks_on_classes
+from bench.data.class_table import ClassTables, read_class_tables
+from bench.data.remarks import remarks_on_classes
 from bench.errors import InputError
 
 CASES = ("case_001", "case_002", "case_003_0000")

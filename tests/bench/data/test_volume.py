@@ -1,6 +1,7 @@
 """Volumes of real numbers, 3-D whatever length-1 axes stand behind."""
 
 import gzip
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -57,13 +58,19 @@ def test_voxels_that_are_no_real_numbers_are_refused(tmp_path, kind, read):
         read(path)
 
 
+def overwrite(path: Path, field: str, value: object) -> None:
+    """Put a value into the header of a file, whatever nibabel would say of it."""
+    packed, content = path.suffix == ".gz", path.read_bytes()
+    changed = bytearray(gzip.decompress(content) if packed else content)
+    dtype, at = nib.Nifti1Header.template_dtype.fields[field][:2]
+    changed[at : at + dtype.itemsize] = np.asarray(value).astype(dtype.base).tobytes()
+    path.write_bytes(gzip.compress(bytes(changed)) if packed else bytes(changed))
+
+
 @pytest.mark.parametrize("code", [0, 1, 255, 7777])
 def test_a_type_that_nifti_does_not_have_is_refused(tmp_path, code):
     path = save(tmp_path / "a.nii.gz", noise())
-    content = bytearray(gzip.decompress(path.read_bytes()))
-    at = nib.Nifti1Header.template_dtype.fields["datatype"][1]
-    content[at : at + 2] = np.int16(code).tobytes()
-    path.write_bytes(gzip.compress(bytes(content)))
+    overwrite(path, "datatype", code)
     for read in (read_image, read_mask):
         with pytest.raises(InputError, match=r"a\.nii\.gz: "):
             read(path)
@@ -81,11 +88,8 @@ HOSTILE = {
 @pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in HOSTILE.items() for value in values])
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
 def test_a_header_that_lies_costs_one_line(tmp_path, field, value, name):
-    content = bytearray(save(tmp_path / "sound.nii", noise()).read_bytes())
-    dtype, at = nib.Nifti1Header.template_dtype.fields[field][:2]
-    content[at : at + dtype.itemsize] = np.asarray(value).astype(dtype.base).tobytes()
-    path = tmp_path / name
-    path.write_bytes(gzip.compress(bytes(content)) if name.endswith("gz") else bytes(content))
+    path = save(tmp_path / name, noise())
+    overwrite(path, field, value)
     for line in (_refusal(read, path) for read in (read_image, read_mask, read_space)):
         assert line is None or (line.startswith(f"{path}: ") and line.isprintable())
 
@@ -109,8 +113,5 @@ def test_labels_of_any_type(tmp_path, stored):
 @pytest.mark.parametrize("slope", [0, np.nan, np.inf])
 def test_a_slope_that_is_none_is_not_applied(tmp_path, slope):
     path = save(tmp_path / "a.nii.gz", noise())
-    content = bytearray(gzip.decompress(path.read_bytes()))
-    at = nib.Nifti1Header.template_dtype.fields["scl_slope"][1]
-    content[at : at + 4] = np.float32(slope).tobytes()
-    path.write_bytes(gzip.compress(bytes(content)))
+    overwrite(path, "scl_slope", slope)
     np.testing.assert_array_equal(read_image(path).intensities, noise())
