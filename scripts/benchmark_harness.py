@@ -1,6 +1,6 @@
 """What the harness costs: cases run by a worker under the harness against the same cases run plainly.
 
-    python scripts/benchmark_harness.py [--backends torch-fp32,openvino-int8] [--rounds 15] [--pools passive]
+    python scripts/benchmark_harness.py [--backends torch-fp32,openvino-int8] [--launches 12] [--demo-width 32]
 
 Both do the same work on the same files through the same engine, each in a process of its own, in turns. Under the
 harness a case also is asked for through a socket, timed in stages, watched, answered, and saved to the run directory;
@@ -8,11 +8,14 @@ plainly it is a call in a loop. Of either there is one process for each allocato
 that is freed is kept by both, or goes back to the system from both. Comparing one that keeps it with one that does not
 would measure the allocator.
 
-The cost is wall time under the harness over plain wall time, less one: the median over the rounds, with a 95 % interval
-of that median by order statistics (David & Nagaraja, Order Statistics, 2003, section 7.1). Two processes that run the
-same code differ too, and no number of rounds shows that: so each launch starts all processes anew, and prints its own.
+The cost is wall time under the harness over plain wall time, less one. Two processes that run the same code differ, by
+several percent and for as long as they live, so no number of rounds shows the cost: each launch starts all processes
+anew and gives the median of its rounds. Told is the median of the launches, with its 95 % interval by order statistics
+(David & Nagaraja, Order Statistics, 2003, section 7.1), the extremes where there are fewer than six.
 
-A plain process's OpenMP pool waits as it does for anybody; with ``--pools passive`` it sleeps when idle, as a worker's.
+A process that sleeps before each case is slower than one that never rests, and a worker rests while its results are
+saved. ``--pause`` seconds of sleep before each plain case, which are not timed, show what rest alone costs.
+``--pools passive`` has the plain process's OpenMP pool sleep when it is idle.
 """
 
 import argparse
@@ -33,7 +36,6 @@ import torch
 from scipy import stats
 
 import engines
-from bench import demo
 from bench.cli.terminal import PlainProgress
 from bench.machine.host import describe
 from bench.pipeline.pipeline import Pipeline
@@ -71,34 +73,49 @@ class Round:
     timed: float
 
 
-def plan_of(backend: str, cases: int, threads: int | None) -> Plan:
-    request = Request(backends=backend, device="cpu", max_cases=cases, threads=threads)
+def plan_of(options: argparse.Namespace, backend: str) -> Plan:
+    request = Request(
+        backends=backend,
+        device="cpu",
+        max_cases=options.cases,
+        threads=options.threads,
+        demo_width=options.demo_width,
+    )
     return make_plan(request, "benchmark", "", PlainProgress(sys.stderr))
 
 
-def serve_plainly(backend: str, how: str, cases: int, threads: int | None) -> None:
+def serve_plainly(options: argparse.Namespace) -> None:
     """Run all cases for each line read, and answer with the seconds that they took."""
+    backend, how = options.plainly
     if how == allocator.KEEP and not allocator.keep_freed():
         raise SystemExit("this C library cannot keep what is freed")
-    plan = plan_of(backend, cases, threads)
+    plan = plan_of(options, backend)
     opening = next(each for each in plan.opens if each.name == backend)
     torch.set_num_threads(opening.target.threads)
-    model = build_model(read_checkpoint(demo.CHECKPOINT))
+    model = build_model(read_checkpoint(opening.checkpoint), widen_to=opening.widen_to)
     with tempfile.TemporaryDirectory() as scratch, engines.load(backend).open(model, opening.target) as session:
         pipeline = Pipeline(session, opening.settings)
         print(f"{SAID}ready", flush=True)
         for _ in sys.stdin:
-            start = time.perf_counter()
+            paused, start = 0.0, time.perf_counter()
             for case in plan.record.cases:
+                paused += pause(options.pause)
                 pipeline.run(Path(case.image), Path(scratch) / f"{case.name}.nii.gz")
-            print(f"{SAID}{time.perf_counter() - start}", flush=True)
+            print(f"{SAID}{time.perf_counter() - start - paused}", flush=True)
+
+
+def pause(seconds: float) -> float:
+    """How long it took."""
+    start = time.perf_counter()
+    if seconds:
+        time.sleep(seconds)
+    return time.perf_counter() - start
 
 
 @contextmanager
 def plain(options: argparse.Namespace, backend: str, how: str) -> Iterator[Callable[[], float]]:
     """A process that runs all cases plainly each time it is called; seconds."""
-    command = [sys.executable, __file__, "--plainly", backend, how, "--cases", str(options.cases)]
-    command += ["--threads", str(options.threads)] if options.threads else []
+    command = [sys.executable, __file__, *sys.argv[1:], "--plainly", backend, how]
     environment = os.environ | ({"OMP_WAIT_POLICY": "PASSIVE"} if options.pools == "passive" else {})
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
@@ -133,7 +150,7 @@ def harness(plan: Plan, backend: str, how: str, scratch: Path) -> Iterator[Inter
 
 def launch(options: argparse.Namespace, backend: str, number: int) -> dict[str, list[Round]]:
     """The rounds of one launch of all processes, by allocator; both have run all cases once before."""
-    plan = plan_of(backend, options.cases, options.threads)
+    plan = plan_of(options, backend)
     rounds: dict[str, list[Round]] = {how: [] for how in options.allocators}
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         sides: dict[tuple[str, str], Any] = {}
@@ -170,34 +187,36 @@ def percent(ratios: Sequence[float]) -> str:
 
 def show(backend: str, how: str, launches: Sequence[Sequence[Round]], cases: int) -> None:
     rounds = [each for of_launch in launches for each in of_launch]
-    ratios = [[r.seconds[HARNESS] / r.seconds[PLAIN] for r in of_launch] for of_launch in launches]
-    within = [r.timed / r.seconds[PLAIN] for r in rounds]
+    costs = [median(r.seconds[HARNESS] / r.seconds[PLAIN] for r in of_launch) for of_launch in launches]
+    within = [median(r.timed / r.seconds[PLAIN] for r in of_launch) for of_launch in launches]
     outside = 1 - sum(r.timed for r in rounds) / sum(r.seconds[HARNESS] for r in rounds)
     case_s = median(r.seconds[PLAIN] for r in rounds) / cases
-    each = ", ".join(f"{100 * (median(of_launch) - 1):+.2f} %" for of_launch in ratios)
-    cost = percent([ratio for of_launch in ratios for ratio in of_launch])
-    print(f"| `{backend}` | {how} | {case_s:.3f} s | {cost} | {each} | {percent(within)} | {100 * outside:.2f} % |")
+    each = ", ".join(f"{100 * (cost - 1):+.1f}" for cost in sorted(costs))
+    cost, timed = percent(costs), percent(within)
+    print(f"| `{backend}` | {how} | {case_s:.3f} s | {cost} | {each} | {timed} | {100 * outside:.2f} % |")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backends", default="torch-fp32,openvino-fp32,openvino-int8", help="one after the other")
     parser.add_argument("--allocators", default=",".join(allocator.ALLOCATORS), help="of both sides of a pair")
-    parser.add_argument("--cases", type=int, default=4, help="in a round")
-    parser.add_argument("--rounds", type=int, default=15, help="of each launch")
-    parser.add_argument("--launches", type=int, default=3, help="of all processes")
+    parser.add_argument("--cases", type=int, default=2, help="in a round")
+    parser.add_argument("--rounds", type=int, default=3, help="of each launch")
+    parser.add_argument("--launches", type=int, default=12, help="of all processes")
     parser.add_argument("--threads", type=int, help="of each process")
+    parser.add_argument("--demo-width", type=int, help="channels of the demo's first layer")
+    parser.add_argument("--pause", type=float, default=0, help="seconds that plain processes sleep before each case")
     parser.add_argument("--pools", choices=("default", "passive"), default="default", help="of the plain processes")
     parser.add_argument("--plainly", nargs=2, metavar=("BACKEND", "ALLOCATOR"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.plainly:
-        backend, how = options.plainly
-        serve_plainly(backend, how, options.cases, options.threads)
+        serve_plainly(options)
         return
     options.allocators = options.allocators.split(",")
     host = describe("cpu")
-    print(f"{host.processor}, {host.cpu_features}, {host.cores} cores; {options.cases} cases, "
-          f"{options.launches} launches of {options.rounds} rounds; plain pools: {options.pools}\n")  # fmt: skip
+    print(f"{host.processor}, {host.cpu_features}, {host.cores} cores; width {options.demo_width or 'of the demo'}, "
+          f"{options.cases} cases, {options.launches} launches of {options.rounds} rounds; plain processes' pools: "
+          f"{options.pools}, pause before a case: {options.pause:g} s\n")  # fmt: skip
     print("| backend | freed memory | a case, plainly | harness over plain | by launch | timed case over plain "
           "| outside the timed cases |\n|---|---|---:|---:|---:|---:|---:|")  # fmt: skip
     for backend in options.backends.split(","):
