@@ -67,7 +67,7 @@ class Calibration:
     """Tiles of training cases, from which INT8 engines take their ranges.
 
     Attributes:
-        tiles: reads the preprocessed tiles, float32 ``[N, 1, D, H, W]``, only when an engine must be built.
+        tiles: reads the preprocessed tiles, float32 ``[N, channels, D, H, W]``, only when an engine must be built.
         sha256: identifies the tiles' content; part of the cache key of whatever is built from them.
     """
 
@@ -86,6 +86,7 @@ class Target:
         threads: size of the CPU thread pool.
         cache: folder that keeps built artefacts between runs.
         calibration: None where no training cases are at hand; engines that need it are then unavailable.
+        channels: images that go in together.
         layers: those of the network in a pass over one tile, where they are known: to find them takes seconds.
     """
 
@@ -96,6 +97,12 @@ class Target:
     cache: Path
     calibration: Calibration | None = None
     layers: tuple[Layer, ...] | None = None
+    channels: int = 1
+
+    @property
+    def input_shape(self) -> tuple[int, int, int, int, int]:
+        """``[B, C, D, H, W]`` of every input."""
+        return (self.batch, self.channels, *self.tile)
 
     @property
     def on_cuda(self) -> bool:
@@ -135,7 +142,7 @@ class Session(Protocol):
     """A built engine, ready to infer."""
 
     def infer(self, x: "Tensor") -> "tuple[Tensor, Tensor]":
-        """Map float32 ``[batch, 1, D, H, W]`` to float32 logits, ``[batch, classes, D, H, W]`` and ``[batch, K]``.
+        """Map float32 ``[batch, channels, D, H, W]`` to float32 logits, ``[batch, classes, D, H, W]`` and ``[batch, K]``.
 
         They are on x's device. The outputs may be overwritten by the next call.
         """

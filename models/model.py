@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from models.task import PANCREAS as PANCREAS_TASK
+from models.task import Task
+
 BACKGROUND, PANCREAS, LESION = 0, 1, 2  # the labels in masks
 LABELS = (BACKGROUND, PANCREAS, LESION)
 REFERENCE_TILE = (64, 64, 64)  # voxels: the patch that the reference network was trained on
@@ -62,7 +65,7 @@ class Model:
     """A network ready for inference.
 
     Attributes:
-        module: in eval mode, float32, on the CPU; maps ``[B, 1, D, H, W]`` to a pair of logits,
+        module: in eval mode, float32, on the CPU; maps ``[B, channels, D, H, W]`` to a pair of logits,
             ``[B, classes, D, H, W]`` and ``[B, subtypes]``.
         architecture: the name of the recognised architecture, e.g. ``multitask-unet``.
         width: channels of the first level.
@@ -70,7 +73,11 @@ class Model:
         window: intensities in HU that preprocessing maps to 0 and 1; not used with `plans`.
         sha256: over the names, shapes and values of the weights; equal weights give equal hashes
             whatever file they came from.
+        task: what the network is for; its `labels` are a subset of the task's.
         labels: the label in masks of each of the network's classes.
+        painting: of a network of overlapping regions, whose classes are independent of each other, the order in which
+            they are painted into the mask, by their numbers: each where its logit is above 0, later over earlier. None
+            for a network whose likeliest class is taken.
         subtypes: how many the network distinguishes; 0 where it only segments, and then the second output is a
             placeholder ``[B, 1]`` that means nothing.
         plans: nnU-Net's preprocessing, in the place of `window`; None for the volume as stored.
@@ -89,7 +96,9 @@ class Model:
     tile: tuple[int, int, int]
     window: tuple[float, float]
     sha256: str
+    task: Task = PANCREAS_TASK
     labels: tuple[int, ...] = LABELS
+    painting: tuple[int, ...] | None = None
     subtypes: int = 3
     plans: Plans | None = None
     code: str = ""
@@ -98,6 +107,11 @@ class Model:
     mixed: bool = False
     remarks: tuple[str, ...] = ()
     evidence: str = ""
+
+    @property
+    def channels(self) -> int:
+        """Images that go in together."""
+        return len(self.task.channels)
 
     @property
     def parameters(self) -> int:

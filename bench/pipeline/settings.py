@@ -19,7 +19,9 @@ class InferenceSettings:
         batch: tiles in every forward pass.
         roi: name of a strategy in `bench.pipeline.roi.STRATEGIES`.
         window: HU that are mapped to 0 and 1.
-        labels: in masks, of each of the network's classes; the first is background.
+        labels: in masks, of each of the network's classes; without `painting` the first is background.
+        painting: order in which overlapping regions are painted, as in `models.model.Model`; None for the likeliest.
+        channels: images that go into the network together.
         subtypes: that the network tells apart; 0 where it only segments.
         plans: nnU-Net's preprocessing, in the place of `window`; None for the volume as stored.
     """
@@ -31,6 +33,8 @@ class InferenceSettings:
     roi: str
     window: tuple[float, float]
     labels: tuple[int, ...] = LABELS
+    painting: tuple[int, ...] | None = None
+    channels: int = 1
     subtypes: int = 3
     plans: Plans | None = None
 

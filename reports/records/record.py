@@ -21,7 +21,7 @@ RUNNING, INTERRUPTED, COMPLETE = "running", "interrupted", "complete"  # status 
 class Case:
     """An evaluated case; `subtype` and `mask` are None where the data hold no truth for it.
 
-    `mask_labels`: our label of each value in the mask.
+    `image`: of the first channel, or of all in one file; `further_channels`: files of the others, in their order.
     """
 
     name: str
@@ -30,7 +30,12 @@ class Case:
     subtype: int | None
     shape: tuple[int, ...]
     spacing_mm: tuple[float, ...]
-    mask_labels: tuple[int, ...] = (0, 1, 2)
+    further_channels: tuple[str, ...] = ()
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The files of all channels."""
+        return (self.image, *self.further_channels)
 
 
 @dataclass(frozen=True)
@@ -163,19 +168,41 @@ class StructureRecord:
         labels: of it in masks; empty for every label above 0.
         nsd_tolerance_mm: of its surface distance; None where that is not scored.
         predicted: whether the network can find it.
+        max_dsc_drop, max_nsd_drop: its own margins; None for those of the run.
+        dsc_target, nsd_target: what is asked of the network; None without.
+        critical: a ROI must not lose a voxel of it.
     """
 
     labels: tuple[int, ...] = ()
     nsd_tolerance_mm: float | None = None
     predicted: bool = True
+    max_dsc_drop: float | None = None
+    max_nsd_drop: float | None = None
+    dsc_target: float | None = None
+    nsd_target: float | None = None
+    critical: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskRecord:
-    """What is scored: structures by name, and `classes` of a case, 0 without a classification."""
+    """What the network is for, as `models.task.Task` says.
+
+    Attributes:
+        structures: that are scored, by name.
+        classes: of a case, 0 without a classification; `class_names` where they have any.
+        name, channels, labels, ignore, f1_target: as of the task; empty in runs made before they were recorded.
+        sources: where each part came from, in words.
+    """
 
     structures: Mapping[str, StructureRecord]
     classes: int
+    class_names: tuple[str, ...] = ()
+    name: str = ""
+    channels: tuple[str, ...] = ()
+    labels: Mapping[str, int] = field(default_factory=dict)
+    ignore: int | None = None
+    f1_target: float | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -383,7 +410,8 @@ class CheckpointRecord:
 class DataRecord:
     """The cases' folder, and `sha256` over their files; `calibration_cases`: those that INT8 ranges were taken from.
 
-    `remarks`: what their files say that a reader of the report should know, one line each.
+    `mask_values`: pairs of a value in the masks and the label of the task that it stands for; empty where the masks
+    hold the task's own labels. `remarks`: what their files say that a reader of the report should know, one line each.
     """
 
     root: str
@@ -392,6 +420,7 @@ class DataRecord:
     sha256: str
     demo: bool
     calibration_cases: tuple[str, ...] = ()
+    mask_values: tuple[tuple[int, int], ...] = ()
     remarks: tuple[str, ...] = ()
 
 
