@@ -142,7 +142,7 @@ class Session(Protocol):
     """A built engine, ready to infer."""
 
     def infer(self, x: "Tensor") -> "tuple[Tensor, Tensor]":
-        """Map float32 ``[batch, channels, D, H, W]`` to float32 logits, ``[batch, classes, D, H, W]`` and ``[batch, K]``.
+        """Map ``[batch, channels, D, H, W]`` to logits ``[batch, classes, D, H, W]`` and ``[batch, K]``, all float32.
 
         They are on x's device. The outputs may be overwritten by the next call.
         """
