@@ -1,6 +1,7 @@
 """The accuracy of predictions, from the files on disk."""
 
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +9,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import KDTree
 
-from bench.data.volume import read_mask, read_space
+from bench.data.volume import MaskValues, read_mask, read_space
 from bench.pipeline import tiles
 from bench.pipeline.region import full_box
+from models.task import Task
 from reports.records.record import Case, Roi, Score, Settings, StructureRecord, StructureScore, TaskRecord
 
-WHOLE, LESION = "whole pancreas", "lesion"
-LESION_LABEL = 2  # in masks
-WHOLE_TOLERANCE_MM, LESION_TOLERANCE_MM = 5.0, 2.0  # FLARE's
 _LEAST_DSC = 0.2  # below it a surface that is near is near by chance; FLARE's too
 
 
@@ -58,16 +57,21 @@ def _within(points: NDArray[np.floating], others: NDArray[np.floating], distance
     return int(np.isfinite(distances).sum())
 
 
-def task_of(labels: tuple[int, ...], classes: int) -> TaskRecord:
-    """What is scored of a network with these labels: the pancreas with its lesions, and the lesions."""
+def task_of(task: Task, labels: Sequence[int], classes: int) -> TaskRecord:
+    """The record of a task whose network paints `labels` into masks, and tells `classes` of cases apart."""
     return TaskRecord(
         structures={
-            WHOLE: StructureRecord(nsd_tolerance_mm=WHOLE_TOLERANCE_MM),
-            LESION: StructureRecord(
-                labels=(LESION_LABEL,), nsd_tolerance_mm=LESION_TOLERANCE_MM, predicted=LESION_LABEL in labels
-            ),
+            name: StructureRecord(**asdict(structure), predicted=not set(structure.labels).isdisjoint(labels))
+            for name, structure in task.structures.items()
         },
         classes=classes,
+        class_names=task.classes,
+        name=task.name,
+        channels=task.channels,
+        labels=task.labels,
+        ignore=task.ignore,
+        f1_target=task.f1_target,
+        sources=task.sources,
     )
 
 
@@ -75,6 +79,7 @@ def score(
     case: Case,
     settings: Settings,
     task: TaskRecord,
+    mask_values: Iterable[tuple[int, int]],
     prediction: Path,
     baseline: Path,
     subtype: int | None,
@@ -88,10 +93,11 @@ def score(
     nowhere else. Voxels of the truth outside the boxes of `roi` are counted whatever the network finds.
     """
     region, space = _region(case, settings), read_space(Path(case.image))
-    labels, reference = (read_mask(path, space)[region] for path in (prediction, baseline))
+    own = MaskValues.of(task)
+    labels, reference = (read_mask(path, space, own)[region] for path in (prediction, baseline))
     structures = {name: StructureScore() for name in task.structures}
     if case.mask is not None:
-        truth = read_mask(Path(case.mask), space, case.mask_labels)
+        truth = read_mask(Path(case.mask), space, MaskValues.of(task, mask_values))
         outside = None if roi is None else outside_of(truth, roi)
         truth = truth[region]
         for name, structure in task.structures.items():
@@ -130,10 +136,10 @@ def _agreement(
     return StructureScore(dsc=dsc(predicted, true), nsd=surface)
 
 
-def disagreement(case: Case, mask_path: Path, other_path: Path) -> tuple[int, int]:
+def disagreement(case: Case, task: TaskRecord, mask_path: Path, other_path: Path) -> tuple[int, int]:
     """Voxels of a case, and how many of them two masks label differently."""
-    space = read_space(Path(case.image))
-    a, b = read_mask(mask_path, space), read_mask(other_path, space)
+    space, values = read_space(Path(case.image)), MaskValues.of(task)
+    a, b = read_mask(mask_path, space, values), read_mask(other_path, space, values)
     return a.size, int((a != b).sum())
 
 

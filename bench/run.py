@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import accuracy
-from bench.data.volume import read_mask, read_space
+from bench.data.volume import MaskValues, read_mask, read_space
 from bench.data.write import write_subtypes
 from bench.errors import InputError, InterruptedRunError, StorageError
 from bench.plan.plan import Plan, make_plan, resume_plan
@@ -94,22 +94,22 @@ def resume(folder: Path, progress: Progress, limits: Limits = DEFAULT) -> Path:
 
 def _drop_lost(record: RunRecord, store: RunStore, progress: Progress) -> None:
     """Drop the samples whose mask cannot be read any more, as after a power cut: their cases are run anew."""
-    cases = {case.name: case for case in record.cases}
+    cases, values = {case.name: case for case in record.cases}, MaskValues.of(record.task)
     for variant in list(store.records.values()):
         for sample in _first(variant):
-            problem = _problem(store.mask(variant.name, sample.case, first=True), cases[sample.case])
+            problem = _problem(store.mask(variant.name, sample.case, first=True), cases[sample.case], values)
             if problem is not None:
                 progress.note(f"{problem}; the case is run anew")
                 store.drop(variant.name, sample.phase, sample.round, cases[sample.case])
     for case in record.cases:
         repeat = store.mask(record.baseline, case.name, first=False)
-        if repeat.exists() and _problem(repeat, case) is not None:
+        if repeat.exists() and _problem(repeat, case, values) is not None:
             repeat.unlink()
 
 
-def _problem(mask: Path, case: Case) -> str | None:
+def _problem(mask: Path, case: Case, values: MaskValues) -> str | None:
     try:
-        read_mask(mask, read_space(Path(case.image)))
+        read_mask(mask, read_space(Path(case.image)), values)
     except InputError as error:
         return str(error)
     return None
@@ -193,6 +193,7 @@ def _scores(
             case,
             record.settings,
             record.task,
+            record.data.mask_values,
             directory.prediction(backend.name, case.name),
             directory.prediction(record.baseline, case.name),
             subtypes[case.name],
@@ -222,7 +223,7 @@ def _record_noise(record: RunRecord, store: RunStore) -> None:
     for case in record.cases:
         masks = (store.mask(backend.name, case.name, first=True), store.mask(backend.name, case.name, first=False))
         if case.name in later and masks[1].exists():
-            size, wrong = accuracy.disagreement(case, *masks)
+            size, wrong = accuracy.disagreement(case, record.task, *masks)
             voxels, differing = voxels + size, differing + wrong
     if voxels:
         noise = {"voxels": voxels, "differing_voxels": differing}

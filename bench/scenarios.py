@@ -25,6 +25,7 @@ from bench.progress import Progress
 from bench.worker.messages import Broke, Open, Opened, Predict, PredictAll, Predicted, PredictedAll
 from bench.worker.process import WorkerLostError, WorkerProcess
 from engines.base import Availability
+from reports.records.record import Case
 
 SINGLE_STREAM, OFFLINE, COLD = SCENARIOS
 PERCENTILES = (50, 90, 99)  # MLPerf's single-stream is judged by its 90th
@@ -80,7 +81,7 @@ def measure(
     if set(wanted) - {COLD}:
         with _worker(opening, request.timeout_s) as ask:
             ask(opening, Opened)
-            ask(Predict(Path(plan.record.cases[0].image), masks / "warm.nii.gz"), Predicted)
+            ask(Predict(_images(plan.record.cases[0]), masks / "warm.nii.gz"), Predicted)
             if SINGLE_STREAM in wanted:
                 timed[SINGLE_STREAM] = _single_stream(ask, _paths(plan, masks / SINGLE_STREAM), progress)
             if OFFLINE in wanted:
@@ -104,7 +105,7 @@ def percentile(latencies: Sequence[float], percent: float) -> float:
 
 
 _Ask = Callable[[Any, type], Any]
-_Paths = tuple[tuple[Path, Path], ...]
+_Paths = tuple[tuple[tuple[Path, ...], Path], ...]
 
 
 def _plan(request: Request, backend: str | None, progress: Progress) -> Plan:
@@ -116,16 +117,20 @@ def _plan(request: Request, backend: str | None, progress: Progress) -> Plan:
 
 
 def _paths(plan: Plan, folder: Path) -> _Paths:
-    return tuple((Path(case.image), folder / f"{case.name}.nii.gz") for case in plan.record.cases)
+    return tuple((_images(case), folder / f"{case.name}.nii.gz") for case in plan.record.cases)
+
+
+def _images(case: Case) -> tuple[Path, ...]:
+    return tuple(map(Path, case.images))
 
 
 def _single_stream(ask: _Ask, cases: _Paths, progress: Progress) -> Timed:
     progress.start(SINGLE_STREAM, len(cases))
     timings, start = [], time.perf_counter()
-    for image, mask in cases:
-        reply = ask(Predict(image, mask), Predicted)
+    for images, mask in cases:
+        reply = ask(Predict(images, mask), Predicted)
         timings.append(reply.timing)
-        progress.advance(image.name)
+        progress.advance(images[0].name)
     wall = time.perf_counter() - start
     latencies = tuple(timing.case_ns * 1e-9 for timing in timings)
     return Timed(
@@ -144,15 +149,15 @@ def _offline(ask: _Ask, cases: _Paths, read_ahead: int) -> Timed:
 def _cold(opening: Open, cases: _Paths, timeout_s: float, progress: Progress) -> Timed:
     progress.start(COLD, len(cases))
     latencies, forward_s, peak = [], 0.0, 0
-    for image, mask in cases:
+    for images, mask in cases:
         start = time.perf_counter()
         with _worker(opening, timeout_s) as ask:
             ask(opening, Opened)
-            reply = ask(Predict(image, mask), Predicted)
+            reply = ask(Predict(images, mask), Predicted)
             latencies.append(time.perf_counter() - start)
         forward_s += reply.timing.stages_ns["forward"] * 1e-9
         peak = max(peak, reply.peak_memory_bytes)
-        progress.advance(image.name)
+        progress.advance(images[0].name)
     return Timed(tuple(latencies), sum(latencies), forward_s, peak)
 
 

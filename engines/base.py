@@ -142,9 +142,10 @@ class Session(Protocol):
     """A built engine, ready to infer."""
 
     def infer(self, x: "Tensor") -> "tuple[Tensor, Tensor]":
-        """Map ``[batch, channels, D, H, W]`` to logits ``[batch, classes, D, H, W]`` and ``[batch, K]``, all float32.
+        """Map float32 ``[batch, channels, D, H, W]`` to float32 logits.
 
-        They are on x's device. The outputs may be overwritten by the next call.
+        These are ``[batch, classes, D, H, W]`` and ``[batch, K]``, on x's device. The outputs may be overwritten by the
+        next call.
         """
         ...
 

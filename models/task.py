@@ -1,6 +1,6 @@
-"""What a network is for: its channels, the labels in masks, the structures that are scored, the classes of a case."""
+"""What a network is for: its channels, the labels in masks, the structures that are scored, and the classes of a case."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 TOLERANCE_MM = 2.0
@@ -43,10 +43,6 @@ class Task:
         channels: names of the images that go into the network, in its order.
         labels: the value in masks of each label, background (0) first; labels of regions' parts too, without `ignore`.
         structures: what is scored, by name.
-        regions: names of overlapping regions in the order of the network's channels, each independent of the others
-            (sigmoid); empty for a network whose likeliest class is taken.
-        painting: each region with the value that it has in masks, in the order in which they are painted, later over
-            earlier: nnU-Net's ``regions_class_order`` is that of its channels, others paint in another.
         ignore: value in the masks of the truth whose voxels count nowhere; None without.
         classes: names of the classes of a case, in the order of the network's logits; empty where it only segments.
         f1_target: macro-F1 that is asked of the network; None without.
@@ -58,39 +54,11 @@ class Task:
     channels: tuple[str, ...]
     labels: Mapping[str, int]
     structures: Mapping[str, Structure]
-    regions: tuple[str, ...] = ()
-    painting: tuple[tuple[str, int], ...] = ()
     ignore: int | None = None
     classes: tuple[str, ...] = ()
     f1_target: float | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
     synonyms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        painted = [name for name, _ in self.painting]
-        if sorted(painted) != sorted(set(self.regions)) or len(painted) != len(self.regions):
-            raise TaskError(
-                f"the task {self.name} has the regions {_listed(self.regions)} and paints {_listed(painted)}: "
-                "each region has to be painted once"
-            )
-        unknown = [f"{name} with {value}" for name, value in self.painting if value not in self.labels.values()]
-        if unknown:
-            raise TaskError(f"the task {self.name} paints {_listed(unknown)}, which is none of its labels")
-
-    @property
-    def output_labels(self) -> tuple[int, ...]:
-        """The value in masks of each channel that the network gives, in its order: of regions, or of sorted labels."""
-        painted = dict(self.painting)
-        return tuple(painted[name] for name in self.regions) or tuple(sorted(self.labels.values()))
-
-    @property
-    def output_painting(self) -> tuple[int, ...] | None:
-        """Numbers of these channels in the order in which regions are painted; None where the likeliest is taken."""
-        return tuple(self.regions.index(name) for name, _ in self.painting) or None
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names) or "none"
 
 
 def structures_of(labels: Mapping[str, int]) -> dict[str, Structure]:

@@ -100,7 +100,7 @@ def serve_plainly(options: argparse.Namespace) -> None:
             paused, start = 0.0, time.perf_counter()
             for case in plan.record.cases:
                 paused += pause(options.pause)
-                pipeline.run(Path(case.image), Path(scratch) / f"{case.name}.nii.gz")
+                pipeline.run(tuple(map(Path, case.images)), Path(scratch) / f"{case.name}.nii.gz")
             print(f"{SAID}{time.perf_counter() - start - paused}", flush=True)
 
 

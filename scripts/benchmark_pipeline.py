@@ -90,10 +90,10 @@ def plain_preprocess(intensities: np.ndarray) -> torch.Tensor:
 
 
 def plain_stitch(volume: torch.Tensor, grid: tiles.Grid, weights: torch.Tensor, session: Ready) -> np.ndarray:
-    total, count = torch.zeros(3, *volume.shape), torch.zeros(1, *volume.shape)
+    total, count = torch.zeros(3, *volume.shape[1:]), torch.zeros(1, *volume.shape[1:])
     with torch.inference_mode():
         for box in grid.boxes:
-            logits, _ = session.infer(torch.stack([volume[box]])[:, None])
+            logits, _ = session.infer(volume[None, :, *box])
             total[(slice(None), *box)] += logits[0] * weights
             count[(slice(None), *box)] += weights
         return (total / count).argmax(0).to(torch.uint8).numpy()
@@ -101,10 +101,10 @@ def plain_stitch(volume: torch.Tensor, grid: tiles.Grid, weights: torch.Tensor, 
 
 def stages(folder: Path, image: Path) -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
     """Ours and the plain way of each stage, checked to be equal."""
-    session, volume = Ready(), read_image(image)
+    session, volume = Ready(), read_image([image])
     pipeline, plainly_read = Pipeline(session, SETTINGS), plain_read(image)
     prepared, weights = normalise(torch.from_numpy(volume.intensities), WINDOW), tiles.gaussian_weights(TILE)
-    depth, height, width = prepared.shape
+    _, depth, height, width = prepared.shape
     grid = tiles.sliding_window((depth, height, width), TILE, SETTINGS.overlap)
     region = Region.of((slice(0, depth), slice(0, height), slice(0, width)))
     case = Prepared(Geometry(volume.nifti, region), grid, grid.pad(prepared))
@@ -116,15 +116,15 @@ def stages(folder: Path, image: Path) -> dict[str, tuple[Callable[[], Any], Call
         return plain_stitch(case.volume, grid, weights, session)[grid.interior]
 
     labels = ours()
-    assert np.array_equal(volume.intensities, plainly_read)
-    assert torch.equal(prepared, plain_preprocess(plainly_read))
+    assert np.array_equal(volume.intensities[0], plainly_read)
+    assert torch.equal(prepared[0], plain_preprocess(plainly_read))
     # The plain sums are rounded once more, and divided: labels may differ where two classes tie to the last bit.
     assert (labels != plain()).mean() < 1e-5
     header = volume.nifti.header.copy()
     header.set_data_dtype(np.uint8)
     plain_mask: Any = nib.Nifti1Image(np.ascontiguousarray(labels), volume.nifti.affine, header)  # type: ignore[no-untyped-call]
     return {
-        "read": (lambda: read_image(image), lambda: plain_read(image)),
+        "read": (lambda: read_image([image]), lambda: plain_read(image)),
         "preprocess": (
             lambda: normalise(torch.from_numpy(volume.intensities), WINDOW),
             lambda: plain_preprocess(plainly_read),
@@ -175,7 +175,7 @@ def run_large(backend: str, threads: int) -> int:
         model = build_model(read_checkpoint(demo.CHECKPOINT))
         target = Target("cpu", TILE, 1, threads, cache_folder())
         with engines.load(backend).open(model, target) as session:
-            outcome = Pipeline(session, SETTINGS).run(image, Path(scratch) / "case.nii.gz")
+            outcome = Pipeline(session, SETTINGS).run([image], Path(scratch) / "case.nii.gz")
     peak = peak_resident_bytes()
     stages_s = ", ".join(f"{stage} {ns * 1e-9:.1f} s" for stage, ns in outcome.stages_ns.items())
     print(f"{backend}: {outcome.tiles} tiles in {outcome.case_ns * 1e-9:.0f} s ({stages_s})")

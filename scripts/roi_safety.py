@@ -22,15 +22,16 @@ import engines
 from bench.accuracy import dsc, outside_of
 from bench.choices import DEMOS, ROIS
 from bench.data.cases import CaseFiles, find_cases
-from bench.data.volume import read_mask
+from bench.data.volume import MaskValues, read_mask
 from bench.demo import CHECKPOINTS, write_demo
 from bench.pipeline.pipeline import Pipeline
 from bench.pipeline.settings import InferenceSettings
 from engines.base import Session, Target
 from models.load import build_model, read_checkpoint
 from models.model import Model
+from models.task import PANCREAS
 
-LESION = 2
+LESION = PANCREAS.labels["lesion"]
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class Result:
 def measure(pipeline: Pipeline, case: CaseFiles, mask: Path) -> Result:
     """Predict a case, and hold it against its truth."""
     assert case.mask_path is not None
-    outcome = pipeline.run(case.image_path, mask)
-    truth, labels = read_mask(case.mask_path), read_mask(mask)
+    outcome = pipeline.run(case.image_paths, mask)
+    truth, labels = (read_mask(path, None, MaskValues.of(PANCREAS)) for path in (case.mask_path, mask))
     result = Result(outcome.tiles, dsc(labels > 0, truth > 0), dsc(labels == LESION, truth == LESION))
     if outcome.roi is None:
         return result

@@ -4,16 +4,16 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.choices import SPLITS
 from bench.data.class_table import read_class_tables
 from bench.data.space import Space
-from bench.data.volume import LABELS, read_image, read_mask
+from bench.data.volume import MaskValues, read_image, read_mask
 from bench.errors import InputError
-from models.nnunet.dataset import label_values
+from models.task import MOST_LABEL, Task
 from reports.records.record import Case
 
 _IMAGE = re.compile(r"^(?P<name>.+)_0000\.nii(\.gz)?$", re.DOTALL)
@@ -29,13 +29,17 @@ _NNUNET = {
 
 @dataclass(frozen=True)
 class CaseFiles:
-    """The files of a case, not opened yet, and its class; `mask_labels`: our label of each value in its mask."""
+    """The files of a case, not opened yet: its channels in their order, its mask, and its class."""
 
     name: str
-    image_path: Path
+    image_paths: tuple[Path, ...]
     mask_path: Path | None
     subtype: int | None
-    mask_labels: tuple[int, ...] = LABELS
+
+    @property
+    def image_path(self) -> Path:
+        """Of the first channel."""
+        return self.image_paths[0]
 
 
 def find_cases(root: Path, split: str) -> tuple[str, list[CaseFiles]]:
@@ -50,7 +54,6 @@ def find_cases(root: Path, split: str) -> tuple[str, list[CaseFiles]]:
         cases = sorted(search(root, split), key=lambda case: case.name)
         if cases:
             _refuse_duplicates(cases)
-            _refuse_channels(cases)
             cases = _with_classes(root, layout, cases)
             _refuse_second_masks(cases)
             return layout, cases
@@ -67,30 +70,33 @@ def unused_volumes(root: Path, split: str, cases: list[CaseFiles]) -> list[Path]
 
     Masks without an image, further channels, cases in folders of another name.
     """
-    used = {path for case in cases for path in (case.image_path, case.mask_path)}
+    used = {path for case in cases for path in (*case.image_paths, case.mask_path)}
     folders = [root / name for name in (split, *_NNUNET.get(split, ()))]
     files = {path for folder in folders for path in folder.rglob("*.nii*") if path not in used}
     relative = sorted(path.relative_to(root) for path in files)
     return [path for path in relative if path.name.endswith((".nii", ".nii.gz")) and "/." not in f"/{path}"]
 
 
-def check_cases(files: list[CaseFiles], subtypes: int = 3, done: Callable[[], None] = lambda: None) -> list[Case]:
+def check_cases(
+    files: list[CaseFiles], task: Task, values: MaskValues, done: Callable[[], None] = lambda: None
+) -> list[Case]:
     """Read every image and mask once, so that a bad file stops the run before it starts.
 
-    Classes must be among the `subtypes` that the network tells apart; with 0 they are not looked at.
+    Cases must have the channels of the task, and classes be among its own; without any they are not looked at.
 
     Raises:
         InputError: the first file that cannot be used.
     """
-    cases = []
+    cases, subtypes = [], len(task.classes)
     for case in files:
+        _refuse_channels(case, task)
         if subtypes and case.subtype is not None and case.subtype not in range(subtypes):
             known = f"the network tells {subtypes} apart, 0 to {subtypes - 1}"
             raise InputError(f"{case.image_path}: unknown subtype {case.subtype}; {known}: correct the class")
-        volume = read_image(case.image_path)
+        volume = read_image(case.image_paths)
         space = Space.of(volume.nifti, case.image_path)
         if case.mask_path is not None:
-            read_mask(case.mask_path, space, case.mask_labels)
+            read_mask(case.mask_path, space, values)
         cases.append(
             Case(
                 name=case.name,
@@ -99,7 +105,7 @@ def check_cases(files: list[CaseFiles], subtypes: int = 3, done: Callable[[], No
                 subtype=case.subtype,
                 shape=space.shape,
                 spacing_mm=space.spacing_mm,
-                mask_labels=case.mask_labels,
+                further_channels=tuple(map(str, case.image_paths[1:])),
             )
         )
         done()
@@ -111,9 +117,8 @@ def fingerprint(cases: list[CaseFiles]) -> str:
     digest = hashlib.sha256()
     for case in cases:
         mask = "-" if case.mask_path is None else sha256_of(case.mask_path)
-        digest.update(
-            f"{case.name} {case.subtype} {sha256_of(case.image_path)} {mask}\n".encode(errors="surrogateescape")
-        )
+        images = " ".join(map(sha256_of, case.image_paths))
+        digest.update(f"{case.name} {case.subtype} {images} {mask}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
@@ -131,23 +136,54 @@ def _quiz(root: Path, split: str) -> Iterator[CaseFiles]:
 
 def _nnunet(root: Path, split: str) -> Iterator[CaseFiles]:
     images, labels = _NNUNET.get(split, (split, split))
-    values = declared_labels(root) or LABELS
-    yield from (replace(case, mask_labels=values) for case in _images(root / images, root / labels, None))
+    yield from _images(root / images, root / labels, None)
 
 
-def declared_labels(root: Path) -> tuple[int, ...] | None:
-    """Our label of each value in the masks, as the ``dataset.json`` of nnU-Net's raw layout says; None without one.
+def declared_values(root: Path, task: Task) -> MaskValues | None:
+    """What the values in the masks mean, as the ``dataset.json`` of nnU-Net's raw layout says; None without one.
 
     Raises:
-        InputError: it is damaged, or names labels that are neither pancreas nor lesion.
+        InputError: it is damaged, or names a label that the task does not know.
     """
     path = root / "dataset.json"
     if not path.is_file():
         return None
     try:
-        return label_values(json.loads(path.read_text(encoding="utf-8")))
+        held = json.loads(path.read_text(encoding="utf-8"))
+        return values_by_name(held.get("labels") if isinstance(held, dict) else None, task)
     except (ValueError, OSError, RecursionError) as error:
         raise InputError(f"{path}: {error}; correct it, since it says what the values in the masks mean") from None
+
+
+def values_by_name(labels: object, task: Task) -> MaskValues:
+    """What the values mean of masks whose labels have these names, by the task's own.
+
+    A ``dataset.json`` of nnU-Net's first version or of the Medical Segmentation Decathlon names values, today's numbers
+    names.
+
+    Raises:
+        ValueError: the task does not know a name, or a value is no number.
+    """
+    if not isinstance(labels, dict) or len(labels) < 2:
+        raise ValueError("it names no labels")
+    if all(isinstance(name, str) and str(value).isdecimal() for value, name in labels.items()):
+        labels = {name: value for value, name in labels.items()}
+    known = {_plain(name): value for name, value in task.labels.items()}
+    known |= {_plain(other): task.labels[name] for name, others in task.synonyms.items() for other in others}
+    known |= {} if task.ignore is None else {"ignore": task.ignore}
+    values, names = {}, {}
+    for name, value in labels.items():
+        if not str(value).isdecimal() or int(value) > MOST_LABEL:
+            raise ValueError(f"its label {str(value)[:40]!r} is no number up to {MOST_LABEL}")
+        if _plain(name) not in known:
+            named = ", ".join(list(task.labels)[:12])
+            raise ValueError(f"its label {str(name)[:40]!r} is none of the task {task.name} ({named})")
+        values[int(value)], names[int(value)] = known[_plain(name)], str(name)
+    return MaskValues(values, names)
+
+
+def _plain(name: object) -> str:
+    return " ".join(str(name).replace("_", " ").casefold().split())
 
 
 def _images(folder: Path, masks: Path, subtype: int | None) -> Iterator[CaseFiles]:
@@ -161,10 +197,20 @@ def _images(folder: Path, masks: Path, subtype: int | None) -> Iterator[CaseFile
         name = match["name"]
         mask = next((m for m in (masks / f"{name}.nii.gz", masks / f"{name}.nii") if m.is_file()), None)
         if mask is not None or folder != masks or not _is_mask(path.name, names):
-            yield CaseFiles(name, path, mask, subtype)
+            yield CaseFiles(name, (path, *_further_channels(path, name, names)), mask, subtype)
 
 
-def _is_mask(file: str, names: set[str]) -> bool:
+def _further_channels(first: Path, name: str, names: Collection[str]) -> Iterator[Path]:
+    """The files ``NAME_0001``, ``NAME_0002`` and so on beside the first channel; `names` are those of all files."""
+    for number in itertools.count(1):
+        files = (f"{name}_{number:04}{ending}" for ending in (".nii.gz", ".nii"))
+        file = next((file for file in files if file in names and not _is_mask(file, names)), None)
+        if file is None:
+            return
+        yield first.with_name(file)
+
+
+def _is_mask(file: str, names: Collection[str]) -> bool:
     """Whether a file that is named like a channel may be the mask of a case whose name ends like one.
 
     As ``a_0000.nii.gz`` beside ``a_0000_0000.nii.gz``; `names` are those of the files beside it.
@@ -193,17 +239,14 @@ def _with_classes(root: Path, layout: str, cases: list[CaseFiles]) -> list[CaseF
     return [replace(case, subtype=tables.classes.get(case.name)) for case in cases]
 
 
-def _refuse_channels(cases: list[CaseFiles]) -> None:
-    folders = {case.image_path.parent for case in cases}
-    names = {folder: {path.name for path in folder.iterdir()} for folder in folders}
-    for case in cases:
-        there = names[case.image_path.parent]
-        for file in (f"{case.name}_0001{ending}" for ending in (".nii.gz", ".nii")):
-            if file in there and not _is_mask(file, there):
-                raise InputError(
-                    f"{case.image_path.parent / file}: a second channel of {case.name}; "
-                    "networks of one channel are run, so give data of one"
-                )
+def _refuse_channels(case: CaseFiles, task: Task) -> None:
+    wanted, held = len(task.channels), len(case.image_paths)
+    if held != wanted:
+        names = ", ".join(task.channels)
+        raise InputError(
+            f"{case.image_path}: {case.name} has {held} channel{'s' * (held != 1)}, and the network takes {wanted} "
+            f"({names}); give a file NAME_0000 to NAME_{wanted - 1:04} for each"
+        )
 
 
 def _refuse_duplicates(cases: list[CaseFiles]) -> None:

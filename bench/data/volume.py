@@ -1,6 +1,6 @@
 """NIfTI volumes as read from disk: axes as stored, scaled values, checked before use."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,11 +16,12 @@ from bench.data import compression
 from bench.data.space import Space, spacing_of, turned, written
 from bench.data.voxels import all_finite, read_voxels, scaled_blocks
 from bench.errors import InputError
+from models.task import Task
+from reports.records.record import TaskRecord
 
-LABELS = (0, 1, 2)  # background, pancreas, lesion
-_LABEL_NAMES = ("background", "pancreas", "lesion")
 # Masks are often stored as floats such as 1.0000152587890625; anything further from an integer is no label.
 LABEL_TOLERANCE = 0.01
+_MOST_NAMED = 12  # labels in a message
 
 # nibabel and the layers below it raise these for files that are cut short or are something else.
 _UNREADABLE: tuple[type[Exception], ...] = (
@@ -35,12 +36,46 @@ _UNREADABLE: tuple[type[Exception], ...] = (
 
 
 @dataclass(frozen=True)
-class Volume:
-    """An image in memory.
+class MaskValues:
+    """What the values in masks mean.
 
     Attributes:
-        intensities: HU, float32, C-contiguous, axes as stored in the file (x, y, z) or as another reader gives them.
-        nifti: the nibabel image it came from, 3-D; its header and affine go into the predicted mask.
+        labels: the label of the task that each value stands for.
+        names: of the values, for messages.
+    """
+
+    labels: Mapping[int, int]
+    names: Mapping[int, str]
+
+    @classmethod
+    def of(cls, task: Task | TaskRecord, pairs: Iterable[tuple[int, int]] = ()) -> "MaskValues":
+        """Those of masks that hold the task's own labels, as all predictions do; or of `pairs` of value and label."""
+        names = {value: name for name, value in task.labels.items()}
+        names |= {} if task.ignore is None else {task.ignore: "ignore"}
+        labels = dict(pairs) or {value: value for value in names}
+        return cls(labels, {value: names[label] for value, label in labels.items()})
+
+    @property
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """Value and label; empty where no value stands for another label than itself."""
+        pairs = tuple(sorted(self.labels.items()))
+        return pairs if any(value != label for value, label in pairs) else ()
+
+    def table(self) -> NDArray[np.int16]:
+        """The label of each value from 0 to the largest; -1 where it is not known."""
+        table = np.full(max(self.labels) + 1, -1, np.int16)
+        table[list(self.labels)] = list(self.labels.values())
+        return table
+
+
+@dataclass(frozen=True)
+class Volume:
+    """The images of a case in memory.
+
+    Attributes:
+        intensities: ``[C, X, Y, Z]``, HU in CT, float32, C-contiguous, axes as stored in the file (x, y, z) or as
+            another reader gives them.
+        nifti: the nibabel image of the first channel, 3-D; its header and affine go into the predicted mask.
         properties: what another reader notes about it, and what preprocessing adds; empty for `read_image`.
     """
 
@@ -64,21 +99,43 @@ class Volume:
 
     def cropped(self, box: tuple[slice, slice, slice]) -> "Volume":
         """The part in `box`, as a view."""
-        return replace(self, intensities=self.intensities[box])
+        return replace(self, intensities=self.intensities[(slice(None), *box)])
 
 
-def read_image(path: Path) -> Volume:
-    """Read a 3-D image with its slope and intercept applied.
+def read_image(paths: Sequence[Path]) -> Volume:
+    """Read the 3-D image of each channel with its slope and intercept applied.
 
     Raises:
-        InputError: missing, damaged, not 3-D, empty or with values that are not finite.
+        InputError: missing, damaged, not 3-D, empty, with values that are not finite, or channels on other grids.
     """
-    nifti = read_header(path)
-    with _damage_reported(path):
-        intensities = read_voxels(nifti)
-    if not all_finite(nifti, intensities):
-        raise InputError(f"{path}: the image has voxels that are NaN or infinite; replace them by real intensities")
-    return Volume(intensities, nifti)
+    niftis = [read_header(path) for path in paths]
+    refuse_apart(paths, niftis)
+    # One channel is read where it stays; several are read one after the other into one array.
+    intensities = None if len(niftis) == 1 else np.empty((len(niftis), *niftis[0].shape), np.float32)
+    for channel, (path, nifti) in enumerate(zip(paths, niftis, strict=True)):
+        with _damage_reported(path):
+            voxels = read_voxels(nifti, None if intensities is None else intensities[channel])
+        if not all_finite(nifti, voxels):
+            raise InputError(f"{path}: the image has voxels that are NaN or infinite; replace them by real intensities")
+    return Volume(voxels[None] if intensities is None else intensities, niftis[0])
+
+
+def refuse_apart(paths: Sequence[Path], niftis: Sequence[Any]) -> None:
+    """Refuse channels of a case that do not lie on the grid of the first.
+
+    Raises:
+        InputError: so one does.
+    """
+    if len(paths) < 2:
+        return
+    first, *others = (Space.of(nifti, path) for path, nifti in zip(paths, niftis, strict=True))
+    for path, space in zip(paths[1:], others, strict=True):
+        if space.shape != first.shape:
+            sides = f"it is {_by(space.shape)} voxels, and {paths[0].name} {_by(first.shape)}"
+            raise InputError(f"{path}: {sides}; the channels of a case must lie on one grid: resample them")
+        if not space.lies_on(first):
+            affines = f"its affine is {written(space.affine)}, that of {paths[0].name} {written(first.affine)}"
+            raise InputError(f"{path}: {affines}; the channels of a case must lie on one grid: resample them")
 
 
 def read_header(path: Path) -> Any:
@@ -108,10 +165,8 @@ def refuse_elsewhere(mask_path: Path, space: Space) -> None:
     _turn(mask_path, Space.of(_opened(mask_path, "mask"), mask_path), space)
 
 
-def read_mask(path: Path, space: Space | None = None, values_to_labels: tuple[int, ...] = LABELS) -> NDArray[np.uint8]:
-    """Read a label volume onto the grid of its image's `space`, rounding stored floats to labels.
-
-    `values_to_labels` holds our label of each value that the file may have.
+def read_mask(path: Path, space: Space | None, values: MaskValues) -> NDArray[np.uint8]:
+    """Read a volume of labels onto the grid of its image's `space`, rounding stored floats to whole values.
 
     Raises:
         InputError: missing, damaged, not 3-D, elsewhere than `space`, or with a value that is no known label.
@@ -119,20 +174,23 @@ def read_mask(path: Path, space: Space | None = None, values_to_labels: tuple[in
     nifti = _opened(path, "mask")
     turn = None if space is None else _turn(path, Space.of(nifti, path), space)
     with _damage_reported(path):
-        labels, unknown = np.empty(nifti.shape, np.uint8), [np.empty(0)]
-        for block, values in scaled_blocks(nifti):
-            rounded = np.rint(values)
-            wrong = ~(np.abs(values - rounded) <= LABEL_TOLERANCE) | (rounded < 0) | (rounded >= len(values_to_labels))
-            unknown.append(values[wrong])
+        labels, unknown, table = np.empty(nifti.shape, np.uint8), [np.empty(0)], values.table()
+        gaps, renamed = bool((table < 0).any()), bool(values.pairs)
+        for block, stored in scaled_blocks(nifti):
+            rounded = np.rint(stored)
+            wrong = ~(np.abs(stored - rounded) <= LABEL_TOLERANCE) | (rounded < 0) | (rounded >= len(table))
             rounded[wrong] = 0
+            if gaps or renamed:
+                of_block = table[rounded.astype(np.intp)]
+                wrong |= of_block < 0
+                rounded = np.maximum(of_block, 0)
+            unknown.append(stored[wrong])
             labels[block] = rounded
-    if values_to_labels != LABELS:
-        labels = np.array(values_to_labels, np.uint8)[labels]
-    values = np.concatenate(unknown)
-    if values.size:
-        known = ", ".join(f"{value} {_LABEL_NAMES[label]}" for value, label in enumerate(values_to_labels))
+    others = np.concatenate(unknown)
+    if others.size:
+        known = _listed([f"{value} {name}" for value, name in sorted(values.names.items())])
         raise InputError(
-            f"{path}: unknown label {values[0]:g} in {values.size} voxels; known are {known}: relabel the mask"
+            f"{path}: unknown label {others[0]:g} in {others.size} voxels; known are {known}: relabel the mask"
         )
     return labels if turn is None else turned(labels, turn)
 
@@ -197,6 +255,10 @@ def _damage_reported(path: Path) -> Iterator[None]:
 def _reason(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return text[:120] or type(error).__name__
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join([*names[:_MOST_NAMED], *(["..."] if len(names) > _MOST_NAMED else [])])
 
 
 def _by(shape: tuple[int, ...]) -> str:

@@ -26,13 +26,13 @@ _MOST_THREADS = 4  # a block takes some ten microseconds, in part of which Pytho
 _EXPANSION = 1032  # the most that deflate gains
 
 
-def read_voxels(nifti: Any) -> NDArray[np.float32]:
-    """Scaled voxels ``[X, Y, Z]`` of a 3-D nibabel image, float32, C-contiguous.
+def read_voxels(nifti: Any, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    """Scaled voxels ``[X, Y, Z]`` of a 3-D nibabel image, float32, C-contiguous; in `out` where that is given.
 
     Raises:
         OSError, EOFError, ValueError, or one of `compression.ERRORS`: the file is damaged or cut short.
     """
-    voxels = np.empty(nifti.shape, np.float32)
+    voxels = np.empty(nifti.shape, np.float32) if out is None else out
     stored = _stored(nifti, np.float32)
 
     def scale(x: slice) -> None:

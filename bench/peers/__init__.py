@@ -83,7 +83,7 @@ def incompatible_reason(backend: Backend, settings: "InferenceSettings", batch: 
         return unavailable(f"it runs one tile in a pass, and not {batch}", "leave the batch out of its name")
     if settings.plans is not None and not backend.plans:
         return unavailable("cases of this network are prepared by nnU-Net's plans", "compare with peer-nnunet")
-    if settings.labels != tuple(range(len(settings.labels))):
+    if settings.painting is None and settings.labels != tuple(range(len(settings.labels))):
         labels = ", ".join(map(str, settings.labels))
         return unavailable(
             f"it writes the numbers of classes as labels, and this network's labels are {labels}",

@@ -4,7 +4,7 @@ LoadImage, ScaleIntensityRange, SlidingWindowInferer with Gaussian weights, AsDi
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
@@ -79,26 +79,26 @@ class MonaiPipeline:
         low, high = settings.window
         self._target = target
         self._half = half
-        self._network = Voting(network, settings.subtypes > 0)
+        self._network = Voting(network, settings)
         self._load = transforms.LoadImage(image_only=True, ensure_channel_first=True)
         self._scale = transforms.ScaleIntensityRange(low, high, 0.0, 1.0, clip=True)
         self._inferer = inferers.SlidingWindowInferer(
             settings.tile, settings.batch, settings.overlap, mode="gaussian", sigma_scale=0.125
         )
-        self._discrete = transforms.AsDiscrete(argmax=True)
+        self._discrete = _discrete(settings, transforms)
         self._save = transforms.SaveImage(output_ext=_SUFFIX, output_dtype=np.uint8, resample=False, print_log=False)
 
     @torch.no_grad()
-    def run(self, image_path: Path, mask_path: Path) -> CaseTiming:
-        """Predict the case in `image_path`, write its mask to `mask_path`, and time both.
+    def run(self, image_paths: Sequence[Path], mask_path: Path) -> CaseTiming:
+        """Predict the case whose channels are in `image_paths`, write its mask to `mask_path`, and time both.
 
         Raises:
             NotFiniteError: logits, or their sums, are NaN or infinite.
         """
-        watch, space = Stopwatch(self._sync), read_space(image_path)
+        watch, space = Stopwatch(self._sync), read_space(image_paths[0])
         start = time.perf_counter_ns()
         with watch.stage("read"):
-            volume = self._load(image_path)
+            volume = self._load([str(path) for path in image_paths])
             volume = _in_force(volume, space)
         with watch.stage("preprocess", device=True):
             x = self._scale(volume).unsqueeze(0).to(self._target.device)
@@ -110,7 +110,7 @@ class MonaiPipeline:
 
         with windows(watch, self._network, self._target):
             logits = infer()
-        with watch.stage("stitch", device=True), of_case(image_path):
+        with watch.stage("stitch", device=True), of_case(image_paths[0]):
             self._network.refuse_not_finite(logits, infer)
             labels = self._discrete(logits[0])
             subtype = self._network.subtype()
@@ -124,10 +124,27 @@ class MonaiPipeline:
             torch.cuda.synchronize(self._target.device)
 
 
+def _discrete(settings: InferenceSettings, transforms: Any) -> Callable[[Tensor], Tensor]:
+    """From logits ``[C, D, H, W]`` to labels ``[1, D, H, W]``."""
+    if settings.painting is None:
+        discrete: Callable[[Tensor], Tensor] = transforms.AsDiscrete(argmax=True)
+        return discrete
+    regions = transforms.Compose([transforms.Activations(sigmoid=True), transforms.AsDiscrete(threshold=0.5)])
+
+    def paint(logits: Tensor) -> Tensor:
+        masks = regions(logits)
+        labels = torch.zeros_like(masks[:1])
+        for channel in settings.painting or ():
+            labels[masks[channel : channel + 1] > 0] = settings.labels[channel]
+        return labels
+
+    return paint
+
+
 def _in_force(volume: Any, space: Space) -> Any:
     """MONAI takes the qform where `pixdim` contradicts the sform, and a second axis of length 1 behind the third."""
     if volume.shape[1:] != space.shape:
-        volume = volume.reshape(1, *space.shape)
+        volume = volume.reshape(volume.shape[0], *space.shape)
     if not Space(space.shape, np.asarray(volume.affine)).lies_on(space):
         volume.affine = torch.from_numpy(space.affine)
     return volume

@@ -6,7 +6,7 @@ stored.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -84,7 +84,7 @@ class NnUNetPipeline:
             self._as_stored = settings.plans is None
             plans = settings.plans or _least_plans(settings)
             self._target = target
-            self._network = Voting(network, settings.subtypes > 0)
+            self._network = Voting(network, settings)
             self._plans = PlansManager(dict(plans.plans))
             self._configuration = self._plans.get_configuration(plans.configuration)
             self._dataset = {**plans.dataset, "file_ending": _SUFFIX}
@@ -98,8 +98,8 @@ class NnUNetPipeline:
                 self._network, self._plans, self._configuration, weights, self._dataset, "nnUNetTrainer", None
             )
 
-    def run(self, image_path: Path, mask_path: Path) -> CaseTiming:
-        """Predict the case in `image_path`, write its mask to `mask_path`, and time both.
+    def run(self, image_paths: Sequence[Path], mask_path: Path) -> CaseTiming:
+        """Predict the case whose channels are in `image_paths`, write its mask to `mask_path`, and time both.
 
         Raises:
             NotFiniteError: logits, or their sums, are NaN or infinite.
@@ -108,10 +108,12 @@ class NnUNetPipeline:
         from nnunetv2.inference.export_prediction import export_prediction_from_logits
 
         watch, plans, configuration = Stopwatch(self._sync), self._plans, self._configuration
-        nifti = read_header(image_path)  # not timed: nnU-Net does not look whether the header contradicts itself
+        niftis = [
+            read_header(path) for path in image_paths
+        ]  # not timed: nnU-Net does not look whether the header contradicts itself
         start = time.perf_counter_ns()
         with watch.stage("read"):
-            data, properties = self._reader.read(image_path, nifti)
+            data, properties = self._reader.read(image_paths, niftis)
         with watch.stage("preprocess"):
             if self._as_stored:
                 configuration.configuration["spacing"] = [properties["spacing"][i] for i in plans.transpose_forward]
@@ -120,7 +122,7 @@ class NnUNetPipeline:
             )
         with windows(watch, self._network, self._target):
             logits = self._infer(case["data"])
-        with watch.stage("stitch"), of_case(image_path):
+        with watch.stage("stitch"), of_case(image_paths[0]):
             self._network.refuse_not_finite(logits, partial(self._infer_again, case["data"]))
             subtype = self._network.subtype()
         with watch.stage("write"):

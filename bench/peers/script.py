@@ -6,7 +6,7 @@ them up there by Gaussian weights, takes the argmax and lets nibabel save the ma
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -23,7 +23,7 @@ from bench.machine.clock import Stopwatch
 from bench.peers import Peer
 from bench.peers.session import PeerSession
 from bench.pipeline.finite import TileCounts, is_finite, of_case, overflow
-from bench.pipeline.merge import vote
+from bench.pipeline.merge import foreground_mass, vote
 from bench.pipeline.settings import CaseTiming, InferenceSettings
 from engines.base import Availability, Target
 from engines.placement import placed
@@ -69,8 +69,8 @@ class ScriptPipeline:
         self._image: Any = nib.Nifti1Image  # which carries no types
         self._squeezed: Any = nib.squeeze_image
 
-    def run(self, image_path: Path, mask_path: Path) -> CaseTiming:
-        """Predict the case in `image_path`, write its mask to `mask_path`, and time both.
+    def run(self, image_paths: Sequence[Path], mask_path: Path) -> CaseTiming:
+        """Predict the case whose channels are in `image_paths`, write its mask to `mask_path`, and time both.
 
         Raises:
             NotFiniteError: logits, or their sums, are NaN or infinite.
@@ -78,25 +78,25 @@ class ScriptPipeline:
         watch, tile, (low, high) = Stopwatch(self._sync), self._settings.tile, self._settings.window
         start = time.perf_counter_ns()
         with watch.stage("read"):
-            nifti: Any = nib.load(image_path)
-            nifti = nifti if len(nifti.shape) == 3 else self._squeezed(nifti)
-            volume = nifti.get_fdata()
+            niftis: list[Any] = [nib.load(path) for path in image_paths]
+            niftis = [nifti if len(nifti.shape) == 3 else self._squeezed(nifti) for nifti in niftis]
+            volume = np.stack([nifti.get_fdata() for nifti in niftis])
         with watch.stage("preprocess"):
             volume = (np.clip(volume, low, high) - low) / (high - low)
-            short = [max(side - n, 0) for n, side in zip(volume.shape, tile, strict=True)]
-            padded = np.pad(volume, [(missing // 2, missing - missing // 2) for missing in short])
+            short = [max(side - n, 0) for n, side in zip(volume.shape[1:], tile, strict=True)]
+            padded = np.pad(volume, [(0, 0), *((missing // 2, missing - missing // 2) for missing in short)])
         logits, votes, foreground = self._loop(padded, watch)
-        with watch.stage("stitch"), of_case(image_path):
+        with watch.stage("stitch"), of_case(image_paths[0]):
             if not (is_finite(torch.from_numpy(logits)) and np.isfinite(votes).all()):
                 counts = TileCounts(self._settings.subtypes > 0)
                 self._loop(padded, watch, counts)
                 raise counts.error(overflow(torch.float32))
-            inside = tuple(slice(gap // 2, gap // 2 + n) for gap, n in zip(short, volume.shape, strict=True))
-            labels = np.argmax(logits, axis=0)[inside].astype(np.uint8)
+            inside = tuple(slice(gap // 2, gap // 2 + n) for gap, n in zip(short, volume.shape[1:], strict=True))
+            labels = self._labels(logits)[inside]
             mass = torch.tensor(foreground, dtype=torch.float64)
             subtype = vote(torch.tensor(np.array(votes)), mass) if self._settings.subtypes else None
         with watch.stage("write"):
-            nib.save(self._image(labels, nifti.affine), mask_path)
+            nib.save(self._image(labels, niftis[0].affine), mask_path)
         case_ns = time.perf_counter_ns() - start
         return CaseTiming(subtype=subtype, tiles=len(votes), case_ns=case_ns, stages_ns=watch.stages_ns)
 
@@ -106,13 +106,13 @@ class ScriptPipeline:
         """Mean logits ``[C, D, H, W]``; each tile's classification, and its mean foreground probability."""
         tile = self._settings.tile
         with watch.stage("stitch"):
-            total = np.zeros((len(self._settings.labels), *volume.shape), np.float32)
-            weight = np.zeros(volume.shape, np.float32)
+            total = np.zeros((len(self._settings.labels), *volume.shape[1:]), np.float32)
+            weight = np.zeros(volume.shape[1:], np.float32)
         votes, foreground = [], []
-        for corner in itertools.product(*_starts(volume.shape, tile, self._settings.overlap)):
+        for corner in itertools.product(*_starts(volume.shape[1:], tile, self._settings.overlap)):
             with watch.stage("stitch"):
                 box = tuple(slice(first, first + side) for first, side in zip(corner, tile, strict=True))
-                x = torch.from_numpy(volume[box].astype(np.float32))[None, None].to(self._device)
+                x = torch.from_numpy(volume[(slice(None), *box)].astype(np.float32))[None].to(self._device)
             with watch.stage("forward", device=True), torch.no_grad():
                 segmentation, classification = self._network(x)
             if counts is not None:
@@ -122,10 +122,19 @@ class ScriptPipeline:
                 total[(slice(None), *box)] += logits * self._weights
                 weight[box] += self._weights
                 if self._settings.subtypes:
-                    foreground.append(float(1 - torch.softmax(segmentation, dim=1)[0, 0].mean()))
+                    foreground.append(float(foreground_mass(segmentation, self._settings.painting is not None)))
                 votes.append(classification[0].cpu().numpy())
         with watch.stage("stitch"):
             return total / weight, votes, foreground
+
+    def _labels(self, logits: Array) -> Array:
+        if self._settings.painting is None:
+            likeliest: Array = np.argmax(logits, axis=0).astype(np.uint8)
+            return likeliest
+        labels = np.zeros(logits.shape[1:], np.uint8)
+        for channel in self._settings.painting:
+            labels[logits[channel] > 0] = self._settings.labels[channel]
+        return labels
 
     def _sync(self) -> None:
         if self._device.startswith("cuda"):

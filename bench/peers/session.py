@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bench.machine.clock import Stopwatch
 from bench.pipeline.finite import TileCounts, is_finite, overflow
-from bench.pipeline.merge import vote
+from bench.pipeline.merge import foreground_mass, vote
 from bench.pipeline.pipeline import Pipeline
 from bench.pipeline.settings import CasePipeline, InferenceSettings
 from engines.base import Session, Target
@@ -51,10 +51,11 @@ class Voting(nn.Module):
         network_ns: nanoseconds in the network alone, since then; says nothing on CUDA, where work is only launched.
     """
 
-    def __init__(self, network: nn.Module, classifies: bool) -> None:
+    def __init__(self, network: nn.Module, settings: InferenceSettings) -> None:
         super().__init__()
         self.network = network
-        self._classifies = classifies
+        self._classifies = settings.subtypes > 0
+        self._overlapping = settings.painting is not None
         self._counts: TileCounts | None = None
         self.start()
 
@@ -65,7 +66,7 @@ class Voting(nn.Module):
         self._foreground: list[Tensor] = []
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``[B, 1, D, H, W]`` to ``[B, classes, D, H, W]``."""
+        """Map ``[B, C, D, H, W]`` to ``[B, classes, D, H, W]``."""
         begin = time.perf_counter_ns()
         segmentation: Tensor
         segmentation, classification = self.network(x)
@@ -74,8 +75,7 @@ class Voting(nn.Module):
         if self._counts is not None:
             self._counts.add(segmentation, classification)
         if self._classifies:
-            probabilities = torch.softmax(segmentation.float(), dim=1)
-            self._foreground += [1 - of_tile[0].mean() for of_tile in probabilities]
+            self._foreground += list(foreground_mass(segmentation.float(), self._overlapping))
             self._votes += list(classification.float())
         return segmentation
 

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from bench.data.blocks import slabs
 from bench.pipeline.finite import is_finite, overflow
+from bench.pipeline.settings import InferenceSettings
 from bench.pipeline.tiles import Box, Grid
 
 
@@ -15,19 +16,19 @@ class Merger:
         boxes: of the tiles that were added.
     """
 
-    def __init__(self, grid: Grid, weights: Tensor, labels: tuple[int, ...], classifies: bool) -> None:
+    def __init__(self, grid: Grid, weights: Tensor, settings: InferenceSettings) -> None:
         """Start empty.
 
         Args:
             grid: where the tiles lie.
             weights: of a tile's voxels, ``[D, H, W]``, on the device the logits will be on, in the dtype of sums.
-            labels: of the C classes in masks; the first is background.
-            classifies: whether there is a classification to take the tiles' votes from.
+            settings: whose `labels`, `painting` and `subtypes` say what the logits mean.
         """
         self.boxes: list[Box] = []
         self._grid = grid
-        self._labels = labels
-        self._classifies = classifies
+        self._labels = settings.labels
+        self._painting = settings.painting
+        self._classifies = settings.subtypes > 0
         self._weights = weights
         self._sum: Tensor | None = None
         self._votes: list[Tensor] = []
@@ -41,7 +42,7 @@ class Merger:
         for box, logits in zip(boxes, segmentation, strict=True):
             self._add_tile(self._sum[(slice(None), *box)], logits)
         if self._classifies:
-            self._foreground.append(1 - torch.softmax(segmentation, dim=1)[:, 0].mean(dim=(1, 2, 3)))
+            self._foreground.append(foreground_mass(segmentation, self._painting is not None))
             self._votes.append(classification.clone())
 
     def _add_tile(self, total: Tensor, logits: Tensor) -> None:
@@ -67,9 +68,11 @@ class Merger:
         return logits[(slice(None), *self._grid.interior)]
 
     def labels(self) -> Tensor:
-        """Most likely label of every voxel, uint8 ``[D, H, W]``; background outside every tile.
+        """Label of every voxel, uint8 ``[D, H, W]``; background outside every tile.
 
-        The weights' sum is positive and the same for every class of a voxel, so dividing by it would change no label.
+        It is that of the likeliest class; of overlapping regions that of the last one painted whose logit is above 0,
+        which is a probability above a half. The weights' sum is positive and the same for every class of a voxel, so
+        dividing by it would change no label.
 
         Raises:
             NotFiniteError: a sum of logits is NaN or infinite, of which a comparison would make background.
@@ -84,6 +87,11 @@ class Merger:
         return labels
 
     def _choose(self, logits: Tensor, labels: Tensor) -> None:
+        if self._painting is not None:
+            labels.zero_()
+            for channel in self._painting:
+                labels.masked_fill_(logits[channel] > 0, self._labels[channel])
+            return
         # torch.argmax over the first axis takes tens of times as long on a CPU; of equal logits both take the first.
         best = logits[0]
         labels.fill_(self._labels[0])
@@ -102,6 +110,23 @@ class Merger:
     def _accumulated(self) -> Tensor:
         assert self._sum is not None, "no tile was added"
         return self._sum
+
+
+def foreground_lead(segmentation: Tensor, overlapping: bool) -> Tensor:
+    """How far the best class leads over background, ``[n, D, H, W]``, from logits ``[n, C, D, H, W]``: above 0 where
+    a voxel is foreground.
+    """
+    return segmentation.amax(1) if overlapping else segmentation[:, 1:].amax(1) - segmentation[:, 0]
+
+
+def foreground_mass(segmentation: Tensor, overlapping: bool) -> Tensor:
+    """Mean probability of anything but background in each tile, ``[n]``, from logits ``[n, C, D, H, W]``.
+
+    Of overlapping regions it is the probability of the likeliest.
+    """
+    if overlapping:
+        return torch.sigmoid(segmentation.amax(1)).mean(dim=(1, 2, 3))
+    return 1 - torch.softmax(segmentation, dim=1)[:, 0].mean(dim=(1, 2, 3))
 
 
 def vote(logits: Tensor, foreground: Tensor) -> int:

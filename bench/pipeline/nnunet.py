@@ -4,6 +4,7 @@ The volume's axes are those of nnU-Net's readers (z, y, x of a NIfTI file), tran
 the weights of tiles are those of its predictor (`nnunetv2.inference`) without mirroring.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.data.volume import LABELS, Volume, read_header, read_mask
+from bench.data.volume import MaskValues, Volume, read_header, read_mask, refuse_apart
 from bench.errors import InputError
 from bench.pipeline import tiles
 from bench.pipeline.merge import Merger
@@ -46,15 +47,14 @@ class PlansPreprocessor:
         self._dataset = dict(plans.dataset)
         self._labels = labels
 
-    def read(self, image_path: Path) -> Volume:
-        nifti = read_header(image_path)
-        data, properties = self._reader.read(image_path, nifti)
-        return Volume(data[0], nifti, properties)
+    def read(self, image_paths: Sequence[Path]) -> Volume:
+        niftis = [read_header(path) for path in image_paths]
+        refuse_apart(image_paths, niftis)
+        data, properties = self._reader.read(image_paths, niftis)
+        return Volume(data, niftis[0], properties)
 
-    def read_mask(
-        self, mask_path: Path, volume: Volume, values_to_labels: tuple[int, ...] = LABELS
-    ) -> NDArray[np.float32]:
-        labels = read_mask(mask_path, volume.space, values_to_labels)
+    def read_mask(self, mask_path: Path, volume: Volume, values: MaskValues) -> NDArray[np.float32]:
+        labels = read_mask(mask_path, volume.space, values)
         return self._reader.as_read(labels, volume.nifti.affine).astype(np.float32)
 
     def prepare(self, volume: Volume, labels: NDArray[Any] | None = None) -> tuple[Tensor, Tensor | None]:
@@ -62,9 +62,9 @@ class PlansPreprocessor:
         self._refuse_huge(volume)
         seg = None if labels is None else labels[None]
         data, seg, _ = self._preprocessor.run_case_npy(
-            volume.intensities[None], seg, volume.properties, self._plans, self._configuration, self._dataset
+            volume.intensities, seg, volume.properties, self._plans, self._configuration, self._dataset
         )
-        prepared = torch.from_numpy(data[0]).to(torch.float32)
+        prepared = torch.from_numpy(data).to(torch.float32)
         return prepared, None if labels is None else torch.from_numpy(seg[0]).clamp(min=0)  # -1 is outside the crop
 
     def restore(self, geometry: Geometry, merger: Merger) -> NDArray[np.uint8]:
@@ -83,7 +83,7 @@ class PlansPreprocessor:
 
     def _refuse_huge(self, volume: Volume) -> None:
         old = [volume.properties["spacing"][axis] for axis in self._plans.transpose_forward]
-        voxels = volume.intensities.size * np.prod(np.divide(old, self._configuration.spacing))
+        voxels = volume.intensities[0].size * np.prod(np.divide(old, self._configuration.spacing))
         if voxels > _MOST_VOXELS:
             raise InputError(
                 f"{volume.nifti.get_filename()}: {voxels:.1e} voxels at the plans' spacing of "
@@ -110,7 +110,7 @@ class NnUNetTiling:
         return tiles.grid_of(shape, tile, compute_steps_for_sliding_window(padded, tile, 1 - self._settings.overlap))
 
     def merger(self, grid: Grid) -> Merger:
-        return HalfMerger(grid, self._weights, self._settings.labels, self._settings.subtypes > 0)
+        return HalfMerger(grid, self._weights, self._settings)
 
 
 class HalfMerger(Merger):

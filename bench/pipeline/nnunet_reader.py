@@ -5,7 +5,7 @@ ITK takes a file's spacing from `pixdim`, and its place from the qform as a rule
 report.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -35,17 +35,18 @@ class Reader:
         self._reader = plans.image_reader_writer_class()
         self.name = type(self._reader).__name__
 
-    def read(self, path: Path, nifti: Any) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Voxels ``[1, z, y, x]``, and nnU-Net's properties; `nifti` is what `read_header` gives of `path`.
+    def read(self, paths: Sequence[Path], niftis: Sequence[Any]) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Voxels ``[C, z, y, x]``, and nnU-Net's properties; `niftis` are what `read_header` gives of `paths`.
 
         Raises:
             InputError: the reader does not take it.
         """
-        with _errors_shortened(path, self.name), suppress_output():
+        with _errors_shortened(paths[0], self.name), suppress_output():
             if self.name != "SimpleITKIO":
-                return self._by_nibabel(nifti)
-            data, properties = self._reader.read_images([str(path)])
-        return data, properties | _in_force(properties, Space(nifti.shape, nifti.affine))
+                channels = [self._by_nibabel(nifti) for nifti in niftis]
+                return np.vstack([data for data, _ in channels]), channels[0][1]
+            data, properties = self._reader.read_images([str(path) for path in paths])
+        return data, properties | _in_force(properties, Space(niftis[0].shape, niftis[0].affine))
 
     def as_read(self, labels: NDArray[Any], affine: NDArray[np.float64]) -> NDArray[Any]:
         """Labels of an image with `affine` as the reader would give them: from ``[x, y, z]`` as stored."""

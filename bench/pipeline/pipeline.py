@@ -1,6 +1,7 @@
 """One case from file to file, timed stage by stage."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -35,7 +36,7 @@ class Prepared:
     Attributes:
         geometry: what brings its labels back onto the image's grid.
         grid: the tiles.
-        volume: float32, padded to at least one tile.
+        volume: ``[C, D, H, W]`` float32, padded to at least one tile.
     """
 
     geometry: Geometry
@@ -69,8 +70,8 @@ class Labelled:
 class Pipeline:
     """Runs cases through a session.
 
-    Memory of a case at its peak, in bytes for each voxel of the region, C being the network's classes: 4 for the
-    prepared volume and 4 C for the sums of logits while tiles run, then 2 more for the labels in both orders of the
+    Memory of a case at its peak, in bytes for each voxel of the region, C being the network's classes: 4 a channel for
+    the prepared volume and 4 C for the sums of logits while tiles run, then 2 more for the labels in both orders of the
     axes; 18 with three classes. Reading takes 4 and what the file holds (2 for int16) beside the packed file, preparing
     8. A volume that is shorter than a tile takes 4 more until it is padded.
     """
@@ -82,8 +83,8 @@ class Pipeline:
         self._preprocessor, self._tiling = preparation_of(settings, self._device)
         self._strategy = STRATEGIES[settings.roi]
 
-    def run(self, image_path: Path, mask_path: Path) -> CaseTiming:
-        """Predict the case in `image_path`, write its mask to `mask_path`, and time both.
+    def run(self, image_paths: Sequence[Path], mask_path: Path) -> CaseTiming:
+        """Predict the case whose channels are in `image_paths`, write its mask to `mask_path`, and time both.
 
         Raises:
             InputError: the image cannot be read, or the mask not be written.
@@ -91,7 +92,7 @@ class Pipeline:
         """
         watch = self.stopwatch({})
         start = time.perf_counter_ns()
-        labelled = self.label(self.prepare(image_path, watch), watch)
+        labelled = self.label(self.prepare(image_paths, watch), watch)
         with watch.stage("write"):
             write_mask(mask_path, labelled.labels, labelled.nifti)
         return labelled.timing(time.perf_counter_ns() - start, watch.stages_ns)
@@ -102,14 +103,14 @@ class Pipeline:
         watch.stages_ns |= stages_ns
         return watch
 
-    def prepare(self, image_path: Path, watch: Stopwatch) -> Prepared | Volume:
+    def prepare(self, image_paths: Sequence[Path], watch: Stopwatch) -> Prepared | Volume:
         """Read a case and make it ready for the network; a volume still needs the session to find its region.
 
         Raises:
             InputError: it cannot be read.
         """
         with watch.stage("read"):
-            volume = self._preprocessor.read(image_path)
+            volume = self._preprocessor.read(image_paths)
         return volume if self._strategy.needs_network else self._crop(volume, None, watch)
 
     def label(self, waiting: Prepared | Volume, watch: Stopwatch) -> Labelled:
@@ -139,7 +140,7 @@ class Pipeline:
             region = choose_region(volume, self._settings, runner)
         with watch.stage("preprocess", device=True):
             prepared, _ = self._preprocessor.prepare(volume.cropped(region.box))
-            grid = self._tiling.grid(triple(prepared.shape))
+            grid = self._tiling.grid(triple(prepared.shape[1:]))
             return Prepared(Geometry(volume.nifti, region, volume.properties), grid, grid.pad(prepared))
 
     def _segment(self, prepared: Prepared, runner: TileRunner, watch: Stopwatch) -> tuple[Geometry, Merger]:
@@ -156,6 +157,6 @@ class Pipeline:
 
         with watch.stage("roi", device=True):
             spacing_mm = spacing_of(geometry.nifti.affine)
-            region, boxes = self._strategy.select(geometry.region, grid, spacing_mm, run, on_logits)
+            region, boxes = self._strategy.select(geometry.region, grid, self._settings, spacing_mm, run, on_logits)
         runner.run(volume, boxes, merger.aggregate)
         return replace(geometry, region=region), merger

@@ -2,6 +2,7 @@
 does, or both as nnU-Net does.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.data import blocks
-from bench.data.volume import LABELS, Volume, read_image, read_mask
+from bench.data.volume import MaskValues, Volume, read_image, read_mask
 from bench.pipeline import tiles
 from bench.pipeline.merge import Merger
 from bench.pipeline.preprocess import normalise
@@ -23,16 +24,16 @@ from bench.pipeline.tiles import Grid, Shape
 class Preprocessor(Protocol):
     """What is done to a case before and after its tiles."""
 
-    def read(self, image_path: Path) -> Volume:
-        """Read an image.
+    def read(self, image_paths: Sequence[Path]) -> Volume:
+        """Read the channels of a case.
 
         Raises:
             InputError: it cannot be used.
         """
         ...
 
-    def read_mask(self, mask_path: Path, volume: Volume, values_to_labels: tuple[int, ...] = LABELS) -> NDArray[Any]:
-        """Read the mask of a volume, axes likewise; `values_to_labels` is our label of each of its values.
+    def read_mask(self, mask_path: Path, volume: Volume, values: MaskValues) -> NDArray[Any]:
+        """Read the mask of a volume, axes likewise.
 
         Raises:
             InputError: it cannot be used, or lies elsewhere.
@@ -40,7 +41,7 @@ class Preprocessor(Protocol):
         ...
 
     def prepare(self, volume: Volume, labels: NDArray[Any] | None = None) -> tuple[Tensor, Tensor | None]:
-        """The volume as the network was trained to see it, ``[D, H, W]`` float32, and its `labels` likewise.
+        """The volume as the network was trained to see it, ``[C, D, H, W]`` float32, and its `labels` ``[D, H, W]``.
 
         The volume may lie on the device already; the labels never do.
 
@@ -73,13 +74,11 @@ class WindowPreprocessor:
         self._window = window
         self._device = device
 
-    def read(self, image_path: Path) -> Volume:
-        return read_image(image_path)
+    def read(self, image_paths: Sequence[Path]) -> Volume:
+        return read_image(image_paths)
 
-    def read_mask(
-        self, mask_path: Path, volume: Volume, values_to_labels: tuple[int, ...] = LABELS
-    ) -> NDArray[np.uint8]:
-        return read_mask(mask_path, volume.space, values_to_labels)
+    def read_mask(self, mask_path: Path, volume: Volume, values: MaskValues) -> NDArray[np.uint8]:
+        return read_mask(mask_path, volume.space, values)
 
     def prepare(self, volume: Volume, labels: NDArray[Any] | None = None) -> tuple[Tensor, Tensor | None]:
         prepared = normalise(torch.from_numpy(volume.intensities).to(self._device), self._window)
@@ -106,7 +105,7 @@ class MonaiTiling:
         return tiles.sliding_window(shape, self._settings.tile, self._settings.overlap)
 
     def merger(self, grid: Grid) -> Merger:
-        return Merger(grid, self._weights, self._settings.labels, self._settings.subtypes > 0)
+        return Merger(grid, self._weights, self._settings)
 
 
 def _on_host(labels: Tensor) -> NDArray[np.uint8]:

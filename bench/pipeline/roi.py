@@ -4,9 +4,9 @@ All are `Strategy`: `crop` may cut a box out of the image before it is prepared,
 What they cost is in the case: host work in the stage ``roi``, passes in the stage ``forward``. One that finds nothing,
 or is unsure, falls back to the full volume.
 
-A network's finding is *sure* if its largest piece has at least `PANCREAS_ML` and all pieces have at most `MOST_ML`
-together: pancreas and lesions lie between, while a network that does not cope with what it is shown names specks or
-much of the body.
+A network's finding is *sure* if its volumes lie in the task's bounds (`models.task.Task.foreground_ml`): its largest
+piece is no speck, and all pieces together are not much of the body, which a network names that does not cope with what
+it is shown. So strategies that ask the network exist for tasks with such bounds, and `body` for CT.
 """
 
 from collections.abc import Mapping
@@ -21,6 +21,7 @@ from bench.choices import ROIS
 from bench.data.volume import Volume
 from bench.pipeline import tiles
 from bench.pipeline.finite import is_finite, overflow
+from bench.pipeline.merge import foreground_lead
 from bench.pipeline.preprocess import normalise
 from bench.pipeline.region import Component, Region, around, components, full_box, overlap, shifted, widened
 from bench.pipeline.settings import InferenceSettings
@@ -31,7 +32,6 @@ BODY_ABOVE_HU = -500.0  # half-way between air and soft tissue
 BODY_MARGIN_MM = 10.0
 _STRIDE = 4  # the body is large: every fourth voxel of an axis finds its box to within the margin
 
-PANCREAS_ML, MOST_ML = 5.0, 300.0
 PIECE_ML = 0.1  # smaller pieces are specks
 COARSE_MARGIN_MM = 10.0
 COARSE_FACTOR = 2  # per axis; coarser than that a network has hardly a chance
@@ -53,12 +53,13 @@ class Strategy:
     def crop(
         self, intensities: NDArray[np.float32], _spacing_mm: tuple[float, ...], _runner: TileRunner | None
     ) -> Region:
-        """Choose a box of an image ``[x, y, z]`` in HU; without a runner there is no network to ask."""
-        return Region.of(full_box(intensities.shape))
+        """Choose a box of images ``[C, x, y, z]``; without a runner there is no network to ask."""
+        return Region.of(full_box(intensities.shape[1:]))
 
     def select(
-        self, region: Region, grid: Grid, _spacing_mm: tuple[float, ...], _run: RunTiles, _on_logits: LogitsSink
-    ) -> tuple[Region, list[Box]]:
+        self, region: Region, grid: Grid, _settings: InferenceSettings, _spacing_mm: tuple[float, ...],
+        _run: RunTiles, _on_logits: LogitsSink,
+    ) -> tuple[Region, list[Box]]:  # fmt: skip
         """Choose tiles of the region's `grid`: the region, and those that are still to be run.
 
         Tiles of the grid that are run here are handed on to the segmentation as well.
@@ -67,13 +68,16 @@ class Strategy:
 
 
 class Body(Strategy):
-    """Bounding box of the largest connected body of tissue plus a margin; the full volume where there is none."""
+    """Bounding box of the largest connected body of tissue in the first channel, a CT, plus a margin.
+
+    The full volume where there is none.
+    """
 
     def crop(
         self, intensities: NDArray[np.float32], spacing_mm: tuple[float, ...], _runner: TileRunner | None
     ) -> Region:
-        shape = intensities.shape
-        tissue = intensities[::_STRIDE, ::_STRIDE, ::_STRIDE] > BODY_ABOVE_HU
+        shape = intensities.shape[1:]
+        tissue = intensities[0, ::_STRIDE, ::_STRIDE, ::_STRIDE] > BODY_ABOVE_HU
         bodies = components(tissue, spacing_mm)
         if not bodies:
             return replace(Region.of(full_box(shape)), fallback=True)
@@ -94,7 +98,7 @@ class Coarse(Strategy):
     def crop(
         self, intensities: NDArray[np.float32], spacing_mm: tuple[float, ...], runner: TileRunner | None
     ) -> Region:
-        shape, whole = triple(intensities.shape), Region.of(full_box(intensities.shape))
+        shape, whole = triple(intensities.shape[1:]), Region.of(full_box(intensities.shape[1:]))
         if runner is None:
             return whole
         settings = runner.settings
@@ -104,7 +108,8 @@ class Coarse(Strategy):
         if len(grid.starts) > COARSE_SHARE * len(tiles.sliding_window(shape, settings.tile, settings.overlap).starts):
             return whole
         coarse = grid.pad(normalise(_averaged(intensities, factor, runner.device), settings.window))
-        foreground = _ForegroundMerger(grid, tiles.gaussian_weights(settings.tile).to(runner.device))
+        weights = tiles.gaussian_weights(settings.tile).to(runner.device)
+        foreground = _ForegroundMerger(grid, weights, settings.painting is not None)
         before = runner.batches
 
         def run(boxes: list[Box], on_logits: LogitsSink) -> None:
@@ -115,12 +120,12 @@ class Coarse(Strategy):
             raise traced(overflow(torch.float32), run, grid.boxes, False)
         coarse_mm = tuple(f * mm for f, mm in zip(factor, spacing_mm, strict=True))
         pieces = components(foreground.mask().cpu().numpy(), coarse_mm)
-        region = whole
-        if _sure(pieces):
+        region, sure = whole, _sure(pieces, settings)
+        if sure:
             margin = _voxels(COARSE_MARGIN_MM, spacing_mm)
             boxes = [piece.box for piece in pieces if piece.volume_ml >= PIECE_ML]
             region = Region.of(widened(around(boxes), margin, shape, factor))
-        return replace(region, fallback=not _sure(pieces), batches=runner.batches - before, tiles=len(grid.starts))
+        return replace(region, fallback=not sure, batches=runner.batches - before, tiles=len(grid.starts))
 
 
 class Foreground(Strategy):
@@ -132,8 +137,9 @@ class Foreground(Strategy):
     """
 
     def select(
-        self, region: Region, grid: Grid, spacing_mm: tuple[float, ...], run: RunTiles, on_logits: LogitsSink
-    ) -> tuple[Region, list[Box]]:
+        self, region: Region, grid: Grid, settings: InferenceSettings, spacing_mm: tuple[float, ...],
+        run: RunTiles, on_logits: LogitsSink,
+    ) -> tuple[Region, list[Box]]:  # fmt: skip
         first, wanted = tiles.without_overlap(grid), set(grid.starts)
         mask = np.zeros(grid.padded, bool)
         batches, finite = 0, True
@@ -142,7 +148,8 @@ class Foreground(Strategy):
             nonlocal batches, finite
             batches += 1
             finite = finite and is_finite(segmentation)
-            for box, foreground in zip(boxes, segmentation[:, 1:].amax(1) > segmentation[:, 0], strict=True):
+            leads = foreground_lead(segmentation, settings.painting is not None)
+            for box, foreground in zip(boxes, leads > 0, strict=True):
                 mask[box] |= foreground.cpu().numpy()
             shared = [at for at, box in enumerate(boxes) if _start(box) in wanted]
             if shared:
@@ -154,7 +161,7 @@ class Foreground(Strategy):
         seen = {_start(box) for box in first}
         rest = [box for box in grid.boxes if _start(box) not in seen]
         region = replace(region, batches=batches, tiles=len(first), reused=len(seen & wanted))
-        near = _near(mask[grid.interior], spacing_mm)
+        near = _near(mask[grid.interior], settings, spacing_mm)
         if not near:
             return replace(region, fallback=True), rest
         kept = tuple(shifted(box, region.corner) for box in near)
@@ -171,7 +178,7 @@ def choose_region(volume: Volume, settings: InferenceSettings, runner: TileRunne
     Without `runner` no strategy is applied that needs the network.
     """
     region = STRATEGIES[settings.roi].crop(volume.intensities, volume.spacing_mm, runner)
-    shape = volume.intensities.shape
+    shape = volume.intensities.shape[1:]
     return region.grown(tiles.expand_to_tiles(region.box, triple(shape), settings.tile, settings.overlap))
 
 
@@ -182,38 +189,42 @@ class _ForegroundMerger:
         finite: whether all logits so far were.
     """
 
-    def __init__(self, grid: Grid, weights: torch.Tensor) -> None:
+    def __init__(self, grid: Grid, weights: torch.Tensor, overlapping: bool) -> None:
         self._grid = grid
+        self._overlapping = overlapping
         self._weights = weights
         self.finite = True
         self._lead = weights.new_zeros(grid.padded)  # of the best class over background, summed by weight
 
     def aggregate(self, boxes: list[Box], segmentation: torch.Tensor, _classification: torch.Tensor) -> None:
         self.finite = self.finite and is_finite(segmentation)
-        for box, logits in zip(boxes, segmentation.float(), strict=True):
-            self._lead[box] += (logits[1:].amax(0) - logits[0]) * self._weights
+        leads = foreground_lead(segmentation.float(), self._overlapping)
+        for box, lead in zip(boxes, leads, strict=True):
+            self._lead[box] += lead * self._weights
 
     def mask(self) -> torch.Tensor:
         return self._lead[self._grid.interior] > 0
 
 
-def _near(mask: NDArray[np.bool_], spacing_mm: tuple[float, ...]) -> list[Box]:
+def _near(mask: NDArray[np.bool_], settings: InferenceSettings, spacing_mm: tuple[float, ...]) -> list[Box]:
     """Boxes around the pieces of `mask` plus a margin; none where the finding is not sure."""
     stride = (_NEAR_STRIDE,) * 3
     pieces = components(mask[:: stride[0], :: stride[1], :: stride[2]], tuple(_NEAR_STRIDE * mm for mm in spacing_mm))
-    if not _sure(pieces):
+    if not _sure(pieces, settings):
         return []
     margin = tuple(_NEAR_STRIDE + m for m in _voxels(NEAR_MARGIN_MM, spacing_mm))
     return [widened(piece.box, margin, mask.shape, stride) for piece in pieces if piece.volume_ml >= PIECE_ML]
 
 
-def _sure(pieces: list[Component]) -> bool:
-    return bool(pieces) and pieces[0].volume_ml >= PANCREAS_ML and sum(p.volume_ml for p in pieces) <= MOST_ML
+def _sure(pieces: list[Component], settings: InferenceSettings) -> bool:
+    assert settings.foreground_ml is not None, "a plan asks for no strategy that needs bounds where there are none"
+    least, most = settings.foreground_ml
+    return bool(pieces) and pieces[0].volume_ml >= least and sum(p.volume_ml for p in pieces) <= most
 
 
 def _averaged(intensities: NDArray[np.float32], factor: Shape, device: torch.device) -> torch.Tensor:
     volume = torch.from_numpy(np.ascontiguousarray(intensities)).to(device)
-    return functional.avg_pool3d(volume[None], factor, ceil_mode=True, count_include_pad=False)[0]
+    return functional.avg_pool3d(volume, factor, ceil_mode=True, count_include_pad=False)
 
 
 def _voxels(margin_mm: float, spacing_mm: tuple[float, ...]) -> tuple[int, ...]:

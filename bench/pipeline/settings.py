@@ -1,5 +1,6 @@
 """What a pipeline from file to file is: its settings, what it reports of a case, and the protocol of all of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +23,8 @@ class InferenceSettings:
         labels: in masks, of each of the network's classes; without `painting` the first is background.
         painting: order in which overlapping regions are painted, as in `models.model.Model`; None for the likeliest.
         channels: images that go into the network together.
+        foreground_ml: least volume of the largest piece, and most of all pieces, of what a network finds; None where
+            nothing is known of it, and then no `roi` asks the network.
         subtypes: that the network tells apart; 0 where it only segments.
         plans: nnU-Net's preprocessing, in the place of `window`; None for the volume as stored.
     """
@@ -35,6 +38,7 @@ class InferenceSettings:
     labels: tuple[int, ...] = LABELS
     painting: tuple[int, ...] | None = None
     channels: int = 1
+    foreground_ml: tuple[float, float] | None = (5.0, 300.0)
     subtypes: int = 3
     plans: Plans | None = None
 
@@ -63,8 +67,8 @@ class CaseTiming:
 class CasePipeline(Protocol):
     """A pipeline from file to file: ours (`bench.pipeline.pipeline`) or a reference pipeline (`bench.peers`)."""
 
-    def run(self, image_path: Path, mask_path: Path) -> CaseTiming:
-        """Predict the case in `image_path`, write its mask to `mask_path`, and time both.
+    def run(self, image_paths: Sequence[Path], mask_path: Path) -> CaseTiming:
+        """Predict the case whose channels are in `image_paths`, write its mask to `mask_path`, and time both.
 
         Raises:
             InputError: the image cannot be read, or the mask not be written.

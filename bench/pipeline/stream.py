@@ -52,8 +52,8 @@ class Stream:
         self._written: deque[Future[CaseTiming]] = deque()
         self._timings: list[CaseTiming] = []
 
-    def run(self, cases: Sequence[tuple[Path, Path]]) -> Streamed:
-        """Predict every (image, mask).
+    def run(self, cases: Sequence[tuple[Sequence[Path], Path]]) -> Streamed:
+        """Predict every (images, mask).
 
         The first error ends it: cases before the broken one are finished, and what is being written is written out.
 
@@ -61,13 +61,13 @@ class Stream:
             InputError: an image cannot be read, or a mask not be written.
             NotFiniteError: logits of a case, or their sums, are NaN or infinite.
         """
-        start, images = time.perf_counter_ns(), iter([image for image, _ in cases])
+        start, images = time.perf_counter_ns(), iter([paths for paths, _ in cases])
         self._timings = []
         with ThreadPoolExecutor(1, "write") as writer, ThreadPoolExecutor(1, "read") as reader:
 
             def read_next(count: int) -> None:
-                for image in itertools.islice(images, count):
-                    self._prepared.append(reader.submit(self._prepare, image))
+                for paths in itertools.islice(images, count):
+                    self._prepared.append(reader.submit(self._prepare, paths))
 
             try:
                 read_next(self._read_ahead)
@@ -87,9 +87,9 @@ class Stream:
                 self._written.clear()
         return Streamed(tuple(self._timings), time.perf_counter_ns() - start)
 
-    def _prepare(self, image: Path) -> _Read:
+    def _prepare(self, image_paths: Sequence[Path]) -> _Read:
         started, watch = time.perf_counter_ns(), Stopwatch(lambda: None)
-        return self._pipeline.prepare(image, watch), watch, started
+        return self._pipeline.prepare(image_paths, watch), watch, started
 
     def _label(self, prepared: Prepared | Volume, before: Stopwatch, started: int) -> tuple[Labelled, Stopwatch, int]:
         watch = self._pipeline.stopwatch(before.stages_ns)

@@ -43,10 +43,10 @@ class TileRunner:
 
     @torch.inference_mode()
     def run(self, volume: Tensor, boxes: list[Box], on_logits: LogitsSink, stage: str = "stitch") -> None:
-        """Run the tiles of a padded ``[D, H, W]`` volume; cutting them and `on_logits` are billed to `stage`."""
+        """Run the tiles of a padded ``[C, D, H, W]`` volume; cutting them and `on_logits` are billed to `stage`."""
         size = self.settings.batch
-        # x: [size, 1, D, H, W], written anew for every batch: a session needs it until its logits are there.
-        x = volume.new_empty(size, 1, *self.settings.tile)
+        # x: [size, C, D, H, W], written anew for every batch: a session needs it until its logits are there.
+        x = volume.new_empty(size, volume.shape[0], *self.settings.tile)
         for first in range(0, len(boxes), size):
             batch = boxes[first : first + size]
             with self._watch.stage(stage, device=True):
@@ -65,5 +65,5 @@ class TileRunner:
     def _cut(self, volume: Tensor, boxes: list[Box], x: Tensor) -> None:
         # Engines are built for one batch size, so the last batch repeats its last tile.
         complete = boxes + boxes[-1:] * (self.settings.batch - len(boxes))
-        for tile, box in zip(x[:, 0], complete, strict=True):
-            tile.copy_(volume[box])
+        for tile, box in zip(x, complete, strict=True):
+            tile.copy_(volume[(slice(None), *box)])

@@ -50,7 +50,7 @@ class Grid:
         return _box(self.before, self.shape)
 
     def pad(self, volume: Tensor) -> Tensor:
-        """Pad ``[D, H, W]`` with zeros to at least one tile, evenly on both sides."""
+        """Pad ``[..., D, H, W]`` with zeros to at least one tile, evenly on both sides."""
         pads: list[int] = []
         for n, padded, before in zip(self.shape, self.padded, self.before, strict=True):
             pads = [before, padded - n - before, *pads]  # functional.pad starts at the last axis

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bench.data.cases import CaseFiles, find_cases, sha256_of
-from bench.data.volume import read_space, refuse_elsewhere
+from bench.data.volume import MaskValues, read_space, refuse_elsewhere
 from bench.errors import InputError
 from bench.pipeline.preparation import preparation_of
 from bench.pipeline.roi import choose_region
@@ -21,7 +21,7 @@ CASES = 16  # spread evenly over the training split; two tiles of each
 
 
 def from_training_cases(
-    root: Path, evaluated: list[CaseFiles], settings: InferenceSettings
+    root: Path, evaluated: list[CaseFiles], settings: InferenceSettings, values: MaskValues
 ) -> tuple[Calibration | None, list[str]]:
     """Choose calibration cases in the split ``train``, and name them; None where all that there are is evaluated.
 
@@ -32,7 +32,7 @@ def from_training_cases(
         _, training = find_cases(root, "train")
     except InputError:
         return None, []
-    if {case.image_path for case in training} == {case.image_path for case in evaluated}:
+    if {case.image_paths for case in training} == {case.image_paths for case in evaluated}:
         return None, []  # the training split itself is evaluated
     at = np.unique(np.linspace(0, len(training) - 1, min(CASES, len(training))).round().astype(int))
     chosen = [training[i] for i in at]
@@ -41,10 +41,10 @@ def from_training_cases(
     for case in chosen:
         if case.mask_path is not None:
             refuse_elsewhere(case.mask_path, read_space(case.image_path))
-        digest.update(
-            sha256_of(case.image_path).encode() + (sha256_of(case.mask_path).encode() if case.mask_path else b"-")
-        )
-    return Calibration(functools.partial(_tiles, tuple(chosen), settings), digest.hexdigest()), [c.name for c in chosen]
+        files = [*case.image_paths, *([case.mask_path] if case.mask_path else [])]
+        digest.update("".join(map(sha256_of, files)).encode() + (b"" if case.mask_path else b"-"))
+    tiles = functools.partial(_tiles, tuple(chosen), settings, values)
+    return Calibration(tiles, digest.hexdigest()), [case.name for case in chosen]
 
 
 def _refuse_leak(training: list[CaseFiles], chosen: list[CaseFiles], evaluated: list[CaseFiles]) -> None:
@@ -60,23 +60,23 @@ def _refuse_leak(training: list[CaseFiles], chosen: list[CaseFiles], evaluated: 
             )
 
 
-def _tiles(cases: tuple[CaseFiles, ...], settings: InferenceSettings) -> Tensor:
-    """Two tiles of each case, ``[N, 1, D, H, W]``: the one with most foreground and one anywhere."""
+def _tiles(cases: tuple[CaseFiles, ...], settings: InferenceSettings, values: MaskValues) -> Tensor:
+    """Two tiles of each case, ``[N, C, D, H, W]``: the one with most foreground and one anywhere."""
     rng = np.random.default_rng(0)
     preprocessor, tiling = preparation_of(settings, torch.device("cpu"))
     chosen = []
     for case in cases:
-        volume = preprocessor.read(case.image_path)
+        volume = preprocessor.read(case.image_paths)
         box = choose_region(volume, settings).box
         labels = None
         if case.mask_path is not None:
-            labels = preprocessor.read_mask(case.mask_path, volume, case.mask_labels)[box]
+            labels = preprocessor.read_mask(case.mask_path, volume, values)[box]
         prepared, mask = preprocessor.prepare(volume.cropped(box), labels)
-        grid = tiling.grid(triple(prepared.shape))
+        grid = tiling.grid(triple(prepared.shape[1:]))
         boxes = [grid.boxes[int(rng.integers(len(grid.boxes)))]]
         if mask is not None:
             foreground = grid.pad(mask)
             boxes.append(max(grid.boxes, key=lambda tile: int((foreground[tile] > 0).sum())))
         padded = grid.pad(prepared)
-        chosen += [padded[tile].clone() for tile in boxes]
-    return torch.stack(chosen)[:, None]
+        chosen += [padded[(slice(None), *tile)].clone() for tile in boxes]
+    return torch.stack(chosen)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import engines
 from bench.data.cases import CaseFiles, fingerprint, sha256_of
+from bench.data.volume import MaskValues
 from bench.plan.request import Request
 from bench.worker.allocator import KEEP
 from engines.evidence.mac_counter import layers_in
@@ -137,6 +138,7 @@ def describe_data(
     request: Request,
     cases: list[CaseFiles],
     calibration_cases: list[str],
+    values: MaskValues,
     remarks: tuple[str, ...],
 ) -> DataRecord:
     return DataRecord(
@@ -146,5 +148,6 @@ def describe_data(
         sha256=fingerprint(cases),
         demo=request.data is None,
         calibration_cases=tuple(calibration_cases),
+        mask_values=values.pairs,
         remarks=remarks,
     )

@@ -10,14 +10,15 @@ from bench.accuracy import task_of
 from bench.data.cases import (
     CaseFiles,
     check_cases,
-    declared_labels,
+    declared_values,
     find_cases,
     fingerprint,
     unused_volumes,
+    values_by_name,
 )
 from bench.data.class_table import read_class_tables
 from bench.data.remarks import remark_on_unused, remarks_on, remarks_on_classes
-from bench.data.volume import LABELS
+from bench.data.volume import MaskValues
 from bench.errors import InputError
 from bench.machine import host
 from bench.pipeline.nnunet_reader import refuse_unreadable
@@ -49,6 +50,7 @@ from engines.layers import Layer
 from engines.probe import incompatible_reason, ungraphable_reason
 from models.load import load_model
 from models.model import Model
+from models.task import PANCREAS, Task
 from reports.records.record import HostRecord, RunRecord, Settings, VariantSettings
 
 
@@ -88,14 +90,14 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
     layout, listed = find_cases(root, request.split)
     case_files = evenly(listed, request.max_cases)
     progress.start("checking cases", len(case_files))
-    cases = check_cases(case_files, model.subtypes, progress.advance)
+    task, values = _classes_of(model), _values(root, layout, model, case_files)
+    cases = check_cases(case_files, task, values, progress.advance)
     if model.plans is not None:
-        refuse_unreadable(model.plans, (case.image_path for case in case_files))
+        refuse_unreadable(model.plans, (path for case in case_files for path in case.image_paths))
     _check_truth(case_files)
-    _check_labels(root, layout, model, case_files)
     remarks = _remarks(root, case_files, unused_volumes(root, request.split, listed), model, progress)
     inference = inference_settings(settings, model)
-    tiles, calibration_cases = _calibrate(settings, root, case_files, inference)
+    tiles, calibration_cases = _calibrate(settings, root, case_files, inference, values)
     prepare_cache(progress.note)
     record = RunRecord(
         id=run_id,
@@ -103,8 +105,8 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
         command=request.command,
         settings=settings,
         checkpoint=described,
-        task=task_of(model.labels, model.subtypes),
-        data=describe_data(root, layout, request, case_files, calibration_cases, remarks),
+        task=task_of(task, model.labels, model.subtypes),
+        data=describe_data(root, layout, request, case_files, calibration_cases, values, remarks),
         cases=tuple(cases),
         host=_host(device, settings),
         versions=host.versions(),
@@ -144,7 +146,8 @@ def resume_plan(record: RunRecord, progress: Progress) -> Plan:
     if fingerprint(case_files) != record.data.sha256:
         raise InputError(f"{root}: the cases are not those this run began with; start a new run")
     inference = inference_settings(settings, model)
-    tiles, _ = _calibrate(settings, root, case_files, inference)
+    values = MaskValues.of(record.task, record.data.mask_values)
+    tiles, _ = _calibrate(settings, root, case_files, inference, values)
     return Plan(record, _opens(record, model, layers, inference, tiles))
 
 
@@ -178,6 +181,9 @@ def inference_settings(settings: Settings, model: Model) -> InferenceSettings:
         labels=model.labels,
         subtypes=model.subtypes,
         plans=model.plans,
+        painting=model.painting,
+        channels=model.channels,
+        foreground_ml=model.task.foreground_ml,
     )
 
 
@@ -236,11 +242,11 @@ def _check_roi(request: Request, variants: Mapping[str, VariantSettings], model:
 
 
 def _calibrate(
-    settings: Settings, root: Path, case_files: list[CaseFiles], inference: InferenceSettings
+    settings: Settings, root: Path, case_files: list[CaseFiles], inference: InferenceSettings, values: MaskValues
 ) -> tuple[Calibration | None, list[str]]:
     if all(row_of(own.backend).precision != "int8" for own in settings.variants.values()):
         return None, []
-    return calibration.from_training_cases(root, case_files, inference)
+    return calibration.from_training_cases(root, case_files, inference, values)
 
 
 def _opens(
@@ -257,7 +263,9 @@ def _opens(
 
     def request(name: str, own: VariantSettings) -> Open:
         known = None if own.rewrites or model.program else layers  # a program's batch may be another
-        target = Target(settings.device, settings.tile, own.batch, settings.threads, cache, tiles, known)
+        target = Target(
+            settings.device, settings.tile, own.batch, settings.threads, cache, tiles, known, model.channels
+        )
         backend = row_of(own.backend, settings.device)
         own_settings = replace(inference, batch=own.batch, overlap=own.overlap, roi=own.roi)
         absent = (
@@ -288,15 +296,25 @@ def _remarks(
     return remarks
 
 
-def _check_labels(root: Path, layout: str, model: Model, case_files: list[CaseFiles]) -> None:
-    """Refuse masks that may be numbered as ours or as the network's own data set, where these differ."""
-    usual = model.labels == LABELS[: len(model.labels)]
-    if layout == "quiz" or usual or declared_labels(root) is not None or not any(c.mask_path for c in case_files):
-        return
-    raise InputError(
-        f"{root}: no dataset.json says what the values in the masks mean, and the data set of this network has other "
-        "numbers than 1 pancreas, 2 lesion; put the dataset.json of these masks there"
-    )
+def _classes_of(model: Model) -> Task:
+    """The network's task with as many classes of a case as it tells apart; the first keep their names."""
+    names = [*model.task.classes[: model.subtypes], *map(str, range(len(model.task.classes), model.subtypes))]
+    return replace(model.task, classes=tuple(names))
+
+
+def _values(root: Path, layout: str, model: Model, case_files: list[CaseFiles]) -> MaskValues:
+    """What the values in the masks of the truth mean: as their ``dataset.json`` says, else the task's own labels."""
+    own = MaskValues.of(model.task)
+    if layout == "quiz":  # whose masks hold 1 pancreas, 2 lesion, whatever numbers the network was trained with
+        return values_by_name(PANCREAS.labels, model.task) if model.task.synonyms else own
+    declared = declared_values(root, model.task)
+    unusual = bool(model.task.synonyms) and values_by_name(PANCREAS.labels, model.task).pairs
+    if declared is None and unusual and any(case.mask_path for case in case_files):
+        raise InputError(
+            f"{root}: no dataset.json says what the values in the masks mean, and the data set of this network has "
+            "other numbers than 1 pancreas, 2 lesion; put the dataset.json of these masks there"
+        )
+    return declared or own
 
 
 def _check_truth(case_files: list[CaseFiles]) -> None:

@@ -48,10 +48,10 @@ class Fleet:
         return reply
 
     def predict(
-        self, name: str, image: Path, mask: Path, meanwhile: Callable[[], None], every_s: float
+        self, name: str, images: tuple[Path, ...], mask: Path, meanwhile: Callable[[], None], every_s: float
     ) -> Predicted | Broke:
         """Have the worker run a case; `meanwhile` is called each time that `every_s` seconds have gone by."""
-        reply: Predicted | Broke = self._ask(name, Predict(image, mask), meanwhile, every_s)
+        reply: Predicted | Broke = self._ask(name, Predict(images, mask), meanwhile, every_s)
         return reply
 
     def pid(self, name: str) -> int:

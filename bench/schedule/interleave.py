@@ -134,7 +134,7 @@ class Interleaver:
         first = phase == INTERLEAVED and number == (0 if name == self._run.baseline else self.first_round)
         mask = self.store.mask(name, case.name, first)
         meter, before, begin = UsageMeter(self.fleet.pid(name)), Counters.now(), time.perf_counter_ns()
-        reply = self.fleet.predict(name, Path(case.image), mask, meter.tick, INTERVAL_S)
+        reply = self.fleet.predict(name, tuple(map(Path, case.images)), mask, meter.tick, INTERVAL_S)
         waited_ns = time.perf_counter_ns() - begin
         if isinstance(reply, Broke):
             if reply.no_room:  # the next backend would fail alike

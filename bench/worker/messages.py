@@ -65,9 +65,9 @@ class Opened:
 
 @dataclass(frozen=True)
 class Predict:
-    """Run this case."""
+    """Run this case, whose channels are `images`."""
 
-    image: Path
+    images: tuple[Path, ...]
     mask: Path
 
 
@@ -84,9 +84,9 @@ class Predicted:
 
 @dataclass(frozen=True)
 class PredictAll:
-    """Run these cases (image, mask), at most `read_ahead` of them read before their turn."""
+    """Run these cases (images, mask), at most `read_ahead` of them read before their turn."""
 
-    cases: tuple[tuple[Path, Path], ...]
+    cases: tuple[tuple[tuple[Path, ...], Path], ...]
     read_ahead: int
 
 

@@ -106,7 +106,7 @@ class _Server:
             check_convolutions(model.module, request.target, request.backend.precision)
         self._meter = Meter.of(self._device)
         used = self._meter.used_memory_bytes()
-        x = torch.rand(request.target.batch, 1, *request.target.tile).to(self._device)
+        x = torch.rand(request.target.input_shape).to(self._device)
         start = time.perf_counter()
         session = self._stack.enter_context(engine.open(model, request.target))
         if request.cold:
@@ -129,7 +129,7 @@ class _Server:
         assert self._pipeline is not None, "Predict before Open"
         self._meter.start()
         started, cpu = time.time(), time.process_time_ns()
-        timing = self._pipeline.run(request.image, request.mask)
+        timing = self._pipeline.run(request.images, request.mask)
         cpu_ns = time.process_time_ns() - cpu
         return Predicted(timing, started, cpu_ns, self._peak_memory(), self._meter.state())
 

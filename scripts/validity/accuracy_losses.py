@@ -17,16 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion
 
-from bench.accuracy import LESION_LABEL as LESION
 from bench.accuracy import score
-from bench.data.volume import read_mask
+from bench.data.volume import MaskValues, read_mask
 from bench.data.write import write_mask
+from models.task import PANCREAS
 from reports.decision.accuracy import compare_accuracy
 from reports.decision.verdict import KEPT, LOST, UNDECIDED, Claim, judge_accuracy
 from reports.records.record import Case, Score
 from reports.records.store import Run, read_run
 
 Masks = NDArray[np.uint8]
+LESION = PANCREAS.labels["lesion"]
 
 
 def eroded(labels: Masks) -> Masks:
@@ -51,8 +52,11 @@ def rescored(run: Run, folder: Path, change: Callable[[Masks], Masks]) -> dict[s
     for case, own in zip(run.record.cases, baseline.scores, strict=True):
         path = folder / "predictions" / baseline.name / f"{case.name}.nii.gz"
         worse = folder / "predictions" / f"{case.name}.worse.nii.gz"
-        write_mask(worse, change(read_mask(path)), nibabel.load(path))
-        scores[case.name] = score(case, run.record.settings, run.record.task, worse, path, own.subtype, own.subtype)
+        write_mask(worse, change(read_mask(path, None, MaskValues.of(run.record.task))), nibabel.load(path))
+        scores[case.name] = score(
+            case, run.record.settings, run.record.task, run.record.data.mask_values, worse, path,
+            own.subtype, own.subtype,
+        )  # fmt: skip
         worse.unlink()
     return scores
 

@@ -19,8 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.accuracy import LESION, WHOLE, task_of
+from bench.accuracy import task_of
 from bench.schedule.limits import DEFAULT
+from models.task import PANCREAS
 from reports.decision.outcome import choose, converged, decide, judge_candidates
 from reports.decision.verdict import CONFIRMED, Claim
 from reports.records.record import (
@@ -111,14 +112,17 @@ def simulate(random: np.random.Generator, cases: int, candidates: int, reduction
     scores = tuple(
         Score(
             case=case.name,
-            structures={WHOLE: StructureScore(dsc=0.9, nsd=0.95), LESION: StructureScore(dsc=0.8, nsd=0.9)},
+            structures={
+                "whole pancreas": StructureScore(dsc=0.9, nsd=0.95),
+                "lesion": StructureScore(dsc=0.8, nsd=0.9),
+            },
             subtype=case.subtype, baseline_subtype=case.subtype, voxels=10**6, differing_voxels=0,
         )
         for case in held
     )  # fmt: skip
     record = RunRecord(
         id="simulated", created="", command="", settings=settings(names), checkpoint=NETWORK,
-        task=task_of((0, 1, 2), 3), data=DATA, cases=held, host=HOST,
+        task=task_of(PANCREAS, (0, 1, 2), 3), data=DATA, cases=held, host=HOST,
         versions={}, controlled_settings={}, baseline=BASELINE, status=COMPLETE,
     )  # fmt: skip
     variants = (VariantRecord(name=name, settings=variant_settings(name), status=OK, scores=scores) for name in names)
