@@ -38,7 +38,7 @@ class InferenceSettings:
     labels: tuple[int, ...] = LABELS
     painting: tuple[int, ...] | None = None
     channels: int = 1
-    foreground_ml: tuple[float, float] | None = (5.0, 300.0)
+    foreground_ml: tuple[float, float] | None = None
     subtypes: int = 3
     plans: Plans | None = None
 

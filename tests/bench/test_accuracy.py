@@ -9,9 +9,9 @@ import torch
 from monai.metrics import DiceMetric, compute_surface_dice
 
 from bench import accuracy
-from bench.accuracy import LESION, WHOLE
 from bench.plan.plan import evenly, make_plan
 from bench.plan.request import Request
+from models.task import PANCREAS
 from reports.records.record import Case, Roi, Settings
 
 SHAPE = (20, 18, 12)
@@ -20,7 +20,8 @@ SETTINGS = Settings(
     rounds=1, budget_s=1, threads=1, seed=0, min_reduction_pct=10, max_dsc_drop=0.005, max_nsd_drop=0.01,
     max_f1_drop=0.02, required=(), timeout_s=1, allocator="system",
 )  # fmt: skip
-TASK, ORGAN = accuracy.task_of((0, 1, 2), 3), accuracy.task_of((0, 1), 3)
+WHOLE, LESION = "whole pancreas", "lesion"
+TASK, ORGAN = (accuracy.task_of(PANCREAS, labels, 3) for labels in ((0, 1, 2), (0, 1)))
 
 
 def save(path, labels):
@@ -44,7 +45,7 @@ def test_dsc_is_monais(tmp_path, seed, in_prediction, in_truth):
     baseline = rng.choice((0, 1, 2), SHAPE).astype(np.uint8)
     paths = [save(tmp_path / f"{i}.nii.gz", labels) for i, labels in enumerate((prediction, truth, baseline))]
     case = Case("a", str(paths[1]), str(paths[1]), 1, SHAPE, (1.0, 1.0, 1.0))
-    result = accuracy.score(case, SETTINGS, TASK, paths[0], paths[2], subtype=2, baseline_subtype=0)
+    result = accuracy.score(case, SETTINGS, TASK, (), paths[0], paths[2], subtype=2, baseline_subtype=0)
     assert result.structures[WHOLE].dsc == pytest.approx(monai_dice(prediction > 0, truth > 0), abs=1e-6)
     assert result.structures[LESION].dsc == pytest.approx(monai_dice(prediction == 2, truth == 2), abs=1e-6)
     assert (result.voxels, result.differing_voxels) == (prediction.size, int((prediction != baseline).sum()))
@@ -106,17 +107,17 @@ def test_nsd_goes_with_the_dsc(tmp_path):
     prediction = np.roll(truth, 2, axis=0)
     paths = [save(tmp_path / f"{i}.nii.gz", labels) for i, labels in enumerate((prediction, truth))]
     case = Case("a", str(paths[1]), str(paths[1]), None, truth.shape, (2.0, 1.0, 1.0))
-    result = accuracy.score(case, SETTINGS, TASK, paths[0], paths[0], None, None)
+    result = accuracy.score(case, SETTINGS, TASK, (), paths[0], paths[0], None, None)
     assert result.structures[WHOLE].nsd == 1, "4 mm"
     assert result.structures[LESION].nsd == pytest.approx(accuracy.nsd(prediction == 2, truth == 2, (2, 1, 1), 2))
     assert result.structures[LESION].nsd < 1
-    result = accuracy.score(case, SETTINGS, ORGAN, paths[0], paths[0], None, None)
+    result = accuracy.score(case, SETTINGS, ORGAN, (), paths[0], paths[0], None, None)
     assert (result.structures[WHOLE].nsd, result.structures[LESION].dsc, result.structures[LESION].nsd) == (
         1,
         None,
         None,
     )
-    result = accuracy.score(replace(case, mask=None), SETTINGS, TASK, paths[0], paths[0], None, None)
+    result = accuracy.score(replace(case, mask=None), SETTINGS, TASK, (), paths[0], paths[0], None, None)
     assert (result.structures[WHOLE].dsc, result.structures[WHOLE].nsd, result.structures[LESION].nsd) == (
         None,
         None,
@@ -131,13 +132,14 @@ def test_center_patch_scores_the_patch_alone(tmp_path):
     truth[0], prediction[-1] = 1, 2  # outside the patch, where nothing was predicted
     paths = [save(tmp_path / f"{i}.nii.gz", labels) for i, labels in enumerate((prediction, truth))]
     case = Case("a", str(paths[1]), str(paths[1]), None, SHAPE, (1.0, 1.0, 1.0))
-    result = accuracy.score(case, replace(SETTINGS, protocol="center-patch"), TASK, paths[0], paths[0], 0, 0)
+    result = accuracy.score(case, replace(SETTINGS, protocol="center-patch"), TASK, (), paths[0], paths[0], 0, 0)
     assert (result.structures[WHOLE].dsc, result.structures[LESION].dsc, result.voxels) == (1.0, 1.0, 8**3)
 
 
 def test_without_a_mask_there_is_no_score(tmp_path):
     path = save(tmp_path / "p.nii.gz", np.zeros(SHAPE, np.uint8))
-    result = accuracy.score(Case("a", str(path), None, None, SHAPE, (1.0, 1.0, 1.0)), SETTINGS, TASK, path, path, 0, 0)
+    case = Case("a", str(path), None, None, SHAPE, (1.0, 1.0, 1.0))
+    result = accuracy.score(case, SETTINGS, TASK, (), path, path, 0, 0)
     assert (result.structures[WHOLE].dsc, result.structures[LESION].dsc, result.differing_voxels) == (None, None, 0)
 
 
@@ -146,14 +148,14 @@ def test_a_lesion_is_pancreas_to_a_network_without_a_lesion_class(tmp_path):
     truth[2:6], truth[6:8] = 1, 2
     paths = [save(tmp_path / f"{i}.nii.gz", labels) for i, labels in enumerate(((truth > 0).astype(np.uint8), truth))]
     case = Case("a", str(paths[1]), str(paths[1]), 1, SHAPE, (1.0, 1.0, 1.0))
-    result = accuracy.score(case, SETTINGS, ORGAN, paths[0], paths[0], None, None)
+    result = accuracy.score(case, SETTINGS, ORGAN, (), paths[0], paths[0], None, None)
     assert (result.structures[WHOLE].dsc, result.structures[LESION].dsc, result.subtype, result.baseline_subtype) == (
         1.0,
         None,
         None,
         None,
     )
-    assert accuracy.score(case, SETTINGS, TASK, paths[0], paths[0], None, None).structures[LESION].dsc == 0.0
+    assert accuracy.score(case, SETTINGS, TASK, (), paths[0], paths[0], None, None).structures[LESION].dsc == 0.0
 
 
 def test_max_cases_spread_over_the_sorted_list():
@@ -175,10 +177,10 @@ def test_voxels_of_the_truth_outside_the_region_are_counted(tmp_path):
     paths = [save(tmp_path / f"{i}.nii.gz", labels) for i, labels in enumerate((truth, truth))]
     case = Case("a", str(paths[1]), str(paths[1]), 1, SHAPE, (1.0, 1.0, 1.0))
     roi = Roi(((0, 4, 0, 18, 0, 12), (11, 20, 0, 3, 0, 12)), False, 0, 0, 0)
-    result = accuracy.score(case, SETTINGS, ORGAN, paths[0], paths[0], 0, 0, roi=roi)
+    result = accuracy.score(case, SETTINGS, ORGAN, (), paths[0], paths[0], 0, 0, roi=roi)
     lesion = 4 + 3 * 2  # the first slice, and of three slices the half past the box
     assert (result.structures[WHOLE].outside, result.structures[LESION].outside) == (8 + lesion, lesion)
-    result = accuracy.score(case, SETTINGS, TASK, paths[0], paths[0], 0, 0)
+    result = accuracy.score(case, SETTINGS, TASK, (), paths[0], paths[0], 0, 0)
     assert (result.structures[WHOLE].outside, result.structures[LESION].outside) == (None, None)
-    result = accuracy.score(replace(case, mask=None), SETTINGS, TASK, paths[0], paths[0], 0, 0, roi=roi)
+    result = accuracy.score(replace(case, mask=None), SETTINGS, TASK, (), paths[0], paths[0], 0, 0, roi=roi)
     assert (result.structures[WHOLE].outside, result.structures[LESION].outside) == (None, None)

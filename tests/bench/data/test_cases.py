@@ -2,15 +2,17 @@
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from bench.data.cases import check_cases, find_cases, fingerprint, unused_volumes
-from bench.data.volume import read_mask
+from bench.data.cases import check_cases, declared_values, find_cases, fingerprint, unused_volumes
 from bench.errors import InputError
+from models.task import PANCREAS
+from tests.bench.values import VALUES
 
 
 def save(path: Path, values: np.ndarray) -> Path:
@@ -29,7 +31,7 @@ def quiz_case(root: Path, name: str = "quiz_1_001", split: str = "validation", s
 
 def refusal(root: Path, split: str = "validation") -> str:
     with pytest.raises(InputError) as refused:
-        check_cases(find_cases(root, split)[1])
+        check_cases(find_cases(root, split)[1], PANCREAS, VALUES)
     message = str(refused.value)
     assert "\n" not in message
     return message
@@ -41,13 +43,13 @@ def test_quiz_layout(tmp_path):
     layout, files = find_cases(tmp_path, "validation")
     assert layout == "quiz"
     assert [case.name for case in files] == ["quiz_1_001", "quiz_1_002"]
-    case = check_cases(files)[0]
+    case = check_cases(files, PANCREAS, VALUES)[0]
     assert (case.image, case.mask, case.subtype, case.shape) == (str(image), str(mask), 1, (20, 21, 22))
 
 
 def test_quiz_test_split_has_no_truth(tmp_path):
     save(tmp_path / "test" / "quiz_037_0000.nii.gz", np.zeros((4, 4, 4), np.int16))
-    (case,) = check_cases(find_cases(tmp_path, "test")[1])
+    (case,) = check_cases(find_cases(tmp_path, "test")[1], PANCREAS, VALUES)
     assert (case.name, case.mask, case.subtype) == ("quiz_037", None, None)
 
 
@@ -57,7 +59,7 @@ def test_nnunet_layout_with_a_table_of_classes(tmp_path, header):
     save(tmp_path / "labelsTr" / "p_01.nii.gz", np.ones((4, 5, 6)))
     (tmp_path / "classes.csv").write_text(f"{header}\np_01.nii.gz,2\n")
     layout, files = find_cases(tmp_path, "train")
-    (case,) = check_cases(files)
+    (case,) = check_cases(files, PANCREAS, VALUES)
     assert (layout, case.name, case.subtype) == ("nnunet", "p_01", 2)
     assert case.mask.endswith("labelsTr/p_01.nii.gz")
 
@@ -65,7 +67,7 @@ def test_nnunet_layout_with_a_table_of_classes(tmp_path, header):
 def test_masks_are_rounded(tmp_path):
     _, mask = quiz_case(tmp_path)
     save(mask, np.full((20, 21, 22), 1.0000152587890625))
-    assert check_cases(find_cases(tmp_path, "validation")[1])
+    assert check_cases(find_cases(tmp_path, "validation")[1], PANCREAS, VALUES)
 
 
 def test_fingerprint_follows_content(tmp_path):
@@ -146,12 +148,12 @@ def test_unknown_subtype(tmp_path):
 @pytest.mark.parametrize(("subtypes", "fits"), [(2, True), (4, True), (1, False), (0, True)])
 def test_classes_are_those_of_the_network_where_it_has_any(tmp_path, subtypes, fits):
     quiz_case(tmp_path)
-    files = find_cases(tmp_path, "validation")[1]
+    files, task = find_cases(tmp_path, "validation")[1], replace(PANCREAS, classes=("a", "b", "c", "d")[:subtypes])
     if fits:
-        assert check_cases(files, subtypes)[0].subtype == 1
+        assert check_cases(files, task, VALUES)[0].subtype == 1
     else:
         with pytest.raises(InputError, match="unknown subtype 1"):
-            check_cases(files, subtypes)
+            check_cases(files, task, VALUES)
 
 
 def test_two_cases_of_one_name(tmp_path):
@@ -210,7 +212,7 @@ def test_masks_beside_images_are_no_images(tmp_path):
 def test_further_channels_are_refused(tmp_path):
     raw_case(tmp_path, "a", np.ones((4, 5, 6), np.uint8))
     save(tmp_path / "imagesVal" / "a_0001.nii.gz", np.zeros((4, 5, 6), np.int16))
-    assert "a_0001.nii.gz: a second channel of a; " in refusal(tmp_path)
+    assert "a_0000.nii.gz: a has 2 channels, and the network takes 1 (CT); " in refusal(tmp_path)
 
 
 def test_a_table_that_contradicts_the_folders_is_refused(tmp_path):
@@ -236,18 +238,23 @@ def test_a_data_set_says_what_its_masks_hold(tmp_path, labels, expected):
         mask[value] = value
     raw_case(tmp_path, "a", mask)
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels}))
-    (case,) = check_cases(find_cases(tmp_path, "validation")[1])
-    assert case.mask_labels == expected
-    truth = read_mask(Path(case.mask), values_to_labels=case.mask_labels)
+    values = declared_values(tmp_path, PANCREAS)
+    (case,) = check_cases(find_cases(tmp_path, "validation")[1], PANCREAS, values)
+    truth = read_mask(Path(case.mask), None, values)
     assert [int(truth[value, 0, 0]) for value in range(len(expected))] == list(expected)
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"labels": {"background": 0, "liver": 1}}', "dataset.json: label 'liver' is neither pancreas nor lesion"),
-        ('{"labels": {"background": 0, "whole": [1, 2], "lesion": 2}}', "dataset.json: label '[1, 2]' is no number"),
-        ('{"labels": {"background": 0, "lesion": 2}}', "dataset.json: its labels are not 0, 1, 2"),
+        (
+            '{"labels": {"background": 0, "liver": 1}}',
+            "dataset.json: its label 'liver' is none of the task pancreas (background, pancreas, lesion)",
+        ),
+        (
+            '{"labels": {"background": 0, "whole": [1, 2], "lesion": 2}}',
+            "dataset.json: its label '[1, 2]' is no number",
+        ),
         ("{}", "dataset.json: it names no labels"),
         ("{", "dataset.json: Expecting property name"),
         ("[" * 100_000, "dataset.json: maximum recursion depth exceeded"),
@@ -256,4 +263,7 @@ def test_a_data_set_says_what_its_masks_hold(tmp_path, labels, expected):
 def test_a_data_set_that_does_not_say_is_refused(tmp_path, text, said):
     raw_case(tmp_path, "a", np.ones((4, 5, 6), np.uint8))
     (tmp_path / "dataset.json").write_text(text)
-    assert said in refusal(tmp_path)
+    with pytest.raises(InputError) as refused:
+        declared_values(tmp_path, PANCREAS)
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)

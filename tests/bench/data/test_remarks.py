@@ -8,12 +8,14 @@ import pytest
 
 from bench.data.cases import check_cases, find_cases
 from bench.data.remarks import remarks_on
+from models.task import PANCREAS
 from tests.bench.data.headers import AFFINE, noise, pixdim, save, truth
+from tests.bench.values import VALUES
 
 
 def remarks(root: Path, as_stored: bool = True) -> tuple[str, ...]:
     files = find_cases(root, "validation")[1]
-    check_cases(files)
+    check_cases(files, PANCREAS, VALUES)
     return remarks_on(files, as_stored)
 
 

@@ -8,16 +8,17 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from bench.data.space import Space, spacing_of, turned
-from bench.data.volume import read_mask, read_space
+from bench.data.volume import read_space
 from bench.errors import InputError
 from tests.bench.data.headers import AFFINE, SHAPE, noise, save, truth
+from tests.bench.values import read_labels
 
 HERE = Space(SHAPE, AFFINE)
 
 
 def refusal(path: Path, space: Space | None = HERE) -> str:
     with pytest.raises(InputError) as refused:
-        read_mask(path, space)
+        read_labels(path, space)
     message = str(refused.value)
     assert message.startswith(f"{path}: ")
     assert message.isprintable()
@@ -34,7 +35,7 @@ def test_any_order_and_sign_of_axes_is_turned_onto_the_image(tmp_path, seed):
     order = np.stack([rng.permutation(3), rng.choice([-1, 1], 3)], axis=1)
     mask = nib.Nifti1Image(truth(), affine).as_reoriented(order)
     path = save(tmp_path / "m.nii.gz", np.asanyarray(mask.dataobj), mask.affine)
-    labels = read_mask(path, Space(SHAPE, affine))
+    labels = read_labels(path, Space(SHAPE, affine))
     np.testing.assert_array_equal(labels, truth())
     assert labels.flags.c_contiguous
 
@@ -46,7 +47,7 @@ def test_a_mask_on_the_grid_is_not_copied():
 
 @pytest.mark.parametrize("apart", [AFFINE * 1e-7, AFFINE * 9e-6, np.full((4, 4), 1e-7) * [[1], [1], [1], [0]]])
 def test_rounding_is_no_other_place(tmp_path, apart):
-    np.testing.assert_array_equal(read_mask(save(tmp_path / "m.nii.gz", truth(), AFFINE + apart), HERE), truth())
+    np.testing.assert_array_equal(read_labels(save(tmp_path / "m.nii.gz", truth(), AFFINE + apart), HERE), truth())
 
 
 def moved(**entries: float) -> np.ndarray:

@@ -7,11 +7,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bench.data.volume import read_header, read_image, read_mask, read_space
+from bench.data.volume import read_header, read_image, read_space
 from bench.data.voxels import stored_voxels
 from bench.data.write import write_mask
 from bench.errors import InputError
 from tests.bench.data.headers import AFFINE, SHAPE, noise, save, truth
+from tests.bench.values import read_labels
 
 COLOURS = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 NO_NUMBERS = {
@@ -21,15 +22,19 @@ NO_NUMBERS = {
 }
 
 
+def read_one(path):
+    return read_image([path])
+
+
 @pytest.mark.parametrize("behind", [(1,), (1, 1), (1, 1, 1, 1)])
 @pytest.mark.parametrize("name", ["a.nii.gz", "a.nii"])
 def test_axes_of_length_1_behind_the_third_are_no_axes(tmp_path, behind, name):
     path = save(tmp_path / name, noise().reshape(*SHAPE, *behind), scl_slope=1, scl_inter=0)
-    volume = read_image(path)
-    np.testing.assert_array_equal(volume.intensities, noise())
+    volume = read_image([path])
+    np.testing.assert_array_equal(volume.intensities[0], noise())
     assert stored_voxels(volume.nifti) is not None, "read as lean as any other"
     mask = save(tmp_path / f"m_{name}", truth().reshape(*SHAPE, *behind))
-    np.testing.assert_array_equal(read_mask(mask, read_space(path)), truth())
+    np.testing.assert_array_equal(read_labels(mask, read_space(path)), truth())
     write_mask(tmp_path / "out.nii.gz", truth(), volume.nifti)
     written = nib.load(tmp_path / "out.nii.gz")
     assert written.shape == SHAPE
@@ -39,19 +44,19 @@ def test_axes_of_length_1_behind_the_third_are_no_axes(tmp_path, behind, name):
 
 @pytest.mark.parametrize("shape", [(1, 7, 5), (6, 1, 5), (6, 7, 1), (6, 7, 1, 1)])
 def test_a_single_slice_is_a_volume(tmp_path, shape):
-    assert read_image(save(tmp_path / "a.nii.gz", noise(shape))).intensities.shape == shape[:3]
+    assert read_image([save(tmp_path / "a.nii.gz", noise(shape))]).intensities.shape == (1, *shape[:3])
 
 
 @pytest.mark.parametrize("shape", [(6, 7), (6, 7, 5, 2), (6, 7, 5, 1, 3), (6, 7, 5, 2, 1)])
 def test_what_is_no_volume_is_refused(tmp_path, shape):
     path = save(tmp_path / "a.nii.gz", np.zeros(shape, np.int16))
-    for read, what in ((read_image, "image"), (read_mask, "mask")):
+    for read, what in ((read_one, "image"), (read_labels, "mask")):
         with pytest.raises(InputError, match=rf"the {what} is \d-D \({' x '.join(map(str, shape))}\), not 3-D"):
             read(path)
 
 
 @pytest.mark.parametrize("kind", NO_NUMBERS)
-@pytest.mark.parametrize("read", [read_header, read_image, read_mask])
+@pytest.mark.parametrize("read", [read_header, read_one, read_labels])
 def test_voxels_that_are_no_real_numbers_are_refused(tmp_path, kind, read):
     path = save(tmp_path / "a.nii.gz", NO_NUMBERS[kind])
     with pytest.raises(InputError, match=r"its voxels are (complex numbers|colours), not single real numbers"):
@@ -71,7 +76,7 @@ def overwrite(path: Path, field: str, value: object) -> None:
 def test_a_type_that_nifti_does_not_have_is_refused(tmp_path, code):
     path = save(tmp_path / "a.nii.gz", noise())
     overwrite(path, "datatype", code)
-    for read in (read_image, read_mask):
+    for read in (read_one, read_labels):
         with pytest.raises(InputError, match=r"a\.nii\.gz: "):
             read(path)
 
@@ -90,7 +95,7 @@ HOSTILE = {
 def test_a_header_that_lies_costs_one_line(tmp_path, field, value, name):
     path = save(tmp_path / name, noise())
     overwrite(path, field, value)
-    for line in (_refusal(read, path) for read in (read_image, read_mask, read_space)):
+    for line in (_refusal(read, path) for read in (read_one, read_labels, read_space)):
         assert line is None or (line.startswith(f"{path}: ") and line.isprintable())
 
 
@@ -107,11 +112,11 @@ def test_labels_of_any_type(tmp_path, stored):
     header = nib.Nifti1Header(endianness=">" if stored[0] == ">" else "<")
     header.set_data_dtype(stored)
     nib.save(nib.Nifti1Image(truth().astype(stored), AFFINE, header), tmp_path / "m.nii.gz")
-    np.testing.assert_array_equal(read_mask(tmp_path / "m.nii.gz"), truth())
+    np.testing.assert_array_equal(read_labels(tmp_path / "m.nii.gz"), truth())
 
 
 @pytest.mark.parametrize("slope", [0, np.nan, np.inf])
 def test_a_slope_that_is_none_is_not_applied(tmp_path, slope):
     path = save(tmp_path / "a.nii.gz", noise())
     overwrite(path, "scl_slope", slope)
-    np.testing.assert_array_equal(read_image(path).intensities, noise())
+    np.testing.assert_array_equal(read_image([path]).intensities[0], noise())

@@ -12,9 +12,10 @@ import torch
 
 from bench.data import compression
 from bench.data.space import Space
-from bench.data.volume import read_image, read_mask
+from bench.data.volume import read_image
 from bench.data.voxels import all_finite, read_voxels, stored_voxels
 from bench.errors import InputError
+from tests.bench.values import read_labels
 
 SHAPE = (37, 70, 41)  # more than a block in each direction
 STORED = ("int8", "uint8", "int16", ">i2", "uint16", "int32", "uint32", "int64", "float32", ">f4", "float64")
@@ -81,7 +82,7 @@ def test_members_and_what_follows_the_voxels(tmp_path):
     expected, content = read_voxels(nib.load(path)), gzip.decompress(path.read_bytes())
     for packed in (gzip.compress(content[:9000]) + gzip.compress(content[9000:]), gzip.compress(content + b"more")):
         path.write_bytes(packed)
-        np.testing.assert_array_equal(read_image(path).intensities, expected)
+        np.testing.assert_array_equal(read_image([path]).intensities[0], expected)
 
 
 def test_the_checksum_reveals_a_flipped_bit(tmp_path):
@@ -90,25 +91,25 @@ def test_the_checksum_reveals_a_flipped_bit(tmp_path):
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(InputError, match="damaged or cut short"):
-        read_image(path)
+        read_image([path])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_voxel_that_is_not_finite_is_refused(tmp_path, value):
     values = np.zeros(SHAPE, np.float32)
     nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "a.nii.gz")
-    assert read_image(tmp_path / "a.nii.gz")
+    assert read_image([tmp_path / "a.nii.gz"])
     values[-1, 3, 7] = value
     nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "a.nii.gz")
     with pytest.raises(InputError, match="NaN or infinite"):
-        read_image(tmp_path / "a.nii.gz")
+        read_image([tmp_path / "a.nii.gz"])
 
 
 def test_a_mask_of_bytes_is_read_as_it_is_stored(tmp_path):
     labels = np.random.default_rng(0).integers(0, 3, SHAPE).astype(np.uint8)
     for stored in (labels, labels.astype(np.float64), labels.astype(np.int16)):
         nib.save(nib.Nifti1Image(stored, np.eye(4)), tmp_path / "a.nii.gz")
-        read = read_mask(tmp_path / "a.nii.gz", Space(SHAPE, np.eye(4)))
+        read = read_labels(tmp_path / "a.nii.gz", Space(SHAPE, np.eye(4)))
         assert read.dtype == np.uint8
         np.testing.assert_array_equal(read, labels)
     image = nib.Nifti1Image(labels * 2, np.eye(4))
@@ -119,11 +120,11 @@ def test_a_mask_of_bytes_is_read_as_it_is_stored(tmp_path):
     content[at : at + 4] = np.float32(0.5).tobytes()
     content[352:] = (labels * 2).tobytes(order="F")
     (tmp_path / "b.nii").write_bytes(content)
-    np.testing.assert_array_equal(read_mask(tmp_path / "b.nii"), labels)
+    np.testing.assert_array_equal(read_labels(tmp_path / "b.nii"), labels)
     labels[3, 4, 5] = 7
     nib.save(nib.Nifti1Image(labels, np.eye(4)), tmp_path / "a.nii.gz")
     with pytest.raises(InputError, match="unknown label 7 in 1 voxels"):
-        read_mask(tmp_path / "a.nii.gz")
+        read_labels(tmp_path / "a.nii.gz")
 
 
 def test_integers_overflow_float32_by_their_slope_only(tmp_path):

@@ -10,13 +10,13 @@ import pytest
 import engines
 from bench.accuracy import dsc, outside_of
 from bench.data.cases import find_cases
-from bench.data.volume import read_mask
 from bench.demo import CHECKPOINTS, dataset, draw_case, write_demo
 from bench.demo.case import DrawnCase
 from bench.pipeline.pipeline import Pipeline
 from bench.pipeline.settings import InferenceSettings
 from bench.pipeline.tiles import sliding_window
 from engines.base import Target
+from tests.bench.values import read_labels
 from tests.loading import load
 
 COUNTS = {"train": 3, "validation": 3, "test": 1}
@@ -154,12 +154,12 @@ def test_the_abdomens_network_finds_the_pancreas_at_half_the_resolution(tmp_path
     )
     target = Target("cpu", model.tile, 1, 2, tmp_path)
     with engines.load("torch-fp32").open(model, target) as session:
-        outcome = Pipeline(session, settings).run(case.image_path, tmp_path / "mask.nii.gz")
+        outcome = Pipeline(session, settings).run(case.image_paths, tmp_path / "mask.nii.gz")
     assert outcome.roi is not None
     assert not outcome.roi.fallback
-    truth = read_mask(case.mask_path)
+    truth = read_labels(case.mask_path)
     assert not outside_of(truth, outcome.roi).any()
-    assert dsc(read_mask(tmp_path / "mask.nii.gz") > 0, truth > 0) > 0.7
+    assert dsc(read_labels(tmp_path / "mask.nii.gz") > 0, truth > 0) > 0.7
     assert outcome.tiles < 0.75 * len(sliding_window(truth.shape, model.tile, 0.25).starts)
 
 

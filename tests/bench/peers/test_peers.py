@@ -12,7 +12,7 @@ import torch
 import engines
 from bench.cli.main import main
 from bench.cli.terminal import PlainProgress
-from bench.data.volume import read_mask, read_space
+from bench.data.volume import read_space
 from bench.errors import InputError, NotFiniteError
 from bench.peers import PEERS, incompatible_reason, refuse_setting
 from bench.pipeline.pipeline import Pipeline
@@ -25,6 +25,7 @@ from engines.evidence.mismatch import evidence_mismatch
 from engines.probe import check
 from models.model import Plans
 from tests.bench.data.headers import noise, pixdim, save
+from tests.bench.values import read_labels
 from tests.loading import load
 from tests.nnunet import train
 
@@ -58,7 +59,7 @@ def ours(network, tmp_path_factory):
         protocol="sliding-window", tile=(64, 64, 64), overlap=0.5, batch=1, roi="none", window=model.window
     )
     with engines.load("torch-fp32").open(model, target_of(folder)) as session:
-        outcome = Pipeline(session, settings).run(folder / "a_0000.nii.gz", folder / "a.nii.gz")
+        outcome = Pipeline(session, settings).run([folder / "a_0000.nii.gz"], folder / "a.nii.gz")
     return model, settings, folder, outcome
 
 
@@ -67,8 +68,8 @@ def test_a_peer_computes_what_we_do(name, ours, tmp_path):
     model, settings, folder, expected = ours
     with open_peer(name, model, target_of(tmp_path)) as session:
         pipeline = session.case_pipeline(settings)
-        first = pipeline.run(folder / "a_0000.nii.gz", tmp_path / "first.nii.gz")
-        timing = pipeline.run(folder / "a_0000.nii.gz", tmp_path / "a.nii.gz")
+        first = pipeline.run([folder / "a_0000.nii.gz"], tmp_path / "first.nii.gz")
+        timing = pipeline.run([folder / "a_0000.nii.gz"], tmp_path / "a.nii.gz")
         evidence = session.evidence()
     mask, own = nib.load(tmp_path / "a.nii.gz"), nib.load(folder / "a.nii.gz")
     labels, ours_ = np.asanyarray(mask.dataobj), np.asanyarray(own.dataobj)
@@ -114,7 +115,7 @@ def test_a_peer_makes_no_mask_of_values_that_are_not_finite(name, value, reason,
     nib.save(nib.Nifti1Image(hu, np.eye(4)), tmp_path / "air_0000.nii.gz")
     spoiled = replace(model, module=Spoiled(model.module, value))
     with open_peer(name, spoiled, target_of(tmp_path)) as session, pytest.raises(NotFiniteError) as caught:
-        session.case_pipeline(replace(settings, overlap=0)).run(tmp_path / "air_0000.nii.gz", tmp_path / "air.nii.gz")
+        session.case_pipeline(replace(settings, overlap=0)).run([tmp_path / "air_0000.nii.gz"], tmp_path / "air.nii.gz")
     assert str(caught.value).startswith(f"air_0000.nii.gz: {reason}")
     assert not (tmp_path / "air.nii.gz").exists()
 
@@ -133,14 +134,14 @@ def test_a_peers_mask_lies_on_the_image_whatever_else_its_header_says(name, ours
     plain = save(tmp_path / "plain_0000.nii.gz", hu)
     with open_peer(name, model, replace(target_of(tmp_path), tile=tile)) as session:
         pipeline = session.case_pipeline(replace(settings, tile=tile))
-        pipeline.run(plain, tmp_path / "plain.nii.gz")
-        expected = read_mask(tmp_path / "plain.nii.gz", read_space(plain))
+        pipeline.run([plain], tmp_path / "plain.nii.gz")
+        expected = read_labels(tmp_path / "plain.nii.gz", read_space(plain))
         for kind, fields in CONTRADICTING.items():
             voxels = hu.reshape(*hu.shape, *fields.get("behind", ()))
             image = save(tmp_path / "a_0000.nii.gz", voxels, **{k: v for k, v in fields.items() if k != "behind"})
-            pipeline.run(image, tmp_path / "a.nii.gz")
+            pipeline.run([image], tmp_path / "a.nii.gz")
             assert nib.load(tmp_path / "a.nii.gz").shape == hu.shape
-            np.testing.assert_array_equal(read_mask(tmp_path / "a.nii.gz", read_space(image)), expected, err_msg=kind)
+            np.testing.assert_array_equal(read_labels(tmp_path / "a.nii.gz", read_space(image)), expected, err_msg=kind)
 
 
 def test_nnunets_grid_weights_and_sums_are_all_that_its_mask_differs_by(ours, tmp_path):
@@ -152,9 +153,9 @@ def test_nnunets_grid_weights_and_sums_are_all_that_its_mask_differs_by(ours, tm
     plans = _least_plans(settings)
     plans.plans["configurations"][plans.configuration]["spacing"] = [0.8, 0.7, 2.5]
     with engines.load("torch-fp32").open(model, target_of(tmp_path)) as session:
-        Pipeline(session, replace(settings, plans=plans)).run(folder / "a_0000.nii.gz", tmp_path / "by_plans.nii.gz")
+        Pipeline(session, replace(settings, plans=plans)).run([folder / "a_0000.nii.gz"], tmp_path / "by_plans.nii.gz")
     with open_peer("peer-nnunet", model, target_of(tmp_path)) as session:
-        session.case_pipeline(settings).run(folder / "a_0000.nii.gz", tmp_path / "a.nii.gz")
+        session.case_pipeline(settings).run([folder / "a_0000.nii.gz"], tmp_path / "a.nii.gz")
     labels, expected = (np.asanyarray(nib.load(tmp_path / f"{name}.nii.gz").dataobj) for name in ("a", "by_plans"))
     assert np.array_equal(labels, expected)
 
@@ -180,9 +181,9 @@ def test_nnunet_prepares_a_network_with_plans_by_them(tmp_path):
     nib.save(nib.Nifti1Image(hu, np.diag([0.8, 1.2, 4, 1])), tmp_path / "a_0000.nii.gz")
     target = replace(target_of(tmp_path), tile=model.tile)
     with engines.load("torch-fp32").open(model, target) as session:
-        expected = Pipeline(session, settings).run(tmp_path / "a_0000.nii.gz", tmp_path / "ours.nii.gz")
+        expected = Pipeline(session, settings).run([tmp_path / "a_0000.nii.gz"], tmp_path / "ours.nii.gz")
     with open_peer("peer-nnunet", model, target) as session:
-        timing = session.case_pipeline(settings).run(tmp_path / "a_0000.nii.gz", tmp_path / "a.nii.gz")
+        timing = session.case_pipeline(settings).run([tmp_path / "a_0000.nii.gz"], tmp_path / "a.nii.gz")
     labels, own = (np.asanyarray(nib.load(tmp_path / f"{name}.nii.gz").dataobj) for name in ("a", "ours"))
     assert np.array_equal(labels, own)
     assert len(np.unique(labels)) > 1

@@ -16,11 +16,13 @@ from bench.pipeline.nnunet import HalfMerger
 from bench.pipeline.pipeline import Pipeline
 from bench.pipeline.settings import InferenceSettings
 from bench.pipeline.stream import Stream
+from models.task import PANCREAS
 
 SIDE = 16
 SETTINGS = InferenceSettings(
-    protocol="sliding-window", tile=(SIDE,) * 3, overlap=0.5, batch=3, roi="none", window=(-1000, 1000)
-)
+    protocol="sliding-window", tile=(SIDE,) * 3, overlap=0.5, batch=3, roi="none", window=(-1000, 1000),
+    foreground_ml=PANCREAS.foreground_ml,
+)  # fmt: skip
 
 
 class Network:
@@ -72,7 +74,7 @@ def test_a_case_of_values_that_are_not_finite_is_refused(air, tmp_path, network,
     settings = replace(SETTINGS, **changes)
     for run in (Pipeline(network, settings).run, lambda *case: Stream(Pipeline(network, settings), 1).run([case])):
         with pytest.raises(NotFiniteError) as caught:
-            run(air, tmp_path / "mask.nii.gz")
+            run([air], tmp_path / "mask.nii.gz")
         assert str(caught.value).startswith(f"air_0000.nii.gz: {reason}; mend what gives them")
         assert not (tmp_path / "mask.nii.gz").exists()
 
@@ -81,11 +83,11 @@ def test_the_centre_patch_is_looked_at_too(tmp_path):
     nib.save(nib.Nifti1Image(np.zeros((20, 20, 20), np.int16), np.eye(4)), tmp_path / "a_0000.nii.gz")
     pipeline = Pipeline(Network(float("nan")), replace(SETTINGS, protocol="center-patch"))
     with pytest.raises(NotFiniteError, match="1 of 1 tiles"):
-        pipeline.run(tmp_path / "a_0000.nii.gz", tmp_path / "a.nii.gz")
+        pipeline.run([tmp_path / "a_0000.nii.gz"], tmp_path / "a.nii.gz")
 
 
 def test_classes_that_are_not_asked_for_may_be_anything(air, tmp_path):
-    Pipeline(Network(float("nan"), of_class=True), replace(SETTINGS, subtypes=0)).run(air, tmp_path / "mask.nii.gz")
+    Pipeline(Network(float("nan"), of_class=True), replace(SETTINGS, subtypes=0)).run([air], tmp_path / "mask.nii.gz")
 
 
 @pytest.mark.parametrize(
@@ -95,7 +97,8 @@ def test_classes_that_are_not_asked_for_may_be_anything(air, tmp_path):
 def test_sums_that_overflow_are_refused(kind, largest, finish):
     """Of logits that are finite themselves; nnU-Net's weights are up to 10."""
     grid, dtype = tiles.sliding_window((24, 16, 16), (16, 16, 16), 0.5), torch.half if kind is HalfMerger else None
-    merger = kind(grid, 10 * tiles.gaussian_weights((16, 16, 16)).to(dtype), (0, 1), False)
+    settings = replace(SETTINGS, labels=(0, 1), subtypes=0)
+    merger = kind(grid, 10 * tiles.gaussian_weights((16, 16, 16)).to(dtype), settings)
     for box in grid.boxes:
         merger.aggregate([box], torch.full((1, 2, 16, 16, 16), largest), torch.zeros(1, 1))
     name = "float16, in which nnU-Net adds them up" if dtype else "float32"
@@ -112,7 +115,7 @@ def test_the_page_of_refusals_quotes_what_is_printed():
 def test_large_sums_that_are_finite_are_no_fault():
     """Their own sum overflows, which only makes the check look again."""
     grid = tiles.center_patch((16, 16, 16), (16, 16, 16))
-    merger = Merger(grid, torch.ones(16, 16, 16), (0, 1), False)
+    merger = Merger(grid, torch.ones(16, 16, 16), replace(SETTINGS, labels=(0, 1), subtypes=0))
     merger.aggregate(grid.boxes, torch.full((1, 2, 16, 16, 16), 1e38), torch.zeros(1, 1))
     assert not merger.labels().any()
 

@@ -39,9 +39,9 @@ settings = InferenceSettings(
     protocol="sliding-window", tile=(64, 64, 64), overlap=0.0, batch=1, roi="none", window=(-1000, 1000)
 )
 pipeline = Pipeline(Network(), settings)
-pipeline.run(Path("small_0000.nii.gz"), Path("small.nii.gz"))
+pipeline.run([Path("small_0000.nii.gz")], Path("small.nii.gz"))
 now = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmRSS"))
-pipeline.run(Path("large_0000.nii.gz"), Path("large.nii.gz"))
+pipeline.run([Path("large_0000.nii.gz")], Path("large.nii.gz"))
 print(peak() - now)
 """
 

@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -24,7 +25,7 @@ SETTINGS = InferenceSettings(
 def merged(shape, labels=(0, 1, 2)) -> tuple[Merger, torch.Tensor]:
     """A merger of random tiles with many ties, and the sums as the plain formula gives them."""
     grid, weights = tiles.sliding_window(shape, TILE, 0.5), tiles.gaussian_weights(TILE)
-    merger, sums = Merger(grid, weights, labels, False), torch.zeros(len(labels), *grid.padded)
+    merger, sums = Merger(grid, weights, replace(SETTINGS, labels=labels)), torch.zeros(len(labels), *grid.padded)
     generator = torch.Generator().manual_seed(0)
     for box in grid.boxes:
         logits = torch.randint(-2, 3, (1, len(labels), *TILE), generator=generator).float()
@@ -72,13 +73,13 @@ class Echo:
 
 
 def test_all_batches_are_cut_into_one_tensor():
-    volume, session = torch.rand(130, 70, 64, generator=torch.Generator().manual_seed(0)), Echo()
+    volume, session = torch.rand(1, 130, 70, 64, generator=torch.Generator().manual_seed(0)), Echo()
     logits_of(session, SETTINGS, volume)
     boxes = tiles.sliding_window((130, 70, 64), TILE, 0.5).boxes
     assert len(boxes) % SETTINGS.batch, "the last batch is full"
     assert len({pointer for pointer, _ in session.seen}) == 1
     boxes += boxes[-1:] * (-len(boxes) % SETTINGS.batch)
-    expected = torch.stack([volume[box] for box in boxes])[:, None].split(SETTINGS.batch)
+    expected = torch.stack([volume[:, *box] for box in boxes]).split(SETTINGS.batch)
     assert all(torch.equal(x, batch) for (_, x), batch in zip(session.seen, expected, strict=True))
 
 
@@ -93,7 +94,7 @@ def test_a_prepared_case_holds_no_voxels_as_stored(tmp_path, monkeypatch):
         return volume
 
     monkeypatch.setattr(pipeline._preprocessor, "read", remember)
-    prepared = pipeline.prepare(tmp_path / "a_0000.nii.gz", Stopwatch(lambda: None))
+    prepared = pipeline.prepare([tmp_path / "a_0000.nii.gz"], Stopwatch(lambda: None))
     gc.collect()
-    assert prepared.volume.shape == TILE
+    assert prepared.volume.shape == (1, *TILE)
     assert held[0]() is None

@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from bench.cli.main import main
 from bench.data.cases import find_cases
-from bench.data.volume import read_mask, read_space
+from bench.data.volume import read_space
 from bench.errors import InputError, NotFiniteError
 from bench.pipeline.nnunet_reader import refuse_unreadable
 from bench.pipeline.pipeline import Pipeline
@@ -22,6 +22,7 @@ from bench.plan.calibration import from_training_cases
 from models.suppress import suppress_output
 from tests.bench.data.headers import pixdim, save
 from tests.bench.pipeline.whole_volume import logits_of
+from tests.bench.values import VALUES, read_labels
 from tests.loading import load
 from tests.nnunet import DATASET, architecture, plans, train
 
@@ -129,7 +130,7 @@ def test_masks_are_those_of_nnunets_predictor(setup, name, batch, tmp_path):
     image = write_case(tmp_path / "case_0000.nii.gz", *CASES[name], seed=len(name))
     with suppress_output():
         predictor.predict_from_files_sequential([[str(image)]], [str(tmp_path / "theirs")])
-    outcome = Pipeline(Module(model.module), settings_of(model, batch=batch)).run(image, tmp_path / "ours.nii.gz")
+    outcome = Pipeline(Module(model.module), settings_of(model, batch=batch)).run([image], tmp_path / "ours.nii.gz")
     ours, theirs = nib.load(tmp_path / "ours.nii.gz"), nib.load(tmp_path / "theirs.nii.gz")
     expected = np.asarray(model.labels)[np.asarray(theirs.dataobj)]
     labels = np.asarray(ours.dataobj)
@@ -171,7 +172,7 @@ def test_float16_sums_that_overflow_are_refused_as_by_nnunets_predictor(trained,
         return segmentation.abs() * factor, classification
 
     with pytest.raises(NotFiniteError, match=rf"^a_0000\.nii\.gz: {reason}"):
-        Pipeline(Module(spoiled), settings_of(model)).run(image, tmp_path / "mask.nii.gz")
+        Pipeline(Module(spoiled), settings_of(model)).run([image], tmp_path / "mask.nii.gz")
     assert not (tmp_path / "mask.nii.gz").exists()
     predictor.network = Scaled(predictor.network, factor)
     with pytest.raises(RuntimeError, match="Encountered inf"), suppress_output():
@@ -185,7 +186,7 @@ def test_images_that_nnunets_reader_cannot_read(trained, tmp_path):
         tmp_path / "a_0000.nii.gz", (20, 20, 8), (1, 1, 3), np.array([[1, 0.5, 0], [0, 1, 0], [0, 0, 1]])
     )
     for read in (
-        lambda: pipeline.run(sheared, tmp_path / "mask.nii.gz"),
+        lambda: pipeline.run([sheared], tmp_path / "mask.nii.gz"),
         lambda: refuse_unreadable(model.plans, [sheared]),  # before anything starts
     ):
         with pytest.raises(InputError, match=r"nnU-Net's SimpleITKIO cannot read it \(.*\); export it again") as caught:
@@ -193,7 +194,7 @@ def test_images_that_nnunets_reader_cannot_read(trained, tmp_path):
         assert "\n" not in str(caught.value)
     huge = write_case(tmp_path / "b_0000.nii.gz", (20, 20, 8), (9e4, 1, 3e3), np.eye(3))
     with pytest.raises(InputError, match=r"voxels at the plans' spacing of 3\.0 x 1\.0 x 1\.0 mm"):
-        pipeline.run(huge, tmp_path / "mask.nii.gz")
+        pipeline.run([huge], tmp_path / "mask.nii.gz")
     assert not (tmp_path / "mask.nii.gz").exists()
 
 
@@ -206,8 +207,8 @@ def test_the_spacing_is_the_affines_whatever_else_the_header_says(setup, tmp_pat
         ((hu, {}), (hu, {"pixdim": pixdim(0.9, 1.2, 5)}), (hu, {"qform_code": 1}), (hu[..., None], {}))
     ):
         image = save(tmp_path / f"{number}_0000.nii.gz", voxels, affine, **fields)
-        pipeline.run(image, tmp_path / "mask.nii.gz")
-        masks.append(read_mask(tmp_path / "mask.nii.gz", read_space(image)))
+        pipeline.run([image], tmp_path / "mask.nii.gz")
+        masks.append(read_labels(tmp_path / "mask.nii.gz", read_space(image)))
     assert len(np.unique(masks[0])) == 3
     for mask in masks[1:]:
         np.testing.assert_array_equal(mask, masks[0])
@@ -228,7 +229,7 @@ def test_an_image_of_zeros_is_predicted_too(trained, tmp_path):
     nib.save(nib.Nifti1Image(np.zeros((20, 18, 9), np.int16), np.diag([1, 1, 3, 1])), tmp_path / "case_0000.nii.gz")
     with suppress_output():
         predictor.predict_from_files_sequential([[str(tmp_path / "case_0000.nii.gz")]], [str(tmp_path / "theirs")])
-    Pipeline(Module(model.module), settings_of(model)).run(tmp_path / "case_0000.nii.gz", tmp_path / "ours.nii.gz")
+    Pipeline(Module(model.module), settings_of(model)).run([tmp_path / "case_0000.nii.gz"], tmp_path / "ours.nii.gz")
     masks = [np.asarray(nib.load(tmp_path / f"{name}.nii.gz").dataobj) for name in ("ours", "theirs")]
     np.testing.assert_array_equal(*masks)
 
@@ -254,7 +255,7 @@ def raw_dataset(root: Path) -> Path:
 def test_calibration_tiles_are_prepared_by_the_plans(trained, tmp_path):
     model, predictor = load_both(trained)
     _, evaluated = find_cases(raw_dataset(tmp_path), "validation")
-    chosen, names = from_training_cases(tmp_path, evaluated, settings_of(model))
+    chosen, names = from_training_cases(tmp_path, evaluated, settings_of(model), VALUES)
     tiles = chosen.tiles()
     assert names == ["case_3", "case_4"]
     assert tiles.shape == (4, 1, *model.tile)

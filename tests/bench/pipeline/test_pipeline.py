@@ -9,7 +9,6 @@ import torch
 from monai.inferers import sliding_window_inference
 from torch import Tensor
 
-from bench.data.volume import read_mask
 from bench.machine.clock import Stopwatch
 from bench.pipeline import tiles
 from bench.pipeline.merge import Merger
@@ -20,6 +19,7 @@ from bench.pipeline.settings import InferenceSettings
 from bench.pipeline.tile_runner import TileRunner
 from models.networks.unet import MultiTaskUNet
 from tests.bench.pipeline.whole_volume import logits_of
+from tests.bench.values import read_labels
 
 
 class Module:
@@ -55,7 +55,7 @@ def settings(**changes) -> InferenceSettings:
 def test_logits_equal_monais(network, shape, overlap, batch):
     volume = torch.rand(shape, generator=torch.Generator().manual_seed(sum(shape)))
     session = Module(network)
-    ours = logits_of(session, settings(overlap=overlap, batch=batch), volume)
+    ours = logits_of(session, settings(overlap=overlap, batch=batch), volume[None])
     with torch.inference_mode():
         theirs = sliding_window_inference(
             volume[None, None], (32, 32, 32), batch, lambda x: network(x)[0], overlap, mode="gaussian"
@@ -74,7 +74,7 @@ def test_labels_are_the_argmax_of_the_logits_and_the_mask_keeps_the_images_grid(
     image.set_qform(affine, code=1, strip_shears=True)
     nib.save(image, tmp_path / "a_0000.nii.gz")
     pipeline = Pipeline(Module(network), settings())
-    outcome = pipeline.run(tmp_path / "a_0000.nii.gz", tmp_path / "a.nii.gz")
+    outcome = pipeline.run([tmp_path / "a_0000.nii.gz"], tmp_path / "a.nii.gz")
 
     written = nib.load(tmp_path / "a.nii.gz")
     reread = nib.load(tmp_path / "a_0000.nii.gz")
@@ -83,9 +83,9 @@ def test_labels_are_the_argmax_of_the_logits_and_the_mask_keeps_the_images_grid(
     assert (int(written.header["sform_code"]), int(written.header["qform_code"])) == (2, 1)
     assert written.get_data_dtype() == np.uint8
     assert np.allclose(written.header.get_zooms(), reread.header.get_zooms())
-    volume = normalise(torch.from_numpy(reread.get_fdata(dtype=np.float32)), (-1000, 1000))
+    volume = normalise(torch.from_numpy(reread.get_fdata(dtype=np.float32))[None], (-1000, 1000))
     logits = logits_of(Module(network), settings(), volume)
-    np.testing.assert_array_equal(read_mask(tmp_path / "a.nii.gz"), logits.argmax(0).numpy())
+    np.testing.assert_array_equal(read_labels(tmp_path / "a.nii.gz"), logits.argmax(0).numpy())
     assert set(outcome.stages_ns) == {"read", "roi", "preprocess", "forward", "stitch", "write"}
     assert sum(outcome.stages_ns.values()) <= outcome.case_ns
     assert sum(outcome.stages_ns.values()) > 0.9 * outcome.case_ns
@@ -102,10 +102,10 @@ def test_the_subtype_is_the_foreground_weighted_vote():
             segmentation[:, 0] = -8 if bright else 8
             return segmentation, torch.tensor([[0.0, 1.0, 0.0]] if bright else [[5.0, 0.0, 0.0]])
 
-    volume = torch.zeros(64, 32, 32)
-    volume[32:] = 1
+    volume = torch.zeros(1, 64, 32, 32)
+    volume[:, 32:] = 1
     grid = tiles.sliding_window((64, 32, 32), (32, 32, 32), 0.0)
-    merger = Merger(grid, tiles.gaussian_weights((32, 32, 32)), (0, 1, 2), True)
+    merger = Merger(grid, tiles.gaussian_weights((32, 32, 32)), settings())
     runner = TileRunner(Module(Two()), settings(overlap=0.0), torch.device("cpu"), Stopwatch(lambda: None))
     runner.run(volume, grid.boxes, merger.aggregate)
     assert merger.subtype() == 1
@@ -130,27 +130,27 @@ def test_masks_hold_the_labels_of_the_classes_and_there_is_no_subtype_without_a_
     hu = (classes * 2000 / (len(labels) - 1) - 1000).astype(np.int16)
     nib.save(nib.Nifti1Image(hu, np.eye(4)), tmp_path / "a_0000.nii.gz")
     pipeline = Pipeline(Module(Segments(len(labels))), settings(labels=labels, subtypes=0))
-    outcome = pipeline.run(tmp_path / "a_0000.nii.gz", tmp_path / "a.nii.gz")
-    np.testing.assert_array_equal(read_mask(tmp_path / "a.nii.gz"), np.array(labels)[classes])
+    outcome = pipeline.run([tmp_path / "a_0000.nii.gz"], tmp_path / "a.nii.gz")
+    np.testing.assert_array_equal(read_labels(tmp_path / "a.nii.gz"), np.array(labels)[classes])
     assert outcome.subtype is None
 
 
 def test_labels_and_classes_must_be_as_many(tmp_path):
     nib.save(nib.Nifti1Image(np.zeros((32, 32, 32), np.int16), np.eye(4)), tmp_path / "a_0000.nii.gz")
     with pytest.raises(ValueError, match="zip"):
-        Pipeline(Module(Segments(4)), settings(subtypes=0)).run(tmp_path / "a_0000.nii.gz", tmp_path / "a.nii.gz")
+        Pipeline(Module(Segments(4)), settings(subtypes=0)).run([tmp_path / "a_0000.nii.gz"], tmp_path / "a.nii.gz")
     assert not (tmp_path / "a.nii.gz").exists()
 
 
 def test_center_patch_labels_only_the_patch(network, tmp_path):
     nib.save(nib.Nifti1Image(np.full((50, 41, 21), 100, np.int16), np.eye(4)), tmp_path / "a_0000.nii.gz")
     outcome = Pipeline(Module(network), settings(protocol="center-patch")).run(
-        tmp_path / "a_0000.nii.gz", tmp_path / "a.nii.gz"
+        [tmp_path / "a_0000.nii.gz"], tmp_path / "a.nii.gz"
     )
     assert outcome.tiles == 1
     box = tiles.covered(tiles.center_patch((50, 41, 21), (32, 32, 32)))
     assert box == (slice(9, 41), slice(4, 36), slice(0, 21))
-    labels = read_mask(tmp_path / "a.nii.gz")
+    labels = read_labels(tmp_path / "a.nii.gz")
     labels[box] = 0
     assert not labels.any()
 
@@ -161,12 +161,12 @@ def test_body_roi_maps_back_exactly(network, tmp_path):
     volume[20:70, 24:64, 10:50] = np.random.default_rng(0).integers(-100, 200, (50, 40, 40))
     volume[0:3, 0:3, 0:3] = 500  # a speck, not the body
     nib.save(nib.Nifti1Image(volume, np.diag([2.0, 2.0, 2.0, 1])), tmp_path / "a_0000.nii.gz")
-    Pipeline(Module(network), settings(roi="body")).run(tmp_path / "a_0000.nii.gz", tmp_path / "a.nii.gz")
-    labels = read_mask(tmp_path / "a.nii.gz")
-    body = Body().crop(volume.astype(np.float32), (2.0, 2.0, 2.0), None).box
+    Pipeline(Module(network), settings(roi="body")).run([tmp_path / "a_0000.nii.gz"], tmp_path / "a.nii.gz")
+    labels = read_labels(tmp_path / "a.nii.gz")
+    body = Body().crop(volume.astype(np.float32)[None], (2.0, 2.0, 2.0), None).box
     assert all(a.start <= b.start and a.stop >= b.stop for a, b in zip(body, np.s_[20:70, 24:64, 10:50], strict=True))
     box = tiles.expand_to_tiles(body, volume.shape, settings().tile, settings().overlap)
-    cut = torch.from_numpy(volume[box].astype(np.float32))
+    cut = torch.from_numpy(volume[box].astype(np.float32))[None]
     inside = logits_of(Module(network), settings(), normalise(cut, (-1000, 1000)))
     np.testing.assert_array_equal(labels[box], inside.argmax(0).numpy())
     labels[box] = 0

@@ -12,10 +12,10 @@ from bench.pipeline.preprocess import normalise
 @pytest.mark.parametrize("threads", [1, 2])
 def test_as_the_plain_formula(window, order, threads):
     low, high = window
-    hu = np.random.default_rng(0).normal(0, 700, (71, 90, 64)).astype(np.float32)  # more than one slab
+    hu = np.random.default_rng(0).normal(0, 700, (2, 71, 90, 64)).astype(np.float32)  # more than one slab
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    for region in (np.s_[:, :, :], np.s_[3:70, 20:77, 1:60]):
+    for region in (np.s_[:, :, :, :], np.s_[1:, 3:70, 20:77, 1:60]):
         intensities = np.array(hu, order=order)
         normalised = normalise(torch.from_numpy(intensities[region]), window)
         assert normalised.is_contiguous()

@@ -9,19 +9,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.data.volume import read_mask
 from bench.pipeline import tiles
 from bench.pipeline.pipeline import Pipeline
 from bench.pipeline.region import Region, components, overlap
 from bench.pipeline.roi import COARSE_MARGIN_MM, NEAR_MARGIN_MM, STRATEGIES, Body
 from bench.pipeline.settings import CaseTiming, InferenceSettings
 from models.networks.unet import MultiTaskUNet, Shape
+from models.task import PANCREAS
+from tests.bench.values import read_labels
 
 TILE = (16, 16, 16)
 SHAPE = (64, 60, 48)
 SETTINGS = InferenceSettings(
-    protocol="sliding-window", tile=TILE, overlap=0.5, batch=8, roi="none", window=(-1000, 1000)
-)
+    protocol="sliding-window", tile=TILE, overlap=0.5, batch=8, roi="none", window=(-1000, 1000),
+    foreground_ml=PANCREAS.foreground_ml,
+)  # fmt: skip
 
 
 class Threshold:
@@ -55,8 +57,8 @@ def scene(shape, boxes, spacing=(2.0, 2.0, 2.0), hu=150) -> np.ndarray:
 
 def predict(session, volume, tmp_path, spacing=(2.0, 2.0, 2.0), **changes) -> tuple[np.ndarray, CaseTiming]:
     nib.save(nib.Nifti1Image(volume, np.diag([*spacing, 1])), tmp_path / "a_0000.nii.gz")
-    outcome = Pipeline(session, replace(SETTINGS, **changes)).run(tmp_path / "a_0000.nii.gz", tmp_path / "a.nii.gz")
-    return read_mask(tmp_path / "a.nii.gz"), outcome
+    outcome = Pipeline(session, replace(SETTINGS, **changes)).run([tmp_path / "a_0000.nii.gz"], tmp_path / "a.nii.gz")
+    return read_labels(tmp_path / "a.nii.gz"), outcome
 
 
 def inside(boxes, shape) -> np.ndarray:
@@ -268,13 +270,13 @@ def test_costs_are_in_the_case_and_nothing_is_counted_twice(tmp_path):
 
 def test_without_a_network_coarse_and_foreground_take_everything():
     """As calibration asks for a region."""
-    image = np.zeros((30, 31, 32), np.float32)
+    image = np.zeros((1, 30, 31, 32), np.float32)
     for roi in ("none", "coarse", "foreground"):
         assert STRATEGIES[roi].crop(image, (1.0, 1.0, 1.0), None) == Region.of(np.s_[0:30, 0:31, 0:32])
 
 
 def test_body_falls_back_to_the_full_volume():
-    region = Body().crop(np.full((8, 9, 10), -1000, np.float32), (1, 1, 1), None)
+    region = Body().crop(np.full((1, 8, 9, 10), -1000, np.float32), (1, 1, 1), None)
     assert region.box == np.s_[0:8, 0:9, 0:10]
     assert region.fallback
 

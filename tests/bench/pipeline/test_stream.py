@@ -34,13 +34,13 @@ class Network:
 
 
 @pytest.fixture
-def cases(tmp_path) -> list[tuple[Path, Path]]:
+def cases(tmp_path) -> list[tuple[tuple[Path], Path]]:
     rng, cases = np.random.default_rng(0), []
     for number, shape in enumerate(SHAPES):
         image = nib.Nifti1Image(rng.normal(0, 500, shape).astype(np.int16), np.eye(4))
         image.header.set_slope_inter(1, number)
         nib.save(image, tmp_path / f"{number}_0000.nii.gz")
-        cases.append((tmp_path / f"{number}_0000.nii.gz", tmp_path / f"{number}.nii.gz"))
+        cases.append(((tmp_path / f"{number}_0000.nii.gz",), tmp_path / f"{number}.nii.gz"))
     return cases
 
 
@@ -144,7 +144,8 @@ def test_never_more_masks_wait_than_stated(cases, monkeypatch):
 
 
 def test_a_broken_image_is_reported_and_loses_no_finished_mask(cases, one_at_a_time, tmp_path):
-    cases[4][0].write_bytes(cases[4][0].read_bytes()[:-60])
+    image = cases[4][0][0]
+    image.write_bytes(image.read_bytes()[:-60])
     with pytest.raises(InputError, match=r"4_0000\.nii\.gz: damaged or cut short") as caught:
         Stream(Pipeline(Network(), SETTINGS), 3).run(cases)
     assert "\n" not in str(caught.value)

@@ -12,10 +12,10 @@ from engines.base import Session
 
 
 def logits_of(session: Session, settings: InferenceSettings, volume: Tensor) -> Tensor:
-    """Merged logits ``[C, D, H, W]`` of all tiles of a prepared ``[D, H, W]`` volume."""
+    """Merged logits ``[C, D, H, W]`` of all tiles of a prepared ``[C, D, H, W]`` volume."""
     device = torch.device("cpu")
     _, tiling = preparation_of(settings, device)
-    grid = tiling.grid(triple(volume.shape))
+    grid = tiling.grid(triple(volume.shape[1:]))
     merger = tiling.merger(grid)
     TileRunner(session, settings, device, Stopwatch(lambda: None)).run(grid.pad(volume), grid.boxes, merger.aggregate)
     return merger.finalize()

@@ -11,6 +11,7 @@ from bench.data.cases import find_cases
 from bench.errors import InputError
 from bench.pipeline.settings import InferenceSettings
 from bench.plan.calibration import CASES, from_training_cases
+from tests.bench.values import VALUES
 
 SETTINGS = InferenceSettings(
     protocol="sliding-window", tile=(16, 16, 16), overlap=0.5, batch=1, roi="none", window=(-1000, 1000)
@@ -39,7 +40,7 @@ def root(tmp_path):
 
 def test_tiles_come_from_the_training_split_and_hold_foreground(root):
     _, evaluated = find_cases(root, "validation")
-    chosen, names = from_training_cases(root, evaluated, SETTINGS)
+    chosen, names = from_training_cases(root, evaluated, SETTINGS, VALUES)
     assert len(names) == CASES
     assert (names[0], names[-1]) == ("train_000", "train_019")
     tiles = pickle.loads(pickle.dumps(chosen)).tiles()  # workers get it through a socket
@@ -53,39 +54,41 @@ def test_tiles_come_from_the_training_split_and_hold_foreground(root):
 
 def test_masks_of_training_cases_lie_on_their_images(root):
     _, evaluated = find_cases(root, "validation")
-    before = from_training_cases(root, evaluated, SETTINGS)[0].tiles()
+    before = from_training_cases(root, evaluated, SETTINGS, VALUES)[0].tiles()
     masks = [path for path in root.rglob("train_*.nii.gz") if not path.name.endswith("_0000.nii.gz")]
     for path in masks:
         nib.save(nib.load(path).as_reoriented(np.array([[1, -1], [2, 1], [0, -1]])), path)
-    torch.testing.assert_close(from_training_cases(root, evaluated, SETTINGS)[0].tiles(), before, rtol=0, atol=0)
+    torch.testing.assert_close(
+        from_training_cases(root, evaluated, SETTINGS, VALUES)[0].tiles(), before, rtol=0, atol=0
+    )
     first = root / "train" / "subtype0" / "train_000.nii.gz"
     mask = nib.load(first)
     nib.save(nib.Nifti1Image(np.asanyarray(mask.dataobj), mask.affine + 0.1), first)
     with pytest.raises(InputError, match=r"train_000\.nii\.gz: the mask does not lie on its image"):
-        from_training_cases(root, evaluated, SETTINGS)
+        from_training_cases(root, evaluated, SETTINGS, VALUES)
 
 
 def test_the_key_follows_content_and_settings(root):
     from dataclasses import replace
 
     _, evaluated = find_cases(root, "validation")
-    key = from_training_cases(root, evaluated, SETTINGS)[0].sha256
-    assert from_training_cases(root, evaluated, SETTINGS)[0].sha256 == key
-    assert from_training_cases(root, evaluated, replace(SETTINGS, overlap=0.25))[0].sha256 != key
+    key = from_training_cases(root, evaluated, SETTINGS, VALUES)[0].sha256
+    assert from_training_cases(root, evaluated, SETTINGS, VALUES)[0].sha256 == key
+    assert from_training_cases(root, evaluated, replace(SETTINGS, overlap=0.25), VALUES)[0].sha256 != key
     write(root, "train", 0, shape=(30, 20, 12))
-    assert from_training_cases(root, evaluated, SETTINGS)[0].sha256 != key
+    assert from_training_cases(root, evaluated, SETTINGS, VALUES)[0].sha256 != key
 
 
 def test_nothing_to_calibrate_from(root):
     _, training = find_cases(root, "train")
-    assert from_training_cases(root, training, SETTINGS) == (None, [])
+    assert from_training_cases(root, training, SETTINGS, VALUES) == (None, [])
     for path in (root / "train").rglob("*.nii.gz"):
         path.unlink()
-    assert from_training_cases(root, find_cases(root, "validation")[1], SETTINGS) == (None, [])
+    assert from_training_cases(root, find_cases(root, "validation")[1], SETTINGS, VALUES) == (None, [])
 
 
 def test_a_training_case_among_the_evaluated_is_refused(root):
     _, training = find_cases(root, "train")
     _, evaluated = find_cases(root, "validation")
     with pytest.raises(InputError, match="calibration must not see evaluated cases"):
-        from_training_cases(root, [*evaluated, training[3]], SETTINGS)
+        from_training_cases(root, [*evaluated, training[3]], SETTINGS, VALUES)

@@ -58,7 +58,7 @@ def test_idle_workers_sleep(files, start):
         worker, opened = start(name)
         assert isinstance(opened, Opened), opened
         for _ in range(3):
-            assert isinstance(worker.ask(Predict(files / "a_0000.nii.gz", files / "a.nii.gz"), 300), Predicted)
+            assert isinstance(worker.ask(Predict((files / "a_0000.nii.gz",), files / "a.nii.gz"), 300), Predicted)
     time.sleep(0.3)
     idle = [child for child in psutil.Process().children() if "bench.worker.server" in child.cmdline()]
     assert len(idle) == 3
@@ -70,11 +70,11 @@ def test_idle_workers_sleep(files, start):
 
 def test_a_case_that_cannot_be_read_leaves_the_worker_usable(files, start):
     worker, _ = start("torch-fp32")
-    reply = worker.ask(Predict(files / "nothing_0000.nii.gz", files / "b.nii.gz"), 60)
+    reply = worker.ask(Predict((files / "nothing_0000.nii.gz",), files / "b.nii.gz"), 60)
     assert isinstance(reply, Broke)
     assert "no such file" in reply.reason
     assert not (files / "b.nii.gz").exists()
-    assert isinstance(worker.ask(Predict(files / "a_0000.nii.gz", files / "a.nii.gz"), 60), Predicted)
+    assert isinstance(worker.ask(Predict((files / "a_0000.nii.gz",), files / "a.nii.gz"), 60), Predicted)
 
 
 def test_a_probe_answers_without_building(files, start):
@@ -102,11 +102,11 @@ def test_a_full_disk_is_no_fault_of_the_backend(files, start):
     worker, _ = start("torch-fp32")
     hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
     resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (10, hard))
-    reply = worker.ask(Predict(files / "a_0000.nii.gz", files / "a.nii.gz"), 60)
+    reply = worker.ask(Predict((files / "a_0000.nii.gz",), files / "a.nii.gz"), 60)
     assert reply == Broke(f"StorageError: {files}/a.nii.gz: cannot be written (File too large); {ROOM}", no_room=True)
     assert not list(files.glob("*a.nii.gz"))
     resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (hard, hard))
-    assert isinstance(worker.ask(Predict(files / "a_0000.nii.gz", files / "a.nii.gz"), 60), Predicted)
+    assert isinstance(worker.ask(Predict((files / "a_0000.nii.gz",), files / "a.nii.gz"), 60), Predicted)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
@@ -138,7 +138,7 @@ def test_a_stopped_worker_is_lost_to_the_next_question(files, start):
     for child in psutil.Process().children():
         child.kill()
     with pytest.raises(WorkerLostError, match="killed by SIGKILL"):
-        worker.ask(Predict(files / "a_0000.nii.gz", files / "a.nii.gz"), 60)
+        worker.ask(Predict((files / "a_0000.nii.gz",), files / "a.nii.gz"), 60)
 
 
 def test_a_backend_is_warm_when_it_is_open(files, start):
