@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bench.data.cases import check_cases, declared_values, find_cases, fingerprint, unused_volumes
+from bench.data.volume import read_mask
 from bench.errors import InputError
 from models.task import PANCREAS
 from tests.bench.values import VALUES
