@@ -8,18 +8,19 @@ from typing import Any
 
 from models.errors import CheckpointError, sides
 from models.load import build_fitting, imports_for, read_checkpoint
-from models.model import BACKGROUND, LESION, PANCREAS, Model, Plans
+from models.model import Model, Plans
 from models.monai.build import trusts_bundle
 from models.options import ModelOptions
 from models.reader.checkpoint import Checkpoint
 from models.reader.container import ONNX, TORCH_LEGACY, TORCH_ZIP
+from models.task_file import task_values
 
-_LABELS = {BACKGROUND: "background", PANCREAS: "pancreas", LESION: "lesion"}
 _LINE = 110  # columns of text
 _LONGEST = 80  # characters of a name or value in the text; the JSON has them whole
 _PLANNED = ("spacing", "patch_size", "normalization_schemes")
 _OF_MODEL = (
-    "architecture", "architecture_reason", "width", "weights_sha256", "tile", "window", "labels", "subtypes", "plans",
+    "architecture", "architecture_reason", "width", "weights_sha256", "tile", "window", "labels", "painting",
+    "subtypes", "plans", "task",
 )  # fmt: skip
 
 
@@ -78,7 +79,9 @@ def _model_info(model: Model) -> dict[str, Any]:
         "tile": list(model.tile),
         "window": list(model.window) if model.plans is None else None,
         "labels": list(model.labels),
+        "painting": None if model.painting is None else list(model.painting),
         "subtypes": model.subtypes,
+        "task": task_values(model.task) | {"sources": dict(model.task.sources)},
         "plans": None if model.plans is None else _plans_info(model.plans),
         "remarks": list(model.remarks),
     }
@@ -125,18 +128,51 @@ def _network_rows(info: Mapping[str, Any]) -> list[tuple[str, str]]:
     if info["architecture"] is None:
         return [("architecture", "not recognised"), ("reason", info["architecture_reason"])]
     low, high = info["window"] or (None, None)
-    labels = [f"{_LABELS.get(label, label)} in channel {channel}" for channel, label in enumerate(info["labels"])]
     planned = [f"{name.replace('_', ' ')} {value}" for name, value in (info["plans"] or {}).items()]
     preprocessing = f"clipped to {low:g} to {high:g} HU, mapped to 0 to 1" if planned == [] else ", ".join(planned)
     return [
         ("architecture", f"{info['architecture']}, width {info['width']}"),
         ("recognised by", info["architecture_reason"]),
-        ("classes", ", ".join(labels)),
+        *_task_rows(info),
         ("subtypes", str(info["subtypes"] or "none: it only segments")),
         ("tile", f"{sides(info['tile'])} voxels"),
         ("intensities" if planned == [] else "nnU-Net plans", preprocessing),
         *(("remark", remark) for remark in info["remarks"]),
     ]
+
+
+def _task_rows(info: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Each part of the task with the source that it came from."""
+    task, sources = info["task"], info["task"]["sources"]
+    names = {value: name for name, value in task["labels"].items()}
+    if info["painting"] is None:
+        outputs = [f"{names.get(label, label)} in channel {channel}" for channel, label in enumerate(info["labels"])]
+    else:
+        regions = [region["structure"] for region in task["regions"]]
+        outputs = [f"{regions[channel]} of channel {channel}, painted {info['labels'][channel]}"
+                   for channel in info["painting"]]  # fmt: skip
+    labels = [f"{value} {name}" for name, value in task["labels"].items()]
+    labels += [f"{task['ignore']} ignored"] if "ignore" in task else []
+    structures = [
+        f"{name} ({_listed([str(label) for label in of['labels']], '')}{_tolerance(of)})"
+        for name, of in task["structures"].items()
+    ]
+    rows = {
+        "channels": ("channels", task["channels"]),
+        "labels in masks": ("labels", labels),
+        "regions" if task.get("regions") else "classes": ("", outputs),
+        "structures": ("structures", structures),
+    }
+    return [
+        ("task", task["name"]),
+        *((name, _listed(values, "none") + (f" [{sources[part]}]" if sources.get(part) else ""))
+          for name, (part, values) in rows.items()),
+    ]  # fmt: skip
+
+
+def _tolerance(structure: Mapping[str, Any]) -> str:
+    mm = structure.get("nsd_tolerance_mm")
+    return "" if mm is None else f"; NSD at {mm:g} mm"
 
 
 def _weights_rows(info: Mapping[str, Any]) -> list[tuple[str, str]]:

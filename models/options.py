@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.task import Task
+
 
 @dataclass(frozen=True)
 class ModelOptions:
@@ -13,12 +15,14 @@ class ModelOptions:
         tile: sides of the tile in voxels.
         window: intensities in HU that preprocessing maps to 0 and 1.
         trust: the one file whose own code may be run, such as that of a TorchScript archive.
+        task: what the network is for, where its own file does not say, or says otherwise.
     """
 
     arch: str | None = None
     tile: tuple[int, int, int] | None = None
     window: tuple[float, float] | None = None
     trust: Path | None = None
+    task: Task | None = None
 
     def trusts(self, path: Path) -> bool:
         """Whether the user named `path` with ``--trust``."""

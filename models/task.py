@@ -1,6 +1,6 @@
 """What a network is for: its channels, the labels in masks, the structures that are scored, and the classes of a case."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 TOLERANCE_MM = 2.0
@@ -35,30 +35,97 @@ class Structure:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Region:
+    """What an output channel of a network of overlapping regions stands for.
+
+    Attributes:
+        structure: its name among the task's structures.
+        label: that is painted into the mask where the region is present.
+    """
+
+    structure: str
+    label: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """What a network is for.
 
     Attributes:
         name: for headings, such as ``pancreas``.
         channels: names of the images that go into the network, in its order.
-        labels: the value in masks of each label, background (0) first; labels of regions' parts too, without `ignore`.
+        labels: the value in masks of each label by its name, background (0) among them, `ignore` not.
         structures: what is scored, by name.
+        regions: of a network of overlapping regions, what each of its output channels stands for; empty for a network
+            whose likeliest class is taken, the labels in rising order being its channels.
+        painting: order in which regions are painted into the mask, by their numbers, later over earlier; empty for the
+            order of the channels.
         ignore: value in the masks of the truth whose voxels count nowhere; None without.
         classes: names of the classes of a case, in the order of the network's logits; empty where it only segments.
         f1_target: macro-F1 that is asked of the network; None without.
         sources: where each part (``channels``, ``labels``, ``structures``, ``classes``) came from, in words.
         synonyms: other names of labels, lower case, by which a data set may call them.
+
+    Raises:
+        TaskError: the parts contradict each other.
     """
 
     name: str
     channels: tuple[str, ...]
     labels: Mapping[str, int]
     structures: Mapping[str, Structure]
+    regions: tuple[Region, ...] = ()
+    painting: tuple[int, ...] = ()
     ignore: int | None = None
     classes: tuple[str, ...] = ()
     f1_target: float | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
     synonyms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        problem = next(self._problems(), None)
+        if problem is not None:
+            raise TaskError(problem)
+
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """The label in masks of each output channel of the network."""
+        return tuple(region.label for region in self.regions) or tuple(sorted(self.labels.values()))
+
+    @property
+    def painting_order(self) -> tuple[int, ...] | None:
+        """As of `models.model.Model.painting`."""
+        return (self.painting or tuple(range(len(self.regions)))) if self.regions else None
+
+    def _problems(self) -> Iterator[str]:
+        values = list(self.labels.values())
+        if not self.channels:
+            yield "it names no channel"
+        for value in (*values, *([] if self.ignore is None else [self.ignore])):
+            if not 0 <= value <= MOST_LABEL:
+                yield f"label {value} is not between 0 and {MOST_LABEL}, which masks of 8 bits can hold"
+        if 0 not in values:
+            yield "no label is 0, the background"
+        if len(set(values)) < len(values):
+            twice = next(value for value in values if values.count(value) > 1)
+            names = [name for name, value in self.labels.items() if value == twice]
+            yield f"the labels {' and '.join(names)} have the same value {twice}"
+        if self.ignore in values:
+            yield f"the value {self.ignore} is a label and ignored too"
+        if not self.structures:
+            yield "it names no structure to score"
+        for name, structure in self.structures.items():
+            unknown = sorted(set(structure.labels) - set(values))
+            if unknown or not structure.labels or 0 in structure.labels:
+                held = f"the label {unknown[0]}, which is none" if unknown else "no foreground label, or the background"
+                yield f"the structure {name} has {held}"
+        for region in self.regions:
+            if region.structure not in self.structures:
+                yield f"a region is of {region.structure}, which is no structure"
+            if region.label not in values or region.label == 0:
+                yield f"the region {region.structure} is painted as {region.label}, which is no foreground label"
+        if self.painting and sorted(self.painting) != list(range(len(self.regions))):
+            yield f"the painting order {self.painting} does not name each of {len(self.regions)} regions once"
 
 
 def structures_of(labels: Mapping[str, int]) -> dict[str, Structure]:

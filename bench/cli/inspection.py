@@ -4,16 +4,11 @@ import json
 from argparse import Namespace
 
 from bench.cli.exit_codes import DONE
+from bench.plan.request import model_options
 from models.inspection import describe, inspect
-from models.options import ModelOptions
 
 
 def execute(options: Namespace) -> int:
     info = inspect(options.file, model_options(options))
     print(json.dumps(info, indent=2) if options.format == "json" else describe(info))
     return DONE
-
-
-def model_options(options: Namespace) -> ModelOptions:
-    """Of the command line."""
-    return ModelOptions(options.arch, options.tile, options.window, options.trust)

@@ -64,6 +64,7 @@ def _errors_below() -> tuple[type[Exception], ...]:
     """Errors that the packages below mean for the user, as far as those packages were needed and hence imported."""
     names = (
         ("models.errors", "CheckpointError"),
+        ("models.task", "TaskError"),
         ("reports.records.store", "RecordError"),
         ("engines.base", "EngineError"),
     )

@@ -197,6 +197,12 @@ def _network(group: "argparse._ActionsContainer") -> None:
     group.add_argument("--arch", metavar="FILE.py:FACTORY", help="your own network: runs that function of your file")
     group.add_argument("--tile", type=_tile, metavar="X,Y,Z", help="sides of a tile in voxels (the training patch)")
     group.add_argument("--window", type=_window, metavar="LOW,HIGH", help="HU that are mapped to 0 and 1 (-1000,1000)")
+    group.add_argument(
+        "--task",
+        type=Path,
+        metavar="FILE.toml",
+        help="channels, labels and structures, where the network's file has none",
+    )
     group.add_argument("--trust", type=Path, metavar="FILE", help="run the code in this checkpoint, if it holds any")
 
 

@@ -14,6 +14,7 @@ from engines.layers import Layer
 from models.model import Model
 from models.options import ModelOptions
 from models.reader.checkpoint import Checkpoint
+from models.task_file import read_task
 from reports.records.record import CheckpointRecord, DataRecord, OptionsRecord, RunRecord, Settings
 
 
@@ -64,7 +65,8 @@ def model_options_of(record: RunRecord) -> ModelOptions:
     """What the user said about the network when the run began."""
     options = record.checkpoint.options
     trust = None if options.trust is None else Path(options.trust)
-    return ModelOptions(options.arch, options.tile, options.window, trust)
+    task = None if options.task is None else read_task(Path(options.task))
+    return ModelOptions(options.arch, options.tile, options.window, trust, task)
 
 
 def layers_of_a_pass(model: Model) -> tuple[Layer, ...]:
@@ -84,7 +86,7 @@ def describe_checkpoint(
         weights_sha256=model.sha256,
         demo=request.checkpoint is None,
         widened_to=request.demo_width,
-        options=_options_record(request.model_options),
+        options=_options_record(request.model_options, request.task),
         architecture=model.architecture,
         width=model.width,
         parameters=model.parameters,
@@ -121,7 +123,7 @@ def work_of_a_tile(layers: tuple[Layer, ...], batch: int) -> dict[str, int]:
     }
 
 
-def _options_record(options: ModelOptions) -> OptionsRecord:
+def _options_record(options: ModelOptions, task: Path | None) -> OptionsRecord:
     """With paths that do not depend on where `bench` is called."""
     file, colon, factory = (options.arch or "").rpartition(":")
     return OptionsRecord(
@@ -129,6 +131,7 @@ def _options_record(options: ModelOptions) -> OptionsRecord:
         tile=options.tile,
         window=options.window,
         trust=None if options.trust is None else str(options.trust.absolute()),
+        task=None if task is None else str(task.absolute()),
     )
 
 

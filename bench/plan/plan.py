@@ -138,6 +138,8 @@ def resume_plan(record: RunRecord, progress: Progress) -> Plan:
         raise InputError(f"{path}: the weights are not those this run began with; start a new run")
     if model.code != record.checkpoint.code:
         raise InputError(f"{path}: the code of its network is not what this run began with; start a new run")
+    if task_of(_classes_of(model), model.labels, model.subtypes) != record.task:
+        raise InputError(f"{path}: the task of its network is not what this run began with; start a new run")
     root, settings = Path(record.data.root), record.settings
     _, listed = find_cases(root, record.data.split)
     names = {case.name for case in record.cases}

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from models.options import ModelOptions
+from models.task_file import read_task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,6 +14,7 @@ class Request:
 
     checkpoint: Path | None = None
     model_options: ModelOptions = field(default_factory=ModelOptions)
+    task: Path | None = None
     data: Path | None = None
     demo: str = "pancreas"
     demo_width: int | None = None
@@ -40,7 +42,20 @@ class Request:
 
     @classmethod
     def of(cls, options: Namespace) -> "Request":
-        """What the command line says: `options` are named like the fields; what a command lacks has its default."""
+        """What the command line says: `options` are named like the fields; what a command lacks has its default.
+
+        Raises:
+            models.task.TaskError: the file of ``--task`` cannot be used.
+        """
         values = {each.name: getattr(options, each.name) for each in fields(cls) if hasattr(options, each.name)}
-        network = ModelOptions(options.arch, options.tile, options.window, options.trust)
-        return cls(**values | {"model_options": network, "command": options.typed})
+        return cls(**values | {"model_options": model_options(options), "command": options.typed})
+
+
+def model_options(options: Namespace) -> ModelOptions:
+    """What the command line says of the network.
+
+    Raises:
+        models.task.TaskError: the file of ``--task`` cannot be used.
+    """
+    task = None if options.task is None else read_task(options.task)
+    return ModelOptions(options.arch, options.tile, options.window, options.trust, task)

@@ -362,12 +362,13 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class OptionsRecord:
-    """What the user said about the network: factory, sides of a tile, window in HU, file that may run code."""
+    """What the user said about the network: factory, tile, window, file that may run code, file with its task."""
 
     arch: str | None = None
     tile: tuple[int, int, int] | None = None
     window: tuple[float, float] | None = None
     trust: str | None = None
+    task: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
