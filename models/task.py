@@ -1,4 +1,4 @@
-"""What a network is for: its channels, the labels in masks, the structures that are scored, and the classes of a case."""
+"""What a network is for: its channels, the labels in masks, the structures that are scored, the classes of a case."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -64,6 +64,8 @@ class Task:
         classes: names of the classes of a case, in the order of the network's logits; empty where it only segments.
         f1_target: macro-F1 that is asked of the network; None without.
         sources: where each part (``channels``, ``labels``, ``structures``, ``classes``) came from, in words.
+        foreground_ml: least volume of the largest connected piece of foreground, and most of all of it; None where that
+            is not known. By it a region of interest is trusted or not.
         synonyms: other names of labels, lower case, by which a data set may call them.
 
     Raises:
@@ -80,6 +82,7 @@ class Task:
     classes: tuple[str, ...] = ()
     f1_target: float | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
+    foreground_ml: tuple[float, float] | None = None
     synonyms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -88,12 +91,12 @@ class Task:
             raise TaskError(problem)
 
     @property
-    def outputs(self) -> tuple[int, ...]:
+    def output_labels(self) -> tuple[int, ...]:
         """The label in masks of each output channel of the network."""
         return tuple(region.label for region in self.regions) or tuple(sorted(self.labels.values()))
 
     @property
-    def painting_order(self) -> tuple[int, ...] | None:
+    def output_painting(self) -> tuple[int, ...] | None:
         """As of `models.model.Model.painting`."""
         return (self.painting or tuple(range(len(self.regions)))) if self.regions else None
 
@@ -144,6 +147,7 @@ PANCREAS = Task(
     },
     classes=("0", "1", "2"),
     f1_target=0.70,
+    foreground_ml=(5.0, 300.0),
     sources=dict.fromkeys(("channels", "labels", "structures", "classes"), "built in"),
     synonyms={
         "pancreas": ("panc", "normal pancreas", "healthy pancreas", "pancreas parenchyma", "parenchyma"),

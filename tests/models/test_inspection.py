@@ -22,8 +22,9 @@ from tests.loading import load
 Save = Callable[..., Path]
 KEYS = [
     "file", "file_bytes", "container", "keys", "wrappers_removed", "other_weights", "architecture",
-    "architecture_reason", "width", "weights_sha256", "tile", "window", "labels", "subtypes", "plans", "tensors",
-    "parameters", "weights_bytes", "dtypes", "nonfinite", "epoch", "metrics", "metadata", "ignored", "numpy", "remarks",
+    "architecture_reason", "width", "weights_sha256", "tile", "window", "labels", "painting", "subtypes", "plans",
+    "task", "tensors", "parameters", "weights_bytes", "dtypes", "nonfinite", "epoch", "metrics", "metadata", "ignored", "numpy",
+    "remarks",
     "code_run",
 ]  # fmt: skip
 
@@ -66,7 +67,11 @@ code run            none
 architecture        multitask-unet, width 2
 recognised by       enc1.0.weight [2, 1, 3, 3, 3] tells the width, enc1 to enc4 the poolings, no
                     enc1.1.running_mean the norm; the names and shapes of all 52 tensors fit
+task                pancreas
+channels            CT [built in]
+labels in masks     0 background, 1 pancreas, 2 lesion [built in]
 classes             background in channel 0, pancreas in channel 1, lesion in channel 2
+structures          whole pancreas (pancreas, lesion; NSD at 5 mm), lesion (lesion; NSD at 2 mm) [built in]
 subtypes            3
 tile                64 x 64 x 64 voxels
 intensities         clipped to -1000 to 1000 HU, mapped to 0 to 1

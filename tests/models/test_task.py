@@ -1,10 +1,10 @@
-"""What a task says of the channels that its network gives."""
+"""What a task says of the channels that its network gives, and what it may not say."""
 
 from dataclasses import replace
 
 import pytest
 
-from models.task import PANCREAS, Structure, Task, TaskError
+from models.task import PANCREAS, Region, Structure, Task, TaskError
 
 BRAIN = Task(
     name="brain",
@@ -15,26 +15,43 @@ BRAIN = Task(
         "WT": Structure(labels=(1, 2, 4)),
         "ET": Structure(labels=(4,)),
     },
-    regions=("TC", "WT", "ET"),
-    painting=(("WT", 2), ("TC", 1), ("ET", 4)),
+    regions=(Region(structure="TC", label=1), Region(structure="WT", label=2), Region(structure="ET", label=4)),
+    painting=(1, 0, 2),
 )
 
 
 def test_task_says_which_label_each_channel_is_and_in_which_order_regions_are_painted() -> None:
     assert (BRAIN.output_labels, BRAIN.output_painting) == ((1, 2, 4), (1, 0, 2))
-    shuffled = replace(PANCREAS, labels={"lesion": 7, "background": 0, "pancreas": 3})
-    assert (shuffled.output_labels, shuffled.output_painting) == ((0, 3, 7), None)
+    assert replace(BRAIN, painting=()).output_painting == (0, 1, 2)
+    shuffled = replace(PANCREAS, labels={"lesion": 7, "background": 0, "pancreas": 1}, structures=PART)
+    assert (shuffled.output_labels, shuffled.output_painting) == ((0, 1, 7), None)
+
+
+PART = {"pancreas": Structure(labels=(1,))}
 
 
 @pytest.mark.parametrize(
-    ("painting", "said"),
+    ("changes", "said"),
     [
-        ((("WT", 2), ("TC", 1)), "has the regions TC, WT, ET and paints WT, TC: each region has to be painted once"),
-        ((("WT", 2), ("TC", 1), ("ET", 3)), "paints ET with 3, which is none of its labels"),
+        ({"painting": (1, 0)}, r"the painting order \(1, 0\) does not name each of 3 regions once"),
+        (
+            {"regions": (Region(structure="TC", label=3),)},
+            "the region TC is painted as 3, which is no foreground label",
+        ),
+        ({"regions": (Region(structure="NT", label=1),)}, "a region is of NT, which is no structure"),
+        ({"structures": {"TC": Structure(labels=(1, 3))}}, "the structure TC has the label 3, which is none"),
+        (
+            {"structures": {"TC": Structure(labels=(0, 1))}},
+            "the structure TC has no foreground label, or the background",
+        ),
+        ({"structures": {}}, "it names no structure to score"),
+        ({"labels": {"core": 1, "edema": 2, "enhancing": 4}}, "no label is 0, the background"),
+        ({"labels": BRAIN.labels | {"cyst": 4}}, "the labels enhancing and cyst have the same value 4"),
+        ({"labels": BRAIN.labels | {"cyst": 256}}, "label 256 is not between 0 and 255"),
+        ({"ignore": 4}, "the value 4 is a label and ignored too"),
+        ({"channels": ()}, "it names no channel"),
     ],
 )
-def test_painting_that_contradicts_the_regions_or_the_labels_is_refused(
-    painting: tuple[tuple[str, int], ...], said: str
-) -> None:
+def test_parts_that_contradict_each_other_are_refused(changes: dict, said: str) -> None:
     with pytest.raises(TaskError, match=said):
-        replace(BRAIN, painting=painting)
+        replace(BRAIN, **{"painting": (), **changes})

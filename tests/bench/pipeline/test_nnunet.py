@@ -149,7 +149,7 @@ def test_logits_are_bit_equal_to_the_predictors(setup):
     model, predictor = setup
     volume = torch.randn(19, 11, 30, generator=torch.Generator().manual_seed(2))
     theirs = predictor.predict_sliding_window_return_logits(volume[None])
-    ours = logits_of(Module(model.module), settings_of(model), volume)
+    ours = logits_of(Module(model.module), settings_of(model), volume[None])
     assert theirs.shape == ours.shape
     assert torch.equal(ours, theirs)
 
