@@ -1,3 +1,3 @@
 """Files to arrays and back: `cases` finds them, `class_table` gives them classes, `volume` reads images and masks,
-`write` writes masks and classes; `space` says where voxels lie, `remarks` what a run's files say beside it;
-`compression`, `voxels` and `blocks` do the work."""
+`write` writes masks and classes; `formats` knows their formats, `space` says where voxels lie, `remarks` what a run's
+files say beside it; `compression`, `voxels` and `blocks` do the work."""

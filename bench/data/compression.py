@@ -64,7 +64,26 @@ def gunzip_to_the_end(path: Path, size: int) -> bytes:
     return content
 
 
+def inflate(packed: bytes) -> bytes:
+    """Unpack a zlib stream; what stands behind it is ignored.
+
+    Raises:
+        one of ERRORS: it is damaged or cut short; the content is checked against its Adler-32.
+    """
+    stream = _codec.decompressobj(zlib.MAX_WBITS)
+    content: bytes = stream.decompress(packed)
+    if not stream.eof:
+        raise zlib.error("the stream is cut short")
+    return content
+
+
 def gzip(content: Any) -> bytes:
     """Pack a buffer; no name and no time in the header, so that equal contents are equal files."""
     packed: bytes = _codec.compress(content, _LEVEL, wbits=_GZIP)
+    return packed
+
+
+def deflate(content: Any) -> bytes:
+    """Pack a buffer as a zlib stream."""
+    packed: bytes = _codec.compress(content, _LEVEL, wbits=zlib.MAX_WBITS)
     return packed

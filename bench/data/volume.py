@@ -13,6 +13,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from bench.data import compression
+from bench.data.formats import format_of, load
 from bench.data.space import Space, spacing_of, turned, written
 from bench.data.voxels import all_finite, read_voxels, scaled_blocks
 from bench.errors import InputError
@@ -234,9 +235,9 @@ def _open(path: Path) -> Any:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
-        nifti = nib.load(path)
+        nifti = load(path)
     except _UNREADABLE as error:
-        raise InputError(f"{path}: not a readable NIfTI file ({_reason(error)}); export it again") from None
+        raise InputError(f"{path}: not a readable {format_of(path)} file ({_reason(error)}); export it again") from None
     if not isinstance(nifti, nib.Nifti1Image):
         raise InputError(f"{path}: a {type(nifti).__name__}, not a NIfTI volume; export it again")
     return nifti

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from bench.data.blocks import columns, rows
 from bench.data.compression import gunzip, gunzip_to_the_end
+from bench.data.formats import ItkVoxels
 
 _MOST_THREADS = 4  # a block takes some ten microseconds, in part of which Python's lock is held
 _EXPANSION = 1032  # the most that deflate gains
@@ -77,11 +78,13 @@ def _scaled(
 
 
 def stored_voxels(nifti: Any) -> NDArray[Any] | None:
-    """Voxels as the file holds them, not scaled, as a view of its bytes; None for files that are no plain NIfTI.
+    """Voxels as the file holds them, not scaled, of a plain NIfTI as a view of its bytes; None for others of nibabel's.
 
     Raises:
         as `read_voxels`
     """
+    if isinstance(nifti.dataobj, ItkVoxels):
+        return nifti.dataobj.get_unscaled()
     if type(nifti) not in (nib.Nifti1Image, nib.Nifti2Image) or type(nifti.dataobj) is not ArrayProxy:
         return None
     proxy: Any = nifti.dataobj

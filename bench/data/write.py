@@ -11,17 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.compression import gzip
+from bench.data.formats import format_of, packed_mask
 from bench.errors import StorageError
 
 
 def write_mask(path: Path, labels: NDArray[np.uint8], source: Any) -> None:
-    """Write `labels` with the affine and header of the nibabel image `source`, on whose grid they lie.
+    """Write `labels` where the nibabel image `source` lies: in NIfTI with its affine and header, else as ITK has it.
 
     Equal labels give equal files. They are written fastest where their first axis is contiguous, as in the file.
 
     Raises:
         StorageError: the disk is full, or the folder cannot be written to; nothing is left there.
     """
+    if format_of(path) != "NIfTI":
+        _write_whole(path, packed_mask(path, labels, source))
+        return
     header = source.header.copy()
     header.set_data_dtype(np.uint8)
     header.set_slope_inter(1, 0)

@@ -1,0 +1,303 @@
+"""Formats of image and mask files. NIfTI is nibabel's; NRRD and MetaImage are SimpleITK's, as nibabel images in memory.
+
+Those lie where ITK puts them, with its x and y, which lead to the left and to the back, turned round. Their voxels are
+read when they are asked for.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import import_module
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from numpy.typing import NDArray
+
+from bench.data.compression import deflate, gzip, inflate
+from bench.errors import InputError
+from models.errors import install
+
+FORMATS = {
+    ".nii.gz": "NIfTI", ".nii": "NIfTI", ".nrrd": "NRRD", ".nhdr": "NRRD", ".mha": "MetaImage", ".mhd": "MetaImage"
+}  # fmt: skip
+"""By the ending of a file's name."""
+
+_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_PIXEL = re.compile(r"(?:vector of )?(\d+)-bit (signed integer|unsigned integer|float)")
+_KINDS = {"signed integer": "i", "unsigned integer": "u", "float": "f"}
+_MILLIMETRES = ("mm", "millimeter", "millimeters", "millimetre", "millimetres", "", "?", "none")
+_MOST_HEADER = 2**20  # bytes
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where ITK puts a 3-D volume: mm, and the cosines of its axes row by row."""
+
+    origin: tuple[float, ...]
+    spacing: tuple[float, ...]
+    direction: tuple[float, ...]
+
+
+def ending_of(name: str) -> str:
+    """That of an image or mask; empty for every other file."""
+    return next((ending for ending in FORMATS if name.endswith(ending)), "")
+
+
+def stem_of(name: str) -> str:
+    """The name of an image or mask without its ending."""
+    return name.removesuffix(ending_of(name))
+
+
+def mask_ending(image: Path | str) -> str:
+    """Of predictions on `image`: its own format in one compressed file."""
+    return {"NRRD": ".nrrd", "MetaImage": ".mha"}.get(format_of(image), ".nii.gz")
+
+
+def format_of(path: Path | str) -> str:
+    """``NIfTI`` for files of unknown endings too."""
+    return FORMATS.get(ending_of(Path(path).name), "NIfTI")
+
+
+def files_of(path: Path) -> tuple[Path, ...]:
+    """An image or mask, and the file of its voxels where a MetaImage's header names one beside it.
+
+    Raises:
+        InputError: its voxels are in several files, or elsewhere; or a NRRD's are not in the file itself.
+        OSError: it cannot be read.
+    """
+    if format_of(path) == "NIfTI":
+        return (path,)
+    header = _Header(path)
+    return (path,) if header.voxels == path else (path, header.voxels)
+
+
+def load(path: Path) -> Any:
+    """Open an image or mask as a nibabel image, 3-D, or 4-D where it has several values a voxel: ``[X, Y, Z, C]``.
+
+    Raises:
+        InputError: SimpleITK is missing, or lengths are not in mm; or as of `files_of`.
+        ImageFileError or what else nibabel raises: it is damaged, or something else.
+    """
+    return nib.load(path) if format_of(path) == "NIfTI" else _by_simpleitk(path)
+
+
+def packed_mask(path: Path, labels: NDArray[np.uint8], source: Any) -> bytes:
+    """The NRRD or MetaImage file `path` of `labels` ``[X, Y, Z]``, which lie where `source` does, an image of `load`.
+
+    SimpleITK's writers lose an error of the disk that meets the last bytes.
+    """
+    geometry: Geometry = source.extra["itk"]
+    voxels = np.ascontiguousarray(labels.T).reshape(-1)
+    if format_of(path) == "NRRD":
+        fields, packed = _nrrd_fields(labels.shape, geometry), gzip(voxels)
+        return "".join(f"{line}\n" for line in ("NRRD0004", *fields, "")).encode() + packed
+    packed = deflate(voxels)
+    return "".join(f"{line}\n" for line in _metaimage_fields(labels.shape, geometry, len(packed))).encode() + packed
+
+
+def _nrrd_fields(shape: tuple[int, ...], geometry: Geometry) -> tuple[str, ...]:
+    """As teem's NRRD 4 has them."""
+    columns = (np.reshape(geometry.direction, (3, 3)) * geometry.spacing).T.tolist()
+    return (
+        "type: unsigned char",
+        "dimension: 3",
+        "space: left-posterior-superior",
+        f"sizes: {_listed(shape)}",
+        "space directions: " + " ".join(f"({_listed(column, ',')})" for column in columns),
+        "kinds: domain domain domain",
+        "encoding: gzip",
+        f"space origin: ({_listed(geometry.origin, ',')})",
+    )
+
+
+def _metaimage_fields(shape: tuple[int, ...], geometry: Geometry, size: int) -> tuple[str, ...]:
+    """As MetaIO has them; its matrix holds an axis a row."""
+    return (
+        "ObjectType = Image",
+        "NDims = 3",
+        "BinaryData = True",
+        "BinaryDataByteOrderMSB = False",
+        "CompressedData = True",
+        f"CompressedDataSize = {size}",
+        f"TransformMatrix = {_listed(np.reshape(geometry.direction, (3, 3)).T.ravel().tolist())}",
+        f"Offset = {_listed(geometry.origin)}",
+        "CenterOfRotation = 0 0 0",
+        f"ElementSpacing = {_listed(geometry.spacing)}",
+        f"DimSize = {_listed(shape)}",
+        "ElementType = MET_UCHAR",
+        "ElementDataFile = LOCAL",
+    )
+
+
+def _listed(values: Iterable[float], between: str = " ") -> str:
+    return between.join(map(repr, values))
+
+
+def _by_simpleitk(path: Path) -> Any:
+    itk, header = _simpleitk(path), _Header(path)
+    header.refuse_other_units()
+    reader = itk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise ImageFileError(_last_line(error)) from None
+    sides, parts = reader.GetSize(), reader.GetNumberOfComponents()
+    pixel = itk.GetPixelIDValueAsString(reader.GetPixelID())
+    match = _PIXEL.fullmatch(pixel)
+    if match is None:
+        raise InputError(f"{path}: its voxels are {pixel}, not single real numbers; save a volume of these")
+    dtype = np.dtype(f"{_KINDS[match[2]]}{int(match[1]) // 8}")
+    voxels = ItkVoxels(path, sides if parts == 1 else (*sides, parts), dtype)
+    geometry, axes = _geometry(reader), np.eye(4)
+    axes[:3, :3] = np.reshape(geometry.direction, (3, 3)) * geometry.spacing
+    axes[:3, 3] = geometry.origin
+    image: Any = nib.Nifti2Image(  # type: ignore[no-untyped-call]  # its header holds float64
+        voxels,
+        _RAS @ axes + 0.0,  # without negative zeros
+        extra={"itk": geometry},
+        file_map=nib.Nifti2Image.make_file_map({"image": str(path)}),  # type: ignore[no-untyped-call]
+        dtype=dtype,
+    )
+    image.header.set_xyzt_units("mm")
+    return image
+
+
+def _geometry(reader: Any) -> Geometry:
+    """Of the first three axes; of a plane, with a third."""
+    axes = reader.GetDimension()
+    direction = np.eye(max(axes, 3))
+    direction[:axes, :axes] = np.reshape(reader.GetDirection(), (axes, axes))
+    origin, spacing = (*reader.GetOrigin(), 0.0)[:3], (*reader.GetSpacing(), 1.0)[:3]
+    return Geometry(origin, spacing, tuple(direction[:3, :3].ravel().tolist()))
+
+
+class ItkVoxels:
+    """Voxels that SimpleITK reads each time they are asked for, in the form of nibabel's `ArrayProxy`."""
+
+    is_proxy = True
+    slope, inter = 1.0, 0.0
+
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.path = path
+        self.shape = shape
+        self.dtype = dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def get_unscaled(self) -> NDArray[Any]:
+        """Voxels ``[X, Y, Z]`` or ``[X, Y, Z, C]``.
+
+        Raises:
+            ImageFileError: the file is damaged or cut short.
+        """
+        _Header(self.path).refuse_damaged(prod(self.shape) * self.dtype.itemsize)
+        itk = _simpleitk(self.path)
+        try:
+            image = itk.ReadImage(str(self.path))
+        except RuntimeError as error:
+            raise ImageFileError(_last_line(error)) from None
+        voxels = itk.GetArrayFromImage(image).astype(self.dtype, copy=False)
+        # ITK's arrays are [z, y, x], and [z, y, x, c] where a voxel has several values.
+        axes = (2, 1, 0, 3) if image.GetNumberOfComponentsPerPixel() > 1 and voxels.ndim == 4 else None
+        turned: NDArray[Any] = voxels.transpose(axes).reshape(self.shape, order="F")
+        return turned
+
+    def reshape(self, shape: tuple[int, ...]) -> "ItkVoxels":
+        return ItkVoxels(self.path, shape, self.dtype)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self.get_unscaled(), dtype)
+
+    def __getitem__(self, part: Any) -> Any:
+        return self.get_unscaled()[part]
+
+
+class _Header:
+    """What a NRRD's or MetaImage's header says, of which ITK does not speak or which it does not check.
+
+    Attributes:
+        path: of the file. voxels: of the file that holds them. start: the first byte there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read it.
+
+        Raises:
+            as `files_of`
+        """
+        self.path = path
+        self._nrrd = format_of(path) == "NRRD"
+        self._fields: dict[str, str] = {}
+        with path.open("rb") as file:
+            while file.tell() < _MOST_HEADER and (line := file.readline(_MOST_HEADER)):
+                name, _, value = line.decode("latin-1").partition(":" if self._nrrd else "=")
+                name = name.strip().casefold()
+                self._fields[name] = value.strip()
+                if name == ("" if self._nrrd else "elementdatafile"):
+                    break
+            start = file.tell()
+        self.voxels = self._file_of_voxels()
+        self.start = start if self.voxels == path else 0
+
+    def _file_of_voxels(self) -> Path:
+        if self._nrrd:
+            named = self._fields.get("data file", self._fields.get("datafile", ""))
+            remedy = "save it as one .nrrd file"
+        else:
+            named = self._fields.get("elementdatafile", "")
+            named, remedy = "" if named == "LOCAL" else named, "save it as one .mha file"
+        if not named:
+            return self.path
+        if self._nrrd or named.startswith("LIST") or "%" in named or Path(named).name != named:
+            raise InputError(f"{self.path}: its voxels are in another file ({named[:40]}); {remedy}")
+        return self.path.with_name(named)
+
+    def refuse_other_units(self) -> None:
+        """Refuse lengths in anything but mm.
+
+        Raises:
+            InputError: so they are.
+        """
+        units = re.findall(r'"([^"]*)"', self._fields.get("space units", ""))
+        for unit in (*units, self._fields.get("distanceunits", "")):
+            if unit.strip().casefold() not in _MILLIMETRES:
+                raise InputError(f"{self.path}: its lengths are in {unit[:20]}; convert its geometry to millimetres")
+
+    def refuse_damaged(self, size: int) -> None:
+        """Refuse a MetaImage whose voxels are not `size` bytes, or not those whose checksum it holds.
+
+        ITK checks neither, and gives what it could unpack. It checks a NRRD.
+
+        Raises:
+            ImageFileError, OSError: so it is.
+        """
+        if self._nrrd:
+            return
+        if self._fields.get("compresseddata", "").casefold() == "true":
+            held = len(inflate(self.voxels.read_bytes()[self.start :]))
+        else:
+            held = self.voxels.stat().st_size - self.start
+        if held < size:
+            raise ImageFileError(f"{held} bytes where {size} are expected")
+
+
+def _simpleitk(path: Path) -> Any:
+    try:
+        return import_module("SimpleITK")
+    except ImportError:
+        raise InputError(
+            f"{path}: {format_of(path)} files are read by SimpleITK, which is not installed; {install('itk')}"
+        ) from None
+
+
+def _last_line(error: BaseException) -> str:
+    """What ITK says of an error in many lines, without the file, which our own line names."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return lines[-1].removeprefix("Reason: ")
