@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.data.formats import stem_of
 from bench.errors import InputError
 
 _NAME_COLUMNS = (
@@ -83,10 +84,10 @@ def _plain(name: str) -> str:
 
 
 def _spellings(text: str) -> Iterator[str]:
-    """What a name may stand for: itself, a file of that name, an image of one channel."""
+    """What a name may stand for: itself, a file of that name, an image of the first channel."""
     name = text.strip().replace("\\", "/").rpartition("/")[2]
     yield name
-    yield (name := re.sub(r"\.nii(\.gz)?$", "", name))
+    yield (name := stem_of(name))
     yield re.sub(r"_0000$", "", name)
 
 

@@ -160,7 +160,7 @@ def _by_simpleitk(path: Path) -> Any:
         voxels,
         _RAS @ axes + 0.0,  # without negative zeros
         extra={"itk": geometry},
-        file_map=nib.Nifti2Image.make_file_map({"image": str(path)}),  # type: ignore[no-untyped-call]
+        file_map=nib.Nifti2Image.make_file_map({"image": str(path)}),
         dtype=dtype,
     )
     image.header.set_xyzt_units("mm")

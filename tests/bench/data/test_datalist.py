@@ -1,0 +1,54 @@
+"""Lists of cases, as the Decathlon and MONAI write them."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.data.datalist import entries_of
+from bench.errors import InputError
+
+FILE = Path("data/dataset.json")
+
+
+def test_the_decathlon_s_lists():
+    held = {
+        "training": [{"image": "./imagesTr/BRATS_001.nii.gz", "label": "./labelsTr/BRATS_001.nii.gz"}],
+        "test": ["./imagesTs/BRATS_485.nii.gz"],
+    }
+    (case,) = entries_of(FILE, held, "train")
+    assert (case.name, case.image_paths) == ("BRATS_001", (Path("data/imagesTr/BRATS_001.nii.gz"),))
+    assert case.mask_path == Path("data/labelsTr/BRATS_001.nii.gz")
+    (case,) = entries_of(FILE, held, "test")
+    assert (case.name, case.mask_path) == ("BRATS_485", None)
+    assert entries_of(FILE, held, "validation") == []
+
+
+@pytest.mark.parametrize(
+    ("images", "names"),
+    [
+        ([["a_0000.nrrd", "a_0001.nrrd"], ["b_0000.nrrd", "b_0001.nrrd"]], ["a", "b"]),
+        ([["BraTS-7-000-t1n.mha", "BraTS-7-000-t1c.mha"], ["BraTS-8-000-t1n.mha"]], ["BraTS-7-000", "BraTS-8-000-t1n"]),
+        ([["p1/flair.nii", "p1/t1.nii"], ["p2/flair.nii", "p2/t1.nii"]], ["p1", "p2"]),
+        (["/far/p1/ct.nii.gz", "/far/p2/ct.nii.gz"], ["p1", "p2"]),
+    ],
+)
+def test_cases_are_named_after_files_or_folders(images, names):
+    entries = entries_of(FILE, {"val": [{"image": image} for image in images]}, "validation")
+    assert [entry.name for entry in entries] == names
+    first = images[0] if isinstance(images[0], str) else images[0][0]
+    assert entries[0].image_paths[0] == FILE.parent / first
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ({"a.nii": "b.nii"}, "'training' is not a list of cases"),
+        ([{"label": "a.nii"}], "entry 1 of 'training' has 'None' where the path of an image or mask is expected"),
+        (["a.nii", {"image": ["b.nii", 3]}], "entry 2 of 'training' has '3' where"),
+        ([{"image": "a.nii", "label": 2}], "entry 1 of 'training' has '2' where"),
+        (["a.dcm"], "entry 1 of 'training' has 'a.dcm' where"),
+    ],
+)
+def test_entries_that_are_none_are_refused(entries, said):
+    with pytest.raises(InputError, match=rf"data/dataset\.json: {said}"):
+        entries_of(FILE, {"training": entries}, "train")
