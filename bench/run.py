@@ -97,12 +97,12 @@ def _drop_lost(record: RunRecord, store: RunStore, progress: Progress) -> None:
     cases, values = {case.name: case for case in record.cases}, MaskValues.of(record.task)
     for variant in list(store.records.values()):
         for sample in _first(variant):
-            problem = _problem(store.mask(variant.name, sample.case, first=True), cases[sample.case], values)
+            problem = _problem(store.mask(variant.name, cases[sample.case], first=True), cases[sample.case], values)
             if problem is not None:
                 progress.note(f"{problem}; the case is run anew")
                 store.drop(variant.name, sample.phase, sample.round, cases[sample.case])
     for case in record.cases:
-        repeat = store.mask(record.baseline, case.name, first=False)
+        repeat = store.mask(record.baseline, case, first=False)
         if repeat.exists() and _problem(repeat, case, values) is not None:
             repeat.unlink()
 
@@ -194,8 +194,8 @@ def _scores(
             record.settings,
             record.task,
             record.data.mask_values,
-            directory.prediction(backend.name, case.name),
-            directory.prediction(record.baseline, case.name),
+            directory.prediction(backend.name, case),
+            directory.prediction(record.baseline, case),
             subtypes[case.name],
             baseline[case.name],
             rois[case.name],
@@ -221,7 +221,7 @@ def _record_noise(record: RunRecord, store: RunStore) -> None:
     first, later = _subtypes(backend), _latest(backend)
     voxels = differing = 0
     for case in record.cases:
-        masks = (store.mask(backend.name, case.name, first=True), store.mask(backend.name, case.name, first=False))
+        masks = (store.mask(backend.name, case, first=True), store.mask(backend.name, case, first=False))
         if case.name in later and masks[1].exists():
             size, wrong = accuracy.disagreement(case, record.task, *masks)
             voxels, differing = voxels + size, differing + wrong
@@ -249,7 +249,7 @@ def _finish(record: RunRecord, store: RunStore) -> None:
     for backend in store.records.values():
         subtypes = {case: subtype for case, subtype in _subtypes(backend).items() if subtype is not None}
         if subtypes:
-            path = directory.prediction(backend.name, "x").with_name("subtype_results.csv")
+            path = directory.predictions(backend.name) / "subtype_results.csv"
             write_subtypes(path, sorted(subtypes.items()))
     directory.save_run(record)
     if record.status == COMPLETE:

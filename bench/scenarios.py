@@ -15,6 +15,7 @@ from typing import Any
 import engines
 from bench.choices import SCENARIOS
 from bench.data.cases import sha256_of
+from bench.data.formats import mask_ending
 from bench.errors import BackendLostError, InputError
 from bench.machine.clock import clock_fault
 from bench.peers import PEERS
@@ -81,7 +82,8 @@ def measure(
     if set(wanted) - {COLD}:
         with _worker(opening, request.timeout_s) as ask:
             ask(opening, Opened)
-            ask(Predict(_images(plan.record.cases[0]), masks / "warm.nii.gz"), Predicted)
+            first = plan.record.cases[0]
+            ask(Predict(_images(first), masks / f"warm{mask_ending(first.image)}"), Predicted)
             if SINGLE_STREAM in wanted:
                 timed[SINGLE_STREAM] = _single_stream(ask, _paths(plan, masks / SINGLE_STREAM), progress)
             if OFFLINE in wanted:
@@ -117,7 +119,7 @@ def _plan(request: Request, backend: str | None, progress: Progress) -> Plan:
 
 
 def _paths(plan: Plan, folder: Path) -> _Paths:
-    return tuple((_images(case), folder / f"{case.name}.nii.gz") for case in plan.record.cases)
+    return tuple((_images(case), folder / f"{case.name}{mask_ending(case.image)}") for case in plan.record.cases)
 
 
 def _images(case: Case) -> tuple[Path, ...]:

@@ -21,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a check
 import engines
 from bench.accuracy import dsc, outside_of
 from bench.choices import DEMOS, ROIS
-from bench.data.cases import CaseFiles, find_cases
+from bench.data.cases import find_cases
+from bench.data.layouts import CaseFiles
 from bench.data.volume import MaskValues, read_mask
 from bench.demo import CHECKPOINTS, write_demo
 from bench.pipeline.pipeline import Pipeline

@@ -1,80 +1,32 @@
-"""Cases of a data folder, in the quiz layout or the nnU-Net raw layout."""
+"""The cases of a data set: their files, classes and content, and what their masks hold."""
 
 import hashlib
-import itertools
-import json
-import re
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from bench.choices import SPLITS
+from bench.data import layouts
 from bench.data.class_table import read_class_tables
+from bench.data.datalist import lists_cases
+from bench.data.dataset_json import mask_values, read_json, refuse_channels
+from bench.data.formats import ending_of, files_of, stem_of
+from bench.data.layouts import CaseFiles
 from bench.data.space import Space
-from bench.data.volume import MaskValues, read_image, read_mask
+from bench.data.volume import MaskValues, open_channels, read_image, read_mask
 from bench.errors import InputError
-from models.task import MOST_LABEL, Task
+from models.task import Task, TaskError
 from reports.records.record import Case
-
-_IMAGE = re.compile(r"^(?P<name>.+)_0000\.nii(\.gz)?$", re.DOTALL)
-_ENDING = re.compile(r"\.nii(\.gz)?$")
-_SUBTYPE_FOLDER = re.compile(r"^subtype(?P<subtype>\d+)$")
-# nnU-Net knows no validation folder of its own; these names are the ones in use.
-_NNUNET = {
-    "train": ("imagesTr", "labelsTr"),
-    "validation": ("imagesVal", "labelsVal"),
-    "test": ("imagesTs", "labelsTs"),
-}
-
-
-@dataclass(frozen=True)
-class CaseFiles:
-    """The files of a case, not opened yet: its channels in their order, its mask, and its class."""
-
-    name: str
-    image_paths: tuple[Path, ...]
-    mask_path: Path | None
-    subtype: int | None
-
-    @property
-    def image_path(self) -> Path:
-        """Of the first channel."""
-        return self.image_paths[0]
 
 
 def find_cases(root: Path, split: str) -> tuple[str, list[CaseFiles]]:
-    """List the cases of `split` under `root`, sorted by name, with the layout's name (``quiz`` or ``nnunet``).
+    """List the cases of `split` under `root`, sorted by name, with the name of their layout in `layouts`.
 
     Raises:
-        InputError: no such folder, split or case.
+        InputError: no such folder, split or case, or files that contradict each other.
     """
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder; give --data a folder in the quiz or nnU-Net raw layout")
-    for layout, search in (("quiz", _quiz), ("nnunet", _nnunet)):
-        cases = sorted(search(root, split), key=lambda case: case.name)
-        if cases:
-            _refuse_duplicates(cases)
-            cases = _with_classes(root, layout, cases)
-            _refuse_second_masks(cases)
-            return layout, cases
-    others = [s for s in SPLITS if s != split and (any(_quiz(root, s)) or any(_nnunet(root, s)))]
-    remedy = f"it has {' and '.join(others)}: choose with --split" if others else _EXPECTED
-    raise InputError(f"{root}: no cases of the split '{split}'; {remedy}")
-
-
-_EXPECTED = "expected SPLIT/subtype*/NAME_0000.nii.gz (quiz) or imagesTr/NAME_0000.nii.gz (nnU-Net raw)"
-
-
-def unused_volumes(root: Path, split: str, cases: list[CaseFiles]) -> list[Path]:
-    """NIfTI files in the folders of the split that belong to none of its `cases`, relative to `root`.
-
-    Masks without an image, further channels, cases in folders of another name.
-    """
-    used = {path for case in cases for path in (*case.image_paths, case.mask_path)}
-    folders = [root / name for name in (split, *_NNUNET.get(split, ()))]
-    files = {path for folder in folders for path in folder.rglob("*.nii*") if path not in used}
-    relative = sorted(path.relative_to(root) for path in files)
-    return [path for path in relative if path.name.endswith((".nii", ".nii.gz")) and "/." not in f"/{path}"]
+    layout, cases = layouts.listed(root, split)
+    layouts.refuse_duplicates(cases)
+    return layout, _with_classes(layouts.folder_of(root), layout, cases)
 
 
 def check_cases(
@@ -89,7 +41,7 @@ def check_cases(
     """
     cases, subtypes = [], len(task.classes)
     for case in files:
-        _refuse_channels(case, task)
+        refuse_other_channels(case, len(task.channels), task.channels)
         if subtypes and case.subtype is not None and case.subtype not in range(subtypes):
             known = f"the network tells {subtypes} apart, 0 to {subtypes - 1}"
             raise InputError(f"{case.image_path}: unknown subtype {case.subtype}; {known}: correct the class")
@@ -123,100 +75,32 @@ def fingerprint(cases: list[CaseFiles]) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """Hash a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _quiz(root: Path, split: str) -> Iterator[CaseFiles]:
-    for folder in [root / split, *sorted((root / split).glob("subtype*"))]:
-        match = _SUBTYPE_FOLDER.match(folder.name)
-        yield from _images(folder, folder, int(match["subtype"]) if match else None)
-
-
-def _nnunet(root: Path, split: str) -> Iterator[CaseFiles]:
-    images, labels = _NNUNET.get(split, (split, split))
-    yield from _images(root / images, root / labels, None)
+    """Hash a file's bytes; of a MetaImage's header, those of its voxels with it."""
+    first, *others = files_of(path)
+    with first.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    for other in others:
+        digest.update(sha256_of(other).encode())
+    return digest.hexdigest()
 
 
 def declared_values(root: Path, task: Task) -> MaskValues | None:
-    """What the values in the masks mean, as the ``dataset.json`` of nnU-Net's raw layout says; None without one.
+    """What the values in the masks mean, as the JSON of the data set says; None where it names no labels.
+
+    Its channels are looked at too.
 
     Raises:
-        InputError: it is damaged, or names a label that the task does not know.
+        InputError: it is damaged, or contradicts the task.
     """
-    path = root / "dataset.json"
+    path = layouts.list_file(root)
     if not path.is_file():
         return None
+    held = read_json(path)
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-        return values_by_name(held.get("labels") if isinstance(held, dict) else None, task)
-    except (ValueError, OSError, RecursionError) as error:
-        raise InputError(f"{path}: {error}; correct it, since it says what the values in the masks mean") from None
-
-
-def values_by_name(labels: object, task: Task) -> MaskValues:
-    """What the values mean of masks whose labels have these names, by the task's own.
-
-    A ``dataset.json`` of nnU-Net's first version or of the Medical Segmentation Decathlon names values, today's numbers
-    names.
-
-    Raises:
-        ValueError: the task does not know a name, or a value is no number.
-    """
-    if not isinstance(labels, dict) or len(labels) < 2:
-        raise ValueError("it names no labels")
-    if all(isinstance(name, str) and str(value).isdecimal() for value, name in labels.items()):
-        labels = {name: value for value, name in labels.items()}
-    known = {_plain(name): value for name, value in task.labels.items()}
-    known |= {_plain(other): task.labels[name] for name, others in task.synonyms.items() for other in others}
-    known |= {} if task.ignore is None else {"ignore": task.ignore}
-    values, names = {}, {}
-    for name, value in labels.items():
-        if not str(value).isdecimal() or int(value) > MOST_LABEL:
-            raise ValueError(f"its label {str(value)[:40]!r} is no number up to {MOST_LABEL}")
-        if _plain(name) not in known:
-            named = ", ".join(list(task.labels)[:12])
-            raise ValueError(f"its label {str(name)[:40]!r} is none of the task {task.name} ({named})")
-        values[int(value)], names[int(value)] = known[_plain(name)], str(name)
-    return MaskValues(values, names)
-
-
-def _plain(name: object) -> str:
-    return " ".join(str(name).replace("_", " ").casefold().split())
-
-
-def _images(folder: Path, masks: Path, subtype: int | None) -> Iterator[CaseFiles]:
-    if not folder.is_dir():
-        return
-    names = {path.name for path in folder.iterdir()}
-    for path in folder.iterdir():
-        match = _IMAGE.match(path.name)
-        if match is None or path.name.startswith("."):
-            continue
-        name = match["name"]
-        mask = next((m for m in (masks / f"{name}.nii.gz", masks / f"{name}.nii") if m.is_file()), None)
-        if mask is not None or folder != masks or not _is_mask(path.name, names):
-            yield CaseFiles(name, (path, *_further_channels(path, name, names)), mask, subtype)
-
-
-def _further_channels(first: Path, name: str, names: Collection[str]) -> Iterator[Path]:
-    """The files ``NAME_0001``, ``NAME_0002`` and so on beside the first channel; `names` are those of all files."""
-    for number in itertools.count(1):
-        files = (f"{name}_{number:04}{ending}" for ending in (".nii.gz", ".nii"))
-        file = next((file for file in files if file in names and not _is_mask(file, names)), None)
-        if file is None:
-            return
-        yield first.with_name(file)
-
-
-def _is_mask(file: str, names: Collection[str]) -> bool:
-    """Whether a file that is named like a channel may be the mask of a case whose name ends like one.
-
-    As ``a_0000.nii.gz`` beside ``a_0000_0000.nii.gz``; `names` are those of the files beside it.
-    """
-    name = _ENDING.sub("", file)
-    return any(f"{name}_0000{ending}" in names for ending in (".nii.gz", ".nii"))
+        refuse_channels(held, task)
+        return None if "labels" not in held and lists_cases(held) else mask_values(held, task)
+    except TaskError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _with_classes(root: Path, layout: str, cases: list[CaseFiles]) -> list[CaseFiles]:
@@ -224,7 +108,7 @@ def _with_classes(root: Path, layout: str, cases: list[CaseFiles]) -> list[CaseF
     try:
         tables = read_class_tables(root, {case.name for case in cases})
     except InputError:
-        if layout == "quiz":  # it may be a table of something else
+        if layout == layouts.QUIZ:  # it may be a table of something else
             return cases
         raise
     for case in cases:
@@ -234,32 +118,27 @@ def _with_classes(root: Path, layout: str, cases: list[CaseFiles]) -> list[CaseF
                 f"{tables.sources[case.name]}: gives {case.name} class {listed}, and it lies in "
                 f"{case.image_path.parent}; correct the one that is wrong"
             )
-    if layout == "quiz":
+    if layout == layouts.QUIZ:
         return cases
     return [replace(case, subtype=tables.classes.get(case.name)) for case in cases]
 
 
-def _refuse_channels(case: CaseFiles, task: Task) -> None:
-    wanted, held = len(task.channels), len(case.image_paths)
-    if held != wanted:
-        names = ", ".join(task.channels)
-        raise InputError(
-            f"{case.image_path}: {case.name} has {held} channel{'s' * (held != 1)}, and the network takes {wanted} "
-            f"({names}); give a file NAME_0000 to NAME_{wanted - 1:04} for each"
-        )
+def refuse_other_channels(case: CaseFiles, wanted: int, names: Sequence[str] = ()) -> None:
+    """Refuse a case that has more or fewer channels than the network takes; its voxels are not read.
 
+    `names` are those of the network's channels.
 
-def _refuse_duplicates(cases: list[CaseFiles]) -> None:
-    for before, after in itertools.pairwise(cases):
-        if before.name == after.name:
-            raise InputError(
-                f"{after.image_path}: a second case named {after.name} beside {before.image_path}; rename one"
-            )
-
-
-def _refuse_second_masks(cases: list[CaseFiles]) -> None:
-    for case in cases:
-        if case.mask_path is not None and case.mask_path.suffix == ".gz":
-            other = case.mask_path.with_suffix("")
-            if other.exists():
-                raise InputError(f"{other}: a second mask of {case.name} beside {case.mask_path}; remove one")
+    Raises:
+        InputError: so it is, or as of `open_channels`.
+    """
+    held = len(open_channels(case.image_paths))
+    if held == wanted:
+        return
+    network = f"the network takes {wanted}" + (f" ({', '.join(names)})" if names else "")
+    first = case.image_path
+    if len(case.image_paths) > wanted:
+        raise InputError(f"{case.image_paths[wanted]}: channel {wanted} of {case.name}, and {network}; take it out")
+    if held < wanted and stem_of(first.name) == f"{case.name}_0000":
+        missing = first.with_name(f"{case.name}_{held:04}{ending_of(first.name)}")
+        raise InputError(f"{missing}: no such file, but {network}; put {names[held] if names else 'the channel'} there")
+    raise InputError(f"{first}: {case.name} has {held} channel{'s' * (held != 1)}, and {network}; give it these")

@@ -18,6 +18,11 @@ _KEYS = {"train": ("training", "train"), "validation": ("validation", "val"), "t
 _SHOWN = 80  # letters of a path in a message
 
 
+def lists_cases(held: Mapping[str, Any]) -> bool:
+    """Whether this content of a JSON has a list of cases, of any split."""
+    return any(key in held for keys in _KEYS.values() for key in keys)
+
+
 @dataclass(frozen=True)
 class Entry:
     """A case of a list; its files are not opened."""

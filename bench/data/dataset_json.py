@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.data.volume import MaskValues
 from bench.errors import InputError
 from models.task import MOST_LABEL, Task, TaskError
 
@@ -35,8 +36,8 @@ def read_json(path: Path) -> dict[str, Any]:
     return held
 
 
-def mask_values(held: Mapping[str, Any], task: Task) -> tuple[dict[int, int], dict[int, str]]:
-    """The label of `task` that each value in the masks stands for, and the name that the data set has for the value.
+def mask_values(held: Mapping[str, Any], task: Task) -> MaskValues:
+    """What each value in the masks is by `task`, and how the data set calls it.
 
     Raises:
         TaskError: it does not say, or contradicts the task; one line, without the file.
@@ -58,7 +59,7 @@ def mask_values(held: Mapping[str, Any], task: Task) -> tuple[dict[int, int], di
         meant[ignore], names[ignore] = task.ignore, _IGNORE
     if 0 not in meant:
         meant[0], names[0] = 0, _BACKGROUND
-    return meant, names
+    return MaskValues(meant, names)
 
 
 def refuse_channels(held: Mapping[str, Any], task: Task) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.data.cases import CaseFiles
 from bench.data.class_table import ClassTables
+from bench.data.layouts import CaseFiles
 from bench.data.space import TOLERANCE, Space
 from bench.data.volume import read_header, read_space
 

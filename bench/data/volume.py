@@ -1,4 +1,4 @@
-"""NIfTI volumes as read from disk: axes as stored, scaled values, checked before use."""
+"""Volumes as read from disk: axes as stored, scaled values, checked before use."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bench.data import compression
 from bench.data.formats import format_of, load
 from bench.data.space import Space, spacing_of, turned, written
-from bench.data.voxels import all_finite, read_voxels, scaled_blocks
+from bench.data.voxels import ChannelVoxels, all_finite, read_channels, read_voxels, scaled_blocks
 from bench.errors import InputError
 from models.task import Task
 from reports.records.record import TaskRecord
@@ -104,21 +104,43 @@ class Volume:
 
 
 def read_image(paths: Sequence[Path]) -> Volume:
-    """Read the 3-D image of each channel with its slope and intercept applied.
+    """Read the 3-D image of each channel, or the only 4-D one, with slope and intercept applied.
 
     Raises:
-        InputError: missing, damaged, not 3-D, empty, with values that are not finite, or channels on other grids.
+        InputError: as of `open_channels`, with values that are not finite, or channels on other grids.
     """
-    niftis = [read_header(path) for path in paths]
+    niftis = open_channels(paths)
     refuse_apart(paths, niftis)
-    # One channel is read where it stays; several are read one after the other into one array.
-    intensities = None if len(niftis) == 1 else np.empty((len(niftis), *niftis[0].shape), np.float32)
-    for channel, (path, nifti) in enumerate(zip(paths, niftis, strict=True)):
-        with _damage_reported(path):
-            voxels = read_voxels(nifti, None if intensities is None else intensities[channel])
-        if not all_finite(nifti, voxels):
-            raise InputError(f"{path}: the image has voxels that are NaN or infinite; replace them by real intensities")
-    return Volume(voxels[None] if intensities is None else intensities, niftis[0])
+    if len(niftis) > len(paths):
+        return Volume(_finite_voxels(paths[0], niftis[0].dataobj.whole), niftis[0])
+    if len(niftis) == 1:  # read where it stays
+        return Volume(_finite_voxels(paths[0], niftis[0])[None], niftis[0])
+    intensities = np.empty((len(niftis), *niftis[0].shape), np.float32)
+    for path, nifti, channel in zip(paths, niftis, intensities, strict=True):
+        _finite_voxels(path, nifti, channel)
+    return Volume(intensities, niftis[0])
+
+
+def _finite_voxels(path: Path, nifti: Any, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    with _damage_reported(path):
+        voxels = read_voxels(nifti, out) if len(nifti.shape) == 3 else read_channels(nifti)
+    if not all_finite(nifti, voxels):
+        raise InputError(f"{path}: the image has voxels that are NaN or infinite; replace them by real intensities")
+    return voxels
+
+
+def open_channels(paths: Sequence[Path]) -> list[Any]:
+    """The 3-D nibabel image of each channel: of each file, or of each part of the only one, ``[X, Y, Z, C]``.
+
+    Voxels are not read.
+
+    Raises:
+        InputError: missing, damaged, not 3-D or 4-D, empty, or of voxels that are no real numbers.
+    """
+    niftis = [_opened(path, "image", most_axes=4 if len(paths) == 1 else 3) for path in paths]
+    if len(niftis[0].shape) == 3:
+        return niftis
+    return [_with_voxels(niftis[0], ChannelVoxels(niftis[0], channel)) for channel in range(niftis[0].shape[3])]
 
 
 def refuse_apart(paths: Sequence[Path], niftis: Sequence[Any]) -> None:
@@ -140,12 +162,12 @@ def refuse_apart(paths: Sequence[Path], niftis: Sequence[Any]) -> None:
 
 
 def read_header(path: Path) -> Any:
-    """Open a 3-D image with nibabel; its voxels are not read.
+    """Open a 3-D image with nibabel, or the first channel of a 4-D one; its voxels are not read.
 
     Raises:
-        InputError: missing, damaged, not 3-D, empty, or of voxels that are no real numbers.
+        InputError: as of `open_channels`.
     """
-    return _opened(path, "image")
+    return open_channels((path,))[0]
 
 
 def read_space(path: Path) -> Space:
@@ -212,23 +234,29 @@ def _turn(path: Path, mask: Space, image: Space) -> NDArray[np.float64]:
     return turn
 
 
-def _opened(path: Path, what: str) -> Any:
-    """A volume of real numbers; axes of length 1 behind the third are left out."""
+def _opened(path: Path, what: str, most_axes: int = 3) -> Any:
+    """A volume of real numbers; axes of length 1 at the end, behind the third, are left out."""
     nifti = _open(path)
     shape, dtype = nifti.shape, nifti.get_data_dtype()
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if min(shape, default=0) < 1:
         raise InputError(f"{path}: the {what} has no voxels ({_by(shape)}); export it again")
-    if len(shape) != 3:
+    if not 3 <= len(shape) <= most_axes:
         raise InputError(f"{path}: the {what} is {len(shape)}-D ({_by(nifti.shape)}), not 3-D; save a single volume")
     if dtype.kind not in "iuf":
         kind = "complex numbers" if dtype.kind == "c" else "colours" if dtype.names else f"of type {dtype}"
         raise InputError(f"{path}: its voxels are {kind}, not single real numbers; save a volume of these")
-    if shape == nifti.shape:
+    if shape == nifti.shape and len(shape) == 3:
         return nifti
     Space.of(nifti, path)  # nibabel decomposes the affine of a new image, and raises where that cannot be done
-    return type(nifti)(nifti.dataobj.reshape(shape), nifti.affine, nifti.header, nifti.extra, nifti.file_map)
+    if shape == nifti.shape:
+        return nifti
+    return _with_voxels(nifti, nifti.dataobj.reshape(shape))
+
+
+def _with_voxels(nifti: Any, voxels: Any) -> Any:
+    return type(nifti)(voxels, nifti.affine, nifti.header, nifti.extra, nifti.file_map)
 
 
 def _open(path: Path) -> Any:

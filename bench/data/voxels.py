@@ -34,10 +34,50 @@ def read_voxels(nifti: Any, out: NDArray[np.float32] | None = None) -> NDArray[n
         OSError, EOFError, ValueError, or one of `compression.ERRORS`: the file is damaged or cut short.
     """
     voxels = np.empty(nifti.shape, np.float32) if out is None else out
-    stored = _stored(nifti, np.float32)
+    _scale(voxels, *_stored(nifti, np.float32))
+    return voxels
+
+
+def read_channels(nifti: Any) -> NDArray[np.float32]:
+    """Scaled voxels ``[C, X, Y, Z]`` of a 4-D nibabel image ``[X, Y, Z, C]``, float32, C-contiguous.
+
+    Raises:
+        as `read_voxels`
+    """
+    voxels = np.empty((nifti.shape[3], *nifti.shape[:3]), np.float32)
+    stored, slope, inter = _stored(nifti, np.float32)
+    for number, channel in enumerate(voxels):
+        _scale(channel, stored[..., number], slope, inter)
+    return voxels
+
+
+class ChannelVoxels:
+    """A part of the 4-D nibabel image `whole`, read when it is asked for, in the form of nibabel's `ArrayProxy`."""
+
+    is_proxy = True
+
+    def __init__(self, whole: Any, channel: int) -> None:
+        self.whole = whole
+        self.shape = whole.shape[:3]
+        self.dtype = whole.get_data_dtype()
+        self._channel = channel
+
+    @property
+    def ndim(self) -> int:
+        return 3
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self.whole.dataobj[..., self._channel], dtype)
+
+    def __getitem__(self, part: Any) -> Any:
+        return np.asarray(self)[part]
+
+
+def _scale(voxels: NDArray[np.float32], stored: NDArray[Any], slope: float, inter: float) -> None:
+    """Put ``stored x slope + inter`` into `voxels`, block by block."""
 
     def scale(x: slice) -> None:
-        for block, values in _scaled(*stored, x):
+        for block, values in _scaled(stored, slope, inter, x):
             # nibabel rounds twice where the first rounding is to float64, as of int64.
             voxels[block] = values.astype(np.promote_types(values.dtype, np.float32), copy=False)
 
@@ -47,7 +87,6 @@ def read_voxels(nifti: Any, out: NDArray[np.float32] | None = None) -> NDArray[n
     else:
         with ThreadPoolExecutor(min(torch.get_num_threads(), _MOST_THREADS)) as pool:
             list(pool.map(scale, parts))
-    return voxels
 
 
 def scaled_blocks(nifti: Any) -> Iterator[tuple[tuple[slice, slice], NDArray[np.float64]]]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from bench.data.formats import format_of
 from bench.errors import InputError
 from engines.base import TORCH, Availability, Backend, Runtime
 from engines.probe import unavailable
@@ -18,7 +19,7 @@ from models.reader.container import EXPORTED, TORCHSCRIPT
 if TYPE_CHECKING:
     from bench.pipeline.settings import InferenceSettings
 
-__all__ = ["PEERS", "Peer", "incompatible_reason", "refuse_setting"]
+__all__ = ["PEERS", "Peer", "incompatible_reason", "refuse_setting", "unreadable_reason"]
 
 
 @dataclass(frozen=True)
@@ -90,3 +91,13 @@ def incompatible_reason(backend: Backend, settings: "InferenceSettings", batch: 
             "train with labels in the order of the classes",
         )
     return None
+
+
+def unreadable_reason(backend: Backend, images: Iterable[str]) -> Availability | None:
+    """Why this peer cannot run cases of these `images`; None where it can, and for what is no peer."""
+    others = sorted({format_of(image) for image in images} - {"NIfTI"})
+    if not isinstance(backend, Peer) or not others:
+        return None
+    return unavailable(
+        f"it reads and writes NIfTI, and the images are {' and '.join(others)}", "convert them to .nii.gz"
+    )

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from bench.data.volume import read_header
+from bench.data.volume import open_channels
 from bench.machine.clock import Stopwatch
 from bench.peers import Peer
 from bench.peers.session import PeerSession, Voting, windows
@@ -108,9 +108,7 @@ class NnUNetPipeline:
         from nnunetv2.inference.export_prediction import export_prediction_from_logits
 
         watch, plans, configuration = Stopwatch(self._sync), self._plans, self._configuration
-        niftis = [
-            read_header(path) for path in image_paths
-        ]  # not timed: nnU-Net does not look whether the header contradicts itself
+        niftis = open_channels(image_paths)  # not timed: nnU-Net does not look whether the header contradicts itself
         start = time.perf_counter_ns()
         with watch.stage("read"):
             data, properties = self._reader.read(image_paths, niftis)

@@ -81,6 +81,7 @@ class ScriptPipeline:
             niftis: list[Any] = [nib.load(path) for path in image_paths]
             niftis = [nifti if len(nifti.shape) == 3 else self._squeezed(nifti) for nifti in niftis]
             volume = np.stack([nifti.get_fdata() for nifti in niftis])
+            volume = volume if volume.ndim == 4 else np.moveaxis(volume[0], -1, 0)  # channels in one file
         with watch.stage("preprocess"):
             volume = (np.clip(volume, low, high) - low) / (high - low)
             short = [max(side - n, 0) for n, side in zip(volume.shape[1:], tile, strict=True)]

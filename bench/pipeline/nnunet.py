@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.data.volume import MaskValues, Volume, read_header, read_mask, refuse_apart
+from bench.data.volume import MaskValues, Volume, open_channels, read_mask, refuse_apart
 from bench.errors import InputError
 from bench.pipeline import tiles
 from bench.pipeline.merge import Merger
@@ -48,7 +48,7 @@ class PlansPreprocessor:
         self._labels = labels
 
     def read(self, image_paths: Sequence[Path]) -> Volume:
-        niftis = [read_header(path) for path in image_paths]
+        niftis = open_channels(image_paths)
         refuse_apart(image_paths, niftis)
         data, properties = self._reader.read(image_paths, niftis)
         return Volume(data, niftis[0], properties)

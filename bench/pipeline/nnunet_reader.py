@@ -36,7 +36,7 @@ class Reader:
         self.name = type(self._reader).__name__
 
     def read(self, paths: Sequence[Path], niftis: Sequence[Any]) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Voxels ``[C, z, y, x]``, and nnU-Net's properties; `niftis` are what `read_header` gives of `paths`.
+        """Voxels ``[C, z, y, x]``, and nnU-Net's properties; `niftis` are what `open_channels` gives of `paths`.
 
         Raises:
             InputError: the reader does not take it.
@@ -46,6 +46,12 @@ class Reader:
                 channels = [self._by_nibabel(nifti) for nifti in niftis]
                 return np.vstack([data for data, _ in channels]), channels[0][1]
             data, properties = self._reader.read_images([str(path) for path in paths])
+        expected = (len(niftis), *niftis[0].shape[::-1])
+        if data.shape != expected:  # of several values a voxel it takes these for the last axis
+            raise InputError(
+                f"{paths[0]}: nnU-Net's {self.name} reads {_by(data.shape)} voxels where {_by(expected)} are expected; "
+                "save each channel as a file of its own"
+            )
         return data, properties | _in_force(properties, Space(niftis[0].shape, niftis[0].affine))
 
     def as_read(self, labels: NDArray[Any], affine: NDArray[np.float64]) -> NDArray[Any]:
@@ -98,8 +104,11 @@ def _spacing(reported: Iterable[float], affine: NDArray[np.float64]) -> list[flo
 def _in_force(properties: dict[str, Any], space: Space) -> dict[str, Any]:
     """ITK's geometry, by which nnU-Net resamples and writes, brought to `space`."""
     stuff = properties["sitk_stuff"]
+    axes = len(stuff["spacing"])  # 4 where channels are one
+    direction = np.reshape(stuff["direction"], (axes, axes))[:3, :3]
+    stuff = {key: stuff[key][:3] for key in ("spacing", "origin")} | {"direction": tuple(direction.ravel().tolist())}
     itk = np.eye(4)
-    itk[:3, :3] = np.reshape(stuff["direction"], (3, 3)) * stuff["spacing"]
+    itk[:3, :3] = direction * stuff["spacing"]
     itk[:3, 3] = stuff["origin"]
     if not Space(space.shape, _TO_ITK @ itk).lies_on(space):
         itk = _TO_ITK @ space.affine
@@ -107,6 +116,10 @@ def _in_force(properties: dict[str, Any], space: Space) -> dict[str, Any]:
         direction = (itk[:3, :3] / spacing).ravel()
         stuff = {"spacing": tuple(spacing), "origin": tuple(itk[:3, 3]), "direction": tuple(direction)}
     return {"sitk_stuff": stuff, "spacing": _spacing(properties["spacing"], space.affine)}
+
+
+def _by(sides: Iterable[int]) -> str:
+    return " x ".join(map(str, sides))
 
 
 @contextmanager

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.data.cases import CaseFiles, find_cases, sha256_of
+from bench.data.cases import find_cases, refuse_other_channels, sha256_of
+from bench.data.layouts import CaseFiles
 from bench.data.volume import MaskValues, read_space, refuse_elsewhere
 from bench.errors import InputError
 from bench.pipeline.preparation import preparation_of
@@ -26,7 +27,7 @@ def from_training_cases(
     """Choose calibration cases in the split ``train``, and name them; None where all that there are is evaluated.
 
     Raises:
-        InputError: a case is both a training and an evaluated one, or its mask lies elsewhere than its image.
+        InputError: a case is both a training and an evaluated one, has other channels, or its mask lies elsewhere.
     """
     try:
         _, training = find_cases(root, "train")
@@ -39,6 +40,7 @@ def from_training_cases(
     _refuse_leak(training, chosen, evaluated)
     digest = hashlib.sha256(repr(settings).encode())
     for case in chosen:
+        refuse_other_channels(case, settings.channels)
         if case.mask_path is not None:
             refuse_elsewhere(case.mask_path, read_space(case.image_path))
         files = [*case.image_paths, *([case.mask_path] if case.mask_path else [])]

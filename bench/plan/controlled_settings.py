@@ -5,7 +5,8 @@ import os
 from pathlib import Path
 
 import engines
-from bench.data.cases import CaseFiles, fingerprint, sha256_of
+from bench.data.cases import fingerprint, sha256_of
+from bench.data.layouts import CaseFiles
 from bench.data.volume import MaskValues
 from bench.plan.request import Request
 from bench.worker.allocator import KEEP

@@ -7,16 +7,10 @@ from pathlib import Path
 import engines
 from bench import demo, peers
 from bench.accuracy import task_of
-from bench.data.cases import (
-    CaseFiles,
-    check_cases,
-    declared_values,
-    find_cases,
-    fingerprint,
-    unused_volumes,
-    values_by_name,
-)
+from bench.data.cases import check_cases, declared_values, find_cases, fingerprint
 from bench.data.class_table import read_class_tables
+from bench.data.dataset_json import mask_values
+from bench.data.layouts import QUIZ, CaseFiles, folder_of, unused_volumes
 from bench.data.remarks import remark_on_unused, remarks_on, remarks_on_classes
 from bench.data.volume import MaskValues
 from bench.errors import InputError
@@ -274,6 +268,7 @@ def _opens(
             incompatible_reason(backend, model.program, own.batch, own.rewrites)
             or ungraphable_reason(backend, model.only_python)
             or peers.incompatible_reason(backend, inference, own.batch)
+            or peers.unreadable_reason(backend, (case.image for case in record.cases))
         )
         return Open(
             name, backend, path, widen_to, options, target, own_settings, absent, own.rewrites, keep_memory=keep
@@ -291,7 +286,7 @@ def _remarks(
     remarks = (
         *remarks_on(case_files, as_stored=not reorients),
         *remark_on_unused(unused),
-        *(remarks_on_classes(classes, read_class_tables(root, set(classes))) if model.subtypes else ()),
+        *(remarks_on_classes(classes, read_class_tables(folder_of(root), set(classes))) if model.subtypes else ()),
     )
     for remark in remarks:
         progress.note(remark)
@@ -307,10 +302,10 @@ def _classes_of(model: Model) -> Task:
 def _values(root: Path, layout: str, model: Model, case_files: list[CaseFiles]) -> MaskValues:
     """What the values in the masks of the truth mean: as their ``dataset.json`` says, else the task's own labels."""
     own = MaskValues.of(model.task)
-    if layout == "quiz":  # whose masks hold 1 pancreas, 2 lesion, whatever numbers the network was trained with
-        return values_by_name(PANCREAS.labels, model.task) if model.task.synonyms else own
+    if layout == QUIZ:  # whose masks hold 1 pancreas, 2 lesion, whatever numbers the network was trained with
+        return mask_values({"labels": PANCREAS.labels}, model.task) if model.task.synonyms else own
     declared = declared_values(root, model.task)
-    unusual = bool(model.task.synonyms) and values_by_name(PANCREAS.labels, model.task).pairs
+    unusual = bool(model.task.synonyms) and mask_values({"labels": PANCREAS.labels}, model.task).pairs
     if declared is None and unusual and any(case.mask_path for case in case_files):
         raise InputError(
             f"{root}: no dataset.json says what the values in the masks mean, and the data set of this network has "

@@ -132,7 +132,7 @@ class Interleaver:
         if name not in self.fleet.open_names:
             return
         first = phase == INTERLEAVED and number == (0 if name == self._run.baseline else self.first_round)
-        mask = self.store.mask(name, case.name, first)
+        mask = self.store.mask(name, case, first)
         meter, before, begin = UsageMeter(self.fleet.pid(name)), Counters.now(), time.perf_counter_ns()
         reply = self.fleet.predict(name, tuple(map(Path, case.images)), mask, meter.tick, INTERVAL_S)
         waited_ns = time.perf_counter_ns() - begin

@@ -10,8 +10,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from bench.data.formats import mask_ending
 from bench.errors import InputError, StorageError
-from reports.records.record import RunRecord, VariantRecord
+from reports.records.record import Case, RunRecord, VariantRecord
 from reports.records.store import (
     RUN_FILE,
     SAMPLES_FOLDER,
@@ -121,11 +122,15 @@ class RunDirectory:
     def log(self, name: str) -> Path:
         return self.folder / VARIANTS_FOLDER / f"{name}.log"
 
-    def prediction(self, name: str, case: str) -> Path:
-        """Where the first prediction of a case is kept."""
+    def predictions(self, name: str) -> Path:
+        """The folder of a variant's first predictions."""
+        return self.folder / "predictions" / name
+
+    def prediction(self, name: str, case: Case) -> Path:
+        """Where the first prediction of a case is kept, in the format of its image."""
         return self._mask("predictions", name, case)
 
-    def repeat(self, name: str, case: str) -> Path:
+    def repeat(self, name: str, case: Case) -> Path:
         """Where every later prediction of a case is written, so that writing is timed and nothing is overwritten."""
         return self._mask("repeats", name, case)
 
@@ -146,8 +151,8 @@ class RunDirectory:
             return error.strerror or str(error)
         return None
 
-    def _mask(self, kind: str, name: str, case: str) -> Path:
-        with self._writing(self.folder / kind / name / f"{case}.nii.gz") as path:
+    def _mask(self, kind: str, name: str, case: Case) -> Path:
+        with self._writing(self.folder / kind / name / f"{case.name}{mask_ending(case.image)}") as path:
             path.parent.mkdir(parents=True, exist_ok=True)
         return path
 

@@ -68,7 +68,7 @@ class RunStore:
         """The variant's log, relative to the run directory."""
         return str(self.directory.log(name).relative_to(self.directory.folder))
 
-    def mask(self, name: str, case: str, first: bool) -> Path:
+    def mask(self, name: str, case: Case, first: bool) -> Path:
         """Where a prediction is written: the `first` one of a case is kept."""
         return (self.directory.prediction if first else self.directory.repeat)(name, case)
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from bench.data.dataset_json import mask_values, read_json, refuse_channels
+from bench.data.volume import MaskValues
 from bench.errors import InputError
 from models.task import PANCREAS, Structure, Task, TaskError, structures_of
 
@@ -28,23 +29,21 @@ REGIONS = replace(
     ],
 )
 def test_values_are_mapped_by_names(labels, expected):
-    assert mask_values({"labels": labels}, PANCREAS)[0] == expected
+    assert mask_values({"labels": labels}, PANCREAS).labels == expected
 
 
 def test_names_are_those_of_the_data_set_and_ignored_voxels_stay_so():
     held = {"labels": {"background": 0, "Non_Enhancing Tumor": 1, "ignore": 9}}
-    assert mask_values(held, BRAIN) == (
-        {0: 0, 1: 2, 9: 4},
-        {0: "background", 1: "Non_Enhancing Tumor", 9: "ignore"},
-    )
-    assert 9 not in mask_values(held, replace(BRAIN, ignore=None))[0]
+    names = {0: "background", 1: "Non_Enhancing Tumor", 9: "ignore"}
+    assert mask_values(held, BRAIN) == MaskValues({0: 0, 1: 2, 9: 4}, names)
+    assert 9 not in mask_values(held, replace(BRAIN, ignore=None)).labels
 
 
 def test_regions_must_be_the_task_s():
     labels = {"background": 0, "Whole Tumor": [1, 2, 3], "enhancing tumour": 3}
-    meant, names = mask_values({"labels": labels}, REGIONS)
-    assert meant == {0: 0, 1: 1, 2: 2, 3: 3}
-    assert names[1] == "edema"
+    values = mask_values({"labels": labels}, REGIONS)
+    assert values.labels == {0: 0, 1: 1, 2: 2, 3: 3}
+    assert values.names[1] == "edema"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,189 @@
+"""Where cases lie: the quiz layout, nnU-Net's raw one, the Medical Segmentation Decathlon's, or a list of one's own."""
+
+import itertools
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.choices import SPLITS
+from bench.data.datalist import entries_of
+from bench.data.dataset_json import read_json
+from bench.data.formats import FORMATS, ending_of, stem_of
+from bench.errors import InputError
+
+QUIZ, NNUNET, DECATHLON, DATALIST = "quiz", "nnunet", "decathlon", "datalist"
+
+_IMAGE = re.compile(r"^(?P<name>.+)_0000$", re.DOTALL)
+_CHANNEL = re.compile(r"^(?P<name>.+)_(?P<number>\d{4})$", re.DOTALL)
+_SUBTYPE_FOLDER = re.compile(r"^subtype(?P<subtype>\d+)$")
+# nnU-Net knows no validation folder of its own; these names are the ones in use.
+_NNUNET = {
+    "train": ("imagesTr", "labelsTr"),
+    "validation": ("imagesVal", "labelsVal"),
+    "test": ("imagesTs", "labelsTs"),
+}
+_EXPECTED = (
+    "expected SPLIT/subtype*/NAME_0000.nii.gz (quiz), imagesTr/NAME_0000.nii.gz (nnU-Net raw) or a dataset.json with "
+    "the lists training, validation, test (Medical Segmentation Decathlon)"
+)
+
+
+@dataclass(frozen=True)
+class CaseFiles:
+    """The files of a case, not opened yet: its channels in their order, its mask, and its class."""
+
+    name: str
+    image_paths: tuple[Path, ...]
+    mask_path: Path | None
+    subtype: int | None
+
+    @property
+    def image_path(self) -> Path:
+        """Of the first channel, or of all."""
+        return self.image_paths[0]
+
+
+def folder_of(root: Path) -> Path:
+    """Where the files beside the cases lie; `root` is a folder, or a list in JSON."""
+    return root if root.is_dir() else root.parent
+
+
+def list_file(root: Path) -> Path:
+    """The JSON that describes the data set; it need not be there."""
+    return root / "dataset.json" if root.is_dir() else root
+
+
+def listed(root: Path, split: str) -> tuple[str, list[CaseFiles]]:
+    """The cases of `split`, sorted by name, and the name of their layout.
+
+    Raises:
+        InputError: no such folder, file, split or case.
+    """
+    if not root.is_dir() and not (root.is_file() and root.suffix == ".json"):
+        raise InputError(
+            f"{root}: no such folder; give --data a folder in the quiz, nnU-Net raw or Decathlon layout, or a JSON "
+            "file that lists the cases"
+        )
+    for layout, search in _searches(root).items():
+        cases = sorted(search(root, split), key=lambda case: case.name)
+        if cases:
+            return layout, cases
+    others = [s for s in SPLITS if s != split and any(any(search(root, s)) for search in _searches(root).values())]
+    remedy = f"it has {' and '.join(others)}: choose with --split" if others else _EXPECTED
+    raise InputError(f"{root}: no cases of the split '{split}'; {remedy}")
+
+
+def unused_volumes(root: Path, split: str, cases: Iterable[CaseFiles]) -> list[Path]:
+    """Images and masks in the folders of the split that belong to none of its `cases`, relative to `root`.
+
+    Masks without an image, cases in folders of another name; none of a list, which says itself what belongs to it.
+    """
+    if not root.is_dir() or any(_decathlon(root, split)):
+        return []
+    used = {path for case in cases for path in (*case.image_paths, case.mask_path)}
+    folders = [root / name for name in (split, *_NNUNET.get(split, ()))]
+    files = {path for folder in folders for path in folder.rglob("*") if ending_of(path.name) and path not in used}
+    relative = sorted(path.relative_to(root) for path in files)
+    return [path for path in relative if "/." not in f"/{path}"]
+
+
+_Search = Callable[[Path, str], Iterable[CaseFiles]]
+
+
+def _searches(root: Path) -> Mapping[str, _Search]:
+    if not root.is_dir():
+        return {DATALIST: _datalist}
+    return {QUIZ: _quiz, DECATHLON: _decathlon, NNUNET: _nnunet}
+
+
+def _quiz(root: Path, split: str) -> Iterator[CaseFiles]:
+    for folder in [root / split, *sorted((root / split).glob("subtype*"))]:
+        match = _SUBTYPE_FOLDER.match(folder.name)
+        yield from _images(folder, folder, int(match["subtype"]) if match else None)
+
+
+def _nnunet(root: Path, split: str) -> Iterator[CaseFiles]:
+    images, labels = _NNUNET.get(split, (split, split))
+    yield from _images(root / images, root / labels, None)
+
+
+def _decathlon(root: Path, split: str) -> list[CaseFiles]:
+    """Those whose files are called as they are listed: nnU-Net's first version lists cases without ``_0000``."""
+    if not list_file(root).is_file():
+        return []
+    cases = _datalist(root, split)
+    return cases if any(case.image_path.is_file() for case in cases) else []
+
+
+def _datalist(root: Path, split: str) -> list[CaseFiles]:
+    file = list_file(root)
+    return [
+        CaseFiles(entry.name, entry.image_paths, entry.mask_path, None)
+        for entry in entries_of(file, read_json(file), split)
+    ]
+
+
+def _images(folder: Path, masks: Path, subtype: int | None) -> Iterator[CaseFiles]:
+    if not folder.is_dir():
+        return
+    names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    for file in names:
+        match = _IMAGE.match(stem_of(file)) if ending_of(file) else None
+        if match is None:
+            continue
+        name = match["name"]
+        mask = _only_mask(masks, name)
+        if mask is not None or folder != masks or not _is_mask(file, names):
+            yield CaseFiles(name, tuple(folder / each for each in _channels(folder, file, name, names)), mask, subtype)
+
+
+def _only_mask(masks: Path, name: str) -> Path | None:
+    files = [path for path in (masks / f"{name}{ending}" for ending in FORMATS) if path.is_file()]
+    if len(files) > 1:
+        raise InputError(f"{files[1]}: a second mask of {name} beside {files[0]}; remove one")
+    return files[0] if files else None
+
+
+def _channels(folder: Path, first: str, name: str, names: Collection[str]) -> list[str]:
+    """The files of a case that are called like its first, with the numbers that follow.
+
+    Raises:
+        InputError: a number is left out.
+    """
+    ending = ending_of(first)
+    numbers = [
+        int(match["number"])
+        for file in names
+        if ending_of(file) == ending and not _is_mask(file, names)
+        if (match := _CHANNEL.match(stem_of(file))) and match["name"] == name
+    ]
+    files = [f"{name}_{number:04}{ending}" for number in sorted({0, *numbers})]
+    for number, file in enumerate(files):
+        expected = f"{name}_{number:04}{ending}"
+        if file != expected:
+            raise InputError(
+                f"{folder / expected}: no such file, but {file} is there; put in the channel that is missing"
+            )
+    return files
+
+
+def _is_mask(file: str, names: Collection[str]) -> bool:
+    """Whether a file that is named like a channel may be the mask of a case whose name ends like one.
+
+    As ``a_0000.nii.gz`` beside ``a_0000_0000.nii.gz``; `names` are those of the files beside it.
+    """
+    return any(f"{stem_of(file)}_0000{ending}" in names for ending in FORMATS)
+
+
+def refuse_duplicates(cases: list[CaseFiles]) -> None:
+    """Refuse two cases of one name in the sorted `cases`.
+
+    Raises:
+        InputError: there are.
+    """
+    for before, after in itertools.pairwise(cases):
+        if before.name == after.name:
+            raise InputError(
+                f"{after.image_path}: a second case named {after.name} beside {before.image_path}; rename one"
+            )
