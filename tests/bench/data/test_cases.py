@@ -9,7 +9,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bench.data.cases import check_cases, declared_values, find_cases, fingerprint, unused_volumes
+from bench.data.cases import check_cases, declared_values, find_cases, fingerprint
+from bench.data.layouts import unused_volumes
 from bench.data.volume import read_mask
 from bench.errors import InputError
 from models.task import PANCREAS
@@ -114,7 +115,7 @@ def test_not_nifti(tmp_path):
 def test_4d_image(tmp_path):
     image, _ = quiz_case(tmp_path)
     save(image, np.zeros((20, 21, 22, 2), np.int16))
-    assert "the image is 4-D (20 x 21 x 22 x 2)" in refusal(tmp_path)
+    assert "_0000.nii.gz: quiz_1_001 has 2 channels, and the network takes 1 (CT); give it these" in refusal(tmp_path)
 
 
 def test_nan_in_image(tmp_path):
@@ -213,7 +214,7 @@ def test_masks_beside_images_are_no_images(tmp_path):
 def test_further_channels_are_refused(tmp_path):
     raw_case(tmp_path, "a", np.ones((4, 5, 6), np.uint8))
     save(tmp_path / "imagesVal" / "a_0001.nii.gz", np.zeros((4, 5, 6), np.int16))
-    assert "a_0000.nii.gz: a has 2 channels, and the network takes 1 (CT); " in refusal(tmp_path)
+    assert "a_0001.nii.gz: channel 1 of a, and the network takes 1 (CT); take it out" in refusal(tmp_path)
 
 
 def test_a_table_that_contradicts_the_folders_is_refused(tmp_path):
@@ -250,11 +251,11 @@ def test_a_data_set_says_what_its_masks_hold(tmp_path, labels, expected):
     [
         (
             '{"labels": {"background": 0, "liver": 1}}',
-            "dataset.json: its label 'liver' is none of the task pancreas (background, pancreas, lesion)",
+            "dataset.json: its label 'liver' (1) is none of the task's: background 0, pancreas 1, lesion 2; rename it",
         ),
         (
             '{"labels": {"background": 0, "whole": [1, 2], "lesion": 2}}',
-            "dataset.json: its label '[1, 2]' is no number",
+            "dataset.json: its region 'whole' is none of the task's structures: whole pancreas, lesion; rename it",
         ),
         ("{}", "dataset.json: it names no labels"),
         ("{", "dataset.json: Expecting property name"),

@@ -13,6 +13,7 @@ from bench.data.volume import read_header, read_image, read_mask, read_space
 from bench.data.write import write_mask
 from bench.errors import InputError
 from tests.bench.data.headers import SHAPE, noise, truth
+from tests.bench.values import VALUES
 
 ENDINGS = (".nrrd", ".mha", ".mhd")
 DIRECTION = np.array([[0, -0.8, 0.6], [1, 0, 0], [0, 0.6, 0.8]])  # a turn about an oblique axis
@@ -41,8 +42,8 @@ def place_by_itk(image: SimpleITK.Image, index: tuple[int, ...]) -> np.ndarray:
 @pytest.mark.parametrize("dtype", [np.int16, np.uint8, np.float32, np.float64, np.int64])
 def test_voxels_lie_where_itk_puts_them(tmp_path, ending, compressed, dtype):
     path = save(tmp_path / f"a{ending}", noise().astype(dtype), compressed)
-    volume = read_image(path)
-    np.testing.assert_array_equal(volume.intensities, noise().astype(dtype).astype(np.float32))
+    volume = read_image((path,))
+    np.testing.assert_array_equal(volume.intensities[0], noise().astype(dtype).astype(np.float32))
     theirs = SimpleITK.ReadImage(str(path))
     for index in ((0, 0, 0), (5, 6, 4), (1, 4, 2)):
         np.testing.assert_allclose(volume.space.affine @ (*index, 1), (*place_by_itk(theirs, index), 1), atol=1e-9)
@@ -58,7 +59,7 @@ def test_a_mask_is_written_in_the_image_s_format_and_place(tmp_path, ending):
     np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(theirs).T, truth())
     assert (theirs.GetOrigin(), theirs.GetSpacing()) == (image.GetOrigin(), image.GetSpacing())
     assert theirs.GetDirection() == image.GetDirection()
-    np.testing.assert_array_equal(read_mask(mask, read_space(path)), truth())
+    np.testing.assert_array_equal(read_mask(mask, read_space(path), VALUES), truth())
     again = mask.with_stem("again")
     write_mask(again, truth(), read_header(path))
     assert again.read_bytes() == mask.read_bytes()
@@ -69,7 +70,7 @@ def test_a_mask_of_another_format_is_put_onto_the_image(tmp_path):
     path = save(tmp_path / "a.nrrd", noise())
     affine = read_space(path).affine @ np.array([[-1, 0, 0, SHAPE[0] - 1], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
     nib.save(nib.Nifti1Image(truth()[::-1], affine), tmp_path / "m.nii.gz")
-    np.testing.assert_array_equal(read_mask(tmp_path / "m.nii.gz", read_space(path)), truth())
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.nii.gz", read_space(path), VALUES), truth())
 
 
 @pytest.mark.parametrize("name", ["a.nrrd", "a.mha"])
@@ -94,7 +95,7 @@ def test_files_cut_short_are_refused(tmp_path, ending, compressed, kept):
     with pytest.raises(
         InputError, match=rf"a\{ending}: (damaged or cut short|not a readable (NRRD|MetaImage) file) \("
     ):
-        read_image(path)
+        read_image((path,))
 
 
 @pytest.mark.parametrize("ending", [".nrrd", ".mha"])
@@ -104,7 +105,7 @@ def test_a_wrong_checksum_is_refused(tmp_path, ending):
     content[-100] ^= 1
     path.write_bytes(content)
     with pytest.raises(InputError, match="damaged or cut short"):
-        read_image(path)
+        read_image((path,))
 
 
 def test_voxels_elsewhere_are_read_beside_a_metaimage_only(tmp_path):

@@ -49,8 +49,10 @@ def test_a_single_slice_is_a_volume(tmp_path, shape):
 
 @pytest.mark.parametrize("shape", [(6, 7), (6, 7, 5, 2), (6, 7, 5, 1, 3), (6, 7, 5, 2, 1)])
 def test_what_is_no_volume_is_refused(tmp_path, shape):
-    path = save(tmp_path / "a.nii.gz", np.zeros(shape, np.int16))
-    for read, what in ((read_one, "image"), (read_labels, "mask")):
+    path, channels = save(tmp_path / "a.nii.gz", np.zeros(shape, np.int16)), shape[3:4] == (2,)
+    if channels:
+        assert read_one(path).intensities.shape == (2, 6, 7, 5)
+    for read, what in ((read_labels, "mask"), *(() if channels else ((read_one, "image"),))):
         with pytest.raises(InputError, match=rf"the {what} is \d-D \({' x '.join(map(str, shape))}\), not 3-D"):
             read(path)
 
