@@ -47,7 +47,7 @@ def _run(run: argparse.ArgumentParser) -> None:
     what = run.add_argument_group("what to run")
     what.add_argument("--checkpoint", type=Path, metavar="FILE", help="trained network (default: the bundled demo)")
     _network(what)
-    what.add_argument("--data", type=Path, metavar="DIR", help="cases, quiz or nnU-Net layout (default: the demo)")
+    what.add_argument("--data", type=Path, metavar="DIR", help="cases, or a JSON that lists them (default: the demo)")
     what.add_argument(
         "--demo", choices=DEMOS, default=Request.demo,
         help="the demo's volumes: the pancreas and what is around it, or whole bodies (36; more with --max-cases 60)",
