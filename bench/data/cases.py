@@ -75,10 +75,19 @@ def fingerprint(cases: list[CaseFiles]) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """Hash a file's bytes; of a MetaImage's header, those of its voxels with it."""
-    first, *others = files_of(path)
-    with first.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
+    """Hash a file's bytes; of a MetaImage's header, those of its voxels with it.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        first, *others = files_of(path)
+        with first.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); put it back, or take it out of the list"
+        ) from None
     for other in others:
         digest.update(sha256_of(other).encode())
     return digest.hexdigest()

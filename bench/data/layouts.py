@@ -149,23 +149,23 @@ def _channels(folder: Path, first: str, name: str, names: Collection[str]) -> li
     """The files of a case that are called like its first, with the numbers that follow.
 
     Raises:
-        InputError: a number is left out.
+        InputError: a number is left out, or has two files.
     """
-    ending = ending_of(first)
-    numbers = [
-        int(match["number"])
-        for file in names
-        if ending_of(file) == ending and not _is_mask(file, names)
-        if (match := _CHANNEL.match(stem_of(file))) and match["name"] == name
-    ]
-    files = [f"{name}_{number:04}{ending}" for number in sorted({0, *numbers})]
-    for number, file in enumerate(files):
-        expected = f"{name}_{number:04}{ending}"
-        if file != expected:
-            raise InputError(
-                f"{folder / expected}: no such file, but {file} is there; put in the channel that is missing"
-            )
-    return files
+    files = {0: first}
+    for file in sorted(names):
+        match = _CHANNEL.match(stem_of(file)) if ending_of(file) and not _is_mask(file, names) else None
+        if match is None or match["name"] != name or int(match["number"]) == 0:
+            continue
+        other = files.setdefault(int(match["number"]), file)
+        if other != file:
+            raise InputError(f"{folder / file}: a second file of this channel beside {other}; remove one")
+    missing = next((number for number in range(len(files)) if number not in files), None)
+    if missing is not None:
+        file = f"{name}_{missing:04}{ending_of(first)}"
+        raise InputError(
+            f"{folder / file}: no such file, but {files[max(files)]} is there; put in the channel that is missing"
+        )
+    return [files[number] for number in range(len(files))]
 
 
 def _is_mask(file: str, names: Collection[str]) -> bool:

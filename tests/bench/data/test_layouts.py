@@ -12,6 +12,7 @@ import SimpleITK
 from bench.data.cases import check_cases, declared_values, find_cases, fingerprint
 from bench.data.formats import mask_ending
 from bench.data.layouts import unused_volumes
+from bench.data.remarks import remarks_on
 from bench.data.volume import MaskValues, read_image, read_mask, read_space
 from bench.data.write import write_mask
 from bench.errors import InputError
@@ -103,6 +104,7 @@ def test_channels_of_every_layout_and_format(tmp_path, layout, ending):
     np.testing.assert_array_equal(read_mask(mask, read_space(Path(case.image)), MaskValues.of(TASK)), MASK)
     np.testing.assert_allclose(read_space(mask).affine, AFFINE, atol=1e-6)
     assert unused_volumes(root, "validation", files) == []
+    assert remarks_on(files, as_stored=True) == ()
 
 
 @pytest.mark.parametrize("scaled", [True, False])
@@ -134,7 +136,11 @@ def test_a_missing_channel(tmp_path):
     images = tmp_path / "imagesVal"
     (images / "a_0002.nii.gz").rename(images / "a_0003.nii.gz")
     assert refusal(tmp_path).startswith(f"{images / 'a_0002.nii.gz'}: no such file, but a_0003.nii.gz is there; ")
-    (images / "a_0003.nii.gz").unlink()
+    (images / "a_0002.nii").touch()
+    (images / "a_0003.nii.gz").rename(images / "a_0002.nii.gz")
+    assert "a_0002.nii.gz: a second file of this channel beside a_0002.nii; remove one" in refusal(tmp_path)
+    (images / "a_0002.nii").unlink()
+    (images / "a_0002.nii.gz").unlink()
     said = "no such file, but the network takes 3 (FLAIR, T1w, T2w); put T2w there"
     assert refusal(tmp_path) == f"{images / 'a_0002.nii.gz'}: {said}"
 

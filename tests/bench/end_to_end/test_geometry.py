@@ -6,9 +6,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK
 
 from bench import accuracy
 from bench.data.cases import find_cases
+from bench.data.formats import mask_ending
 from bench.errors import InputError
 from tests.bench.data.headers import pixdim, save
 
@@ -63,6 +65,31 @@ def test_scores_are_of_the_voxels_that_lie_on_each_other(bench, cases):
         assert words in printed, "before anything is measured"
     for mask in Path("run/predictions").glob(f"*/{behind}.nii.gz"):
         assert nib.load(mask).shape == image.shape
+
+
+def test_cases_in_nrrd_and_metaimage(bench, cases):
+    """Scores of masks that are written in the format of their images; a peer says why it cannot run them."""
+    folder, pairs = cases
+    endings = dict(zip(pairs, (".nrrd", ".mha", ".mhd", ".nii.gz"), strict=True))
+    for name, ending in endings.items():
+        for file in (f"{name}_0000", name):
+            nifti, path = nib.load(folder / f"{file}.nii.gz"), folder / f"{file}{ending}"
+            if ending != ".nii.gz":
+                image = SimpleITK.GetImageFromArray(np.asanyarray(nifti.dataobj).T)
+                image.SetSpacing((0.8, 0.8, 2))
+                (folder / f"{file}.nii.gz").unlink()
+                SimpleITK.WriteImage(image, str(path), True)
+    options = ("--data", str(folder.parents[1]), "--backends", "peer-script", "--rounds", "1")
+    _, summary, printed = bench(*options, "--max-cases", str(KEPT))
+    baseline, peer = summary["variants"]
+    assert baseline["status"] == "ok", printed
+    for structure in baseline["accuracy"]["structures"].values():
+        assert (structure["dsc"]["value"], structure["nsd"]["value"]) == (1, 1)
+    assert (peer["status"], peer["reason"]) == (
+        "skipped", "it reads and writes NIfTI, and the images are MetaImage and NRRD"
+    )  # fmt: skip
+    predictions = {path.name for path in Path("run/predictions/torch-fp32").iterdir()} - {"subtype_results.csv"}
+    assert predictions == {f"{name}{mask_ending(f'a{ending}')}" for name, ending in endings.items()}
 
 
 MOVED = LPS.copy()
