@@ -7,7 +7,6 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-import SimpleITK
 
 from bench.data.cases import check_cases, declared_values, find_cases, fingerprint
 from bench.data.formats import mask_ending
@@ -17,6 +16,8 @@ from bench.data.volume import MaskValues, read_image, read_mask, read_space
 from bench.data.write import write_mask
 from bench.errors import InputError
 from models.task import Task, structures_of
+from tests.bench.data.headers import AFFINE
+from tests.bench.data.volumes import save
 
 SHAPE = (5, 6, 7)
 LABELS = {"background": 0, "edema": 1, "tumor": 2}
@@ -24,24 +25,6 @@ TASK = Task(name="brain", channels=("FLAIR", "T1w", "T2w"), labels=LABELS, struc
 VOXELS = np.random.default_rng(0).integers(-100, 1000, (*SHAPE, 3)).astype(np.int16)
 MASK = np.zeros(SHAPE, np.uint8)
 MASK[1:3, 2:4, 1:5], MASK[2, 3, 2] = 1, 2
-AFFINE = np.array([[-0.8, 0, 0, 30], [0, -0.7, 0, -12], [0, 0, 2.5, 7], [0, 0, 0, 1.0]])
-
-
-def save(path: Path, voxels: np.ndarray, affine: np.ndarray = AFFINE, kind: type = nib.Nifti1Image) -> Path:
-    """Write ``[x, y, z]`` or ``[x, y, z, c]`` with `affine`, by nibabel or SimpleITK."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if ".nii" in path.name:
-        nib.save(kind(voxels, affine), path)
-        return path
-    image = SimpleITK.GetImageFromArray(
-        np.moveaxis(voxels.T, 0, -1) if voxels.ndim == 4 else voxels.T, voxels.ndim == 4
-    )
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    image.SetOrigin((np.diag([-1.0, -1, 1]) @ affine[:3, 3]).tolist())
-    image.SetSpacing(spacing.tolist())
-    image.SetDirection((np.diag([-1.0, -1, 1]) @ affine[:3, :3] / spacing).ravel().tolist())
-    SimpleITK.WriteImage(image, str(path))
-    return path
 
 
 def channels(folder: Path, name: str, ending: str = ".nii.gz", count: int = 3) -> list[Path]:

@@ -1,0 +1,53 @@
+"""nnU-Net's readers on every format, and on channels in one file."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from bench.data.volume import open_channels
+from bench.errors import InputError
+from bench.pipeline.nnunet_reader import Reader
+from tests.bench.data.volumes import save
+
+pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed")
+
+VOXELS = np.random.default_rng(0).integers(-500, 500, (6, 7, 5, 2)).astype(np.int16)
+# Axes exchanged, to the right, up and to the back: nothing is equal to its like.
+AFFINE = np.array([[0.8, 0, 0, 30], [0, 0, -0.7, -12], [0, 2.5, 0, 7], [0, 0, 0, 1.0]])
+
+
+@pytest.fixture(params=["SimpleITKIO", "NibabelIO", "NibabelIOWithReorient"])
+def reader(request):
+    from nnunetv2.imageio import nibabel_reader_writer, simpleitk_reader_writer
+
+    kind = getattr(simpleitk_reader_writer, request.param, None) or getattr(nibabel_reader_writer, request.param)
+    return Reader(SimpleNamespace(image_reader_writer_class=kind))
+
+
+def read(reader, *paths):
+    return reader.read(paths, open_channels(paths))
+
+
+def test_formats_and_files_make_no_difference(reader, tmp_path):
+    def files(ending):
+        return [save(tmp_path / f"a_{c:04}{ending}", VOXELS[..., c], AFFINE) for c in range(2)]
+
+    expected, properties = read(reader, *files(".nii.gz"))
+    assert expected.shape[0] == 2
+    for paths in (files(".nrrd"), files(".mha"), files(".mhd"), [save(tmp_path / "a.nii.gz", VOXELS, AFFINE)]):
+        data, others = read(reader, *paths)
+        np.testing.assert_array_equal(data, expected)
+        np.testing.assert_allclose(others["spacing"], properties["spacing"], rtol=1e-6)
+        for key in ("spacing", "origin", "direction") if reader.name == "SimpleITKIO" else ():
+            np.testing.assert_allclose(others["sitk_stuff"][key], properties["sitk_stuff"][key], rtol=1e-6, atol=1e-6)
+
+
+def test_several_values_a_voxel(reader, tmp_path):
+    several = save(tmp_path / "a.nrrd", VOXELS, AFFINE)
+    if reader.name == "SimpleITKIO":  # which takes them for the last axis of a volume
+        with pytest.raises(InputError, match=r"a\.nrrd: nnU-Net's SimpleITKIO reads .* save each channel as a file"):
+            read(reader, several)
+    else:
+        data, _ = read(reader, several)
+        np.testing.assert_array_equal(data, read(reader, save(tmp_path / "a.nii.gz", VOXELS, AFFINE))[0])
