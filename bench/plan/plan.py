@@ -33,6 +33,7 @@ from bench.plan.variants import (
     read_variants,
     refuse_conflict,
     required_names,
+    roi_absent,
     row_of,
 )
 from bench.progress import Progress
@@ -230,11 +231,11 @@ def _check_roi(request: Request, variants: Mapping[str, VariantSettings], model:
     where = "--roi, --recipes" if any(own.recipe for own in variants.values()) else "--roi"
     if request.protocol == "center-patch" and crops:
         raise InputError(f"{where}: the centre patch is a crop already; use --roi none with --protocol center-patch")
-    if model.plans is not None and (crops or request.protocol != "sliding-window"):
-        raise InputError(
-            f"{where}, --protocol: nnU-Net's plans say how a volume is cropped and tiled; "
-            "use --roi none and --protocol sliding-window with its networks"
-        )
+    if model.plans is not None and request.protocol != "sliding-window":
+        raise InputError("--protocol: nnU-Net's plans say how a volume is tiled; use --protocol sliding-window")
+    absent = roi_absent(request.roi, model)
+    if absent is not None:
+        raise InputError(f"--roi {request.roi}: {absent.reason}; {absent.fix}")
 
 
 def _calibrate(
@@ -269,6 +270,7 @@ def _opens(
             or ungraphable_reason(backend, model.only_python)
             or peers.incompatible_reason(backend, inference, own.batch)
             or peers.unreadable_reason(backend, (case.image for case in record.cases))
+            or roi_absent(own.roi, model)
         )
         return Open(
             name, backend, path, widen_to, options, target, own_settings, absent, own.rewrites, keep_memory=keep

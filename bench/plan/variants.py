@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping
 import engines
 from bench.errors import InputError
 from bench.peers import PEERS
-from engines.base import Backend
+from engines.base import Availability, Backend
+from engines.probe import unavailable
+from models.model import Model
 from reports.records.record import VariantSettings
 
 ALL = "all"
@@ -67,6 +69,23 @@ def row_of(backend: str, device: str = "cpu") -> Backend:
 def peers_among(variants: Mapping[str, VariantSettings]) -> tuple[str, ...]:
     """The names of those that are peers."""
     return tuple(name for name, own in variants.items() if own.backend in PEERS)
+
+
+def roi_absent(roi: str, model: Model) -> Availability | None:
+    """Why this ROI strategy cannot be used with the network; None where it can."""
+    task, none = model.task, "use --roi none"
+    if roi == "none":
+        return None
+    if model.plans is not None:
+        return unavailable("nnU-Net's plans say how a volume is cropped", none)
+    if roi == "body" and not task.channels[0].casefold().startswith("ct"):
+        return unavailable(f"body finds tissue by HU, and the first channel is {task.channels[0]}, no CT", none)
+    if roi in ("coarse", "foreground") and task.foreground_ml is None:
+        return unavailable(
+            f"{roi} trusts what the network finds by its volume, and the task {task.name} has no bounds of it",
+            "set foreground_ml = [LEAST, MOST] in a file for --task, or use --roi none",
+        )
+    return None
 
 
 def required_names(text: str, variants: Iterable[str]) -> tuple[str, ...]:

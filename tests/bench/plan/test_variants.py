@@ -4,13 +4,17 @@ from dataclasses import replace
 from io import StringIO
 
 import pytest
+import torch
 
 import engines
+from bench.choices import ROIS
 from bench.cli.terminal import PlainProgress
 from bench.errors import InputError
 from bench.plan.plan import make_plan
 from bench.plan.request import Request
-from bench.plan.variants import read_variants, required_names
+from bench.plan.variants import read_variants, required_names, roi_absent
+from models.model import Model
+from models.task import PANCREAS
 from reports.records.record import VariantSettings
 
 
@@ -72,3 +76,16 @@ def test_a_batch_reaches_engine_and_pipeline(monkeypatch):
     assert replace(plan.opens[1].settings, batch=2) == plan.opens[0].settings
     assert plan.record.controlled_settings["batch"] == "2, but 3 where a backend's name says so"
     assert plan.record.controlled_settings["threads"].endswith(", OMP_WAIT_POLICY=ACTIVE")
+
+
+def test_a_region_needs_what_it_finds_by():
+    """HU in the first channel, or volumes that the foreground can have."""
+    model = Model(
+        module=torch.nn.Identity(), architecture="", width=1, tile=(8, 8, 8), window=(0, 1), sha256="", task=PANCREAS
+    )
+    assert all(roi_absent(roi, model) is None for roi in ROIS)
+    mri = replace(model, task=replace(PANCREAS, channels=("T1c",), foreground_ml=None))
+    assert roi_absent("none", mri) is None
+    assert roi_absent("body", mri).reason == "body finds tissue by HU, and the first channel is T1c, no CT"
+    assert "the task pancreas has no bounds" in roi_absent("coarse", mri).reason
+    assert "set foreground_ml = [LEAST, MOST] in a file for --task" in roi_absent("foreground", mri).fix
