@@ -1,7 +1,9 @@
 """Figures as people read them: sensible digits, units, and words where nothing was measured."""
 
+from collections.abc import Sequence
 from math import isfinite
 
+SHOWN = 8  # items of a list that a reader sees at once; the rest are counted, or folded
 NOT_MEASURED = "not measured"
 NOT_APPLICABLE = "not applicable"  # to this network, whatever the data
 
@@ -112,3 +114,9 @@ def bandwidth(value: float | None) -> str:
 def count(number: int, noun: str) -> str:
     """``1 case``, ``12 cases``"""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def listed(items: Sequence[str], separator: str = ", ") -> str:
+    """``a, b, c``: the first `SHOWN`, and how many more there are."""
+    more = f"{separator}and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+    return separator.join(items[:SHOWN]) + more

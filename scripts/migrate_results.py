@@ -1,16 +1,20 @@
-"""Bring run directories of schema 1 to schema 2, with their reports: python scripts/migrate_results.py RUN...
+"""Bring run directories to today's records, with their reports: python scripts/migrate_results.py RUN...
 
 Raw values stay as they are. What schema 1 did not record at first is filled in with what was so then: a network with a
-lesion class and three subtypes, one launch of the processes, memory as the system's allocator has it.
+lesion class and three subtypes, one launch of the processes, memory as the system's allocator has it. Of schema 2 the
+task is filled in, which was the pancreas's before it was recorded.
 """
 
 import argparse
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from reports.records.store import RUN_FILE, SAMPLES_FOLDER, VARIANTS_FOLDER, read_run, write_run
+from bench.accuracy import task_of
+from models.task import PANCREAS
+from reports.records.store import RUN_FILE, SAMPLES_FOLDER, VARIANTS_FOLDER, json_values, read_run, write_run
 from reports.render import render
 from reports.render.csv_tables import cases_csv
 from reports.summary.summarise import summarise
@@ -26,8 +30,16 @@ DEFAULTS = {"max_nsd_drop": 0.01, "allocator": "system"}
 def migrate(folder: Path) -> None:
     """Rewrite the run in `folder`."""
     run = _read(folder / RUN_FILE)
-    if run["schema"] != 1:
-        raise SystemExit(f"{folder}: schema {run['schema']}, and not 1; nothing to do")
+    if run["schema"] == 1:
+        _bring_to_schema_2(folder, run)
+    elif "name" not in run["task"]:
+        _record_task(folder, run)
+    else:
+        raise SystemExit(f"{folder}: of schema {run['schema']} with its task; nothing to do")
+    write_reports(folder)
+
+
+def _bring_to_schema_2(folder: Path, run: Document) -> None:
     names = run["settings"]["backends"]
     backends = {name: _read(folder / "backends" / f"{name}.json") for name in names}
     has_nsd = any("whole_nsd" in score for backend in backends.values() for score in backend["scores"])
@@ -38,8 +50,21 @@ def migrate(folder: Path) -> None:
         _write(folder / VARIANTS_FOLDER / f"{name}.json", variant_document(backend, made["settings"]["variants"][name]))
         _write(folder / SAMPLES_FOLDER / f"{name}.jsonl", *samples)
     shutil.rmtree(folder / "backends")
+    write_run(folder, read_run(folder))  # in today's form
+
+
+def _record_task(folder: Path, run: Document) -> None:
+    """Change the one line of ``run.json`` that holds the task."""
+    has_nsd = any(own["nsd_tolerance_mm"] is not None for own in run["task"]["structures"].values())
+    line = f'  "task": {json.dumps(task_document(run["checkpoint"], has_nsd), ensure_ascii=False)}'
+    lines = (folder / RUN_FILE).read_text(encoding="utf-8").split("\n")
+    lines = [line + "," * old.endswith(",") if old.startswith('  "task": ') else old for old in lines]
+    (folder / RUN_FILE).write_text("\n".join(lines), encoding="utf-8")
+
+
+def write_reports(folder: Path) -> None:
+    """The report and the table of cases."""
     record = read_run(folder)
-    write_run(folder, record)  # in today's form
     (folder / "report.md").write_text(render(summarise(record), "markdown"), encoding="utf-8")
     (folder / "cases.csv").write_text(cases_csv(record), encoding="utf-8")
 
@@ -66,13 +91,13 @@ def run_document(run: Document, has_nsd: bool) -> Document:
 
 
 def task_document(checkpoint: Document, has_nsd: bool) -> Document:
-    """What was scored, which schema 1 did not say."""
-    whole = {"labels": [], "nsd_tolerance_mm": 5.0, "predicted": True}
-    lesion = {"labels": [2], "nsd_tolerance_mm": 2.0, "predicted": 2 in checkpoint["labels"]}
-    structures = {"whole pancreas": whole, "lesion": lesion}
+    """What was scored: surface distances not always."""
+    task = task_of(PANCREAS, checkpoint["labels"], checkpoint["subtypes"])
     if not has_nsd:
-        structures = {name: structure | {"nsd_tolerance_mm": None} for name, structure in structures.items()}
-    return {"structures": structures, "classes": checkpoint["subtypes"]}
+        structures = {name: replace(own, nsd_tolerance_mm=None) for name, own in task.structures.items()}
+        task = replace(task, structures=structures)
+    document: Document = json_values(task)
+    return document
 
 
 def variant_settings(name: str, recipe: Document | None, settings: Document) -> Document:

@@ -4,9 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from reports.records.record import Sample, Score
-
-CRITICAL = "lesion"  # of which no voxel may be lost
+from reports.records.record import Sample, Score, TaskRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +16,7 @@ class RoiUse:
         fallbacks: names of the cases that fell back to the full volume.
         passes, tiles: forward passes and tiles that it took to choose; `all_tiles`: that the cases took in all.
         outside: voxels of each structure of the truth outside the regions, over all cases.
-        lost: names of the cases with a voxel of `CRITICAL` outside: they fail the safety.
+        lost: names of the cases with a voxel of a critical structure outside: they fail the safety.
     """
 
     cases: int
@@ -31,7 +29,7 @@ class RoiUse:
     lost: tuple[str, ...]
 
 
-def roi_use(samples: Iterable[Sample], scores: Iterable[Score]) -> RoiUse | None:
+def roi_use(samples: Iterable[Sample], scores: Iterable[Score], task: TaskRecord) -> RoiUse | None:
     """What the strategy did; None without a ROI."""
     first: dict[str, Sample] = {}
     for sample in sorted(samples, key=lambda s: (s.round, s.launch)):
@@ -40,12 +38,12 @@ def roi_use(samples: Iterable[Sample], scores: Iterable[Score]) -> RoiUse | None
     if not chosen:
         return None
     outside: Counter[str] = Counter()
-    lost, scored = [], 0
+    lost, scored, critical = [], 0, critical_structures(task)
     for score in scores:
         counts = {name: own.outside for name, own in score.structures.items() if own.outside is not None}
         scored += bool(counts)
         outside.update(counts)
-        if counts.get(CRITICAL):
+        if any(counts.get(name) for name in critical):
             lost.append(score.case)
     return RoiUse(
         cases=len(chosen),
@@ -57,3 +55,8 @@ def roi_use(samples: Iterable[Sample], scores: Iterable[Score]) -> RoiUse | None
         outside=outside,
         lost=tuple(sorted(lost)),
     )
+
+
+def critical_structures(task: TaskRecord) -> tuple[str, ...]:
+    """The names of those that a ROI must not lose a voxel of."""
+    return tuple(name for name, structure in task.structures.items() if structure.critical)

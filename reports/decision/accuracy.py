@@ -1,14 +1,15 @@
 """The scores of one variant beside the baseline's: paired by case, with what was lost and what could have been seen."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import nan
 from typing import NamedTuple
 
 import numpy as np
 
 from reports.decision.flips import Flip, McNemar, flips, mcnemar
-from reports.records.record import RunRecord, Score, TaskRecord
+from reports.records.record import ABSENT_SKIP, RunRecord, Score, TaskRecord
 from reports.records.store import Run
 from reports.stats.bootstrap import Interval
 from reports.stats.power import detectable_drop, detectable_share
@@ -26,12 +27,7 @@ class MetricKey(NamedTuple):
     @property
     def label(self) -> str:
         """``whole-pancreas DSC``"""
-        return "macro-F1" if self.structure is None else f"{self.structure.replace(' ', '-')} {self.kind.upper()}"
-
-    @property
-    def column(self) -> str:
-        """``whole_pancreas_dsc``"""
-        return self.kind if self.structure is None else f"{self.structure}_{self.kind}".replace(" ", "_")
+        return "macro-F1" if self.structure is None else f"{'-'.join(self.structure.split())} {self.kind.upper()}"
 
 
 MACRO_F1 = MetricKey("macro_f1")
@@ -42,6 +38,38 @@ def metric_keys(task: TaskRecord) -> tuple[MetricKey, ...]:
     surfaces = [name for name, structure in task.structures.items() if structure.nsd_tolerance_mm is not None]
     overlaps = [MetricKey(DSC, name) for name in task.structures]
     return (*overlaps, *(MetricKey(NSD, name) for name in surfaces), MACRO_F1)
+
+
+def columns(task: TaskRecord) -> dict[MetricKey, str]:
+    """A name of each score for tables of other programs, such as ``whole_pancreas_dsc``.
+
+    It holds letters, digits and underscores, and no two of a task are equal, in lower case either: of "left kidney" and
+    "left-kidney" the second becomes ``left_kidney_2``.
+    """
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for structure in task.structures:
+        plain = re.sub(r"\W+", "_", structure).strip("_") or "structure"
+        numbered = (plain if n == 1 else f"{plain}_{n}" for n in range(1, len(task.structures) + 1))
+        names[structure] = next(name for name in numbered if name.casefold() not in taken)
+        taken.add(names[structure].casefold())
+    return {key: f"{names[key.structure]}_{key.kind}" if key.structure else key.kind for key in metric_keys(task)}
+
+
+def own_margin(task: TaskRecord, key: MetricKey) -> float | None:
+    """How far the task itself lets a score fall; None where it leaves that to the claim."""
+    structure = task.structures.get(key.structure or "")
+    if structure is None:
+        return None
+    return structure.max_nsd_drop if key.kind == NSD else structure.max_dsc_drop
+
+
+def target(task: TaskRecord, key: MetricKey) -> float | None:
+    """The score that is asked of the network; None where nothing is."""
+    if key.structure is None:
+        return task.f1_target
+    structure = task.structures[key.structure]
+    return structure.nsd_target if key.kind == NSD else structure.dsc_target
 
 
 ScorePair = tuple[Score, Score]  # the candidate's score and the baseline's of one case
@@ -55,6 +83,8 @@ class Metric:
         applicable: False where the network does not give what is scored; then there is nothing else.
         detectable: the smallest loss that so many cases would have shown with a power of 80 %, in the score's unit, for
             macro-F1 as a share of the cases.
+        absent: cases left out, as neither their truth nor the two predictions hold the structure.
+        own_margin: how far the task lets it fall; None where that is the claim's.
     """
 
     value: float = nan
@@ -63,6 +93,8 @@ class Metric:
     cases: int = 0
     applicable: bool = True
     detectable: float = nan
+    absent: int = 0
+    own_margin: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +129,7 @@ class Accuracy:
     def none(cls, run: Run) -> "Accuracy":
         """Of a variant without scores: says what would apply to this run's network."""
         task = run.record.task
-        return cls(metrics={key: Metric(applicable=is_applicable(task, key)) for key in metric_keys(task)})
+        return cls(metrics={key: _without_scores(task, key) for key in metric_keys(task)})
 
 
 def compare_accuracy(run: Run, name: str) -> Accuracy:
@@ -125,13 +157,29 @@ def paired_scores(candidate: Iterable[Score], baseline: Iterable[Score]) -> list
 def compare_scores(record: RunRecord, pairs: Sequence[ScorePair]) -> dict[MetricKey, Metric]:
     """Every score of the run's task over the cases that have it in both."""
     truth = {case.name: case.subtype for case in record.cases}
+    present: dict[str | None, Sequence[ScorePair]] = {
+        name: [pair for pair in pairs if not is_left_out(record, pair, name)] for name in record.task.structures
+    }
 
     def compare(key: MetricKey) -> Metric:
-        if not is_applicable(record.task, key):
-            return Metric(applicable=False)
-        return _macro_f1(truth, pairs) if key == MACRO_F1 else _mean_score(pairs, key)
+        empty = _without_scores(record.task, key)
+        if not empty.applicable:
+            return empty
+        metric = _macro_f1(truth, pairs) if key == MACRO_F1 else _mean_score(present[key.structure], key)
+        absent = len(pairs) - len(present[key.structure]) if key.structure is not None else 0
+        return replace(metric, absent=absent, own_margin=empty.own_margin)
 
     return {key: compare(key) for key in metric_keys(record.task)}
+
+
+def is_left_out(record: RunRecord, pair: ScorePair, structure: str) -> bool:
+    """Whether a case counts nothing for a structure, as its truth and both predictions are without it."""
+    held = [score.structures.get(structure) for score in pair]
+    return record.settings.absent == ABSENT_SKIP and all(own is not None and own.absent for own in held)
+
+
+def _without_scores(task: TaskRecord, key: MetricKey) -> Metric:
+    return Metric(applicable=is_applicable(task, key), own_margin=own_margin(task, key))
 
 
 def is_applicable(task: TaskRecord, key: MetricKey) -> bool:

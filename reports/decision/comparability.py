@@ -20,6 +20,7 @@ def require_comparable(reference: Run, other: Run) -> None:
     """
     differences = _differences(_controlled(reference.record), _controlled(other.record))
     differences += _calibration(reference.record, other.record) + _recipes(reference.record, other.record)
+    differences += _structures(reference.record, other.record)
     if differences:
         listed = "; ".join(f"{name} is {new}, there {old}" for name, old, new in differences)
         raise RecordError(
@@ -73,6 +74,23 @@ def _recipes(reference: RunRecord, other: RunRecord) -> list[Difference]:
     old, new = reference.settings.recipes, other.settings.recipes
     texts = {name: [str(recipes[name]) for recipes in (old, new)] for name in old if name in new}
     return [(f"recipe {name}", before, after) for name, (before, after) in texts.items() if before != after]
+
+
+def _structures(reference: RunRecord, other: RunRecord) -> list[Difference]:
+    """A run may score more structures than the other, but one name must stand for one thing."""
+    old, new = reference.task.structures, other.task.structures
+    both = [(name, old[name], new[name]) for name in old if name in new]
+    labels = [(f"labels of {name}", *(" and ".join(map(str, own.labels)) for own in pair)) for name, *pair in both]
+    tolerances = [
+        (
+            f"NSD tolerance of {name}",
+            *(f"{own.nsd_tolerance_mm:g} mm" if own.nsd_tolerance_mm is not None else "" for own in pair),
+        )
+        for name, *pair in both
+    ]
+    return [
+        (name, before, after) for name, before, after in labels + tolerances if before and after and before != after
+    ]
 
 
 def _uncontrolled(record: RunRecord) -> dict[str, str]:

@@ -12,7 +12,7 @@ from reports.decision.accuracy import Metric, MetricKey, compare_scores, paired_
 from reports.decision.comparability import Difference, require_comparable, uncontrolled_differences
 from reports.decision.speed import case_ns, log_ratios, pairs
 from reports.decision.verdict import KEPT, LOST, UNDECIDED, Claim, metric_state
-from reports.formatting import NOT_MEASURED, count, percent
+from reports.formatting import NOT_MEASURED, count, listed, percent
 from reports.records.record import FAILED, INTERLEAVED, OK, PENDING, SKIPPED
 from reports.records.store import Run
 from reports.stats.bootstrap import MIN_CASES, Interval
@@ -101,9 +101,9 @@ def _change(reference: Run, run: Run, name: str, max_slowdown_pct: float) -> Cha
     cases, speedup = (0, Interval(1.0)) if is_baseline else _speedup_ratio(reference, run, name)
     speed_state, slower = (NO_REGRESSION, "") if is_baseline else _judge_speed(speedup, cases, max_slowdown_pct)
     # `value` of this run, `baseline` of the reference, over the cases that have both
-    metrics = compare_scores(run.record, paired_scores(run.variant(name).scores, reference.variant(name).scores))
+    metrics = compare_scores(reference.record, paired_scores(run.variant(name).scores, reference.variant(name).scores))
     claim = Claim.of(reference.record.settings)
-    states = {key: _metric_state(key, metric, claim.margin(key)) for key, metric in metrics.items()}
+    states = {key: _metric_state(key, metric, claim.margin(key, metric.own_margin)) for key, metric in metrics.items()}
     accuracy_state, lost = _judge_accuracy(metrics, states, claim)
     flipped, compared = _flipped_cases(reference, run, name)
     return Change(
@@ -197,7 +197,7 @@ def _judge_accuracy(
         reasons = [_metric_reason(key, metrics[key], claim) for key in metrics if states[key] == state]
         if reasons:
             settles = "; more cases in both runs would settle it" if state == UNDECIDED else ""
-            return outcome, f"accuracy {state}: {'; '.join(reasons)}{settles}"
+            return outcome, f"accuracy {state}: {listed(reasons, '; ')}{settles}"
     if KEPT in states.values():
         return NO_REGRESSION, ""
     return UNDECIDED, "accuracy undecided: no case has a score in both runs; data with ground truth would settle it"
@@ -206,7 +206,8 @@ def _judge_accuracy(
 def _metric_reason(key: MetricKey, metric: Metric, claim: Claim) -> str:
     least = f", at least {metric.delta.low:+.4f} with 95 % confidence" if isfinite(metric.delta.low) else ""
     on = f" on {count(metric.cases, 'case')}"
-    return f"{key.label} {metric.delta.estimate:+.4f}{on}{least} (margin {claim.margin(key):g})"
+    margin = claim.margin(key, metric.own_margin)
+    return f"{key.label} {metric.delta.estimate:+.4f}{on}{least} (margin {margin:g})"
 
 
 def _flipped_cases(reference: Run, run: Run, name: str) -> tuple[tuple[str, ...], int]:

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from math import isnan, nan
+from math import inf, isfinite, isnan, nan
 
 from reports.decision.accuracy import MACRO_F1, NSD, Accuracy, Metric, MetricKey
 from reports.decision.speed import Speed
-from reports.formatting import NOT_APPLICABLE, change, count, percent, plain_percent
+from reports.formatting import NOT_APPLICABLE, SHOWN, change, count, listed, percent, plain_percent
 from reports.records.record import Settings
 from reports.stats.bootstrap import MIN_CASES
 from reports.stats.multiplicity import InterimAnalysis, holm
@@ -14,6 +14,7 @@ from reports.stats.power import ENOUGH_FOR_F1, LOST_SHARE
 
 CONFIRMED, REFUTED, INCONCLUSIVE = "CONFIRMED", "REFUTED", "INCONCLUSIVE"
 KEPT, LOST, UNDECIDED = "kept", "lost", "undecided"  # an accuracy
+ABSENT = "absent"  # a score of what no case holds and no prediction claims
 
 _CONFIDENCE = "with 95 % confidence"
 SINGLE_ANALYSIS = InterimAnalysis()  # at one claim, after a number of rounds fixed beforehand
@@ -37,8 +38,10 @@ class Claim:
         """The claim a run was started with."""
         return cls(**{each.name: getattr(settings, each.name) for each in fields(cls) if each.name != "variant"})
 
-    def margin(self, key: MetricKey) -> float:
-        """How far a score may fall."""
+    def margin(self, key: MetricKey, own: float | None = None) -> float:
+        """How far a score may fall: by its `own` margin, where the task gives it one."""
+        if own is not None:
+            return own
         if key == MACRO_F1:
             return self.max_f1_drop
         return self.max_nsd_drop if key.kind == NSD else self.max_dsc_drop
@@ -149,10 +152,12 @@ def metric_state(key: MetricKey, metric: Metric, margin: float) -> str:
     """Non-inferiority: kept if the lower bound stays within the margin, lost if the estimate or the upper one does not.
 
     Undecided without truth, below `MIN_CASES` cases, and where nothing was lost of a macro-F1 on fewer than
-    `ENOUGH_FOR_F1`; not applicable where the network does not give what is scored.
+    `ENOUGH_FOR_F1`; not applicable where the network does not give what is scored; absent where no case has it.
     """
     if not metric.applicable:
         return NOT_APPLICABLE
+    if metric.absent and not metric.cases:
+        return ABSENT
     if metric.cases < MIN_CASES:
         return UNDECIDED
     if metric.delta.low >= -margin:
@@ -160,36 +165,64 @@ def metric_state(key: MetricKey, metric: Metric, margin: float) -> str:
     return LOST if metric.delta.high < -margin or metric.delta.estimate < -margin else UNDECIDED
 
 
+def severity(key: MetricKey, metric: Metric, margin: float) -> tuple[int, float]:
+    """How near a score is to a loss, for ordering: its state, then its lower bound's fall over the margin."""
+    state = metric_state(key, metric, margin)
+    fall = -(metric.delta.low if isfinite(metric.delta.low) else metric.delta.estimate)
+    share = fall / margin if margin else inf if fall > 0 else 0.0
+    order = (KEPT, UNDECIDED, LOST)
+    return order.index(state) if state in order else -1, -inf if isnan(share) else share
+
+
 def judge_accuracy(accuracy: Accuracy, claim: Claim) -> tuple[str, str]:
-    """The state of the accuracy over the scores that apply, and its reason, which names also the others."""
-    metrics = {key: metric for key, metric in accuracy.metrics.items() if metric.applicable}
-    absent = [key for key in accuracy.metrics if key not in metrics]
-    notes = [f"{key.label} is {NOT_APPLICABLE}, as the network has no {_missing_output(key)}" for key in absent]
+    """The state of the accuracy over the scores that apply, and its reason, which names also the others.
+
+    It is kept only if every score is. Such an intersection-union test needs no correction for their number: Berger,
+    "Multiparameter hypothesis testing and acceptance sampling", Technometrics 24(4), 1982.
+    """
+    margins = {key: claim.margin(key, metric.own_margin) for key, metric in accuracy.metrics.items()}
+    states = {key: metric_state(key, metric, margins[key]) for key, metric in accuracy.metrics.items()}
+    judged = [key for key, state in states.items() if state not in (NOT_APPLICABLE, ABSENT)]
+    notes = _notes(states)
     if not accuracy.cases:
         return UNDECIDED, "accuracy undecided: no prediction was compared with the baseline's"
-    if not any(metric.cases for metric in metrics.values()):
-        truth = "masks, subtypes" if MACRO_F1 in metrics else "masks"
+    if not judged:
+        return UNDECIDED, "; ".join(["accuracy undecided: no case has what is scored", *notes])
+    if not any(metric.cases or metric.absent for metric in accuracy.metrics.values()):
+        truth = "masks, subtypes" if MACRO_F1 in judged else "masks"
         return UNDECIDED, "; ".join([f"accuracy undecided: the data hold no ground truth ({truth})", *notes])
-    states = {key: metric_state(key, metric, claim.margin(key)) for key, metric in metrics.items()}
-    for state in (LOST, UNDECIDED):
-        reasons = [_metric_reason(key, metrics[key], state, claim) for key in metrics if states[key] == state]
-        if reasons:
-            return state, f"accuracy {state}: " + "; ".join(reasons + notes)
-    reasons = [_metric_reason(key, metric, KEPT, claim) for key, metric in metrics.items()]
-    return KEPT, "accuracy unchanged within the margins: " + "; ".join(reasons + notes)
+    state = next((state for state in (LOST, UNDECIDED) if state in states.values()), KEPT)
+    deciding = [key for key in judged if states[key] == state]
+    if len(deciding) > SHOWN:
+        deciding.sort(key=lambda key: severity(key, accuracy.metrics[key], margins[key]), reverse=True)
+    reasons = [score_reason(key, accuracy.metrics[key], state, margins[key]) for key in deciding]
+    intro = "accuracy unchanged within the margins" if state == KEPT else f"accuracy {state}"
+    return state, f"{intro}: " + "; ".join([listed(reasons, "; "), *notes])
+
+
+def _notes(states: Mapping[MetricKey, str]) -> list[str]:
+    """Which scores were not judged, and why."""
+    missing = [key for key, state in states.items() if state == NOT_APPLICABLE]
+    absent = dict.fromkeys(key.structure or "" for key, state in states.items() if state == ABSENT)
+    notes = [f"{key.label} is {NOT_APPLICABLE}, as the network has no {_missing_output(key)}" for key in missing]
+    if absent:
+        notes.append(f"in no case, and so not judged: {listed(list(absent))}")
+    return [listed(notes, "; ")] if notes else []
 
 
 def _missing_output(key: MetricKey) -> str:
     return "classification" if key.structure is None else f"{key.structure} class"
 
 
-def _metric_reason(key: MetricKey, metric: Metric, state: str, claim: Claim) -> str:
-    label, margin = key.label, claim.margin(key)
+def score_reason(key: MetricKey, metric: Metric, state: str, margin: float) -> str:
+    """What a score came to, and why that is its state."""
+    label = key.label
     if not metric.cases:
         truth = "subtypes" if key.structure is None else f"masks of the {key.structure}"
         return f"{label} cannot be judged, as the data hold no {truth}"
     if metric.cases < MIN_CASES:
-        return f"{label} rests on {count(metric.cases, 'case')}, at least {MIN_CASES} are needed"
+        absent = f" ({metric.absent} more are without it)" if metric.absent else ""
+        return f"{label} rests on {count(metric.cases, 'case')}{absent}, at least {MIN_CASES} are needed"
     if state == LOST:
         return f"{label} fell by {-metric.delta.estimate:.4f} (margin {margin:g})"
     worst = f"at worst {change(metric.delta.low)} {_CONFIDENCE}"

@@ -15,6 +15,7 @@ STAGES = ("read", "preprocess", "roi", "forward", "stitch", "write")
 WARMUP, INTERLEAVED, CONFIRMATION = "warmup", "interleaved", "confirmation"  # phases of a run
 PENDING, OK, SKIPPED, FAILED = "pending", "ok", "skipped", "failed"  # status of a variant
 RUNNING, INTERRUPTED, COMPLETE = "running", "interrupted", "complete"  # status of a run
+ABSENT_SKIP, ABSENT_ONE = "skip", "one"  # what a structure counts that neither the truth nor a prediction holds
 
 
 @dataclass(frozen=True)
@@ -213,6 +214,7 @@ class StructureScore:
         dsc: Dice similarity with the truth.
         nsd: normalised surface distance.
         outside: voxels of the truth outside the boxes of the sample's `Roi`; None without one.
+        absent: neither the truth nor the prediction holds a voxel of it; then both scores are 1.
 
     Raises:
         ValueError: a score is not between 0 and 1, NaN among them.
@@ -221,6 +223,7 @@ class StructureScore:
     dsc: float | None = None
     nsd: float | None = None
     outside: int | None = None
+    absent: bool = False
 
     def __post_init__(self) -> None:
         for name, value in (("dsc", self.dsc), ("nsd", self.nsd)):
@@ -333,6 +336,8 @@ class Settings:
         min_reduction_pct, max_dsc_drop, max_nsd_drop, max_f1_drop: the claim and its margins.
         timeout_s: seconds one step of a worker may take.
         allocator: ``keep`` where the workers kept the memory that they freed, ``system`` where it went back.
+        absent: of a case where neither the truth nor both predictions of a pair hold a structure, its scores count
+            nothing (`ABSENT_SKIP`) or 1 (`ABSENT_ONE`, as in runs made before it could be chosen).
     """
 
     variants: Mapping[str, VariantSettings]
@@ -353,6 +358,7 @@ class Settings:
     timeout_s: float
     max_nsd_drop: float
     allocator: str
+    absent: str = ABSENT_ONE
 
     @property
     def recipes(self) -> dict[str, VariantSettings]:

@@ -3,7 +3,9 @@
 import re
 from collections.abc import Collection, Iterable, Sequence
 
-_SPECIAL = re.compile(r"[\\*<|]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+_SPECIAL = re.compile(  # also a link's bracket, an entity, and what would begin a heading, a quotation or a list
+    r"[\\*<|]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|\[(?=.*\]\()|&(?=#?\w+;)|^(?:#+(?=\s)|>|[+-](?=\s))"
+)
 _CODE = re.compile(r"(`[^`]+`)")
 
 
@@ -36,6 +38,11 @@ def words(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def bullets(items: Iterable[str]) -> str:
     """A list, an item a line."""
     return "\n".join(f"- {item}" for item in items)
+
+
+def fold(title: str, *parts: str) -> str:
+    """What opens by a click, on GitHub and in the HTML page; `title` is ours, without marks."""
+    return "\n\n".join([f"<details>\n<summary>{title}</summary>", *(part for part in parts if part), "</details>"])
 
 
 def section(title: str, *parts: str) -> str:

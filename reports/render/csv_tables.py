@@ -2,13 +2,21 @@
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from math import isfinite
 from typing import Any
 
-from reports.decision.accuracy import MACRO_F1, MetricKey, is_applicable, metric_keys, score_of
+from reports.decision.accuracy import (
+    MACRO_F1,
+    MetricKey,
+    ScorePair,
+    columns,
+    is_applicable,
+    is_left_out,
+    score_of,
+)
 from reports.formatting import NOT_APPLICABLE
-from reports.records.record import STAGES, Sample, Score, SystemLoad, Usage
+from reports.records.record import STAGES, RunRecord, Sample, SystemLoad, Usage
 from reports.records.store import Run
 from reports.stats.bootstrap import Interval
 from reports.summary.summary import Row, Summary
@@ -25,19 +33,22 @@ def render(summary: Summary) -> str:
     score. Times in seconds, memory in bytes.
     """
     classes = sorted({name for row in summary.rows for name in row.accuracy.f1})
-    return _csv_text([_variant_cells(row, classes) for row in summary.rows])
+    names = columns(summary.record.task)
+    return _csv_text([_variant_cells(row, classes, names) for row in summary.rows])
 
 
 def cases_csv(run: Run) -> str:
     """The tidy table of raw values: a row for each variant, phase, case and round, in the order they were measured.
 
     Times are in seconds. ``subtype`` is that sample's prediction; the scores are those of the variant's kept
-    prediction of the case, and so repeat over its rounds. What the network does not give is "not applicable".
+    prediction of the case, and so repeat over its rounds. What the network does not give is "not applicable", and what
+    counts nothing in a case, as neither the truth nor both predictions hold it, is empty.
     """
     task = run.record.task
-    keys = [key for key in metric_keys(task) if key.structure is not None]
-    absent = {key.column: NOT_APPLICABLE for key in keys if not is_applicable(task, key)}
-    absent |= {} if run.record.classifies else {"subtype": NOT_APPLICABLE}
+    names = {key: name for key, name in columns(task).items() if key.structure is not None}
+    missing = {name: NOT_APPLICABLE for key, name in names.items() if not is_applicable(task, key)}
+    missing |= {} if run.record.classifies else {"subtype": NOT_APPLICABLE}
+    baseline = {score.case: score for score in run.variant(run.record.baseline).scores}
     truth = {case.name: case.subtype for case in run.record.cases}
     rows = []
     for variant in run.variants:
@@ -45,9 +56,10 @@ def cases_csv(run: Run) -> str:
         for sample in variant.samples:
             cells = _sample_cells(variant.name, sample, truth.get(sample.case))
             if sample.case in scores:
-                cells |= _score_cells(scores[sample.case], keys)
-            rows.append(cells | absent)
-    return _csv_text(rows, (*_CASE_COLUMNS, *(key.column for key in keys)))
+                pair = scores[sample.case], baseline.get(sample.case, scores[sample.case])
+                cells |= _score_cells(run.record, pair, names)
+            rows.append(cells | missing)
+    return _csv_text(rows, (*_CASE_COLUMNS, *names.values()))
 
 
 def _csv_text(rows: list[dict[str, Any]], columns: Iterable[str] | None = None) -> str:
@@ -62,7 +74,7 @@ def _blank_if_missing(value: Any) -> Any:
     return "" if value is None or (isinstance(value, float) and not isfinite(value)) else value
 
 
-def _variant_cells(row: Row, classes: list[int]) -> dict[str, Any]:
+def _variant_cells(row: Row, classes: list[int], names: Mapping[MetricKey, str]) -> dict[str, Any]:
     cells: dict[str, Any] = {"name": row.name, "status": row.status, "verdict": row.verdict}
     for scope, speed in (("case", row.case), ("forward", row.forward)):
         cells |= _interval_cells(f"{scope}_time_reduction_pct", speed.reduction) | _interval_cells(
@@ -75,7 +87,7 @@ def _variant_cells(row: Row, classes: list[int]) -> dict[str, Any]:
     cells |= {"build_cached": row.build_cached, "peak_memory_bytes": row.peak_memory_bytes}
     cells |= vars(row.resources)
     for key, metric in row.accuracy.metrics.items():
-        name = key.column
+        name = names[key]
         scores: dict[str, Any] = {name: metric.value} | _interval_cells(f"{name}_delta", metric.delta)
         scores |= {f"{name}_detectable": metric.detectable}
         cells |= scores if metric.applicable else dict.fromkeys(scores, NOT_APPLICABLE)
@@ -112,9 +124,13 @@ def _sample_cells(variant: str, sample: Sample, true_subtype: int | None) -> dic
     return cells
 
 
-def _score_cells(score: Score, keys: Iterable[MetricKey]) -> dict[str, Any]:
+def _score_cells(record: RunRecord, pair: ScorePair, names: Mapping[MetricKey, str]) -> dict[str, Any]:
+    score, _ = pair
     cells: dict[str, Any] = {"voxels": score.voxels, "differing_voxels": score.differing_voxels}
-    return cells | {key.column: score_of(score, key) for key in keys}
+    return cells | {
+        name: None if is_left_out(record, pair, key.structure or "") else score_of(score, key)
+        for key, name in names.items()
+    }
 
 
 def _seconds(nanoseconds: int | None) -> str | None:

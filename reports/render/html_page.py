@@ -1,5 +1,6 @@
 """The markdown report as one self-contained page."""
 
+import re
 from html import escape
 
 from markdown_it import MarkdownIt
@@ -8,6 +9,8 @@ from reports.render import markdown
 from reports.summary.summary import Summary
 
 _COLOURS = {"CONFIRMED": "#1a7f37", "REFUTED": "#b42318", "INCONCLUSIVE": "#9a6700"}
+
+_FOLD = re.compile(r"^(<details>\n<summary>.*</summary>|</details>)$", re.MULTILINE)  # of `commonmark.fold`
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -29,6 +32,8 @@ td:last-child {{ min-width: 11rem; }}
 code {{ font-size: .875em; background: #f6f8fa; padding: .1em .3em; }}
 pre {{ background: #f6f8fa; padding: .8rem; white-space: pre-wrap; overflow-wrap: anywhere; }}
 pre code {{ padding: 0; }}
+details {{ margin: 1rem 0; }}
+summary {{ cursor: pointer; }}
 @media print {{ body {{ max-width: none; margin: 0; font-size: 11px; }} table {{ font-size: 9px; }} }}
 </style>
 </head>
@@ -40,7 +45,9 @@ pre code {{ padding: 0; }}
 
 def render(summary: Summary) -> str:
     """The report as HTML without scripts, images or links to other files; wide tables scroll in their own box."""
-    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown.render(summary))
+    reader = MarkdownIt("commonmark", {"html": False}).enable("table")
+    parts = _FOLD.split(markdown.render(summary))  # text of others never begins a line with a tag
+    body = "".join(f"{part}\n" if i % 2 else reader.render(part) for i, part in enumerate(parts))
     body = body.replace("<table>", '<div class="table">\n<table>').replace("</table>", "</table>\n</div>")
     for verdict, colour in _COLOURS.items():
         body = body.replace(f"<td>{verdict}</td>", f'<td style="color:{colour};font-weight:600">{verdict}</td>')

@@ -3,7 +3,17 @@
 import re
 import xml.etree.ElementTree as ET
 
-from reports.decision.verdict import CONFIRMED, INCONCLUSIVE, REFUTED
+from reports.decision.verdict import (
+    CONFIRMED,
+    INCONCLUSIVE,
+    KEPT,
+    LOST,
+    REFUTED,
+    UNDECIDED,
+    metric_state,
+    score_reason,
+)
+from reports.formatting import SHOWN
 from reports.records.record import FAILED, SKIPPED
 from reports.summary.summary import Row, Summary
 
@@ -46,7 +56,7 @@ def _with_outcome(case: ET.Element, tag: str, message: str, kind: str | None = N
 
 
 def _variant_case(row: Row) -> ET.Element:
-    case = _test_case(row.name, "voxbench.variant", row.reasons)
+    case = _test_case(row.name, "voxbench.variant", (*row.reasons, *_scores_of_many(row)))
     if row.status == SKIPPED:
         return _with_outcome(case, "skipped", row.reason or "no reason recorded")
     if row.status == FAILED:
@@ -57,6 +67,18 @@ def _variant_case(row: Row) -> ET.Element:
     if row.verdict == INCONCLUSIVE:
         return _with_outcome(case, "skipped", f"inconclusive: {row.reasons[0]}")
     return case
+
+
+def _scores_of_many(row: Row) -> tuple[str, ...]:
+    """Each score, where the reasons name only some of them."""
+    if not row.reasons or len(row.accuracy.metrics) <= SHOWN:
+        return ()
+    states = {key: metric_state(key, own, row.margins[key]) for key, own in row.accuracy.metrics.items()}
+    return tuple(
+        f"{state}: {score_reason(key, row.accuracy.metric(key), state, row.margins[key])}"
+        for key, state in states.items()
+        if state in (KEPT, LOST, UNDECIDED)
+    )
 
 
 def _required_case(summary: Summary) -> ET.Element:

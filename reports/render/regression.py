@@ -6,12 +6,14 @@ from math import isfinite
 from typing import Any
 
 from reports import formatting
-from reports.decision.accuracy import Metric, MetricKey, metric_keys
+from reports.decision.accuracy import Metric, MetricKey, metric_keys, own_margin
 from reports.decision.regression import NO_REGRESSION, Change, Regression, worst
-from reports.decision.verdict import Claim
+from reports.decision.verdict import Claim, severity
+from reports.formatting import SHOWN
 from reports.records.record import SCHEMA
 from reports.records.store import Run
-from reports.render.commonmark import bullets, section, table, text, words
+from reports.render.commonmark import bullets, fold, section, table, text, words
+from reports.render.sections.accuracy import margins_text
 from reports.render.summary_json import by_structure, finite
 from reports.stats.bootstrap import Interval
 
@@ -60,23 +62,40 @@ def _headline(regressions: Sequence[Regression]) -> str:
 
 def _regression_section(regression: Regression) -> str:
     claim = Claim.of(regression.reference.record.settings)
-    keys = metric_keys(regression.run.record.task)
+    task = regression.reference.record.task
+    keys = metric_keys(task)
+    shown = _shown(regression, keys, claim)
     head = [
         "variant",
         "state",
         "change of the speedup",
         "seconds (not interleaved)",
-        *(key.label for key in keys),
+        *(text(key.label) for key in shown),
         "class flips",
     ]
-    rows = [_change_row(change, keys) for change in regression.changes]
+    rows = [_change_row(change, shown) for change in regression.changes]
+    every = [[text(key.label), *(_metric_cell(c.metrics.get(key)) for c in regression.changes)] for key in keys]
+    names = [text(change.name) for change in regression.changes]
+    rest = fold(f"All {len(keys)} scores", table(["score", *names], every)) if len(shown) < len(keys) else ""
     reasons = bullets(f"{text(c.name)}: {text(reason)}" for c in regression.changes for reason in c.reasons)
-    margins = ", ".join(f"{key.label} {claim.margin(key):g}" for key in keys)
+    margins = margins_text({key: claim.margin(key, own_margin(task, key)) for key in keys})
     allowed = f"A fall of the speedup by {regression.max_slowdown_pct:g} % is allowed, and of the scores: {margins}."
     differences = [[text(cell) for cell in row] for row in regression.differences]
     differ = words(["differs", "reference", "this run"], differences) if differences else ""
     title = f"{text(_run_name(regression.run))}: {regression.state}"
-    return section(title, table(head, rows, (0, 1)), reasons, allowed, differ)
+    return section(title, table(head, rows, (0, 1)), rest, reasons, allowed, differ)
+
+
+def _shown(regression: Regression, keys: Sequence[MetricKey], claim: Claim) -> list[MetricKey]:
+    """Of many scores those nearest to a loss."""
+
+    def worst(key: MetricKey) -> tuple[int, float]:
+        metrics = [change.metrics[key] for change in regression.changes if key in change.metrics]
+        return max((severity(key, own, claim.margin(key, own.own_margin)) for own in metrics), default=(0, 0.0))
+
+    of_structures = [key for key in keys if key.structure is not None]
+    nearest = sorted(of_structures, key=worst, reverse=True)[:SHOWN]
+    return [key for key in keys if key.structure is None or key in nearest]
 
 
 def _change_row(change: Change, keys: Sequence[MetricKey]) -> list[str]:

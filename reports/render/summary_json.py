@@ -9,10 +9,10 @@ from typing import Any
 from reports.analysis.diagnostics import Diagnostics
 from reports.analysis.latency import Latency
 from reports.analysis.peers import PeerTime
-from reports.decision.accuracy import MACRO_F1, Accuracy, MetricKey
+from reports.decision.accuracy import MACRO_F1, Accuracy, MetricKey, columns
 from reports.decision.speed import Speed
 from reports.decision.verdict import SpeedVerdict, metric_state
-from reports.records.record import FAILED, SCHEMA
+from reports.records.record import FAILED, SCHEMA, TaskRecord
 from reports.stats.bootstrap import Interval
 from reports.summary.summary import Requirement, Row, Summary
 
@@ -40,7 +40,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "best": summary.best,
         "subject": summary.subject,
         "device": record.settings.device,
-        "task": {"structures": list(record.task.structures), "classes": record.task.classes},
+        "task": _task_json(record.task),
         "cases": summary.cases,
         "rounds": summary.rounds,
         "variants": [_variant_json(row) for row in summary.rows],
@@ -49,7 +49,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "confirmation": _speed_json(summary.confirmation) if summary.confirmation else None,
         "noise_floor": _noise_floor_json(summary) if summary.noise else None,
         "peers": {"of": summary.subject, "times": [_peer_json(peer) for peer in summary.peers]},
-        "requirements": [_requirement_json(requirement) for requirement in summary.requirements],
+        "requirements": [_requirement_json(requirement, record.task) for requirement in summary.requirements],
         "missing_required": list(summary.missing_required),
         "warnings": list(summary.warnings),
         "interference": vars(summary.interference) | {"share": summary.interference.share},
@@ -70,6 +70,12 @@ def summary_json(summary: Summary) -> dict[str, Any]:
     }
     clean: dict[str, Any] = finite(document)
     return clean
+
+
+def _task_json(task: TaskRecord) -> dict[str, Any]:
+    """``structures``: their names; ``definitions``: what each is."""
+    definitions = {name: asdict(structure) for name, structure in task.structures.items()}
+    return asdict(task) | {"structures": list(task.structures), "definitions": definitions}
 
 
 def _variant_json(row: Row) -> dict[str, Any]:
@@ -170,13 +176,14 @@ def _metric_json(row: Row, key: MetricKey) -> dict[str, Any]:
         "state": metric_state(key, metric, margin),
         "cases": metric.cases,
         "detectable": metric.detectable,
+        "absent": metric.absent,
     }
 
 
-def _requirement_json(requirement: Requirement) -> dict[str, Any]:
+def _requirement_json(requirement: Requirement, task: TaskRecord) -> dict[str, Any]:
     key = requirement.key
     figures = {name: value for name, value in vars(requirement).items() if name != "key"}
-    return {"name": key.column if key else "time_reduction_pct"} | figures
+    return {"name": columns(task)[key] if key else "time_reduction_pct"} | figures
 
 
 def _speed_json(speed: Speed) -> dict[str, Any]:

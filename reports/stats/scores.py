@@ -3,6 +3,7 @@
 The patient is the unit; how bounds are made is described in `reports.stats.bootstrap`.
 """
 
+from functools import lru_cache
 from math import exp, nan
 
 import numpy as np
@@ -31,6 +32,11 @@ def paired_difference(candidate: ArrayLike, baseline: ArrayLike, seed: int = SEE
     For non-inferiority the lower bound is held against the margin: ICH E9 (1998), section 3.3.2.
     """
     differences = np.asarray(candidate, dtype=np.float64) - np.asarray(baseline, dtype=np.float64)
+    return _interval_of_mean(tuple(differences.tolist()), seed)
+
+
+@lru_cache(maxsize=4096)  # many scores differ by nothing, and a report asks for each several times
+def _interval_of_mean(differences: tuple[float, ...], seed: int) -> Interval:
     return of_mean(differences, seed).interval
 
 

@@ -12,23 +12,17 @@ from reports.analysis.peers import peer_times
 from reports.analysis.resources import resources
 from reports.analysis.roi import roi_use
 from reports.analysis.roofline import roofline
-from reports.decision.accuracy import DSC, MACRO_F1, Accuracy, Metric, MetricKey, compare_accuracy, metric_keys
+from reports.decision.accuracy import Accuracy, Metric, compare_accuracy, metric_keys, target
 from reports.decision.comparison import Comparison, compare
 from reports.decision.outcome import Candidate, Outcome, decide, judge_candidates
 from reports.decision.speed import Speed, pairs
 from reports.decision.verdict import CONFIRMED, REFUTED, Claim
-from reports.records.record import FAILED, INTERLEAVED, OK, PENDING, SKIPPED, STAGES, Sample, VariantRecord
+from reports.records.record import FAILED, INTERLEAVED, OK, PENDING, SKIPPED, STAGES, Sample, TaskRecord, VariantRecord
 from reports.records.store import Run
 from reports.stats.bootstrap import Interval
 from reports.stats.scores import median
 from reports.summary.run_warnings import run_warnings
 from reports.summary.summary import Requirement, Row, Summary
-
-TARGETS = {
-    MetricKey(DSC, "whole pancreas"): 0.91,
-    MetricKey(DSC, "lesion"): 0.31,
-    MACRO_F1: 0.70,
-}  # set for the reference model
 
 
 def summarise(run: Run, claim: Claim | None = None) -> Summary:
@@ -55,7 +49,7 @@ def summarise(run: Run, claim: Claim | None = None) -> Summary:
         cases=len(rounds),
         rounds=max(rounds.values(), default=0),
         rows=rows,
-        requirements=_requirements(rows, outcome, claim),
+        requirements=(*_requirements(record.task, rows, outcome), _time_requirement(rows, outcome, claim)),
         noise=baseline.noise,
         missing_required=_missing_required(run),
         warnings=(
@@ -104,13 +98,13 @@ def _variant_row(run: Run, variant: VariantRecord, judged: Mapping[str, Candidat
         stages_s={stage: median(values) for stage, values in stages.items()},
         stages_share={stage: sum(values) / total if total else nan for stage, values in stages.items()},
         accuracy=comparison.accuracy,
-        margins={key: claim.margin(key) for key in metric_keys(run.record.task)},
+        margins={key: claim.margin(key, metric.own_margin) for key, metric in comparison.accuracy.metrics.items()},
         evidence=variant.evidence,
         roofline=roofline(run.record, variant, samples),
         device_share=_device_share(samples),
         gpu=gpu_use(samples),
         resources=resources(variant, samples, run.variant(run.record.baseline)),
-        roi=roi_use(samples, variant.scores),
+        roi=roi_use(samples, variant.scores, run.record.task),
     )
 
 
@@ -154,35 +148,40 @@ def _missing_required(run: Run) -> tuple[str, ...]:
     return tuple(name for name in run.record.settings.required if name not in present)
 
 
-def _requirements(rows: Sequence[Row], outcome: Outcome, claim: Claim) -> tuple[Requirement, ...]:
+def _requirements(task: TaskRecord, rows: Sequence[Row], outcome: Outcome) -> tuple[Requirement, ...]:
+    """Of each score that the task has a target of."""
     baseline = next((row for row in rows if row.is_baseline), None)
     best = next((row for row in rows if row.name == outcome.subject), None)
     requirements = []
-    for key, target in TARGETS.items():
+    for key in metric_keys(task):
+        asked = target(task, key)
+        if asked is None:
+            continue
         of_baseline: Metric = baseline.accuracy.metric(key) if baseline else Metric()
         of_best: Metric = best.accuracy.metric(key) if best else Metric()
-        met = of_best.value >= target if isfinite(of_best.value) else None
-        applicable = of_baseline.applicable
         requirements.append(
             Requirement(
                 key=key,
-                target=target,
+                target=asked,
                 baseline=of_baseline.value,
                 best=of_best.value,
-                met=met,
-                applicable=applicable,
+                met=of_best.value >= asked if isfinite(of_best.value) else None,
+                applicable=of_baseline.applicable,
             )
         )
+    return tuple(requirements)
+
+
+def _time_requirement(rows: Sequence[Row], outcome: Outcome, claim: Claim) -> Requirement:
+    best = next((row for row in rows if row.name == outcome.subject), None)
     fastest = outcome.confirmation or (best.case if best else Speed())
-    proved = {CONFIRMED: True, REFUTED: False}.get(outcome.speed)
     r = fastest.reduction
-    time = Requirement(
+    return Requirement(
         key=None,
         target=claim.min_reduction_pct,
         baseline=0.0,
         best=r.estimate,
-        met=proved,
+        met={CONFIRMED: True, REFUTED: False}.get(outcome.speed),
         low=r.low,
         high=r.high,
     )
-    return (*requirements, time)

@@ -1,6 +1,6 @@
 """A run as rows: everything a report says."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite, nan
 
@@ -15,7 +15,8 @@ from reports.analysis.roi import RoiUse
 from reports.analysis.roofline import Roofline
 from reports.decision.accuracy import Accuracy, MetricKey
 from reports.decision.speed import Speed
-from reports.decision.verdict import Claim, SpeedVerdict
+from reports.decision.verdict import Claim, SpeedVerdict, severity
+from reports.formatting import SHOWN
 from reports.records.record import OK, EvidenceRecord, RunRecord, VariantSettings
 
 
@@ -146,6 +147,18 @@ class Summary:
             return not row.is_baseline, -speedup if isfinite(speedup) else 1.0
 
         return sorted((row for row in self.rows if row.status == OK), key=place)
+
+    def shown(self, keys: Iterable[MetricKey]) -> tuple[MetricKey, ...]:
+        """Those of `keys` that a table has room for: `SHOWN` of structures, the nearest to a loss in any variant."""
+        every = tuple(keys)
+        of_structures = [key for key in every if key.structure is not None]
+        rows = [row for row in self.measured if row.accuracy.cases and not (row.is_baseline or row.is_peer)]
+
+        def worst(key: MetricKey) -> tuple[int, float]:
+            return max((severity(key, row.accuracy.metric(key), row.margins[key]) for row in rows), default=(0, 0.0))
+
+        nearest = sorted(of_structures, key=worst, reverse=True)[:SHOWN]
+        return tuple(key for key in every if key.structure is None or key in nearest)
 
     @property
     def pareto_front(self) -> tuple[str, ...]:

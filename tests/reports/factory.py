@@ -37,10 +37,11 @@ BASE_NS = 800_000_000
 WHOLE, LESION = "whole pancreas", "lesion"
 TASK = TaskRecord(
     structures={
-        WHOLE: StructureRecord(nsd_tolerance_mm=5.0),
-        LESION: StructureRecord(labels=(2,), nsd_tolerance_mm=2.0),
+        WHOLE: StructureRecord(labels=(1, 2), nsd_tolerance_mm=5.0, dsc_target=0.91, critical=False),
+        LESION: StructureRecord(labels=(2,), nsd_tolerance_mm=2.0, dsc_target=0.31),
     },
     classes=3,
+    f1_target=0.70,
 )
 
 
@@ -252,11 +253,36 @@ def segmenting(run: Run, lesions: bool = True) -> Run:
     network = replace(run.record.checkpoint, architecture="net.py:make", labels=labels, subtypes=0)
     task = run.record.task
     structures = {**task.structures, LESION: replace(task.structures[LESION], predicted=lesions)}
-    record = replace(run.record, checkpoint=network, task=TaskRecord(structures=structures, classes=0))
+    record = replace(run.record, checkpoint=network, task=replace(task, structures=structures, classes=0))
     return replace(run, record=record, variants=tuple(map(only, run.variants)))
 
 
-def rescored(score: Score, structure: str, **changes: float | None) -> Score:
+def of_structures(
+    run: Run, structures: Mapping[str, StructureRecord], changes: Mapping[str, float | Sequence[float]]
+) -> Run:
+    """The same run of a task with other structures; `changes`, by their names, are those of every candidate's scores.
+
+    A structure's change is one of all its cases, or holds one for each.
+    """
+
+    def score(index: int, name: str, candidate: bool) -> StructureScore:
+        by = changes.get(name, 0.0) if candidate else 0.0
+        value = 0.8 + 0.002 * index + (by if isinstance(by, (int, float)) else by[index % len(by)])
+        return StructureScore(dsc=value, nsd=None if structures[name].nsd_tolerance_mm is None else value)
+
+    def only(variant: VariantRecord) -> VariantRecord:
+        candidate = variant.name != run.record.baseline
+        scores = (
+            replace(own, structures={name: score(index, name, candidate) for name in structures})
+            for index, own in enumerate(variant.scores)
+        )
+        return replace(variant, scores=tuple(scores))
+
+    record = replace(run.record, task=replace(run.record.task, structures=structures))
+    return replace(run, record=record, variants=tuple(map(only, run.variants)))
+
+
+def rescored(score: Score, structure: str, **changes: Any) -> Score:
     """The score with another one of a structure."""
     own = replace(score.structures[structure], **changes)
     return replace(score, structures={**score.structures, structure: own})

@@ -1,12 +1,14 @@
 """The report's accuracy: scores, flipped cases, and what so many cases could have detected."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isfinite
 
 from reports import formatting
 from reports.decision.accuracy import MACRO_F1, Metric, MetricKey
-from reports.formatting import NOT_APPLICABLE, NOT_MEASURED, count
-from reports.render.commonmark import bullets, section, table, text, words
+from reports.decision.verdict import ABSENT
+from reports.formatting import NOT_APPLICABLE, NOT_MEASURED, SHOWN, count, listed
+from reports.render.commonmark import bullets, fold, section, table, text, words
 from reports.stats.power import ENOUGH_FOR_F1, LOST_SHARE
 from reports.summary.summary import Row, Summary
 
@@ -16,17 +18,61 @@ def accuracy_section(summary: Summary) -> str:
     rows = [row for row in summary.measured if row.accuracy.cases]
     if not rows:
         return ""
-    keys = list(rows[0].accuracy.metrics)
-    head = ["variant", *(f"{key.label}: value, delta [low]" for key in keys), "class flips", "voxels changed"]
-    applicable = [key for key, metric in rows[0].accuracy.metrics.items() if metric.applicable]
-    margins = ", ".join(f"{key.label} {summary.claim.margin(key):g}" for key in applicable)
+    metrics = rows[0].accuracy.metrics
+    keys = summary.shown(metrics)
+    head = ["variant", *(f"{text(key.label)}: value, delta [low]" for key in keys), "class flips", "voxels changed"]
+    margins = margins_text({key: rows[0].margins[key] for key, metric in metrics.items() if metric.applicable})
     note = (
         "The value is the mean over cases against the ground truth (macro-F1: over classes); delta is the paired "
         "difference to the baseline, [low] its lower bound with one-sided 95 % confidence, which must not lie below "
         f"minus the margin ({margins}). Flips and changed voxels count against the baseline's own output."
     )
     body = table(head, [_accuracy_row(row, keys) for row in rows])
-    return section("Accuracy", body, note, *_flips_and_tests(rows), _noise_floor(summary))
+    rest = folded_scores(metrics, keys, rows, lambda row, key: _metric_cell(row.accuracy.metric(key), row.is_baseline))
+    return section(
+        "Accuracy", body, rest, note, _absent_note(metrics), *_flips_and_tests(summary, rows), _noise_floor(summary)
+    )
+
+
+def margins_text(margins: Mapping[MetricKey, float]) -> str:
+    """``whole-pancreas DSC 0.005, macro-F1 0.02``; of many structures those of each kind, and what differs from it."""
+    if sum(key.structure is not None for key in margins) <= SHOWN:
+        return ", ".join(f"{text(key.label)} {margin:g}" for key, margin in margins.items())
+    parts, own = [], []
+    for kind in dict.fromkeys(key.kind for key in margins):
+        of_kind = {key: margin for key, margin in margins.items() if key.kind == kind}
+        (usual, _), *_ = Counter(of_kind.values()).most_common()
+        parts.append(f"{kind.upper() if len(of_kind) > 1 else next(iter(of_kind)).label} {usual:g}")
+        own += [f"{text(key.label)} {margin:g}" for key, margin in of_kind.items() if margin != usual]
+    return ", ".join(parts) + (f"; but {listed(own)}" if own else "")
+
+
+def folded_scores(
+    every: Iterable[MetricKey],
+    shown: Sequence[MetricKey],
+    rows: Sequence[Row],
+    cell: Callable[[Row, MetricKey], str],
+) -> str:
+    """All scores of structures, a row each, where the table above shows some of them; empty where it shows all."""
+    keys = [key for key in every if key.structure is not None]
+    if len([key for key in shown if key.structure is not None]) == len(keys):
+        return ""
+    body = [[text(key.label), *(cell(row, key) for row in rows)] for key in keys]
+    title = f"All {len(keys)} scores; above are the {SHOWN} nearest to a loss"
+    return fold(title, table(["score", *(text(row.name) for row in rows)], body))
+
+
+def _absent_note(of_baseline: Mapping[MetricKey, Metric]) -> str:
+    """What was left out of the scores; a candidate has fewer such cases where it predicts what is not there."""
+    absent = {key.structure: metric.absent for key, metric in of_baseline.items() if key.structure and metric.absent}
+    if not absent:
+        return ""
+    most = sorted(absent.items(), key=lambda item: -item[1])
+    names = listed([f"{text(name)} in up to {count(number, 'case')}" for name, number in most])
+    return (
+        "A structure counts nothing in a case whose truth is without it, as are the variant's prediction and the "
+        f"baseline's: {names}."
+    )
 
 
 def _accuracy_row(row: Row, keys: Iterable[MetricKey]) -> list[str]:
@@ -38,9 +84,14 @@ def _accuracy_row(row: Row, keys: Iterable[MetricKey]) -> list[str]:
     return [text(row.name), *(_metric_cell(metric, row.is_baseline) for metric in metrics), flips, changed]
 
 
-def _flips_and_tests(rows: list[Row]) -> tuple[str, str]:
+def _flips_and_tests(summary: Summary, rows: list[Row]) -> tuple[str, str]:
+    names = summary.record.task.class_names
     flips = [
-        [text(row.name), text(flip.case), *map(_class_name, (flip.truth, flip.baseline, flip.candidate))]
+        [
+            text(row.name),
+            text(flip.case),
+            *(_class_name(names, subtype) for subtype in (flip.truth, flip.baseline, flip.candidate)),
+        ]
         for row in rows
         for flip in row.accuracy.flips
     ]
@@ -54,8 +105,8 @@ def _flips_and_tests(rows: list[Row]) -> tuple[str, str]:
     return words(["variant", "flipped case", "truth", "baseline", "variant's class"], flips) if flips else "", tests
 
 
-def _class_name(subtype: int | None) -> str:
-    return "unknown" if subtype is None else str(subtype)
+def _class_name(names: Sequence[str], subtype: int | None) -> str:
+    return "unknown" if subtype is None else text(dict(enumerate(names)).get(subtype, subtype))
 
 
 def detectable_section(summary: Summary) -> str:
@@ -65,16 +116,18 @@ def detectable_section(summary: Summary) -> str:
     keys = [key for key in scored if any(isfinite(row.accuracy.metric(key).detectable) for row in rows)]
     if not keys:
         return ""
-    head = ["variant", "cases", *(f"{key.label}{', share of cases' * (key == MACRO_F1)}" for key in keys)]
+    shown = summary.shown(keys)
+    head = ["variant", "cases", *(f"{text(key.label)}{', share of cases' * (key == MACRO_F1)}" for key in shown)]
     cells = [
         [
             text(row.name),
             str(row.accuracy.cases),
-            *(_detectable_cell(key, row.accuracy.metric(key)) for key in keys),
+            *(_detectable_cell(key, row.accuracy.metric(key)) for key in shown),
         ]
         for row in rows
     ]
-    margins = ", ".join(f"{key.label} {summary.claim.margin(key):g}" for key in keys)
+    rest = folded_scores(keys, shown, rows, lambda row, key: _detectable_cell(key, row.accuracy.metric(key)))
+    margins = margins_text({key: rows[0].margins[key] for key in keys})
     note = (
         "The smallest loss that so many cases would have shown with a power of 80 %: of a mean score by the spread of "
         "its paired differences, of macro-F1 as the share of cases whose class is lost. A loss below it may be there "
@@ -82,7 +135,7 @@ def detectable_section(summary: Summary) -> str:
         f"The margins are {margins}. A macro-F1 counts as kept from {ENOUGH_FOR_F1} cases, which show a share "
         f"of {formatting.plain_percent(100 * LOST_SHARE)}."
     )
-    return section("What these cases could have detected", table(head, cells), note)
+    return section("What these cases could have detected", table(head, cells), rest, note)
 
 
 def _detectable_cell(key: MetricKey, metric: Metric) -> str:
@@ -101,7 +154,7 @@ def _metric_cell(metric: Metric, is_baseline: bool) -> str:
     if not metric.applicable:
         return NOT_APPLICABLE
     if not metric.cases:
-        return NOT_MEASURED
+        return ABSENT if metric.absent else NOT_MEASURED
     if is_baseline:
         return formatting.score(metric.value)
     low = f" [{formatting.change(metric.delta.low)}]" if isfinite(metric.delta.low) else ""

@@ -5,6 +5,7 @@ from math import isfinite
 
 from reports import formatting
 from reports.analysis.pareto import compared_keys
+from reports.decision.accuracy import MetricKey
 from reports.decision.verdict import LOST, judge_accuracy
 from reports.formatting import NOT_MEASURED
 from reports.records.record import VariantSettings
@@ -20,7 +21,7 @@ def pareto_section(summary: Summary) -> str:
     rows.sort(key=lambda row: -row.case.speedup.estimate)
     best = summary.pareto_front
     head = ["variant", "backend", "ROI", "overlap", "batch", "rewrites", "case median", "speedup",
-            *(key.label for key in compared_keys(rows[0].accuracy)), "accuracy", "on the front"]  # fmt: skip
+            *(text(key.label) for key in _keys(summary, rows[0])), "accuracy", "on the front"]  # fmt: skip
     body = [_variant_row(row, summary, row.name in best) for row in rows]
     note = (
         "The fastest first. *On the front*: nothing else in this table is at least as fast and at least as accurate in "
@@ -35,8 +36,12 @@ def pareto_section(summary: Summary) -> str:
     )
 
 
+def _keys(summary: Summary, row: Row) -> tuple[MetricKey, ...]:
+    return summary.shown(compared_keys(row.accuracy))
+
+
 def _variant_row(row: Row, summary: Summary, on_front: bool) -> list[str]:
-    scores = [formatting.score(row.accuracy.metric(key).value) for key in compared_keys(row.accuracy)]
+    scores = [formatting.score(row.accuracy.metric(key).value) for key in _keys(summary, row)]
     state = "reference" if row.is_baseline else _accuracy_state(row, summary)
     return [
         text(row.name), *_setting_cells(row.settings), formatting.seconds(row.latency.median),

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from reports import formatting
+from reports.records.record import StructureRecord, TaskRecord
 from reports.render.commonmark import bullets, section, text, words
 from reports.stats.bootstrap import MIN_CASES, RESAMPLES
 from reports.stats.power import ENOUGH_FOR_F1
@@ -32,6 +33,7 @@ def provenance_sections(summary: Summary) -> str:
     sections = (
         section("Controlled settings", _facts_table(record.controlled_settings)),
         section("Host and versions", _facts_table({**record.host.known(), **record.versions})),
+        section("Task", _facts_table(_task_facts(record.task))),
         section("Checkpoint", _facts_table(checkpoint)),
         section("Data", _facts_table({**data, **cases})),
         section("Settings", _facts_table(settings)),
@@ -39,6 +41,34 @@ def provenance_sections(summary: Summary) -> str:
         section("To repeat this run", f"```sh\n{record.command}\n```", _run_note(summary)),
     )
     return "\n\n".join(part for part in sections if part)
+
+
+def _task_facts(task: TaskRecord) -> dict[str, Any]:
+    """What the network is for; empty for a run made before that was recorded."""
+    if not task.name:
+        return {}
+    structures = [_structure_text(name, own) for name, own in task.structures.items()]
+    return {
+        "name": task.name,
+        "channels": task.channels,
+        "labels": [f"{value} {name}" for name, value in task.labels.items()],
+        "ignored in the truth": task.ignore,
+        "structures": structures,
+        "classes": task.class_names or task.classes,
+        "where from": task.sources,
+    }
+
+
+def _structure_text(name: str, own: StructureRecord) -> str:
+    """``lesion (2; NSD within 2 mm)``"""
+    margins = (("DSC", own.max_dsc_drop), ("NSD", own.max_nsd_drop))
+    parts = [
+        " and ".join(map(str, own.labels)) or "every label",
+        "no NSD" if own.nsd_tolerance_mm is None else f"NSD within {own.nsd_tolerance_mm:g} mm",
+        *(f"{kind} margin {margin:g}" for kind, margin in margins if margin is not None),
+        *([] if own.predicted else ["the network has no class of it"]),
+    ]
+    return f"{name} ({'; '.join(parts)})"
 
 
 def _facts_table(facts: Mapping[str, Any]) -> str:

@@ -1,11 +1,12 @@
 """The report's requirements: what the best variant reaches of what was asked for."""
 
-from math import isfinite
+from collections.abc import Sequence
+from math import inf, isfinite
 
 from reports import formatting
 from reports.decision.verdict import KEPT, LOST, UNDECIDED, judge_accuracy
-from reports.formatting import NOT_APPLICABLE, NOT_MEASURED, count
-from reports.render.commonmark import section, table
+from reports.formatting import NOT_APPLICABLE, NOT_MEASURED, SHOWN, count
+from reports.render.commonmark import fold, section, table, text
 from reports.summary.summary import Requirement, Summary
 
 _STATUS = {True: "met", False: "**not met**", None: "not shown"}
@@ -13,21 +14,39 @@ _STATUS = {True: "met", False: "**not met**", None: "not shown"}
 
 def requirements_section(summary: Summary) -> str:
     subject = summary.subject or "best variant"
-    head = ["requirement", "target", summary.record.baseline, subject, "status"]
-    rows = [*map(_requirement_row, summary.requirements), _accuracy_row(summary)]
-    return section("Requirements", _data_note(summary), table(head, rows, (0, 4)))
+    head = ["requirement", "target", text(summary.record.baseline), text(subject), "status"]
+    shown = _shown(summary.requirements)
+    body = table(head, [*map(_requirement_row, shown), _accuracy_row(summary)], (0, 4))
+    rest = ""
+    if len(shown) < len(summary.requirements):
+        every = table(head, map(_requirement_row, summary.requirements), (0, 4))
+        rest = fold(f"All {len(summary.requirements)}; above are the {SHOWN} scores that miss most", every)
+    return section("Requirements", _data_note(summary), body, rest)
+
+
+def _shown(requirements: Sequence[Requirement]) -> list[Requirement]:
+    """All that are not of a structure, and of these the `SHOWN` that miss their target by most."""
+
+    def above(own: Requirement) -> float:
+        unknown = -inf if own.applicable else inf
+        return own.best - own.target if isfinite(own.best) else unknown
+
+    of_structures = [own for own in requirements if own.key is not None and own.key.structure is not None]
+    worst = {own.key for own in sorted(of_structures, key=above)[:SHOWN]}
+    return [own for own in requirements if own.key is None or own.key.structure is None or own.key in worst]
 
 
 def _requirement_row(requirement: Requirement) -> list[str]:
+    label = text(requirement.label)
     if not requirement.applicable:
-        return [requirement.label, f">= {requirement.target:.2f}", *[NOT_APPLICABLE] * 3]
+        return [label, f">= {requirement.target:.2f}", *[NOT_APPLICABLE] * 3]
     status = _STATUS[requirement.met] if isfinite(requirement.best) else NOT_MEASURED
     if requirement.key is not None:
         scores = [formatting.score(requirement.baseline), formatting.score(requirement.best)]
-        return [requirement.label, f">= {requirement.target:.2f}", *scores, status]
+        return [label, f">= {requirement.target:.2f}", *scores, status]
     target = f">= {formatting.plain_percent(requirement.target)}"
     best = formatting.bounded(requirement.best, requirement.low, requirement.high)
-    return [requirement.label, target, "0 %, the reference", best, status]
+    return [label, target, "0 %, the reference", best, status]
 
 
 def _accuracy_row(summary: Summary) -> list[str]:
@@ -46,5 +65,6 @@ def _data_note(summary: Summary) -> str:
         sentence += "and accuracy, and nothing about patients."
     if record.checkpoint.demo:
         sentence += " The network is the demo's own, trained on such volumes."
-    targets = "The targets are those set for the reference model; a score is held against its target by its mean."
-    return f"{sentence} {targets}"
+    if any(requirement.key for requirement in summary.requirements):
+        sentence += " The targets are the task's; a score is held against its target by its mean."
+    return sentence

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 
-from reports.analysis.roi import CRITICAL, RoiUse
-from reports.formatting import NOT_MEASURED, count
-from reports.render.commonmark import bullets, section, table, text
+from reports.analysis.roi import RoiUse, critical_structures
+from reports.formatting import NOT_MEASURED, SHOWN, count, listed
+from reports.render.commonmark import bullets, fold, section, table, text
 from reports.summary.summary import Row, Summary
 
 
@@ -14,29 +14,59 @@ def roi_section(summary: Summary) -> str:
     if not rows:
         return ""
     structures = list(summary.record.task.structures)
-    outside = [f"{name} voxels outside" for name in structures]
-    head = ["variant", "cases", "fell back", "tiles to choose", "of all tiles", *outside, "safety"]
+    critical = critical_structures(summary.record.task)
+    shown = _shown(structures, critical, rows)
+    head = ["variant", "cases", "fell back", "tiles to choose", "of all tiles",
+            *(f"{text(name)} voxels outside" for name in shown), "safety"]  # fmt: skip
     note = (
         f"Strategy {text(summary.record.settings.roi)}. *Tiles to choose*: tiles that the strategy itself sent through "
         "the network; their time is in the case. *Outside*: voxels of the ground truth outside the region whose tiles "
         "were all run, where the mask is background; counted after the timed region. A case that loses a voxel of the "
-        f"{CRITICAL} fails the safety."
+        f"{text(_or(critical))} fails the safety."
     )
-    body = table(head, [_roi_row(row, use, structures) for row, use in rows])
-    return section("ROI", body, note, bullets(_case_notes(rows)))
+    if not critical:
+        note = note.rpartition(" A case that")[0] + " The task has no critical structure, so that no case can fail."
+    body = table(head, [_roi_row(row, use, shown) for row, use in rows])
+    return section("ROI", body, _folded(structures, shown, rows), note, bullets(_case_notes(rows, critical)))
+
+
+def _shown(structures: Sequence[str], critical: Sequence[str], rows: Sequence[tuple[Row, RoiUse]]) -> Sequence[str]:
+    """Those that lost most, critical ones first."""
+    if len(structures) <= SHOWN:
+        return structures
+    most = {name: max(use.outside.get(name, 0) for _, use in rows) for name in structures}
+    worst = sorted(structures, key=lambda name: (name in critical and most[name] > 0, most[name]), reverse=True)[:SHOWN]
+    return [name for name in structures if name in worst]
+
+
+def _folded(structures: Sequence[str], shown: Sequence[str], rows: Sequence[tuple[Row, RoiUse]]) -> str:
+    if len(shown) == len(structures):
+        return ""
+    body = [[text(name), *(_outside_cell(use, name) for _, use in rows)] for name in structures]
+    head = ["voxels outside", *(text(row.name) for row, _ in rows)]
+    return fold(f"All {len(structures)} structures; above are the {SHOWN} that lost most", table(head, body))
+
+
+def _or(names: Sequence[str]) -> str:
+    return " or ".join(names) if len(names) <= SHOWN else f"{len(names)} critical structures"
 
 
 def _roi_row(row: Row, use: RoiUse, structures: Sequence[str]) -> list[str]:
-    outside = [str(use.outside.get(name, 0)) if use.scored else NOT_MEASURED for name in structures]
+    outside = [_outside_cell(use, name) for name in structures]
     safety = NOT_MEASURED if not use.scored else "**fails**" if use.lost else "kept"
     return [text(row.name), str(use.cases), str(len(use.fallbacks)), str(use.tiles), str(use.all_tiles), *outside,
             safety]  # fmt: skip
 
 
-def _case_notes(rows: Sequence[tuple[Row, RoiUse]]) -> Iterable[str]:
+def _outside_cell(use: RoiUse, structure: str) -> str:
+    return str(use.outside.get(structure, 0)) if use.scored else NOT_MEASURED
+
+
+def _case_notes(rows: Sequence[tuple[Row, RoiUse]], critical: Sequence[str]) -> Iterable[str]:
     for row, use in rows:
         if use.lost:
             cases = f"{count(len(use.lost), 'case')}: {', '.join(map(text, use.lost))}"
-            yield f"{text(row.name)} fails the safety: {CRITICAL} voxels lost in {cases}."
+            lost = listed([text(name) for name in critical if use.outside.get(name)])
+            yield f"{text(row.name)} fails the safety: {lost} voxels lost in {cases}."
         if use.fallbacks:
             yield f"{text(row.name)} fell back to the full volume in: {', '.join(map(text, use.fallbacks))}."

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from reports import formatting
-from reports.analysis.training_metrics import NAMES, TrainingMetric, training_metrics
+from reports.analysis.training_metrics import TrainingMetric, recorded_names, training_metrics
 from reports.decision.accuracy import Metric
+from reports.formatting import SHOWN
 from reports.records.record import RunRecord
 from reports.render.commonmark import section, table, text
 from reports.summary.summary import Summary
@@ -26,17 +27,18 @@ def training_metrics_section(summary: Summary) -> str:
         return section("Recorded accuracy", "The checkpoint records no accuracy of its own.")
     baseline = summary.row(summary.record.baseline)
     rows = []
-    for key in NAMES:
-        label, same = key.label, [m for m in metrics if m.metric == key]
+    keys = recorded_names(summary.record.task)
+    for key in keys:
+        label, same = text(key.label), [m for m in metrics if m.metric == key]
         measured = _measured_score(baseline.accuracy.metric(key) if baseline else Metric())
         for m in same:
             name = label if len(same) == 1 else f"{label} ({text(m.name)})"
             rows.append([name, formatting.score(m.value), measured])
-        if not same:
+        if not same and len(keys) <= SHOWN:
             rows.append([label, "not recorded", measured])
     others = (m for m in metrics if m.metric is None)
     rows += [[text(m.name), formatting.score(m.value), formatting.NOT_MEASURED] for m in others]
-    head = ["", "recorded in the checkpoint", f"measured here, {summary.record.baseline}"]
+    head = ["", "recorded in the checkpoint", f"measured here, {text(summary.record.baseline)}"]
     return section("Recorded accuracy", table(head, rows), _protocols(summary.record, metrics, summary.cases))
 
 

@@ -67,6 +67,12 @@ def declaring(run: Run, **changes: str) -> Run:
     return with_record(run, controlled_settings=controlled)
 
 
+def with_structure(run: Run, **changes: Any) -> Run:
+    task = run.record.task
+    structures = {**task.structures, WHOLE: replace(task.structures[WHOLE], **changes)}
+    return with_record(run, task=replace(task, structures=structures))
+
+
 UNEQUAL = {
     "weights": (lambda run: of_checkpoint(run, weights_sha256="99" * 32), "weights is 999999999999..., there cdcdcdcd"),
     "data": (lambda run: with_record(run, data=replace(run.record.data, sha256="00" * 32)), "data is 000000000000..."),
@@ -77,6 +83,8 @@ UNEQUAL = {
     "device": (lambda run: setting(run, device="cuda:1"), "device is cuda, there cpu"),
     "calibration": (lambda run: with_record(run, data=replace(run.record.data, calibration_cases=("quiz_9",))),
                     "calibration cases is 1, from quiz_9 on, there 20, from quiz_0_000 on"),
+    "structure": (lambda run: with_structure(run, labels=(1, 3)), f"labels of {WHOLE} is 1 and 3, there 1 and 2"),
+    "tolerance": (lambda run: with_structure(run, nsd_tolerance_mm=1.0), f"NSD tolerance of {WHOLE} is 1 mm, there 5"),
 }  # fmt: skip
 
 

@@ -3,15 +3,36 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from reports.decision.accuracy import DSC, MetricKey, compare_accuracy
 from reports.decision.outcome import choose, converged
-from reports.decision.verdict import CONFIRMED, INCONCLUSIVE, REFUTED, Claim
-from reports.records.record import CONFIRMATION, FAILED, INTERRUPTED, PENDING, SKIPPED, WARMUP
+from reports.decision.verdict import CONFIRMED, INCONCLUSIVE, KEPT, LOST, REFUTED, UNDECIDED, Claim, judge_accuracy
+from reports.records.record import (
+    CONFIRMATION,
+    FAILED,
+    INTERRUPTED,
+    PENDING,
+    SKIPPED,
+    WARMUP,
+    Score,
+    StructureRecord,
+    VariantRecord,
+)
 from reports.records.store import RecordError, Run
 from reports.summary.summarise import summarise
 from reports.summary.summary import Summary
-from tests.reports.factory import BASELINE, LESION, Candidate, make_run, rescored, segmenting, variant
+from tests.reports.factory import (
+    BASELINE,
+    LESION,
+    Candidate,
+    make_run,
+    of_structures,
+    rescored,
+    segmenting,
+    variant,
+)
 
 FAST = Candidate(4.0)
 CONFIRMED_FAST = Candidate(4.0, confirmed_speedup=4.0)
@@ -210,6 +231,81 @@ def test_lesions_in_few_cases_are_undecided() -> None:
     row = summarise(replace(run, variants=tuple(few))).row("x")
     assert row.verdict == INCONCLUSIVE
     assert "lesion DSC rests on 3 cases, at least 5 are needed" in row.reasons[0]
+
+
+# --- many structures -------------------------------------------------------------------------------------------------
+
+THIRTY = {f"part {n}": StructureRecord(labels=(n,), nsd_tolerance_mm=None) for n in range(1, 31)}
+
+
+@pytest.mark.parametrize(
+    ("change", "state"), [(-0.004, KEPT), (-0.006, LOST), ((-0.018, 0.012), UNDECIDED), ((-0.03, 0.01), LOST)]
+)
+def test_accuracy_is_kept_only_if_every_structure_is(change: float, state: str) -> None:
+    """Each at 95 %, as the intersection-union test has it, whatever the others' scores are."""
+    run = of_structures(make_run({"x": FAST}), THIRTY, {"part 1": 0.1, "part 17": change})
+    assert judge_accuracy(compare_accuracy(run, "x"), claim_of(run))[0] == state
+    assert judge_accuracy(compare_accuracy(run, "x"), claim_of(run, max_dsc_drop=0.05))[0] == KEPT
+
+
+def test_a_structures_own_margins_come_before_the_claims() -> None:
+    structures = {
+        "liver": StructureRecord(labels=(1,), nsd_tolerance_mm=2.0, max_dsc_drop=0.03),
+        "spleen": StructureRecord(labels=(2,), nsd_tolerance_mm=2.0, max_nsd_drop=0.001),
+    }
+    run = of_structures(make_run({"x": FAST}), structures, {"liver": -0.009})
+    row = summarise(run).row("x")
+    assert row.verdict == CONFIRMED
+    assert [f"{margin:g}" for margin in row.margins.values()] == ["0.03", "0.005", "0.01", "0.001", "0.02"]
+    assert "liver DSC -0.0090 (at worst -0.0090 with 95 % confidence; margin 0.03)" in row.reasons[1]
+    run = of_structures(make_run({"x": FAST}), structures, {"spleen": -0.002})
+    assert summarise(run, claim_of(run, max_nsd_drop=0.5)).row("x").verdict == REFUTED
+
+
+def absent(run: Run, rule: str, cases: int, claimed: int) -> Run:
+    """The last `cases` have no lesion; in the last `claimed` of them the candidate predicts it all the same."""
+
+    def of(each: VariantRecord, index: int, own: Score) -> Score:
+        if index < len(each.scores) - cases:
+            return own
+        if index >= len(each.scores) - claimed and each.name != BASELINE:
+            return rescored(own, LESION, dsc=0.0, nsd=0.0)
+        return rescored(own, LESION, dsc=1.0, nsd=1.0, absent=True)
+
+    variants = [
+        replace(each, scores=tuple(of(each, index, own) for index, own in enumerate(each.scores)))
+        for each in run.variants
+    ]
+    settings = replace(run.record.settings, absent=rule)
+    return replace(run, record=replace(run.record, settings=settings), variants=tuple(variants))
+
+
+def test_what_no_case_of_a_pair_holds_counts_nothing_or_one() -> None:
+    """As `numpy.nanmean` over nnU-Net's scores, or as FLARE's mean; a false prediction counts either way."""
+    key = MetricKey(DSC, LESION)
+    run = make_run({"x": replace(FAST, lesion=-0.004)})
+    present = [own.structures[LESION].dsc for own in run.variant(BASELINE).scores][:10]
+    for rule, cases, values in (("skip", 10, present), ("one", 16, [*present, *[1.0] * 6])):
+        metric = compare_accuracy(absent(run, rule, cases=6, claimed=0), "x").metric(key)
+        assert (metric.cases, metric.absent) == (cases, 16 - cases)
+        assert metric.baseline == pytest.approx(np.mean(values))
+        assert metric.delta.estimate == pytest.approx(-0.004 * 10 / cases)
+    claimed = compare_accuracy(absent(run, "skip", cases=6, claimed=1), "x").metric(key)
+    assert (claimed.cases, claimed.absent, claimed.delta.estimate) == (11, 5, pytest.approx((-0.004 * 10 - 1) / 11))
+
+
+def test_what_no_case_holds_is_not_judged_and_named() -> None:
+    row = summarise(absent(make_run({"x": FAST}), "skip", cases=16, claimed=0)).row("x")
+    assert row.verdict == CONFIRMED
+    assert row.reasons[1].endswith("; in no case, and so not judged: lesion")
+    assert "lesion DSC" not in row.reasons[1]
+    false = summarise(absent(make_run({"x": FAST}), "skip", cases=16, claimed=1)).row("x")
+    assert false.verdict == INCONCLUSIVE
+    assert "lesion DSC rests on 1 case (15 more are without it), at least 5 are needed" in false.reasons[0]
+    alone = segmenting(absent(make_run({"x": FAST}), "skip", cases=16, claimed=0))
+    only = {name: own for name, own in alone.record.task.structures.items() if name == LESION}
+    alone = replace(alone, record=replace(alone.record, task=replace(alone.record.task, structures=only)))
+    assert summarise(alone).row("x").reasons[0].startswith("accuracy undecided: no case has what is scored; ")
 
 
 def test_slow_and_undecided_is_refuted() -> None:
