@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from bench.data import layouts
 from bench.data.class_table import read_class_tables
 from bench.data.datalist import lists_cases
@@ -47,8 +49,7 @@ def check_cases(
             raise InputError(f"{case.image_path}: unknown subtype {case.subtype}; {known}: correct the class")
         volume = read_image(case.image_paths)
         space = Space.of(volume.nifti, case.image_path)
-        if case.mask_path is not None:
-            read_mask(case.mask_path, space, values)
+        truth = None if case.mask_path is None else read_mask(case.mask_path, space, values)
         cases.append(
             Case(
                 name=case.name,
@@ -58,6 +59,7 @@ def check_cases(
                 shape=space.shape,
                 spacing_mm=space.spacing_mm,
                 further_channels=tuple(map(str, case.image_paths[1:])),
+                mask_labels=None if truth is None else tuple(np.flatnonzero(np.bincount(truth.ravel())).tolist()),
             )
         )
         done()

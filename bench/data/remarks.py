@@ -11,6 +11,7 @@ from bench.data.class_table import ClassTables
 from bench.data.layouts import CaseFiles
 from bench.data.space import TOLERANCE, Space
 from bench.data.volume import read_header, read_space
+from reports.records.record import Case
 
 _NAMED = 3  # cases or files that a remark names
 _NEAR = 0.1  # of a voxel's shortest side: what the rounding of a quaternion to float32 may move
@@ -70,6 +71,20 @@ def remark_on_unused(files: Sequence[Path]) -> Iterator[str]:
     if files:
         names = _listed(list(map(str, files)))
         yield f"volumes in the split's folders that belong to no case are not used: {names} ({len(files)})"
+
+
+def remarks_on_labels(cases: Sequence[Case], labels: Mapping[str, int]) -> Iterator[str]:
+    """Lines about masks that are all background, and about labels, by name, that no mask holds."""
+    masks = {case.name: set(case.mask_labels) - {0} for case in cases if case.mask_labels is not None}
+    if not masks:
+        return
+    empty = [name for name, held in masks.items() if not held]
+    if empty:
+        yield f"{len(empty)} of {len(masks)} masks hold background alone ({_listed(empty)})"
+    present = set().union(*masks.values())
+    absent = [f"{value} {name}" for name, value in labels.items() if value not in {0, *present}]
+    if absent and present:
+        yield f"no mask holds {_listed(absent)}: nothing of it can be lost in these cases"
 
 
 def remarks_on_classes(cases: Mapping[str, int | None], tables: ClassTables) -> Iterator[str]:

@@ -11,7 +11,7 @@ from bench.data.cases import check_cases, declared_values, find_cases, fingerpri
 from bench.data.class_table import read_class_tables
 from bench.data.dataset_json import mask_values
 from bench.data.layouts import QUIZ, CaseFiles, folder_of, unused_volumes
-from bench.data.remarks import remark_on_unused, remarks_on, remarks_on_classes
+from bench.data.remarks import remark_on_unused, remarks_on, remarks_on_classes, remarks_on_labels
 from bench.data.volume import MaskValues
 from bench.errors import InputError
 from bench.machine import host
@@ -46,7 +46,7 @@ from engines.probe import incompatible_reason, ungraphable_reason
 from models.load import load_model
 from models.model import Model
 from models.task import PANCREAS, Task
-from reports.records.record import HostRecord, RunRecord, Settings, VariantSettings
+from reports.records.record import Case, HostRecord, RunRecord, Settings, VariantSettings
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
     if model.plans is not None:
         refuse_unreadable(model.plans, (path for case in case_files for path in case.image_paths))
     _check_truth(case_files)
-    remarks = _remarks(root, case_files, unused_volumes(root, request.split, listed), model, progress)
+    remarks = _remarks(root, case_files, cases, unused_volumes(root, request.split, listed), model, progress)
     inference = inference_settings(settings, model)
     tiles, calibration_cases = _calibrate(settings, root, case_files, inference, values)
     prepare_cache(progress.note)
@@ -280,7 +280,7 @@ def _opens(
 
 
 def _remarks(
-    root: Path, case_files: list[CaseFiles], unused: list[Path], model: Model, progress: Progress
+    root: Path, case_files: list[CaseFiles], cases: list[Case], unused: list[Path], model: Model, progress: Progress
 ) -> tuple[str, ...]:
     """Said before anything is measured, and kept for the report."""
     reorients = model.plans is not None and model.plans.plans["image_reader_writer"] == "NibabelIOWithReorient"
@@ -288,6 +288,7 @@ def _remarks(
     remarks = (
         *remarks_on(case_files, as_stored=not reorients),
         *remark_on_unused(unused),
+        *remarks_on_labels(cases, model.task.labels),
         *(remarks_on_classes(classes, read_class_tables(folder_of(root), set(classes))) if model.subtypes else ()),
     )
     for remark in remarks:

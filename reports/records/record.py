@@ -23,6 +23,7 @@ class Case:
     """An evaluated case; `subtype` and `mask` are None where the data hold no truth for it.
 
     `image`: of the first channel, or of all in one file; `further_channels`: files of the others, in their order.
+    `mask_labels`: of the task, that the mask holds; None without a mask, and where it was not recorded.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Case:
     shape: tuple[int, ...]
     spacing_mm: tuple[float, ...]
     further_channels: tuple[str, ...] = ()
+    mask_labels: tuple[int, ...] | None = None
 
     @property
     def images(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bench.data.cases import check_cases, find_cases
-from bench.data.remarks import remarks_on
+from bench.data.remarks import remarks_on, remarks_on_labels
 from models.task import PANCREAS
 from tests.bench.data.headers import AFFINE, noise, pixdim, save, truth
 from tests.bench.values import VALUES
@@ -88,3 +88,21 @@ def test_orientations_that_differ_and_masks_that_do(case):
     )
     assert remarks(root) == (mask, orientations)
     assert remarks(root, as_stored=False) == (mask,)
+
+
+def test_labels_that_no_mask_holds_and_masks_without_any_are_named(tmp_path):
+    folder = tmp_path / "validation" / "subtype0"
+    for name, mask in {"a": truth() > 0, "b": 0 * truth()}.items():
+        save(folder / f"{name}_0000.nii.gz", noise())
+        save(folder / f"{name}.nii.gz", mask.astype(np.uint8))
+    cases = check_cases(find_cases(tmp_path, "validation")[1], PANCREAS, VALUES)
+    assert [case.mask_labels for case in cases] == [(0, 1), (0,)]
+    assert list(remarks_on_labels(cases, PANCREAS.labels)) == [
+        "1 of 2 masks hold background alone (b)",
+        "no mask holds 2 lesion: nothing of it can be lost in these cases",
+    ]
+    save(folder / "b.nii.gz", truth())
+    assert (
+        list(remarks_on_labels(check_cases(find_cases(tmp_path, "validation")[1], PANCREAS, VALUES), PANCREAS.labels))
+        == []
+    )
