@@ -117,18 +117,19 @@ class FusedUNet(nn.Module):
         self.seg_out = unet.seg_out
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map ``[B, 1, D, H, W]`` to logits ``[B, 3, D, H, W]``, channels last, and ``[B, 3]``."""
+        """Map ``[B, channels, D, H, W]`` to logits ``[B, classes, D, H, W]``, channels last, and ``[B, subtypes]``."""
         joined = []  # per level [B, 2C, D, H, W]: the first half is for what comes up, the second is the skip
         for block in self.encoder:
             both, x = _encode(block, x)
             joined.append(both)
         x = self.bottleneck(x)
-        classification = self.classifier(x.mean(dim=(2, 3, 4)))
+        classification = None if self.classifier is None else self.classifier(x.mean(dim=(2, 3, 4)))
         for up, block in zip(self.ups, self.decoder, strict=True):
             both = joined.pop()
             up(x, both[:, : both.shape[1] // 2])
             x = block(both)
-        return self.seg_out(x), classification
+        segmentation = self.seg_out(x)
+        return segmentation, segmentation[:, :1, 0, 0, 0] if classification is None else classification
 
 
 def _encode(block: Any, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,8 @@ from models.networks.weights import differences, load_state, refuse_unusable, st
 from models.networks.widening import widen
 from models.options import ModelOptions
 from models.reader.checkpoint import Checkpoint
+from models.task import PANCREAS, Task, TaskError
+from models.task_file import task_from_values
 
 UNET = "multitask-unet"
 _READS, _GRADIENTS = "hands values of the image to Python", "computes gradients"
@@ -26,15 +28,20 @@ _TRAINS = "has layers in training mode"
 def build_unet(checkpoint: Checkpoint, options: ModelOptions, widen_to: int | None) -> Model:
     """Build the reference network, of the shape that the weights' names and shapes say.
 
+    It is for the reference's task, unless the checkpoint carries another, or `options` say otherwise.
+
     Raises:
         CheckpointError: the weights are of another network, are not floating point, hold NaN or infinity,
-            or cannot be widened to `widen_to`; the tile does not suit the network.
+            or cannot be widened to `widen_to`; the tile or the task does not suit the network.
     """
     checkpoint, counters = without_counters(checkpoint)
     checkpoint, aside = strip_prefix(checkpoint, FIRST_WEIGHT)
     remarks = (*counters, *aside)
+    task = options.task or _own_task(checkpoint)
     shape = Shape.of(checkpoint.state)
-    module = _loaded_unet(checkpoint, shape)
+    if task is not PANCREAS:
+        shape = shape.for_task(len(task.channels), len(task.output_labels), checkpoint.state)
+    module = _loaded_unet(checkpoint, shape, task)
     if widen_to is not None:
         try:
             module = widen(module, widen_to).requires_grad_(False)
@@ -48,14 +55,30 @@ def build_unet(checkpoint: Checkpoint, options: ModelOptions, widen_to: int | No
         architecture=UNET,
         width=shape.width if widen_to is None else widen_to,
         tile=_divisible(checkpoint.path, options.tile or REFERENCE_TILE, 2**shape.poolings),
-        window=options.window or REFERENCE_WINDOW,
+        window=options.window or checkpoint.window or REFERENCE_WINDOW,
         sha256=weights_sha256(module),
+        task=task,
+        labels=task.output_labels,
+        painting=task.output_painting,
+        subtypes=shape.subtypes,
         remarks=remarks,
         evidence=shape.evidence(checkpoint.state),
     )
 
 
-def _loaded_unet(checkpoint: Checkpoint, shape: Shape) -> MultiTaskUNet:
+def _own_task(checkpoint: Checkpoint) -> Task:
+    """The task that the checkpoint carries, else the reference's."""
+    if not checkpoint.task:
+        return PANCREAS
+    try:
+        return task_from_values(checkpoint.task, "in the checkpoint")
+    except TaskError as error:
+        raise refusal(
+            checkpoint.path, f"carries a task that cannot be used: {error}", "give another with --task"
+        ) from None
+
+
+def _loaded_unet(checkpoint: Checkpoint, shape: Shape, task: Task) -> MultiTaskUNet:
     with torch.device("meta"):
         module = MultiTaskUNet(shape=shape)
     counters = [name for name in checkpoint.state if name.endswith(".num_batches_tracked")]
@@ -63,12 +86,20 @@ def _loaded_unet(checkpoint: Checkpoint, shape: Shape) -> MultiTaskUNet:
     state |= {name: torch.zeros((), dtype=torch.int64) for name in module.state_dict() if name.endswith("tracked")}
     wrong = differences(state, module)
     if wrong:
-        problem = f"is not the reference U-Net ({UNET}, {shape}); its tensors: {wrong}"
+        problem = f"is not the reference U-Net ({UNET}, {shape}){_for(task)}; its tensors: {wrong}"
         remedy = f"give a checkpoint of {UNET}, or name the code of your own network with --arch FILE.py:FACTORY"
+        if task is PANCREAS and shape.counts_otherwise(state):
+            remedy = "say what its channels and labels are with --task FILE.toml"
         raise misfit(checkpoint.path, problem, remedy)
     refuse_unusable(checkpoint, [name for name in checkpoint.state if name not in counters])
     load_state(state, module)
     return module
+
+
+def _for(task: Task) -> str:
+    """What another task than the reference's asks of a network."""
+    channels, outputs = len(task.channels), len(task.output_labels)
+    return "" if task is PANCREAS else f" for the task {task.name}, of {channels} channels and {outputs} outputs"
 
 
 def _divisible(path: Path, tile: tuple[int, int, int], multiple: int) -> tuple[int, int, int]:

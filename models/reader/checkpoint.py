@@ -27,6 +27,7 @@ PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
 # Keys under which forks of nnU-Net put the weights of a classification head, beside those of the network.
 _HEAD = re.compile(r"head|cls|classif")
 _COUNTERS = ("total_ops", "total_params")
+_WIDEST = 2.0**53  # of a window's bounds, lest an integer be no float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,9 @@ class Checkpoint:
         ignored: keys that were not used, such as ``optimizer_state_dict``.
         numpy: generation of numpy that wrote the file's numbers, ``1.x`` or ``2.x``; None where it has none.
         init: plain values of nnU-Net's ``init_args``: plans, configuration, dataset.
+        task: plain values under ``task``, as of a task file; empty where nothing there has channels and labels.
+        window: of a checkpoint with a task, the two numbers under ``window``, lower first: intensities that
+            preprocessing maps to 0 and 1.
         place: keys that lead to the weights in the file.
         others: places of other sets of weights in the file, such as ``ema`` beside ``model``; not used.
         usual: the weights lie where training scripts put them, and not merely in some dict of the file.
@@ -64,6 +68,8 @@ class Checkpoint:
     ignored: tuple[str, ...]
     numpy: str | None = None
     init: Mapping[str, Any] = field(default_factory=dict)
+    task: Mapping[str, Any] = field(default_factory=dict)
+    window: tuple[float, float] | None = None
     place: Keys = ()
     others: tuple[Keys, ...] = ()
     usual: bool = True
@@ -103,7 +109,8 @@ def read_tensors(source: Source, place: Keys | None = None) -> Checkpoint:
     named, beside = _weights_at(path, top, where)
     prefixes, named, dropped = _strip_prefixes(named)
     state, nonfinite = _copied(path, named | (_head(path, beside) if where == usual else {}), mapped)
-    init = _init(path, beside)
+    init, task = _init(path, beside), _task(path, beside)
+    window = _window(beside) if task else None  # else it may be of something else
     others = tuple(keys for keys in sets if keys != where and not _is_head(keys, where, usual))
     metadata = metadata_of({name: value for name, value in beside.items() if not weight_sets({name: value})})
     return Checkpoint(
@@ -118,6 +125,8 @@ def read_tensors(source: Source, place: Keys | None = None) -> Checkpoint:
         ignored=(*metadata.ignored, *dropped),
         numpy=numpy,
         init=init,
+        task=task,
+        window=window,
         place=where,
         others=others,
         usual=where == usual,
@@ -213,10 +222,33 @@ def _init(path: Path, beside: dict[str, object]) -> dict[str, Any]:
     """Take the plain values of nnU-Net's ``init_args``."""
     if not isinstance(beside.get("init_args"), dict):
         return {}
+    return _plain(path, beside, "init_args", "give a file that nnU-Net wrote")
+
+
+def _task(path: Path, beside: dict[str, object]) -> dict[str, Any]:
+    """Take the plain values of a task; others keep something else under that name."""
+    held = beside.get("task")
+    if not isinstance(held, dict) or not all(dict.__contains__(held, key) for key in ("channels", "labels")):
+        return {}
+    return _plain(path, beside, "task", "save a task of plain values")
+
+
+def _window(beside: dict[str, object]) -> tuple[float, float] | None:
+    held = beside.get("window")
+    if not isinstance(held, list | tuple) or len(held) != 2 or not {type(bound) for bound in held} <= {int, float}:
+        return None
+    low, high = held
+    if not -_WIDEST < low < high < _WIDEST:  # of NaN neither is true
+        return None
+    del beside["window"]
+    return float(low), float(high)
+
+
+def _plain(path: Path, beside: dict[str, object], name: str, remedy: str) -> dict[str, Any]:
     try:
-        return dict(json_values(beside.pop("init_args")))
+        return dict(json_values(beside.pop(name)))
     except ValueError as error:
-        raise refusal(path, f"holds under init_args {error}", "give a file that nnU-Net wrote") from None
+        raise refusal(path, f"holds under {name} {error}", remedy) from None
 
 
 def _copied(path: Path, named: dict[str, Tensor], mapped: MappedFile) -> tuple[dict[str, Tensor], tuple[str, ...]]:

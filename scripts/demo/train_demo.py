@@ -76,6 +76,7 @@ class Trainee(nn.Module):
         self.standard = Standard(16 * WIDTH)
         self.cells: Tensor = torch.empty(0)  # [B, 16 * WIDTH, 4, 4, 4] of the latest pass
         self.network.bottleneck.register_forward_hook(self._keep)
+        assert self.network.classifier is not None
         self.network.classifier.register_forward_pre_hook(lambda _, args: (self.standard(*args),))
 
     def _keep(self, _module: nn.Module, _args: tuple[Tensor, ...], output: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from models.errors import CheckpointError
 from models.networks.batch_norm_folding import fold_batch_norms
 from models.networks.unet import BATCH, INSTANCE, MultiTaskUNet, Shape
 from models.options import ModelOptions
+from models.task import PANCREAS
+from models.task_file import task_from_values
 from tests.loading import load
 
 Save = Callable[..., Path]
@@ -184,3 +187,57 @@ def test_a_shape_is_named_where_it_is_not_the_references(saved: Save) -> None:
         "is not the reference U-Net (multitask-unet, width 3, 2 poolings, BatchNorm); its tensors: 1 missing"
     )
     assert str(Shape(8, affine=True)) == "width 8, InstanceNorm with weights"
+
+
+TASK = {
+    "name": "brain", "channels": ["T1c", "FLAIR"], "labels": {"background": 0, "edema": 1, "core": 2},
+    "structures": {"whole": {"labels": ["edema", "core"]}, "core": {"labels": [2]}},
+    "regions": [{"structure": "core", "label": "core"}, {"structure": "whole", "label": 1}],
+    "painting": ["whole", "core"],
+}  # fmt: skip
+FOR_TASK = Shape(2, 2, channels=2, classes=2, subtypes=0)
+
+
+def test_a_checkpoint_carries_a_task_of_its_own(saved: Save) -> None:
+    source = MultiTaskUNet(shape=FOR_TASK).eval()
+    model, checkpoint = load(saved({"model": source.state_dict(), "task": TASK, "window": [0, 1000]}))
+    image = torch.rand(2, 2, 16, 16, 16)
+    with torch.inference_mode():
+        segmentation, placeholder = model.module(image)
+        assert torch.equal(segmentation, source(image)[0])
+    assert (list(segmentation.shape), list(placeholder.shape)) == ([2, 2, 16, 16, 16], [2, 1])
+    assert (model.labels, model.painting, model.subtypes, model.window) == ((2, 1), (1, 0), 0, (0.0, 1000.0))
+    assert model.task.channels == ("T1c", "FLAIR")
+    assert set(model.task.sources.values()) == {"in the checkpoint"}
+    assert checkpoint.ignored == ()
+
+
+def test_a_task_that_is_given_comes_first(saved: Save) -> None:
+    given = task_from_values(TASK | {"name": "other"}, "--task")
+    path = saved({"model": MultiTaskUNet(shape=FOR_TASK).state_dict(), "task": TASK})
+    assert load(path, ModelOptions(task=given))[0].task is given
+    assert load(saved(MultiTaskUNet(shape=FOR_TASK).state_dict()), ModelOptions(task=given))[0].task is given
+    classifying = MultiTaskUNet(shape=replace(FOR_TASK, subtypes=4)).state_dict()
+    assert load(saved(classifying), ModelOptions(task=given))[0].subtypes == 4
+
+
+@pytest.mark.parametrize(
+    ("task", "reason"),
+    [
+        (TASK | {"channels": ["T1c"]}, r"for the task brain, of 1 channels and 2 outputs; its tensors: 1 of another"),
+        (TASK | {"regions": [], "painting": []}, r"of 2 channels and 3 outputs; its tensors: 2 of another shape"),
+        (TASK | {"chanels": []}, "carries a task that cannot be used: unknown key chanels; known are"),
+        ({}, r"2 poolings\); its tensors: .*; say what its channels and labels are with --task FILE.toml"),
+    ],
+)
+def test_a_task_that_does_not_fit_is_one_line(task: dict[str, object], reason: str, saved: Save) -> None:
+    path = saved({"model": MultiTaskUNet(shape=FOR_TASK).state_dict(), "task": task})
+    with pytest.raises(CheckpointError, match=reason) as raised:
+        load(path)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("task", ["segment", {"lr": 0.1}, {"labels": 3}])
+def test_something_else_under_the_names_of_task_and_window_changes_nothing(task: object, saved: Save) -> None:
+    model, _ = load(saved({"model": MultiTaskUNet(2).state_dict(), "task": task, "window": [0, 64]}))
+    assert (model.task is PANCREAS, model.window) == (True, (-1000.0, 1000.0))

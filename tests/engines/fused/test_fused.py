@@ -95,10 +95,10 @@ def error(output: Tensor, true: Tensor) -> float:
     return float((output.detach().double() - true).norm() / true.norm())
 
 
-@pytest.mark.parametrize("poolings", [2, 4])
-def test_without_triton_the_network_is_the_same(poolings: int, tiles: Callable[[int, int], Tensor]) -> None:
-    network = MultiTaskUNet(shape=Shape(4, poolings)).eval()
-    x = tiles(2, 1)
+@pytest.mark.parametrize("shape", [Shape(4, 2), Shape(4, 4), Shape(4, 2, channels=2, classes=5, subtypes=0)])
+def test_without_triton_the_network_is_the_same(shape: Shape, tiles: Callable[[int, int], Tensor]) -> None:
+    network = MultiTaskUNet(shape=shape).eval()
+    x = torch.cat([tiles(2, seed) for seed in range(shape.channels)], 1)
     true = copy.deepcopy(network).double()(x.double())
     module = rewritten(network, torch_norm)
     assert isinstance(module, FusedUNet)
