@@ -95,11 +95,61 @@ def plans(**changes: Any) -> dict[str, Any]:
     }
 
 
+def planned(dataset: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """Plans for the images of `dataset`, each channel normalised as its name asks nnU-Net's planner to."""
+    from nnunetv2.preprocessing.normalization.map_channel_name_to_normalization import get_normalization_scheme
+
+    schemes = [get_normalization_scheme(name) for name in dataset["channel_names"].values()]
+    by_mask = [scheme.leaves_pixels_outside_mask_at_zero_if_use_mask_for_norm_is_true for scheme in schemes]
+    held = plans(
+        **{"normalization_schemes": [scheme.__name__ for scheme in schemes], "use_mask_for_norm": by_mask} | changes
+    )
+    (intensities,) = held["foreground_intensity_properties_per_channel"].values()
+    return held | {
+        "dataset_name": f"Dataset001_{dataset['name']}",
+        "foreground_intensity_properties_per_channel": {
+            str(channel): intensities | {"mean": 80.0 + 10 * channel} for channel in range(len(schemes))
+        },
+    }
+
+
+def _dataset(name: str, channels: str, labels: dict[str, Any], **further: Any) -> dict[str, Any]:
+    names = {str(number): channel for number, channel in enumerate(channels.split(", "))}
+    return DATASET | {"name": name, "channel_names": names, "labels": {"background": 0} | labels} | further
+
+
+BRAIN = "FLAIR, T1w, t1gd, T2w"
+REGIONS = {"whole tumor": [1, 2, 3], "tumor core": [2, 3], "enhancing tumor": [3]}
+DATASETS = {
+    dataset["name"]: dataset
+    for dataset in (
+        _dataset("BrainTumour", BRAIN, {"edema": 1, "non-enhancing tumor": 2, "enhancing tumour": 3}),
+        _dataset("Heart", "MRI", {"left atrium": 1}),
+        _dataset("Liver", "CT", {"liver": 1, "cancer": 2}),
+        _dataset("Hippocampus", "MRI", {"Anterior": 1, "Posterior": 2}),
+        _dataset("Prostate", "T2, ADC", {"PZ": 1, "TZ": 2}),
+        _dataset("Lung", "CT", {"cancer": 1}),
+        _dataset("Pancreas", "CT", {"pancreas": 1, "cancer": 2}),
+        _dataset("HepaticVessel", "CT", {"Vessel": 1, "Tumour": 2}),
+        _dataset("Spleen", "CT", {"spleen": 1}),
+        _dataset("Colon", "CT", {"colon cancer primaries": 1}),
+        _dataset("BrainRegions", BRAIN, REGIONS, regions_class_order=[1, 2, 3]),
+        _dataset("Scribbles", "CT", {"kidney": 1, "tumor": 2, "ignore": 3}),
+        _dataset(
+            "RegionsAndScribbles", "T1", {"organ": [1, 2], "posterior": 2, "ignore": 3}, regions_class_order=[1, 2]
+        ),
+        _dataset("Normalisations", "nonorm, zscore, rescale_to_0_1, rgb_to_0_1, CT", {"thing": 1}),
+    )
+}
+"""The Medical Segmentation Decathlon's, and others of every kind that nnU-Net trains by."""
+
+
 def train(
     root: Path,
     its_plans: dict[str, Any] | None = None,
     dataset: dict[str, Any] | None = None,
     wrap: Callable[[nn.Module], nn.Module] = lambda network: network,
+    configuration: str = "3d_fullres",
 ) -> Path:
     """Make nnU-Net's trainer take one step and save; return the checkpoint, beside which lie the plans."""
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
@@ -107,12 +157,12 @@ def train(
     its_plans, dataset = copy.deepcopy(its_plans or plans()), dataset or DATASET
     folders = {name: str(root / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
     preprocessed = root / "nnUNet_preprocessed" / its_plans["dataset_name"] / "nnUNetPlans_3d_fullres"
-    preprocessed.mkdir(parents=True)
+    preprocessed.mkdir(parents=True, exist_ok=True)
     (preprocessed / "case.b2nd").touch()
     torch.manual_seed(5)
     with patch.dict("os.environ", folders), redirect_stdout(io.StringIO()):
         trainer = nnUNetTrainer(
-            copy.deepcopy(its_plans) | {"continue_training": False}, "3d_fullres", 0, dataset, torch.device("cpu")
+            copy.deepcopy(its_plans) | {"continue_training": False}, configuration, 0, dataset, torch.device("cpu")
         )
         trainer.initialize()
         trainer.network = wrap(trainer.network)
@@ -128,7 +178,7 @@ def train(
 
 def _step(trainer: Any) -> None:
     """One step of training; afterwards the last layer is balanced, so that each class is predicted somewhere."""
-    x = torch.rand(2, 1, *trainer.configuration_manager.patch_size)
+    x = torch.rand(2, trainer.num_input_channels, *trainer.configuration_manager.patch_size)
     returned = trainer.network(x)
     outputs = returned[0] if isinstance(returned, tuple) else returned
     sum(output.square().mean() for output in outputs).backward()
@@ -146,14 +196,15 @@ def _step(trainer: Any) -> None:
     trainer._best_ema = np.float64(0.75)
 
 
-def segmentation_network(its_plans: dict[str, Any], classes: int = 3) -> nn.Module:
+def segmentation_network(its_plans: dict[str, Any], classes: int = 3, channels: int = 1) -> nn.Module:
     """The network that nnU-Net's predictor builds from the plans."""
     from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
     held = its_plans["configurations"]["3d_fullres"]["architecture"]
     return get_network_from_plans(
-        held["network_class_name"], held["arch_kwargs"], held["_kw_requires_import"], 1, classes, deep_supervision=False
-    ).eval()
+        held["network_class_name"], held["arch_kwargs"], held["_kw_requires_import"], channels, classes,
+        deep_supervision=False,
+    ).eval()  # fmt: skip
 
 
 def weights(checkpoint: Path) -> dict[str, Tensor]:

@@ -26,8 +26,8 @@ _OPTIONS = {
 }
 
 
-def planned_network(architecture: Mapping[str, Any], classes: int) -> nn.Module:
-    """Call the known class that the plans name, for one channel and `classes`, with arguments of known kinds.
+def planned_network(architecture: Mapping[str, Any], channels: int, outputs: int) -> nn.Module:
+    """Call the known class that the plans name, for `channels` in and `outputs`, with arguments of known kinds.
 
     Raises:
         ValueError, and what the class itself raises: something is not known, too large, or does not fit together.
@@ -47,7 +47,7 @@ def planned_network(architecture: Mapping[str, Any], classes: int) -> nn.Module:
     if unknown:
         raise ValueError(f"want to import {some(unknown)}, which is not known here")
     arguments = {key: _argument(key, value, known) for key, value in held.items() if key != "deep_supervision"}
-    return networks[name](input_channels=1, num_classes=classes, deep_supervision=False, **arguments)  # type: ignore[no-any-return]
+    return networks[name](input_channels=channels, num_classes=outputs, deep_supervision=False, **arguments)  # type: ignore[no-any-return]
 
 
 def _argument(key: str, value: Any, known: Mapping[str, tuple[type, ...]]) -> Any:

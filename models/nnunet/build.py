@@ -13,7 +13,7 @@ from models.model import Model, Plans, first_width, json_sha256, weights_sha256
 from models.networks.outputs import Pair
 from models.networks.weights import differences, load_state, refuse_unusable, without_counters
 from models.nnunet.architecture import class_name, planned_network
-from models.nnunet.dataset import classes_of, labels_of
+from models.nnunet.dataset import task_of
 from models.nnunet.head import NetworkWithHead, head_of
 from models.nnunet.plans import find_plans, has_plans
 from models.options import ModelOptions
@@ -49,24 +49,30 @@ def build_nnunet(checkpoint: Checkpoint, options: ModelOptions) -> Model:
 
 def _of_code(checkpoint: Checkpoint, plans: Plans, arch: str, options: ModelOptions) -> Model:
     """The user's network, which takes its tile and its preprocessing from the plans."""
-    labels = labels_of(plans)
     model = build_from_code(checkpoint, arch, replace(options, tile=options.tile or _patch(plans)))
-    if len(model.labels) != len(labels):
-        problem = f"its network has {len(model.labels)} classes, and its dataset.json {len(labels)} labels"
+    task = task_of(plans, model.subtypes)
+    if len(model.labels) != len(task.outputs):
+        problem = f"its network has {len(model.labels)} outputs, and its dataset.json asks for {len(task.outputs)}"
         raise refusal(checkpoint.path, problem, "name the factory that made the trained network")
-    return replace(model, labels=labels, plans=plans, code=model.code + _hash(plans))
+    return replace(
+        model,
+        task=task,
+        labels=task.outputs,
+        painting=task.painting_order,
+        plans=plans,
+        code=model.code + _hash(plans),
+        remarks=(*checkpoint.source.remarks, *model.remarks),
+    )
 
 
 def _of_plans(checkpoint: Checkpoint, plans: Plans) -> Model:
     checkpoint, counters = without_counters(checkpoint)
-    labels = labels_of(plans)
     architecture = plans.plans["configurations"][plans.configuration]["architecture"]
     backbone, head = _parts(checkpoint)
-    network, left_out = _segmentation(checkpoint, backbone, architecture, len(labels))
+    task = task_of(plans)
+    network, left_out = _segmentation(checkpoint, backbone, architecture, len(task.channels), len(task.outputs))
     _refuse_patch(checkpoint, _patch(plans), network.encoder.strides)
-    named = ", ".join(f"{name} {label}" for name, label in zip(classes_of(plans), labels, strict=True))
-    remarks = [f"nnU-Net's {plans.configuration}; classes in masks: {named}"]
-    remarks += counters
+    remarks = [*checkpoint.source.remarks, *counters]
     remarks += [f"deep supervision is off: {left_out} of its outputs left out"] if left_out else []
     module, subtypes = Pair(network, (), None), 0
     if head:
@@ -80,7 +86,9 @@ def _of_plans(checkpoint: Checkpoint, plans: Plans) -> Model:
         tile=_patch(plans),
         window=(0.0, 1.0),
         sha256=weights_sha256(module),
-        labels=labels,
+        task=task_of(plans, subtypes),
+        labels=task.outputs,
+        painting=task.painting_order,
         subtypes=subtypes,
         plans=plans,
         code=_hash(plans),
@@ -90,12 +98,12 @@ def _of_plans(checkpoint: Checkpoint, plans: Plans) -> Model:
 
 
 def _segmentation(
-    checkpoint: Checkpoint, weights: dict[str, Tensor], architecture: Mapping[str, Any], classes: int
+    checkpoint: Checkpoint, weights: dict[str, Tensor], architecture: Mapping[str, Any], channels: int, outputs: int
 ) -> tuple[Any, int]:
     """The network of the plans with `weights`, and how many outputs of deep supervision were left out of it."""
     try:
         with torch.device("meta"):
-            made = planned_network(architecture, classes)
+            made = planned_network(architecture, channels, outputs)
     except (ValueError, AssertionError, TypeError, IndexError) as error:
         problem = f"its nnU-Net plans {' '.join(str(error).split())[:300]}"
         raise refusal(checkpoint.path, problem, "give plans that nnU-Net wrote, or the network with --arch") from None

@@ -1,92 +1,147 @@
-"""nnU-Net's ``dataset.json``: what goes into a network, and which of our labels its classes are."""
+"""nnU-Net's ``dataset.json``: what goes into a network, what its outputs are in masks, and the task that it is for."""
 
+import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from models.model import BACKGROUND, LESION, PANCREAS, Plans
+from models.model import BACKGROUND, Plans
+from models.task import MOST_LABEL, PANCREAS, Region, Structure, Task
 
-_CT_NAMES = ("ct", "nonorm", "zscore", "rescale_to_0_1")  # the last three are nnU-Net's names for a normalisation
-_PANCREAS_NAMES = ("pancreas", "panc", "normal pancreas", "healthy pancreas", "pancreas parenchyma", "parenchyma")
-_LESION_NAMES = (
-    "lesion", "lesions", "pancreatic lesion", "pancreas lesion", "tumor", "tumour", "pancreatic tumor", "cancer",
-    "mass", "cyst", "pdac",
-)  # fmt: skip
-_MOST_LABELS = 64
+_MOST_CHANNELS = 64
+_SAID = "come with a dataset.json"
 
 
-def labels_of(plans: Plans) -> tuple[int, ...]:
-    """The label in our masks of each of the network's classes, in their order."""
-    return tuple(map(_label, classes_of(plans)))
+def task_of(plans: Plans, subtypes: int = 0) -> Task:
+    """The task of a network that also tells `subtypes` classes of a case apart."""
+    dataset = plans.dataset
+    labels, regions, order = _labels(dataset["labels"]), _foreground(dataset["labels"]), dataset["regions_class_order"]
+    task = Task(
+        name=str(plans.plans["dataset_name"]).removeprefix("Dataset").lstrip("0123456789").lstrip("_") or "nnU-Net",
+        channels=tuple(dataset["channel_names"].values()),
+        labels=labels,
+        structures={name: Structure(labels=values) for name, values in regions.items()},
+        regions=tuple(Region(structure=name, label=label) for name, label in zip(regions, order, strict=False)),
+        ignore=dataset["labels"].get("ignore"),
+        classes=tuple(map(str, range(subtypes))),
+        sources=dict.fromkeys(("channels", "labels", "structures"), "nnU-Net's dataset.json")
+        | ({"classes": "outputs of the classification head"} if subtypes else {}),
+    )
+    return task if order else _of_pancreas(task) or task
 
 
-def classes_of(plans: Plans) -> list[str]:
-    """The names of the network's classes, in their order."""
-    labels: Mapping[str, int] = plans.dataset["labels"]
-    return sorted(labels, key=lambda name: labels[name])
+def _of_pancreas(task: Task) -> Task | None:
+    """The task with what is known of the pancreas and its lesions, where its labels are these; None for another's.
 
-
-def label_values(held: Any) -> tuple[int, ...]:
-    """The label in our masks of each value in the masks of a data set, by its ``dataset.json``.
-
-    That of nnU-Net's first version and of the Medical Segmentation Decathlon names values, today's numbers names.
-
-    Raises:
-        ValueError: it does not say, or names others than pancreas and lesion; one line.
+    A label that only names a lesion, such as the lung's cancer, is no lesion of the pancreas.
     """
-    labels = held.get("labels") if isinstance(held, dict) else None
-    if not isinstance(labels, dict) or not 1 < len(labels) <= _MOST_LABELS:
-        raise ValueError("it names no labels")
-    if all(isinstance(name, str) for name in labels.values()):
-        labels = {name: value for value, name in labels.items()}
-    try:
-        numbers = {str(name): _whole(value) for name, value in labels.items() if name != "ignore"}
-        if sorted(numbers.values()) != list(range(len(numbers))):
-            raise ValueError("its labels are not 0, 1, 2, ...")
-        return tuple(_label(name) for name in sorted(numbers, key=lambda name: numbers[name]))
-    except ValueError as error:
-        raise ValueError(str(error).removeprefix("come with a dataset.json whose ").partition("; ")[0]) from None
-
-
-def kept_dataset(held: Mapping[str, Any]) -> dict[str, Any]:
-    """What of it inference needs.
-
-    Raises:
-        ValueError: its network takes other images, has overlapping classes, or others than pancreas and lesion.
-    """
-    channels = held.get("channel_names", held.get("modality"))
-    if not isinstance(channels, dict) or len(channels) != 1:
-        count = len(channels) if isinstance(channels, dict) else "unknown"
-        raise ValueError(f"are of a network of {count} channels; give a network of one CT channel")
-    channel = str(next(iter(channels.values())))
-    if channel.casefold() not in _CT_NAMES and not channel.casefold().startswith("ct"):
-        raise ValueError(f"are of a network for {channel[:40]!r} images; give a network of one CT channel")
-    labels = held.get("labels")
-    if not isinstance(labels, dict) or not 1 < len(labels) <= _MOST_LABELS:
-        raise ValueError("come with a dataset.json that names no labels")
-    classes = {str(name): value for name, value in labels.items() if name != "ignore"}
-    if any(isinstance(value, list) for value in classes.values()):
-        raise ValueError("are of region-based training (dataset.json), whose classes overlap; train with normal labels")
-    if sorted(map(_whole, classes.values())) != list(range(len(classes))) or _whole(classes.get("background")) != 0:
-        raise ValueError("come with a dataset.json whose labels are not 0, 1, 2, ... with background 0")
-    for name in classes:
-        _label(name)
-    numbers = {name: _whole(value) for name, value in classes.items()}
-    return {"channel_names": {"0": channel}, "labels": numbers, "file_ending": ".nii.gz"}
-
-
-def _label(name: str) -> int:
-    normal = " ".join(name.replace("_", " ").casefold().split())
-    for label, names in ((BACKGROUND, ("background",)), (PANCREAS, _PANCREAS_NAMES), (LESION, _LESION_NAMES)):
-        if normal in names:
-            return label
-    known = f"{', '.join(_PANCREAS_NAMES)} and {', '.join(_LESION_NAMES)}"
-    raise ValueError(
-        f"come with a dataset.json whose label {name[:40]!r} is neither pancreas nor lesion (known are {known}); "
-        "rename it there"
+    kinds = {name: _kind(name) for name, label in task.labels.items() if label != BACKGROUND}
+    named = any("panc" in name.casefold() for name in (task.name, *kinds))
+    if not named or set(kinds.values()) != set(PANCREAS.synonyms):
+        return None
+    lesions = tuple(task.labels[name] for name, kind in kinds.items() if kind == "lesion")
+    whole = tuple(task.labels[name] for name in kinds)
+    single = {name: kind for name, kind in kinds.items() if kind is not None and [*kinds.values()].count(kind) == 1}
+    return replace(
+        task,
+        name=PANCREAS.name,
+        foreground_ml=PANCREAS.foreground_ml,
+        structures={
+            "whole pancreas": replace(PANCREAS.structures["whole pancreas"], labels=whole),
+            "lesion": replace(PANCREAS.structures["lesion"], labels=lesions),
+        },
+        f1_target=PANCREAS.f1_target if task.classes else None,
+        sources={**task.sources, "structures": "built in, for the pancreas and its lesions"},
+        synonyms={
+            name: tuple(other for other in (kind, *PANCREAS.synonyms[kind]) if other != _plain(name))
+            for name, kind in single.items()
+        },
     )
 
 
+def _kind(name: str) -> str | None:
+    """``pancreas`` or ``lesion``, whichever a label is called by; None for another's."""
+    return next((kind for kind, names in PANCREAS.synonyms.items() if _plain(name) in (kind, *names)), None)
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.replace("_", " ").casefold().split())
+
+
+def _labels(held: Mapping[str, int | list[int]]) -> dict[str, int]:
+    """Every value in masks, background first, and its name; a region's part that no name is of is ``label N``."""
+    names = {value: name for name, value in reversed([*held.items()]) if isinstance(value, int)}
+    return {names.get(value, f"label {value}"): value for value in _values(held)}
+
+
+def _foreground(held: Mapping[str, int | list[int]]) -> dict[str, tuple[int, ...]]:
+    """The labels of each class or region but the background, in nnU-Net's order of regions."""
+    values = {name: (value,) if isinstance(value, int) else tuple(value) for name, value in held.items()}
+    return {name: value for name, value in values.items() if name != "ignore" and set(value) != {BACKGROUND}}
+
+
+def _values(held: Mapping[str, int | list[int]]) -> list[int]:
+    return sorted({BACKGROUND, *itertools.chain(*_foreground(held).values())})
+
+
+def kept_dataset(held: Mapping[str, Any]) -> dict[str, Any]:
+    """What of it inference needs; its labels stay in their order, which is that of the regions.
+
+    Raises:
+        ValueError: nnU-Net would not train by it, or its labels do not fit into 8 bits.
+    """
+    labels = _kept_labels(held.get("labels"))
+    values, channels = _values(labels), _kept_channels(held)
+    kept = {"channel_names": channels, "labels": labels, "regions_class_order": [], "file_ending": ".nii.gz"}
+    if "ignore" in labels and labels["ignore"] != values[-1] + 1:
+        raise ValueError(f"{_SAID} whose label 'ignore' is not the one after its highest, {values[-1]}")
+    if any(isinstance(value, list) for value in labels.values()):
+        return kept | {"regions_class_order": _kept_order(held, labels)}
+    if values != list(range(len(labels.keys() - {"ignore"}))):
+        raise ValueError(f"{_SAID} whose labels are not 0, 1, 2, ... with background 0")
+    return kept
+
+
+def _kept_channels(held: Mapping[str, Any]) -> dict[str, str]:
+    channels = held.get("channel_names", held.get("modality"))
+    if not isinstance(channels, dict) or not 0 < len(channels) <= _MOST_CHANNELS:
+        raise ValueError(f"{_SAID} that names no channels")
+    numbered = {str(number): name for number, name in channels.items()}
+    if set(numbered) != set(map(str, range(len(numbered)))):
+        raise ValueError(f"{_SAID} whose channels are not 0, 1, 2, ... ({', '.join(numbered)[:80]})")
+    return {str(number): str(numbered[str(number)]) for number in range(len(numbered))}
+
+
+def _kept_labels(held: object) -> dict[str, int | list[int]]:
+    if not isinstance(held, dict) or not 1 < len(held) <= MOST_LABEL + 1:
+        raise ValueError(f"{_SAID} that names no labels")
+    labels: dict[str, int | list[int]] = {}
+    for name, value in held.items():
+        values = [_whole(part) for part in (value if isinstance(value, list) else [value])]
+        if not values or len(values) > MOST_LABEL:
+            raise ValueError(f"{_SAID} whose label {str(name)[:40]!r} has no value")
+        labels[str(name)] = values[0] if len(values) == 1 else values  # to nnU-Net a list of one is no region
+    if labels.get("background") != BACKGROUND or any(BACKGROUND in of for of in _foreground(labels).values()):
+        raise ValueError(f"{_SAID} whose labels are not 0, 1, 2, ... with background 0")
+    if not _foreground(labels):
+        raise ValueError(f"{_SAID} that names no labels")
+    if isinstance(labels.get("ignore"), list):
+        raise ValueError(f"{_SAID} whose label 'ignore' has several values")
+    return labels
+
+
+def _kept_order(held: Mapping[str, Any], labels: Mapping[str, int | list[int]]) -> list[int]:
+    order, regions = held.get("regions_class_order"), _foreground(labels)
+    if not isinstance(order, list) or len(order) != len(regions):
+        raise ValueError(f"{_SAID} whose regions_class_order does not give each of its {len(regions)} regions a label")
+    painted = [_whole(value) for value in order]
+    unknown = set(painted) - {*_values(labels)[1:]}
+    if unknown:
+        raise ValueError(f"{_SAID} whose regions_class_order holds {min(unknown)}, which is no label of its foreground")
+    return painted
+
+
 def _whole(value: object) -> int:
-    if isinstance(value, int | str) and str(value).isdecimal() and len(str(value)) < 4:
+    if isinstance(value, int | str) and str(value).isdecimal() and len(str(value)) < 4 and int(value) <= MOST_LABEL:
         return int(value)
-    raise ValueError(f"come with a dataset.json whose label {str(value)[:40]!r} is no number")
+    raise ValueError(f"{_SAID} whose label {str(value)[:40]!r} is no number from 0 to {MOST_LABEL}")

@@ -42,7 +42,7 @@ class NetworkWithHead(nn.Module):
         self.head = head
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map ``[B, 1, D, H, W]`` to logits ``[B, classes, D, H, W]`` and ``[B, subtypes]``."""
+        """Map ``[B, channels, D, H, W]`` to logits ``[B, classes, D, H, W]`` and ``[B, subtypes]``."""
         skips = self.backbone.encoder(x)  # type: ignore[operator]
         return self.backbone.decoder(skips), self.head(skips[-1])  # type: ignore[operator]
 

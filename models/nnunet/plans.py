@@ -1,4 +1,4 @@
-"""nnU-Net's plans: problem beside a checkpoint or in it, and checked, so that nothing unknown that they name is run.
+"""nnU-Net's plans: found beside a checkpoint or in it, and checked, so that nothing unknown that they name is run.
 
 What they name (classes, functions) is looked up in the tables here and never imported by its name. What is left of the
 plans after the checks is what nnU-Net itself is given later.
@@ -14,6 +14,7 @@ from models.model import Plans
 from models.nnunet.dataset import kept_dataset
 from models.reader.checkpoint import Checkpoint
 from models.reader.json_values import read_json
+from models.reader.source import is_fold
 from models.suppress import suppress_output
 
 _READERS = ("SimpleITKIO", "NibabelIO", "NibabelIOWithReorient")
@@ -23,7 +24,9 @@ _RESAMPLING_OPTIONS = (
     "mode", "aniso_axis_mode",
 )  # fmt: skip
 _RESAMPLING_MODES = ("linear", "nearest", "nearest-exact")
-_NORMALISATIONS = ("CTNormalization", "ZScoreNormalization", "NoNormalization", "RescaleTo01Normalization")
+_NORMALISATIONS = (
+    "CTNormalization", "ZScoreNormalization", "NoNormalization", "RescaleTo01Normalization", "RGBTo01Normalization",
+)  # fmt: skip
 _STATISTICS = ("mean", "std", "percentile_00_5", "percentile_99_5")
 _LONGEST_LIST = 64  # entries; of stages, nnU-Net plans at most nine
 _LARGEST_PATCH = 512**3  # voxels
@@ -45,14 +48,14 @@ def find_plans(checkpoint: Checkpoint) -> Plans:
 
     Raises:
         CheckpointError: there are none, they are damaged, name something unknown, or are of a kind that is not run
-            here: 2d, cascade, several channels, region-based.
+            here: 2d or a cascade.
     """
     plans = _contents(checkpoint, "plans.json", "plans")
     dataset = _contents(checkpoint, "dataset.json", "dataset_json")
     try:
-        name = _configuration_name(plans, checkpoint.init.get("configuration"))
-        kept = _plans(plans, name)
-        return Plans(kept, kept_dataset(dataset), name)
+        name = _configuration_name(plans, _named_configuration(checkpoint))
+        kept = kept_dataset(dataset)
+        return Plans(_plans(plans, name, len(kept["channel_names"])), kept, name)
     except ModuleNotFoundError as error:
         if error.name != "nnunetv2":
             raise
@@ -83,11 +86,25 @@ def _beside(path: Path, file: str) -> Path | None:
     return next((folder / file for folder in folders if (folder / file).is_file()), None)
 
 
-def _configuration_name(plans: Mapping[str, Any], named: object) -> str:
+def _named_configuration(checkpoint: Checkpoint) -> str | None:
+    """What the checkpoint says, or the name of nnU-Net's folder ``TRAINER__PLANS__CONFIGURATION`` that it lies in."""
+    named = checkpoint.init.get("configuration")
+    path = checkpoint.path.absolute()
+    parts = path.parent.parent.name.split("__")
+    of_folder = parts[2] if is_fold(path.parent) and len(parts) == 3 else None
+    if not isinstance(named, str):
+        return of_folder
+    if of_folder not in (None, named):
+        problem = f"says that it is of nnU-Net's {named[:40]}, and lies in a folder of {of_folder[:40]}"
+        raise refusal(checkpoint.path, problem, "put it into the results folder of its own training")
+    return named
+
+
+def _configuration_name(plans: Mapping[str, Any], named: str | None) -> str:
     configurations = plans.get("configurations")
     if not isinstance(configurations, dict) or not 0 < len(configurations) <= _LONGEST_LIST:
         raise ValueError("have no configurations")
-    if isinstance(named, str):
+    if named is not None:
         if named not in configurations:
             raise ValueError(f"have no configuration {named!r}; put the plans.json of its training beside it")
         return named
@@ -105,7 +122,7 @@ def _is_2d(configuration: object) -> bool:
     return isinstance(patch, list) and len(patch) == 2
 
 
-def _plans(plans: Mapping[str, Any], name: str) -> dict[str, Any]:
+def _plans(plans: Mapping[str, Any], name: str, channels: int) -> dict[str, Any]:
     forward = _list_of(plans.get("transpose_forward"), int, "transpose_forward")
     backward = _list_of(plans.get("transpose_backward"), int, "transpose_backward")
     if sorted(backward) != [0, 1, 2] or [forward[axis] for axis in backward] != [0, 1, 2]:
@@ -115,14 +132,16 @@ def _plans(plans: Mapping[str, Any], name: str) -> dict[str, Any]:
         statistics = plans.get("foreground_intensity_properties_by_modality")
     if plans.get("label_manager", "LabelManager") != "LabelManager":
         raise ValueError(f"name the label manager {plans['label_manager']!r}, which is not known here")
-    configuration = _configuration(_resolved(plans, name), name)
+    configuration = _configuration(_resolved(plans, name), name, channels)
     return {
+        "dataset_name": str(plans.get("dataset_name", ""))[:80],
         "image_reader_writer": _known(plans, "image_reader_writer", _READERS, "reader"),
         "transpose_forward": forward,
         "transpose_backward": backward,
         "label_manager": "LabelManager",
         "foreground_intensity_properties_per_channel": {
-            "0": _statistics(statistics, configuration["normalization_schemes"][0])
+            str(channel): _statistics(statistics, str(channel), scheme)
+            for channel, scheme in enumerate(configuration["normalization_schemes"])
         },
         "configurations": {name: configuration},
     }
@@ -146,7 +165,7 @@ def _resolved(plans: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return dict(resolved)
 
 
-def _configuration(held: Mapping[str, Any], name: str) -> dict[str, Any]:
+def _configuration(held: Mapping[str, Any], name: str, channels: int) -> dict[str, Any]:
     patch = _list_of(held.get("patch_size"), int, "patch_size", None)
     if len(patch) == 2:
         raise ValueError(f"are of a 2d network ({name}); give the checkpoint of a 3d configuration")
@@ -158,16 +177,17 @@ def _configuration(held: Mapping[str, Any], name: str) -> dict[str, Any]:
     if not all(_SPACINGS[0] <= mm <= _SPACINGS[1] for mm in spacing):
         raise ValueError(f"have the spacing {spacing} mm")
     schemes = held.get("normalization_schemes")
-    if not isinstance(schemes, list) or len(schemes) != 1:
-        raise ValueError("have several channels; give a network of one CT channel")
+    if not isinstance(schemes, list) or len(schemes) != channels:
+        count = len(schemes) if isinstance(schemes, list) else "no"
+        raise ValueError(f"normalise {count} channels, and the dataset.json names {channels}")
     if not isinstance(held.get("architecture"), dict):
         raise ValueError("name no architecture")
     kept = {
         "preprocessor_name": _known(held, "preprocessor_name", ("DefaultPreprocessor",), "preprocessor"),
         "patch_size": patch,
         "spacing": spacing,
-        "normalization_schemes": [_known({"it": schemes[0]}, "it", _NORMALISATIONS, "normalisation")],
-        "use_mask_for_norm": [bool(_list_of(held.get("use_mask_for_norm"), bool, "use_mask_for_norm", 1)[0])],
+        "normalization_schemes": [_known({"it": it}, "it", _NORMALISATIONS, "normalisation") for it in schemes],
+        "use_mask_for_norm": _list_of(held.get("use_mask_for_norm"), bool, "use_mask_for_norm", channels),
         "architecture": held["architecture"],
     }
     for what in ("resampling_fn_data", "resampling_fn_seg", "resampling_fn_probabilities"):
@@ -188,12 +208,14 @@ def _resampling_options(held: object) -> dict[str, Any]:
     return held
 
 
-def _statistics(held: object, scheme: str) -> dict[str, float]:
-    numbers = held.get("0") if isinstance(held, dict) else None
+def _statistics(held: object, channel: str, scheme: str) -> dict[str, float]:
+    numbers = held.get(channel) if isinstance(held, dict) else None
     numbers = numbers if isinstance(numbers, dict) else {}
     kept = {name: float(numbers[name]) for name in _STATISTICS if _finite(numbers.get(name))}
     if len(kept) < len(_STATISTICS) and scheme == "CTNormalization":
-        raise ValueError("do not hold the intensities (mean, std, percentiles) that CTNormalization needs")
+        raise ValueError(
+            f"do not hold the intensities (mean, std, percentiles) that CTNormalization needs of channel {channel}"
+        )
     return kept
 
 

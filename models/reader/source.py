@@ -1,16 +1,19 @@
-"""Where a network lies: in a file of its own, or in the folder of a MONAI bundle."""
+"""Where a network lies: in a file of its own, in the folder of a MONAI bundle, or in nnU-Net's of a training."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from models.errors import refusal
+from models.errors import refusal, some
 from models.reader.container import container_of
 
 CONFIGURATIONS = ("inference", "train")  # of a bundle; of two the first says how the network is used
 METADATA = "metadata"
 _ENDINGS = (".json", ".yaml", ".yml")
+_FOLD = re.compile(r"^fold_(\d{1,3}|all)$")
+_FINAL, _BEST = "checkpoint_final.pth", "checkpoint_best.pth"  # nnU-Net's predictor takes the first
 
 
 @dataclass(frozen=True)
@@ -21,19 +24,28 @@ class Source:
         path: the file; of a bundle, that of its weights.
         container: the kind of file, by its content: one of the constants of `models.reader.container`.
         bundle: the folder of the MONAI bundle around it; None where there is none.
+        remarks: what was chosen on the way here.
     """
 
     path: Path
     container: str
     bundle: Path | None = None
+    remarks: tuple[str, ...] = ()
 
 
 def find_source(path: Path) -> Source:
-    """Look at `path`, a file or the folder of a MONAI bundle.
+    """Look at `path`, a file, the folder of a MONAI bundle, or nnU-Net's of a training or of one fold of it.
 
     Raises:
-        CheckpointError: the file is missing, unreadable, or of a kind that is not read here; the bundle has no weights.
+        CheckpointError: the file is missing, unreadable, or of a kind that is not read here; the folder has no weights,
+            or those of several folds.
     """
+    if path.is_dir() and (folds := _folds(path)):
+        return _of_fold(path, folds)
+    trainings = sorted(folder.name for folder in path.glob("*__*__*/")) if path.is_dir() else []
+    if trainings:
+        problem = f"holds trainings of nnU-Net ({some(trainings)})"
+        raise refusal(path, problem, f"give one of them, such as {path / trainings[0]}")
     bundle = find_bundle(path)
     weights = path / "models" / "model.pt" if bundle is not None and path.is_dir() else path
     if weights != path and not weights.exists():
@@ -41,6 +53,32 @@ def find_source(path: Path) -> Source:
         remedy = f"give {program} and --trust the same" if program.exists() else "download the whole bundle"
         raise refusal(path, "is a MONAI bundle without models/model.pt", remedy)
     source = Source(weights, container_of(weights), bundle)
+    refuse_old_torch(weights, torch.__version__)
+    return source
+
+
+def is_fold(path: Path) -> bool:
+    """Whether a folder is named as nnU-Net names that of one fold of a training, such as ``fold_0`` or ``fold_all``."""
+    return _FOLD.match(path.name) is not None
+
+
+def _folds(path: Path) -> list[Path]:
+    """The folds of a training, by their names; `path` itself where it is one."""
+    return [path] if is_fold(path.absolute()) else sorted(folder for folder in path.glob("fold_*") if is_fold(folder))
+
+
+def _of_fold(path: Path, folds: list[Path]) -> Source:
+    trained = [fold for fold in folds if (fold / _FINAL).exists() or (fold / _BEST).exists()]
+    if not trained:
+        problem = f"is a results folder of nnU-Net without {_FINAL} in {some([fold.name for fold in folds])}"
+        raise refusal(path, problem, "train it to its end, or give the file of the weights")
+    if len(trained) > 1:
+        names = some([fold.name for fold in trained], 8)
+        raise refusal(path, f"holds the networks of {len(trained)} folds ({names})", f"give one, such as {trained[0]}")
+    final = trained[0] / _FINAL
+    remark = f"{_BEST} of {trained[0].absolute().name} was taken, which has no {_FINAL}"
+    weights, remarks = (final, ()) if final.exists() else (trained[0] / _BEST, (remark,))
+    source = Source(weights, container_of(weights), remarks=remarks)
     refuse_old_torch(weights, torch.__version__)
     return source
 

@@ -9,7 +9,18 @@ from safetensors.torch import save_model
 
 from models.options import ModelOptions
 from tests.loading import load
-from tests.nnunet import architecture, change, outputs, plans, refused, segmentation_network, train, weights
+from tests.nnunet import (
+    DATASETS,
+    architecture,
+    change,
+    outputs,
+    planned,
+    plans,
+    refused,
+    segmentation_network,
+    train,
+    weights,
+)  # fmt: skip
 
 pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed")
 
@@ -40,6 +51,56 @@ def test_outputs_are_bit_equal_to_those_of_nnunets_network(held, tmp_path):
     assert checkpoint.init["configuration"] == "3d_fullres"
     assert checkpoint.init["device"] == "cpu"
     assert len({tensor.data_ptr() for tensor in checkpoint.state.values()}) < len(checkpoint.state) / 2, "copied once"
+
+
+@pytest.mark.parametrize("name", ["BrainTumour", "BrainRegions", "RegionsAndScribbles"])
+def test_channels_and_outputs_are_those_of_the_data_set(name, tmp_path):
+    dataset = DATASETS[name]
+    its_plans = planned(dataset)
+    path = train(tmp_path, its_plans, dataset)
+    channels, regions = len(dataset["channel_names"]), dataset.get("regions_class_order")
+    source = segmentation_network(its_plans, len(regions or dataset["labels"]), channels)
+    source.load_state_dict(weights(path))
+    model, _ = load(path)
+    x = torch.rand(2, channels, 8, 16, 16)
+    with torch.inference_mode():
+        assert torch.equal(outputs(model, x)[0], source(x))
+    assert model.channels == channels
+    expected = (tuple(regions), tuple(range(len(regions)))) if regions else ((0, 1, 2, 3), None)
+    assert (model.labels, model.painting) == expected
+
+
+def test_the_folder_of_a_training_is_its_fold(trained, copied):
+    results, expected = copied.parent.parent, load(trained)[0].sha256
+    for folder in (results, copied.parent):
+        model, checkpoint = load(folder)
+        assert (model.sha256, checkpoint.path) == (expected, copied)
+    copied.rename(copied.with_name("checkpoint_best.pth"))
+    assert "checkpoint_best.pth of fold_0 was taken, which has no checkpoint_final.pth" in load(results)[0].remarks
+    shutil.copytree(copied.parent, results / "fold_all")
+    refused(results, "holds the networks of 2 folds (fold_0, fold_all); give one, such as")
+    assert load(results / "fold_all")[0].sha256 == expected
+    refused(trained.parents[2], "holds trainings of nnU-Net (nnUNetTrainer__nnUNetPlans__3d_fullres); give one of them")
+    copied.with_name("checkpoint_best.pth").unlink()
+    refused(copied.parent, "is a results folder of nnU-Net without checkpoint_final.pth in fold_0")
+
+
+def test_the_folders_name_tells_the_configuration(copied):
+    results = copied.parent.parent
+    lowres = results.rename(results.with_name("nnUNetTrainer__nnUNetPlans__3d_lowres"))
+    refused(lowres, "says that it is of nnU-Net's 3d_fullres, and lies in a folder of 3d_lowres")
+    moved = lowres / copied.relative_to(results)
+    change(
+        moved,
+        "plans.json",
+        lambda held: held["configurations"].update(
+            {"3d_lowres": held["configurations"]["3d_fullres"] | {"spacing": [6.0, 2.0, 2.0]}}
+        ),
+    )
+    torch.save(weights(moved), moved)
+    model, _ = load(lowres)
+    assert model.plans.configuration == "3d_lowres"
+    assert model.plans.plans["configurations"]["3d_lowres"]["spacing"] == [6.0, 2.0, 2.0]
 
 
 def test_the_plans_in_the_checkpoint_do_where_no_files_lie_beside_it(trained, tmp_path):
