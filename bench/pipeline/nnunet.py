@@ -34,7 +34,7 @@ class PlansPreprocessor:
     Its volumes are as nnU-Net's readers give them, ``[z, y, x]``, and always whole.
     """
 
-    def __init__(self, plans: Plans, labels: tuple[int, ...]) -> None:
+    def __init__(self, plans: Plans) -> None:
         with suppress_output():
             from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
             from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
@@ -45,7 +45,6 @@ class PlansPreprocessor:
             self._reader = Reader(self._plans)
         self._preprocessor = DefaultPreprocessor(verbose=False)
         self._dataset = dict(plans.dataset)
-        self._labels = labels
 
     def read(self, image_paths: Sequence[Path]) -> Volume:
         niftis = open_channels(image_paths)
@@ -61,17 +60,24 @@ class PlansPreprocessor:
         """Transpose, crop to what is not zero, normalise, and resample to the plans' spacing."""
         self._refuse_huge(volume)
         seg = None if labels is None else labels[None]
-        data, seg, _ = self._preprocessor.run_case_npy(
-            volume.intensities, seg, volume.properties, self._plans, self._configuration, self._dataset
-        )
+        try:
+            data, seg, _ = self._preprocessor.run_case_npy(
+                volume.intensities, seg, volume.properties, self._plans, self._configuration, self._dataset
+            )
+        except AssertionError as error:  # as of RGB, whose values must lie between 0 and 255
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"{volume.nifti.get_filename()}: nnU-Net's preprocessing does not take it ({reason}); give images of "
+                "the kind that it was trained on"
+            ) from None
         prepared = torch.from_numpy(data).to(torch.float32)
         return prepared, None if labels is None else torch.from_numpy(seg[0]).clamp(min=0)  # -1 is outside the crop
 
     def restore(self, geometry: Geometry, merger: Merger) -> NDArray[np.uint8]:
-        """Resample the logits to the image's spacing, take the likeliest class, and undo crop and transpositions."""
+        """Resample logits to the image's spacing, take labels of them as nnU-Net does, undo crop and transpositions."""
         from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
 
-        classes = convert_predicted_logits_to_segmentation_with_correct_shape(
+        labels = convert_predicted_logits_to_segmentation_with_correct_shape(
             merger.finalize().cpu(),
             self._plans,
             self._configuration,
@@ -79,7 +85,7 @@ class PlansPreprocessor:
             geometry.properties,
             num_threads_torch=torch.get_num_threads(),
         )
-        return self._reader.as_stored(np.array(self._labels, np.uint8)[classes], geometry.nifti.affine)
+        return self._reader.as_stored(labels.astype(np.uint8, copy=False), geometry.nifti.affine)
 
     def _refuse_huge(self, volume: Volume) -> None:
         old = [volume.properties["spacing"][axis] for axis in self._plans.transpose_forward]

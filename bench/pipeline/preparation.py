@@ -121,4 +121,4 @@ def preparation_of(settings: InferenceSettings, device: torch.device) -> tuple[P
         return WindowPreprocessor(settings.window, device), MonaiTiling(settings, device)
     from bench.pipeline.nnunet import NnUNetTiling, PlansPreprocessor
 
-    return PlansPreprocessor(settings.plans, settings.labels), NnUNetTiling(settings, device)
+    return PlansPreprocessor(settings.plans), NnUNetTiling(settings, device)

@@ -1,0 +1,108 @@
+"""nnU-Net's networks of every kind: the folder of each is inspected, and gives the masks of nnU-Net's predictor."""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+import engines
+from bench.errors import InputError
+from bench.pipeline.pipeline import Pipeline
+from engines.base import Target
+from engines.probe import check
+from models.inspection import inspect
+from models.suppress import suppress_output
+from tests.bench.pipeline.test_nnunet import Module, load_both, one_thread, settings_of  # noqa: F401
+from tests.nnunet import DATASETS, architecture, planned, train
+
+pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed")
+
+RESIDUAL = architecture("ResidualEncoderUNet", n_blocks_per_stage=[1, 2, 2])
+SHAPE, SPACING = (26, 24, 14), (1, 1, 2.6)  # x, y, z; the plans ask for 1 x 1 x 3 mm and patches of 16 x 16 x 8
+
+
+def with_lowres(its_plans):
+    """The configurations that nnU-Net plans where images are large, of which one is refused."""
+    full = its_plans["configurations"]["3d_fullres"]
+    lowres = full | {"spacing": [4.0, 1.5, 1.5], "next_stage": "3d_cascade_fullres"}
+    flat = full | {"patch_size": [16, 16], "spacing": [1.0, 1.0]}
+    cascade = {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"}
+    configurations = {"2d": flat, "3d_lowres": lowres, "3d_fullres": full, "3d_cascade_fullres": cascade}
+    return its_plans | {"configurations": configurations}
+
+
+def with_configuration(its_plans, name):
+    """A configuration that somebody called by a name of their own."""
+    changed = {"inherits_from": "3d_fullres", "spacing": [2.0, 1.0, 1.0]}
+    return its_plans | {"configurations": its_plans["configurations"] | {name: changed}}
+
+
+KINDS = {
+    **{name: (dataset, planned(dataset), "3d_fullres") for name, dataset in DATASETS.items()},
+    "Liver, 3d_lowres": (DATASETS["Liver"], with_lowres(planned(DATASETS["Liver"])), "3d_lowres"),
+    "Regions, residual": (
+        DATASETS["BrainRegions"], planned(DATASETS["BrainRegions"], architecture=RESIDUAL), "3d_fullres",
+    ),
+    "Heart, 3d_thin": (DATASETS["Heart"], with_configuration(planned(DATASETS["Heart"]), "3d_thin"), "3d_thin"),
+}  # fmt: skip
+
+
+def write_channels(folder: Path, channels: int) -> list[Path]:
+    """Smooth blobs, another in each channel, from 0 to 255 as RGB wants, inside a border of zeros."""
+    paths, affine = [], np.diag([-SPACING[0], SPACING[1], SPACING[2], 1])
+    for channel in range(channels):
+        noise = gaussian_filter(np.random.default_rng(channel).normal(0, 1, SHAPE), 1.5)
+        voxels = np.clip(100 + 300 * noise, 1, 255).astype(np.int16)
+        voxels[:3], voxels[:, :1] = 0, 0
+        paths.append(folder / f"case_{channel:04}.nii.gz")
+        nib.save(nib.Nifti1Image(voxels, affine), paths[-1])
+    return paths
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_networks_of_every_kind(kind, tmp_path):
+    dataset, its_plans, configuration = KINDS[kind]
+    checkpoint = train(tmp_path, its_plans, dataset, configuration=configuration)
+    model, predictor = load_both(checkpoint)
+    info = inspect(checkpoint.parent.parent)
+    assert info["weights_sha256"] == model.sha256
+    assert info["plans"]["configuration"] == configuration
+    assert model.channels == len(dataset["channel_names"])
+    images = write_channels(tmp_path, model.channels)
+    with suppress_output():
+        predictor.predict_from_files_sequential([list(map(str, images))], [str(tmp_path / "theirs")])
+    Pipeline(Module(model.module), settings_of(model)).run(images, tmp_path / "ours.nii.gz")
+    ours, theirs = (np.asarray(nib.load(tmp_path / f"{name}.nii.gz").dataobj) for name in ("ours", "theirs"))
+    assert set(np.unique(theirs)) == {0, *model.labels}, "a mask that says nothing"
+    assert set(np.unique(theirs)) <= set(model.task.labels.values())
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_an_image_that_a_normalisation_does_not_take(tmp_path):
+    dataset = DATASETS["Normalisations"]
+    model, _ = load_both(train(tmp_path, planned(dataset), dataset))
+    images = write_channels(tmp_path, model.channels)
+    nib.save(nib.Nifti1Image(np.full(SHAPE, 256, np.int16), nib.load(images[3]).affine), images[3])
+    said = r"^.*case_0000\.nii\.gz: nnU-Net's preprocessing does not take it \(RGB images are uint 8, .*\); give images"
+    with pytest.raises(InputError, match=said):
+        Pipeline(Module(model.module), settings_of(model)).run(images, tmp_path / "ours.nii.gz")
+
+
+@pytest.mark.parametrize("backend", ["torchscript", "ort-fp32", "openvino-fp32"])
+@pytest.mark.parametrize("kind", ["Prostate", "RegionsAndScribbles"])
+def test_backends_give_these_masks(kind, backend, tmp_path):
+    model, predictor = load_both(train(tmp_path, planned(DATASETS[kind]), DATASETS[kind]))
+    images = write_channels(tmp_path, model.channels)
+    with suppress_output():
+        predictor.predict_from_files_sequential([list(map(str, images))], [str(tmp_path / "theirs")])
+    target = Target("cpu", model.tile, 1, 1, tmp_path / "cache", channels=model.channels)
+    if not check(target, engines.BACKENDS[backend]).ok:
+        pytest.skip(f"{backend} is not installed")
+    with engines.load(backend).open(model, target) as session:
+        Pipeline(session, settings_of(model)).run(images, tmp_path / "ours.nii.gz")
+    ours, theirs = (np.asarray(nib.load(tmp_path / f"{name}.nii.gz").dataobj) for name in ("ours", "theirs"))
+    for label in model.labels:
+        own, expected = ours == label, theirs == label
+        assert 2 * (own & expected).sum() >= 0.9999 * (own.sum() + expected.sum())
