@@ -90,6 +90,12 @@ def incompatible_reason(backend: Backend, settings: "InferenceSettings", batch: 
             f"it writes the numbers of classes as labels, and this network's labels are {labels}",
             "train with labels in the order of the classes",
         )
+    if backend.plans and settings.painting not in (None, tuple(range(len(settings.labels)))):
+        painted = ", ".join(map(str, settings.painting or ()))
+        return unavailable(
+            f"it paints regions in the order of the network's outputs, and these are painted in the order {painted}",
+            "compare with peer-monai-fp32",
+        )
     return None
 
 

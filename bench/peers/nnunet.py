@@ -173,8 +173,8 @@ def _least_plans(settings: InferenceSettings) -> Plans:
         "preprocessor_name": "DefaultPreprocessor",
         "patch_size": list(settings.tile),
         "spacing": [1.0, 1.0, 1.0],
-        "normalization_schemes": ["CTNormalization"],
-        "use_mask_for_norm": [False],
+        "normalization_schemes": ["CTNormalization"] * settings.channels,
+        "use_mask_for_norm": [False] * settings.channels,
         "architecture": {},  # the network is given
     }
     intensities = {"mean": low, "std": high - low, "percentile_00_5": low, "percentile_99_5": high}
@@ -185,7 +185,15 @@ def _least_plans(settings: InferenceSettings) -> Plans:
         "transpose_backward": [2, 1, 0],
         "configurations": {_CONFIGURATION: configuration},
         "label_manager": "LabelManager",
-        "foreground_intensity_properties_per_channel": {"0": intensities},
+        "foreground_intensity_properties_per_channel": dict.fromkeys(map(str, range(settings.channels)), intensities),
     }
-    labels = {"background": 0} | {f"class {label}": label for label in settings.labels[1:]}
-    return Plans(plans, {"channel_names": {"0": "CT"}, "labels": labels, "file_ending": _SUFFIX}, _CONFIGURATION)
+    channels = dict.fromkeys(map(str, range(settings.channels)), "CT")
+    dataset = {"channel_names": channels, "labels": _least_labels(settings), "file_ending": _SUFFIX}
+    return Plans(plans, dataset | {"regions_class_order": list(settings.labels)}, _CONFIGURATION)
+
+
+def _least_labels(settings: InferenceSettings) -> dict[str, Any]:
+    if settings.painting is None:
+        return {"background": 0} | {f"class {label}": label for label in settings.labels[1:]}
+    # What a region is made of matters in training only; a list of one label would be no region.
+    return {"background": 0} | {f"region {at}": [label] * 2 for at, label in enumerate(settings.labels)}

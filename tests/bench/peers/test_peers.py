@@ -23,11 +23,13 @@ from bench.plan.variants import peers_among, read_variants, row_of
 from engines.base import Target
 from engines.evidence.mismatch import evidence_mismatch
 from engines.probe import check
-from models.model import Plans
+from models.model import Model, Plans
+from models.networks.outputs import Pair
+from models.task import PANCREAS
 from tests.bench.data.headers import noise, pixdim, save
 from tests.bench.values import read_labels
 from tests.loading import load
-from tests.nnunet import train
+from tests.nnunet import DATASETS, planned, train
 
 SHAPE = (96, 64, 50)  # two tiles along one axis, one along another, and a third that must be padded
 # The untrained network leaves most voxels of noise near a tie, where little turns a label: the rounding of BF16, or
@@ -160,30 +162,51 @@ def test_nnunets_grid_weights_and_sums_are_all_that_its_mask_differs_by(ours, tm
     assert np.array_equal(labels, expected)
 
 
-def test_nnunet_prepares_a_network_with_plans_by_them(tmp_path):
+@pytest.mark.parametrize("name", [name for name in PEERS if name != "peer-monai-amp"])
+def test_a_peer_takes_several_channels_and_paints_regions(name, tmp_path):
+    torch.manual_seed(2)
+    network = torch.nn.Conv3d(2, 3, 5, padding=2).eval().requires_grad_(False)
+    regions = Model(
+        module=Pair(network, (), None), architecture="conv", width=3, tile=(16, 16, 16), window=(-500.0, 500.0),
+        sha256="", task=replace(PANCREAS, channels=("CT", "PET")), labels=(3, 1, 2), painting=(0, 1, 2), subtypes=0,
+    )  # fmt: skip
+    settings = InferenceSettings(
+        protocol="sliding-window", tile=regions.tile, overlap=0.5, batch=1, roi="none", window=regions.window,
+        labels=regions.labels, painting=regions.painting, channels=2, subtypes=0,
+    )  # fmt: skip
+    target = replace(target_of(tmp_path), tile=regions.tile, channels=2)
+    images = [save(tmp_path / f"a_{channel:04}.nii.gz", noise((24, 20, 17), channel)) for channel in range(2)]
+    with engines.load("torch-fp32").open(regions, target) as session:
+        Pipeline(session, settings).run(images, tmp_path / "ours.nii.gz")
+    with open_peer(name, regions, target) as session:
+        session.case_pipeline(settings).run(images, tmp_path / "a.nii.gz")
+    labels, own = (np.asanyarray(nib.load(tmp_path / f"{mask}.nii.gz").dataobj) for mask in ("a", "ours"))
+    inside = (slice(4, -4),) * 3  # in a small volume the corners, where nnU-Net's weights vanish, are much of it
+    assert set(np.unique(own)) == {0, 1, 2, 3}
+    assert (labels != own)[inside].mean() <= BOUNDS[name]
+
+
+@pytest.mark.parametrize("kind", ["Pancreas", "RegionsAndScribbles", "Prostate"])
+def test_nnunet_prepares_a_network_with_plans_by_them(kind, tmp_path):
     """Resampled and cropped: the mask of our pipeline, which `test_nnunet` holds against nnU-Net's own."""
     pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed")
-    model, _ = load(train(tmp_path / "trained"))
+    model, _ = load(train(tmp_path / "trained", planned(DATASETS[kind]), DATASETS[kind]))
     assert model.plans is not None
     settings = InferenceSettings(
-        protocol="sliding-window",
-        tile=model.tile,
-        overlap=0.5,
-        batch=1,
-        roi="none",
-        window=model.window,
-        labels=model.labels,
-        subtypes=model.subtypes,
-        plans=model.plans,
-    )
-    hu = (np.random.default_rng(1).normal(0, 1, (30, 28, 9)) * 300 + 80).astype(np.int16)
-    hu[:3] = 0
-    nib.save(nib.Nifti1Image(hu, np.diag([0.8, 1.2, 4, 1])), tmp_path / "a_0000.nii.gz")
-    target = replace(target_of(tmp_path), tile=model.tile)
+        protocol="sliding-window", tile=model.tile, overlap=0.5, batch=1, roi="none", window=model.window,
+        labels=model.labels, painting=model.painting, channels=model.channels, subtypes=0, plans=model.plans,
+    )  # fmt: skip
+    images = []
+    for channel in range(model.channels):
+        hu = (np.random.default_rng(channel).normal(0, 1, (30, 28, 9)) * 300 + 80).astype(np.int16)
+        hu[:3] = 0
+        images.append(tmp_path / f"a_{channel:04}.nii.gz")
+        nib.save(nib.Nifti1Image(hu, np.diag([0.8, 1.2, 4, 1])), images[-1])
+    target = replace(target_of(tmp_path), tile=model.tile, channels=model.channels)
     with engines.load("torch-fp32").open(model, target) as session:
-        expected = Pipeline(session, settings).run([tmp_path / "a_0000.nii.gz"], tmp_path / "ours.nii.gz")
+        expected = Pipeline(session, settings).run(images, tmp_path / "ours.nii.gz")
     with open_peer("peer-nnunet", model, target) as session:
-        timing = session.case_pipeline(settings).run([tmp_path / "a_0000.nii.gz"], tmp_path / "a.nii.gz")
+        timing = session.case_pipeline(settings).run(images, tmp_path / "a.nii.gz")
     labels, own = (np.asanyarray(nib.load(tmp_path / f"{name}.nii.gz").dataobj) for name in ("a", "ours"))
     assert np.array_equal(labels, own)
     assert len(np.unique(labels)) > 1
@@ -237,6 +260,8 @@ def test_a_peer_refuses_a_network_that_it_would_run_otherwise():
     swapped = replace(settings, labels=(0, 2, 1))
     assert all("labels are 0, 2, 1" in incompatible_reason(peer, swapped, 2).reason for peer in (monai, nnunet, script))
     assert incompatible_reason(engines.BACKENDS["torch-fp32"], swapped, 4) is None
+    painted = replace(settings, painting=(0, 2, 1))
+    assert [incompatible_reason(peer, painted, 2) is None for peer in (monai, nnunet, script)] == [True, False, True]
 
 
 def test_a_run_with_a_peer(bench, monkeypatch):
