@@ -41,7 +41,6 @@ def _of_pancreas(task: Task) -> Task | None:
         return None
     lesions = tuple(task.labels[name] for name, kind in kinds.items() if kind == "lesion")
     whole = tuple(task.labels[name] for name in kinds)
-    single = {name: kind for name, kind in kinds.items() if kind is not None and [*kinds.values()].count(kind) == 1}
     return replace(
         task,
         name=PANCREAS.name,
@@ -52,9 +51,12 @@ def _of_pancreas(task: Task) -> Task | None:
         },
         f1_target=PANCREAS.f1_target if task.classes else None,
         sources={**task.sources, "structures": "built in, for the pancreas and its lesions"},
-        synonyms={
+        synonyms={}
+        if len(kinds) > len(PANCREAS.synonyms)
+        else {
             name: tuple(other for other in (kind, *PANCREAS.synonyms[kind]) if other != _plain(name))
-            for name, kind in single.items()
+            for name, kind in kinds.items()
+            if kind is not None
         },
     )
 
