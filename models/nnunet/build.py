@@ -51,14 +51,16 @@ def _of_code(checkpoint: Checkpoint, plans: Plans, arch: str, options: ModelOpti
     """The user's network, which takes its tile and its preprocessing from the plans."""
     model = build_from_code(checkpoint, arch, replace(options, tile=options.tile or _patch(plans)))
     task = task_of(plans, model.subtypes)
-    if len(model.labels) != len(task.outputs):
-        problem = f"its network has {len(model.labels)} outputs, and its dataset.json asks for {len(task.outputs)}"
+    if len(model.labels) != len(task.output_labels):
+        problem = (
+            f"its network has {len(model.labels)} outputs, and its dataset.json asks for {len(task.output_labels)}"
+        )
         raise refusal(checkpoint.path, problem, "name the factory that made the trained network")
     return replace(
         model,
         task=task,
-        labels=task.outputs,
-        painting=task.painting_order,
+        labels=task.output_labels,
+        painting=task.output_painting,
         plans=plans,
         code=model.code + _hash(plans),
         remarks=(*checkpoint.source.remarks, *model.remarks),
@@ -70,7 +72,7 @@ def _of_plans(checkpoint: Checkpoint, plans: Plans) -> Model:
     architecture = plans.plans["configurations"][plans.configuration]["architecture"]
     backbone, head = _parts(checkpoint)
     task = task_of(plans)
-    network, left_out = _segmentation(checkpoint, backbone, architecture, len(task.channels), len(task.outputs))
+    network, left_out = _segmentation(checkpoint, backbone, architecture, len(task.channels), len(task.output_labels))
     _refuse_patch(checkpoint, _patch(plans), network.encoder.strides)
     remarks = [*checkpoint.source.remarks, *counters]
     remarks += [f"deep supervision is off: {left_out} of its outputs left out"] if left_out else []
@@ -87,8 +89,8 @@ def _of_plans(checkpoint: Checkpoint, plans: Plans) -> Model:
         window=(0.0, 1.0),
         sha256=weights_sha256(module),
         task=task_of(plans, subtypes),
-        labels=task.outputs,
-        painting=task.painting_order,
+        labels=task.output_labels,
+        painting=task.output_painting,
         subtypes=subtypes,
         plans=plans,
         code=_hash(plans),

@@ -24,7 +24,7 @@ def test_outputs_are_those_of_nnunets_label_manager(name):
     label_handling = pytest.importorskip("nnunetv2.utilities.label_handling.label_handling")
     dataset, task = DATASETS[name], task_of(plans_of(DATASETS[name]))
     manager = label_handling.LabelManager(dataset["labels"], dataset.get("regions_class_order"))
-    labels, painting = task.outputs, task.painting_order
+    labels, painting = task.output_labels, task.output_painting
     logits = torch.randn(manager.num_segmentation_heads, 6, 6, 6, generator=torch.Generator().manual_seed(0))
     if painting is None:
         ours = torch.tensor(labels)[logits.argmax(0)]
@@ -53,9 +53,9 @@ def test_regions_are_structures_in_the_order_of_the_file():
         "whole tumor": (1, 2, 3), "tumor core": (2, 3), "enhancing tumor": (3,),
     }  # fmt: skip
     assert task.labels == {"background": 0, "label 1": 1, "label 2": 2, "enhancing tumor": 3}
-    assert (task.outputs, task.painting_order) == ((1, 2, 3), (0, 1, 2))
+    assert (task.output_labels, task.output_painting) == ((1, 2, 3), (0, 1, 2))
     single = task_of(with_labels(a=[1], b=[2]))  # which nnU-Net takes for labels
-    assert (single.outputs, single.painting_order) == ((0, 1, 2), None)
+    assert (single.output_labels, single.output_painting) == ((0, 1, 2), None)
 
 
 @pytest.mark.parametrize(
