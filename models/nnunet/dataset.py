@@ -41,6 +41,8 @@ def _of_pancreas(task: Task) -> Task | None:
         return None
     lesions = tuple(task.labels[name] for name, kind in kinds.items() if kind == "lesion")
     whole = tuple(task.labels[name] for name in kinds)
+    # With several lesions nothing says which of them another data set's lesion is.
+    synonyms = {name: (kind, *PANCREAS.synonyms[kind]) for name, kind in kinds.items() if kind is not None}
     return replace(
         task,
         name=PANCREAS.name,
@@ -51,13 +53,7 @@ def _of_pancreas(task: Task) -> Task | None:
         },
         f1_target=PANCREAS.f1_target if task.classes else None,
         sources={**task.sources, "structures": "built in, for the pancreas and its lesions"},
-        synonyms={}
-        if len(kinds) > len(PANCREAS.synonyms)
-        else {
-            name: tuple(other for other in (kind, *PANCREAS.synonyms[kind]) if other != _plain(name))
-            for name, kind in kinds.items()
-            if kind is not None
-        },
+        synonyms=synonyms if len(kinds) == len(PANCREAS.synonyms) else {},
     )
 
 

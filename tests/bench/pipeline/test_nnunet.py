@@ -337,6 +337,6 @@ def test_the_truth_of_another_numbering_is_scored_as_what_it_is(bench, tmp_path)
             np.asarray(nib.load(path).dataobj)
             for path in (predicted / f"{case}.nii.gz", data / "labelsVal" / f"{case}.nii.gz")
         )
-        lesion, true = prediction == 2, truth == 1
+        lesion, true = prediction == 1, truth == 1
         dsc = 2 * (lesion & true).sum() / (lesion.sum() + true.sum())
         assert scores[case]["structures"]["lesion"]["dsc"] == pytest.approx(dsc)
