@@ -42,7 +42,7 @@ def rewritten(model: "Model", names: Iterable[str]) -> "Model":
     except Exception as error:  # whatever the network's own code raises when it is called with proxies
         raise EngineError(f"torch.fx cannot trace the network, so it is not rewritten: {error}") from error
     for name in wanted:
-        if not REWRITES[name](graph, (1, 1, *model.tile)):
+        if not REWRITES[name](graph, (1, model.channels, *model.tile)):
             raise EngineError(f"the rewrite {name} finds nothing to rewrite in this network; leave it out")
         graph.graph.eliminate_dead_code()
         graph.recompile()

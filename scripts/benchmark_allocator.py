@@ -34,7 +34,7 @@ def measure_here(how: str, passes: int, threads: int) -> dict[str, float]:
         raise SystemExit("this C library cannot keep what is freed")
     torch.set_num_threads(threads)
     model = build_model(read_checkpoint(demo.CHECKPOINTS["pancreas"]))
-    x = torch.rand(1, 1, *model.tile)
+    x = torch.rand(1, model.channels, *model.tile)
     times = []
     with torch.inference_mode():
         for number in range(WARM + passes):

@@ -66,7 +66,7 @@ def show(name: str, model: Model, target: Target, passes: int, peaks: Mapping[st
     if not available.ok:
         print(f"{name}: {available.reason}; {available.fix}")
         return
-    x = torch.rand(target.batch, 1, *target.tile, device=target.device)
+    x = torch.rand(target.input_shape, device=target.device)
     with engine.open(model, target) as session:
         for _ in range(passes):
             session.infer(x)
@@ -100,7 +100,9 @@ def main() -> None:
     print(f"{torch.cuda.get_device_name(options.device)}; largest products, TFLOP/s: {reached}")
     listed = ",".join(options.backends)
     for name, own in read_variants(listed, options.backends[0], roi="none", overlap=0.5, batch=1).items():
-        target = Target(options.device, model.tile, own.batch, physical_threads(), cache_folder())
+        target = Target(
+            options.device, model.tile, own.batch, physical_threads(), cache_folder(), channels=model.channels
+        )
         try:
             show(own.backend, model, target, options.passes, peaks)
         except (EngineError, RuntimeError) as error:

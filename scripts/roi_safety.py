@@ -62,7 +62,7 @@ def measure(pipeline: Pipeline, case: CaseFiles, mask: Path) -> Result:
 
 def opened(options: argparse.Namespace, model: Model, cache: Path) -> AbstractContextManager[Session]:
     """The backend, built for the network's tile."""
-    target = Target("cpu", model.tile, options.batch, options.threads, cache)
+    target = Target("cpu", model.tile, options.batch, options.threads, cache, channels=model.channels)
     return engines.load(options.backend).open(model, target)
 
 

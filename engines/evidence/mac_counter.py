@@ -28,7 +28,7 @@ def layers_for(model: "Model", target: Target) -> list[Layer]:
 
 def layers_in(model: "Model", batch: int, tile: Sequence[int]) -> list[Layer]:
     """List the layers of `model` that multiply in a pass over `batch` tiles; none where they cannot be counted."""
-    shape = (batch, 1, *tile)
+    shape = (batch, model.channels, *tile)
     if model.program is None:
         return layers_of(model.module, shape, on_meta=not model.mixed)  # where autocast would be another
     from engines.evidence.onnx_layers import graph_layers

@@ -25,7 +25,7 @@ def onnx_file(model: "Model", target: Target, half: bool = False) -> tuple[Path,
     Of a model that is an ONNX graph it is that graph, in float32.
 
     Returns:
-        The file, with input ``image`` ``[B, 1, D, H, W]`` and the outputs ``segmentation`` and
+        The file, with input ``image`` ``[B, C, D, H, W]`` and the outputs ``segmentation`` and
         ``classification``, and its artefact.
     """
     precision = "fp16" if half else "fp32"
@@ -44,10 +44,10 @@ def _export(model: "Model", target: Target, half: bool, path: Path) -> None:
 
     if isinstance(model.program, Graph):
         assert not half, "a graph is not halved: the table of backends says which can start from one"
-        onnx.save(with_fixed_shapes(model, (target.batch, 1, *target.tile), INPUT, OUTPUTS), path)
+        onnx.save(with_fixed_shapes(model, target.input_shape, INPUT, OUTPUTS), path)
         return
     dtype = torch.float16 if half else None
-    x = torch.zeros(target.batch, 1, *target.tile, dtype=dtype)
+    x = torch.zeros(target.input_shape, dtype=dtype)
     with placed(model.module, "cpu", dtype) as network, suppress_output(), torch.no_grad():
         program = torch.onnx.export(
             network, (x,), dynamo=True, opset_version=OPSET, external_data=False, verbose=False,
@@ -58,7 +58,7 @@ def _export(model: "Model", target: Target, half: bool, path: Path) -> None:
 
 
 def calibration_batches(model: "Model", target: Target) -> "list[Tensor]":
-    """Cut the calibration tiles into whole batches ``[B, 1, D, H, W]``, repeating the first ones to fill the last.
+    """Cut the calibration tiles into whole batches ``[B, C, D, H, W]``, repeating the first ones to fill the last.
 
     Raises:
         EngineError: the network gives NaN or infinity on some of them; quantizers take ranges from these all the same.

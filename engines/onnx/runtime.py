@@ -230,7 +230,7 @@ def _profiled(runtime: Any, run: Any, target: Target) -> list[_Node]:
     """Run once and end the profile, so that the session that is timed afterwards is the one that reports what ran."""
     import torch
 
-    run(torch.zeros(target.batch, 1, *target.tile, device=target.device))
+    run(torch.zeros(target.input_shape, device=target.device))
     events = json.loads(Path(runtime.end_profiling()).read_text())
     return [_node(event["args"]) for event in events if event.get("args", {}).get("op_name")]
 

@@ -53,7 +53,7 @@ class AheadOfTime(Compile):
             if target.on_cuda:
                 yield TorchSession(forward, layers, target, built.cached)
                 return
-            x = torch.rand(target.batch, 1, *target.tile)
+            x = torch.rand(target.input_shape)
             # Its calls of oneDNN pass PyTorch's dispatcher by, and with it the profiler.
             yield TorchSession(
                 forward, layers, target, built.cached, lambda: onednn_operations(lambda: forward(x)),
@@ -62,7 +62,7 @@ class AheadOfTime(Compile):
 
 
 def _build(model: "Model", target: Target, folder: Path) -> None:
-    x = torch.rand(target.batch, 1, *target.tile, device=target.device)
+    x = torch.rand(target.input_shape, device=target.device)
     # As for torch-compile: constant weights let oneDNN's fused convolutions take over.
     settings: dict[str, Any] = {} if target.on_cuda else {"freezing": True}
     with (

@@ -40,7 +40,7 @@ class Compile(TorchEngine):
             before, there = _counted(), _binaries(folder)
             compiled = torch.compile(network, fullgraph=True, dynamic=False)
             # One buffer for all inputs: another stride, or a tensor made under inference mode, would recompile.
-            buffer = torch.empty(target.batch, 1, *target.tile, device=target.device)
+            buffer = torch.empty(target.input_shape, device=target.device)
 
             def forward(x: Tensor) -> tuple[Tensor, Tensor]:
                 if target.on_cuda:

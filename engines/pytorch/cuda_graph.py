@@ -28,7 +28,7 @@ def graph_session(
 
     A replay shows no operations to the profiler, and repeats the recorded ones by construction.
     """
-    shape = (target.batch, 1, *target.tile)
+    shape = target.input_shape
     x = torch.rand(shape, device=target.device)
     with torch.inference_mode():
         forward(x)  # cuDNN tries its algorithms in the first pass, and the trace must show the one it chose

@@ -35,7 +35,7 @@ class TorchEngine(Engine):
         return None
 
     def forward(self, network: Any, target: Target) -> Forward:  # noqa: ARG002
-        """The call of `network`: float32 ``[B, 1, D, H, W]`` to float32 logits."""
+        """The call of `network`: float32 ``[B, C, D, H, W]`` to float32 logits."""
         call: Forward = network
         return call
 

@@ -67,7 +67,7 @@ def check_convolutions(module: nn.Module, target: Target, precision: str) -> Non
             stack.callback(layer.register_forward_pre_hook(hook(name)).remove)
         with suppress(Exception):  # to open it will tell why
             weight = next(module.parameters())
-            module(torch.rand(1, 1, *target.tile, device=weight.device, dtype=weight.dtype))
+            module(torch.rand(1, target.channels, *target.tile, device=weight.device, dtype=weight.dtype))
     if faults:
         raise EngineError(f"{faults[0]}; use another backend, or another version of PyTorch")
 

@@ -72,7 +72,7 @@ class TorchSession:
     ) -> None:
         self._forward = forward
         self._target = target
-        self._shape = (target.batch, 1, *target.tile)
+        self._shape = target.input_shape
         self._layers = layers
         self._cached = cached
         self._operations = operations or self._traced

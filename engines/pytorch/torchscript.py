@@ -35,7 +35,7 @@ class TorchScript(TorchEngine):
             with suppress_output():
                 built = artefact(target.cache, "torchscript", key, lambda folder: _build(model, target, folder / _FILE))
                 optimised = _load(built.folder / _FILE, target)
-            x = torch.rand(target.batch, 1, *target.tile, device=target.device)
+            x = torch.rand(target.input_shape, device=target.device)
 
             def operations() -> list[Operation]:
                 with torch.inference_mode():
@@ -52,7 +52,7 @@ class TorchScript(TorchEngine):
 
 
 def _build(model: "Model", target: Target, path: Path) -> None:
-    x = torch.rand(target.batch, 1, *target.tile, device=target.device)
+    x = torch.rand(target.input_shape, device=target.device)
     with placed(model.module, target.device) as network, torch.inference_mode():
         traced = torch.jit.trace(network, x, check_trace=False)  # type: ignore[no-untyped-call]
         torch.jit.freeze(traced).save(str(path))

@@ -5,7 +5,7 @@ TensorRT's explicit quantization has them.
 """
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -33,28 +33,28 @@ class Scales:
     weight: Tensor
 
 
-def candidates(module: nn.Module) -> list[str]:
-    """Convolutions worth quantizing: those of more than one voxel that read more than one channel.
+def candidates(module: nn.Module, channels: int = 1) -> list[str]:
+    """Convolutions worth quantizing: those of more than one voxel that read more than the `channels` of the image.
 
-    The first one (one channel) and the last (one voxel) are where INT8 saves least and costs most accuracy;
+    The first one (the image's channels) and the last (one voxel) are where INT8 saves least and costs most accuracy;
     transposed convolutions run in FP16 under Q/DQ nodes anyway (TensorRT issue 4668).
     """
     return [
         name
         for name, layer in module.named_modules()
-        if isinstance(layer, nn.Conv3d) and layer.in_channels > 1 and max(layer.kernel_size) > 1
+        if isinstance(layer, nn.Conv3d) and layer.in_channels > channels and max(layer.kernel_size) > 1
     ]
 
 
 @torch.inference_mode()
-def calibrate(module: nn.Module, batches: Iterable[Tensor], percentile: float) -> dict[str, Scales]:
-    """Scales of all `candidates` that run, from what passes through them.
+def calibrate(module: nn.Module, batches: Sequence[Tensor], percentile: float) -> dict[str, Scales]:
+    """Scales of all `candidates` that run, from what of `batches` ``[B, C, D, H, W]`` passes through them.
 
     `percentile` of the magnitudes is not clipped: outliers beyond it would stretch the scale for everyone else (Wu et
     al. 2020, Integer Quantization for Deep Learning Inference, section 5.2). It is taken of each tile
     ``[C, D, H, W]``, and the largest of all tiles counts, so that the scales are the same whatever the batch.
     """
-    layers = {name: module.get_submodule(name) for name in candidates(module)}
+    layers = {name: module.get_submodule(name) for name in candidates(module, batches[0].shape[1])}
     largest = dict[str, float]()
 
     def record(name: str) -> Callable[[Any, Any], None]:

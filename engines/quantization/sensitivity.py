@@ -13,8 +13,9 @@ from engines.base import EngineError
 from engines.layers import Layer
 from engines.quantization.fake_quantization import FakeQuantized, Scales
 
-# Dice of each foreground label between INT8's prediction and FP32's own, summed over the calibration tiles, that INT8
-# must reach; beside it no tile may change its class. Whether accuracy is kept on evaluated cases, the run itself shows.
+# Dice of each foreground label or region between INT8's prediction and FP32's own, summed over the calibration tiles,
+# that INT8 must reach; beside it no tile may change its class. Whether accuracy is kept on evaluated cases, the run
+# itself shows.
 AGREEMENT = 0.99
 LEAST_SHARE = 0.5  # of the network's MACs: an engine with less in INT8 would not be called INT8
 
@@ -26,7 +27,7 @@ class Divergence:
     Attributes:
         error: ||INT8 - FP32|| / ||FP32|| of the segmentation's logits plus that of the classification's; infinite where
             INT8 gives NaN.
-        agreement: the smallest Dice over the foreground labels, against FP32's own labels.
+        agreement: the smallest Dice over the foreground labels or regions, against FP32's own.
         changed_classes: tiles whose class is another.
     """
 
@@ -71,11 +72,15 @@ class Selection:
         }
 
 
-def select(module: nn.Module, scales: Mapping[str, Scales], batches: Sequence[Tensor], macs: list[Layer]) -> Selection:
+def select(
+    module: nn.Module, scales: Mapping[str, Scales], batches: Sequence[Tensor], macs: list[Layer],
+    regions: bool = False,
+) -> Selection:  # fmt: skip
     """Quantize all layers in `scales`, then take back the most sensitive per MAC until the answers are acceptable.
 
     Partial quantization as in Wu et al. 2020, Integer Quantization for Deep Learning Inference, section 5.4; ranked by
-    the error per multiply-accumulate, since a small layer costs little speed in FP16.
+    the error per multiply-accumulate, since a small layer costs little speed in FP16. With `regions` the channels of
+    the segmentation are independent of each other, each present where its logit is above 0.
 
     Raises:
         EngineError: too few multiply-accumulates would be left in INT8.
@@ -88,16 +93,16 @@ def select(module: nn.Module, scales: Mapping[str, Scales], batches: Sequence[Te
         raise EngineError(f"only {most:.0%} of the multiply-accumulates are worth running in INT8: use FP16")
     network = FakeQuantized(module, scales)
     reference = _answers(module, batches)
-    before = after = _divergence(network, scales, batches, reference)
+    before = after = _divergence(network, scales, batches, reference, regions)
     chosen, fp16 = list(scales), dict[str, float]()
     if not after.acceptable:
-        alone = {name: _divergence(network, [name], batches, reference).error for name in scales}
+        alone = {name: _divergence(network, [name], batches, reference, regions).error for name in scales}
         for name in sorted(scales, key=lambda name: alone[name] / cost[name], reverse=True):
             chosen.remove(name)
             fp16[name] = alone[name]
             if _share(chosen, cost) < LEAST_SHARE:
                 break
-            after = _divergence(network, chosen, batches, reference)
+            after = _divergence(network, chosen, batches, reference, regions)
             if after.acceptable:
                 break
     share = _share(chosen, cost)
@@ -124,16 +129,15 @@ def _answers(module: nn.Module, batches: Sequence[Tensor]) -> list[tuple[Tensor,
 
 def _divergence(
     network: FakeQuantized, names: Iterable[str], batches: Sequence[Tensor],
-    reference: list[tuple[Tensor, Tensor]],
+    reference: list[tuple[Tensor, Tensor]], regions: bool,
 ) -> Divergence:  # fmt: skip
     with network.quantized(names) as module:
         answers = _answers(module, batches)
     error = sum(_relative([a[i] for a in answers], [r[i] for r in reference]) for i in range(2))
     error = error if isfinite(error) else inf  # NaN has no place in an order
-    labels = [(a.argmax(1), r.argmax(1)) for (a, _), (r, _) in zip(answers, reference, strict=True)]
     classes = [(a.argmax(1) != r.argmax(1)).sum() for (_, a), (_, r) in zip(answers, reference, strict=True)]
-    foreground = range(1, reference[0][0].shape[1])
-    return Divergence(error, min(_dice(labels, label) for label in foreground), int(sum(classes)))
+    pairs = [(_present(a, regions), _present(r, regions)) for (a, _), (r, _) in zip(answers, reference, strict=True)]
+    return Divergence(error, _least_dice(pairs), int(sum(classes)))
 
 
 def _relative(answers: list[Tensor], reference: list[Tensor]) -> float:
@@ -142,8 +146,17 @@ def _relative(answers: list[Tensor], reference: list[Tensor]) -> float:
     return float((difference / max(norm, 1e-30)) ** 0.5)
 
 
-def _dice(labels: list[tuple[Tensor, Tensor]], label: int) -> float:
-    """Dice similarity over all tiles; 1 where neither has the label."""
-    both = sum(int(((a == label) & (r == label)).sum()) for a, r in labels)
-    each = sum(int((a == label).sum() + (r == label).sum()) for a, r in labels)
-    return 2 * both / each if each else 1.0
+def _present(logits: Tensor, regions: bool) -> Tensor:
+    """Where each region is, or each likeliest class but the background: bool ``[B, classes, D, H, W]``."""
+    if regions:
+        return logits > 0
+    likeliest: Tensor = logits.argmax(1, keepdim=True)
+    return likeliest == torch.arange(1, logits.shape[1]).reshape(1, -1, 1, 1, 1)
+
+
+def _least_dice(pairs: list[tuple[Tensor, Tensor]]) -> float:
+    """Dice similarity over all tiles, of the class with the smallest; 1 of a class that neither has."""
+    axes = (0, 2, 3, 4)
+    both = torch.stack([(a & r).sum(axes) for a, r in pairs]).sum(0)
+    each = torch.stack([a.sum(axes) + r.sum(axes) for a, r in pairs]).sum(0)
+    return float(torch.where(each > 0, (2 * both).double() / each, 1).min())

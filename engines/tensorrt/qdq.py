@@ -35,7 +35,7 @@ def qdq_file(model: "Model", target: Target) -> tuple[Path, Mapping[str, Any]]:
     assert target.calibration is not None, "an INT8 engine was opened without asking its probe"
     key = key_of(
         model, target, ("torch", *PACKAGES), precision="int8", calibration=target.calibration.sha256,
-        percentile_of_tile=PERCENTILE, agreement=sensitivity.AGREEMENT,
+        percentile_of_tile=PERCENTILE, agreement=sensitivity.AGREEMENT, regions=model.painting is not None,
     )  # fmt: skip
     built = artefact(target.cache, "onnx-int8", key, lambda folder: _build(model, target, folder))
     return built.folder / _FILE, json.loads((built.folder / _REPORT).read_text())
@@ -51,7 +51,7 @@ def _build(model: "Model", target: Target, folder: Path) -> None:
     layers = layers_of(model.module, batches[0].shape)
     with torch_settings(target), placed(model.module, target.device) as network:
         scales = calibrate(network, batches, PERCENTILE)
-        chosen = select(network, scales, batches, layers)
+        chosen = select(network, scales, batches, layers, regions=model.painting is not None)
     path, _ = onnx_file(model, target, half=True)
     write(path, {name: scales[name] for name in chosen.layers}, folder / _FILE)
     details = {"calibrator": f"percentile {PERCENTILE}", "calibration_tiles": sum(map(len, batches))}

@@ -133,7 +133,7 @@ def _forward(trt: Any, engine: Any, context: Any, target: Target) -> Forward:
 
 def _recorded(forward: Forward, target: Target) -> tuple[Forward, str]:
     """`forward` as a CUDA graph; where TensorRT cannot be recorded, on a stream of its own, and why."""
-    shape = (target.batch, 1, *target.tile)
+    shape = target.input_shape
     try:
         return capture(forward, shape, target.device), "recorded"
     except (RuntimeError, EngineError) as error:  # for whatever CUDA or TensorRT does not allow while it records

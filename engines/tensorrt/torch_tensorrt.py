@@ -48,7 +48,7 @@ def _build(model: "Model", target: Target, folder: Path) -> None:
     import torch
     import torch_tensorrt
 
-    x = torch.rand(target.batch, 1, *target.tile, dtype=torch.float16, device=target.device)
+    x = torch.rand(target.input_shape, dtype=torch.float16, device=target.device)
     convert = torch_tensorrt.dynamo.convert_exported_program_to_serialized_trt_engine
     settings: dict[str, Any] = {
         "arg_inputs": [x],

@@ -1,2 +1,2 @@
-"""Networks and their weights: the reference `unet`, its `widening` and `batch_norm_folding`; `outputs` and `dataflow`
-of any network, `weights` into it, and `build`, which makes the `Model`."""
+"""Networks and their weights: the reference `unet`, its `widening` and `batch_norm_folding`; `channels`,
+`outputs` and `dataflow` of any network, `weights` into it, and `build`, which makes the `Model`."""

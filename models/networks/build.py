@@ -1,5 +1,6 @@
 """Models of networks: of the reference U-Net from its weights alone, of any other that is there already."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from models.errors import misfit, refusal, sides, some
-from models.model import LABELS, REFERENCE_TILE, REFERENCE_WINDOW, Model, Program, first_width, weights_sha256
+from models.model import REFERENCE_TILE, REFERENCE_WINDOW, Model, Program, first_width, weights_sha256
 from models.networks.batch_norm_folding import fold_batch_norms
+from models.networks.channels import NAME_IT, counted, run_on_noise
 from models.networks.dataflow import Observer
 from models.networks.outputs import OutputError, Pair, find_outputs, tensor_at
 from models.networks.unet import BATCH, FIRST_WEIGHT, MultiTaskUNet, Shape
@@ -111,22 +113,21 @@ def _divisible(path: Path, tile: tuple[int, int, int], multiple: int) -> tuple[i
 
 
 def describe_network(
-    network: nn.Module, architecture: str, tile: tuple[int, int, int], window: tuple[float, float], batch: int = 1
-) -> Model:
+    network: nn.Module, architecture: str, tile: tuple[int, int, int], window: tuple[float, float], batch: int = 1,
+    task: Task | None = None,
+) -> Model:  # fmt: skip
     """Describe a loaded network after running it once on `batch` tiles of noise.
 
     Raises:
-        OutputError: its outputs are no segmentation of 2 or 3 classes, with or without a classification.
+        OutputError: its outputs are no segmentation, with or without a classification, or not of `task`.
     """
-    x = torch.rand(batch, 1, *tile, generator=torch.Generator().manual_seed(0))
-    returned, observer, autograd = _observed(network, x)
-    segmentation, classification = find_outputs(returned, tile)
+    x, (returned, observer, autograd) = run_on_noise(
+        lambda noise: _observed(network, noise), network, (batch, *tile), task
+    )
+    segmentation, classification = find_outputs(returned, tile, task)
     logits = [tensor_at(returned, path) for path in (segmentation, classification) if path is not None]
-    classes = logits[0].shape[1]
-    if classes not in (2, 3):
-        expected = "background, pancreas and, if any, lesion are expected"
-        raise OutputError(f"its segmentation has {classes} channels where {expected}")
-    subtypes = 0 if classification is None else logits[1].shape[1]
+    classes, subtypes = logits[0].shape[1], 0 if classification is None else logits[1].shape[1]
+    known = task_of(task, x.shape[1], classes, subtypes)
     training = any(part.training for part in network.modules())
     only_python = " and ".join([_READS] * observer.reads_values + [_GRADIENTS] * autograd + [_TRAINS] * training)
     remarks = [f"its forward {only_python}: backends that need a graph are left out"] if only_python else []
@@ -135,12 +136,13 @@ def describe_network(
     if observer.draws:
         drawn = some(sorted(observer.draws))
         remarks += [f"its forward draws random numbers ({drawn}): two passes give two answers"]
-    if subtypes != 3:
+    if subtypes != len(known.classes):
         remarks += [
             f"it tells {subtypes} subtypes apart" if subtypes else "it has no classification: F1 is not applicable"
         ]
-    if classes == 2:
-        remarks += ["it has no lesion class: lesion DSC is not applicable"]
+    if task is None:
+        remarks += [f"no task is named: its classes are taken for {', '.join(list(known.labels)[:classes])}"]
+        remarks += ["it has no lesion class: lesion DSC is not applicable"] if classes == 2 else []
     convert = any(tensor.dtype != torch.float32 for tensor in logits)
     module = Pair(network, segmentation, classification, convert, autograd).eval()
     return Model(
@@ -150,12 +152,42 @@ def describe_network(
         tile=tile,
         window=window,
         sha256=weights_sha256(module),
-        labels=LABELS[:classes],
+        task=known,
+        labels=known.outputs[:classes],
+        painting=known.painting_order,
         subtypes=subtypes,
         only_python=only_python,
         mixed=bool(observer.types),
         remarks=tuple(remarks),
     )
+
+
+def task_of(task: Task | None, channels: int, classes: int, subtypes: int) -> Task:
+    """The task of a network of so many channels, classes of voxels and subtypes: `task`, or else the pancreas.
+
+    Without a task that is for networks of 1 channel and 2 or 3 classes, whatever their subtypes.
+
+    Raises:
+        OutputError: the task has another number of something, or there is none.
+    """
+    if task is None:
+        if channels == 1 and classes in (2, 3):
+            return PANCREAS
+        takes, gives = counted(channels, "channel"), counted(classes, "class", "classes")
+        raise OutputError(f"its network takes {takes} and gives {gives}, and nothing says what they are", NAME_IT)
+    labels = sorted(task.labels, key=lambda name: task.labels[name])
+    _refuse_other(task, f"takes {counted(channels, 'channel')}", channels, task.channels, "channel")
+    gives, kind = f"gives {counted(classes, 'class', 'classes')}", "region" if task.regions else "label"
+    _refuse_other(task, gives, classes, task.regions or labels, kind)
+    if subtypes and task.classes:
+        _refuse_other(task, f"tells {subtypes} subtypes apart", subtypes, task.classes, "subtype")
+    return task
+
+
+def _refuse_other(task: Task, does: str, number: int, names: Sequence[str], kind: str) -> None:
+    if number != len(names):
+        has = f"{counted(len(names), kind)} ({some(list(names))})"
+        raise OutputError(f"its network {does}, and the task {task.name} has {has}", NAME_IT)
 
 
 def _observed(network: nn.Module, x: Tensor) -> tuple[Any, Observer, bool]:

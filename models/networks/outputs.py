@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.task import Task
+
 OutputPath = tuple[Any, ...]  # keys and indices that lead from what a network returns to a tensor in it
 
 # Where several tensors have the shape of a segmentation, or of a classification, the first of these names decides.
@@ -15,7 +17,15 @@ _CLASSIFICATION = ("classification", "cls", "cls_logits", "class_logits", "class
 
 
 class OutputError(ValueError):
-    """What a network returns is not what the pipeline can use. The message is one line."""
+    """A network takes or returns what the pipeline cannot use. The message is one line.
+
+    Attributes:
+        remedy: what to do about it; empty where that depends on where the network comes from.
+    """
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        super().__init__(problem)
+        self.remedy = remedy
 
 
 class Pair(nn.Module):
@@ -41,7 +51,7 @@ class Pair(nn.Module):
         self.autograd = autograd
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map ``[B, 1, D, H, W]`` to ``[B, classes, D, H, W]`` and ``[B, subtypes]``.
+        """Map ``[B, C, D, H, W]`` to ``[B, classes, D, H, W]`` and ``[B, subtypes]``.
 
         Of a network without a classification the second is ``[B, 1]``, one of its logits: taken from the data rather
         than constant or empty, since not every runtime accepts such outputs.
@@ -63,21 +73,27 @@ class Pair(nn.Module):
         return logits.float() if self.convert else logits
 
 
-def find_outputs(returned: object, tile: tuple[int, int, int]) -> tuple[OutputPath, OutputPath | None]:
+def find_outputs(
+    returned: object, tile: tuple[int, int, int], task: Task | None = None
+) -> tuple[OutputPath, OutputPath | None]:
     """Find the logits in what a network returned for one tile: by shape, and by name where shapes leave a choice.
 
     The segmentation is ``[1, classes, *tile]``, so that of the outputs of deep supervision the finest is taken; the
     classification is ``[1, subtypes]`` of at least 2, and may be absent.
 
-    Of several candidates for a segmentation those of 2 or 3 classes come first: others may be features.
+    Of several candidates those of as many classes as the task says come first, without a task the segmentations of 2 or
+    3 classes: others may be features.
 
     Raises:
         OutputError: there is no segmentation, or it is not clear which it is.
     """
     leaves = [(path, tensor) for path, tensor in _tensors_in(returned) if tensor.is_floating_point()]
     full = {path: tensor.shape[1] for path, tensor in leaves if tensor.ndim == 5 and tuple(tensor.shape[2:]) == tile}
-    segmentations = [path for path, channels in full.items() if channels in (2, 3)] or list(full)
-    classifications = [path for path, tensor in leaves if tensor.ndim == 2 and tensor.shape[1] > 1]
+    expected = (2, 3) if task is None else (len(task.outputs),)
+    segmentations = [path for path, channels in full.items() if channels in expected] or list(full)
+    flat = {path: tensor.shape[1] for path, tensor in leaves if tensor.ndim == 2 and tensor.shape[1] > 1}
+    named = [path for path, classes in flat.items() if task is not None and classes == len(task.classes)]
+    classifications = named or list(flat)
     if not segmentations:
         shapes = ", ".join(str(list(tensor.shape)) for _, tensor in leaves[:6]) or type(returned).__name__
         raise OutputError(f"its forward returns no float [1, classes, {', '.join(map(str, tile))}] tensor but {shapes}")

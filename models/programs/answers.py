@@ -1,15 +1,16 @@
 """What a program answers to noise, and whether another network gives the same answers."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from models.errors import one_line, refusal, sides
 from models.model import Model, Program
-from models.networks.outputs import find_outputs, tensor_at
+from models.networks.channels import run_on_noise
+from models.networks.outputs import OutputError, find_outputs, tensor_at
 from models.reader.checkpoint import Checkpoint
+from models.task import Task
 
 TOLERANCE = 1e-4  # of the norm of the difference, against the norm of the answers: what rounding in float32 may do
 
@@ -19,27 +20,34 @@ class Answers:
     """What a program returned.
 
     Attributes:
-        tiles: of noise, ``[B, 1, D, H, W]``.
-        returned: for these tiles, whatever the program returns.
+        tiles: of noise, ``[B, C, D, H, W]``.
+        segmentation, classification: its logits for these tiles; no classification where it only segments.
     """
 
     tiles: Tensor
-    returned: Any
+    segmentation: Tensor
+    classification: Tensor | None
 
 
-def answers_to_noise(checkpoint: Checkpoint, program: Program, tile: tuple[int, int, int]) -> Answers:
+def answers_to_noise(
+    checkpoint: Checkpoint, program: Program, tile: tuple[int, int, int], task: Task | None
+) -> Answers:
     """Run a program twice on tiles of noise.
 
     Raises:
         CheckpointError: it does not run on that tile, or answers otherwise the second time; its outputs cannot be used,
             or are NaN or infinity.
     """
-    x = torch.rand(program.batch or 1, 1, *tile, generator=torch.Generator().manual_seed(0))
     try:
         with torch.inference_mode():
-            first, again = program(x), program(x)
-        paths = find_outputs(first, tile)
+            x, (first, again) = run_on_noise(
+                lambda noise: (program(noise), program(noise)), program, (program.batch or 1, *tile), task
+            )
+        paths = find_outputs(first, tile, task)
         pairs = [(tensor_at(first, path), tensor_at(again, path)) for path in paths if path is not None]
+    except OutputError as error:
+        remedy = error.remedy or "name the tile it was made for with --tile X,Y,Z"
+        raise refusal(checkpoint.path, f"does not run on a tile of {sides(tile)}: {error}", remedy) from None
     except Exception as error:  # of code that is not ours anything can come
         problem = f"does not run on a tile of {sides(tile)} ({one_line(error)})"
         raise refusal(checkpoint.path, problem, "name the tile it was made for with --tile X,Y,Z") from None
@@ -49,7 +57,8 @@ def answers_to_noise(checkpoint: Checkpoint, program: Program, tile: tuple[int, 
     if not all(torch.equal(answer, second) for answer, second in pairs):
         problem = "gives another answer each time: it was exported in training mode, dropout and all"
         raise refusal(checkpoint.path, problem, "export it after network.eval()")
-    return Answers(x, first)
+    (segmentation, _), *others = pairs
+    return Answers(x, segmentation, others[0][0] if others else None)
 
 
 def relative_error(model: Model, answers: Answers) -> float:
@@ -57,15 +66,13 @@ def relative_error(model: Model, answers: Answers) -> float:
 
     NaN where the model's answers are.
     """
-    _, _, depth, height, width = answers.tiles.shape
-    segmentation, classification = find_outputs(answers.returned, (depth, height, width))
-    if classification is None:
+    if answers.classification is None or answers.tiles.shape[1] != model.channels:
         return float("inf")
     with torch.inference_mode():
         outputs = model.module(answers.tiles)
     errors = []
-    for output, path in zip(outputs, (segmentation, classification), strict=True):
-        true = tensor_at(answers.returned, path).double()
+    for output, answer in zip(outputs, (answers.segmentation, answers.classification), strict=True):
+        true = answer.double()
         if output.shape != true.shape:
             return float("inf")
         errors.append(float((output.double() - true).norm() / true.norm().clamp_min(1e-30)))

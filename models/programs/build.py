@@ -5,6 +5,7 @@ from dataclasses import replace
 from models.errors import one_line, refusal, sides
 from models.model import REFERENCE_WINDOW, Model, Program
 from models.networks.build import describe_network
+from models.networks.outputs import OutputError
 from models.networks.weights import refuse_unusable
 from models.options import ModelOptions
 from models.programs.onnx_graph import Graph, with_fixed_shapes
@@ -42,9 +43,12 @@ def build_program(
     """
     name = f"{program.container} program" if program.container != ONNX else "onnx graph"
     try:
-        model = describe_network(program, name, tile, options.window or REFERENCE_WINDOW, batch=program.batch or 1)
-    except ValueError as error:
-        raise refusal(checkpoint.path, one_line(error), "export a network that returns logits") from None
+        model = describe_network(
+            program, name, tile, options.window or REFERENCE_WINDOW, program.batch or 1, options.task
+        )
+    except OutputError as error:
+        remedy = error.remedy or "export a network that returns logits"
+        raise refusal(checkpoint.path, one_line(error), remedy) from None
     if isinstance(program, Graph):
         _refuse_contradicting_shapes(checkpoint, model, program)
     remarks = [f"{name_of(program)} itself is run: {reason}", *model.remarks]
@@ -57,7 +61,8 @@ def build_program(
 def _refuse_contradicting_shapes(checkpoint: Checkpoint, model: Model, graph: Graph) -> None:
     """Every runtime receives the graph with its shapes fixed, so that must be possible."""
     try:
-        with_fixed_shapes(model, (graph.batch or 1, 1, *model.tile), "image", ("segmentation", "classification"))
+        shape = (graph.batch or 1, model.channels, *model.tile)
+        with_fixed_shapes(model, shape, "image", ("segmentation", "classification"))
     except Exception as error:  # whatever ONNX's tools raise
         remedy = "export it for tiles of one size"
         raise refusal(checkpoint.path, f"contradicts itself about shapes ({one_line(error)})", remedy) from None

@@ -83,7 +83,7 @@ def read_graph(source: Source) -> Checkpoint:
 
 
 def with_fixed_shapes(model: Model, shape: Sequence[int], image: str, outputs: Sequence[str]) -> "ModelProto":
-    """The graph that `model` is, for one `shape` ``[B, 1, D, H, W]``; with its two outputs only, renamed.
+    """The graph that `model` is, for one `shape` ``[B, C, D, H, W]``; with its two outputs only, renamed.
 
     Without a classification the second is ``[B, 1]``, one of the segmentation's logits, as in
     `models.networks.outputs.Pair`.
@@ -123,12 +123,12 @@ def _input_sides(path: Path, model: Any) -> Sides:
     shapes = [f"{value.name[:40]} {_sides(value)}" for value in inputs]
     kind = inputs[0].type.tensor_type.elem_type if inputs else None
     sides = _sides(inputs[0]) if len(inputs) == 1 else ()
-    if len(sides) != 5 or sides[1] not in (1, None) or kind != onnx.TensorProto.FLOAT:
+    if len(sides) != 5 or kind != onnx.TensorProto.FLOAT:
         types = f" of type {onnx.TensorProto.DataType.Name(kind)}" if len(inputs) == 1 else ""
         problem = (
-            f"has the inputs {', '.join(shapes[:4]) or 'none'}{types}, where one float32 [B, 1, D, H, W] is expected"
+            f"has the inputs {', '.join(shapes[:4]) or 'none'}{types}, where one float32 [B, C, D, H, W] is expected"
         )
-        raise refusal(path, problem, "export the network for one image of one channel, in float32")
+        raise refusal(path, problem, "export the network for one image, its channels together, in float32")
     return sides
 
 

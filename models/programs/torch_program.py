@@ -37,7 +37,7 @@ class TorchProgram(Program):
         self.eval()
 
     def forward(self, x: Tensor) -> Any:
-        """Whatever the program returns for ``[B, 1, D, H, W]``."""
+        """Whatever the program returns for ``[B, C, D, H, W]``."""
         return self.program(x)
 
 
@@ -82,6 +82,6 @@ def _load_exported(path: Path) -> TorchProgram:
     inputs = exported.graph_signature.user_inputs
     shapes = [node.meta["val"].shape for node in exported.graph.nodes if node.name in inputs and "val" in node.meta]
     if len(shapes) != 1 or len(shapes[0]) != 5:
-        raise ValueError(f"its inputs are {', '.join(str(list(shape)) for shape in shapes)}, not one [B, 1, D, H, W]")
+        raise ValueError(f"its inputs are {', '.join(str(list(shape)) for shape in shapes)}, not one [B, C, D, H, W]")
     takes = tuple(side if isinstance(side, int) else None for side in shapes[0])
     return TorchProgram(EXPORTED, takes, path, module)

@@ -71,17 +71,24 @@ def build_from_code(checkpoint: Checkpoint, arch: str, options: ModelOptions) ->
     tile = options.tile or REFERENCE_TILE
     if any(map(is_lazy, (*network.parameters(), *network.buffers()))):
         with _errors_of_user_code(factory, "its forward", _TILE), torch.no_grad():
-            network(torch.zeros(1, 1, *tile))  # which gives lazy layers their shapes
+            network(torch.zeros(1, _channels(checkpoint, options), *tile))  # which gives lazy layers their shapes
     with _errors_of_user_code(factory, "loading its weights"):
         state, aside = match_state(checkpoint, network, name, "name the factory that made the trained network")
         network = load_state(state, network)
     with _errors_of_user_code(factory, "its forward", _TILE):
-        model = describe_network(network, name, tile, options.window or REFERENCE_WINDOW)
+        model = describe_network(network, name, tile, options.window or REFERENCE_WINDOW, task=options.task)
     code = hashlib.sha256(factory.name.encode())
     for file in user_files():
         code.update(file.read_bytes())
     evidence = f"the weights fit all {len(state)} tensors of the network that {factory.name}() returns"
     return replace(model, code=code.hexdigest(), remarks=(*aside, *model.remarks), evidence=evidence)
+
+
+def _channels(checkpoint: Checkpoint, options: ModelOptions) -> int:
+    """What a network of lazy layers takes: as the task says, or else the first weight of a convolution."""
+    if options.task is not None:
+        return len(options.task.channels)
+    return next((weight.shape[1] for weight in checkpoint.state.values() if weight.ndim == 5), 1)
 
 
 def _make_network(factory: Factory, state: Mapping[str, Tensor]) -> nn.Module:
@@ -124,7 +131,7 @@ def _errors_of_user_code(factory: Factory, doing: str, remedy: str = "mend it") 
         raise
     except OutputError as error:
         wanted = "return the logits of a segmentation, and of a classification if there is one"
-        raise refusal(factory.file, str(error), wanted) from None
+        raise refusal(factory.file, str(error), error.remedy or wanted) from None
     except (Exception, SystemExit) as error:
         frames = [
             frame for frame in traceback.extract_tb(error.__traceback__) if factory.root in Path(frame.filename).parents
