@@ -114,20 +114,24 @@ def _divisible(path: Path, tile: tuple[int, int, int], multiple: int) -> tuple[i
 
 def describe_network(
     network: nn.Module, architecture: str, tile: tuple[int, int, int], window: tuple[float, float], batch: int = 1,
-    task: Task | None = None,
+    task: Task | None = None, channels: int | None = None,
 ) -> Model:  # fmt: skip
     """Describe a loaded network after running it once on `batch` tiles of noise.
 
+    Args:
+        task: what it is for; None for a network of the pancreas.
+        channels: of its input, where the caller knows them and will say itself what its outputs mean.
+
     Raises:
-        OutputError: its outputs are no segmentation, with or without a classification, or not of `task`.
+        OutputError: its outputs are no segmentation, with or without a classification, or not of its task.
     """
     x, (returned, observer, autograd) = run_on_noise(
-        lambda noise: _observed(network, noise), network, (batch, *tile), task
+        lambda noise: _observed(network, noise), network, (batch, *tile), task, channels
     )
     segmentation, classification = find_outputs(returned, tile, task)
     logits = [tensor_at(returned, path) for path in (segmentation, classification) if path is not None]
     classes, subtypes = logits[0].shape[1], 0 if classification is None else logits[1].shape[1]
-    known = task_of(task, x.shape[1], classes, subtypes)
+    known = task_of(task, x.shape[1], classes, subtypes) if channels is None else PANCREAS
     training = any(part.training for part in network.modules())
     only_python = " and ".join([_READS] * observer.reads_values + [_GRADIENTS] * autograd + [_TRAINS] * training)
     remarks = [f"its forward {only_python}: backends that need a graph are left out"] if only_python else []
@@ -140,7 +144,7 @@ def describe_network(
         remarks += [
             f"it tells {subtypes} subtypes apart" if subtypes else "it has no classification: F1 is not applicable"
         ]
-    if task is None:
+    if task is None and channels is None:
         remarks += [f"no task is named: its classes are taken for {', '.join(list(known.labels)[:classes])}"]
         remarks += ["it has no lesion class: lesion DSC is not applicable"] if classes == 2 else []
     convert = any(tensor.dtype != torch.float32 for tensor in logits)
@@ -153,7 +157,7 @@ def describe_network(
         window=window,
         sha256=weights_sha256(module),
         task=known,
-        labels=known.outputs[:classes],
+        labels=known.outputs[:classes] if channels is None else tuple(range(classes)),
         painting=known.painting_order,
         subtypes=subtypes,
         only_python=only_python,
@@ -178,7 +182,7 @@ def task_of(task: Task | None, channels: int, classes: int, subtypes: int) -> Ta
     labels = sorted(task.labels, key=lambda name: task.labels[name])
     _refuse_other(task, f"takes {counted(channels, 'channel')}", channels, task.channels, "channel")
     gives, kind = f"gives {counted(classes, 'class', 'classes')}", "region" if task.regions else "label"
-    _refuse_other(task, gives, classes, task.regions or labels, kind)
+    _refuse_other(task, gives, classes, [region.structure for region in task.regions] or labels, kind)
     if subtypes and task.classes:
         _refuse_other(task, f"tells {subtypes} subtypes apart", subtypes, task.classes, "subtype")
     return task

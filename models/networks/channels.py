@@ -16,33 +16,36 @@ Returned = TypeVar("Returned")
 
 
 def run_on_noise(
-    run: Callable[[Tensor], Returned], network: nn.Module, sides: tuple[int, ...], task: Task | None = None
-) -> tuple[Tensor, Returned]:
+    run: Callable[[Tensor], Returned], network: nn.Module, sides: tuple[int, ...], task: Task | None,
+    channels: int | None = None,
+) -> tuple[Tensor, Returned]:  # fmt: skip
     """Call `run` on noise ``[B, C, D, H, W]`` of `sides` B, D, H, W; return the noise and what came back.
 
-    C is what the task says; else what the program takes; else what the first convolution of `network` reads, or 1.
+    C is `channels`, or what the task says; else what the program takes; else what the first convolution of `network`
+    reads, or 1.
 
     Raises:
         OutputError: the network takes another number than the task says, or none of several that were tried.
     """
     batch, *tile = sides
-    failures = dict[int, Exception]()
-    for channels in _counts(network, task):
-        x = torch.rand(batch, channels, *tile, generator=torch.Generator().manual_seed(0))
+    wanted = len(task.channels) if channels is None and task is not None else channels
+    failures = list[Exception]()
+    counts = _counts(network, wanted)
+    for count in counts:
+        x = torch.rand(batch, count, *tile, generator=torch.Generator().manual_seed(0))
         try:
-            return x, run(x)
+            returned = run(x)
         except Exception as error:  # of code that is not ours anything can come
-            failures[channels] = error
-    first = next(iter(failures.values()))
-    reads = _read_by(network)
-    if task is not None and reads not in (0, len(task.channels)):
-        has = f"has {len(task.channels)} ({some(list(task.channels))})"
-        raise OutputError(f"its network takes {counted(reads, 'channel')}, and the task {task.name} {has}", NAME_IT)
-    if len(failures) > 1:
-        tried = " nor on ".join(map(str, failures))
-        problem = f"its network runs neither on {tried} channel ({one_line(first)})"
+            failures.append(error)
+            continue
+        if wanted not in (None, count):
+            has = f"the task {task.name} has {wanted} ({some(list(task.channels))})" if task else f"not {wanted}"
+            raise OutputError(f"its network takes {counted(count, 'channel')}, and {has}", NAME_IT)
+        return x, returned
+    if wanted is None and len(failures) > 1:
+        problem = f"its network runs neither on {' nor on '.join(map(str, counts))} channel ({one_line(failures[0])})"
         raise OutputError(problem, "name its channels with --task FILE.toml, or choose another tile with --tile")
-    raise first
+    raise failures[0]
 
 
 def counted(number: int, what: str, plural: str = "") -> str:
@@ -50,19 +53,12 @@ def counted(number: int, what: str, plural: str = "") -> str:
     return f"{number} {what if number == 1 else plural or what + 's'}"
 
 
-def _counts(network: nn.Module, task: Task | None) -> tuple[int, ...]:
-    """Numbers of channels to try, the likeliest first."""
-    if task is not None:
-        return (len(task.channels),)
-    if isinstance(network, Program) and network.takes[1] is not None:
-        return (network.takes[1],)
-    return tuple(dict.fromkeys((_read_by(network) or 1, 1)))
-
-
-def _read_by(network: nn.Module) -> int:
-    """Channels that the first convolution of `network` reads, of a program its first weight of one; 0 if unknown."""
-    if isinstance(network, Program) and network.takes[1] is not None:
-        return network.takes[1]
+def _counts(network: nn.Module, wanted: int | None) -> list[int]:
+    """Numbers of channels to try, in turn. Those beside `wanted` tell what the network takes instead."""
     if isinstance(network, Program):
-        return next((int(weight.shape[1]) for weight in network.state_dict().values() if weight.ndim == 5), 0)
-    return next((layer.in_channels for layer in network.modules() if isinstance(layer, nn.Conv3d)), 0)
+        if network.takes[1] is not None:
+            return [network.takes[1]]
+        first = next((int(weight.shape[1]) for weight in network.state_dict().values() if weight.ndim == 5), 1)
+    else:
+        first = next((layer.in_channels for layer in network.modules() if isinstance(layer, nn.Conv3d)), 1)
+    return list(dict.fromkeys([first, 1] if wanted is None else [wanted, first, 1]))

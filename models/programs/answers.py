@@ -45,10 +45,9 @@ def answers_to_noise(
             )
         paths = find_outputs(first, tile, task)
         pairs = [(tensor_at(first, path), tensor_at(again, path)) for path in paths if path is not None]
-    except OutputError as error:
-        remedy = error.remedy or "name the tile it was made for with --tile X,Y,Z"
-        raise refusal(checkpoint.path, f"does not run on a tile of {sides(tile)}: {error}", remedy) from None
     except Exception as error:  # of code that is not ours anything can come
+        if isinstance(error, OutputError) and error.remedy:
+            raise refusal(checkpoint.path, str(error), error.remedy) from None
         problem = f"does not run on a tile of {sides(tile)} ({one_line(error)})"
         raise refusal(checkpoint.path, problem, "name the tile it was made for with --tile X,Y,Z") from None
     if not all(bool(answer.isfinite().all()) for answer, _ in pairs):

@@ -27,6 +27,6 @@ class Network(nn.Module):
 @pytest.mark.parametrize("factor", [float("nan"), float("inf")])
 def test_values_that_are_not_finite_are_no_answer(factor: float) -> None:
     same = Model(module=Network(1.0), architecture="", width=1, tile=(4, 4, 4), window=(0.0, 1.0), sha256="")
-    answers = Answers(TILES, same.module(TILES))
+    answers = Answers(TILES, *same.module(TILES))
     assert relative_error(same, answers) == 0
     assert not math.isfinite(relative_error(replace(same, module=Network(factor)), answers))

@@ -202,10 +202,12 @@ REFUSED = {
     ),
     "two dimensions": (
         graph(CONV, constants=[WEIGHT], shape=[1, 1, SIDE, SIDE]),
-        "has the inputs image (1, 1, 32, 32) of type FLOAT, where one float32 [B, 1, D, H, W] is expected; export the "
-        "network for one image of one channel, in float32",
+        "has the inputs image (1, 1, 32, 32) of type FLOAT, where one float32 [B, C, D, H, W] is expected; export the "
+        "network for one image, its channels together, in float32",
     ),
-    "two channels": (graph(CONV, constants=[WEIGHT], shape=[1, 2, *TILE]), "has the inputs image (1, 2, 32, 32, 32)"),
+    "another number of channels than its weights": (
+        graph(CONV, constants=[WEIGHT], shape=[1, 2, *TILE]), "does not run on a tile of 32 x 32 x 32 (",
+    ),
     "half precision": (
         graph(CONV, constants=[WEIGHT], kind=TensorProto.FLOAT16),
         "has the inputs image (1, 1, 32, 32, 32) of type FLOAT16, where one float32",
@@ -226,7 +228,7 @@ REFUSED = {
     ),
     "no segmentation": (
         graph(helper.make_node("Relu", ["image"], ["seg"])),
-        "its segmentation has 1 channels where background, pancreas and, if any, lesion are expected; export a network",
+        "its network takes 1 channel and gives 1 class, and nothing says what they are; name the task that it was",
     ),
 }  # fmt: skip
 

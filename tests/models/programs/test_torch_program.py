@@ -1,6 +1,7 @@
 """TorchScript archives and torch.export packages: never run unless trusted, and then run or replaced."""
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from models.networks.unet import BATCH, MultiTaskUNet, Shape
 from models.options import ModelOptions
+from models.task import PANCREAS
 from tests.loading import load
 from tests.models.sources import TILE, Other, answers, as_is, exported, frozen, refused, scripted, traced
 
@@ -118,9 +120,12 @@ def test_programs_that_cannot_be_used(image: Tensor, tmp_path: Path) -> None:
     traced(Dividing(), path, image)
     assert refused(path, trusted).startswith("gives NaN or infinity on a tile of noise of 32 x 32 x 32")
     traced(nn.Conv3d(1, 5, 1), path, image)
-    assert "its segmentation has 5 channels where" in refused(path, trusted)
+    assert "its network takes 1 channel and gives 5 classes, and nothing says what they are" in refused(path, trusted)
     traced(nn.Conv3d(2, 3, 1), path, image.repeat(1, 2, 1, 1, 1))
-    assert refused(path, trusted).startswith("does not run on a tile of 32 x 32 x 32 (RuntimeError: ")
+    assert "its network takes 2 channels and gives 3 classes, and nothing says what they are" in refused(path, trusted)
+    assert refused(path, replace(trusted, task=PANCREAS)).startswith(
+        "its network takes 2 channels, and the task pancreas has 1 (CT); name the task that it was trained for"
+    )
     with zipfile.ZipFile(path) as archive:
         entries = {name: archive.read(name) for name in archive.namelist() if "/code/" not in name}
     with zipfile.ZipFile(path, "w") as archive:

@@ -14,6 +14,7 @@ from models.inspection import inspect
 from models.load import load_model
 from models.model import Model
 from models.options import ModelOptions
+from models.task import Task, structures_of
 from models.user_code.factory import Factory
 
 TILE = (8, 8, 8)
@@ -35,6 +36,9 @@ class Net(nn.Module):
     def shape_of(self, seg, cls):
         return {"segmentation": seg, "classification": cls}
 """
+
+NO_TASK = "no task is named: its classes are taken for background, pancreas, lesion"
+NO_LESION = (NO_TASK.removesuffix(", lesion"), "it has no lesion class: lesion DSC is not applicable")
 
 
 @pytest.fixture
@@ -104,16 +108,16 @@ def test_outputs_are_bit_equal_to_the_network_the_weights_came_from(project, tra
     assert torch.equal(outputs[0], expected["segmentation"])
     assert torch.equal(outputs[1], expected["classification"])
     assert (model.architecture, model.width, model.tile, model.window) == ("net.py:Net", 4, TILE, (-1000.0, 1000.0))
-    assert (model.labels, model.subtypes, model.remarks) == ((0, 1, 2), 3, ())
+    assert (model.labels, model.subtypes, model.remarks) == ((0, 1, 2), 3, (NO_TASK,))
     assert (model.module.training, any(p.requires_grad for p in model.module.parameters())) == (False, False)
 
 
 @pytest.mark.parametrize(
     ("sizes", "labels", "subtypes", "remarks"),
     [
-        ((3, 0), (0, 1, 2), 0, ("it has no classification: F1 is not applicable",)),
-        ((2, 3), (0, 1), 3, ("it has no lesion class: lesion DSC is not applicable",)),
-        ((2, 4), (0, 1), 4, ("it tells 4 subtypes apart", "it has no lesion class: lesion DSC is not applicable")),
+        ((3, 0), (0, 1, 2), 0, ("it has no classification: F1 is not applicable", NO_TASK)),
+        ((2, 3), (0, 1), 3, NO_LESION),
+        ((2, 4), (0, 1), 4, ("it tells 4 subtypes apart", *NO_LESION)),
     ],
 )
 def test_what_a_network_does_not_give_is_said(project, trained, sizes, labels, subtypes, remarks):
@@ -122,6 +126,34 @@ def test_what_a_network_does_not_give_is_said(project, trained, sizes, labels, s
     model = load(path, folder / "net.py:make")
     assert (model.labels, model.subtypes, model.remarks) == (labels, subtypes, remarks)
     assert model.module(torch.rand(2, 1, *TILE))[1].shape == (2, subtypes or 1)
+
+
+@pytest.mark.parametrize("stem", ["nn.Conv3d(3, 4, 3, padding=1)", "nn.LazyConv3d(4, 3, padding=1)"])
+def test_a_task_explains_a_network_of_other_channels_and_classes(project, tmp_path, stem):
+    text = NET.replace("nn.Conv3d(1, 4, 3, padding=1)", "nn.Conv3d(3, 4, 3, padding=1)")
+    space: dict = {"__name__": "trained"}
+    exec(text, space)
+    network = space["Net"](5, 2).eval()
+    torch.save(network.state_dict(), tmp_path / "net.pth")
+    folder = project(NET.replace("nn.Conv3d(1, 4, 3, padding=1)", stem) + "\ndef make():\n    return Net(5, 2)\n")
+    labels = {"background": 0} | {f"part {label}": label for label in range(2, 6)}
+    task = Task(
+        name="parts",
+        channels=("T1", "T2", "PD"),
+        labels=labels,
+        structures=structures_of(labels),
+        classes=("no", "yes"),
+    )
+    options = ModelOptions(str(folder / "net.py:make"), TILE, task=task)
+    with load_model(tmp_path / "net.pth", options) as (model, _), torch.inference_mode():
+        x = torch.rand(1, 3, *TILE)
+        assert torch.equal(model.module(x)[0], network(x)["segmentation"])
+        assert (model.task, model.labels, model.subtypes, model.remarks) == (task, (0, 2, 3, 4, 5), 2, ())
+    said = refused(tmp_path / "net.pth", folder / "net.py:make")
+    assert said == (
+        f"{folder / 'net.py'}: its network takes 3 channels and gives 5 classes, and nothing says what they are; "
+        "name the task that it was trained for with --task FILE.toml"
+    )
 
 
 def test_packages_of_the_names_of_ours_are_theirs(project, trained):
@@ -247,7 +279,7 @@ def test_what_names_no_factory(project, trained, monkeypatch, arch, said):
         (NET.replace('{"segmentation": seg, "classification": cls}', "None"),
          "its forward returns no float [1, classes, 8, 8, 8] tensor but NoneType; return the logits of a segmentation"),
         (NET.replace('{"segmentation": seg, "classification": cls}', "seg[:, :1]"),
-         "its segmentation has 1 channels where background, pancreas and, if any, lesion are expected; return"),
+         "its network takes 1 channel and gives 1 class, and nothing says what they are; name the task"),
     ],
 )  # fmt: skip
 def test_errors_of_theirs_are_one_line_with_their_place(project, trained, text, said):

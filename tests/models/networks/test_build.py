@@ -1,0 +1,99 @@
+"""What any network takes and gives, and the task that explains it."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from models.model import Model
+from models.networks.build import describe_network
+from models.networks.outputs import OutputError
+from models.task import PANCREAS, Region, Structure, Task, structures_of
+
+TILE = (8, 8, 8)
+LABELS = {"background": 0, "left": 3, "right": 1, "both": 7}
+SIDES = Task(name="sides", channels=("T1w", "T2w"), labels=LABELS, structures=structures_of(LABELS))
+WHOLE = replace(
+    SIDES,
+    structures={"whole": Structure(labels=(1, 3, 7)), "left": Structure(labels=(3,))},
+    regions=(Region(structure="left", label=3), Region(structure="whole", label=1)),
+    painting=(1, 0),
+)
+NAME_IT = "name the task that it was trained for with --task FILE.toml"
+
+
+class Net(nn.Module):
+    """Its decoder is made before its first layer."""
+
+    def __init__(self, channels: int, *classes: int, subtypes: int = 0) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(nn.Conv3d(4, count, 1) for count in classes)
+        self.stem = nn.Conv3d(channels, 4, 3, padding=1)
+        self.cls = nn.Linear(4, subtypes) if subtypes else None
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        features = self.stem(x)
+        heads = [head(features) for head in self.heads]
+        return heads if self.cls is None else [*heads, self.cls(features.mean((2, 3, 4)))]
+
+
+class StemFirst(Net):
+    def __init__(self, channels: int, *classes: int) -> None:
+        super().__init__(channels, *classes)
+        self._modules["heads"] = self._modules.pop("heads")
+
+
+def described(network: nn.Module, task: Task | None = None) -> Model:
+    return describe_network(network.eval().requires_grad_(False), "net", TILE, (0.0, 1.0), task=task)
+
+
+def test_a_task_says_what_channels_and_classes_are() -> None:
+    model = described(Net(2, 4), SIDES)
+    assert (model.task, model.channels, model.labels, model.painting) == (SIDES, 2, (0, 1, 3, 7), None)
+    assert model.remarks == ()
+    model = described(Net(2, 2, subtypes=4), WHOLE)
+    assert (model.labels, model.painting, model.subtypes) == ((3, 1), (1, 0), 4)
+    assert model.remarks == ("it tells 4 subtypes apart",)
+
+
+def test_one_region_is_enough() -> None:
+    single = replace(WHOLE, regions=WHOLE.regions[1:], painting=())
+    model = described(Net(2, 1), single)
+    assert (model.labels, model.painting) == ((1,), (0,))
+    segmentation, placeholder = model.module(torch.rand(3, 2, *TILE))
+    assert (segmentation.shape, placeholder.shape) == ((3, 1, *TILE), (3, 1))
+
+
+def test_of_several_outputs_the_task_says_which() -> None:
+    model = described(Net(2, 2, 4, 16), SIDES)
+    assert model.module(torch.rand(1, 2, *TILE))[0].shape[1] == 4
+    assert described(Net(1, 16, 3)).module(torch.rand(1, 1, *TILE))[0].shape[1] == 3, "as without a task"
+
+
+def test_without_a_task_it_is_taken_for_one_of_the_pancreas() -> None:
+    model = described(Net(1, 2, subtypes=3))
+    assert (model.task, model.labels, model.subtypes) == (PANCREAS, (0, 1), 3)
+    assert model.remarks == (
+        "no task is named: its classes are taken for background, pancreas",
+        "it has no lesion class: lesion DSC is not applicable",
+    )
+
+
+@pytest.mark.parametrize(
+    ("network", "task", "said", "remedy"),
+    [
+        (StemFirst(2, 3), None, "its network takes 2 channels and gives 3 classes, and nothing says what", NAME_IT),
+        (Net(1, 5), None, "its network takes 1 channel and gives 5 classes, and nothing says what they are", NAME_IT),
+        (Net(2, 3), None, r"runs neither on 4 nor on 1 channel \(Given groups=1, weight of size",
+         "name its channels with --task FILE.toml, or choose another tile with --tile"),
+        (StemFirst(1, 4), SIDES, r"its network takes 1 channel, and the task sides has 2 \(T1w, T2w\)", NAME_IT),
+        (Net(2, 3), SIDES, r"gives 3 classes, and the task sides has 4 labels \(background, right, left", NAME_IT),
+        (Net(2, 3), WHOLE, r"gives 3 classes, and the task sides has 2 regions \(left, whole\)", NAME_IT),
+        (Net(1, 3, subtypes=4), PANCREAS, r"tells 4 subtypes apart, and the task pancreas has 3 subtypes \(0", NAME_IT),
+    ],
+)  # fmt: skip
+def test_a_task_of_another_network_is_refused(network: nn.Module, task: Task | None, said: str, remedy: str) -> None:
+    with pytest.raises(OutputError, match=said) as refused:
+        described(network, task)
+    assert refused.value.remedy == remedy
