@@ -89,7 +89,7 @@ def find_outputs(
     """
     leaves = [(path, tensor) for path, tensor in _tensors_in(returned) if tensor.is_floating_point()]
     full = {path: tensor.shape[1] for path, tensor in leaves if tensor.ndim == 5 and tuple(tensor.shape[2:]) == tile}
-    expected = (2, 3) if task is None else (len(task.outputs),)
+    expected = (2, 3) if task is None else (len(task.output_labels),)
     segmentations = [path for path, channels in full.items() if channels in expected] or list(full)
     flat = {path: tensor.shape[1] for path, tensor in leaves if tensor.ndim == 2 and tensor.shape[1] > 1}
     named = [path for path, classes in flat.items() if task is not None and classes == len(task.classes)]

@@ -66,7 +66,7 @@ class Small(nn.Module):
             nn.Conv3d(8, 16, 3, stride=2, padding=1), nn.InstanceNorm3d(16, affine=True), nn.LeakyReLU(0.01),
             nn.Conv3d(16, 16, 3, padding=1), nn.LeakyReLU(0.01),
         )  # fmt: skip
-        self.up, self.seg = nn.ConvTranspose3d(16, 8, 2, 2), nn.Conv3d(8, len(of.outputs), 1)
+        self.up, self.seg = nn.ConvTranspose3d(16, 8, 2, 2), nn.Conv3d(8, len(of.output_labels), 1)
         self.cls = nn.Linear(16, len(of.classes)) if of.classes else None
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
@@ -102,10 +102,10 @@ def target_for(model: Model, cache: Path, batch: int = 1) -> Target:
 def test_a_model_says_what_its_task_says(models: dict[str, Model], name: str) -> None:
     model, of = models[name], TASKS[name]
     assert (model.task, model.channels, model.subtypes) == (of, len(of.channels), len(of.classes))
-    assert (model.labels, model.painting) == (of.outputs, (2, 1, 0) if of.regions else None)
+    assert (model.labels, model.painting) == (of.output_labels, (2, 1, 0) if of.regions else None)
     assert sum(layer.macs for layer in layers_in(model, 1, TILE)) == (
         SIDE**3 * 8 * 27 * model.channels + (SIDE // 2) ** 3 * (16 * 27 * (8 + 16) + 16 * 8 * 8)
-        + SIDE**3 * 8 * len(of.outputs) + 16 * len(of.classes)
+        + SIDE**3 * 8 * len(of.output_labels) + 16 * len(of.classes)
     )  # fmt: skip
 
 
