@@ -57,7 +57,7 @@ def build_bundle(checkpoint: Checkpoint, bundle: Path, options: ModelOptions) ->
     name = f"{kind}, as {config.file.name} defines it"
     state, aside = match_state(checkpoint, network, name, "give weights and configuration of one and the same bundle")
     try:
-        model = describe_network(load_state(state, network), f"MONAI {kind}", tile.sides, window.hu)
+        model = describe_network(load_state(state, network), f"MONAI {kind}", tile.sides, window.hu, channels=1)
     except Exception as error:
         problem = f"its {kind} cannot be used on a tile of {sides(tile.sides)}: {_error_text(error)}"
         raise refusal(config.file, problem, "choose another with --tile=X,Y,Z, or mend the configuration") from None
