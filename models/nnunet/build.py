@@ -18,6 +18,7 @@ from models.nnunet.head import NetworkWithHead, head_of
 from models.nnunet.plans import find_plans, has_plans
 from models.options import ModelOptions
 from models.reader.checkpoint import Checkpoint
+from models.task import Task
 from models.user_code.factory import build_from_code
 
 _LAST = "decoder.seg_layers."  # a name that only networks of dynamic-network-architectures have
@@ -44,34 +45,56 @@ def build_nnunet(checkpoint: Checkpoint, options: ModelOptions) -> Model:
     if options.window is not None or (options.arch is None and options.tile not in (None, _patch(plans))):
         problem = "is a network of nnU-Net, whose plans fix the tile and what is done with intensities"
         raise refusal(checkpoint.path, problem, "leave --tile and --window out")
-    return _of_plans(checkpoint, plans) if options.arch is None else _of_code(checkpoint, plans, options.arch, options)
+    if options.arch is not None:
+        return _of_code(checkpoint, plans, options.arch, options)
+    return _of_plans(checkpoint, plans, options)
 
 
 def _of_code(checkpoint: Checkpoint, plans: Plans, arch: str, options: ModelOptions) -> Model:
     """The user's network, which takes its tile and its preprocessing from the plans."""
-    model = build_from_code(checkpoint, arch, replace(options, tile=options.tile or _patch(plans)))
-    task = task_of(plans, model.subtypes)
-    if len(model.labels) != len(task.output_labels):
-        problem = (
-            f"its network has {len(model.labels)} outputs, and its dataset.json asks for {len(task.output_labels)}"
-        )
-        raise refusal(checkpoint.path, problem, "name the factory that made the trained network")
+    task = _task(checkpoint, plans, options)
+    model = build_from_code(checkpoint, arch, replace(options, tile=options.tile or _patch(plans), task=task))
     return replace(
         model,
-        task=task,
-        labels=task.output_labels,
-        painting=task.output_painting,
+        task=_task(checkpoint, plans, options, model.subtypes),
         plans=plans,
         code=model.code + _hash(plans),
         remarks=(*checkpoint.source.remarks, *model.remarks),
     )
 
 
-def _of_plans(checkpoint: Checkpoint, plans: Plans) -> Model:
+def _task(checkpoint: Checkpoint, plans: Plans, options: ModelOptions, subtypes: int = 0) -> Task:
+    """The task of the plans, or the user's own where it is of the same network.
+
+    Raises:
+        CheckpointError: the two disagree.
+    """
+    planned, wanted = task_of(plans, subtypes), options.task
+    if wanted is None:
+        return planned
+    names = [[name.casefold() for name in task.channels] for task in (planned, wanted)]
+    moved = names[0] != names[1] and sorted(names[0]) == sorted(names[1])
+    if moved or len(planned.channels) != len(wanted.channels):
+        what = [f"the channels {some(list(task.channels), 8)}" for task in (planned, wanted)]
+    else:
+        what = [f"{_outputs(task)}, ignoring {task.ignore}" for task in (planned, wanted)]
+        if what[0] == what[1]:
+            return wanted
+    problem = f"its dataset.json has {what[0]}, and the task {wanted.name} has {what[1]}"
+    raise refusal(checkpoint.path, problem, "correct the file of --task, or leave it out")
+
+
+def _outputs(task: Task) -> str:
+    order = task.output_painting
+    painted = "" if order is None else f" in regions, painted in the order {', '.join(map(str, order))}"
+    return f"the labels {some(list(map(str, task.output_labels)), 12)}{painted}"
+
+
+def _of_plans(checkpoint: Checkpoint, plans: Plans, options: ModelOptions) -> Model:
     checkpoint, counters = without_counters(checkpoint)
     architecture = plans.plans["configurations"][plans.configuration]["architecture"]
     backbone, head = _parts(checkpoint)
-    task = task_of(plans)
+    task = _task(checkpoint, plans, options)
     network, left_out = _segmentation(checkpoint, backbone, architecture, len(task.channels), len(task.output_labels))
     _refuse_patch(checkpoint, _patch(plans), network.encoder.strides)
     remarks = [*checkpoint.source.remarks, *counters]
@@ -88,7 +111,7 @@ def _of_plans(checkpoint: Checkpoint, plans: Plans) -> Model:
         tile=_patch(plans),
         window=(0.0, 1.0),
         sha256=weights_sha256(module),
-        task=task_of(plans, subtypes),
+        task=_task(checkpoint, plans, options, subtypes),
         labels=task.output_labels,
         painting=task.output_painting,
         subtypes=subtypes,

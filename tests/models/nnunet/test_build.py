@@ -1,6 +1,7 @@
 """Checkpoints that nnU-Net's own trainer wrote."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from safetensors.torch import save_model
 
 from models.options import ModelOptions
+from models.task import PANCREAS, Structure
 from tests.loading import load
 from tests.nnunet import (
     DATASETS,
@@ -68,6 +70,21 @@ def test_channels_and_outputs_are_those_of_the_data_set(name, tmp_path):
     assert model.channels == channels
     expected = (tuple(regions), tuple(range(len(regions)))) if regions else ((0, 1, 2, 3), None)
     assert (model.labels, model.painting) == expected
+
+
+def test_the_users_task_takes_the_place_of_the_data_sets_where_both_are_of_one_network(tmp_path):
+    dataset = DATASETS["BrainRegions"]
+    path = train(tmp_path, planned(dataset), dataset)
+    own = load(path)[0].task
+    first, second, *rest = own.channels
+    wanted = replace(own, name="other", structures={"all": Structure(labels=(1, 2, 3)), **own.structures})
+    model = load(path, ModelOptions(task=wanted))[0]
+    assert (model.task, model.labels, model.painting) == (wanted, own.output_labels, own.output_painting)
+    swapped = replace(wanted, channels=(second, first, *rest))
+    refused(path, f"dataset.json has the channels {first}, {second}", ModelOptions(task=swapped))
+    refused(path, "and the task other has the labels 1, 2, 3 in regions, painted in the order 2, 1, 0, ignoring None; "
+            "correct the file of --task", ModelOptions(task=replace(wanted, painting=(2, 1, 0))))  # fmt: skip
+    refused(path, "and the task pancreas has the channels CT; correct", ModelOptions(task=PANCREAS))
 
 
 def test_the_folder_of_a_training_is_its_fold(trained, copied):
