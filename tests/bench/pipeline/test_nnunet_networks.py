@@ -1,5 +1,6 @@
 """nnU-Net's networks of every kind: the folder of each is inspected, and gives the masks of nnU-Net's predictor."""
 
+import json
 from pathlib import Path
 
 import nibabel as nib
@@ -20,7 +21,8 @@ from tests.nnunet import DATASETS, architecture, planned, train
 pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed")
 
 RESIDUAL = architecture("ResidualEncoderUNet", n_blocks_per_stage=[1, 2, 2])
-SHAPE, SPACING = (26, 24, 14), (1, 1, 2.6)  # x, y, z; the plans ask for 1 x 1 x 3 mm and patches of 16 x 16 x 8
+SHAPE = (26, 24, 14)  # x, y, z; the plans ask for 1 x 1 x 3 mm and patches of 16 x 16 x 8
+AFFINE = np.diag([-1.0, 1.0, 2.6, 1.0])
 
 
 def with_lowres(its_plans):
@@ -49,15 +51,15 @@ KINDS = {
 }  # fmt: skip
 
 
-def write_channels(folder: Path, channels: int) -> list[Path]:
+def write_channels(folder: Path, channels: int, seed: int = 0) -> list[Path]:
     """Smooth blobs, another in each channel, from 0 to 255 as RGB wants, inside a border of zeros."""
-    paths, affine = [], np.diag([-SPACING[0], SPACING[1], SPACING[2], 1])
+    paths = []
     for channel in range(channels):
-        noise = gaussian_filter(np.random.default_rng(channel).normal(0, 1, SHAPE), 1.5)
+        noise = gaussian_filter(np.random.default_rng(seed + channel).normal(0, 1, SHAPE), 1.5)
         voxels = np.clip(100 + 300 * noise, 1, 255).astype(np.int16)
         voxels[:3], voxels[:, :1] = 0, 0
         paths.append(folder / f"case_{channel:04}.nii.gz")
-        nib.save(nib.Nifti1Image(voxels, affine), paths[-1])
+        nib.save(nib.Nifti1Image(voxels, AFFINE), paths[-1])
     return paths
 
 
@@ -106,3 +108,37 @@ def test_backends_give_these_masks(kind, backend, tmp_path):
     for label in model.labels:
         own, expected = ours == label, theirs == label
         assert 2 * (own & expected).sum() >= 0.9999 * (own.sum() + expected.sum())
+
+
+def raw_regions(root: Path, dataset: dict) -> Path:
+    """nnU-Net's raw layout with its dataset.json; a slab of each label."""
+    truth = np.zeros(SHAPE, np.uint8)
+    for label in sorted({part for value in dataset["labels"].values() for part in np.ravel(value)} - {0}):
+        truth[6:14, 6:14, 2 + 2 * label : 8] = label
+    for seed in range(2):
+        for kind in ("imagesVal", "labelsVal"):
+            (root / kind).mkdir(parents=True, exist_ok=True)
+        for path in write_channels(root / "imagesVal", len(dataset["channel_names"]), 10 * seed):
+            path.rename(path.with_name(path.name.replace("case", f"case_{seed}")))
+        nib.save(nib.Nifti1Image(truth, AFFINE), root / "labelsVal" / f"case_{seed}.nii.gz")
+    (root / "dataset.json").write_text(json.dumps(dataset))
+    return root
+
+
+def test_a_run_of_channels_and_regions_from_the_folder_of_a_training(bench, tmp_path):
+    dataset = DATASETS["BrainRegions"]
+    checkpoint = train(tmp_path, planned(dataset), dataset)
+    data = raw_regions(tmp_path / "raw", dataset)
+    options = ("--checkpoint", checkpoint.parent.parent, "--data", data, "--rounds", 1)
+    _, summary, printed = bench(*map(str, options), "--backends", "torch-fp32,ort-fp32,peer-nnunet")
+    assert {row["status"] for row in summary["variants"]} == {"ok"}, printed
+    assert summary["task"]["structures"] == ["whole tumor", "tumor core", "enhancing tumor"]
+    _, predictor = load_both(checkpoint)
+    for case in ("case_0", "case_1"):
+        images = sorted((data / "imagesVal").glob(f"{case}_*"))
+        with suppress_output():
+            predictor.predict_from_files_sequential([list(map(str, images))], [str(tmp_path / "theirs")])
+        theirs = np.asarray(nib.load(tmp_path / "theirs.nii.gz").dataobj)
+        for name in ("torch-fp32", "ort-fp32", "peer-nnunet"):
+            (mask,) = Path("run").rglob(f"{name}/**/{case}.nii.gz")
+            assert (np.asarray(nib.load(mask).dataobj) != theirs).mean() <= 1e-4, name
