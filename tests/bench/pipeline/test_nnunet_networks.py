@@ -93,7 +93,7 @@ def test_an_image_that_a_normalisation_does_not_take(tmp_path):
 
 
 @pytest.mark.parametrize("backend", ["torchscript", "ort-fp32", "openvino-fp32"])
-@pytest.mark.parametrize("kind", ["RegionsAndScribbles"])
+@pytest.mark.parametrize("kind", ["Prostate", "RegionsAndScribbles"])
 def test_backends_give_these_masks(kind, backend, tmp_path):
     model, predictor = load_both(train(tmp_path, planned(DATASETS[kind]), DATASETS[kind]))
     images = write_channels(tmp_path, model.channels)
