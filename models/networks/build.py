@@ -39,11 +39,15 @@ def build_unet(checkpoint: Checkpoint, options: ModelOptions, widen_to: int | No
     checkpoint, counters = without_counters(checkpoint)
     checkpoint, aside = strip_prefix(checkpoint, FIRST_WEIGHT)
     remarks = (*counters, *aside)
-    task = options.task or _own_task(checkpoint)
+    task = options.task or task_in(checkpoint) or PANCREAS
     shape = Shape.of(checkpoint.state)
     if task is not PANCREAS:
         shape = shape.for_task(len(task.channels), len(task.output_labels), checkpoint.state)
     module = _loaded_unet(checkpoint, shape, task)
+    try:
+        task_of(task, shape.channels, shape.classes, shape.subtypes)
+    except OutputError as error:
+        raise refusal(checkpoint.path, str(error), error.remedy) from None
     if widen_to is not None:
         try:
             module = widen(module, widen_to).requires_grad_(False)
@@ -68,10 +72,14 @@ def build_unet(checkpoint: Checkpoint, options: ModelOptions, widen_to: int | No
     )
 
 
-def _own_task(checkpoint: Checkpoint) -> Task:
-    """The task that the checkpoint carries, else the reference's."""
+def task_in(checkpoint: Checkpoint) -> Task | None:
+    """The task that the checkpoint carries.
+
+    Raises:
+        CheckpointError: it cannot be used.
+    """
     if not checkpoint.task:
-        return PANCREAS
+        return None
     try:
         return task_from_values(checkpoint.task, "in the checkpoint")
     except TaskError as error:

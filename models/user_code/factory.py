@@ -20,11 +20,12 @@ from torch.nn.parameter import is_lazy
 
 from models.errors import CheckpointError, refusal
 from models.model import REFERENCE_TILE, REFERENCE_WINDOW, Model
-from models.networks.build import describe_network
+from models.networks.build import describe_network, task_in
 from models.networks.outputs import OutputError
 from models.networks.weights import load_state, match_state
 from models.options import ModelOptions
 from models.reader.checkpoint import Checkpoint
+from models.task import Task
 from models.user_code.isolation import is_active, user_files
 
 _TILE = "mend it, or choose another tile with --tile"
@@ -68,15 +69,16 @@ def build_from_code(checkpoint: Checkpoint, arch: str, options: ModelOptions) ->
     factory = Factory.of(arch)
     name = f"{factory.file.name}:{factory.name}"
     network = _make_network(factory, checkpoint.state)
-    tile = options.tile or REFERENCE_TILE
+    tile, task = options.tile or REFERENCE_TILE, options.task or task_in(checkpoint)
     if any(map(is_lazy, (*network.parameters(), *network.buffers()))):
         with _errors_of_user_code(factory, "its forward", _TILE), torch.no_grad():
-            network(torch.zeros(1, _channels(checkpoint, options), *tile))  # which gives lazy layers their shapes
+            network(torch.zeros(1, _channels(checkpoint, task), *tile))  # which gives lazy layers their shapes
     with _errors_of_user_code(factory, "loading its weights"):
         state, aside = match_state(checkpoint, network, name, "name the factory that made the trained network")
         network = load_state(state, network)
     with _errors_of_user_code(factory, "its forward", _TILE):
-        model = describe_network(network, name, tile, options.window or REFERENCE_WINDOW, task=options.task)
+        window = options.window or checkpoint.window or REFERENCE_WINDOW
+        model = describe_network(network, name, tile, window, task=task)
     code = hashlib.sha256(factory.name.encode())
     for file in user_files():
         code.update(file.read_bytes())
@@ -84,10 +86,10 @@ def build_from_code(checkpoint: Checkpoint, arch: str, options: ModelOptions) ->
     return replace(model, code=code.hexdigest(), remarks=(*aside, *model.remarks), evidence=evidence)
 
 
-def _channels(checkpoint: Checkpoint, options: ModelOptions) -> int:
+def _channels(checkpoint: Checkpoint, task: Task | None) -> int:
     """What a network of lazy layers takes: as the task says, or else the first weight of a convolution."""
-    if options.task is not None:
-        return len(options.task.channels)
+    if task is not None:
+        return len(task.channels)
     return next((weight.shape[1] for weight in checkpoint.state.values() if weight.ndim == 5), 1)
 
 

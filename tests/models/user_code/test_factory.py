@@ -15,6 +15,7 @@ from models.load import load_model
 from models.model import Model
 from models.options import ModelOptions
 from models.task import Task, structures_of
+from models.task_file import task_values
 from models.user_code.factory import Factory
 
 TILE = (8, 8, 8)
@@ -149,6 +150,8 @@ def test_a_task_explains_a_network_of_other_channels_and_classes(project, tmp_pa
         x = torch.rand(1, 3, *TILE)
         assert torch.equal(model.module(x)[0], network(x)["segmentation"])
         assert (model.task, model.labels, model.subtypes, model.remarks) == (task, (0, 2, 3, 4, 5), 2, ())
+    torch.save({"state_dict": network.state_dict(), "task": task_values(task)}, tmp_path / "own.pth")
+    assert load(tmp_path / "own.pth", folder / "net.py:make").labels == (0, 2, 3, 4, 5)
     said = refused(tmp_path / "net.pth", folder / "net.py:make")
     assert said == (
         f"{folder / 'net.py'}: its network takes 3 channels and gives 5 classes, and nothing says what they are; "
