@@ -1,12 +1,11 @@
 """The accuracy of predictions, from the files on disk."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 from scipy.spatial import KDTree
 
 from bench.data.volume import MaskValues, read_mask, read_space
@@ -15,6 +14,10 @@ from bench.pipeline.region import full_box
 from models.task import Task
 from reports.records.record import Case, Roi, Score, Settings, StructureRecord, StructureScore, TaskRecord
 
+Labels = NDArray[np.uint8]
+Points = NDArray[np.intp]  # [N, 3], indices of voxels
+
+_BLOCK = 2**20  # voxels whose pairs of labels are counted at once, which keeps memory near 10 MB
 _LEAST_DSC = 0.2  # below it a surface that is near is near by chance; FLARE's too
 
 
@@ -24,31 +27,104 @@ def dsc(prediction: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
     return 1.0 if size == 0 else 2 * int((prediction & truth).sum()) / size
 
 
-def nsd(
-    prediction: NDArray[np.bool_], truth: NDArray[np.bool_], spacing_mm: tuple[float, ...], tolerance_mm: float
-) -> float:
+def structure_scores(
+    prediction: Labels, truth: Labels, task: TaskRecord, spacing_mm: tuple[float, ...]
+) -> dict[str, StructureScore]:
+    """The scores of every structure of a case, by name; without values where the network cannot find it.
+
+    Voxels whose truth is the task's `ignore` count nowhere. Both masks are gone through once for all structures: the
+    voxels of each pair of labels give every DSC, and those at the edge of their label every surface.
+    """
+    if task.ignore is not None:
+        prediction = np.where(truth == task.ignore, truth, prediction)
+    pairs, edges = label_pairs(truth, prediction), [_Edges.of(mask) for mask in (prediction, truth)]
+
+    def score_of(structure: StructureRecord) -> StructureScore:
+        labels, tolerance = labels_of(structure, task), structure.nsd_tolerance_mm
+        size = int(pairs[labels].sum()) + int(pairs[:, labels].sum())
+        overlap = 2 * int(pairs[np.ix_(labels, labels)].sum()) / size if size else 1.0
+        if tolerance is None:
+            return StructureScore(dsc=overlap, absent=size == 0)
+        if overlap == 1 or overlap < _LEAST_DSC:
+            return StructureScore(dsc=overlap, nsd=float(overlap == 1), absent=size == 0)
+        predicted, true = (own.surface(labels, task.ignore) for own in edges)
+        return StructureScore(dsc=overlap, nsd=_nsd(predicted, true, spacing_mm, tolerance))
+
+    return {name: score_of(own) if own.predicted else StructureScore() for name, own in task.structures.items()}
+
+
+def label_pairs(truth: Labels, prediction: Labels) -> NDArray[np.int64]:
+    """The number of voxels with each label of the truth and each of the prediction: ``[256, 256]``."""
+    pairs = np.zeros(256 * 256, np.int64)
+    depth = max(1, _BLOCK // max(1, truth[0].size))
+    for start in range(0, len(truth), depth):
+        block = truth[start : start + depth].astype(np.uint16) * 256 + prediction[start : start + depth]
+        pairs += np.bincount(block.ravel(), minlength=pairs.size)
+    return pairs.reshape(256, 256)
+
+
+def labels_of(structure: StructureRecord, task: TaskRecord) -> list[int]:
+    """The labels of a structure in masks."""
+    return list(structure.labels) or [label for label in range(1, 256) if label != task.ignore]
+
+
+@dataclass(frozen=True)
+class _Edges:
+    """The voxels of a mask with one of their six neighbours in another label, or outside the volume.
+
+    Attributes:
+        padded: the mask with a voxel of background around it, flat; `shape`: of it with that.
+        places: their indices into `padded`, by label.
+    """
+
+    padded: Labels
+    shape: tuple[int, ...]
+    places: list[NDArray[np.intp]]
+
+    @classmethod
+    def of(cls, mask: Labels) -> "_Edges":
+        padded = np.pad(mask, 1)
+        edge = np.zeros(padded.shape, np.bool_)
+        inner = edge[1:-1, 1:-1, 1:-1]
+        for axis in range(3):
+            for start, stop in ((0, -2), (2, None)):
+                beside = [slice(1, -1)] * 3
+                beside[axis] = slice(start, stop)
+                inner |= mask != padded[tuple(beside)]
+        inner &= mask > 0
+        places = np.flatnonzero(edge)
+        labels = padded.ravel()[places]
+        bounds = np.cumsum(np.bincount(labels, minlength=256))[:-1]
+        return cls(padded.ravel(), padded.shape, np.split(places[np.argsort(labels, kind="stable")], bounds))
+
+    def surface(self, labels: Sequence[int], ignore: int | None) -> Points:
+        """The surface of all `labels` together; a neighbour that is ignored makes none."""
+        places = np.concatenate([self.places[label] for label in labels])
+        inside = np.zeros(256, np.bool_)
+        inside[[*labels, *([] if ignore is None else [ignore])]] = True
+        outer = np.zeros(len(places), np.bool_)
+        for step in (1, self.shape[2], self.shape[1] * self.shape[2]):
+            outer |= ~inside[self.padded[places + step]] | ~inside[self.padded[places - step]]
+        return np.stack(np.unravel_index(places[outer], self.shape), axis=1)
+
+
+def _nsd(predicted: Points, true: Points, spacing_mm: tuple[float, ...], tolerance_mm: float) -> float:
     """Normalised surface distance: the share of both surfaces within `tolerance_mm` of the other one.
 
     Nikolov et al. 2021, "Deep learning to achieve clinically applicable segmentation of head and neck anatomy". As in
     MONAI the surface is the voxels of the mask that have one of their six neighbours outside it, each counted once
     (theirs weighs pieces of surface by area); what lies outside the volume is outside the mask. Both empty is 1, one
-    empty 0, and by FLARE's rule it is 0 where the DSC is below 0.2.
+    empty 0, and by FLARE's rule it is 0 where the DSC is below 0.2. It is 0, too, where masks that differ are left with
+    no surface, as all their neighbours are ignored.
 
     Distances are by trees of the surfaces' voxels rather than by transforms of the box around both masks: as exact, and
     one stray voxel far away does not make them as costly as the volume.
     """
-    overlap = dsc(prediction, truth)
-    if overlap in (0.0, 1.0) or overlap < _LEAST_DSC:
-        return float(overlap == 1)
-    (box,) = ndimage.find_objects((prediction | truth).view(np.uint8))
-    predicted, true = (_surface(mask[box]) * spacing_mm for mask in (prediction, truth))
-    near = _within(predicted, true, tolerance_mm) + _within(true, predicted, tolerance_mm)
-    return near / (len(predicted) + len(true))
-
-
-def _surface(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Indices ``[N, 3]`` of the voxels at the surface."""
-    return np.argwhere(mask & ~ndimage.binary_erosion(mask))
+    if not len(predicted) and not len(true):
+        return 0.0
+    first = np.concatenate([predicted, true]).min(axis=0)
+    a, b = ((points - first) * spacing_mm for points in (predicted, true))
+    return (_within(a, b, tolerance_mm) + _within(b, a, tolerance_mm)) / (len(a) + len(b))
 
 
 def _within(points: NDArray[np.floating], others: NDArray[np.floating], distance: float) -> int:
@@ -89,8 +165,9 @@ def score(
     """Compare a predicted mask with the truth, where there is one, and with the baseline's mask.
 
     Under `center-patch` only the patch is compared: nothing was predicted outside it, and what is cut off at its sides
-    counts as surface there. Where the network has no class for lesions, they count as a part of the whole pancreas, and
-    nowhere else. Voxels of the truth outside the boxes of `roi` are counted whatever the network finds.
+    counts as surface there. A label that the network has no class for counts in the structures that hold it beside
+    others, and nowhere else. Voxels of the truth outside the boxes of `roi` are counted whatever the network finds, and
+    those that differ from the baseline's wherever they lie, ignored ones too.
     """
     region, space = _region(case, settings), read_space(Path(case.image))
     own = MaskValues.of(task)
@@ -98,12 +175,12 @@ def score(
     structures = {name: StructureScore() for name in task.structures}
     if case.mask is not None:
         truth = read_mask(Path(case.mask), space, MaskValues.of(task, mask_values))
-        outside = None if roi is None else outside_of(truth, roi)
-        truth = truth[region]
-        for name, structure in task.structures.items():
-            agreement = _agreement(case, structure, labels, truth) if structure.predicted else StructureScore()
-            lost = None if outside is None else int(select(outside, structure).sum())
-            structures[name] = replace(agreement, outside=lost)
+        structures = structure_scores(labels, truth[region], task, case.spacing_mm)
+        if roi is not None:
+            rest = outside_of(truth, roi)
+            outside = label_pairs(rest, rest).diagonal()
+            lost = {name: int(outside[labels_of(each, task)].sum()) for name, each in task.structures.items()}
+            structures = {name: replace(scores, outside=lost[name]) for name, scores in structures.items()}
     return Score(
         case=case.name,
         structures=structures,
@@ -114,26 +191,12 @@ def score(
     )
 
 
-def select(mask: NDArray[np.uint8], structure: StructureRecord) -> NDArray[np.bool_]:
-    """The voxels of a structure."""
-    return np.isin(mask, structure.labels) if structure.labels else mask > 0
-
-
-def outside_of(truth: NDArray[np.uint8], roi: Roi) -> NDArray[np.uint8]:
+def outside_of(truth: Labels, roi: Roi) -> Labels:
     """The labels outside all boxes of `roi`; 0 within them."""
     rest = truth.copy()
     for x0, x1, y0, y1, z0, z1 in roi.boxes:
         rest[x0:x1, y0:y1, z0:z1] = 0
     return rest
-
-
-def _agreement(
-    case: Case, structure: StructureRecord, labels: NDArray[np.uint8], truth: NDArray[np.uint8]
-) -> StructureScore:
-    predicted, true = select(labels, structure), select(truth, structure)
-    tolerance = structure.nsd_tolerance_mm
-    surface = None if tolerance is None else nsd(predicted, true, case.spacing_mm, tolerance)
-    return StructureScore(dsc=dsc(predicted, true), nsd=surface)
 
 
 def disagreement(case: Case, task: TaskRecord, mask_path: Path, other_path: Path) -> tuple[int, int]:
