@@ -5,4 +5,5 @@ DEMOS = ("pancreas", "abdomen")  # the anatomy around the pancreas alone, or the
 PROTOCOLS = ("sliding-window", "center-patch")
 ROIS = ("none", "body", "coarse", "foreground")
 SCENARIOS = ("single-stream", "offline", "cold")
+ABSENT = ("skip", "one")  # what a structure counts that a case lacks; as `reports.records.record` has it
 MAX_OVERLAP = 0.95  # share of a tile's side

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from bench import __version__
-from bench.choices import DEMOS, MAX_OVERLAP, PROTOCOLS, ROIS, SCENARIOS, SPLITS
+from bench.choices import ABSENT, DEMOS, MAX_OVERLAP, PROTOCOLS, ROIS, SCENARIOS, SPLITS
 from bench.cli.exit_codes import MEANINGS
 from bench.peers import PEERS
 from bench.plan.request import Request
@@ -114,6 +114,12 @@ def _run(run: argparse.ArgumentParser) -> None:
         "--seed", type=_whole(0), default=Request.seed, metavar="N", help="of the order of backends and cases (0)"
     )
     _claim(much, defaults=True)
+    much.add_argument(
+        "--absent",
+        choices=ABSENT,
+        default=Request.absent,
+        help="what counts of a structure that neither truth nor predictions of a case hold: nothing, or 1 (skip)",
+    )
     out = run.add_argument_group("where it goes")
     out.add_argument("--out", type=Path, metavar="DIR", help="run directory (default: a new one under runs/)")
     out.add_argument("--resume", action="store_true", help="finish the run in --out (default: runs/latest)")
@@ -214,7 +220,7 @@ def _claim(group: "argparse._ActionsContainer", *, defaults: bool) -> None:
     for name, field, most, text in (
         ("--min-reduction", "min_reduction_pct", 99.0, "per cent of the case time that must be saved"),
         ("--max-dsc-drop", "max_dsc_drop", 1.0, "largest tolerated loss of mean DSC"),
-        ("--max-nsd-drop", "max_nsd_drop", 1.0, "largest tolerated loss of mean NSD (pancreas 5 mm, lesion 2 mm)"),
+        ("--max-nsd-drop", "max_nsd_drop", 1.0, "largest tolerated loss of mean NSD"),
         ("--max-f1-drop", "max_f1_drop", 1.0, "largest tolerated loss of macro-F1"),
     ):
         default = getattr(Request, field) if defaults else None

@@ -36,6 +36,7 @@ class Request:
     max_dsc_drop: float = 0.005
     max_nsd_drop: float = 0.01
     max_f1_drop: float = 0.02
+    absent: str = "skip"
     required: str = ""
     timeout_s: float = 1800.0
     command: str = field(default="bench run", compare=False)

@@ -11,10 +11,12 @@ import pytest
 import torch
 
 from bench import demo
+from bench.choices import ABSENT
 from bench.cli.main import main
 from bench.plan.request import Request
 from engines.onnx import runtime
 from models.networks.unet import MultiTaskUNet
+from reports.records.record import ABSENT_ONE, ABSENT_SKIP
 
 
 @pytest.fixture
@@ -90,6 +92,14 @@ def test_margins_are_options_of_the_run_and_of_the_check():
     assert (run.max_nsd_drop, check.max_nsd_drop) == (0.03, 0.03)
     assert parser().parse_args(["run"]).max_nsd_drop == Request().max_nsd_drop == 0.01
     assert parser().parse_args(["check"]).max_nsd_drop is None, "then the run's"
+
+
+def test_what_is_absent_counts_nothing_unless_the_user_says_so():
+    from bench.cli.options import parser
+
+    assert [parser().parse_args(["run", *more]).absent for more in ((), ("--absent", "one"))] == ["skip", "one"]
+    assert Request().absent == ABSENT[0] == ABSENT_SKIP
+    assert ABSENT[1] == ABSENT_ONE
 
 
 def test_unknown_backend_lists_the_known(refusal):
