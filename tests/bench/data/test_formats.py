@@ -51,6 +51,18 @@ def test_voxels_lie_where_itk_puts_them(tmp_path, ending, compressed, dtype):
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
+def test_a_fourth_axis_or_several_values_a_voxel_are_channels(tmp_path, ending):
+    voxels = np.stack([noise(seed=seed) for seed in range(3)], axis=-1)
+    axes = SimpleITK.GetImageFromArray(voxels.T, isVector=False)
+    axes.SetSpacing((*SPACING, 1))
+    SimpleITK.WriteImage(axes, str(tmp_path / f"axes{ending}"))
+    for path in (tmp_path / f"axes{ending}", save(tmp_path / f"values{ending}", voxels, vector=True)):
+        volume = read_image((path,))
+        np.testing.assert_array_equal(volume.intensities, np.moveaxis(voxels, -1, 0).astype(np.float32))
+        assert (volume.nifti.shape, volume.spacing_mm) == (SHAPE, SPACING)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
 def test_a_mask_is_written_in_the_image_s_format_and_place(tmp_path, ending):
     path = save(tmp_path / f"a{ending}", noise())
     mask = tmp_path / f"a_mask{mask_ending(path)}"

@@ -119,10 +119,10 @@ def test_refusals_name_the_file_and_come_first(bench, cases, ending, of_type, af
 def test_a_peer_that_places_its_mask_elsewhere_has_failed(bench, monkeypatch):
     score = accuracy.score
 
-    def refusing(case, settings, task, prediction, *others):
+    def refusing(case, settings, task, values, prediction, *others):
         if "peer-script" in str(prediction):
             raise InputError(f"{prediction}: the mask does not lie on its image")
-        return score(case, settings, task, prediction, *others)
+        return score(case, settings, task, values, prediction, *others)
 
     monkeypatch.setattr(accuracy, "score", refusing)
     _, summary, _ = bench("--backends", "peer-script", "--rounds", "1")
