@@ -1,6 +1,6 @@
 """What a network is for: its channels, the labels in masks, the structures that are scored, the classes of a case."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 TOLERANCE_MM = 2.0
@@ -134,6 +134,40 @@ class Task:
 def structures_of(labels: Mapping[str, int]) -> dict[str, Structure]:
     """One structure for each label but the background."""
     return {name: Structure(labels=(value,)) for name, value in labels.items() if value != 0}
+
+
+def difference(task: Task, other: Task) -> str | None:
+    """What two tasks of one network say otherwise of its channels and outputs, such as ``the channels A, B and B, A``.
+
+    Names may be other ones, but one name at two places or of two labels is a contradiction; so are labels to ignore,
+    where both tasks have one. None where they agree.
+    """
+    ours, theirs = ([name.casefold() for name in of.channels] for of in (task, other))
+    if len(ours) != len(theirs) or any(ours.index(name) != theirs.index(name) for name in {*ours} & {*theirs}):
+        return f"the channels {_some(task.channels)} and {_some(other.channels)}"
+    if task.output_painting != other.output_painting:
+        return f"regions painted in the order {task.output_painting} and {other.output_painting}"
+    if len(task.output_labels) != len(other.output_labels):
+        return f"{len(task.output_labels)} and {len(other.output_labels)} outputs"
+    for number, (label, its_label) in enumerate(zip(task.output_labels, other.output_labels, strict=True)):
+        if label != its_label:
+            return f"the labels {label} and {its_label} of output {number}"
+    if None not in (task.ignore, other.ignore) and task.ignore != other.ignore:
+        return f"the values {task.ignore} and {other.ignore} to ignore"
+    labels, named = ({name.casefold(): label for name, label in of.labels.items()} for of in (task, other))
+    for name in labels:
+        if labels[name] != named.get(name, labels[name]):
+            return f"the labels {labels[name]} and {named[name]} of {name}"
+    for mine, its in zip(task.regions, other.regions, strict=True):
+        parts, its_parts = ({*of.structures[region.structure].labels} for of, region in ((task, mine), (other, its)))
+        if parts != its_parts:
+            return f"the labels {_some(parts)} of {mine.structure} and {_some(its_parts)} of {its.structure}"
+    return None
+
+
+def _some(values: Iterable[object]) -> str:
+    listed = list(map(str, values))
+    return ", ".join(listed[:12]) + (f" and {len(listed) - 12} more" if len(listed) > 12 else "")
 
 
 PANCREAS = Task(

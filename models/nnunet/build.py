@@ -18,7 +18,7 @@ from models.nnunet.head import NetworkWithHead, head_of
 from models.nnunet.plans import find_plans, has_plans
 from models.options import ModelOptions
 from models.reader.checkpoint import Checkpoint
-from models.task import Task
+from models.task import Task, difference
 from models.user_code.factory import build_from_code
 
 _LAST = "decoder.seg_layers."  # a name that only networks of dynamic-network-architectures have
@@ -72,22 +72,11 @@ def _task(checkpoint: Checkpoint, plans: Plans, options: ModelOptions, subtypes:
     planned, wanted = task_of(plans, subtypes), options.task
     if wanted is None:
         return planned
-    names = [[name.casefold() for name in task.channels] for task in (planned, wanted)]
-    moved = names[0] != names[1] and sorted(names[0]) == sorted(names[1])
-    if moved or len(planned.channels) != len(wanted.channels):
-        what = [f"the channels {some(list(task.channels), 8)}" for task in (planned, wanted)]
-    else:
-        what = [f"{_outputs(task)}, ignoring {task.ignore}" for task in (planned, wanted)]
-        if what[0] == what[1]:
-            return wanted
-    problem = f"its dataset.json has {what[0]}, and the task {wanted.name} has {what[1]}"
-    raise refusal(checkpoint.path, problem, "correct the file of --task, or leave it out")
-
-
-def _outputs(task: Task) -> str:
-    order = task.output_painting
-    painted = "" if order is None else f" in regions, painted in the order {', '.join(map(str, order))}"
-    return f"the labels {some(list(map(str, task.output_labels)), 12)}{painted}"
+    contradiction = difference(planned, wanted)
+    if contradiction is not None:
+        problem = f"its dataset.json and the task {wanted.name} say {contradiction}"
+        raise refusal(checkpoint.path, problem, "correct the file of --task, or leave it out")
+    return wanted if planned.ignore is None else replace(wanted, ignore=planned.ignore)
 
 
 def _of_plans(checkpoint: Checkpoint, plans: Plans, options: ModelOptions) -> Model:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from models.task import PANCREAS, Region, Structure, Task, TaskError
+from models.task import PANCREAS, Region, Structure, Task, TaskError, difference
 
 BRAIN = Task(
     name="brain",
@@ -55,3 +55,32 @@ PART = {"pancreas": Structure(labels=(1,))}
 def test_parts_that_contradict_each_other_are_refused(changes: dict, said: str) -> None:
     with pytest.raises(TaskError, match=said):
         replace(BRAIN, **{"painting": (), **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"name": "other", "channels": ("T2 FLAIR", "T1w", "T1gd", "T2w")}, None),
+        ({"labels": {"background": 0, "1": 1, "2": 2, "4": 4}, "ignore": 9}, None),
+        ({"channels": ("T1w",)}, "the channels FLAIR, T1w, T1gd, T2w and T1w"),
+        ({"channels": ("t1w", "flair", "T1gd", "T2w")}, "the channels FLAIR, T1w, T1gd, T2w and t1w, flair, T1gd, T2w"),
+        ({"painting": ()}, "regions painted in the order (1, 0, 2) and (0, 1, 2)"),
+        ({"regions": (), "painting": ()}, "regions painted in the order (1, 0, 2) and None"),
+        ({"labels": {"background": 0, "core": 2, "edema": 1, "enhancing": 4}}, "the labels 1 and 2 of core"),
+        (
+            {"structures": BRAIN.structures | {"WT": Structure(labels=(1, 2))}},
+            "the labels 1, 2, 4 of WT and 1, 2 of WT",
+        ),
+    ],
+)
+def test_two_tasks_of_one_network_may_use_other_names_only(changes: dict, said: str | None) -> None:
+    assert difference(BRAIN, replace(BRAIN, **changes)) == said
+
+
+def test_two_labels_to_ignore_and_labels_behind_many_others_are_a_difference() -> None:
+    assert difference(replace(BRAIN, ignore=7), replace(BRAIN, ignore=9)) == "the values 7 and 9 to ignore"
+    labels = {str(label): label for label in range(20)}
+    many = replace(BRAIN, labels=labels, regions=(), painting=(), structures=PART)
+    other = replace(many, labels={**labels, "19": 30})
+    assert difference(many, other) == "the labels 19 and 30 of output 19"
+    assert difference(many, replace(BRAIN, painting=(), regions=())) == "20 and 4 outputs"
