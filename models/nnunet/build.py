@@ -72,9 +72,9 @@ def _task(checkpoint: Checkpoint, plans: Plans, options: ModelOptions, subtypes:
     planned, wanted = task_of(plans, subtypes), options.task
     if wanted is None:
         return planned
-    contradiction = difference(planned, wanted)
-    if contradiction is not None:
-        problem = f"its dataset.json and the task {wanted.name} say {contradiction}"
+    otherwise = difference(planned, wanted)
+    if otherwise is not None:
+        problem = f"its dataset.json and the task {wanted.name} say {otherwise}"
         raise refusal(checkpoint.path, problem, "correct the file of --task, or leave it out")
     return wanted if planned.ignore is None else replace(wanted, ignore=planned.ignore)
 
