@@ -2,13 +2,13 @@
 
 import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from models.errors import CheckpointError, sides
 from models.load import build_fitting, imports_for, read_checkpoint
-from models.model import Model, Plans
+from models.model import Model, Plans, Transforms
 from models.monai.build import trusts_bundle
 from models.options import ModelOptions
 from models.reader.checkpoint import Checkpoint
@@ -20,7 +20,7 @@ _LONGEST = 80  # characters of a name or value in the text; the JSON has them wh
 _PLANNED = ("spacing", "patch_size", "normalization_schemes")
 _OF_MODEL = (
     "architecture", "architecture_reason", "width", "weights_sha256", "tile", "window", "labels", "painting",
-    "subtypes", "plans", "task",
+    "subtypes", "plans", "bundle", "task",
 )  # fmt: skip
 
 
@@ -77,12 +77,13 @@ def _model_info(model: Model) -> dict[str, Any]:
         "width": model.width,
         "weights_sha256": model.sha256,
         "tile": list(model.tile),
-        "window": list(model.window) if model.plans is None else None,
+        "window": list(model.window) if model.plans is None and model.bundle is None else None,
         "labels": list(model.labels),
         "painting": None if model.painting is None else list(model.painting),
         "subtypes": model.subtypes,
         "task": task_values(model.task) | {"sources": dict(model.task.sources)},
         "plans": None if model.plans is None else _plans_info(model.plans),
+        "bundle": None if model.bundle is None else _bundle_info(model.bundle, model.overlap),
         "remarks": list(model.remarks),
     }
 
@@ -90,6 +91,15 @@ def _model_info(model: Model) -> dict[str, Any]:
 def _plans_info(plans: Plans) -> dict[str, Any]:
     planned = plans.plans["configurations"][plans.configuration]
     return {"configuration": plans.configuration} | {key: planned[key] for key in _PLANNED if key in planned}
+
+
+def _bundle_info(bundle: Transforms, overlap: float) -> dict[str, Any]:
+    inferer = {"overlap": overlap, "mode": bundle.mode, "padding_mode": bundle.padding_mode, "cval": bundle.cval}
+    return {
+        "preprocessing": [{name: dict(arguments)} for name, arguments in bundle.preprocessing],
+        "postprocessing": [{name: dict(arguments)} for name, arguments in bundle.postprocessing],
+        "inferer": inferer | ({"sigma_scale": bundle.sigma_scale} if bundle.mode == "gaussian" else {}),
+    }
 
 
 def _code_run(checkpoint: Checkpoint, options: ModelOptions) -> list[str]:
@@ -129,16 +139,31 @@ def _network_rows(info: Mapping[str, Any]) -> list[tuple[str, str]]:
         return [("architecture", "not recognised"), ("reason", info["architecture_reason"])]
     low, high = info["window"] or (None, None)
     planned = [f"{name.replace('_', ' ')} {value}" for name, value in (info["plans"] or {}).items()]
-    preprocessing = f"clipped to {low:g} to {high:g} HU, mapped to 0 to 1" if planned == [] else ", ".join(planned)
+    if info["bundle"]:
+        preparation = [(name, _steps(info["bundle"][name])) for name in ("preprocessing", "postprocessing")] + [
+            ("inferer", ", ".join(f"{name} {value}" for name, value in info["bundle"]["inferer"].items()))
+        ]
+    elif planned:
+        preparation = [("nnU-Net plans", ", ".join(planned))]
+    else:
+        preparation = [("intensities", f"clipped to {low:g} to {high:g} HU, mapped to 0 to 1")]
     return [
         ("architecture", f"{info['architecture']}, width {info['width']}"),
         ("recognised by", info["architecture_reason"]),
         *_task_rows(info),
         ("subtypes", str(info["subtypes"] or "none: it only segments")),
         ("tile", f"{sides(info['tile'])} voxels"),
-        ("intensities" if planned == [] else "nnU-Net plans", preprocessing),
+        *preparation,
         *(("remark", remark) for remark in info["remarks"]),
     ]
+
+
+def _steps(steps: Sequence[Mapping[str, Mapping[str, Any]]]) -> str:
+    """MONAI's transforms with their arguments."""
+    called = [(name, arguments) for each in steps for name, arguments in each.items()]
+    return ", ".join(
+        f"{name}({', '.join(f'{key} {value}' for key, value in arguments.items())})" for name, arguments in called
+    ) or "none"  # fmt: skip
 
 
 def _task_rows(info: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -33,6 +33,28 @@ class Plans:
     configuration: str
 
 
+Step = tuple[str, Mapping[str, Any]]  # the name of one of `monai.transforms`, and its arguments but for keys
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transforms:
+    """How a MONAI bundle prepares a case for its network, merges its tiles, and makes its logits a mask.
+
+    Attributes:
+        preprocessing: done to the volume, channels first, in the orientation of its file.
+        postprocessing: done to the merged logits.
+        mode: how tiles are weighted, ``constant`` or ``gaussian``, the latter with `sigma_scale` of the tile's sides.
+        padding_mode, cval: how a volume shorter than a tile is padded, as of `torch.nn.functional.pad`.
+    """
+
+    preprocessing: tuple[Step, ...]
+    postprocessing: tuple[Step, ...]
+    mode: str = "gaussian"
+    sigma_scale: float = 0.125
+    padding_mode: str = "constant"
+    cval: float = 0.0
+
+
 class Program(nn.Module):
     """A network whose forward is a file's, and not Python code of ours or the user's.
 
@@ -81,6 +103,8 @@ class Model:
         subtypes: how many the network distinguishes; 0 where it only segments, and then the second output is a
             placeholder ``[B, 1]`` that means nothing.
         plans: nnU-Net's preprocessing, in the place of `window`; None for the volume as stored.
+        bundle: a MONAI bundle's transforms, likewise.
+        overlap: share of a tile's side that neighbours have in common where the user names no other.
         code: hash of what makes the function beside weights and `architecture`, such as the user's own files.
         program: the file's own program that the network is; None where it is PyTorch code.
         only_python: what its forward does that no graph of it can, such as branching on values of the image; empty
@@ -101,6 +125,8 @@ class Model:
     painting: tuple[int, ...] | None = None
     subtypes: int = 3
     plans: Plans | None = None
+    bundle: Transforms | None = None
+    overlap: float = 0.5
     code: str = ""
     program: Program | None = None
     only_python: str = ""

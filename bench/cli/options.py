@@ -80,7 +80,7 @@ def _run(run: argparse.ArgumentParser) -> None:
         type=_number(0, MAX_OVERLAP),
         default=Request.overlap,
         metavar="F",
-        help="of neighbouring tiles (0.5)",
+        help="of neighbouring tiles (the bundle's own, else 0.5)",
     )
     how.add_argument(
         "--roi", choices=ROIS, default=Request.roi,
@@ -181,7 +181,7 @@ def _scenario(scenario: argparse.ArgumentParser) -> None:
         type=_number(0, MAX_OVERLAP),
         default=Request.overlap,
         metavar="F",
-        help="of neighbouring tiles (0.5)",
+        help="of neighbouring tiles (the bundle's own, else 0.5)",
     )
     scenario.add_argument("--roi", choices=ROIS, default=Request.roi, help="as of `bench run` (none)")
     scenario.add_argument("--threads", type=_whole(1), metavar="N", help="CPU threads (one a core)")

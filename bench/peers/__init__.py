@@ -30,11 +30,13 @@ class Peer(Backend):
         cuda_precision: where it is another than `precision` on a CUDA device.
         one_tile: it takes one tile in a pass, whatever the run's batch.
         plans: whether it prepares cases by nnU-Net's plans.
+        bundles: whether it prepares cases by the transforms of a MONAI bundle.
     """
 
     cuda_precision: str | None = None
     one_tile: bool = False
     plans: bool = False
+    bundles: bool = False
     calls_python: bool = True
 
     def on(self, device: str) -> "Peer":
@@ -49,8 +51,8 @@ _LIBRARY = Runtime(TORCH.providers, extras={"cpu": "peers", "cuda": "peers"})
 _MONAI, _NNUNET = "bench.peers.monai:Monai", "bench.peers.nnunet:NnUNet"
 
 PEERS: Mapping[str, Peer] = {
-    "peer-monai-fp32": Peer(_MONAI, "fp32", _LIBRARY, programs=_CALLED, packages=("monai",)),
-    "peer-monai-amp": Peer(_MONAI, "half", _LIBRARY, programs=_CALLED, packages=("monai",)),
+    "peer-monai-fp32": Peer(_MONAI, "fp32", _LIBRARY, programs=_CALLED, packages=("monai",), bundles=True),
+    "peer-monai-amp": Peer(_MONAI, "half", _LIBRARY, programs=_CALLED, packages=("monai",), bundles=True),
     # Its predictor computes under autocast on CUDA, and in FP32 on a CPU.
     "peer-nnunet": Peer(
         _NNUNET, "fp32", _LIBRARY, packages=("nnunetv2",), cuda_precision="fp16", one_tile=True, plans=True
@@ -84,6 +86,12 @@ def incompatible_reason(backend: Backend, settings: "InferenceSettings", batch: 
         return unavailable(f"it runs one tile in a pass, and not {batch}", "leave the batch out of its name")
     if settings.plans is not None and not backend.plans:
         return unavailable("cases of this network are prepared by nnU-Net's plans", "compare with peer-nnunet")
+    if settings.bundle is not None:
+        if backend.bundles:
+            return None
+        return unavailable(
+            "cases of this network are prepared by its bundle's transforms", "compare with peer-monai-fp32"
+        )
     if settings.painting is None and settings.labels != tuple(range(len(settings.labels))):
         labels = ", ".join(map(str, settings.labels))
         return unavailable(

@@ -1,6 +1,7 @@
 """MONAI's transforms and sliding window around PyTorch, in FP32 or under autocast, as its tutorials put them together.
 
-LoadImage, ScaleIntensityRange, SlidingWindowInferer with Gaussian weights, AsDiscrete, SaveImage.
+LoadImage, ScaleIntensityRange, SlidingWindowInferer with Gaussian weights, AsDiscrete, SaveImage; of a bundle its own
+transforms and inferer between LoadImage and SaveImage.
 """
 
 import time
@@ -21,6 +22,7 @@ from bench.data.volume import read_space
 from bench.machine.clock import Stopwatch
 from bench.peers import Peer
 from bench.peers.session import PeerSession, Voting, windows
+from bench.pipeline.bundle.transforms import IMAGE, PREDICTION, built, labels_of
 from bench.pipeline.finite import of_case
 from bench.pipeline.settings import CaseTiming, InferenceSettings
 from engines.base import Availability, Target
@@ -29,7 +31,7 @@ from engines.probe import check
 from engines.pytorch.session import check_half, half_of, torch_settings
 
 if TYPE_CHECKING:
-    from models.model import Model
+    from models.model import Model, Transforms
 
 _SUFFIX = ".nii.gz"
 
@@ -56,8 +58,7 @@ class Monai:
 
         details = {
             "monai": version("monai"),
-            "way": "LoadImage, ScaleIntensityRange, SlidingWindowInferer (Gaussian, sigma_scale 0.125) under no_grad, "
-            "AsDiscrete, SaveImage",
+            "way": _way_of(model),
             "autocast": str(half).removeprefix("torch.") if half else "off",
             "stages": "forward is the network, stitch the rest of SlidingWindowInferer, AsDiscrete and the class"
             if not target.on_cuda
@@ -74,18 +75,12 @@ class MonaiPipeline:
     def __init__(
         self, network: nn.Module, target: Target, half: torch.dtype | None, settings: InferenceSettings
     ) -> None:
-        inferers: Any = import_module("monai.inferers")  # MONAI's packages do not export by the rules of mypy
-        transforms: Any = import_module("monai.transforms")
-        low, high = settings.window
+        transforms: Any = import_module("monai.transforms")  # MONAI's packages do not export by the rules of mypy
         self._target = target
         self._half = half
         self._network = Voting(network, settings)
+        self._way = _AsStored(settings) if settings.bundle is None else _AsBundled(settings.bundle, settings)
         self._load = transforms.LoadImage(image_only=True, ensure_channel_first=True)
-        self._scale = transforms.ScaleIntensityRange(low, high, 0.0, 1.0, clip=True)
-        self._inferer = inferers.SlidingWindowInferer(
-            settings.tile, settings.batch, settings.overlap, mode="gaussian", sigma_scale=0.125
-        )
-        self._discrete = _discrete(settings, transforms)
         self._save = transforms.SaveImage(output_ext=_SUFFIX, output_dtype=np.uint8, resample=False, print_log=False)
 
     @torch.no_grad()
@@ -101,18 +96,18 @@ class MonaiPipeline:
             volume = self._load([str(path) for path in image_paths])
             volume = _in_force(volume, space)
         with watch.stage("preprocess", device=True):
-            x = self._scale(volume).unsqueeze(0).to(self._target.device)
+            x = self._way.prepare(volume).unsqueeze(0).to(self._target.device)
 
         def infer() -> Tensor:
             with _autocast(self._target, self._half):
-                logits: Tensor = self._inferer(x, self._network)
+                logits: Tensor = self._way.inferer(x, self._network)
                 return logits
 
         with windows(watch, self._network, self._target):
             logits = infer()
         with watch.stage("stitch", device=True), of_case(image_paths[0]):
             self._network.refuse_not_finite(logits, infer)
-            labels = self._discrete(logits[0])
+            labels = self._way.labels(logits[0], volume)
             subtype = self._network.subtype()
         with watch.stage("write"):
             self._save(labels, filename=str(mask_path).removesuffix(_SUFFIX))
@@ -122,6 +117,58 @@ class MonaiPipeline:
     def _sync(self) -> None:
         if self._target.on_cuda:
             torch.cuda.synchronize(self._target.device)
+
+
+class _AsStored:
+    """The volume as its file has it, through the window."""
+
+    def __init__(self, settings: InferenceSettings) -> None:
+        transforms: Any = import_module("monai.transforms")
+        low, high = settings.window
+        self.prepare = transforms.ScaleIntensityRange(low, high, 0.0, 1.0, clip=True)
+        self.inferer = import_module("monai.inferers").SlidingWindowInferer(
+            settings.tile, settings.batch, settings.overlap, mode="gaussian", sigma_scale=0.125
+        )
+        self._discrete = _discrete(settings, transforms)
+
+    def labels(self, logits: Tensor, _volume: Any) -> Any:
+        """The mask ``[1, D, H, W]`` with its affine, from logits ``[C, D, H, W]``."""
+        return self._discrete(logits)
+
+
+class _AsBundled:
+    """By a bundle's own transforms and inferer."""
+
+    def __init__(self, bundle: "Transforms", settings: InferenceSettings) -> None:
+        self._settings = settings
+        self._before = built(bundle.preprocessing, (IMAGE,))
+        self._after = built(bundle.postprocessing, (PREDICTION,), self._before)
+        self.inferer = import_module("monai.inferers").SlidingWindowInferer(
+            settings.tile, settings.batch, settings.overlap, mode=bundle.mode, sigma_scale=bundle.sigma_scale,
+            padding_mode=bundle.padding_mode, cval=bundle.cval,
+        )  # fmt: skip
+        self._image: Any = None
+
+    def prepare(self, volume: Any) -> Any:
+        self._image = self._before({IMAGE: volume})[IMAGE]
+        return self._image
+
+    def labels(self, logits: Tensor, volume: Any) -> Any:
+        """The mask ``[1, D, H, W]`` with its affine, from logits ``[C, D, H, W]``."""
+        after = self._after({IMAGE: self._image, PREDICTION: logits})[PREDICTION]
+        mask = labels_of(after.as_tensor(), self._settings)[None]
+        return import_module("monai.data").MetaTensor(mask).copy_meta_from(volume, copy_attr=False)
+
+
+def _way_of(model: "Model") -> str:
+    if model.bundle is None:
+        before, after = "ScaleIntensityRange", "AsDiscrete"
+        weights = "Gaussian, sigma_scale 0.125"
+    else:
+        before = ", ".join(name for name, _ in model.bundle.preprocessing)
+        after = ", ".join(name for name, _ in model.bundle.postprocessing)
+        weights = f"{model.bundle.mode}, as the bundle's inferer"
+    return f"LoadImage, {before}, SlidingWindowInferer ({weights}) under no_grad, {after}, SaveImage"
 
 
 def _discrete(settings: InferenceSettings, transforms: Any) -> Callable[[Tensor], Tensor]:

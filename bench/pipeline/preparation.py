@@ -1,5 +1,5 @@
 """A volume's way to the network and back onto its image's grid, and its tiles: as stored in the file, tiled as MONAI
-does, or both as nnU-Net does.
+does, or both as nnU-Net or a MONAI bundle does.
 """
 
 from collections.abc import Sequence
@@ -117,6 +117,10 @@ def _on_host(labels: Tensor) -> NDArray[np.uint8]:
 
 def preparation_of(settings: InferenceSettings, device: torch.device) -> tuple[Preprocessor, Tiling]:
     """How a case is prepared and tiled by `settings`; sums of logits are on `device`."""
+    if settings.bundle is not None:
+        from bench.pipeline.bundle.preparation import BundlePreprocessor, BundleTiling
+
+        return BundlePreprocessor(settings.bundle, settings), BundleTiling(settings.bundle, settings, device)
     if settings.plans is None:
         return WindowPreprocessor(settings.window, device), MonaiTiling(settings, device)
     from bench.pipeline.nnunet import NnUNetTiling, PlansPreprocessor

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from models.model import LABELS, Plans
+from models.model import LABELS, Plans, Transforms
 from reports.records.record import Roi
 
 
@@ -27,6 +27,7 @@ class InferenceSettings:
             nothing is known of it, and then no `roi` asks the network.
         subtypes: that the network tells apart; 0 where it only segments.
         plans: nnU-Net's preprocessing, in the place of `window`; None for the volume as stored.
+        bundle: a MONAI bundle's transforms, likewise.
     """
 
     protocol: str
@@ -41,6 +42,7 @@ class InferenceSettings:
     foreground_ml: tuple[float, float] | None = None
     subtypes: int = 3
     plans: Plans | None = None
+    bundle: Transforms | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,12 +28,15 @@ class Grid:
         tile: sides of a tile.
         before: voxels of padding in front of each axis that is shorter than the tile.
         starts: first voxel of every tile in the padded volume.
+        padding, value: what intensities are padded with, as of `torch.nn.functional.pad`; labels with background.
     """
 
     shape: Shape
     tile: Shape
     before: Shape
     starts: tuple[Shape, ...]
+    padding: str = "constant"
+    value: float = 0.0
 
     @property
     def padded(self) -> Shape:
@@ -50,11 +53,15 @@ class Grid:
         return _box(self.before, self.shape)
 
     def pad(self, volume: Tensor) -> Tensor:
-        """Pad ``[..., D, H, W]`` with zeros to at least one tile, evenly on both sides."""
+        """Pad intensities ``[C, D, H, W]``, or labels ``[D, H, W]``, to at least one tile, evenly on both sides."""
         pads: list[int] = []
         for n, padded, before in zip(self.shape, self.padded, self.before, strict=True):
             pads = [before, padded - n - before, *pads]  # functional.pad starts at the last axis
-        return functional.pad(volume, pads) if any(pads) else volume
+        if not any(pads):
+            return volume
+        return (
+            functional.pad(volume, pads, self.padding, self.value) if volume.ndim == 4 else functional.pad(volume, pads)
+        )
 
 
 def sliding_window(shape: Shape, tile: Shape, overlap: float) -> Grid:

@@ -23,12 +23,12 @@ def controlled_settings(settings: Settings, model: Model, baseline: str) -> dict
     """What is held equal between the variants, so that only the engine differs."""
     plans = model.plans
     return {
-        "preparation": "as stored" if plans is None else f"nnU-Net's, by its plans ({plans.configuration})",
+        "preparation": _preparation(model),
         "intensity window": _window(model),
         "protocol": settings.protocol,
         "tile": " x ".join(map(str, settings.tile)),
         "overlap": f"{settings.overlap:g}",
-        "tile weights": "Gaussian, sigma 0.125 of the tile" + ("" if plans is None else ", as nnU-Net's predictor"),
+        "tile weights": _weights(model),
         "batch": _batches(settings),
         "ROI": settings.roi,
         "test-time augmentation": "off",
@@ -51,8 +51,23 @@ def _waiting() -> str:
     return f"OMP_WAIT_POLICY={policy}" if policy else "waiting as OpenMP has it"
 
 
+def _preparation(model: Model) -> str:
+    if model.bundle is not None:
+        return f"the bundle's: {', '.join(name for name, _ in model.bundle.preprocessing)}"
+    return "as stored" if model.plans is None else f"nnU-Net's, by its plans ({model.plans.configuration})"
+
+
+def _weights(model: Model) -> str:
+    if model.bundle is not None and model.bundle.mode == "constant":
+        return "equal, as the bundle's inferer"
+    sigma = 0.125 if model.bundle is None else model.bundle.sigma_scale
+    return f"Gaussian, sigma {sigma:g} of the tile" + ("" if model.plans is None else ", as nnU-Net's predictor")
+
+
 def _window(model: Model) -> str:
     low, high = model.window
+    if model.bundle is not None:
+        return "by the bundle's transforms"
     return f"{low:g} to {high:g} HU to 0 and 1" if model.plans is None else "by the plans"
 
 

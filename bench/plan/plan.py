@@ -76,6 +76,9 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
         layers = layers_of_a_pass(model)
         described = describe_checkpoint(model, checkpoint, path, request, layers)
     baseline = engines.baseline_for(model.program.container if model.program else None)
+    if request.overlap is None:
+        request = replace(request, overlap=model.overlap)
+        recipes = _recipes(request)
     variants = _variants(request, recipes, baseline)
     _check_batch(request, model)
     settings = _settings(request, variants, device, model)
@@ -152,7 +155,7 @@ def _recipes(request: Request) -> dict[str, VariantSettings]:
     if request.recipes is None:
         return {}
     path = BUILT_IN if request.recipes == "builtin" else Path(request.recipes)
-    return read_recipes(path, request.roi, request.overlap, request.batch)
+    return read_recipes(path, request.roi, _overlap(request), request.batch)
 
 
 def _variants(
@@ -161,9 +164,14 @@ def _variants(
     """Everything that is timed, the recipes last; with recipes and no ``--backends`` only the baseline beside them."""
     listed = request.backends or (baseline if recipes else "all")
     return {
-        **read_variants(listed, baseline, roi=request.roi, overlap=request.overlap, batch=request.batch),
+        **read_variants(listed, baseline, roi=request.roi, overlap=_overlap(request), batch=request.batch),
         **recipes,
     }
+
+
+def _overlap(request: Request) -> float:
+    """The user's; where none is named, what most networks have until the network is known."""
+    return Model.overlap if request.overlap is None else request.overlap
 
 
 def inference_settings(settings: Settings, model: Model) -> InferenceSettings:
@@ -178,6 +186,7 @@ def inference_settings(settings: Settings, model: Model) -> InferenceSettings:
         labels=model.labels,
         subtypes=model.subtypes,
         plans=model.plans,
+        bundle=model.bundle,
         painting=model.painting,
         channels=model.channels,
         foreground_ml=model.task.foreground_ml,
@@ -231,8 +240,9 @@ def _check_roi(request: Request, variants: Mapping[str, VariantSettings], model:
     where = "--roi, --recipes" if any(own.recipe for own in variants.values()) else "--roi"
     if request.protocol == "center-patch" and crops:
         raise InputError(f"{where}: the centre patch is a crop already; use --roi none with --protocol center-patch")
-    if model.plans is not None and request.protocol != "sliding-window":
-        raise InputError("--protocol: nnU-Net's plans say how a volume is tiled; use --protocol sliding-window")
+    whose = "nnU-Net's plans say" if model.plans is not None else "the bundle's inferer says" if model.bundle else ""
+    if whose and request.protocol != "sliding-window":
+        raise InputError(f"--protocol: {whose} how a volume is tiled; use --protocol sliding-window")
     absent = roi_absent(request.roi, model)
     if absent is not None:
         raise InputError(f"--roi {request.roi}: {absent.reason}; {absent.fix}")

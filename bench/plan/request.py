@@ -23,7 +23,7 @@ class Request:
     recipes: str | None = None
     device: str = "auto"
     protocol: str = "sliding-window"
-    overlap: float = 0.5
+    overlap: float | None = None
     roi: str = "none"
     batch: int = 1
     rounds: int | None = None

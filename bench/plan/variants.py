@@ -78,6 +78,8 @@ def roi_absent(roi: str, model: Model) -> Availability | None:
         return None
     if model.plans is not None:
         return unavailable("nnU-Net's plans say how a volume is cropped", none)
+    if model.bundle is not None:
+        return unavailable("the bundle's transforms say how a volume is cropped, and see all of it", none)
     if roi == "body" and not task.channels[0].casefold().startswith("ct"):
         return unavailable(f"body finds tissue by HU, and the first channel is {task.channels[0]}, no CT", none)
     if roi in ("coarse", "foreground") and task.foreground_ml is None:

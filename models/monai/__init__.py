@@ -1,1 +1,3 @@
-"""MONAI bundles: the folder (`bundle`), its `config` read as data, `preprocessing` and network (`build`) from it."""
+"""MONAI bundles: the folder (`bundle`), its `config` read as data, with the `expressions` that are computed in it, and
+from it the network (`build`), its `transforms`, its `inferer` and its `task`.
+"""

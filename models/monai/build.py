@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from torch.nn.modules import module as registration
 
 from models.errors import CheckpointError, install, refusal, sides
-from models.model import Model, json_sha256
+from models.model import Model, Transforms, json_sha256
+from models.monai import transforms
 from models.monai.bundle import read_config
 from models.monai.config import Config
-from models.monai.preprocessing import afterwards, labels_of, tile_of, window_of
+from models.monai.inferer import Window, window_of
+from models.monai.task import channels_of, meaning_of
 from models.networks.build import describe_network
 from models.networks.weights import load_state, match_state
 from models.options import ModelOptions
@@ -28,8 +30,8 @@ from models.user_code.isolation import user_files
 # Networks that segment a volume, of `monai.networks.nets`. Not all there may be made from what a file says: some
 # download weights or open files that their arguments name.
 NETWORKS = frozenset({
-    "AHNet", "AttentionUnet", "BasicUNet", "BasicUNetPlusPlus", "DynUNet", "FlexibleUNet", "HighResNet", "MedNeXt",
-    "SegResNet", "SegResNetDS", "SegResNetDS2", "SegResNetVAE", "SwinUNETR", "UNet", "UNETR", "VNet",
+    "AHNet", "AttentionUnet", "BasicUNet", "BasicUNetPlusPlus", "DiNTS", "DynUNet", "FlexibleUNet", "HighResNet",
+    "MedNeXt", "SegResNet", "SegResNetDS", "SegResNetDS2", "SegResNetVAE", "SwinUNETR", "UNet", "UNETR", "VNet",
 })  # fmt: skip
 _KEYS = ("network_def", "network")
 _LARGEST = 4096  # of any number among a network's arguments
@@ -37,7 +39,7 @@ _LARGEST_WINDOW = 14  # voxels: SwinUNETR makes an index of the sixth power of i
 
 
 def build_bundle(checkpoint: Checkpoint, bundle: Path, options: ModelOptions) -> Model:
-    """Build the network of the bundle in a folder, with its tile, window and labels where `options` names no others.
+    """Build the network of the bundle in a folder, with its transforms, tile and task where `options` name no others.
 
     Where the user trusts the bundle, MONAI's ConfigParser makes the network, which runs what the configuration holds.
 
@@ -46,25 +48,53 @@ def build_bundle(checkpoint: Checkpoint, bundle: Path, options: ModelOptions) ->
     """
     config = read_config(bundle)
     nets = _import_networks(config)
+    wanted: object = None
     if trusts_bundle(options, checkpoint.source):
         network, how = _parse_network(config), f"made by MONAI's ConfigParser, which --trust {bundle} allowed to run"
         code = json_sha256(config.values, [file.read_bytes().hex() for file in user_files()])
     else:
         network, arguments = _make_network(config, nets, checkpoint.state)
         how, code = f"its arguments: {json.dumps(arguments)[:300]}", json_sha256(type(network).__name__, arguments)
+        wanted = arguments.get("in_channels")
     kind = type(network).__name__
-    tile, window = tile_of(config, options), window_of(config, options)
+    window, channels = window_of(config, options), channels_of(config, wanted)
     name = f"{kind}, as {config.file.name} defines it"
     state, aside = match_state(checkpoint, network, name, "give weights and configuration of one and the same bundle")
+    low_high = options.window or (0.0, 1.0)
     try:
-        model = describe_network(load_state(state, network), f"MONAI {kind}", tile.sides, window.hu, channels=1)
+        network = load_state(state, network)
+        model = describe_network(network, f"MONAI {kind}", window.tile, low_high, channels=len(channels))
     except Exception as error:
-        problem = f"its {kind} cannot be used on a tile of {sides(tile.sides)}: {_error_text(error)}"
+        problem = f"its {kind} cannot be used on a tile of {sides(window.tile)}: {_error_text(error)}"
         raise refusal(config.file, problem, "choose another with --tile=X,Y,Z, or mend the configuration") from None
-    labels, of_labels = labels_of(config, len(model.labels))
-    remarks = (*model.remarks, *aside, *of_labels, *window.remarks, *tile.remarks, *afterwards(config))
+    model = _with_transforms(model, config, window, channels, options)
     evidence = f"network_def in {config.file.relative_to(bundle)}; {how}"
-    return replace(model, labels=labels, code=code, remarks=remarks, evidence=evidence)
+    return replace(model, code=code, remarks=(*model.remarks, *aside), evidence=evidence)
+
+
+def _with_transforms(
+    model: Model, config: Config, window: Window, channels: tuple[str, ...], options: ModelOptions
+) -> Model:
+    """`model` with the bundle's own way to the network and back, or with the window that the user names."""
+    after = transforms.after(config)
+    before = transforms.before(config) if options.window is None else transforms.Steps(())
+    steps, said = transforms.with_inverse(before, after)
+    bundle = Transforms(
+        preprocessing=before.steps, postprocessing=steps, mode=window.mode, sigma_scale=window.sigma_scale,
+        padding_mode=window.padding_mode, cval=window.cval,
+    )  # fmt: skip
+    meaning = meaning_of(config, channels, len(model.labels), bundle, after.painting, options.task)
+    if options.window is not None:
+        said = ("--window takes the place of its own transforms: volumes run as they are stored",)
+    return replace(
+        model,
+        task=meaning.task,
+        labels=meaning.labels,
+        painting=meaning.painting,
+        bundle=bundle if options.window is None else None,
+        overlap=window.overlap if options.window is None else model.overlap,
+        remarks=(*model.remarks, *meaning.remarks, *window.remarks, *said),
+    )
 
 
 def trusts_bundle(options: ModelOptions, source: Source) -> bool:

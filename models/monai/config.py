@@ -2,7 +2,8 @@
 
 MONAI's own ConfigParser makes an object of whatever a ``_target_`` names and evaluates whatever follows a ``$``: that
 is running what the file holds. Here references (``@key::inner`` and ``%key``, also with ``#`` for ``::``) are followed
-between plain values, and the rest is refused by its key.
+between plain values, the few expressions of `models.monai.expressions` are computed, and the rest is refused by its
+key.
 """
 
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import CheckpointError, refusal
+from models.monai import expressions
 
 SEPARATOR = "::"
 NO_ARGUMENTS = ("_target_", "_desc_", "_mode_", "_requires_", "_disabled_")
@@ -29,11 +31,13 @@ class Component:
         key: where it stands.
         target: the class's name, short or with its module.
         arguments: of the class, nothing in them resolved yet.
+        disabled: what stands under ``_disabled_``, likewise.
     """
 
     key: str
     target: str
     arguments: Mapping[str, Any]
+    disabled: Any = False
 
     @property
     def name(self) -> str:
@@ -67,8 +71,8 @@ class Config:
         """`value`, which stands under `key`, with references resolved.
 
         Raises:
-            CheckpointError: it holds an expression, a component, a reference that leads nowhere or round in a circle,
-                or too much.
+            CheckpointError: it holds an expression that is not computed here, a component, a reference that leads
+                nowhere or round in a circle, or too much.
         """
         return self._resolved(key, value, iter(range(_MOST)), 0)
 
@@ -76,7 +80,7 @@ class Config:
         """The component under `key`, or that `value` is; None where it is something else.
 
         Raises:
-            CheckpointError: it is an expression, or its ``_target_`` is no name.
+            CheckpointError: it is an expression that is not computed here, or its ``_target_`` is no name.
         """
         key, value = self.followed(key, self._value_at(key) if value is None else value)
         if not isinstance(value, dict) or "_target_" not in value:
@@ -84,28 +88,50 @@ class Config:
         target = value["_target_"]
         if not isinstance(target, str) or target.startswith(("$", "@", "%")):
             raise self.refused(f"its {key}::_target_ is no class but {_shorten(target)}")
-        return Component(key, target, {str(name): inner for name, inner in value.items() if name not in NO_ARGUMENTS})
+        arguments = {str(name): inner for name, inner in value.items() if name not in NO_ARGUMENTS}
+        return Component(key, target, arguments, value.get("_disabled_", False))
 
     def followed(self, key: str, value: Any) -> tuple[str, Any]:
-        """Follow references from `value` until something else comes; return it and the key where it stands.
+        """Follow references from `value`, and compute expressions, until something else comes.
+
+        Returns:
+            It, nothing inside it resolved, and the key where it stands.
 
         Raises:
-            CheckpointError: it is an expression, or references lead nowhere or round in a circle.
+            CheckpointError: an expression is not computed here, or references lead nowhere or round in a circle.
         """
+        return self._followed(key, value, iter(range(_MOST)), 0)
+
+    def _followed(self, key: str, value: Any, left: Iterator[int], depth: int) -> tuple[str, Any]:
         for _ in range(_LONGEST_CHAIN):
+            if next(left, None) is None or depth > _DEEPEST:
+                raise self.refused(f"its {key.partition(SEPARATOR)[0]} is too large or too deep")
             if not isinstance(value, str):
                 return key, value
             if value.startswith("$"):
-                raise self.refused(f"its {key} is an expression, {_shorten(value)}, which only running it resolves")
+                return key, self._computed(key, value, left, depth)
             normal = value.replace("#", SEPARATOR)
             if not _REFERENCE.fullmatch(normal):
                 return key, value
-            try:
-                value = self._value_at(normal[1:])
-            except KeyError:
-                raise self.refused(f"its {key} refers to {_shorten(value)}, which is not there") from None
-            key = normal[1:]
+            key, value = normal[1:], self._referred(key, normal[1:])
         raise self.refused(f"its {key} refers to itself")
+
+    def _referred(self, key: str, to: str) -> Any:
+        try:
+            return self._value_at(to)
+        except KeyError:
+            raise self.refused(f"its {key} refers to {_shorten(f'@{to}')}, which is not there") from None
+
+    def _computed(self, key: str, text: str, left: Iterator[int], depth: int) -> Any:
+        def value_of(to: str) -> Any:
+            return self._followed(to, self._referred(key, to), left, depth + 1)[1]
+
+        try:
+            return expressions.compute(text[1:], value_of)
+        except expressions.Unsupported:
+            raise self.refused(
+                f"its {key} is an expression, {_shorten(text)}, which only running it resolves"
+            ) from None
 
     def refused(self, problem: str) -> CheckpointError:
         """A refusal of something that only running the configuration could resolve."""
@@ -124,9 +150,7 @@ class Config:
         return value
 
     def _resolved(self, key: str, value: Any, left: Iterator[int], depth: int) -> Any:
-        key, value = self.followed(key, value)
-        if next(left, None) is None or depth > _DEEPEST:
-            raise self.refused(f"its {key.partition(SEPARATOR)[0]} is too large or too deep")
+        key, value = self._followed(key, value, left, depth)
         if isinstance(value, list):
             return [self._resolved(f"{key}::{i}", inner, left, depth + 1) for i, inner in enumerate(value)]
         if isinstance(value, dict):

@@ -116,12 +116,16 @@ def test_outputs_are_those_of_the_network_that_monai_makes(definition: dict[str,
         with torch.inference_mode():
             assert torch.equal(model.module(image)[0], source(image))
         assert checkpoint.path == root / "models" / "model.pt"
-        assert (model.tile, model.window, model.labels) == ((32, 32, 32), (-87.0, 199.0), (0, 1, 2))
+        assert (model.tile, model.overlap, model.labels, model.task.name) == (
+            (32, 32, 32),
+            0.625,
+            (0, 1, 2),
+            "pancreas",
+        )
         assert (model.subtypes, model.architecture) == (0, f"MONAI {type(source).__name__}")
     assert model.remarks == (
         "it has no classification: F1 is not applicable",
-        "its preprocessing has Orientationd, Spacingd too: not done here, volumes run as they are stored",
-        "its SlidingWindowInferer has overlap 0.625; overlap and tile weights are those of the run",
+        "its postprocessing does not undo Orientationd, Spacingd: masks are brought back by nearest neighbours",
     )
     assert model.evidence.startswith("network_def in configs/inference.json; its arguments: {")
 
@@ -164,31 +168,19 @@ def test_yaml_and_training_configurations(bundle: Write) -> None:
     image = torch.rand(1, 1, 32, 32, 32)
     with torch.inference_mode():
         assert torch.equal(model.module(image)[0], source(image))
-    assert (model.tile, model.window) == ((32, 32, 32), (-87.0, 199.0))
+    assert (model.tile, model.overlap) == ((32, 32, 32), 0.625)
+    assert [name for name, _ in model.bundle.preprocessing] == ["Orientationd", "Spacingd", "ScaleIntensityRanged"]
     assert "configs/train.yaml" in model.evidence
-
-
-@pytest.mark.parametrize(
-    ("channels", "labels"),
-    [
-        ({"0": "background", "1": "Tumour", "2": "Pancreas"}, (0, 2, 1)),
-        ({"1": "background", "2": "pancreas", "0": "lesion"}, (2, 0, 1)),
-        (None, (0, 1, 2)),
-    ],
-)
-def test_labels_are_read_from_the_metadata(channels: Any, labels: tuple[int, ...], bundle: Write) -> None:
-    model, _ = load(bundle(inference(UNET), channels=channels))
-    assert model.labels == labels
-    assert ("its metadata names no channels: taken for background, pancreas, lesion" in model.remarks) == (
-        channels is None
-    )
 
 
 def test_what_the_user_gives_comes_first(bundle: Write) -> None:
     config = inference(UNET, preprocessing="$monai.transforms.Compose([])", inferer={"_target_": "SimpleInferer"})
     model, _ = load(bundle(config), options=ModelOptions(tile=(16, 16, 32), window=(-100.0, 240.0)))
-    assert (model.tile, model.window) == ((16, 16, 32), (-100.0, 240.0))
-    assert "--window takes the place of its own preprocessing of intensities" in model.remarks
+    assert (model.tile, model.window, model.bundle, model.overlap) == ((16, 16, 32), (-100.0, 240.0), None, 0.5)
+    assert "--window takes the place of its own transforms: volumes run as they are stored" in model.remarks
+    assert "its inferer (SimpleInferer) is no sliding window: tiles overlap by half and have Gaussian weights" in (
+        model.remarks
+    )
 
 
 def test_inspected(bundle: Write) -> None:
@@ -209,6 +201,7 @@ def refused(path: Path, *said: str, options: ModelOptions | None = None) -> str:
     return message
 
 
+WINDOW = {"_target_": "SlidingWindowInferer", "roi_size": [32, 32, 32]}
 TOUCH = "$__import__('os').system('touch MARKER')"
 CALL = {"_target_": "os.system", "command": "touch MARKER"}
 HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
@@ -252,15 +245,15 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "another network": ({"network_def": UNET | {"channels": [4, 8, 12]}}, "its weights are not those of UNet"),
     "wrong arguments": ({"network_def": UNET | {"depth": 3}}, "cannot be made: UNet: TypeError: UNet.__init__"),
     "four channels": ({"network_def": UNET | {"in_channels": 4}}, "are not those of UNet"),
-    "tile": ({"inferer": {"_target_": "SlidingWindowInferer", "roi_size": "$[1]"}}, "its inferer::roi_size is an exp"),
+    "tile": ({"inferer": {"_target_": "SlidingWindowInferer", "roi_size": TOUCH}}, "its inferer::roi_size is an expr"),
+    "overlap": ({"inferer": WINDOW | {"overlap": TOUCH}}, "its inferer::overlap is an expression"),
+    "another inferer": ({"inferer": {**WINDOW, "_target_": "scripts.SlidingWindowInferer"}}, "scripts.SlidingWindow"),
+    "inferer's weights": ({"inferer": WINDOW | {"roi_weight_map": [1]}}, "its inferer::roi_weight_map is '[1]'"),
+    "inferer's overlap": ({"inferer": WINDOW | {"overlap": [0.5, 0.5, 0.25]}}, "its inferer::overlap is '[0.5, 0.5, "),
     "no tile": ({"inferer": {"_target_": "SimpleInferer"}}, "(SimpleInferer) names no roi_size; choose the training"),
     "whole axes": ({"sizes": [96, 96, -1]}, "its inferer::roi_size is [96, 96, -1], not three sides in voxels"),
     "huge tile": ({"sizes": [4000, 4000, 4000]}, "its inferer::roi_size is 4000 x 4000 x 4000, more than 16777216"),
     "odd tile": ({"sizes": [31, 32, 32]}, "its UNet cannot be used on a tile of 31 x 32 x 32: "),
-    "sigmoid": (
-        {"postprocessing": {"_target_": "Compose", "transforms": [{"_target_": "Activationsd", "sigmoid": True}]}},
-        "its postprocessing::transforms::0 is a sigmoid",
-    ),
 }  # fmt: skip
 
 
@@ -268,58 +261,6 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
 def test_nothing_in_a_configuration_is_run(route: str, bundle: Write, marker: Path) -> None:
     changed, said = HOSTILE[route]
     refused(bundle(inference(UNET) | changed), said)
-
-
-STEP = "its preprocessing::transforms::"
-INTENSITIES: dict[str, tuple[Any, str]] = {
-    "normalised": ([{"_target_": "NormalizeIntensityd", "keys": "image", "nonzero": True}], f"{STEP}6 is NormalizeInt"),
-    "scaled anew": ([{"_target_": "ScaleIntensity"}], f"{STEP}6 is ScaleIntensity"),
-    "twice": ([STEPS[4]], f"{STEP}6 is ScaleIntensityRanged"),
-    "own code": ([{"_target_": "scripts.transforms.Own", "keys": "image"}], f"{STEP}6 is scripts.transforms.Own"),
-    "lambda": ([{"_target_": "Lambdad", "keys": "image", "func": TOUCH}], f"{STEP}6 is Lambdad"),
-    "disabled by code": ([STEPS[0] | {"_disabled_": TOUCH}], f"{STEP}6::_disabled_ is an expression"),
-    "step as code": ([TOUCH], f"{STEP}6 is an expression"),
-}
-
-
-@pytest.mark.parametrize("route", INTENSITIES)
-def test_preprocessing_that_is_not_done_here_is_refused(route: str, bundle: Write, marker: Path) -> None:
-    steps, said = INTENSITIES[route]
-    root = bundle(inference(UNET, preprocessing={"_target_": "Compose", "transforms": [*STEPS, *steps]}))
-    refused(root, said)
-    assert load(root, options=ModelOptions(window=(-87.0, 199.0)))[0].window == (-87.0, 199.0)
-
-
-@pytest.mark.parametrize(
-    ("changed", "said"),
-    [
-        ({"b_min": -1}, "maps to -1 to 1, not to 0 to 1"),
-        ({"b_max": None}, "maps to 0 to None, not to 0 to 1"),
-        ({"clip": False}, "does not clip"),
-        ({"a_min": 300}, "maps from 300 to 199"),
-        ({"a_max": float("inf")}, "maps from -87 to inf"),
-        ({"a_min": TOUCH}, "transforms::0::a_min is an expression"),
-        ({"_disabled_": True}, "its preprocessing has no ScaleIntensityRanged; intensities are only clipped"),
-    ],
-)
-def test_other_windows_are_refused(changed: dict[str, Any], said: str, bundle: Write, marker: Path) -> None:
-    steps = [STEPS[4] | changed]  # type: ignore[operator]
-    refused(bundle(inference(UNET, preprocessing={"_target_": "Compose", "transforms": steps})), said)
-
-
-def test_channels_that_are_not_scored_are_refused(bundle: Write) -> None:
-    refused(bundle(inference(UNET), channels={"0": "background", "1": "spleen", "2": "liver"}), "background, spleen")
-    refused(bundle(inference(UNET), channels={"0": "background", "1": "pancreas"}), "its network has 3;")
-    refused(
-        bundle(inference(UNET), channels=CHANNELS | {"9" * 5000: "duct"} | {"2": "spleen"}), "background, pancreas,"
-    )
-
-
-@pytest.mark.parametrize("outputs", ["x", [{"channel_def": CHANNELS}], {"pred": 1}, {"pred": {"channel_def": "x"}}])
-def test_metadata_without_channels(outputs: Any, bundle: Write) -> None:
-    root = bundle(inference(UNET))
-    (root / "configs" / "metadata.json").write_text(json.dumps({"network_data_format": {"outputs": outputs}}))
-    assert "its metadata names no channels: taken for background, pancreas, lesion" in load(root)[0].remarks
 
 
 def test_files_that_are_damaged_or_too_large(bundle: Write) -> None:
