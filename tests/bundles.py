@@ -177,7 +177,7 @@ def _whole_body() -> tuple[Any, Any]:
 def _btcv() -> tuple[Any, Any]:
     network = {
         "_target_": "monai.networks.nets.unetr.UNETR", "in_channels": 1, "out_channels": 14, "img_size": "@sizes",
-        "feature_size": 4, "hidden_size": 24, "mlp_dim": 32, "num_heads": 2,
+        "norm_name": "batch", "feature_size": 4, "hidden_size": 24, "mlp_dim": 32, "num_heads": 2,
     }  # fmt: skip
     before = compose(*READ, RAS, spacing(1.5, 1.5, 2.0), scaled(-175, 250), TYPED)
     inferer = window(roi_size="@sizes")
@@ -270,7 +270,7 @@ CASES = {
 }
 
 
-def write_case(folder: Path, name: str, channels: int) -> list[Path]:
+def write_case(folder: Path, name: str, channels: int, called: str = "case") -> list[Path]:
     """Smooth blobs in air of exactly 0, a file for each channel."""
     shape, mm, direction = CASES[name]
     affine = np.eye(4)
@@ -282,7 +282,7 @@ def write_case(folder: Path, name: str, channels: int) -> list[Path]:
         rng = np.random.default_rng(len(name) + channel)
         hu = (gaussian_filter(rng.normal(0, 1, shape), 1.5) * 900 + 80).astype(np.int16)
         hu[:3], hu[:, :2] = 0, 0
-        paths.append(folder / f"case_{channel:04}.nii.gz")
+        paths.append(folder / f"{called}_{channel:04}.nii.gz")
         nib.save(nib.Nifti1Image(hu, affine), paths[-1])
     return paths
 
