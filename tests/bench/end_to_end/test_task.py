@@ -1,6 +1,7 @@
 """A network of two channels and three overlapping regions, and what is scored of it, through `bench run`."""
 
 import json
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -131,11 +132,39 @@ def test_regions_of_two_channels_are_painted_and_scored(bench, brain):
     assert {"whole_dsc", "core_dsc", "enhancing_nsd"} <= set(columns)
 
 
+def test_channels_in_one_file_that_a_list_names(bench, brain):
+    """The Decathlon's layout, whose labels have other values: the same scores, for reference pipelines too."""
+    settings = ("--backends", "torch-fp32,peer-monai-fp32,peer-script", "--rounds", "1")
+    _, before, printed = bench(*options(brain, *settings))
+    data, listed = brain / "data", []
+    for path in sorted((data / "imagesVal").glob("*_0000.nii.gz")):
+        name = path.name.replace("_0000", "")
+        voxels = [np.asarray(nib.load(path.with_name(f"c{name[1]}_000{c}.nii.gz")).dataobj) for c in range(2)]
+        nib.save(nib.Nifti1Image(np.stack(voxels, -1), np.eye(4)), data / name)
+        truth = np.asarray(nib.load(data / "labelsVal" / name).dataobj)
+        nib.save(nib.Nifti1Image(np.where(truth == 4, 3, truth), np.eye(4)), data / "labelsVal" / name)
+        listed.append({"image": f"./{name}", "label": f"./labelsVal/{name}"})
+    labels = {"0": "background", "1": "Core", "2": "Edema", "3": "enhancing", "9": "ignore"}
+    modality = {"0": "t1c", "1": "flair"}
+    held = {"modality": modality, "labels": labels, "validation": listed}
+    (data / "dataset.json").write_text(json.dumps(held))
+    shutil.rmtree("run")
+    _, after, printed = bench(*options(brain, *settings))
+    assert json.loads(Path("run/run.json").read_text())["data"]["layout"] == "decathlon"
+    assert [row["status"] for row in after["variants"]] == ["ok"] * 3, printed
+    scores = [[row["accuracy"]["structures"] for row in summary["variants"]] for summary in (before, after)]
+    assert scores[0] == scores[1]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
         ("enhancing = 4", "enhancing = 5", "unknown label 4 in 64 voxels; known are 0 background, 1 core, 2 edema"),
-        ('"T1c", "FLAIR"', '"T1c", "FLAIR", "T2"', "c0_0000.nii.gz: c0 has 2 channels, and the network takes 3"),
+        (
+            '"T1c", "FLAIR"',
+            '"T1c", "FLAIR", "T2"',
+            "c0_0002.nii.gz: no such file, but the network takes 3 (T1c, FLAIR, T2); put T2",
+        ),
         ("ignore = 9\n", "", "unknown label 9 in"),
         ('label = "edema"\n[[regions]]\nstructure = "enhancing"\nlabel = "enhancing"', 'label = "edema"', "3 channels"),
     ],
