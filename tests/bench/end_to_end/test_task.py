@@ -159,14 +159,18 @@ def test_channels_in_one_file_that_a_list_names(bench, brain):
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("enhancing = 4", "enhancing = 5", "unknown label 4 in 64 voxels; known are 0 background, 1 core, 2 edema"),
+        ("enhancing = 4", "enhancing = 5", "voxels; known are 0 background, 1 core, 2 edema, 5 enhancing"),
         (
             '"T1c", "FLAIR"',
             '"T1c", "FLAIR", "T2"',
-            "c0_0002.nii.gz: no such file, but the network takes 3 (T1c, FLAIR, T2); put T2",
+            "its network takes 2 channels, and the task brain has 3 (T1c, FLAIR, T2)",
         ),
         ("ignore = 9\n", "", "unknown label 9 in"),
-        ('label = "edema"\n[[regions]]\nstructure = "enhancing"\nlabel = "enhancing"', 'label = "edema"', "3 channels"),
+        (
+            'label = "edema"\n[[regions]]\nstructure = "enhancing"\nlabel = "enhancing"',
+            'label = "edema"',
+            "gives 3 classes",
+        ),
     ],
 )
 def test_a_task_that_fits_neither_network_nor_masks_is_one_line(bench, brain, old, new, said):
