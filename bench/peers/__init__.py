@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bench.data.formats import format_of
 from bench.errors import InputError
 from engines.base import TORCH, Availability, Backend, Runtime
 from engines.probe import unavailable
@@ -109,6 +108,8 @@ def incompatible_reason(backend: Backend, settings: "InferenceSettings", batch: 
 
 def unreadable_reason(backend: Backend, images: Iterable[str]) -> Availability | None:
     """Why this peer cannot run cases of these `images`; None where it can, and for what is no peer."""
+    from bench.data.formats import format_of  # which imports nibabel, and `bench --help` must be instant
+
     others = sorted({format_of(image) for image in images} - {"NIfTI"})
     if not isinstance(backend, Peer) or not others:
         return None

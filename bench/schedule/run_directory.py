@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from bench.data.formats import mask_ending
 from bench.errors import InputError, StorageError
 from reports.records.record import Case, RunRecord, VariantRecord
 from reports.records.store import (
@@ -152,6 +151,8 @@ class RunDirectory:
         return None
 
     def _mask(self, kind: str, name: str, case: Case) -> Path:
+        from bench.data.formats import mask_ending  # which imports nibabel, and `bench --help` must be instant
+
         with self._writing(self.folder / kind / name / f"{case.name}{mask_ending(case.image)}") as path:
             path.parent.mkdir(parents=True, exist_ok=True)
         return path
