@@ -6,7 +6,7 @@ from math import isfinite
 
 from reports import formatting
 from reports.decision.accuracy import MACRO_F1, Metric, MetricKey
-from reports.decision.verdict import ABSENT
+from reports.decision.verdict import ABSENT, LOST, metric_state
 from reports.formatting import NOT_APPLICABLE, NOT_MEASURED, SHOWN, count, listed
 from reports.render.commonmark import bullets, fold, section, table, text, words
 from reports.stats.power import ENOUGH_FOR_F1, LOST_SHARE
@@ -28,10 +28,18 @@ def accuracy_section(summary: Summary) -> str:
         f"minus the margin ({margins}). Flips and changed voxels count against the baseline's own output."
     )
     body = table(head, [_accuracy_row(row, keys) for row in rows])
-    rest = folded_scores(metrics, keys, rows, lambda row, key: _metric_cell(row.accuracy.metric(key), row.is_baseline))
+    rest = folded_scores(metrics, keys, rows, _marked_cell)
     return section(
         "Accuracy", body, rest, note, _absent_note(metrics), *_flips_and_tests(summary, rows), _noise_floor(summary)
     )
+
+
+def _marked_cell(row: Row, key: MetricKey) -> str:
+    """A score among many: bold where it is lost."""
+    metric = row.accuracy.metric(key)
+    cell = _metric_cell(metric, row.is_baseline)
+    lost = not row.is_baseline and metric_state(key, metric, row.margins[key]) == LOST
+    return f"**{cell}**" if lost else cell
 
 
 def margins_text(margins: Mapping[MetricKey, float]) -> str:

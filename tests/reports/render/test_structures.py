@@ -47,6 +47,9 @@ def test_of_many_structures_the_worst_are_shown_and_the_rest_folded() -> None:
     rows = [line for line in folded.splitlines() if line.startswith("| part-")]
     assert len(rows) == 210
     assert "(DSC 0.005, NSD 0.01, macro-F1 0.02)" in folded
+    bold = [line.split(" | ")[0] for line in rows if line.count("**0.795, -0.0200 [-0.0200]**") == 2]
+    assert bold == ["| part-042 DSC", "| part-042 NSD"], "what is lost, and nothing else"
+    assert folded.count("**") == 8
     assert section(document, "What these cases could have detected").count("| part-") > 210
     assert max(map(len, document.splitlines())) < 2500, "lines that people can read"
     page = Page()
