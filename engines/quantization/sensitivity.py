@@ -129,7 +129,7 @@ def _answers(module: nn.Module, batches: Sequence[Tensor]) -> list[tuple[Tensor,
 
 def _divergence(
     network: FakeQuantized, names: Iterable[str], batches: Sequence[Tensor],
-    reference: list[tuple[Tensor, Tensor]], regions: bool,
+    reference: list[tuple[Tensor, Tensor]], regions: bool = False,
 ) -> Divergence:  # fmt: skip
     with network.quantized(names) as module:
         answers = _answers(module, batches)
