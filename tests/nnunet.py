@@ -150,6 +150,7 @@ def train(
     dataset: dict[str, Any] | None = None,
     wrap: Callable[[nn.Module], nn.Module] = lambda network: network,
     configuration: str = "3d_fullres",
+    trainer_class: Any = None,
 ) -> Path:
     """Make nnU-Net's trainer take one step and save; return the checkpoint, beside which lie the plans."""
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
@@ -161,7 +162,7 @@ def train(
     (preprocessed / "case.b2nd").touch()
     torch.manual_seed(5)
     with patch.dict("os.environ", folders), redirect_stdout(io.StringIO()):
-        trainer = nnUNetTrainer(
+        trainer = (trainer_class or nnUNetTrainer)(
             copy.deepcopy(its_plans) | {"continue_training": False}, configuration, 0, dataset, torch.device("cpu")
         )
         trainer.initialize()

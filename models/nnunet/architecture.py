@@ -1,6 +1,6 @@
 """The network that nnU-Net's plans describe. What they name is looked up in the tables here, and never imported."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import nn
@@ -48,6 +48,18 @@ def planned_network(architecture: Mapping[str, Any], channels: int, outputs: int
         raise ValueError(f"want to import {some(unknown)}, which is not known here")
     arguments = {key: _argument(key, value, known) for key, value in held.items() if key != "deep_supervision"}
     return networks[name](input_channels=channels, num_classes=outputs, deep_supervision=False, **arguments)  # type: ignore[no-any-return]
+
+
+def as_trained(architecture: Mapping[str, Any], weights: Iterable[str]) -> tuple[Mapping[str, Any], list[str]]:
+    """The architecture of weights by their names, and what is to be said of it: nnUNetTrainerBN changes the plans'."""
+    held = architecture.get("arch_kwargs")
+    if not isinstance(held, dict) or "InstanceNorm" not in str(held.get("norm_op")) or "track_running" in str(held):
+        return architecture, []
+    if not any(name.endswith("norm.running_mean") for name in weights):
+        return architecture, []
+    changed = {"norm_op": "torch.nn.BatchNorm3d", "norm_op_kwargs": {"eps": 1e-5, "affine": True}}
+    remark = "batch norms in the place of its plans' instance norms, as nnUNetTrainerBN trains (eps 1e-5)"
+    return {**architecture, "arch_kwargs": {**held, **changed}}, [remark]
 
 
 def _argument(key: str, value: Any, known: Mapping[str, tuple[type, ...]]) -> Any:

@@ -12,7 +12,7 @@ from models.errors import misfit, refusal, sides, some
 from models.model import Model, Plans, first_width, json_sha256, weights_sha256
 from models.networks.outputs import Pair
 from models.networks.weights import differences, load_state, refuse_unusable, without_counters
-from models.nnunet.architecture import class_name, planned_network
+from models.nnunet.architecture import as_trained, class_name, planned_network
 from models.nnunet.dataset import task_of
 from models.nnunet.head import NetworkWithHead, head_of
 from models.nnunet.plans import find_plans, has_plans
@@ -81,12 +81,13 @@ def _task(checkpoint: Checkpoint, plans: Plans, options: ModelOptions, subtypes:
 
 def _of_plans(checkpoint: Checkpoint, plans: Plans, options: ModelOptions) -> Model:
     checkpoint, counters = without_counters(checkpoint)
-    architecture = plans.plans["configurations"][plans.configuration]["architecture"]
     backbone, head = _parts(checkpoint)
+    planned = plans.plans["configurations"][plans.configuration]["architecture"]
+    architecture, changed = as_trained(planned, backbone)
     task = _task(checkpoint, plans, options)
     network, left_out = _segmentation(checkpoint, backbone, architecture, len(task.channels), len(task.output_labels))
     _refuse_patch(checkpoint, _patch(plans), network.encoder.strides)
-    remarks = [*checkpoint.source.remarks, *counters]
+    remarks = [*checkpoint.source.remarks, *counters, *changed]
     remarks += [f"deep supervision is off: {left_out} of its outputs left out"] if left_out else []
     module, subtypes = Pair(network, (), None), 0
     if head:

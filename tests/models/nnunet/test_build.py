@@ -55,6 +55,21 @@ def test_outputs_are_bit_equal_to_those_of_nnunets_network(held, tmp_path):
     assert len({tensor.data_ptr() for tensor in checkpoint.state.values()}) < len(checkpoint.state) / 2, "copied once"
 
 
+def test_a_trainer_of_nnunet_that_puts_batch_norms_into_the_network_of_the_plans(tmp_path):
+    from nnunetv2.training.nnUNetTrainer.variants.network_architecture.nnUNetTrainerBN import nnUNetTrainerBN
+
+    path = train(tmp_path, trainer_class=nnUNetTrainerBN)
+    norms = {"norm_op": "torch.nn.BatchNorm3d", "norm_op_kwargs": {"eps": 1e-5, "affine": True}}
+    source = segmentation_network(plans(architecture=architecture(**norms)))
+    source.load_state_dict(weights(path))
+    model, _ = load(path)
+    with torch.inference_mode():
+        assert torch.equal(outputs(model, X)[0], source(X))
+    assert (
+        "batch norms in the place of its plans' instance norms, as nnUNetTrainerBN trains (eps 1e-5)" in model.remarks
+    )
+
+
 @pytest.mark.parametrize("name", ["BrainTumour", "BrainRegions", "RegionsAndScribbles"])
 def test_channels_and_outputs_are_those_of_the_data_set(name, tmp_path):
     dataset = DATASETS[name]
