@@ -7,7 +7,7 @@ from typing import Any
 from models.errors import refusal
 from models.model import BACKGROUND, LABELS, LESION, PANCREAS, Transforms
 from models.monai.config import Config
-from models.task import MOST_LABEL, Region, Structure, Task, structures_of
+from models.task import MOST_LABEL, Region, Structure, Task, difference, structures_of
 from models.task import PANCREAS as PANCREAS_TASK
 
 _LESION_WORDS = ("lesion", "tumor", "tumour", "cancer", "mass", "cyst")
@@ -69,23 +69,30 @@ def meaning_of(
     Raises:
         CheckpointError: the metadata has other channels, or nothing says how overlapping regions become a mask.
     """
-    if wanted is not None:
+    names, overlapping = _output_names(config), painting is not None or _overlaps(steps)
+    if painting is None and overlapping and classes == 1:
+        painting = ((0, 1),)
+    if wanted is not None and (not names or (overlapping and painting is None)):
         return _wanted(config, wanted, len(channels), classes)
-    names = _output_names(config)
     if names and len(names) != classes:
         listed = ", ".join(name[:40] for name in names[:8])
         problem = f"its output has the channels {listed}, and the network of {config.file.name} puts out {classes}"
         raise refusal(config.root / "configs" / "metadata.json", problem, "mend the one that is wrong")
-    remarks = () if names else ("its metadata names no output channels: they are numbered",)
-    overlapping = _overlaps(steps)
-    if painting is None and overlapping:
-        painting = ((0, 1),) if classes == 1 else None
-    if overlapping or painting is not None:
-        return replace(_regions(config, channels, names, classes, painting), remarks=remarks)
-    return replace(_classes(config, channels, names, classes), remarks=remarks)
+    if overlapping:
+        meaning = _regions(config, channels, names, classes, painting)
+    else:
+        meaning = _classes(config, channels, names, classes)
+    if wanted is None:
+        return replace(meaning, remarks=() if names else ("its metadata names no output channels: they are numbered",))
+    contradiction = difference(meaning.task, wanted)
+    if contradiction is not None:
+        problem = f"its metadata.json and the task {wanted.name} say {contradiction}"
+        raise refusal(config.root, problem, "correct the file of --task, or leave it out")
+    return replace(meaning, task=wanted)
 
 
 def _wanted(config: Config, task: Task, channels: int, classes: int) -> Meaning:
+    """The user's own where the bundle does not say what its outputs are."""
     if (len(task.channels), len(task.output_labels)) != (channels, classes):
         sides = f"{len(task.channels)} channels and {len(task.output_labels)} outputs"
         problem = f"its network takes {channels} channels and puts out {classes}, and the task {task.name} has {sides}"

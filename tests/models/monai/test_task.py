@@ -1,5 +1,6 @@
 """What a bundle's metadata says of its network's channels, labels and structures."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from models.errors import CheckpointError
 from models.model import Transforms
 from models.monai.config import Config
 from models.monai.task import Meaning, channels_of, meaning_of
-from models.task import PANCREAS, Structure, Task
+from models.task import PANCREAS, Region, Structure, Task
 
 ARGMAX = Transforms(preprocessing=(), postprocessing=(("AsDiscreted", {"argmax": True}),))
 SIGMOID = Transforms(preprocessing=(), postprocessing=(("Activationsd", {"sigmoid": True}),))
@@ -84,14 +85,26 @@ def test_regions_hold_what_is_painted_after_them() -> None:
     assert (single.labels, single.painting) == ((1,), (0,))
 
 
+SPLEEN = Task(name="x", channels=("scan",), labels={"none": 0, "spleen": 1}, structures={"all": Structure(labels=(1,))})
+OVERLAPPING = replace(
+    SPLEEN, labels={"none": 0, "a": 7, "b": 9}, structures={"a": Structure(labels=(7, 9)), "b": Structure(labels=(9,))},
+    regions=(Region(structure="a", label=7), Region(structure="b", label=9)),
+)  # fmt: skip
+
+
 def test_the_users_task_comes_first() -> None:
-    task = Task(name="x", channels=("CT",), labels={"background": 0, "a": 7}, structures={"a": Structure(labels=(7,))})
-    config = described(outputs={"channel_def": {"0": "background", "1": "spleen"}})
-    assert meaning_of(config, ("CT",), 2, ARGMAX, None, task) == Meaning(task, (0, 7))
-    with pytest.raises(
-        CheckpointError, match="takes 1 channels and puts out 3, and the task x has 1 channels and 2 outp"
-    ):
-        meaning_of(config, ("CT",), 3, ARGMAX, None, task)
+    named = described(outputs={"channel_def": {"0": "background", "1": "spleen"}})
+    assert meaning_of(named, ("CT",), 2, ARGMAX, None, SPLEEN) == Meaning(SPLEEN, (0, 1))
+    assert meaning_of(described(), ("CT",), 2, ARGMAX, None, SPLEEN) == Meaning(SPLEEN, (0, 1))
+    painted = meaning_of(named, ("CT",), 2, SIGMOID, None, OVERLAPPING)
+    assert painted == Meaning(OVERLAPPING, (7, 9), (0, 1)), "no Lambdad says so"
+    swapped = described(outputs={"channel_def": {"0": "background", "1": "lesion", "2": "pancreas"}})
+    assert meaning_of(swapped, ("CT",), 3, ARGMAX, None, PANCREAS).labels == (0, 2, 1)
+
+
+def users(task: Task) -> Meaning:
+    named = described(outputs={"channel_def": {"0": "background", "1": "spleen"}})
+    return meaning_of(named, ("CT",), 2, ARGMAX, None, task)
 
 
 @pytest.mark.parametrize(
@@ -106,6 +119,15 @@ def test_the_users_task_comes_first() -> None:
             "has the channels background, spleen, and the network of inference",
         ),
         (lambda: meaning(["spleen", "background"], 2), "its background is channel 1; the first channel must be"),
+        (
+            lambda: users(replace(SPLEEN, labels={"none": 0, "spleen": 2}, structures={"s": Structure(labels=(2,))})),
+            "spleen: its metadata.json and the task x say the labels 1 and 2 of output 1; correct the file of --task",
+        ),
+        (lambda: users(replace(SPLEEN, channels=("a", "b"))), "the task x say the channels CT and a, b"),
+        (
+            lambda: meaning_of(described(), ("CT",), 3, ARGMAX, None, SPLEEN),
+            "takes 1 channels and puts out 3, and the task x has 1 channels and 2 outputs",
+        ),
         (lambda: meaning(None, 1), "its network puts out 1 channels of which the likeliest is taken"),
         (lambda: meaning(None, 257), "its network puts out 257 channels"),
         (lambda: meaning(None, 3, SIGMOID), "its 3 channels overlap (sigmoid), and no Lambdad says as which label"),
