@@ -182,14 +182,19 @@ def _graphs() -> Iterator[list[str]]:
 
 
 def _bundles() -> Iterator[list[str]]:
-    def bundle(name: str, network: dict[str, Any], *steps: str) -> list[str]:
-        transforms = [SCALE | {"clip": True}, *({"_target_": step, "keys": "image"} for step in steps)]
+    from monai.networks.nets import UNet
+
+    def bundle(name: str, network: dict[str, Any], *before: str, after: Any = (), outputs: Any = None) -> list[str]:
+        transforms = [SCALE | {"clip": True}, *({"_target_": step, "keys": "image"} for step in before)]
         config = {
             "network_def": network,
             "inferer": {"_target_": "SlidingWindowInferer", "roi_size": [32, 32, 32]},
             "preprocessing": {"_target_": "Compose", "transforms": transforms},
+            "postprocessing": {"_target_": "Compose", "transforms": list(after)},
         }
-        init_bundle(Path(name), network=nn.Conv3d(1, 3, 1), inference_str=config)
+        metadata = {"network_data_format": {"outputs": {"pred": {"channel_def": outputs}}}}
+        made = UNet(**{name: value for name, value in UNET.items() if name != "_target_"})
+        init_bundle(Path(name), network=made, inference_str=config, metadata_str=metadata)
         return [name]
 
     yield bundle("expression", UNET | {"norm": "$__import__('os').system('touch MARKER')"})
@@ -197,17 +202,14 @@ def _bundles() -> Iterator[list[str]]:
     [empty] = bundle("empty", UNET)
     Path(empty, "models", "model.pt").unlink()
     yield [empty]
-    [other] = bundle("normalising", UNET, "NormalizeIntensityd")
-    from monai.networks.nets import UNet
-
-    arguments = {name: value for name, value in UNET.items() if name != "_target_"}
-    torch.save(UNet(**arguments).state_dict(), Path(other, "models", "model.pt"))
-    yield [other]
+    yield bundle("transform", UNET, "scripts.my_transforms.ConcatImages")
+    yield bundle("sigmoid", UNET, after=[{"_target_": "Activationsd", "keys": "pred", "sigmoid": True}])
+    yield bundle("disagreeing", UNET, outputs={"0": "background", "1": "spleen"})
 
 
 def _without(trained: Path) -> Iterator[str]:
     """What is printed where a package is not installed."""
-    for package, path in (("nnunetv2", str(trained)), ("monai", "normalising")):
+    for package, path in (("nnunetv2", str(trained)), ("monai", "transform")):
         command = [sys.executable, "-c", WITHOUT, package, "run", "--checkpoint", path]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
         assert (done.returncode, done.stdout) == (2, ""), done.stderr
