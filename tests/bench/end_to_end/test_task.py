@@ -133,7 +133,7 @@ def test_regions_of_two_channels_are_painted_and_scored(bench, brain):
 
 
 def test_channels_in_one_file_that_a_list_names(bench, brain):
-    """The Decathlon's layout, whose labels have other values: the same scores, for reference pipelines too."""
+    """Whose labels have other values: the same scores, for reference pipelines too."""
     settings = ("--backends", "torch-fp32,peer-monai-fp32,peer-script", "--rounds", "1")
     _, before, printed = bench(*options(brain, *settings))
     data, listed = brain / "data", []
@@ -143,14 +143,15 @@ def test_channels_in_one_file_that_a_list_names(bench, brain):
         nib.save(nib.Nifti1Image(np.stack(voxels, -1), np.eye(4)), data / name)
         truth = np.asarray(nib.load(data / "labelsVal" / name).dataobj)
         nib.save(nib.Nifti1Image(np.where(truth == 4, 3, truth), np.eye(4)), data / "labelsVal" / name)
-        listed.append({"image": f"./{name}", "label": f"./labelsVal/{name}"})
+        listed.append({"image": f"../data/{name}", "label": str(data / "labelsVal" / name)})
     labels = {"0": "background", "1": "Core", "2": "Edema", "3": "enhancing", "9": "ignore"}
     modality = {"0": "t1c", "1": "flair"}
     held = {"modality": modality, "labels": labels, "validation": listed}
-    (data / "dataset.json").write_text(json.dumps(held))
+    (brain / "lists").mkdir()
+    (brain / "lists" / "cases.json").write_text(json.dumps(held))
     shutil.rmtree("run")
-    _, after, printed = bench(*options(brain, *settings))
-    assert json.loads(Path("run/run.json").read_text())["data"]["layout"] == "decathlon"
+    _, after, printed = bench(*options(brain, *settings, "--data", str(brain / "lists" / "cases.json")))
+    assert json.loads(Path("run/run.json").read_text())["data"]["layout"] == "datalist"
     assert [row["status"] for row in after["variants"]] == ["ok"] * 3, printed
     scores = [[row["accuracy"]["structures"] for row in summary["variants"]] for summary in (before, after)]
     assert scores[0] == scores[1]
