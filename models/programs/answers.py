@@ -49,7 +49,10 @@ def answers_to_noise(
         if isinstance(error, OutputError) and error.remedy:
             raise refusal(checkpoint.path, str(error), error.remedy) from None
         problem = f"does not run on a tile of {sides(tile)} ({one_line(error)})"
-        raise refusal(checkpoint.path, problem, "name the tile it was made for with --tile X,Y,Z") from None
+        remedy = "name the tile it was made for with --tile X,Y,Z"
+        if task is None and program.takes[1] is None:
+            remedy += ", or its channels with --task FILE.toml"
+        raise refusal(checkpoint.path, problem, remedy) from None
     if not all(bool(answer.isfinite().all()) for answer, _ in pairs):
         problem = f"gives NaN or infinity on a tile of noise of {sides(tile)}"
         raise refusal(checkpoint.path, problem, "export it again")

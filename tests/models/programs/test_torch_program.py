@@ -126,6 +126,10 @@ def test_programs_that_cannot_be_used(image: Tensor, tmp_path: Path) -> None:
     assert refused(path, replace(trusted, task=PANCREAS)).startswith(
         "its network takes 2 channels, and the task pancreas has 1 (CT); name the task that it was trained for"
     )
+    frozen(nn.Conv3d(2, 3, 1), path, image.repeat(1, 2, 1, 1, 1))  # which names no weight
+    assert refused(path, trusted).endswith("with --tile X,Y,Z, or its channels with --task FILE.toml")
+    two = replace(PANCREAS, channels=("CT", "PET"), classes=())
+    assert load(path, options=replace(trusted, task=two))[0].channels == 2
     with zipfile.ZipFile(path) as archive:
         entries = {name: archive.read(name) for name in archive.namelist() if "/code/" not in name}
     with zipfile.ZipFile(path, "w") as archive:
