@@ -104,6 +104,9 @@ def main() -> None:
         batch=options.batch,
         roi="none",
         window=model.window,
+        foreground_ml=model.task.foreground_ml,
+        painting=model.painting,
+        channels=model.channels,
         labels=model.labels,
         subtypes=model.subtypes,
     )

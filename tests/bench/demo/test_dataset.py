@@ -150,8 +150,9 @@ def test_the_abdomens_network_finds_the_pancreas_at_half_the_resolution(tmp_path
     (case,) = find_cases(tmp_path / "demo", "validation")[1]
     model, _ = load(CHECKPOINTS["abdomen"])
     settings = InferenceSettings(
-        protocol="sliding-window", tile=model.tile, overlap=0.25, batch=1, roi="coarse", window=model.window
-    )
+        protocol="sliding-window", tile=model.tile, overlap=0.25, batch=1, roi="coarse", window=model.window,
+        foreground_ml=model.task.foreground_ml,
+    )  # fmt: skip
     target = Target("cpu", model.tile, 1, 2, tmp_path)
     with engines.load("torch-fp32").open(model, target) as session:
         outcome = Pipeline(session, settings).run(case.image_paths, tmp_path / "mask.nii.gz")
