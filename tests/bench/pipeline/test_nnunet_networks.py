@@ -125,7 +125,7 @@ def test_a_run_of_channels_and_regions_from_the_folder_of_a_training(bench, tmp_
     checkpoint = train(tmp_path, planned(dataset), dataset)
     data = raw_regions(tmp_path / "raw", dataset)
     options = ("--checkpoint", checkpoint.parent.parent, "--data", data, "--rounds", 1)
-    _, summary, printed = bench(*map(str, options), "--backends", "torch-fp32,ort-fp32,peer-nnunet")
+    _, summary, printed = bench(*map(str, options), "--backends", "torch-fp32,peer-nnunet")
     assert {row["status"] for row in summary["variants"]} == {"ok"}, printed
     assert summary["task"]["structures"] == ["whole tumor", "tumor core", "enhancing tumor"]
     _, predictor = load_both(checkpoint)
@@ -134,6 +134,6 @@ def test_a_run_of_channels_and_regions_from_the_folder_of_a_training(bench, tmp_
         with suppress_output():
             predictor.predict_from_files_sequential([list(map(str, images))], [str(tmp_path / "theirs")])
         theirs = np.asarray(nib.load(tmp_path / "theirs.nii.gz").dataobj)
-        for name in ("torch-fp32", "ort-fp32", "peer-nnunet"):
+        for name in ("torch-fp32", "peer-nnunet"):
             (mask,) = Path("run").rglob(f"{name}/**/{case}.nii.gz")
             assert (np.asarray(nib.load(mask).dataobj) != theirs).mean() <= 1e-4, name

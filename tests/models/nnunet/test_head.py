@@ -10,7 +10,7 @@ from models.load import load_model, read_checkpoint
 from models.nnunet.plans import find_plans
 from models.options import ModelOptions
 from tests.loading import load
-from tests.nnunet import outputs, plans, refused, segmentation_network, train, weights
+from tests.nnunet import DATASETS, outputs, planned, plans, refused, segmentation_network, train, weights
 
 pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed")
 
@@ -46,17 +46,24 @@ def pooled(*layers):
     return nn.Sequential(nn.AdaptiveAvgPool3d(1), nn.Flatten(), *layers)
 
 
-@pytest.mark.parametrize("head", [Normed, lambda: pooled(nn.Dropout(0.3), nn.Linear(16, 3))], ids=["norm", "linear"])
-def test_heads_that_follow_from_names_and_shapes(head, tmp_path):
-    path = train(tmp_path, wrap=lambda network: Fork(network, head()))
-    source = Fork(segmentation_network(plans()), head()).eval()
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [(Normed, "Pancreas"), (lambda: pooled(nn.Dropout(0.3), nn.Linear(16, 5)), "BrainRegions")],
+    ids=["norm", "linear, four channels and regions"],
+)
+def test_heads_that_follow_from_names_and_shapes(head, name, tmp_path):
+    dataset = DATASETS[name]
+    channels = len(dataset["channel_names"])
+    path = train(tmp_path, planned(dataset), dataset, wrap=lambda network: Fork(network, head()))
+    source = Fork(segmentation_network(plans(), 3, channels), head()).eval()
     source.load_state_dict(weights(path))
     model, _ = load(path)
+    x = X.expand(-1, channels, -1, -1, -1)
     with torch.inference_mode():
-        segmentation, classification = source(X)
-    assert torch.equal(outputs(model, X)[0], segmentation)
-    assert torch.equal(outputs(model, X)[1], classification)
-    assert model.subtypes == 3
+        segmentation, classification = source(x)
+    assert torch.equal(outputs(model, x)[0], segmentation)
+    assert torch.equal(outputs(model, x)[1], classification)
+    assert (model.subtypes, len(model.task.classes)) == (classification.shape[1],) * 2
     assert "classification head taken for: global average pool of the encoder's deepest features" in model.remarks[-1]
 
 
@@ -104,7 +111,7 @@ FACTORY = """
         def __init__(self):
             super().__init__()
             self.base_network = PlainConvUNet(
-                1, 3, (4, 8, 16), nn.Conv3d, [[1, 3, 3], [3, 3, 3], [3, 3, 3]], [[1, 1, 1], [1, 2, 2], [2, 2, 2]],
+                INPUTS, 3, (4, 8, 16), nn.Conv3d, [[1, 3, 3], [3, 3, 3], [3, 3, 3]], [[1, 1, 1], [1, 2, 2], [2, 2, 2]],
                 (1, 2, 2), 3, (1, 2), True, nn.InstanceNorm3d, {"eps": 1e-5, "affine": True},
                 nonlin=nn.LeakyReLU, nonlin_kwargs={"inplace": True}, deep_supervision=DEEP,
             )
@@ -119,26 +126,29 @@ FACTORY = """
     """
 
 
-@pytest.mark.parametrize("deep", [True, False])
-def test_arch_runs_such_a_network_by_its_plans(deep, tmp_path):
+@pytest.mark.parametrize(("deep", "name"), [(True, "Pancreas"), (False, "Prostate")])
+def test_arch_runs_such_a_network_by_its_plans(deep, name, tmp_path):
     def head():
         return pooled(nn.Linear(16, 8), nn.GELU(), nn.Linear(8, 3))
 
-    path = train(tmp_path, wrap=lambda network: Fork(network, head()))
-    source = Fork(segmentation_network(plans()), head()).eval()
+    dataset = DATASETS[name]
+    channels = len(dataset["channel_names"])
+    path = train(tmp_path, planned(dataset), dataset, wrap=lambda network: Fork(network, head()))
+    source = Fork(segmentation_network(plans(), 3, channels), head()).eval()
     source.load_state_dict(weights(path))
     code = textwrap.dedent(FACTORY).replace("HEAD", "classification_head").replace("DEEP", str(deep))
-    (tmp_path / "network.py").write_text(code)
-    options = ModelOptions(arch=f"{tmp_path / 'network.py'}:MultiTask")
+    (tmp_path / "network.py").write_text(code.replace("INPUTS", str(channels)))
+    options, x = ModelOptions(arch=f"{tmp_path / 'network.py'}:MultiTask"), X.expand(-1, channels, -1, -1, -1)
     with load_model(path, options) as (model, _):
-        segmentation, classification = outputs(model, X)
+        segmentation, classification = outputs(model, x)
     with torch.inference_mode():
-        expected = source(X)
+        expected = source(x)
     assert torch.equal(segmentation, expected[0])
     assert torch.equal(classification, expected[1])
     assert (model.tile, model.labels, model.subtypes) == ((8, 16, 16), (0, 1, 2), 3)
+    assert len(model.task.channels) == channels
     assert model.plans == find_plans(read_checkpoint(path))
-    windowed = ModelOptions(arch=options.arch, window=(-100.0, 240.0), tile=(16, 16, 16))
+    windowed = ModelOptions(arch=options.arch, window=(-100.0, 240.0), tile=(16, 16, 16), task=model.task)
     model, _ = load(path, windowed)
     assert (model.plans, model.window, model.tile) == (None, (-100.0, 240.0), (16, 16, 16))
 
@@ -150,7 +160,7 @@ def test_a_head_beside_the_network_is_not_passed_by_and_arch_gets_it(copied, tmp
     doubles = {f"{prefix}{name}": tensor for name, tensor in state.items() for prefix in ("base_network.", "")}
     torch.save(held | {"network_weights": doubles, "cls_head_state": head.state_dict()}, copied)
     refused(copied, "has a classification head (cls_head.2.weight")
-    code = textwrap.dedent(FACTORY).replace("HEAD", "cls_head").replace("DEEP", "False")
+    code = textwrap.dedent(FACTORY).replace("HEAD", "cls_head").replace("DEEP", "False").replace("INPUTS", "1")
     (tmp_path / "network.py").write_text(code)
     options = ModelOptions(arch=f"{tmp_path / 'network.py'}:MultiTask")
     with load_model(copied, options) as (model, _):
