@@ -18,7 +18,7 @@ from models.nnunet.head import NetworkWithHead, head_of
 from models.nnunet.plans import find_plans, has_plans
 from models.options import ModelOptions
 from models.reader.checkpoint import Checkpoint
-from models.task import Task, difference
+from models.task import Task, TaskError, difference
 from models.user_code.factory import build_from_code
 
 _LAST = "decoder.seg_layers."  # a name that only networks of dynamic-network-architectures have
@@ -67,9 +67,12 @@ def _task(checkpoint: Checkpoint, plans: Plans, options: ModelOptions, subtypes:
     """The task of the plans, or the user's own where it is of the same network.
 
     Raises:
-        CheckpointError: the two disagree.
+        CheckpointError: the two disagree, or the plans' contradicts itself.
     """
-    planned, wanted = task_of(plans, subtypes), options.task
+    try:
+        planned, wanted = task_of(plans, subtypes), options.task
+    except TaskError as error:
+        raise refusal(checkpoint.path, f"its dataset.json cannot be used: {error}", "correct it") from None
     if wanted is None:
         return planned
     otherwise = difference(planned, wanted)

@@ -47,6 +47,12 @@ def test_a_dataset_that_nnunet_would_not_train_by(copied):
     refused(copied, "come with a dataset.json whose labels are not 0, 1, 2, ... with background 0")
 
 
+def test_a_region_that_is_called_like_a_part_without_a_name(copied):
+    labels = {"background": 0, "whole": [1, 2], "label 1": 2}
+    change(copied, "dataset.json", lambda held: held.update(labels=labels, regions_class_order=[1, 2]))
+    refused(copied, "its dataset.json cannot be used: the structure whole has the label 1, which is none; correct it")
+
+
 HOSTILE = {
     "name the network 'os.system'": ("architecture", {**architecture(), "network_class_name": "os.system"}),
     "name the network 'dynamic_network_architectures.os.system'": (
