@@ -84,9 +84,9 @@ def meaning_of(
         meaning = _classes(config, channels, names, classes)
     if wanted is None:
         return replace(meaning, remarks=() if names else ("its metadata names no output channels: they are numbered",))
-    contradiction = difference(meaning.task, wanted)
-    if contradiction is not None:
-        problem = f"its metadata.json and the task {wanted.name} say {contradiction}"
+    otherwise = difference(meaning.task, wanted)
+    if otherwise is not None:
+        problem = f"its metadata.json and the task {wanted.name} say {otherwise}"
         raise refusal(config.root, problem, "correct the file of --task, or leave it out")
     return replace(meaning, task=wanted)
 
