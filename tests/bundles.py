@@ -186,6 +186,34 @@ def _btcv() -> tuple[Any, Any]:
     return config, metadata("BTCV segmentation", ["image"], organs, modality="CT")
 
 
+def _pancreas() -> tuple[Any, Any]:
+    """Its architecture lies in a file beside the weights; `write` makes it."""
+    network = {
+        "_target_": "monai.networks.nets.DiNTS", "dints_space": "@dints_space", "in_channels": "@input_channels",
+        "num_classes": "@output_classes", "use_downsample": True, "node_a": "$torch.from_numpy(@arch_ckpt['node_a'])",
+    }  # fmt: skip
+    space = {
+        "_target_": "monai.networks.nets.TopologyInstance", "channel_mul": 0.125, "num_blocks": 3, "num_depths": 2,
+        "use_downsample": True, "arch_code": ["$@arch_ckpt['arch_code_a']", "$@arch_ckpt['arch_code_c']"],
+        "device": "$torch.device('cpu')",
+    }  # fmt: skip
+    before = compose(*READ, RAS, spacing(1, 1, 1), scaled(-87, 199), TYPED)
+    config = inference(
+        network, before, window(16, 16, 16, overlap=0.625), compose(SOFTMAX, invert(), ARGMAX, SAVE),
+        input_channels=1, output_classes=3, dints_space=space,
+        arch_ckpt_path="$@bundle_root + '/models/search_code_18590.pt'",
+        arch_ckpt="$torch.load(@arch_ckpt_path, map_location=torch.device('cpu'), weights_only=False)",
+    )  # fmt: skip
+    outputs = ["background", "pancreas", "pancreatic tumor"]
+    return config, metadata("Pancreas CT DiNTS segmentation", ["image"], outputs, modality="CT")
+
+
+SEARCHED = {
+    "node_a": np.ones((4, 2)), "arch_code_a": np.ones((3, 4)), "arch_code_c": np.arange(12).reshape(3, 4) % 5,
+    "iter_num": 18590, "best_dsc": np.float64(0.6),
+}  # fmt: skip
+
+
 def _template() -> tuple[Any, Any]:
     network = {
         "_target_": "AttentionUnet", "spatial_dims": 3, "in_channels": 2, "out_channels": 1, "channels": [4, 8],
@@ -229,6 +257,7 @@ BUNDLES = {
     "wholeBody_ct": _whole_body,
     "btcv": _btcv,
     "segmentation_template": _template,
+    "pancreas_ct_dints": _pancreas,
 }
 if (SHARED / "bundles").is_dir():
     small = {"init_filters": 8, "blocks_down": [1, 1], "blocks_up": [1]}
@@ -240,20 +269,25 @@ if (SHARED / "bundles").is_dir():
     }
 
 
-def write(root: Path, config: dict[str, Any], described: dict[str, Any]) -> Path:
-    """Write a bundle with random weights, whose logits are far enough apart for masks that say something."""
+def write(root: Path, config: dict[str, Any], described: dict[str, Any], changed: Any = None) -> Path:
+    """Write a bundle with random weights, whose logits are far enough apart for masks that say something.
+
+    The network is that of `config`; what is written has the keys of `changed` too.
+    """
     from monai.bundle import ConfigParser
 
+    for folder in ("configs", "models"):
+        (root / folder).mkdir(parents=True)
+    if "arch_ckpt" in config:
+        torch.save(SEARCHED, root / "models" / "search_code_18590.pt")
     torch.manual_seed(0)
-    network = ConfigParser(deepcopy(config)).get_parsed_content("network_def")
+    network = ConfigParser(deepcopy(config) | {"bundle_root": str(root)}).get_parsed_content("network_def")
     last = [layer for layer in network.modules() if isinstance(layer, nn.Conv3d | nn.ConvTranspose3d)][-1]
     with torch.no_grad():
         last.weight *= 10
         if last.bias is not None:
             last.bias.zero_()
-    for folder in ("configs", "models"):
-        (root / folder).mkdir(parents=True)
-    (root / "configs" / "inference.json").write_text(json.dumps(config, indent=4))
+    (root / "configs" / "inference.json").write_text(json.dumps(config | (changed or {}), indent=4))
     (root / "configs" / "metadata.json").write_text(json.dumps(described, indent=4))
     torch.save(network.state_dict(), root / "models" / "model.pt")
     return root

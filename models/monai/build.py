@@ -18,6 +18,7 @@ from models.monai import transforms
 from models.monai.bundle import read_config
 from models.monai.config import Config
 from models.monai.inferer import Window, window_of
+from models.monai.searched import make_searched, searched_arguments
 from models.monai.task import channels_of, meaning_of
 from models.networks.build import describe_network
 from models.networks.weights import load_state, match_state
@@ -131,13 +132,18 @@ def _make_network(config: Config, nets: ModuleType, state: Mapping[str, Tensor])
     if not (ours and inspect.isclass(made) and issubclass(made, nn.Module) and made.__name__ in NETWORKS):
         target = wanted.target[:120]
         raise config.refused(f"its {wanted.key}::_target_ is {target}, not one of MONAI's segmentation networks")
-    arguments = {name: config.resolved(f"{wanted.key}::{name}", value) for name, value in wanted.arguments.items()}
+    searched = made.__name__ == "DiNTS"
+    arguments = (
+        searched_arguments(config, wanted.key, dict(wanted.arguments))
+        if searched
+        else {name: config.resolved(f"{wanted.key}::{name}", value) for name, value in wanted.arguments.items()}
+    )
     _refuse_costly(config, wanted.key, arguments)
     if made.__name__ == "SwinUNETR":
         arguments.pop("img_size", None)  # MONAI before 1.5 asked for it, and only checked it
     try:
         with _no_larger_than(state):
-            return made(**arguments), arguments
+            return make_searched(nets, made, arguments) if searched else made(**arguments), arguments
     except Exception as error:
         problem = f"its {wanted.key} cannot be made: {made.__name__}: {_error_text(error)}"
         remedy = "give the configuration the weights were trained with, and install the MONAI it was written for"
