@@ -24,7 +24,9 @@ def data(tmp_path) -> Path:
     folder = tmp_path / "data" / "validation" / "subtype0"
     folder.mkdir(parents=True)
     nib.save(nib.Nifti1Image(np.zeros((20, 20, 20), np.int16), np.eye(4)), folder / "quiz_0_001_0000.nii.gz")
-    nib.save(nib.Nifti1Image(np.zeros((20, 20, 20), np.uint8), np.eye(4)), folder / "quiz_0_001.nii.gz")
+    mask = np.zeros((20, 20, 20), np.uint8)
+    mask[4:12], mask[6:9] = 1, 2
+    nib.save(nib.Nifti1Image(mask, np.eye(4)), folder / "quiz_0_001.nii.gz")
     return tmp_path / "data"
 
 
