@@ -148,6 +148,13 @@ def _own() -> Iterator[list[str]]:
     yield ["net.pth", "--arch", "broken.py:make"]
     Path("twice.py").write_text(NET.replace("return seg, self", "return seg, seg + 1, self"))
     yield ["net.pth", "--arch", "twice.py:make"]
+    many, named = NET.replace("classes=3", "classes=5"), dict(space)
+    exec(many, named)
+    torch.save(named["Net"]().state_dict(), "many.pth")
+    Path("many.py").write_text(many)
+    yield ["many.pth", "--arch", "many.py:make"]
+    Path("small.toml").write_text('channels = ["CT"]\n[labels]\nbackground = 0\norgan = 1\n')
+    yield ["many.pth", "--arch", "many.py:make", "--task", "small.toml"]
 
 
 def _programs() -> Iterator[list[str]]:
