@@ -13,6 +13,7 @@ from models.monai.build import trusts_bundle
 from models.options import ModelOptions
 from models.reader.checkpoint import Checkpoint
 from models.reader.container import ONNX, TORCH_LEGACY, TORCH_ZIP
+from models.task import intensity_unit
 from models.task_file import task_values
 
 _LINE = 110  # columns of text
@@ -146,7 +147,8 @@ def _network_rows(info: Mapping[str, Any]) -> list[tuple[str, str]]:
     elif planned:
         preparation = [("nnU-Net plans", ", ".join(planned))]
     else:
-        preparation = [("intensities", f"clipped to {low:g} to {high:g} HU, mapped to 0 to 1")]
+        unit = intensity_unit(info["task"]["channels"])
+        preparation = [("intensities", f"clipped to {low:g} to {high:g}{unit}, mapped to 0 to 1")]
     return [
         ("architecture", f"{info['architecture']}, width {info['width']}"),
         ("recognised by", info["architecture_reason"]),

@@ -1,6 +1,6 @@
 """What a network is for: its channels, the labels in masks, the structures that are scored, the classes of a case."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 TOLERANCE_MM = 2.0
@@ -129,6 +129,11 @@ class Task:
                 yield f"the region {region.structure} is painted as {region.label}, which is no foreground label"
         if self.painting and sorted(self.painting) != list(range(len(self.regions))):
             yield f"the painting order {self.painting} does not name each of {len(self.regions)} regions once"
+
+
+def intensity_unit(channels: Sequence[str]) -> str:
+    """What to write after an intensity: `` HU`` of CT; other images have no unit."""
+    return " HU" if all(name.casefold().startswith("ct") for name in channels) else ""
 
 
 def structures_of(labels: Mapping[str, int]) -> dict[str, Structure]:

@@ -15,6 +15,7 @@ from engines.layers import Layer
 from models.model import Model
 from models.options import ModelOptions
 from models.reader.checkpoint import Checkpoint
+from models.task import intensity_unit
 from models.task_file import read_task
 from reports.records.record import CheckpointRecord, DataRecord, OptionsRecord, RunRecord, Settings
 
@@ -65,10 +66,12 @@ def _weights(model: Model) -> str:
 
 
 def _window(model: Model) -> str:
-    low, high = model.window
     if model.bundle is not None:
         return "by the bundle's transforms"
-    return f"{low:g} to {high:g} HU to 0 and 1" if model.plans is None else "by the plans"
+    if model.plans is not None:
+        return "by the plans"
+    low, high = model.window
+    return f"{low:g} to {high:g}{intensity_unit(model.task.channels)} to 0 and 1"
 
 
 def _batches(settings: Settings) -> str:
