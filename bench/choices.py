@@ -1,7 +1,7 @@
 """Values that options may take. Nothing is imported here, since `bench --help` must be instant."""
 
 SPLITS = ("train", "validation", "test")
-DEMOS = ("pancreas", "abdomen")  # the anatomy around the pancreas alone, or the whole body
+DEMOS = ("pancreas", "abdomen", "brain")  # the anatomy around the pancreas, the whole body, the head with a tumour
 PROTOCOLS = ("sliding-window", "center-patch")
 ROIS = ("none", "body", "coarse", "foreground")
 SCENARIOS = ("single-stream", "offline", "cold")

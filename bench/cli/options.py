@@ -50,7 +50,8 @@ def _run(run: argparse.ArgumentParser) -> None:
     what.add_argument("--data", type=Path, metavar="DIR", help="cases, or a JSON that lists them (default: the demo)")
     what.add_argument(
         "--demo", choices=DEMOS, default=Request.demo,
-        help="the demo's volumes: the pancreas and what is around it, or whole bodies (36; more with --max-cases 60)",
+        help="the demo's network and volumes: the pancreas and what is around it, whole bodies (36; more with "
+        "--max-cases 60), or brain tumours in two MRI contrasts",
     )  # fmt: skip
     what.add_argument("--split", choices=SPLITS, default=Request.split)
     what.add_argument("--max-cases", type=_whole(1), metavar="N", help="at most N cases, spread over the split")

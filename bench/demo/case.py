@@ -53,16 +53,14 @@ def draw_case(split: str, index: int, *, seed: int = 0, kind: str = "pancreas") 
 
     Raises ValueError when the split has no such index.
     """
-    last = min([first for first in FIRST_ID.values() if first > FIRST_ID[split]], default=LAST_ID + 1)
-    if not 0 <= index < last - FIRST_ID[split]:
-        raise ValueError(f"{split} has cases 0 to {last - FIRST_ID[split] - 1}, not {index}")
+    check_index(split, index)
     subtype = index % SUBTYPES
     if kind == "abdomen":
         rng = case_rng(split, index, seed, ABDOMEN_STREAM)
         image, labels = _abdomen(subtype, index, rng)
     else:
         rng = case_rng(split, index, seed)
-        grid = Grid(_sides(SMALLEST, LARGEST, rng), SPACING)
+        grid = Grid(sides(SMALLEST, LARGEST, rng), SPACING)
         image = draw_organs(grid, rng)
         labels = draw_pancreas(image, grid, draw_appearance(rng, subtype, index), rng)
     image = gaussian_filter(image, BLUR)
@@ -71,14 +69,22 @@ def draw_case(split: str, index: int, *, seed: int = 0, kind: str = "pancreas") 
     return DrawnCase(f"{FIRST_ID[split] + index:03d}", subtype, image, labels, SPACING)
 
 
-def _sides(smallest: Shape, largest: Shape, rng: np.random.Generator) -> Shape:
+def check_index(split: str, index: int) -> None:
+    """Raise ValueError when ``split`` has no such case."""
+    last = min([first for first in FIRST_ID.values() if first > FIRST_ID[split]], default=LAST_ID + 1)
+    if not 0 <= index < last - FIRST_ID[split]:
+        raise ValueError(f"{split} has cases 0 to {last - FIRST_ID[split] - 1}, not {index}")
+
+
+def sides(smallest: Shape, largest: Shape, rng: np.random.Generator) -> Shape:
+    """Draw the voxel counts of a volume between two, each along its own axis."""
     x, y, z = (int(rng.integers(low, high + 1)) for low, high in zip(smallest, largest, strict=True))
     return x, y, z
 
 
 def _abdomen(subtype: int, index: int, rng: np.random.Generator) -> tuple[Field, NDArray[np.uint8]]:
     """A whole body, before blur and noise, and its labels: the same anatomy around the pancreas in a larger volume."""
-    shape, inner = _sides(ABDOMEN_SMALLEST, ABDOMEN_LARGEST, rng), _sides(SMALLEST, LARGEST, rng)
+    shape, inner = sides(ABDOMEN_SMALLEST, ABDOMEN_LARGEST, rng), sides(SMALLEST, LARGEST, rng)
     free = np.subtract(shape, inner)
     corner = np.round(free * rng.uniform((0.46, 0.46, 0.4), (0.54, 0.54, 0.7))).astype(int)
     frame = _millimetres(inner)

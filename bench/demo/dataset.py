@@ -1,6 +1,7 @@
-"""Writes made-up cases as a folder in the quiz layout."""
+"""Writes made-up cases as a folder: bodies in the quiz layout, heads in nnU-Net's."""
 
 import errno
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -11,12 +12,15 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.demo.brain import CHANNELS, REGIONS, DrawnHead, draw_head
 from bench.demo.case import FIRST_ID, DrawnCase, case_rng, draw_case
 
 COUNTS: Mapping[str, int] = {"train": 24, "validation": 36, "test": 4}
 ABDOMEN_COUNTS: Mapping[str, int] = {"train": 8, "validation": 36, "test": 2}  # a case is ten times as large
+BRAIN_COUNTS: Mapping[str, int] = {"train": 16, "validation": 36}
 FILES = 1  # the stream of random numbers that choose how a case is stored
 SLOPES, INTERCEPTS = (1.0, 0.5, 0.25, 0.125), (0.0, -1024.0, 100.0, -500.0)
+NNUNET = {"train": "Tr", "validation": "Val", "test": "Ts"}  # after `images` and `labels`
 FLOAT_ONE = 1.0000152587890625  # 1 + 2**-16: what a resampling tool left where a label 1 was meant
 
 
@@ -29,7 +33,7 @@ def write_demo(
     ValueError for an unknown split.
     """
     if counts is None:
-        counts = ABDOMEN_COUNTS if kind == "abdomen" else COUNTS
+        counts = {"abdomen": ABDOMEN_COUNTS, "brain": BRAIN_COUNTS}.get(kind, COUNTS)
     if unknown := set(counts) - set(FIRST_ID):
         raise ValueError(f"unknown splits: {', '.join(sorted(unknown))}; there are {', '.join(FIRST_ID)}")
     if folder.exists():
@@ -39,8 +43,13 @@ def write_demo(
     try:
         for split, count in counts.items():
             for index in range(count):
-                case = draw_case(split, index, seed=seed, kind=kind)
-                _write_case(unfinished, split, case, case_rng(split, index, seed, FILES))
+                rng = case_rng(split, index, seed, FILES)
+                if kind == "brain":
+                    _write_volumes(_head_volumes(unfinished, split, draw_head(split, index, seed=seed), rng))
+                else:
+                    _write_case(unfinished, split, draw_case(split, index, seed=seed, kind=kind), rng)
+        if kind == "brain":
+            _write_dataset_json(unfinished, counts["train"])
         unfinished.chmod(0o755)  # mkdtemp's 0o700 would keep other users out of the demo
         unfinished.rename(folder)
     except BaseException as error:
@@ -51,9 +60,19 @@ def write_demo(
 
 
 def _write_case(root: Path, split: str, case: DrawnCase, rng: np.random.Generator) -> None:
-    affine = np.diag([-case.spacing[0], -case.spacing[1], case.spacing[2], 1.0])  # x to the left, y to the back
-    affine[:3, 3] = np.round(rng.uniform((40, -60, -300), (90, -10, 300)), 2)
-    for path, volume in _volumes(root, split, case, affine, rng):
+    affine = _affine(case.spacing, np.round(rng.uniform((40, -60, -300), (90, -10, 300)), 2))
+    _write_volumes(_volumes(root, split, case, affine, rng))
+
+
+def _affine(spacing: tuple[float, float, float], origin: NDArray[np.float64]) -> NDArray[np.float64]:
+    """With x to the left and y to the back."""
+    affine = np.diag([-spacing[0], -spacing[1], spacing[2], 1.0])
+    affine[:3, 3] = origin
+    return affine
+
+
+def _write_volumes(volumes: Iterator[tuple[Path, Any]]) -> None:
+    for path, volume in volumes:
         path.parent.mkdir(parents=True, exist_ok=True)
         volume.header.set_xyzt_units("mm", "sec")
         volume.to_filename(path)
@@ -69,6 +88,31 @@ def _volumes(
     folder, name = root / split / f"subtype{case.subtype}", f"quiz_{case.subtype}_{case.id}"
     yield folder / f"{name}_0000.nii.gz", image
     yield folder / f"{name}.nii.gz", _stored_mask(case, affine, rng)
+
+
+def _head_volumes(
+    root: Path, split: str, case: DrawnHead, rng: np.random.Generator
+) -> Iterator[tuple[Path, Any]]:  # fmt: skip
+    affine = _affine(case.spacing, np.round(rng.uniform((60, 70, -90), (100, 110, -50)), 2))
+    for channel, image in enumerate(case.images):
+        path = root / f"images{NNUNET[split]}" / f"brain_{case.id}_{channel:04d}.nii.gz"
+        yield path, _nifti(np.round(image).astype(np.int16), affine)
+    yield root / f"labels{NNUNET[split]}" / f"brain_{case.id}.nii.gz", _nifti(case.labels, affine)
+
+
+def _write_dataset_json(root: Path, cases: int) -> None:
+    """As nnU-Net describes a region-based data set."""
+    labels = {"background": 0} | {
+        name: list(values) if len(values) > 1 else values[0] for name, values in REGIONS.items()
+    }
+    held = {
+        "channel_names": dict(enumerate(CHANNELS)),
+        "labels": labels,
+        "regions_class_order": [values[0] for values in REGIONS.values()],
+        "numTraining": cases,
+        "file_ending": ".nii.gz",
+    }
+    (root / "dataset.json").write_text(json.dumps(held, indent=2) + "\n", encoding="utf-8")
 
 
 def _stored_image(case: DrawnCase, affine: NDArray[np.float64], rng: np.random.Generator) -> Any:

@@ -63,15 +63,14 @@ def prepare_cache(note: Callable[[str], None]) -> None:
 def demo_data(progress: Progress, kind: str = "pancreas", cases: int | None = None) -> Path:
     """The demo's made-up volumes of a `kind`, written on first use.
 
-    Abdomens are in a folder of their own, and in another one where more validation `cases` are asked for than it has.
+    Each kind is in a folder of its own; abdomens in another one where more validation `cases` are asked for than it
+    has.
     """
     prepare_cache(progress.note)
     counts = None
-    name = f"demo-{demo.VERSION}"
-    if kind == "abdomen":
-        name = f"demo-abdomen-{demo.VERSION}"
-        if cases is not None and cases > demo.ABDOMEN_COUNTS["validation"]:
-            name, counts = f"{name}-{cases}", {**demo.ABDOMEN_COUNTS, "validation": cases}
+    name = f"demo-{demo.VERSION}" if kind == "pancreas" else f"demo-{kind}-{demo.VERSION}"
+    if kind == "abdomen" and cases is not None and cases > demo.ABDOMEN_COUNTS["validation"]:
+        name, counts = f"{name}-{cases}", {**demo.ABDOMEN_COUNTS, "validation": cases}
     folder = cache_folder() / name
     if not folder.is_dir():
         progress.start(f"writing the demo's volumes to {folder}", 1)
