@@ -4,7 +4,7 @@ import inspect
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -69,6 +69,7 @@ def build_bundle(checkpoint: Checkpoint, bundle: Path, options: ModelOptions) ->
         problem = f"its {kind} cannot be used on a tile of {sides(window.tile)}: {_error_text(error)}"
         raise refusal(config.file, problem, "choose another with --tile=X,Y,Z, or mend the configuration") from None
     model = _with_transforms(model, config, window, channels, options)
+    code = code if model.bundle is None else json_sha256(code, asdict(model.bundle))
     evidence = f"network_def in {config.file.relative_to(bundle)}; {how}"
     return replace(model, code=code, remarks=(*model.remarks, *aside), evidence=evidence)
 

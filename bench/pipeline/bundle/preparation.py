@@ -7,6 +7,7 @@ of files.
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ class BundlePreprocessor:
         self._settings = settings
         self._before = built(bundle.preprocessing, (IMAGE,))
         self._after = built(bundle.postprocessing, (PREDICTION,), self._before)
+        self._used = Lock()  # a transform that is being undone does not note what it does to the next case
 
     def read(self, image_paths: Sequence[Path]) -> Volume:
         return read_image(image_paths)
@@ -53,7 +55,8 @@ class BundlePreprocessor:
             case[LABEL] = _placed(labels[None].astype(np.float32), volume)
             transforms = built(self._bundle.preprocessing, (IMAGE, LABEL))
         try:
-            case = transforms(case)
+            with self._used:
+                case = transforms(case)
         except Exception as error:  # whatever a library raises of a volume that it cannot prepare
             reason = " ".join(str(error.__cause__ or error).split())[:200]
             problem = f"the transforms of the network's bundle cannot prepare it ({reason})"
@@ -69,7 +72,9 @@ class BundlePreprocessor:
     def restore(self, geometry: Geometry, merger: Merger) -> NDArray[np.uint8]:
         """Run the transforms after the network on the merged logits."""
         case = {IMAGE: geometry.properties[IMAGE], PREDICTION: monai_module("data").MetaTensor(merger.finalize())}
-        labels = labels_of(self._after(case)[PREDICTION].as_tensor(), self._settings)
+        with self._used:
+            prediction: Tensor = self._after(case)[PREDICTION].as_tensor()
+        labels = labels_of(prediction, self._settings)
         return np.asfortranarray(labels.cpu().numpy())  # as it will be written
 
     def _refuse_huge(self, volume: Volume) -> None:
