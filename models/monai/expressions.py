@@ -14,6 +14,7 @@ from typing import Any
 _REFERENCE = re.compile(r"@(\w+(?:(?:::|#)\w+)*)")
 _PLACEHOLDER = "__reference_"
 _LONGEST = 1000  # characters
+_MOST_PARTS = 200  # of an expression: as many calls deep it may go, whatever depth a library has allowed
 _LARGEST, _MOST = 1e9, 2000  # of a number; members of a list or characters of a string
 _OPERATORS: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
@@ -76,9 +77,12 @@ def _parse(text: str) -> ast.expr:
     if len(text) > _LONGEST:
         raise Unsupported
     try:
-        return ast.parse(text.strip(), mode="eval").body
+        parsed = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise Unsupported from None
+    if sum(1 for _ in ast.walk(parsed)) > _MOST_PARTS:
+        raise Unsupported
+    return parsed
 
 
 class _Reader:
