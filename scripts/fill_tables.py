@@ -55,7 +55,8 @@ def link(name: str, page: Path) -> str:
 
 
 def volumes(name: str) -> str:
-    return "whole bodies" if "--demo abdomen" in summary_of(name).record.command else "pancreases"
+    command = summary_of(name).record.command
+    return "whole bodies" if "--demo abdomen" in command else "heads" if "--demo brain" in command else "pancreases"
 
 
 def headline(name: str) -> Speed | None:
