@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 TOLERANCE_MM = 2.0
-"""Of surface distances where nothing else is said: what the Medical Segmentation Decathlon's and FLARE's tables give
-most often (Antonelli et al. 2022; Ma et al. 2022)."""
+"""Of surface distances where nothing else is said: a convention of this project. Challenges set one for each structure,
+and so should a task."""
 MOST_LABEL = 255  # masks are written in 8 bits
 
 
