@@ -9,11 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from models.task import PANCREAS as PANCREAS_TASK
-from models.task import Task
+from models.task import PANCREAS, Task
 
-BACKGROUND, PANCREAS, LESION = 0, 1, 2  # the labels in masks
-LABELS = (BACKGROUND, PANCREAS, LESION)
 REFERENCE_TILE = (64, 64, 64)  # voxels: the patch that the reference network was trained on
 REFERENCE_WINDOW = (-1000.0, 1000.0)  # HU
 Sides = tuple[int | None, ...]  # B, C, D, H, W of an input; None where any will do
@@ -120,8 +117,8 @@ class Model:
     tile: tuple[int, int, int]
     window: tuple[float, float]
     sha256: str
-    task: Task = PANCREAS_TASK
-    labels: tuple[int, ...] = LABELS
+    task: Task = PANCREAS
+    labels: tuple[int, ...] = PANCREAS.output_labels
     painting: tuple[int, ...] | None = None
     subtypes: int = 3
     plans: Plans | None = None

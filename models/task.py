@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from models.errors import some
+
 TOLERANCE_MM = 2.0
 """Of surface distances where nothing else is said: a convention of this project. Challenges set one for each structure,
 and so should a task."""
-MOST_LABEL = 255  # masks are written in 8 bits
+BACKGROUND, MOST_LABEL = 0, 255  # of the labels in masks, which are written in 8 bits
 
 
 class TaskError(ValueError):
@@ -107,7 +109,7 @@ class Task:
         for value in (*values, *([] if self.ignore is None else [self.ignore])):
             if not 0 <= value <= MOST_LABEL:
                 yield f"label {value} is not between 0 and {MOST_LABEL}, which masks of 8 bits can hold"
-        if 0 not in values:
+        if BACKGROUND not in values:
             yield "no label is 0, the background"
         if len(set(values)) < len(values):
             twice = next(value for value in values if values.count(value) > 1)
@@ -119,13 +121,13 @@ class Task:
             yield "it names no structure to score"
         for name, structure in self.structures.items():
             unknown = sorted(set(structure.labels) - set(values))
-            if unknown or not structure.labels or 0 in structure.labels:
+            if unknown or not structure.labels or BACKGROUND in structure.labels:
                 held = f"the label {unknown[0]}, which is none" if unknown else "no foreground label, or the background"
                 yield f"the structure {name} has {held}"
         for region in self.regions:
             if region.structure not in self.structures:
                 yield f"a region is of {region.structure}, which is no structure"
-            if region.label not in values or region.label == 0:
+            if region.label not in values or region.label == BACKGROUND:
                 yield f"the region {region.structure} is painted as {region.label}, which is no foreground label"
         if self.painting and sorted(self.painting) != list(range(len(self.regions))):
             yield f"the painting order {self.painting} does not name each of {len(self.regions)} regions once"
@@ -138,7 +140,7 @@ def intensity_unit(channels: Sequence[str]) -> str:
 
 def structures_of(labels: Mapping[str, int]) -> dict[str, Structure]:
     """One structure for each label but the background."""
-    return {name: Structure(labels=(value,)) for name, value in labels.items() if value != 0}
+    return {name: Structure(labels=(value,)) for name, value in labels.items() if value != BACKGROUND}
 
 
 def difference(task: Task, other: Task) -> str | None:
@@ -149,7 +151,7 @@ def difference(task: Task, other: Task) -> str | None:
     """
     ours, theirs = ([name.casefold() for name in of.channels] for of in (task, other))
     if len(ours) != len(theirs) or any(ours.index(name) != theirs.index(name) for name in {*ours} & {*theirs}):
-        return f"the channels {_some(task.channels)} and {_some(other.channels)}"
+        return f"the channels {_several(task.channels)} and {_several(other.channels)}"
     if task.output_painting != other.output_painting:
         return f"regions painted in the order {task.output_painting} and {other.output_painting}"
     if len(task.output_labels) != len(other.output_labels):
@@ -166,13 +168,12 @@ def difference(task: Task, other: Task) -> str | None:
     for mine, its in zip(task.regions, other.regions, strict=True):
         parts, its_parts = ({*of.structures[region.structure].labels} for of, region in ((task, mine), (other, its)))
         if parts != its_parts:
-            return f"the labels {_some(parts)} of {mine.structure} and {_some(its_parts)} of {its.structure}"
+            return f"the labels {_several(parts)} of {mine.structure} and {_several(its_parts)} of {its.structure}"
     return None
 
 
-def _some(values: Iterable[object]) -> str:
-    listed = list(map(str, values))
-    return ", ".join(listed[:12]) + (f" and {len(listed) - 12} more" if len(listed) > 12 else "")
+def _several(values: Iterable[object]) -> str:
+    return some(list(map(str, values)), 12)
 
 
 PANCREAS = Task(

@@ -11,6 +11,7 @@ from typing import Any
 
 from bench.data.volume import MaskValues
 from bench.errors import InputError
+from models.errors import some
 from models.task import MOST_LABEL, Task, TaskError
 
 _BACKGROUND, _IGNORE = "background", "ignore"
@@ -169,8 +170,7 @@ def _counted(channels: Sequence[str]) -> str:
 
 
 def _listed(task: Task) -> str:
-    names = [f"{name} {value}" for name, value in task.labels.items()]
-    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+    return some([f"{name} {value}" for name, value in task.labels.items()], 12)
 
 
 def _written(values: Sequence[int]) -> str:

@@ -17,6 +17,7 @@ from bench.data.formats import format_of, load
 from bench.data.space import Space, spacing_of, turned, written
 from bench.data.voxels import ChannelVoxels, all_finite, read_channels, read_voxels, scaled_blocks
 from bench.errors import InputError
+from models.errors import some
 from models.task import Task
 from reports.records.record import TaskRecord
 
@@ -211,7 +212,7 @@ def read_mask(path: Path, space: Space | None, values: MaskValues) -> NDArray[np
             labels[block] = rounded
     others = np.concatenate(unknown)
     if others.size:
-        known = _listed([f"{value} {name}" for value, name in sorted(values.names.items())])
+        known = some([f"{value} {name}" for value, name in sorted(values.names.items())], _MOST_NAMED)
         raise InputError(
             f"{path}: unknown label {others[0]:g} in {others.size} voxels; known are {known}: relabel the mask"
         )
@@ -284,10 +285,6 @@ def _damage_reported(path: Path) -> Iterator[None]:
 def _reason(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return text[:120] or type(error).__name__
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join([*names[:_MOST_NAMED], *(["..."] if len(names) > _MOST_NAMED else [])])
 
 
 def _by(shape: tuple[int, ...]) -> str:

@@ -108,10 +108,12 @@ def incompatible_reason(backend: Backend, settings: "InferenceSettings", batch: 
 
 def unreadable_reason(backend: Backend, images: Iterable[str]) -> Availability | None:
     """Why this peer cannot run cases of these `images`; None where it can, and for what is no peer."""
+    if not isinstance(backend, Peer):
+        return None
     from bench.data.formats import format_of  # which imports nibabel, and `bench --help` must be instant
 
     others = sorted({format_of(image) for image in images} - {"NIfTI"})
-    if not isinstance(backend, Peer) or not others:
+    if not others:
         return None
     return unavailable(
         f"it reads and writes NIfTI, and the images are {' and '.join(others)}", "convert them to .nii.gz"

@@ -24,6 +24,7 @@ from bench.peers import Peer
 from bench.peers.session import PeerSession, Voting, windows
 from bench.pipeline.bundle.transforms import IMAGE, PREDICTION, built, labels_of
 from bench.pipeline.finite import of_case
+from bench.pipeline.merge import paint
 from bench.pipeline.settings import CaseTiming, InferenceSettings
 from engines.base import Availability, Target
 from engines.placement import placed
@@ -173,19 +174,19 @@ def _way_of(model: "Model") -> str:
 
 def _discrete(settings: InferenceSettings, transforms: Any) -> Callable[[Tensor], Tensor]:
     """From logits ``[C, D, H, W]`` to labels ``[1, D, H, W]``."""
-    if settings.painting is None:
+    painting = settings.painting
+    if painting is None:
         discrete: Callable[[Tensor], Tensor] = transforms.AsDiscrete(argmax=True)
         return discrete
     regions = transforms.Compose([transforms.Activations(sigmoid=True), transforms.AsDiscrete(threshold=0.5)])
 
-    def paint(logits: Tensor) -> Tensor:
+    def painted(logits: Tensor) -> Tensor:
         masks = regions(logits)
         labels = torch.zeros_like(masks[:1])
-        for channel in settings.painting or ():
-            labels[masks[channel : channel + 1] > 0] = settings.labels[channel]
+        paint(masks, settings.labels, painting, labels[0])
         return labels
 
-    return paint
+    return painted
 
 
 def _in_force(volume: Any, space: Space) -> Any:

@@ -1,5 +1,7 @@
 """One segmentation and one class out of the logits of many tiles."""
 
+from collections.abc import Iterable, Sequence
+
 import torch
 from torch import Tensor
 
@@ -88,9 +90,7 @@ class Merger:
 
     def _choose(self, logits: Tensor, labels: Tensor) -> None:
         if self._painting is not None:
-            labels.zero_()
-            for channel in self._painting:
-                labels.masked_fill_(logits[channel] > 0, self._labels[channel])
+            paint(logits, self._labels, self._painting, labels)
             return
         # torch.argmax over the first axis takes tens of times as long on a CPU; of equal logits both take the first.
         best = logits[0]
@@ -110,6 +110,17 @@ class Merger:
     def _accumulated(self) -> Tensor:
         assert self._sum is not None, "no tile was added"
         return self._sum
+
+
+def paint(regions: Tensor, labels: Sequence[int], painting: Iterable[int], out: Tensor) -> Tensor:
+    """Write the labels of `regions` ``[C, D, H, W]`` into `out` ``[D, H, W]``, each where it is above 0; return `out`.
+
+    They come in the order `painting`, later over earlier; the rest is background.
+    """
+    out.zero_()
+    for channel in painting:
+        out.masked_fill_(regions[channel] > 0, labels[channel])
+    return out
 
 
 def foreground_lead(segmentation: Tensor, overlapping: bool) -> Tensor:

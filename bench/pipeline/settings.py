@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from models.model import LABELS, Plans, Transforms
+from models.model import Plans, Transforms
+from models.task import PANCREAS
 from reports.records.record import Roi
 
 
@@ -36,7 +37,7 @@ class InferenceSettings:
     batch: int
     roi: str
     window: tuple[float, float]
-    labels: tuple[int, ...] = LABELS
+    labels: tuple[int, ...] = PANCREAS.output_labels
     painting: tuple[int, ...] | None = None
     channels: int = 1
     foreground_ml: tuple[float, float] | None = None

@@ -315,11 +315,11 @@ def _classes_of(model: Model) -> Task:
 def _values(root: Path, layout: str, model: Model, case_files: list[CaseFiles]) -> MaskValues:
     """What the values in the masks of the truth mean: as their ``dataset.json`` says, else the task's own labels."""
     own = MaskValues.of(model.task)
+    usual = mask_values({"labels": PANCREAS.labels}, model.task) if model.task.synonyms else own
     if layout == QUIZ:  # whose masks hold 1 pancreas, 2 lesion, whatever numbers the network was trained with
-        return mask_values({"labels": PANCREAS.labels}, model.task) if model.task.synonyms else own
+        return usual
     declared = declared_values(root, model.task)
-    unusual = bool(model.task.synonyms) and mask_values({"labels": PANCREAS.labels}, model.task).pairs
-    if declared is None and unusual and any(case.mask_path for case in case_files):
+    if declared is None and usual.pairs and any(case.mask_path for case in case_files):
         raise InputError(
             f"{root}: no dataset.json says what the values in the masks mean, and the data set of this network has "
             "other numbers than 1 pancreas, 2 lesion; put the dataset.json of these masks there"

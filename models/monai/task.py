@@ -5,10 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from models.errors import refusal
-from models.model import BACKGROUND, LABELS, LESION, PANCREAS, Transforms
+from models.model import Transforms
 from models.monai.config import Config
-from models.task import MOST_LABEL, Region, Structure, Task, difference, structures_of
-from models.task import PANCREAS as PANCREAS_TASK
+from models.task import BACKGROUND, MOST_LABEL, PANCREAS, Region, Structure, Task, difference, structures_of
 
 _LESION_WORDS = ("lesion", "tumor", "tumour", "cancer", "mass", "cyst")
 _BACKGROUND_WORDS = ("background", "everything else")
@@ -113,10 +112,10 @@ def _classes(config: Config, channels: tuple[str, ...], names: list[str], classe
         problem = f"its network puts out {classes} channels of which the likeliest is taken"
         raise refusal(config.file, problem, f"2 to {MOST_LABEL + 1} classes are done here, or a sigmoid")
     labels = [_pancreas_label(name) for name in names]
-    if names and sorted(-1 if label is None else label for label in labels) == list(LABELS[:classes]):
-        sources = dict(PANCREAS_TASK.sources) | {"channels": _METADATA, "labels": _METADATA}
+    if names and sorted(-1 if label is None else label for label in labels) == list(PANCREAS.output_labels[:classes]):
+        sources = dict(PANCREAS.sources) | {"channels": _METADATA, "labels": _METADATA}
         known = tuple(label for label in labels if label is not None)
-        return Meaning(replace(PANCREAS_TASK, channels=channels, sources=sources), known)
+        return Meaning(replace(PANCREAS, channels=channels, sources=sources), known)
     at = next((at for at, name in enumerate(names) if _is_background(name)), 0)
     if at != 0:
         problem = f"its background is channel {at}"
@@ -210,5 +209,5 @@ def _pancreas_label(name: str) -> int | None:
     if _is_background(name):
         return BACKGROUND
     if any(word in low for word in _LESION_WORDS):
-        return LESION
-    return PANCREAS if "pancrea" in low else None
+        return PANCREAS.labels["lesion"]
+    return PANCREAS.labels["pancreas"] if "pancrea" in low else None

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from models.model import BACKGROUND, Plans
-from models.task import MOST_LABEL, PANCREAS, Region, Structure, Task
+from models.model import Plans
+from models.task import BACKGROUND, MOST_LABEL, PANCREAS, Region, Structure, Task
 
 _MOST_CHANNELS = 64
 _SAID = "come with a dataset.json"

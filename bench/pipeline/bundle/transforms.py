@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.pipeline.merge import paint
 from bench.pipeline.settings import InferenceSettings
 from models.model import Step
 
@@ -48,10 +49,8 @@ def labels_of(prediction: Tensor, settings: InferenceSettings) -> Tensor:
     That is ``[1, D, H, W]``, numbers of classes, or ``[C, D, H, W]``, a score of each class or a mask of each region.
     """
     if settings.painting is not None:
-        labels = torch.zeros(prediction.shape[1:], dtype=torch.uint8, device=prediction.device)
-        for channel in settings.painting:
-            labels.masked_fill_(prediction[channel] > 0, settings.labels[channel])
-        return labels
+        empty = torch.empty(prediction.shape[1:], dtype=torch.uint8, device=prediction.device)
+        return paint(prediction, settings.labels, settings.painting, empty)
     classes = prediction[0].round() if len(prediction) == 1 else prediction.argmax(0)
     if settings.labels == tuple(range(len(settings.labels))):
         return classes.to(torch.uint8)
