@@ -5,6 +5,7 @@ cases in one go, read ahead and written behind. ``cold``: a new process for each
 disk, as FLARE times it; what engines keep on disk between processes is kept, and the files are in the page cache.
 """
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,8 +15,8 @@ from typing import Any
 
 import engines
 from bench.choices import SCENARIOS
-from bench.data.cases import sha256_of
 from bench.data.formats import mask_ending
+from bench.data.volume import MaskValues, read_mask
 from bench.errors import BackendLostError, InputError
 from bench.machine.clock import clock_fault
 from bench.peers import PEERS
@@ -53,7 +54,7 @@ class Timed:
 
 @dataclass(frozen=True)
 class Scenarios:
-    """What was measured, by scenario; `masks_equal` says whether all wrote the same bytes, None where only one ran."""
+    """What was measured, by scenario; `masks_equal` says whether all wrote the same labels, None where only one ran."""
 
     backend: str
     device: str
@@ -92,12 +93,18 @@ def measure(
     if COLD in wanted:
         cold = replace(opening, cold=True)
         timed[COLD] = _cold(cold, _paths(plan, masks / COLD), request.timeout_s, progress)
-    written = [[sha256_of(mask) for _, mask in _paths(plan, masks / scenario)] for scenario in timed]
+    values = MaskValues.of(plan.record.task)
+    written = [[labels_sha256(mask, values) for _, mask in _paths(plan, masks / scenario)] for scenario in timed]
     return Scenarios(
         opening.name, opening.target.device, opening.target.threads, plan.record.controlled_settings,
         tuple(case.name for case in plan.record.cases), read_ahead, timed,
         None if len(written) < 2 else all(masks == written[0] for masks in written),
     )  # fmt: skip
+
+
+def labels_sha256(mask: Path, values: MaskValues) -> str:
+    """Hash what a mask holds and not its file, since equal labels may be packed into another stream."""
+    return hashlib.sha256(read_mask(mask, None, values).tobytes()).hexdigest()
 
 
 def percentile(latencies: Sequence[float], percent: float) -> float:

@@ -18,7 +18,8 @@ from bench.errors import StorageError
 def write_mask(path: Path, labels: NDArray[np.uint8], source: Any) -> None:
     """Write `labels` where the nibabel image `source` lies: in NIfTI with its affine and header, else as ITK has it.
 
-    Equal labels give equal files. They are written fastest where their first axis is contiguous, as in the file.
+    Equal labels give equal files as a rule; compare what is in them. They are written fastest where their first axis is
+    contiguous, as in the file.
 
     Raises:
         StorageError: the disk is full, or the folder cannot be written to; nothing is left there.

@@ -1,10 +1,13 @@
 """`bench scenario` on real workers: three scenarios, the same masks, and errors of one line."""
 
+import gzip
 import json
 import os
 import shutil
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from bench import scenarios
@@ -12,8 +15,30 @@ from bench.cli import scenario
 from bench.cli.main import main
 from bench.errors import BackendLostError, InputError
 from bench.plan.request import Request
-from bench.scenarios import COLD, OFFLINE, SCENARIOS, SINGLE_STREAM, Scenarios, Timed, percentile
+from bench.scenarios import (
+    COLD,
+    OFFLINE,
+    SCENARIOS,
+    SINGLE_STREAM,
+    Scenarios,
+    Timed,
+    labels_sha256,
+    percentile,
+)
 from bench.worker.messages import Open
+from tests.bench.values import VALUES
+
+
+def test_masks_are_compared_by_what_they_hold(tmp_path):
+    labels = np.random.default_rng(0).integers(0, 3, (9, 8, 7)).astype(np.uint8)
+    nib.save(nib.Nifti1Image(labels, np.eye(4)), tmp_path / "plain.nii")
+    for name, level in (("a", 1), ("b", 9)):
+        (tmp_path / f"{name}.nii.gz").write_bytes(gzip.compress((tmp_path / "plain.nii").read_bytes(), level))
+    labels[3, 3, 3] = (labels[3, 3, 3] + 1) % 3
+    nib.save(nib.Nifti1Image(labels, np.eye(4)), tmp_path / "c.nii.gz")
+    assert (tmp_path / "a.nii.gz").read_bytes() != (tmp_path / "b.nii.gz").read_bytes()
+    a, b, c = (labels_sha256(tmp_path / f"{name}.nii.gz", VALUES) for name in "abc")
+    assert a == b != c
 
 
 @pytest.fixture
