@@ -6,4 +6,5 @@ PROTOCOLS = ("sliding-window", "center-patch")
 ROIS = ("none", "body", "coarse", "foreground")
 SCENARIOS = ("single-stream", "offline", "cold")
 ABSENT = ("skip", "one")  # what a structure counts that a case lacks; as `reports.records.record` has it
+PREPROCESSINGS = ("auto", "nnunet")  # of networks of nnU-Net: ours where it is equal, or its own functions
 MAX_OVERLAP = 0.95  # share of a tile's side

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from bench import __version__
-from bench.choices import ABSENT, DEMOS, MAX_OVERLAP, PROTOCOLS, ROIS, SCENARIOS, SPLITS
+from bench.choices import ABSENT, DEMOS, MAX_OVERLAP, PREPROCESSINGS, PROTOCOLS, ROIS, SCENARIOS, SPLITS
 from bench.cli.exit_codes import MEANINGS
 from bench.peers import PEERS
 from bench.plan.request import Request
@@ -87,6 +87,10 @@ def _run(run: argparse.ArgumentParser) -> None:
         "--roi", choices=ROIS, default=Request.roi,
         help="what the network is run on: all (none), the body's box, the box around what it finds at half the "
         "resolution (coarse), or the tiles near what it finds without overlap (foreground)",
+    )  # fmt: skip
+    how.add_argument(
+        "--preprocessing", choices=PREPROCESSINGS, default=Request.preprocessing,
+        help="of networks of nnU-Net: ours, equal and faster, or nnU-Net's own functions (auto: ours where it can)",
     )  # fmt: skip
     how.add_argument("--batch", type=_whole(1), default=Request.batch, metavar="N", help="tiles in a forward pass (1)")
     how.add_argument("--threads", type=_whole(1), metavar="N", help="CPU threads of each backend (one a core)")
@@ -185,6 +189,9 @@ def _scenario(scenario: argparse.ArgumentParser) -> None:
         help="of neighbouring tiles (the bundle's own, else 0.5)",
     )
     scenario.add_argument("--roi", choices=ROIS, default=Request.roi, help="as of `bench run` (none)")
+    scenario.add_argument(
+        "--preprocessing", choices=PREPROCESSINGS, default=Request.preprocessing, help="as of `bench run` (auto)"
+    )
     scenario.add_argument("--threads", type=_whole(1), metavar="N", help="CPU threads (one a core)")
     _allocator(scenario)
     scenario.add_argument("--scenario", choices=(*SCENARIOS, "all"), default="all")

@@ -13,9 +13,9 @@ _WHOLE = 2**20  # voxels: so few stay in the last cache, and each block of them 
 _SLAB = 2**18  # voxels: PyTorch works on them with several threads
 
 
-def slabs(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Ranges of the first axis of a C-contiguous volume."""
-    rows = max(1, _SLAB // (shape[1] * shape[2]))
+def slabs(shape: tuple[int, ...], voxels: int = _SLAB) -> Iterator[slice]:
+    """Ranges of the first axis of a C-contiguous volume, of about so many voxels each."""
+    rows = max(1, voxels // (shape[1] * shape[2]))
     for x in range(0, shape[0], rows):
         yield slice(x, x + rows)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bench.data import compression
 from bench.data.formats import format_of, load
 from bench.data.space import Space, spacing_of, turned, written
-from bench.data.voxels import ChannelVoxels, all_finite, read_channels, read_voxels, scaled_blocks
+from bench.data.voxels import ChannelVoxels, all_finite, copy_as_stored, read_channels, read_voxels, scaled_blocks
 from bench.errors import InputError
 from models.errors import some
 from models.task import Task
@@ -24,6 +24,7 @@ from reports.records.record import TaskRecord
 # Masks are often stored as floats such as 1.0000152587890625; anything further from an integer is no label.
 LABEL_TOLERANCE = 0.01
 _MOST_NAMED = 12  # labels in a message
+_NOT_FINITE = "the image has voxels that are NaN or infinite; replace them by real intensities"
 
 # nibabel and the layers below it raise these for files that are cut short or are something else.
 _UNREADABLE: tuple[type[Exception], ...] = (
@@ -122,11 +123,23 @@ def read_image(paths: Sequence[Path]) -> Volume:
     return Volume(intensities, niftis[0])
 
 
+def read_as_stored(path: Path, nifti: Any, out: NDArray[np.float32]) -> None:
+    """Put a 3-D image whose voxels need no scaling into `out`, ``[Z, Y, X]``: axes in the order of the file.
+
+    Raises:
+        InputError: its voxels cannot be read, or are not finite.
+    """
+    with _damage_reported(path):
+        copy_as_stored(nifti, out)
+    if not all_finite(nifti, out):
+        raise InputError(f"{path}: {_NOT_FINITE}")
+
+
 def _finite_voxels(path: Path, nifti: Any, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
     with _damage_reported(path):
         voxels = read_voxels(nifti, out) if len(nifti.shape) == 3 else read_channels(nifti)
     if not all_finite(nifti, voxels):
-        raise InputError(f"{path}: the image has voxels that are NaN or infinite; replace them by real intensities")
+        raise InputError(f"{path}: {_NOT_FINITE}")
     return voxels
 
 

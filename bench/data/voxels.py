@@ -24,6 +24,7 @@ from bench.data.compression import gunzip, gunzip_to_the_end
 from bench.data.formats import ItkVoxels
 
 _MOST_THREADS = 4  # a block takes some ten microseconds, in part of which Python's lock is held
+_PART = 2**20  # voxels that are converted at a time
 _EXPANSION = 1032  # the most that deflate gains
 
 
@@ -137,6 +138,26 @@ def stored_voxels(nifti: Any) -> NDArray[Any] | None:
         unscaled: NDArray[Any] = proxy.get_unscaled()
         return unscaled
     return np.ndarray(proxy.shape, proxy.dtype, content, proxy.offset, order="F")
+
+
+def needs_no_scaling(nifti: Any) -> bool:
+    """Whether a nibabel image is a plain NIfTI whose voxels mean what the file holds."""
+    plain = type(nifti) in (nib.Nifti1Image, nib.Nifti2Image) and type(nifti.dataobj) is ArrayProxy
+    return plain and (nifti.dataobj.slope, nifti.dataobj.inter) == (1, 0)
+
+
+def copy_as_stored(nifti: Any, out: NDArray[np.float32]) -> None:
+    """Put the voxels of an image that needs no scaling into `out`, ``[Z, Y, X]``: axes in the order of the file.
+
+    Raises:
+        as `read_voxels`
+    """
+    stored = stored_voxels(nifti)
+    assert stored is not None
+    flat, target = stored.ravel(order="K"), out.reshape(-1)  # both views
+    parts = [slice(first, first + _PART) for first in range(0, flat.size, _PART)]
+    with ThreadPoolExecutor(min(torch.get_num_threads(), _MOST_THREADS)) as pool:
+        list(pool.map(lambda part: np.copyto(target[part], flat[part], casting="unsafe"), parts))
 
 
 def all_finite(nifti: Any, voxels: NDArray[np.float32]) -> bool:

@@ -22,7 +22,7 @@ from bench.machine.clock import Stopwatch
 from bench.peers import Peer
 from bench.peers.session import PeerSession, Voting, windows
 from bench.pipeline.finite import of_case
-from bench.pipeline.nnunet_reader import Reader
+from bench.pipeline.nnunet.reader import Reader
 from bench.pipeline.settings import CaseTiming, InferenceSettings
 from engines.base import Availability, Target
 from engines.placement import placed

@@ -1,103 +1,160 @@
 """One segmentation and one class out of the logits of many tiles."""
 
-from collections.abc import Iterable, Sequence
+import itertools
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from bench.data.blocks import slabs
+from bench.pipeline.classes import choose
 from bench.pipeline.finite import is_finite, overflow
 from bench.pipeline.settings import InferenceSettings
-from bench.pipeline.tiles import Box, Grid
+from bench.pipeline.tiles import Box, Grid, Shape, triple
+
+WHOLE_BYTES = 2**30  # of sums of logits that may be kept of a whole volume, or of slabs from border to border
+
+
+class Receiver(Protocol):
+    """Takes the logits of a volume in parts, as soon as their tiles are done.
+
+    Attributes:
+        cuts: the axes along which parts may end within the volume; along the others they reach from border to border.
+    """
+
+    cuts: tuple[int, ...]
+
+    def receive(self, box: Box, logits: Tensor) -> None:
+        """Take the merged logits ``[C, d, h, w]`` of a box of the volume, each voxel's by a positive factor of its own.
+
+        Boxes do not overlap. Where they are cut along the first axis alone, they come in its order.
+        """
+        ...
 
 
 class Merger:
     """Averages tile logits by weight; the class is the tiles' vote, weighted by the foreground each predicts.
 
+    Without a receiver the sums of the whole volume are kept until they are asked for. With one, they are kept of those
+    parts that tiles have begun and not finished.
+
     Attributes:
         boxes: of the tiles that were added.
+        receiver: of the logits; None where they are kept.
     """
 
-    def __init__(self, grid: Grid, weights: Tensor, settings: InferenceSettings) -> None:
+    def __init__(
+        self, grid: Grid, weights: Tensor, settings: InferenceSettings, receiver: Receiver | None = None
+    ) -> None:
         """Start empty.
 
         Args:
-            grid: where the tiles lie.
+            grid: where the tiles lie; for a receiver all of them are added, in this order.
             weights: of a tile's voxels, ``[D, H, W]``, on the device the logits will be on, in the dtype of sums.
             settings: whose `labels`, `painting` and `subtypes` say what the logits mean.
+            receiver: of the logits, if anything takes them.
         """
         self.boxes: list[Box] = []
         self._grid = grid
-        self._labels = settings.labels
-        self._painting = settings.painting
+        self._classes = settings.classes
         self._classifies = settings.subtypes > 0
         self._weights = weights
-        self._sum: Tensor | None = None
+        self.receiver = receiver
+        self._parts = [Part(box) for box in parts_of(grid, receiver.cuts if receiver else ())]
+        self._left = self._tiles_left() if receiver else []
         self._votes: list[Tensor] = []
         self._foreground: list[Tensor] = []
 
     def aggregate(self, boxes: list[Box], segmentation: Tensor, classification: Tensor) -> None:
-        """Add the logits of some tiles: ``[n, C, D, H, W]`` and ``[n, K]``, tile i covering ``boxes[i]``."""
-        if self._sum is None:
-            self._sum = self._weights.new_zeros((segmentation.shape[1], *self._grid.padded))
+        """Add the logits of some tiles: ``[n, C, D, H, W]`` and ``[n, K]``, tile i covering ``boxes[i]``.
+
+        Raises:
+            NotFiniteError: a part that is finished has a sum that is NaN or infinite.
+        """
         self.boxes += boxes
         for box, logits in zip(boxes, segmentation, strict=True):
-            self._add_tile(self._sum[(slice(None), *box)], logits)
+            self._add(box, logits)
         if self._classifies:
-            self._foreground.append(foreground_mass(segmentation, self._painting is not None))
+            self._foreground.append(foreground_mass(segmentation, self._classes.painting is not None))
             self._votes.append(classification.clone())
 
-    def _add_tile(self, total: Tensor, logits: Tensor) -> None:
+    def _add(self, box: Box, logits: Tensor) -> None:
+        for at, part in enumerate(self._parts):
+            common = _common(box, part.box)
+            if common is None:
+                continue
+            if part.sum is None:
+                part.sum = self._weights.new_zeros((len(logits), *_sides(part.box)))
+            of_tile = _within(common, box)
+            self._add_tile(part.sum[(slice(None), *_within(common, part.box))], logits[(slice(None), *of_tile)],
+                           self._weights[of_tile])  # fmt: skip
+            if self.receiver is not None:
+                self._left[at] -= 1
+                if not self._left[at]:
+                    self._finish(part, self.receiver)
+
+    def _add_tile(self, total: Tensor, logits: Tensor, weights: Tensor) -> None:
         """Add a tile's weighted logits to its part of the sum, in place."""
-        total.addcmul_(logits, self._weights)
+        total.addcmul_(logits, weights)
+
+    def _tiles_left(self) -> list[int]:
+        return [sum(_common(box, part.box) is not None for box in self._grid.boxes) for part in self._parts]
+
+    def _finish(self, part: "Part", receiver: Receiver) -> None:
+        logits, box = self._finished(part), _common(part.box, self._grid.interior)
+        part.sum = None
+        if box is not None:  # else all of it is padding
+            receiver.receive(_within(box, self._grid.interior), logits[(slice(None), *_within(box, part.box))])
+
+    def _finished(self, part: "Part") -> Tensor:
+        """What the receiver gets of a part: sums, as the weights' sum, the same for every class, changes no label."""
+        logits = part.accumulated()
+        if not is_finite(logits):
+            raise overflow(logits.dtype)
+        return logits
 
     @torch.inference_mode()
+    def _mean(self, part: "Part") -> Tensor:
+        """Weighted mean of the tiles' logits over a part, ``[C, d, h, w]``; its sums are divided where they lie."""
+        total = self._weights.new_zeros(_sides(part.box))
+        for box in self._grid.boxes:
+            common = _common(box, part.box)
+            if common is not None:
+                total[_within(common, part.box)] += self._weights[_within(common, box)]
+        total[total == 0] = 1  # outside every tile, which only `center-patch` leaves
+        logits, part.sum = part.accumulated().div_(total), None
+        if not (is_finite(total) and is_finite(logits)):
+            raise overflow(logits.dtype)
+        return logits
+
     def finalize(self) -> Tensor:
-        """Weighted mean of the tiles' logits over the volume, ``[C, D, H, W]``.
+        """Weighted mean of the tiles' logits over the volume, ``[C, D, H, W]``, where nothing receives it.
 
         The sums are divided where they lie, so nothing can be asked afterwards: take labels before, or in its place.
 
         Raises:
             NotFiniteError: one of them, or a sum of weights, is NaN or infinite.
         """
-        total = self._weights.new_zeros(self._grid.padded)
-        for box in self._grid.boxes:
-            total[box] += self._weights
-        total[total == 0] = 1  # outside every tile, which only `center-patch` leaves
-        logits, self._sum = self._accumulated().div_(total), None
-        if not (is_finite(total) and is_finite(logits)):
-            raise overflow(logits.dtype)
-        return logits[(slice(None), *self._grid.interior)]
+        return self._mean(self._whole())[(slice(None), *self._grid.interior)]
 
     def labels(self) -> Tensor:
-        """Label of every voxel, uint8 ``[D, H, W]``; background outside every tile.
+        """Label of every voxel, uint8 ``[D, H, W]``, where nothing receives the logits; background outside every tile.
 
-        It is that of the likeliest class; of overlapping regions that of the last one painted whose logit is above 0,
-        which is a probability above a half. The weights' sum is positive and the same for every class of a voxel, so
-        dividing by it would change no label.
+        The weights' sum is positive and the same for every class of a voxel, so dividing by it would change no label.
 
         Raises:
             NotFiniteError: a sum of logits is NaN or infinite, of which a comparison would make background.
         """
-        logits = self._accumulated()[(slice(None), *self._grid.interior)]
+        logits = self._whole().accumulated()[(slice(None), *self._grid.interior)]
         labels = torch.empty(logits.shape[1:], dtype=torch.uint8, device=logits.device)
         on_cpu = logits.device.type == "cpu"  # whose cache holds a slab; elsewhere each would only be launched anew
         for rows in slabs(labels.shape) if on_cpu else [slice(None)]:
             if not is_finite(logits[:, rows]):
                 raise overflow(logits.dtype)
-            self._choose(logits[:, rows], labels[rows])
+            choose(logits[:, rows], self._classes, labels[rows])
         return labels
-
-    def _choose(self, logits: Tensor, labels: Tensor) -> None:
-        if self._painting is not None:
-            paint(logits, self._labels, self._painting, labels)
-            return
-        # torch.argmax over the first axis takes tens of times as long on a CPU; of equal logits both take the first.
-        best = logits[0]
-        labels.fill_(self._labels[0])
-        for label, of_class in zip(self._labels[1:], logits[1:], strict=True):
-            labels.masked_fill_(of_class > best, label)
-            best = torch.maximum(best, of_class)
 
     def subtype(self) -> int:
         """Class of the case, by `vote`.
@@ -107,20 +164,56 @@ class Merger:
         """
         return vote(torch.cat(self._votes), torch.cat(self._foreground))
 
-    def _accumulated(self) -> Tensor:
-        assert self._sum is not None, "no tile was added"
-        return self._sum
+    def _whole(self) -> "Part":
+        assert self.receiver is None, "the logits have gone to their receiver"
+        (part,) = self._parts
+        return part
 
 
-def paint(regions: Tensor, labels: Sequence[int], painting: Iterable[int], out: Tensor) -> Tensor:
-    """Write the labels of `regions` ``[C, D, H, W]`` into `out` ``[D, H, W]``, each where it is above 0; return `out`.
+@dataclass
+class Part:
+    """A box of the padded volume, and the sums of its logits, where they are begun and not given away."""
 
-    They come in the order `painting`, later over earlier; the rest is background.
+    box: Box
+    sum: Tensor | None = None
+
+    def accumulated(self) -> Tensor:
+        assert self.sum is not None, "no tile was added"
+        return self.sum
+
+
+def sums_bytes(grid: Grid, classes: int, dtype: torch.dtype, cuts: tuple[int, ...] = ()) -> int:
+    """Bytes of the sums of `classes` logits that are held at a time, at most, where parts are cut along the first axis
+    alone or not at all.
     """
-    out.zero_()
-    for channel in painting:
-        out.masked_fill_(regions[channel] > 0, labels[channel])
-    return out
+    depth = grid.tile[0] if 0 in cuts else grid.padded[0]
+    return classes * depth * grid.padded[1] * grid.padded[2] * dtype.itemsize
+
+
+def parts_of(grid: Grid, cuts: tuple[int, ...]) -> list[Box]:
+    """The padded volume, cut along the axes `cuts` wherever a tile starts: a part is done when the last tile that
+    reaches into it is.
+    """
+    per_axis = []
+    for axis, length in enumerate(grid.padded):
+        starts = sorted({start[axis] for start in grid.starts}) if axis in cuts else [0]
+        per_axis.append([slice(start, stop) for start, stop in pairwise([0, *starts[1:], length])])
+    return [(x, y, z) for x, y, z in itertools.product(*per_axis)]
+
+
+def _common(box: Box, other: Box) -> Box | None:
+    x, y, z = (slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(box, other, strict=True))
+    return (x, y, z) if x.start < x.stop and y.start < y.stop and z.start < z.stop else None
+
+
+def _within(box: Box, outer: Box) -> Box:
+    """`box` as counted from the first voxel of `outer`."""
+    x, y, z = (slice(a.start - b.start, a.stop - b.start) for a, b in zip(box, outer, strict=True))
+    return x, y, z
+
+
+def _sides(box: Box) -> Shape:
+    return triple(side.stop - side.start for side in box)
 
 
 def foreground_lead(segmentation: Tensor, overlapping: bool) -> Tensor:

@@ -124,14 +124,18 @@ class Pipeline:
             runner = TileRunner(self._session, self._settings, self._device, watch)
             prepared = self._crop(waiting, runner, watch) if isinstance(waiting, Volume) else waiting
             del waiting
-            geometry, merger = self._segment(prepared, runner, watch)
+            with watch.stage("preprocess", device=True):
+                volume = prepared.volume.to(self._device)
+            merger = self._merger(prepared)
+            geometry, boxes = self._select(prepared, volume, merger, runner, watch)
             try:
+                runner.run(volume, boxes, merger.aggregate)
                 with watch.stage("stitch", device=True):
                     labels = self._preprocessor.restore(geometry, merger)
                     subtype = merger.subtype() if self._settings.subtypes else None
             except NotFiniteError as error:
-                run = partial(runner.run, prepared.volume.to(self._device))
-                raise traced(error, run, merger.boxes, self._settings.subtypes > 0) from None
+                all_boxes = merger.boxes + boxes[len(merger.boxes) :] if merger.receiver else merger.boxes
+                raise traced(error, partial(runner.run, volume), all_boxes, self._settings.subtypes > 0) from None
             roi = None if self._settings.roi == "none" else geometry.region.record()
             return Labelled(geometry.nifti, labels, subtype, runner.tiles, runner.device_ns(), roi)
 
@@ -143,10 +147,18 @@ class Pipeline:
             grid = self._tiling.grid(triple(prepared.shape[1:]))
             return Prepared(Geometry(volume.nifti, region, volume.properties), grid, grid.pad(prepared))
 
-    def _segment(self, prepared: Prepared, runner: TileRunner, watch: Stopwatch) -> tuple[Geometry, Merger]:
-        with watch.stage("preprocess", device=True):
-            volume = prepared.volume.to(self._device)
-        geometry, grid, merger = prepared.geometry, prepared.grid, self._tiling.merger(prepared.grid)
+    def _merger(self, prepared: Prepared) -> Merger:
+        """What adds up its tiles; their logits go to a receiver where all tiles are run."""
+        receiver = None
+        if not self._strategy.leaves_out_tiles:
+            receiver = self._preprocessor.receiver(prepared.geometry, prepared.grid)
+        return self._tiling.merger(prepared.grid, receiver)
+
+    def _select(
+        self, prepared: Prepared, volume: Tensor, merger: Merger, runner: TileRunner, watch: Stopwatch
+    ) -> tuple[Geometry, list[Box]]:
+        """What a strategy chooses of a region, and the tiles that are still to be run."""
+        geometry, grid = prepared.geometry, prepared.grid
 
         def run(boxes: list[Box], on_logits: LogitsSink) -> None:
             runner.run(volume, boxes, on_logits, stage="roi")
@@ -158,5 +170,4 @@ class Pipeline:
         with watch.stage("roi", device=True):
             spacing_mm = spacing_of(geometry.nifti.affine)
             region, boxes = self._strategy.select(geometry.region, grid, self._settings, spacing_mm, run, on_logits)
-        runner.run(volume, boxes, merger.aggregate)
-        return replace(geometry, region=region), merger
+        return replace(geometry, region=region), boxes

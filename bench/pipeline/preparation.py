@@ -14,7 +14,8 @@ from torch import Tensor
 from bench.data import blocks
 from bench.data.volume import MaskValues, Volume, read_image, read_mask
 from bench.pipeline import tiles
-from bench.pipeline.merge import Merger
+from bench.pipeline.label_map import Labels
+from bench.pipeline.merge import WHOLE_BYTES, Merger, Receiver, sums_bytes
 from bench.pipeline.preprocess import normalise
 from bench.pipeline.region import Geometry, shifted
 from bench.pipeline.settings import InferenceSettings
@@ -50,6 +51,10 @@ class Preprocessor(Protocol):
         """
         ...
 
+    def receiver(self, geometry: Geometry, grid: Grid) -> Receiver | None:
+        """What takes the logits of the tiles of `grid` while they come; None where `restore` takes all at once."""
+        ...
+
     def restore(self, geometry: Geometry, merger: Merger) -> NDArray[np.uint8]:
         """The mask on the grid of the image that `geometry` is of, axes as stored; its first axis is contiguous."""
         ...
@@ -62,16 +67,17 @@ class Tiling(Protocol):
         """The tiles of a prepared volume."""
         ...
 
-    def merger(self, grid: Grid) -> Merger:
-        """An empty sum of their logits."""
+    def merger(self, grid: Grid, receiver: Receiver | None = None) -> Merger:
+        """An empty sum of their logits, which go to `receiver`."""
         ...
 
 
 class WindowPreprocessor:
     """Axes and spacing as stored in the file; intensities through a window."""
 
-    def __init__(self, window: tuple[float, float], device: torch.device) -> None:
-        self._window = window
+    def __init__(self, settings: InferenceSettings, device: torch.device) -> None:
+        self._window = settings.window
+        self._classes = settings.classes
         self._device = device
 
     def read(self, image_paths: Sequence[Path]) -> Volume:
@@ -84,9 +90,15 @@ class WindowPreprocessor:
         prepared = normalise(torch.from_numpy(volume.intensities).to(self._device), self._window)
         return prepared, None if labels is None else torch.from_numpy(labels)
 
+    def receiver(self, geometry: Geometry, grid: Grid) -> Receiver | None:  # noqa: ARG002
+        if sums_bytes(grid, len(self._classes.labels), torch.float32) <= WHOLE_BYTES:
+            return None
+        return Labels(self._classes, torch.empty(grid.shape, dtype=torch.uint8, device=self._device))
+
     def restore(self, geometry: Geometry, merger: Merger) -> NDArray[np.uint8]:
         labels = np.zeros(geometry.nifti.shape, np.uint8, order="F")  # as it will be written
-        of_region, corner = _on_host(merger.labels()), geometry.region.corner
+        found = merger.receiver.out if isinstance(merger.receiver, Labels) else merger.labels()
+        of_region, corner = _on_host(found), geometry.region.corner
         for box in geometry.region.kept:
             blocks.copy(of_region[shifted(box, tuple(-at for at in corner))], labels[box])
         return labels
@@ -104,8 +116,8 @@ class MonaiTiling:
             return tiles.center_patch(shape, self._settings.tile)
         return tiles.sliding_window(shape, self._settings.tile, self._settings.overlap)
 
-    def merger(self, grid: Grid) -> Merger:
-        return Merger(grid, self._weights, self._settings)
+    def merger(self, grid: Grid, receiver: Receiver | None = None) -> Merger:
+        return Merger(grid, self._weights, self._settings, receiver)
 
 
 def _on_host(labels: Tensor) -> NDArray[np.uint8]:
@@ -122,7 +134,12 @@ def preparation_of(settings: InferenceSettings, device: torch.device) -> tuple[P
 
         return BundlePreprocessor(settings.bundle, settings), BundleTiling(settings.bundle, settings, device)
     if settings.plans is None:
-        return WindowPreprocessor(settings.window, device), MonaiTiling(settings, device)
-    from bench.pipeline.nnunet import NnUNetTiling, PlansPreprocessor
+        return WindowPreprocessor(settings, device), MonaiTiling(settings, device)
+    from bench.pipeline.nnunet.official import OfficialPreprocessor
+    from bench.pipeline.nnunet.preparation import PlansPreprocessor, covered
+    from bench.pipeline.nnunet.tiling import NnUNetTiling
 
-    return PlansPreprocessor(settings.plans), NnUNetTiling(settings, device)
+    tiling = NnUNetTiling(settings, device)
+    if settings.official or not covered(settings.plans):
+        return OfficialPreprocessor(settings.plans), tiling
+    return PlansPreprocessor(settings.plans, settings.classes, device), tiling

@@ -46,9 +46,10 @@ class Strategy:
 
     Attributes:
         needs_network: `crop` does.
+        leaves_out_tiles: `select` may.
     """
 
-    needs_network = False
+    needs_network = leaves_out_tiles = False
 
     def crop(
         self, intensities: NDArray[np.float32], _spacing_mm: tuple[float, ...], _runner: TileRunner | None
@@ -135,6 +136,8 @@ class Foreground(Strategy):
     A tile is run if it reaches into the box around a piece that is no speck plus a margin; inside these boxes the
     labels are those of the full grid.
     """
+
+    leaves_out_tiles = True
 
     def select(
         self, region: Region, grid: Grid, settings: InferenceSettings, spacing_mm: tuple[float, ...],

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from bench.pipeline.classes import Classes
 from models.model import Plans, Transforms
 from models.task import PANCREAS
 from reports.records.record import Roi
@@ -28,6 +29,7 @@ class InferenceSettings:
             nothing is known of it, and then no `roi` asks the network.
         subtypes: that the network tells apart; 0 where it only segments.
         plans: nnU-Net's preprocessing, in the place of `window`; None for the volume as stored.
+        official: whether `plans` are followed by nnU-Net's own functions, in the place of ours.
         bundle: a MONAI bundle's transforms, likewise.
     """
 
@@ -43,7 +45,12 @@ class InferenceSettings:
     foreground_ml: tuple[float, float] | None = None
     subtypes: int = 3
     plans: Plans | None = None
+    official: bool = False
     bundle: Transforms | None = None
+
+    @property
+    def classes(self) -> Classes:
+        return Classes(self.labels, self.painting)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ import engines
 from bench.data.cases import fingerprint, sha256_of
 from bench.data.layouts import CaseFiles
 from bench.data.volume import MaskValues
+from bench.pipeline.nnunet.preparation import covered
 from bench.plan.request import Request
 from bench.worker.allocator import KEEP
 from engines.evidence.mac_counter import layers_in
@@ -24,7 +25,7 @@ def controlled_settings(settings: Settings, model: Model, baseline: str) -> dict
     """What is held equal between the variants, so that only the engine differs."""
     plans = model.plans
     return {
-        "preparation": _preparation(model),
+        "preparation": _preparation(model, settings),
         "intensity window": _window(model),
         "protocol": settings.protocol,
         "tile": " x ".join(map(str, settings.tile)),
@@ -52,10 +53,17 @@ def _waiting() -> str:
     return f"OMP_WAIT_POLICY={policy}" if policy else "waiting as OpenMP has it"
 
 
-def _preparation(model: Model) -> str:
+def _preparation(model: Model, settings: Settings) -> str:
     if model.bundle is not None:
         return f"the bundle's: {', '.join(name for name, _ in model.bundle.preprocessing)}"
-    return "as stored" if model.plans is None else f"nnU-Net's, by its plans ({model.plans.configuration})"
+    if model.plans is None:
+        return "as stored"
+    plans = f"by nnU-Net's plans ({model.plans.configuration})"
+    if settings.preprocessing == "nnunet":
+        return f"{plans}, with its own functions"
+    if not covered(model.plans):
+        return f"{plans}, with its own functions, since they resample logits by splines of a higher order than 1"
+    return f"{plans}, with functions equal to its own"
 
 
 def _weights(model: Model) -> str:

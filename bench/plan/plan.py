@@ -15,7 +15,7 @@ from bench.data.remarks import remark_on_unused, remarks_on, remarks_on_classes,
 from bench.data.volume import MaskValues
 from bench.errors import InputError
 from bench.machine import host
-from bench.pipeline.nnunet_reader import refuse_unreadable
+from bench.pipeline.nnunet.reader import refuse_unreadable
 from bench.pipeline.settings import InferenceSettings
 from bench.plan import calibration
 from bench.plan.cache import cache_folder, demo_data, prepare_cache
@@ -186,6 +186,7 @@ def inference_settings(settings: Settings, model: Model) -> InferenceSettings:
         labels=model.labels,
         subtypes=model.subtypes,
         plans=model.plans,
+        official=settings.preprocessing == "nnunet",
         bundle=model.bundle,
         painting=model.painting,
         channels=model.channels,
@@ -243,6 +244,8 @@ def _check_roi(request: Request, variants: Mapping[str, VariantSettings], model:
     whose = "nnU-Net's plans say" if model.plans is not None else "the bundle's inferer says" if model.bundle else ""
     if whose and request.protocol != "sliding-window":
         raise InputError(f"--protocol: {whose} how a volume is tiled; use --protocol sliding-window")
+    if request.preprocessing == "nnunet" and model.plans is None:
+        raise InputError("--preprocessing nnunet: the network has no plans of nnU-Net; leave the option out")
     absent = roi_absent(request.roi, model)
     if absent is not None:
         raise InputError(f"--roi {request.roi}: {absent.reason}; {absent.fix}")

@@ -25,6 +25,7 @@ class Request:
     protocol: str = "sliding-window"
     overlap: float | None = None
     roi: str = "none"
+    preprocessing: str = "auto"
     batch: int = 1
     rounds: int | None = None
     budget_s: float = 600.0

@@ -340,6 +340,7 @@ class Settings:
         allocator: ``keep`` where the workers kept the memory that they freed, ``system`` where it went back.
         absent: of a case where neither the truth nor both predictions of a pair hold a structure, its scores count
             nothing (`ABSENT_SKIP`) or 1 (`ABSENT_ONE`, as in runs made before it could be chosen).
+        preprocessing: ``nnunet`` where a network of nnU-Net was to have its own functions around it.
     """
 
     variants: Mapping[str, VariantSettings]
@@ -361,6 +362,7 @@ class Settings:
     max_nsd_drop: float
     allocator: str
     absent: str = ABSENT_ONE
+    preprocessing: str = "auto"
 
     @property
     def recipes(self) -> dict[str, VariantSettings]:

@@ -19,7 +19,7 @@ from bench.data.volume import MaskValues, Volume, read_image, read_mask
 from bench.errors import InputError
 from bench.pipeline import tiles
 from bench.pipeline.bundle.transforms import IMAGE, LABEL, PREDICTION, built, labels_of, monai_module
-from bench.pipeline.merge import Merger
+from bench.pipeline.merge import Merger, Receiver
 from bench.pipeline.region import Geometry
 from bench.pipeline.settings import InferenceSettings
 from bench.pipeline.tiles import Grid, Shape
@@ -68,6 +68,9 @@ class BundlePreprocessor:
         prepared: Tensor = image.as_tensor().to(torch.float32)
         return prepared, None if labels is None else case[LABEL].as_tensor()[0].to(torch.uint8)
 
+    def receiver(self, geometry: Geometry, grid: Grid) -> Receiver | None:  # noqa: ARG002
+        return None
+
     @torch.inference_mode()
     def restore(self, geometry: Geometry, merger: Merger) -> NDArray[np.uint8]:
         """Run the transforms after the network on the merged logits."""
@@ -107,15 +110,15 @@ class BundleTiling:
         grid = tiles.sliding_window(shape, self._settings.tile, self._settings.overlap)
         return replace(grid, padding=self._bundle.padding_mode, value=self._bundle.cval)
 
-    def merger(self, grid: Grid) -> Merger:
-        return _BundleMerger(grid, self._weights, self._settings)
+    def merger(self, grid: Grid, receiver: Receiver | None = None) -> Merger:
+        return _BundleMerger(grid, self._weights, self._settings, receiver)
 
 
 class _BundleMerger(Merger):
     """Rounds as MONAI does, so that classes near a tie come out alike."""
 
-    def _add_tile(self, total: Tensor, logits: Tensor) -> None:
-        total += logits * self._weights
+    def _add_tile(self, total: Tensor, logits: Tensor, weights: Tensor) -> None:
+        total += logits * weights
 
 
 def _placed(channels: NDArray[Any], volume: Volume) -> Any:

@@ -12,7 +12,7 @@ from bench.errors import NotFiniteError
 from bench.pipeline import tiles
 from bench.pipeline.finite import REMEDY, overflow
 from bench.pipeline.merge import Merger, vote
-from bench.pipeline.nnunet import HalfMerger
+from bench.pipeline.nnunet.tiling import HalfMerger
 from bench.pipeline.pipeline import Pipeline
 from bench.pipeline.settings import InferenceSettings
 from bench.pipeline.stream import Stream

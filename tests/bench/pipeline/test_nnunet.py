@@ -15,7 +15,7 @@ from bench.cli.main import main
 from bench.data.cases import find_cases
 from bench.data.volume import read_space
 from bench.errors import InputError, NotFiniteError
-from bench.pipeline.nnunet_reader import refuse_unreadable
+from bench.pipeline.nnunet.reader import refuse_unreadable
 from bench.pipeline.pipeline import Pipeline
 from bench.pipeline.settings import InferenceSettings
 from bench.plan.calibration import from_training_cases

@@ -7,7 +7,7 @@ import pytest
 
 from bench.data.volume import open_channels
 from bench.errors import InputError
-from bench.pipeline.nnunet_reader import Reader
+from bench.pipeline.nnunet.reader import Reader
 from tests.bench.data.volumes import save
 
 pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed")

@@ -1,10 +1,10 @@
 """A case's way to a network of nnU-Net and back, by nnU-Net's own operations.
 
-The volume's axes are those of nnU-Net's readers (z, y, x of a NIfTI file), transposed as the plans say; the grid and
-the weights of tiles are those of its predictor (`nnunetv2.inference`) without mirroring.
+The volume's axes are those of nnU-Net's readers (z, y, x of a NIfTI file), transposed as the plans say.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +15,17 @@ from torch import Tensor
 
 from bench.data.volume import MaskValues, Volume, open_channels, read_mask, refuse_apart
 from bench.errors import InputError
-from bench.pipeline import tiles
-from bench.pipeline.merge import Merger
-from bench.pipeline.nnunet_reader import Reader
+from bench.pipeline.merge import Merger, Receiver
+from bench.pipeline.nnunet.reader import Reader
 from bench.pipeline.region import Geometry
-from bench.pipeline.settings import InferenceSettings
-from bench.pipeline.tiles import Grid, Shape
+from bench.pipeline.tiles import Grid
 from models.model import Plans
 from models.suppress import suppress_output
 
 _MOST_VOXELS = 2**31  # at the plans' spacing: larger than any CT, and perhaps too large for this machine
-_PEAK = 10  # of a tile's weights: the predictor's value_scaling_factor
 
 
-class PlansPreprocessor:
+class OfficialPreprocessor:
     """Prepares cases, and puts predictions back onto their images' grids, as nnU-Net's plans say.
 
     Its volumes are as nnU-Net's readers give them, ``[z, y, x]``, and always whole.
@@ -60,18 +57,15 @@ class PlansPreprocessor:
         """Transpose, crop to what is not zero, normalise, and resample to the plans' spacing."""
         self._refuse_huge(volume)
         seg = None if labels is None else labels[None]
-        try:
+        with not_taken_reported(volume):
             data, seg, _ = self._preprocessor.run_case_npy(
                 volume.intensities, seg, volume.properties, self._plans, self._configuration, self._dataset
             )
-        except AssertionError as error:  # as of RGB, whose values must lie between 0 and 255
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(
-                f"{volume.nifti.get_filename()}: nnU-Net's preprocessing does not take it ({reason}); give images of "
-                "the kind that it was trained on"
-            ) from None
         prepared = torch.from_numpy(data).to(torch.float32)
         return prepared, None if labels is None else torch.from_numpy(seg[0]).clamp(min=0)  # -1 is outside the crop
+
+    def receiver(self, geometry: Geometry, grid: Grid) -> Receiver | None:  # noqa: ARG002
+        return None
 
     def restore(self, geometry: Geometry, merger: Merger) -> NDArray[np.uint8]:
         """Resample logits to the image's spacing, take labels of them as nnU-Net does, undo crop and transpositions."""
@@ -97,30 +91,18 @@ class PlansPreprocessor:
             )
 
 
-class NnUNetTiling:
-    """The tiles and the Gaussian weights of nnU-Net's predictor."""
+@contextmanager
+def not_taken_reported(volume: Volume) -> Iterator[None]:
+    """Name the image that one of nnU-Net's normalisations does not take.
 
-    def __init__(self, settings: InferenceSettings, device: torch.device) -> None:
-        with suppress_output():
-            from nnunetv2.inference.sliding_window_prediction import compute_gaussian
-
-        self._settings = settings
-        self._weights = compute_gaussian(settings.tile, sigma_scale=1 / 8, value_scaling_factor=_PEAK, device=device)
-
-    def grid(self, shape: Shape) -> Grid:
-        """Tiles with a step of at most ``(1 - overlap) x tile``, the same all along an axis."""
-        from nnunetv2.inference.sliding_window_prediction import compute_steps_for_sliding_window
-
-        tile = self._settings.tile
-        padded = tuple(max(n, side) for n, side in zip(shape, tile, strict=True))
-        return tiles.grid_of(shape, tile, compute_steps_for_sliding_window(padded, tile, 1 - self._settings.overlap))
-
-    def merger(self, grid: Grid) -> Merger:
-        return HalfMerger(grid, self._weights, self._settings)
-
-
-class HalfMerger(Merger):
-    """Adds tiles up in float16, as nnU-Net's predictor does, so that classes near a tie come out alike."""
-
-    def _add_tile(self, total: Tensor, logits: Tensor) -> None:
-        total += logits * self._weights
+    Raises:
+        InputError: so one does not.
+    """
+    try:
+        yield
+    except AssertionError as error:  # as of RGB, whose values must lie between 0 and 255
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{volume.nifti.get_filename()}: nnU-Net's preprocessing does not take it ({reason}); give images of "
+            "the kind that it was trained on"
+        ) from None
