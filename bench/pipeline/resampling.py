@@ -123,8 +123,10 @@ def resample(volume: Tensor, maps: Sequence[AxisMap], clip: Clip) -> Tensor:
             if clip == "slice":
                 resampled.clamp_(part.amin((1, 2), keepdim=True), part.amax((1, 2), keepdim=True))
         bounds = channel.aminmax()
-        for rows, columns, matrix in along_depth or [(slice(None), slice(None), None)]:
-            part = slices[columns] if matrix is None else torch.tensordot(matrix, slices[columns], 1)
+        if not along_depth:
+            target.copy_(slices.clamp_(*bounds) if clip == "channel" else slices)
+        for rows, columns, matrix in along_depth:
+            part = torch.tensordot(matrix, slices[columns], 1)
             target[rows] = part.clamp_(*bounds) if clip == "channel" else part
     return out
 

@@ -22,7 +22,7 @@ class Resampling:
     @property
     def rounds(self) -> bool:
         """Whether resampled values are rounded to the dtype of the old ones; otherwise they are float32."""
-        return self._function != _TORCH
+        return bool(self._function != _TORCH)
 
     @property
     def means(self) -> bool:
