@@ -71,7 +71,7 @@ class ResampledLabels:
             slices = self._slices(depth.corners[self._done])
             self._label(self._done, slices)
             self._done += 1
-            self._forget(min(self._done * SIDE, depth.old - 1))
+        self._forget(min(self._done * SIDE, depth.old - 1))
 
     def _slices(self, corners: Tensor) -> Tensor:
         """Those of a block's corners, ``[C, SIDE + 1, H, W]``."""
@@ -85,9 +85,12 @@ class ResampledLabels:
         return torch.cat([slices, slices[:, -1:].expand(-1, missing, -1, -1)], 1) if missing else slices
 
     def _forget(self, before: int) -> None:
-        """Let go of the parts that end before this slice."""
+        """Let go of what lies before this slice: what is left is copied, as a view would keep all of its part."""
         while self._held and self._first + self._held[0].shape[1] <= before:
             self._first += self._held.pop(0).shape[1]
+        if self._held and before > self._first:
+            self._held[0] = self._held[0][:, before - self._first :].clone()
+            self._first = before
 
     def _label(self, row: int, slices: Tensor) -> None:
         """Label what lies in one row of blocks along the first axis."""

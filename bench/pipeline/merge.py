@@ -1,6 +1,7 @@
 """One segmentation and one class out of the logits of many tiles."""
 
 import itertools
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
@@ -182,22 +183,30 @@ class Part:
         return self.sum
 
 
-def sums_bytes(grid: Grid, classes: int, dtype: torch.dtype, cuts: tuple[int, ...] = ()) -> int:
-    """Bytes of the sums of `classes` logits that are held at a time, at most, where parts are cut along the first axis
-    alone or not at all.
-    """
-    depth = grid.tile[0] if 0 in cuts else grid.padded[0]
-    return classes * depth * grid.padded[1] * grid.padded[2] * dtype.itemsize
+def most_held(grid: Grid, cuts: tuple[int, ...]) -> int:
+    """Voxels of the parts that are begun and not finished, at most, while tiles are added in the grid's order."""
+    parts, boxes = parts_of(grid, cuts), grid.boxes
+    change = [0] * (len(boxes) + 1)
+    for part in parts:
+        tiles = [number for number, box in enumerate(boxes) if _common(box, part) is not None]
+        if tiles:
+            change[tiles[0]] += math.prod(_sides(part))
+            change[tiles[-1] + 1] -= math.prod(_sides(part))
+    return max(itertools.accumulate(change))
 
 
 def parts_of(grid: Grid, cuts: tuple[int, ...]) -> list[Box]:
-    """The padded volume, cut along the axes `cuts` wherever a tile starts: a part is done when the last tile that
-    reaches into it is.
+    """The padded volume, cut along the axes `cuts` where tiles start, and along the first where they end too.
+
+    A part is done when the last tile that reaches into it is. Along the first axis most of the volume waits between two
+    rows of tiles, so that what no tile has reached must not be part of it.
     """
     per_axis = []
     for axis, length in enumerate(grid.padded):
-        starts = sorted({start[axis] for start in grid.starts}) if axis in cuts else [0]
-        per_axis.append([slice(start, stop) for start, stop in pairwise([0, *starts[1:], length])])
+        starts = {start[axis] for start in grid.starts}
+        ends = {start + grid.tile[axis] for start in starts} if axis == 0 else set()
+        edges = sorted({0, length, *starts, *ends}) if axis in cuts else [0, length]
+        per_axis.append([slice(start, stop) for start, stop in pairwise(edges)])
     return [(x, y, z) for x, y, z in itertools.product(*per_axis)]
 
 

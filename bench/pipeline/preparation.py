@@ -2,6 +2,7 @@
 does, or both as nnU-Net or a MONAI bundle does.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,8 +15,9 @@ from torch import Tensor
 from bench.data import blocks
 from bench.data.volume import MaskValues, Volume, read_image, read_mask
 from bench.pipeline import tiles
+from bench.pipeline.forecast import Forecast
 from bench.pipeline.label_map import Labels
-from bench.pipeline.merge import WHOLE_BYTES, Merger, Receiver, sums_bytes
+from bench.pipeline.merge import WHOLE_BYTES, Merger, Receiver, most_held
 from bench.pipeline.preprocess import normalise
 from bench.pipeline.region import Geometry, shifted
 from bench.pipeline.settings import InferenceSettings
@@ -51,6 +53,10 @@ class Preprocessor(Protocol):
         """
         ...
 
+    def forecast(self, shape: Shape, spacing_mm: Sequence[float]) -> Forecast | None:
+        """Of an image of `shape` and spacing, axes as stored; None where a library's transforms would have to tell."""
+        ...
+
     def receiver(self, geometry: Geometry, grid: Grid) -> Receiver | None:
         """What takes the logits of the tiles of `grid` while they come; None where `restore` takes all at once."""
         ...
@@ -61,7 +67,14 @@ class Preprocessor(Protocol):
 
 
 class Tiling(Protocol):
-    """Where the tiles of a prepared volume lie, and how their logits are merged."""
+    """Where the tiles of a prepared volume lie, and how their logits are merged.
+
+    Attributes:
+        precision: of the sums.
+    """
+
+    @property
+    def precision(self) -> torch.dtype: ...
 
     def grid(self, shape: Shape) -> Grid:
         """The tiles of a prepared volume."""
@@ -76,8 +89,7 @@ class WindowPreprocessor:
     """Axes and spacing as stored in the file; intensities through a window."""
 
     def __init__(self, settings: InferenceSettings, device: torch.device) -> None:
-        self._window = settings.window
-        self._classes = settings.classes
+        self._settings = settings
         self._device = device
 
     def read(self, image_paths: Sequence[Path]) -> Volume:
@@ -87,13 +99,22 @@ class WindowPreprocessor:
         return read_mask(mask_path, volume.space, values)
 
     def prepare(self, volume: Volume, labels: NDArray[Any] | None = None) -> tuple[Tensor, Tensor | None]:
-        prepared = normalise(torch.from_numpy(volume.intensities).to(self._device), self._window)
+        prepared = normalise(torch.from_numpy(volume.intensities).to(self._device), self._settings.window)
         return prepared, None if labels is None else torch.from_numpy(labels)
 
+    def forecast(self, shape: Shape, spacing_mm: Sequence[float]) -> Forecast | None:  # noqa: ARG002
+        voxels, channels = math.prod(shape), self._settings.channels
+        return Forecast(shape, (4 * channels + max(2, 4 * channels)) * voxels, self._cuts(shape), 2 * voxels)
+
+    def _cuts(self, shape: Shape) -> tuple[int, ...]:
+        """Small volumes are labelled as a whole, and those of which only some tiles are run."""
+        sums = math.prod(shape) * len(self._settings.labels) * torch.float32.itemsize
+        return Labels.cuts if sums > WHOLE_BYTES and self._settings.roi != "foreground" else ()
+
     def receiver(self, geometry: Geometry, grid: Grid) -> Receiver | None:  # noqa: ARG002
-        if sums_bytes(grid, len(self._classes.labels), torch.float32) <= WHOLE_BYTES:
+        if not self._cuts(grid.padded):
             return None
-        return Labels(self._classes, torch.empty(grid.shape, dtype=torch.uint8, device=self._device))
+        return Labels(self._settings.classes, torch.empty(grid.shape, dtype=torch.uint8, device=self._device))
 
     def restore(self, geometry: Geometry, merger: Merger) -> NDArray[np.uint8]:
         labels = np.zeros(geometry.nifti.shape, np.uint8, order="F")  # as it will be written
@@ -110,6 +131,7 @@ class MonaiTiling:
     def __init__(self, settings: InferenceSettings, device: torch.device) -> None:
         self._settings = settings
         self._weights = tiles.gaussian_weights(settings.tile).to(device)
+        self.precision = self._weights.dtype
 
     def grid(self, shape: Shape) -> Grid:
         if self._settings.protocol == "center-patch":
@@ -125,6 +147,22 @@ def _on_host(labels: Tensor) -> NDArray[np.uint8]:
     if labels.device.type == "cpu":
         return np.asarray(labels)
     return np.asarray(labels.permute(2, 1, 0).contiguous().cpu()).transpose(2, 1, 0)
+
+
+def case_bytes(settings: InferenceSettings, shape: Shape, spacing_mm: Sequence[float]) -> int | None:
+    """Bytes of memory that a case takes at most, beside the network's own layers; None where nothing tells.
+
+    All of the volume is counted, although nnU-Net crops what is zero, and packed files are not.
+    """
+    preprocessor, tiling = preparation_of(settings, torch.device("cpu"))
+    forecast = preprocessor.forecast(shape, spacing_mm)
+    if forecast is None:
+        return None
+    grid, classes = tiling.grid(forecast.prepared), len(settings.labels)
+    sums = most_held(grid, forecast.cuts) * classes * tiling.precision.itemsize
+    logits = math.prod(settings.tile) * classes * settings.batch * torch.float32.itemsize
+    volume = math.prod(grid.padded) * settings.channels * torch.float32.itemsize
+    return max(forecast.preparing, volume + sums + logits + forecast.labelling)
 
 
 def preparation_of(settings: InferenceSettings, device: torch.device) -> tuple[Preprocessor, Tiling]:

@@ -1,5 +1,6 @@
 """What a run will do: options and files checked, before anything is written or any backend is built."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -16,7 +17,9 @@ from bench.data.volume import MaskValues
 from bench.errors import InputError
 from bench.machine import host
 from bench.pipeline.nnunet.reader import refuse_unreadable
+from bench.pipeline.preparation import case_bytes
 from bench.pipeline.settings import InferenceSettings
+from bench.pipeline.tiles import triple
 from bench.plan import calibration
 from bench.plan.cache import cache_folder, demo_data, prepare_cache
 from bench.plan.controlled_settings import (
@@ -47,6 +50,8 @@ from models.load import load_model
 from models.model import Model
 from models.task import PANCREAS, Task
 from reports.records.record import Case, HostRecord, RunRecord, Settings, VariantSettings
+
+_MUCH = 2**30  # bytes of memory that a case takes
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,7 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
     _check_truth(case_files)
     remarks = _remarks(root, case_files, cases, unused_volumes(root, request.split, listed), model, progress)
     inference = inference_settings(settings, model)
+    remarks = (*remarks, *_remarks_on_memory(cases, inference, progress))
     tiles, calibration_cases = _calibrate(settings, root, case_files, inference, values)
     prepare_cache(progress.note)
     record = RunRecord(
@@ -307,6 +313,24 @@ def _remarks(
     for remark in remarks:
         progress.note(remark)
     return remarks
+
+
+def _remarks_on_memory(cases: list[Case], inference: InferenceSettings, progress: Progress) -> tuple[str, ...]:
+    """What the case that takes most will take is told where it is much, and kept where there is not so much."""
+    by_voxels = max(cases, key=lambda case: math.prod(case.shape))
+    by_mm = max(cases, key=lambda case: math.prod(case.shape) * math.prod(case.spacing_mm))  # if it is resampled
+    needs = {case.name: case_bytes(inference, triple(case.shape), case.spacing_mm) for case in (by_voxels, by_mm)}
+    name, needed = max(needs.items(), key=lambda item: item[1] or 0)
+    if needed is None or needed < _MUCH:
+        return ()
+    available, _ = host.memory()
+    told = f"the case {name} takes up to {needed / 2**30:.1f} GiB of memory beside the network"
+    if needed <= available:
+        progress.note(f"{told}; {available / 2**30:.1f} GiB are free")
+        return ()
+    remark = f"{told}, and {available / 2**30:.1f} GiB are free: it may be stopped for want of memory"
+    progress.note(remark)
+    return (remark,)
 
 
 def _classes_of(model: Model) -> Task:

@@ -68,6 +68,9 @@ class BundlePreprocessor:
         prepared: Tensor = image.as_tensor().to(torch.float32)
         return prepared, None if labels is None else case[LABEL].as_tensor()[0].to(torch.uint8)
 
+    def forecast(self, shape: Shape, spacing_mm: Sequence[float]) -> None:  # noqa: ARG002
+        return None
+
     def receiver(self, geometry: Geometry, grid: Grid) -> Receiver | None:  # noqa: ARG002
         return None
 
@@ -105,6 +108,7 @@ class BundleTiling:
         self._weights: Tensor = monai_module("data.utils").compute_importance_map(
             settings.tile, mode=bundle.mode, sigma_scale=bundle.sigma_scale, device=device
         )
+        self.precision = self._weights.dtype
 
     def grid(self, shape: Shape) -> Grid:
         grid = tiles.sliding_window(shape, self._settings.tile, self._settings.overlap)

@@ -3,6 +3,7 @@
 The volume's axes are those of nnU-Net's readers (z, y, x of a NIfTI file), transposed as the plans say.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,10 +16,11 @@ from torch import Tensor
 
 from bench.data.volume import MaskValues, Volume, open_channels, read_mask, refuse_apart
 from bench.errors import InputError
+from bench.pipeline.forecast import Forecast
 from bench.pipeline.merge import Merger, Receiver
 from bench.pipeline.nnunet.reader import Reader
 from bench.pipeline.region import Geometry
-from bench.pipeline.tiles import Grid
+from bench.pipeline.tiles import Grid, Shape, triple
 from models.model import Plans
 from models.suppress import suppress_output
 
@@ -42,6 +44,7 @@ class OfficialPreprocessor:
             self._reader = Reader(self._plans)
         self._preprocessor = DefaultPreprocessor(verbose=False)
         self._dataset = dict(plans.dataset)
+        self._channels = len(plans.dataset["channel_names"])
 
     def read(self, image_paths: Sequence[Path]) -> Volume:
         niftis = open_channels(image_paths)
@@ -63,6 +66,22 @@ class OfficialPreprocessor:
             )
         prepared = torch.from_numpy(data).to(torch.float32)
         return prepared, None if labels is None else torch.from_numpy(seg[0]).clamp(min=0)  # -1 is outside the crop
+
+    def forecast(self, shape: Shape, spacing_mm: Sequence[float]) -> Forecast | None:
+        """Images are resampled in float64, and logits of all classes are kept on both grids."""
+        prepared, own = self._planned(shape, spacing_mm), math.prod(shape)
+        channels, classes = self._channels, self._label_manager.num_segmentation_heads
+        preparing = 4 * channels * (2 * own + math.prod(prepared)) + 8 * (own + math.prod(prepared))
+        resampled = 0 if math.prod(prepared) == own else 2 * classes * own + 16 * own
+        return Forecast(prepared, preparing, (), resampled + 9 * own)  # argmax gives numbers of eight bytes
+
+    def _planned(self, shape: Shape, spacing_mm: Sequence[float]) -> Shape:
+        """The shape at the plans' spacing, of an image whose axes are as stored, by nnU-Net's own rounding."""
+        from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape
+
+        forward = self._plans.transpose_forward
+        old, old_mm = ([values[2 - axis] for axis in forward] for values in (shape, spacing_mm))
+        return triple(int(n) for n in compute_new_shape(old, old_mm, self._configuration.spacing))
 
     def receiver(self, geometry: Geometry, grid: Grid) -> Receiver | None:  # noqa: ARG002
         return None

@@ -4,6 +4,7 @@ Transpositions, crop, normalisation and labels without resampling are equal bit 
 from nnU-Net's by rounding, at most 1e-6 of the largest, so that labels differ where two classes are as near as that.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ from torch import Tensor
 
 from bench.data.volume import Volume, open_channels, refuse_apart
 from bench.pipeline.classes import Classes
-from bench.pipeline.label_map import Labels, ResampledLabels
+from bench.pipeline.forecast import Forecast
+from bench.pipeline.label_map import SIDE, Labels, ResampledLabels
 from bench.pipeline.merge import Merger, Receiver
 from bench.pipeline.nnunet.official import OfficialPreprocessor, not_taken_reported
 from bench.pipeline.nnunet.resampling import Resampling
 from bench.pipeline.region import Geometry, full_box
-from bench.pipeline.tiles import Box, Grid
+from bench.pipeline.tiles import Box, Grid, Shape
 from models.model import Plans
 
 
@@ -70,6 +72,17 @@ class PlansPreprocessor(OfficialPreprocessor):
         prepared = torch.from_numpy(cropped).to(self._device)
         shape, old_mm = self._planned_shape(properties), self._spacing(properties)
         return self._of_images.images(prepared, shape, old_mm, self._configuration.spacing), None
+
+    def forecast(self, shape: Shape, spacing_mm: Sequence[float]) -> Forecast | None:
+        """One channel at a time is resampled in float64, slice by slice, before that is done between slices."""
+        prepared, own = self._planned(shape, spacing_mm), math.prod(shape)
+        new = math.prod(prepared)
+        same = prepared == tuple(shape[2 - axis] for axis in self._plans.transpose_forward)
+        slices = 0 if same else 8 * new // prepared[0] * shape[2 - self._plans.transpose_forward[0]]
+        preparing = 4 * self._channels * (2 * own + (0 if same else new)) + slices
+        of_corners = 0 if same else 4 * len(self._classes.labels) * (SIDE + 1) * prepared[1] * prepared[2]
+        cuts = Labels.cuts if same else ResampledLabels.cuts
+        return Forecast(prepared, preparing, cuts, 2 * own + of_corners)
 
     def receiver(self, geometry: Geometry, grid: Grid) -> Receiver | None:
         properties = geometry.properties

@@ -23,6 +23,7 @@ class NnUNetTiling:
 
         self._settings = settings
         self._weights = compute_gaussian(settings.tile, sigma_scale=1 / 8, value_scaling_factor=_PEAK, device=device)
+        self.precision = self._weights.dtype
 
     def grid(self, shape: Shape) -> Grid:
         """Tiles with a step of at most ``(1 - overlap) x tile``, the same all along an axis."""
@@ -47,8 +48,9 @@ class HalfMerger(Merger):
             total += logits * weights
             return
         weights = weights.float()  # what PyTorch does at each use of them
-        for of_class, tile in zip(total, logits, strict=True):
-            for rows in slabs(tuple(tile.shape), _SLAB):
-                added = of_class[rows].float()
-                added += tile[rows] * weights[rows]
-                of_class[rows] = added
+        classes = max(1, _SLAB // weights.numel())  # at a time
+        for some, tile in zip(torch.split(total, classes), torch.split(logits, classes), strict=True):
+            for rows in slabs(tuple(weights.shape), _SLAB):
+                added = some[:, rows].float()
+                added += tile[:, rows] * weights[rows]
+                some[:, rows] = added

@@ -1,4 +1,4 @@
-"""What a case takes of memory, in a process of its own: at most what `Pipeline` says."""
+"""What a case takes of memory, in a process of its own: at most what `Pipeline` and its forecast say."""
 
 import os
 import subprocess
@@ -60,3 +60,52 @@ def test_a_case_takes_no_more_than_stated(tmp_path, scaling):
     )  # fmt: skip
     per_voxel = int(run.stdout) / SIDE**3
     assert 12 < per_voxel < STATED + SLACK, per_voxel
+
+
+MANY = """
+import sys
+from pathlib import Path
+import torch
+from bench.pipeline.pipeline import Pipeline
+from bench.pipeline.preparation import case_bytes
+from bench.pipeline.settings import InferenceSettings
+
+CLASSES, SIDE = 120, 144
+tile = (48, 48, 48)
+
+class Network:
+    def __init__(self):
+        self.logits = torch.rand(1, CLASSES, *tile)
+    def infer(self, x):
+        return self.logits, self.logits[:, :, 0, 0, 0]
+    def sync(self):
+        pass
+
+def peak():
+    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
+
+settings = InferenceSettings(
+    protocol="sliding-window", tile=tile, overlap=0.5, batch=1, roi="none", window=(-1000, 1000),
+    labels=tuple(range(CLASSES)), subtypes=0,
+)
+pipeline = Pipeline(Network(), settings)
+pipeline.run([Path("small_0000.nii.gz")], Path("small.nii.gz"))
+now = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmRSS"))
+pipeline.run([Path("large_0000.nii.gz")], Path("large.nii.gz"))
+print(peak() - now, case_bytes(settings, (SIDE,) * 3, (1.0, 1.0, 1.0)), 4 * CLASSES * SIDE**3)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system tells no peak of memory")
+def test_many_classes_take_no_more_than_forecast(tmp_path):
+    """1.4 GB of sums, of which a part is held at a time."""
+    for name, side in (("small", 48), ("large", 144)):
+        values = np.random.default_rng(0).integers(0, 500, (side,) * 3).astype(np.int16)
+        nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / f"{name}_0000.nii.gz")
+    run = subprocess.run(
+        [sys.executable, "-c", MANY], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)} | GIVE_BACK,
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    taken, forecast, whole = map(int, run.stdout.split())
+    assert taken <= 1.1 * forecast
+    assert forecast < whole / 2

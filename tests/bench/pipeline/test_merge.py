@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from bench.errors import NotFiniteError
 from bench.machine.clock import Stopwatch
 from bench.pipeline import tiles
-from bench.pipeline.merge import Merger
+from bench.pipeline.merge import Merger, most_held
+from bench.pipeline.nnunet.tiling import HalfMerger
 from bench.pipeline.pipeline import Pipeline
 from bench.pipeline.settings import InferenceSettings
 from tests.bench.pipeline.whole_volume import logits_of
@@ -98,3 +100,61 @@ def test_a_prepared_case_holds_no_voxels_as_stored(tmp_path, monkeypatch):
     gc.collect()
     assert prepared.volume.shape == (1, *TILE)
     assert held[0]() is None
+
+
+class Kept:
+    """A receiver that keeps what it gets."""
+
+    def __init__(self, cuts: tuple[int, ...]) -> None:
+        self.cuts = cuts
+        self.parts: list[tuple[tiles.Box, torch.Tensor]] = []
+
+    def receive(self, box, logits):
+        self.parts.append((box, logits.clone()))
+
+
+@pytest.mark.parametrize("kind", [Merger, HalfMerger])
+@pytest.mark.parametrize("cuts", [(0,), (0, 1, 2), (1,)])
+@pytest.mark.parametrize(("shape", "overlap"), [((40, 21, 16), 0.5), ((33, 16, 9), 0.25), ((37, 40, 25), 0.7)])
+def test_parts_hold_what_the_whole_holds(kind, cuts, shape, overlap):
+    tile = (16, 16, 16)
+    grid, weights = tiles.sliding_window(shape, tile, overlap), tiles.gaussian_weights(tile)
+    weights = weights.half() if kind is HalfMerger else weights
+    settings = replace(SETTINGS, tile=tile)
+    whole, kept = kind(grid, weights, settings), Kept(cuts)
+    by_parts = kind(grid, weights, settings, kept)
+    generator, held = torch.Generator().manual_seed(0), []
+    for box in grid.boxes:
+        logits = torch.randn(1, 3, *tile, generator=generator)
+        for merger in (whole, by_parts):
+            merger.aggregate([box], logits, torch.zeros(1, 1))
+        held.append(sum(part.sum[0].numel() for part in by_parts._parts if part.sum is not None))
+    expected = whole.finalize() if kind is HalfMerger else whole._whole().accumulated()[(slice(None), *grid.interior)]
+    seen = torch.zeros(shape)
+    for box, logits in kept.parts:
+        assert torch.equal(logits, expected[:, *box])
+        assert all(box[axis] == slice(0, shape[axis]) for axis in range(3) if axis not in cuts)
+        seen[box] += 1
+    assert (seen == 1).all()
+    assert not any(part.sum is not None for part in by_parts._parts)
+    assert max(held) <= most_held(grid, cuts) <= len(weights) ** 3 * 8 * len(grid.boxes)
+    if cuts == (0,):
+        starts = [box[0].start for box, _ in kept.parts]
+        assert starts == sorted(starts)
+
+
+def test_parts_take_less_memory_than_slabs_and_these_less_than_the_whole():
+    starts = (0, 54, 109, 163, 218, 272), range(0, 385, 64), range(0, 385, 64)  # as nnU-Net spreads them
+    grid = tiles.grid_of((400, 512, 512), (128, 128, 128), starts)
+    held = [most_held(grid, cuts) for cuts in ((), (0,), (0, 1, 2))]
+    assert held[0] == 400 * 512 * 512
+    assert held[1] <= 128 * 512 * 512
+    assert held[2] <= 0.65 * held[1]
+
+
+def test_sums_of_a_part_that_are_not_finite_end_the_case():
+    grid = tiles.sliding_window((40, 16, 16), (16, 16, 16), 0.5)
+    merger = Merger(grid, tiles.gaussian_weights((16, 16, 16)), replace(SETTINGS, tile=(16, 16, 16)), Kept((0,)))
+    logits = torch.full((1, 3, 16, 16, 16), torch.nan)
+    with pytest.raises(NotFiniteError):
+        merger.aggregate(grid.boxes[:1], logits, torch.zeros(1, 1))  # which alone reaches into the first part
