@@ -65,6 +65,13 @@ class AxisMap:
         neighbours = bool((count == 1 + (share > 0)).all() and (np.diff(first) >= 0).all())
         return Pairs(first, share) if means and neighbours else None
 
+    @cached_property
+    def chosen(self) -> NDArray[np.intp] | None:
+        """The old voxel that each new one is; None where one is a mean of several, or the axis stays as it is."""
+        if self.matrix is None or self.pairs is None or self.pairs.share.any():
+            return None
+        return self.pairs.first if (self.matrix.max(1) == 1).all() else None
+
 
 def unchanged(length: int) -> AxisMap:
     """An axis that stays as it is."""
@@ -107,9 +114,13 @@ def interpolated(old: int, new: int, mode: str) -> AxisMap:
 def resample(volume: Tensor, maps: Sequence[AxisMap], clip: Clip) -> Tensor:
     """Resample ``[C, D, H, W]`` along its last three axes, summing in float64, into its own dtype.
 
-    What splines overshoot is cut off at the least and largest value of the channel, or of each slice ``[H, W]`` before
-    its channel is resampled along D.
+    Where each new voxel is one of the old, these are taken as they are. What splines overshoot is cut off at the least
+    and largest value of the channel, or of each slice ``[H, W]`` before its channel is resampled along D.
     """
+    for axis, each in enumerate(maps, 1):
+        if each.chosen is not None:
+            volume = volume.index_select(axis, torch.from_numpy(each.chosen).to(volume.device))
+    maps = [unchanged(each.new) if each.chosen is not None else each for each in maps]
     if all(each.matrix is None for each in maps):
         return volume
     depth, *plane = maps

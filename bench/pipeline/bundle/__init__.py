@@ -1,1 +1,3 @@
-"""A case of a MONAI bundle: its `transforms` as MONAI's objects, and the `preparation` that they are."""
+"""A case of a MONAI bundle: its `transforms` as MONAI's objects, whose `resampling` is done axis by axis, and the
+`preparation` that they are.
+"""

@@ -1,5 +1,7 @@
 """A case's way to the network of a MONAI bundle and back, by MONAI's own transforms, and its sliding window.
 
+What resamples between straight grids is replaced by the same in less time (`bench.pipeline.bundle.resampling`).
+
 Images are read here and not by the bundle's LoadImaged: into the same array and affine, from any format and any number
 of files.
 """
@@ -18,6 +20,7 @@ from torch import Tensor
 from bench.data.volume import MaskValues, Volume, read_image, read_mask
 from bench.errors import InputError
 from bench.pipeline import tiles
+from bench.pipeline.bundle.resampling import axis_by_axis
 from bench.pipeline.bundle.transforms import IMAGE, LABEL, PREDICTION, built, labels_of, monai_module
 from bench.pipeline.merge import Merger, Receiver
 from bench.pipeline.region import Geometry
@@ -55,7 +58,7 @@ class BundlePreprocessor:
             case[LABEL] = _placed(labels[None].astype(np.float32), volume)
             transforms = built(self._bundle.preprocessing, (IMAGE, LABEL))
         try:
-            with self._used:
+            with self._used, axis_by_axis():
                 case = transforms(case)
         except Exception as error:  # whatever a library raises of a volume that it cannot prepare
             reason = " ".join(str(error.__cause__ or error).split())[:200]
@@ -78,7 +81,7 @@ class BundlePreprocessor:
     def restore(self, geometry: Geometry, merger: Merger) -> NDArray[np.uint8]:
         """Run the transforms after the network on the merged logits."""
         case = {IMAGE: geometry.properties[IMAGE], PREDICTION: monai_module("data").MetaTensor(merger.finalize())}
-        with self._used:
+        with self._used, axis_by_axis():
             prediction: Tensor = self._after(case)[PREDICTION].as_tensor()
         labels = labels_of(prediction, self._settings)
         return np.asfortranarray(labels.cpu().numpy())  # as it will be written

@@ -149,7 +149,7 @@ def test_parts_take_less_memory_than_slabs_and_these_less_than_the_whole():
     held = [most_held(grid, cuts) for cuts in ((), (0,), (0, 1, 2))]
     assert held[0] == 400 * 512 * 512
     assert held[1] <= 128 * 512 * 512
-    assert held[2] <= 0.65 * held[1]
+    assert held[2] <= 0.75 * held[1]
 
 
 def test_sums_of_a_part_that_are_not_finite_end_the_case():
