@@ -76,8 +76,8 @@ LARGE = Setup((512, 512, 400), (0.8, 0.8, 0.8), (0.8, 0.8, 0.8))
 class Knowing(nn.Module):
     """A network of random weights, and a linear layer by which each structure is likeliest at its own intensities."""
 
-    def __init__(self, network: nn.Module, codes: NDArray[np.float64]) -> None:
-        """Of codes ``[classes, channels]``, as normalised intensities."""
+    def __init__(self, network: nn.Module | None, codes: NDArray[np.float64]) -> None:
+        """Of codes ``[classes, channels]``, as normalised intensities; without a network the layer alone."""
         super().__init__()
         classes, channels = codes.shape
         self.network = network
@@ -88,7 +88,8 @@ class Knowing(nn.Module):
             self.by_intensity.bias.copy_(torch.from_numpy(-SHARPNESS * (codes**2).sum(1)))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return 0.02 * self.network(x) + self.by_intensity(x), x.new_zeros(len(x), 1)
+        logits = self.by_intensity(x)
+        return logits if self.network is None else logits + 0.02 * self.network(x), x.new_zeros(len(x), 1)
 
 
 def codes_of(classes: int) -> NDArray[np.float64]:
@@ -183,7 +184,7 @@ def model_of(setup: Setup, classes: int, options: argparse.Namespace) -> Model:
     labels = {"background": 0, **{f"structure {number}": number for number in range(1, classes)}}
     dataset = {"channel_names": names, "labels": labels, "numTraining": 1, "file_ending": ".nii.gz"}
     plans = Plans(plans_of(setup, options.tile, channels), dataset, "3d_fullres")
-    module = Knowing(network_of(classes, channels, options.features), codes)
+    module = Knowing(network_of(classes, channels, options.features) if options.features else None, codes)
     return Model(
         module=module.eval(), architecture="made-up", width=options.features, tile=options.tile, window=(0, 1),
         sha256=f"{classes} {options.features} {options.tile}", labels=tuple(range(classes)), subtypes=0, plans=plans,
@@ -314,7 +315,7 @@ class Made:
     """A session whose logits cost nothing but what the linear layer takes, so that a large case takes minutes."""
 
     def __init__(self, codes: NDArray[np.float64]) -> None:
-        self._network = Knowing(nn.Conv3d(codes.shape[1], len(codes), 1), codes).eval()
+        self._network = Knowing(None, codes).eval()
 
     def infer(self, x: Tensor) -> tuple[Tensor, Tensor]:
         segmentation, classification = self._network(x)
@@ -355,7 +356,7 @@ def main() -> None:
     parser.add_argument("--plans", default=",".join(SETUPS))
     parser.add_argument("--classes", default="2,14,105")
     parser.add_argument("--backends", default="torch-fp32")
-    parser.add_argument("--features", type=int, default=4, help="channels of the network's first level")
+    parser.add_argument("--features", type=int, default=4, help="channels of the network's first level; 0: no network")
     parser.add_argument("--tile", default="64,96,96", help="patch of the plans")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
