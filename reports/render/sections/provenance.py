@@ -2,17 +2,18 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from typing import Any
 
 from reports import formatting
-from reports.records.record import StructureRecord, TaskRecord
+from reports.records.record import Settings, StructureRecord, TaskRecord
 from reports.render.commonmark import bullets, section, text, words
 from reports.stats.bootstrap import MIN_CASES, RESAMPLES
 from reports.stats.power import ENOUGH_FOR_F1
 from reports.summary.summary import Summary
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_ALWAYS_SHOWN = ("absent",)  # of the settings that have a default
 _SHOWN = 8  # items of a list; the rest are counted, as run.json holds them all
 
 
@@ -23,8 +24,7 @@ def provenance_sections(summary: Summary) -> str:
     del checkpoint["training_metrics"]  # which have a section of their own
     data = asdict(record.data)
     del data["remarks"]  # which are notes under the verdict
-    settings = asdict(record.settings) | ({"rounds": "auto"} if record.settings.rounds is None else {})
-    settings["variants"] = list(record.settings.variants)  # the recipes are among the controlled settings
+    settings = _settings(record.settings)
     subtypes = {case.subtype for case in record.cases} - {None}
     cases = {
         "cases": f"{len(record.cases)}, {sum(c.mask is not None for c in record.cases)} with a mask, "
@@ -41,6 +41,14 @@ def provenance_sections(summary: Summary) -> str:
         section("To repeat this run", f"```sh\n{record.command}\n```", _run_note(summary)),
     )
     return "\n\n".join(part for part in sections if part)
+
+
+def _settings(settings: Settings) -> dict[str, Any]:
+    """Without those that concern few runs, where they have their default."""
+    usual = {each.name: each.default for each in fields(settings) if each.name not in _ALWAYS_SHOWN}
+    shown = {name: value for name, value in asdict(settings).items() if value != usual.get(name, MISSING)}
+    shown["variants"] = list(settings.variants)  # the recipes are among the controlled settings
+    return shown | ({"rounds": "auto"} if settings.rounds is None else {})
 
 
 def _task_facts(task: TaskRecord) -> dict[str, Any]:

@@ -293,6 +293,8 @@ def test_a_run_from_end_to_end(bench, trained, tmp_path):
     assert record["status"] == "complete", printed.err
     assert record["checkpoint"]["architecture"] == "nnunet-PlainConvUNet"
     assert record["controlled_settings"]["accumulation"] == "float16, as nnU-Net's predictor"
+    plans_say = "by nnU-Net's plans (3d_fullres), with functions equal to its own"
+    assert record["controlled_settings"]["preparation"] == plans_say
     for seed in (1, 2):
         image = data / "imagesVal" / f"case_{seed}_0000.nii.gz"
         with suppress_output():
@@ -301,6 +303,22 @@ def test_a_run_from_end_to_end(bench, trained, tmp_path):
         for backend in ("torch-fp32", "ort-fp32"):
             mask = next(Path("run").rglob(f"{backend}/**/case_{seed}.nii.gz"))
             assert (np.asarray(nib.load(mask).dataobj) != theirs).mean() <= 1e-4, backend
+
+
+def test_nnunets_own_functions_on_request(bench, trained, tmp_path):
+    data = raw_dataset(tmp_path / "raw")
+    options = ("--checkpoint", trained, "--data", data, "--backends", "torch-fp32", "--rounds", 1, "--threads", 1)
+    masks = []
+    for chosen in ("auto", "nnunet"):
+        _, printed = bench(*options, "--preprocessing", chosen, "--max-cases", 1)
+        settings = json.loads(Path("run/run.json").read_text())["controlled_settings"]
+        assert settings["preparation"].endswith("its own functions" if chosen == "nnunet" else "equal to its own")
+        (mask,) = Path("run").rglob("torch-fp32/**/case_1.nii.gz")
+        masks.append(np.asarray(nib.load(mask).dataobj))
+        shutil.rmtree("run")
+    assert (masks[0] != masks[1]).mean() <= 1e-4
+    code, printed = bench("--data", data, "--preprocessing", "nnunet", "--backends", "torch-fp32")
+    assert (code, "the network has no plans of nnU-Net" in printed.err) == (2, True)
 
 
 def test_what_plans_leave_no_choice_about_is_refused(bench, trained, tmp_path):
