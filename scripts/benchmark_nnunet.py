@@ -42,7 +42,7 @@ from torch import Tensor, nn
 
 import engines
 from bench.machine.host import describe
-from bench.peers.nnunet import NnUNetPipeline
+from bench.peers import PEERS
 from bench.pipeline.pipeline import Pipeline
 from bench.pipeline.preparation import preparation_of
 from bench.pipeline.settings import InferenceSettings
@@ -210,9 +210,9 @@ class Took:
         return self.whole - self.forward
 
 
-def with_processes(pipeline: NnUNetPipeline, images: Sequence[Path], mask: Path) -> Took:
+def with_processes(pipeline: Any, images: Sequence[Path], mask: Path) -> Took:
     """nnU-Net's predictor over some copies of the case, preparing and exporting in processes of its own."""
-    predictor: Any = pipeline._predictor  # its network notes its own time
+    predictor = pipeline._predictor  # its network notes its own time
     network = predictor.network
     network.start()
     names = [str(mask).removesuffix(".nii.gz") + f"_{copy}" for copy in range(COPIES)]
@@ -248,15 +248,16 @@ def ways(
     model: Model, settings: InferenceSettings, images: Sequence[Path], options: argparse.Namespace, stack: ExitStack
 ) -> Iterator[tuple[str, Callable[[Sequence[Path], Path], Took]]]:
     cache = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    target = Target("cpu", model.tile, 1, options.threads, cache, channels=settings.channels)
-    theirs = NnUNetPipeline(model.module, target, settings)
+    target = Target(options.device, model.tile, 1, options.threads, cache, channels=settings.channels)
+    peer: Any = stack.enter_context(engines.load("", PEERS["peer-nnunet"]).open(model, target))
+    theirs = peer.case_pipeline(settings)
     yield "nnU-Net", partial(case_by, theirs)
     if options.processes:
         yield "nnU-Net, its processes", partial(with_processes, theirs)
     for name in options.backends:
         calibrated = replace(target, calibration=calibration_of(settings, images))
         session = stack.enter_context(engines.load(name).open(model, calibrated))
-        ours = Pipeline(session, settings)
+        ours = Pipeline(session, settings, options.device)
         yield name, partial(case_by, ours)
 
 
@@ -359,6 +360,7 @@ def main() -> None:
     parser.add_argument("--features", type=int, default=4, help="channels of the network's first level; 0: no network")
     parser.add_argument("--tile", default="64,96,96", help="patch of the plans")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda; with --large the CPU")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--processes", action="store_true", help="nnU-Net with its own processes too")
     parser.add_argument("--spread", action="store_true", help="whether nnU-Net gives the same mask again")
@@ -375,8 +377,8 @@ def main() -> None:
         with torch.inference_mode():
             large(options)
         return
-    host = describe("cpu")
-    print(f"{host.processor}, {host.cpu_features}, {host.cores} cores; features {options.features}, tile "
+    host = describe(options.device)
+    print(f"{host.gpu or host.processor}, {host.cpu_features}, {host.cores} cores; features {options.features}, tile "
           f"{options.tile}, {options.rounds} rounds\n")  # fmt: skip
     print("| plans | classes | by | a case, s | forward, s | around it, s | nnU-Net's around over it "
           "| its case over it | other labels |\n|---|---:|---|---:|---:|---:|---:|---:|---:|")  # fmt: skip

@@ -5,8 +5,9 @@
 The networks, images and references are those of the tests (`tests/nnunet.py`, `tests/bundles.py`): trained by nnU-Net's
 own trainer or written as MONAI's model zoo does, small, of random weights. Of each backend two figures are told: the
 least DSC of any label between its mask and the reference's, over all images, and the largest difference of its logits
-of a random tile to those of the network itself in FP32. Logits of weights that mean nothing lie near ties everywhere,
-so the DSC of BF16 and INT8 says how far these are from FP32, and nothing of a trained network.
+of a tile of the first image to those of the network itself in FP32. INT8 is calibrated on these images. Logits of
+weights that mean nothing lie near ties everywhere, so the DSC of BF16 and INT8 says how far these are from FP32, and
+nothing of a trained network.
 """
 
 import argparse
@@ -23,12 +24,15 @@ import nibabel as nib
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for `tests`
 
 import engines
 from bench.pipeline.pipeline import Pipeline
+from bench.pipeline.preparation import preparation_of
 from bench.pipeline.settings import InferenceSettings
+from bench.pipeline.tiles import triple
 from engines.base import Calibration, Target
 from engines.probe import check
 from models.model import Model
@@ -103,10 +107,10 @@ def figures(name: str, backends: list[str]) -> tuple[str, dict[str, str]]:
 
 
 def by_backend(reference: Reference, backend: str, folder: Path) -> str:
-    model, generator = reference.model, torch.Generator().manual_seed(0)
-    tile = torch.rand(1, model.channels, *model.tile, generator=generator)
-    others = torch.rand(8, model.channels, *model.tile, generator=generator)
-    calibration = Calibration(lambda: torch.cat([tile, others]), "random tiles")
+    model = reference.model
+    tiles = tiles_of(reference)
+    tile = tiles[:1]
+    calibration = Calibration(lambda: tiles, "the images' own tiles")
     target = Target("cpu", model.tile, 1, 1, folder / "cache", calibration, channels=model.channels)
     available = engines.load(backend).probe(target)
     if not available.ok:
@@ -121,6 +125,18 @@ def by_backend(reference: Reference, backend: str, folder: Path) -> str:
             pipeline.run(images, folder / "ours.nii.gz")
             dsc = min(dsc, *least_dsc(labels_in(folder / "ours.nii.gz"), expected.squeeze()))
     return f"{int(dsc * 1e5) / 1e5:.5f}, {difference:.0e}"
+
+
+def tiles_of(reference: Reference) -> Tensor:
+    """All tiles of the images as the network sees them, ``[N, C, D, H, W]``."""
+    preprocessor, tiling = preparation_of(settings_of(reference.model), torch.device("cpu"))
+    tiles = []
+    for images in reference.images:
+        prepared, _ = preprocessor.prepare(preprocessor.read(images))
+        grid = tiling.grid(triple(prepared.shape[1:]))
+        padded = grid.pad(prepared)
+        tiles += [padded[(slice(None), *box)] for box in grid.boxes]
+    return torch.stack(tiles)
 
 
 def labels_in(path: Path) -> NDArray[Any]:
