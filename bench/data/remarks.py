@@ -69,7 +69,7 @@ def remarks_on(cases: Iterable[CaseFiles], as_stored: bool) -> tuple[str, ...]:
 def remark_on_unused(files: Sequence[Path]) -> Iterator[str]:
     """A line about volumes beside the cases that belong to none of them."""
     if files:
-        names = _listed(list(map(str, files)))
+        names = listed(list(map(str, files)))
         yield f"volumes in the split's folders that belong to no case are not used: {names} ({len(files)})"
 
 
@@ -80,11 +80,11 @@ def remarks_on_labels(cases: Sequence[Case], labels: Mapping[str, int]) -> Itera
         return
     empty = [name for name, held in masks.items() if not held]
     if empty:
-        yield f"{len(empty)} of {len(masks)} masks hold background alone ({_listed(empty)})"
+        yield f"{len(empty)} of {len(masks)} masks hold background alone ({listed(empty)})"
     present = set().union(*masks.values())
     absent = [f"{value} {name}" for name, value in labels.items() if value not in {0, *present}]
     if absent and present:
-        yield f"no mask holds {_listed(absent)}: nothing of it can be lost in these cases"
+        yield f"no mask holds {listed(absent)}: nothing of it can be lost in these cases"
 
 
 def remarks_on_classes(cases: Mapping[str, int | None], tables: ClassTables) -> Iterator[str]:
@@ -100,7 +100,7 @@ def remarks_on_classes(cases: Mapping[str, int | None], tables: ClassTables) -> 
     similar = tables.similar(without)
     hint = f"; {similar[0]!r} there is perhaps {similar[1]}, which must be written in full" if similar else ""
     yield (
-        f"{files}: no class for {len(without)} of {len(cases)} cases ({_listed(without)}), "
+        f"{files}: no class for {len(without)} of {len(cases)} cases ({listed(without)}), "
         f"which do not count in macro-F1{hint}"
     )
 
@@ -157,17 +157,17 @@ def _orientations(headers: Sequence[_Header]) -> Iterator[str]:
     for header in headers:
         by_axes.setdefault(header.space.axes, []).append(header)
     if len(by_axes) > 1:
-        listed = ", ".join(f"{axes} in {_named(those, headers)}" for axes, those in sorted(by_axes.items()))
-        yield f"orientations differ: {listed}; the network gets the axes as they are stored"
+        which = ", ".join(f"{axes} in {_named(those, headers)}" for axes, those in sorted(by_axes.items()))
+        yield f"orientations differ: {which}; the network gets the axes as they are stored"
 
 
 def _named(some: Sequence[_Header], among: Sequence[_Header]) -> str:
     """``2 of 36 cases (a, b)``"""
-    return f"{len(some)} of {len(among)} cases ({_listed([header.case for header in some])})"
+    return f"{len(some)} of {len(among)} cases ({listed([header.case for header in some])})"
 
 
-def _listed(names: Sequence[str]) -> str:
-    """``a, b, c, ...``"""
+def listed(names: Sequence[str]) -> str:
+    """``a, b, c, ...``: as many as a remark names."""
     return ", ".join([*names[:_NAMED], *(["..."] if len(names) > _NAMED else [])])
 
 

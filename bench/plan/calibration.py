@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from bench.data.cases import find_cases, refuse_other_channels, sha256_of
 from bench.data.layouts import CaseFiles
+from bench.data.remarks import listed
 from bench.data.volume import MaskValues, read_space, refuse_elsewhere
 from bench.errors import InputError
 from bench.pipeline.preparation import preparation_of
@@ -27,7 +29,8 @@ def from_training_cases(
     """Choose calibration cases in the split ``train``, and name them; None where all that there are is evaluated.
 
     Raises:
-        InputError: a case is both a training and an evaluated one, has other channels, or its mask lies elsewhere.
+        InputError: an evaluated image is also one of the training split's, under whatever name; a case has other
+            channels, or its mask lies elsewhere.
     """
     try:
         _, training = find_cases(root, "train")
@@ -37,7 +40,7 @@ def from_training_cases(
         return None, []  # the training split itself is evaluated
     at = np.unique(np.linspace(0, len(training) - 1, min(CASES, len(training))).round().astype(int))
     chosen = [training[i] for i in at]
-    _refuse_leak(training, chosen, evaluated)
+    _refuse_leak(training, evaluated)
     digest = hashlib.sha256(repr(settings).encode())
     for case in chosen:
         refuse_other_channels(case, settings.channels)
@@ -49,17 +52,33 @@ def from_training_cases(
     return Calibration(tiles, digest.hexdigest()), [case.name for case in chosen]
 
 
-def _refuse_leak(training: list[CaseFiles], chosen: list[CaseFiles], evaluated: list[CaseFiles]) -> None:
-    names = {case.name for case in training}
-    content = {sha256_of(case.image_path): case for case in chosen}
-    for case in evaluated:
+def remark_on_names(root: Path, evaluated: list[CaseFiles]) -> Iterator[str]:
+    """A line about cases that have the name of a training case; `from_training_cases` has let them pass."""
+    names = {case.name for case in find_cases(root, "train")[1]}
+    same = [case.name for case in evaluated if case.name in names]
+    if same:
+        yield (
+            f"{len(same)} of {len(evaluated)} cases have the name of a training case and another image "
+            f"({listed(same)}): they count as other patients"
+        )
+
+
+def _refuse_leak(training: list[CaseFiles], evaluated: list[CaseFiles]) -> None:
+    """By content alone: data sets number the cases of each split from 1, so equal names are not equal patients."""
+    sizes = {_size(case) for case in evaluated}  # files of other sizes need not be read
+    content = {sha256_of(case.image_path): case for case in training if _size(case) in sizes}
+    for case in evaluated if content else ():
         twin = content.get(sha256_of(case.image_path))
-        if case.name in names or twin is not None:
-            other = case.name if twin is None else twin.name
+        if twin is not None:
             raise InputError(
-                f"{case.image_path}: also a training case ({other}); "
+                f"{case.image_path}: also a training case ({twin.image_path}); "
                 "calibration must not see evaluated cases: remove one"
             )
+
+
+def _size(case: CaseFiles) -> int:
+    """Bytes of the file of its first channel; 0 where it is missing, which is refused where it is read."""
+    return case.image_path.stat().st_size if case.image_path.is_file() else 0
 
 
 def _tiles(cases: tuple[CaseFiles, ...], settings: InferenceSettings, values: MaskValues) -> Tensor:

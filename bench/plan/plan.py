@@ -102,6 +102,7 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
     inference = inference_settings(settings, model)
     remarks = (*remarks, *_remarks_on_memory(cases, inference, progress))
     tiles, calibration_cases = _calibrate(settings, root, case_files, inference, values)
+    remarks = (*remarks, *_remarks_on_names(tiles, root, case_files, progress))
     prepare_cache(progress.note)
     record = RunRecord(
         id=run_id,
@@ -331,6 +332,15 @@ def _remarks_on_memory(cases: list[Case], inference: InferenceSettings, progress
     remark = f"{told}, and {available / 2**30:.1f} GiB are free: it may be stopped for want of memory"
     progress.note(remark)
     return (remark,)
+
+
+def _remarks_on_names(
+    tiles: Calibration | None, root: Path, case_files: list[CaseFiles], progress: Progress
+) -> tuple[str, ...]:
+    remarks = () if tiles is None else tuple(calibration.remark_on_names(root, case_files))
+    for remark in remarks:
+        progress.note(remark)
+    return remarks
 
 
 def _classes_of(model: Model) -> Task:

@@ -1,6 +1,7 @@
 """Which tiles INT8 engines are calibrated on."""
 
 import pickle
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from bench.data.cases import find_cases
 from bench.errors import InputError
 from bench.pipeline.settings import InferenceSettings
-from bench.plan.calibration import CASES, from_training_cases
+from bench.plan.calibration import CASES, from_training_cases, remark_on_names
 from tests.bench.values import VALUES
 
 SETTINGS = InferenceSettings(
@@ -69,8 +70,6 @@ def test_masks_of_training_cases_lie_on_their_images(root):
 
 
 def test_the_key_follows_content_and_settings(root):
-    from dataclasses import replace
-
     _, evaluated = find_cases(root, "validation")
     key = from_training_cases(root, evaluated, SETTINGS, VALUES)[0].sha256
     assert from_training_cases(root, evaluated, SETTINGS, VALUES)[0].sha256 == key
@@ -87,8 +86,21 @@ def test_nothing_to_calibrate_from(root):
     assert from_training_cases(root, find_cases(root, "validation")[1], SETTINGS, VALUES) == (None, [])
 
 
-def test_a_training_case_among_the_evaluated_is_refused(root):
+def test_an_image_of_the_training_split_is_refused_under_whatever_name(root):
     _, training = find_cases(root, "train")
     _, evaluated = find_cases(root, "validation")
-    with pytest.raises(InputError, match="calibration must not see evaluated cases"):
-        from_training_cases(root, [*evaluated, training[3]], SETTINGS, VALUES)
+    unseen = next(case for case in training if case.name == "train_002")
+    assert "train_002" not in from_training_cases(root, evaluated, SETTINGS, VALUES)[1]
+    copy = unseen.image_path.with_name("other_0000.nii.gz")
+    copy.write_bytes(unseen.image_path.read_bytes())
+    with pytest.raises(InputError, match=r"train_002_0000.*calibration must not see evaluated cases"):
+        from_training_cases(root, [*evaluated, replace(unseen, name="other", image_paths=(copy,))], SETTINGS, VALUES)
+
+
+def test_a_name_that_two_splits_have_is_a_remark(root):
+    _, evaluated = find_cases(root, "validation")
+    assert not list(remark_on_names(root, evaluated))
+    alike = [replace(evaluated[0], name="train_003"), evaluated[1]]
+    assert from_training_cases(root, alike, SETTINGS, VALUES)[0] is not None
+    (remark,) = remark_on_names(root, alike)
+    assert remark.startswith("1 of 2 cases have the name of a training case and another image (train_003)")
