@@ -1,7 +1,8 @@
 """The harness: measures every variant beside the baseline, checks its accuracy, and states whether the speedup is real.
 
-`run` is the main job and reads as the architecture; `scenarios` times one variant as MLPerf does, `accuracy` scores
-masks on disk, `choices` are the values that options may take, `progress` and `errors` are what a person sees.
+`run` is the main job and reads as the architecture; `declare` writes down beforehand what it will do; `scenarios`
+times one variant as MLPerf does, `accuracy` scores masks on disk, `choices` are the values that options may take,
+`progress` and `errors` are what a person sees.
 
 `imports` keeps the current folder's modules out. `cli`: the command line. `plan`: what a run will do. `schedule`: in
 what order, and where it is stored. `worker`: a variant in a process of its own. `machine`: what is read of the machine.

@@ -1,4 +1,4 @@
-"""Values that options may take. Nothing is imported here, since `bench --help` must be instant."""
+"""Values that options may take or have. Nothing is imported here, since `bench --help` must be instant."""
 
 SPLITS = ("train", "validation", "test")
 DEMOS = ("pancreas", "abdomen", "brain")  # the anatomy around the pancreas, the whole body, the head with a tumour
@@ -8,3 +8,4 @@ SCENARIOS = ("single-stream", "offline", "cold")
 ABSENT = ("skip", "one")  # what a structure counts that a case lacks; as `reports.records.record` has it
 PREPROCESSINGS = ("auto", "nnunet")  # of networks of nnU-Net: ours where it is equal, or its own functions
 MAX_OVERLAP = 0.95  # share of a tile's side
+PLAN_FILE = "plan.json"  # that `bench plan` writes, and its name in the directory of a run

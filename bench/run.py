@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from bench import accuracy
+from bench.choices import PLAN_FILE
 from bench.data.volume import MaskValues, read_mask, read_space
 from bench.data.write import write_subtypes
 from bench.errors import InputError, InterruptedRunError, StorageError
+from bench.machine import host
+from bench.plan.declaration import Declaration, read_declaration, refuse_other
 from bench.plan.plan import Plan, make_plan, resume_plan
 from bench.plan.request import Request
 from bench.progress import Progress
@@ -44,26 +47,42 @@ from reports.render.csv_tables import cases_csv
 from reports.summary.summarise import summarise
 
 
-def run(request: Request, out: Path | None, progress: Progress, limits: Limits = DEFAULT) -> Path:
+def run(
+    request: Request,
+    out: Path | None,
+    progress: Progress,
+    limits: Limits = DEFAULT,
+    declaration: Declaration | None = None,
+) -> Path:
     """Measure what `request` asks for in a new run directory, and return that.
 
     Raises:
-        InputError and its like: something cannot be used; nothing was written.
+        InputError and its like: something cannot be used, or is not what `declaration` says; nothing was written.
         BackendLostError: the baseline failed.
         InterruptedRunError: it was stopped; what was measured is saved.
     """
     now = datetime.now(UTC)
     run_id = now.strftime("%Y%m%d-%H%M%S")
     plan = make_plan(request, run_id, now.isoformat(timespec="seconds"), progress)
+    if declaration is not None:
+        plan = _held_to(declaration, plan, limits)
     directory = RunDirectory.create(out) if out else RunDirectory.create_new(Path("runs"), run_id)
     plan = replace(plan, record=replace(plan.record, id=run_id if out else directory.folder.name))
     variants = plan.record.settings.variants
     records = {name: VariantRecord(name=name, settings=own) for name, own in variants.items()}
     with directory.locked():
+        if declaration is not None:
+            write_text(directory.folder / PLAN_FILE, declaration.text)
         directory.save_run(plan.record)
         for record in records.values():
             directory.save_variant(record)
         return _measure(plan, RunStore(directory, records), limits, progress)
+
+
+def _held_to(declaration: Declaration, plan: Plan, limits: Limits) -> Plan:
+    refuse_other(declaration, plan, limits.stopping)
+    settings = replace(plan.record.settings, plan_sha256=declaration.sha256)
+    return replace(plan, record=replace(plan.record, settings=settings, declared=declaration.declared))
 
 
 def resume(folder: Path, progress: Progress, limits: Limits = DEFAULT) -> Path:
@@ -84,12 +103,23 @@ def resume(folder: Path, progress: Progress, limits: Limits = DEFAULT) -> Path:
     for note in before.notes:
         progress.note(note)
     plan = resume_plan(replace(before.record, status=RUNNING), progress)
+    if plan.record.settings.plan_sha256:
+        _refuse_other_since(folder / PLAN_FILE, plan, limits)
     # Where it was killed while it ended, some are `ok` already.
     again = (replace(each, status=PENDING) if each.status == OK else each for each in before.variants)
     store = RunStore(RunDirectory(folder), {record.name: record for record in again})
     with store.directory.locked():
         _drop_lost(plan.record, store, progress)
         return _measure(plan, store, limits, progress)
+
+
+def _refuse_other_since(path: Path, plan: Plan, limits: Limits) -> None:
+    """Refuse to go on with a run that was held to a plan, where it is no longer what was declared."""
+    declaration = read_declaration(path)
+    if declaration.sha256 != plan.record.settings.plan_sha256:
+        raise InputError(f"{path}: not the plan that this run began with; put it back, or start a new run")
+    as_now = replace(plan.record, versions=host.versions())  # the record has those that it began with
+    refuse_other(declaration, replace(plan, record=as_now), limits.stopping)
 
 
 def _drop_lost(record: RunRecord, store: RunStore, progress: Progress) -> None:
@@ -126,7 +156,7 @@ def _measure(plan: Plan, store: RunStore, limits: Limits, progress: Progress) ->
     interleaver = Interleaver(store, record, progress)
     try:
         record = interleave_in_groups(plan, record, interleaver, limits, progress)
-        _score(record, store, progress)
+        score_predictions(record, store, progress)
         chosen = record.confirmed or choose(store.run(record), Claim.of(record.settings))
         if chosen is not None and store.records[chosen].status == PENDING:
             record = replace(record, confirmed=chosen)
@@ -167,7 +197,8 @@ def _peak(record: RunRecord, progress: Progress) -> dict[str, Any]:
     }
 
 
-def _score(record: RunRecord, store: RunStore, progress: Progress) -> None:
+def score_predictions(record: RunRecord, store: RunStore, progress: Progress) -> None:
+    """Hold the masks of every variant that still runs against the truth, and record the scores."""
     names = [name for name in record.settings.variants if store.records[name].status == PENDING]
     progress.start("checking accuracy", len(names))
     baseline = _subtypes(store.records[record.baseline])

@@ -23,11 +23,13 @@ def execute(options: Namespace) -> int:
 
 
 def print_verdict(summary: Summary) -> None:
-    """The headline, and each reason that is not in it."""
+    """The headline, each reason that is not in it, and what a plan declared."""
     print(summary.headline)
     for reason in summary.reasons:
         if reason not in summary.headline:
             print(f"  {reason}")
+    if summary.declaration is not None:
+        print(f"  {summary.declaration}")
     for name in summary.missing_required:
         print(f"  required variant {name} was skipped or failed")
 

@@ -20,7 +20,7 @@ from bench.errors import BackendLostError, BenchError, InputError, InterruptedRu
 from bench.imports import OURS, environment
 from bench.schedule.run_directory import LATEST
 
-_MODULES = {"inspect": "inspection"}  # `inspect` is in the standard library
+_MODULES = {"inspect": "inspection", "plan": "run"}  # `inspect` is in the standard library
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from bench import __version__
-from bench.choices import ABSENT, DEMOS, MAX_OVERLAP, PREPROCESSINGS, PROTOCOLS, ROIS, SCENARIOS, SPLITS
+from bench.choices import ABSENT, DEMOS, MAX_OVERLAP, PLAN_FILE, PREPROCESSINGS, PROTOCOLS, ROIS, SCENARIOS, SPLITS
 from bench.cli.exit_codes import MEANINGS
 from bench.peers import PEERS
 from bench.plan.request import Request
@@ -34,6 +34,7 @@ def parser() -> Parser:
     top.add_argument("--version", action="version", version=f"voxbench {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _run(commands.add_parser("run", help="time every backend against PyTorch FP32 and judge the speedup"))
+    _plan(commands.add_parser("plan", help="declare beforehand what a run will do, and what it will take"))
     _report(commands.add_parser("report", help="show a run as markdown, HTML, JSON, CSV or JUnit XML"))
     _check(commands.add_parser("check", help="the CI gate: exit 0 only if a run confirms the claim"))
     _compare(commands.add_parser("compare", help="runs over commits or machines: exit 1 if a backend regressed"))
@@ -44,6 +45,49 @@ def parser() -> Parser:
 
 
 def _run(run: argparse.ArgumentParser) -> None:
+    _measurement(run)
+    out = run.add_argument_group("where it goes")
+    _run_directory(out)
+    out.add_argument("--resume", action="store_true", help="finish the run in --out (default: runs/latest)")
+    beforehand = run.add_argument_group("a claim that is declared before the run")
+    _declared(beforehand)
+    beforehand.add_argument("--plan-only", action="store_true", help="declare it, as `bench plan` does, to --out FILE")
+    _pilot(beforehand)
+
+
+def _plan(plan: argparse.ArgumentParser) -> None:
+    _measurement(plan)
+    out = plan.add_argument_group("where it goes")
+    out.add_argument("--out", type=Path, metavar="FILE", help=f"the declaration ({PLAN_FILE})")
+    _pilot(out)
+
+
+def _pilot(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        "--pilot", action=argparse.BooleanOptionalAction, default=True,
+        help="run a few cases to forecast the plan's duration and the cases that it needs (yes)",
+    )  # fmt: skip
+
+
+def _run_directory(group: argparse._ActionsContainer) -> None:
+    group.add_argument("--out", type=Path, metavar="DIR", help="run directory (default: a new one under runs/)")
+
+
+def _declared(group: argparse._ActionsContainer) -> None:
+    group.add_argument("--plan", type=Path, metavar="FILE", help="run what this declares, and nothing else")
+
+
+def beside_plan(arguments: list[str]) -> list[str]:
+    """What the command line of a run by ``--plan`` says of the measurement, where the plan says all of it."""
+    allowed = Parser(add_help=False)
+    allowed.add_argument("command")
+    _run_directory(allowed)
+    _declared(allowed)
+    return allowed.parse_known_args(arguments)[1]
+
+
+def _measurement(run: argparse.ArgumentParser) -> None:
+    """All that `bench plan` declares."""
     what = run.add_argument_group("what to run")
     what.add_argument("--checkpoint", type=Path, metavar="FILE", help="trained network (default: the bundled demo)")
     _network(what)
@@ -125,9 +169,6 @@ def _run(run: argparse.ArgumentParser) -> None:
         default=Request.absent,
         help="what counts of a structure that neither truth nor predictions of a case hold: nothing, or 1 (skip)",
     )
-    out = run.add_argument_group("where it goes")
-    out.add_argument("--out", type=Path, metavar="DIR", help="run directory (default: a new one under runs/)")
-    out.add_argument("--resume", action="store_true", help="finish the run in --out (default: runs/latest)")
 
 
 def _allocator(how: argparse._ActionsContainer) -> None:

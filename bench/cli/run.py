@@ -1,22 +1,38 @@
-"""`bench run`."""
+"""`bench run`, and `bench plan`, which declares one."""
 
+import io
+import shlex
 import signal
 import sys
 from argparse import Namespace
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import Any
 
-from bench import run
+from bench import declare, run
+from bench.choices import PLAN_FILE
 from bench.cli.check import exit_code, print_verdict
+from bench.cli.exit_codes import DONE
+from bench.cli.options import beside_plan, parser
 from bench.cli.terminal import progress
+from bench.errors import InputError
+from bench.plan.declaration import ANEW, Declaration, read_declaration
 from bench.plan.request import Request
 from bench.schedule.run_directory import LATEST
+from reports.formatting import listed, percent
 from reports.records.store import read_run
 from reports.summary.summarise import summarise
 
 
 def execute(options: Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is an interrupt too
+    if options.command == "plan" or (options.plan_only and options.plan is None):
+        return _declare(options)
     with progress(sys.stderr) as shown:
-        if options.resume:
+        if options.plan is not None:
+            request, declaration = _declared(options)
+            folder = run.run(request, options.out, shown, declaration=declaration)
+        elif options.resume:
             folder = run.resume(options.out or LATEST, shown)
         else:
             folder = run.run(Request.of(options), options.out, shown)
@@ -24,3 +40,55 @@ def execute(options: Namespace) -> int:
     print_verdict(summary)
     print(f"Report: {folder / 'report.md'}")
     return exit_code(summary)
+
+
+def _declare(options: Namespace) -> int:
+    arguments, out = shlex.split(options.typed)[1:], options.out or Path(PLAN_FILE)
+    with progress(sys.stderr) as shown:
+        declaration = declare.declare(Request.of(options), arguments, out, shown, with_pilot=options.pilot)
+    print(f"Plan: {out}, sha256 {declaration.sha256}")
+    for line in _forecast_lines(declaration.document["forecast"]):
+        print(f"  {line}")
+    print(f"To run it: bench run --plan {shlex.quote(str(out))}")
+    return DONE
+
+
+def _declared(options: Namespace) -> tuple[Request, Declaration]:
+    """What a plan asks for: the options that it was declared with, read again."""
+    others = beside_plan(shlex.split(options.typed)[1:])
+    if others:
+        raise InputError(
+            f"{others[0].partition('=')[0]}: the plan {options.plan} says what is measured, and only --out may stand "
+            f"beside --plan; leave it out, or {ANEW}"
+        )
+    declaration, problem = read_declaration(options.plan), io.StringIO()
+    try:
+        with redirect_stderr(problem):
+            declared = parser().parse_args(declaration.options)
+    except SystemExit:
+        raise InputError(f"{options.plan}: its options cannot be used ({problem.getvalue().strip()}); {ANEW}") from None
+    if declared.command not in ("plan", "run"):
+        raise InputError(f"{options.plan}: its options are those of `bench {declared.command}`; {ANEW}")
+    declared.typed = options.typed
+    return Request.of(declared), declaration
+
+
+def _forecast_lines(forecast: dict[str, Any]) -> list[str]:
+    """What a person wants to know before waiting for a run."""
+    if "duration" not in forecast:
+        return [f"no forecast: {forecast['from']}"]
+    least, most = (forecast["duration"][end]["seconds"] / 60 for end in ("least", "most"))
+    planned, name = forecast["planned"]["cases"], forecast["fastest"]
+    lines = [f"expected on this machine: {least:.1f} to {most:.1f} min (from {forecast['from']})"]
+    if name is not None:
+        own, cases = forecast["variants"][name], forecast["cases_needed"]
+        unknown = listed([what for what, number in own["cases_for"].items() if number is None])
+        need = f"{cases} cases would confirm the claim" if cases else f"no number of cases is known to do for {unknown}"
+        lines.append(
+            f"{name} saved {percent(own['reduction_pct'])} of the case time there: with a power of "
+            f"{100 * forecast['power']:.0f} % {need} ({planned} are planned)"
+        )
+    for name, own in forecast["variants"].items():
+        if own["status"] != "ok":
+            lines.append(f"{name} {own['status']}: {own['reason']}")
+    return lines

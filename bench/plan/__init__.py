@@ -2,5 +2,5 @@
 
 `request` is what the user asked for, `plan` checks it and prepares the run; `variants` and `recipes` say what is timed,
 `controlled_settings` what is held equal; `calibration` cuts the tiles that INT8 is calibrated on, `cache` keeps what
-can be used again.
+can be used again. `declaration` is the plan as a file with a hash of its own, which a run can be held to.
 """

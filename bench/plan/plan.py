@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import TypeVar
 
 import engines
 from bench import demo, peers
@@ -50,6 +51,8 @@ from models.load import load_model
 from models.model import Model
 from models.task import PANCREAS, Task
 from reports.records.record import Case, HostRecord, RunRecord, Settings, VariantSettings
+
+AnyCase = TypeVar("AnyCase")  # its files, or its record
 
 _MUCH = 2**30  # bytes of memory that a case takes
 
@@ -201,11 +204,11 @@ def inference_settings(settings: Settings, model: Model) -> InferenceSettings:
     )
 
 
-def evenly(case_files: list[CaseFiles], most: int | None) -> list[CaseFiles]:
+def evenly(cases: list[AnyCase], most: int | None) -> list[AnyCase]:
     """At most `most` cases, spread over the sorted list so that every class stays in."""
-    if most is None or most >= len(case_files):
-        return case_files
-    return [case_files[i * len(case_files) // most] for i in range(most)]
+    if most is None or most >= len(cases):
+        return cases
+    return [cases[i * len(cases) // most] for i in range(most)]
 
 
 def _check_batch(request: Request, model: Model) -> None:

@@ -2,5 +2,6 @@
 
 `availability` asks which backends can run here, `memory` how many workers fit, `groups` divides the run accordingly.
 `fleet` holds the open workers, `interleave` takes the samples in turns, `confirmation` repeats the winner's afresh.
-`run_directory` is the folder of a run, `store` its records while it grows; `limits` say how much is measured.
+`run_directory` is the folder of a run, `store` its records while it grows; `limits` say how much is measured,
+`duration` how long that will take.
 """

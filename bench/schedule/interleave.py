@@ -32,12 +32,14 @@ class Interleaver:
         store: the records.
         fleet: the workers.
         first_round: of the open group; the masks of a variant's first round are kept.
+        opening_s: seconds that a variant's last launch took, with its warm-up and the case before anything counts.
     """
 
     def __init__(self, store: RunStore, run: RunRecord, progress: Progress) -> None:
         self.store = store
         self.fleet = Fleet(store.directory.log, run.settings.timeout_s)
         self.first_round = 0
+        self.opening_s: dict[str, float] = {}
         self._run = run
         self._progress = progress
         self._launch = store.next_launch if any(record.samples for record in store.records.values()) else 0
@@ -52,7 +54,8 @@ class Interleaver:
         """Build one variant in a new worker; record why if that is not possible."""
         begin = time.monotonic()
         self._open(request)
-        self._launching_s += time.monotonic() - begin
+        self.opening_s[request.name] = time.monotonic() - begin
+        self._launching_s += self.opening_s[request.name]
 
     def skip(self, name: str, absent: Availability) -> None:
         """Record that a variant cannot run, and why."""
@@ -69,7 +72,9 @@ class Interleaver:
             self.store.drop_launch(name, launch)
         self._launch = launch
         for name in _shuffled(names, f"{self._run.settings.seed} start {launch}"):
+            opening = time.monotonic()
             self._reopen(name, launch)
+            self.opening_s[name] = time.monotonic() - opening
         self._launching_s, self._running_s = time.monotonic() - begin, 0.0
 
     def round(self, phase: str, number: int) -> None:

@@ -21,5 +21,10 @@ class Limits:
     relaunch_cost: float = 1.0
     peak: bool = True
 
+    @property
+    def stopping(self) -> dict[str, float]:
+        """Those that say when a run ends, by the names that a declaration gives them."""
+        return {"most_rounds": self.rounds, "least_launches": self.launches, "relaunch_cost": self.relaunch_cost}
+
 
 DEFAULT = Limits()

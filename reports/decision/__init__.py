@@ -1,5 +1,5 @@
 """From paired samples to verdicts.
 
 `speed`, `accuracy` and `flips` of one variant, their `comparison` with the baseline, the `verdict` on it, the `outcome`
-of the run, and `regression` between runs that `comparability` lets be compared.
+of the run, and `regression` between runs that `comparability` lets be compared. `needed`: how many cases a claim takes.
 """

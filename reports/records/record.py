@@ -341,6 +341,7 @@ class Settings:
         absent: of a case where neither the truth nor both predictions of a pair hold a structure, its scores count
             nothing (`ABSENT_SKIP`) or 1 (`ABSENT_ONE`, as in runs made before it could be chosen).
         preprocessing: ``nnunet`` where a network of nnU-Net was to have its own functions around it.
+        plan_sha256: of the plan that the run was held to; empty without.
     """
 
     variants: Mapping[str, VariantSettings]
@@ -363,6 +364,7 @@ class Settings:
     allocator: str
     absent: str = ABSENT_ONE
     preprocessing: str = "auto"
+    plan_sha256: str = ""
 
     @property
     def recipes(self) -> dict[str, VariantSettings]:
@@ -485,6 +487,7 @@ class RunRecord:
         peak_bytes_per_s: that a large copy on the device reads and writes a second; None where it was not measured.
         confirmed: name of the variant that was chosen for the confirmation pass; None before it.
         peers: variants that are what is run elsewhere, there to be compared with; they make no claim.
+        declared: when the plan that the run was held to was declared; empty without.
     """
 
     id: str
@@ -507,6 +510,7 @@ class RunRecord:
     groups: tuple[tuple[str, ...], ...] = ()
     peers: tuple[str, ...] = ()
     peak_libraries: Mapping[str, str] = field(default_factory=dict)
+    declared: str = ""
 
     @property
     def classifies(self) -> bool:

@@ -50,6 +50,7 @@ def _verdict_heading(summary: Summary) -> str:
         f"required variant {name} was skipped or failed, so that the run does not pass whatever its verdict"
         for name in summary.missing_required
     )
-    reasons = bullets([text(reason) for reason in (*summary.reasons, *missing)])
+    declared = (summary.declaration,) if summary.declaration else ()
+    reasons = bullets([text(reason) for reason in (*summary.reasons, *declared, *missing)])
     warnings = bullets([f"Note: {text(warning)}." for warning in summary.warnings])
     return "\n".join(part for part in (f"# {text(summary.headline)}\n", reasons, warnings) if part)

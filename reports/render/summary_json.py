@@ -46,6 +46,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "variants": [_variant_json(row) for row in summary.rows],
         "pareto_front": summary.pareto_front,
         "claim": vars(claim),
+        "plan": _plan_json(summary) if record.settings.plan_sha256 else None,
         "confirmation": _speed_json(summary.confirmation) if summary.confirmation else None,
         "noise_floor": _noise_floor_json(summary) if summary.noise else None,
         "peers": {"of": summary.subject, "times": [_peer_json(peer) for peer in summary.peers]},
@@ -70,6 +71,14 @@ def summary_json(summary: Summary) -> dict[str, Any]:
     }
     clean: dict[str, Any] = finite(document)
     return clean
+
+
+def _plan_json(summary: Summary) -> dict[str, Any]:
+    """``is_claim``: whether the claim is the one that it declares."""
+    record = summary.record
+    return {
+        "sha256": record.settings.plan_sha256, "declared": record.declared, "is_claim": summary.has_declared_claim
+    }  # fmt: skip
 
 
 def _task_json(task: TaskRecord) -> dict[str, Any]:

@@ -165,16 +165,22 @@ def _effects_of_launches(y: Floats) -> Floats:
 
 
 def _freedom(by_case: Floats, of_launches: float, launches: int) -> float:
-    """Degrees of freedom of a mean over cases and launches, whose variance is `of_launches`; at most the cases'.
+    """Degrees of freedom of a mean over cases and launches, whose variance is `of_launches`; at most the cases'."""
+    most = len(by_case) - 1.0
+    if not of_launches or most < 1:
+        return most
+    return satterthwaite(float(by_case.var(ddof=1)) / len(by_case), most, of_launches, launches - 1)
+
+
+def satterthwaite(of_cases: float, freedom: float, of_launches: float, freedom_of_launches: float) -> float:
+    """Degrees of freedom of the sum of two estimated variances, of means over cases and launches; at most `freedom`.
 
     Source: Satterthwaite, "An Approximate Distribution of Estimates of Variance Components", Biometrics Bulletin 2(6),
     1946.
     """
-    most = len(by_case) - 1.0
-    if not of_launches or most < 1:
-        return most
-    of_cases = float(by_case.var(ddof=1)) / len(by_case)
-    return min((of_cases + of_launches) ** 2 / (of_cases**2 / most + of_launches**2 / (launches - 1)), most)
+    if not of_launches:
+        return freedom
+    return min((of_cases + of_launches) ** 2 / (of_cases**2 / freedom + of_launches**2 / freedom_of_launches), freedom)
 
 
 def resampled_counts(cases: int, seed: int = SEED) -> Iterator[Floats]:

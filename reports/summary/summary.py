@@ -161,6 +161,22 @@ class Summary:
         return tuple(key for key in every if key.structure is None or key in nearest)
 
     @property
+    def has_declared_claim(self) -> bool:
+        """Whether the claim is the one of a plan that was declared before the run."""
+        return bool(self.record.settings.plan_sha256) and self.claim == Claim.of(self.record.settings)
+
+    @property
+    def declaration(self) -> str | None:
+        """What the run's plan says of its claim; None without a plan."""
+        record = self.record
+        if not record.settings.plan_sha256:
+            return None
+        plan = f"in plan {record.settings.plan_sha256[:12]} on {record.declared.replace('T', ' ')}"
+        if self.has_declared_claim:
+            return f"declared before the run {plan}"
+        return f"not the claim that was declared before the run {plan}"
+
+    @property
     def pareto_front(self) -> tuple[str, ...]:
         """The measured variants that no other one beats in both time and accuracy."""
         return front({row.name: (row.case.speedup.estimate, row.accuracy) for row in self.measured})

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from bench import declare as declare_module
 from bench import run as run_module
 from bench.cli.main import main
 from bench.schedule.limits import DEFAULT
@@ -54,13 +55,18 @@ def data(network, tmp_path_factory) -> Path:
 @pytest.fixture
 def limit(monkeypatch):
     """Change limits of the runs of a test, e.g. ``limit(launches=3)``."""
-    limits, functions = DEFAULT, (run_module.run, run_module.resume)
+    limits = DEFAULT
+    functions = [
+        (run_module, run_module.run),
+        (run_module, run_module.resume),
+        (declare_module, declare_module.declare),
+    ]
 
     def change(**changes: object) -> None:
         nonlocal limits
         limits = replace(limits, **changes)
-        for function in functions:
-            monkeypatch.setattr(run_module, function.__name__, partial(function, limits=limits))
+        for module, function in functions:
+            monkeypatch.setattr(module, function.__name__, partial(function, limits=limits))
 
     return change
 
