@@ -11,7 +11,6 @@ from bench.choices import PLAN_FILE
 from bench.data.volume import MaskValues, read_mask, read_space
 from bench.data.write import write_subtypes
 from bench.errors import InputError, InterruptedRunError, StorageError
-from bench.machine import host
 from bench.plan.declaration import Declaration, read_declaration, refuse_other
 from bench.plan.plan import Plan, make_plan, resume_plan
 from bench.plan.request import Request
@@ -118,8 +117,7 @@ def _refuse_other_since(path: Path, plan: Plan, limits: Limits) -> None:
     declaration = read_declaration(path)
     if declaration.sha256 != plan.record.settings.plan_sha256:
         raise InputError(f"{path}: not the plan that this run began with; put it back, or start a new run")
-    as_now = replace(plan.record, versions=host.versions())  # the record has those that it began with
-    refuse_other(declaration, replace(plan, record=as_now), limits.stopping)
+    refuse_other(declaration, plan, limits.stopping)
 
 
 def _drop_lost(record: RunRecord, store: RunStore, progress: Progress) -> None:

@@ -77,9 +77,10 @@ def _forecast_lines(forecast: dict[str, Any]) -> list[str]:
     """What a person wants to know before waiting for a run."""
     if "duration" not in forecast:
         return [f"no forecast: {forecast['from']}"]
-    least, most = (forecast["duration"][end]["seconds"] / 60 for end in ("least", "most"))
+    ends = (forecast["duration"][end]["seconds"] / 60 for end in ("least", "most"))
+    minutes = " to ".join(dict.fromkeys(f"{end:.1f}" for end in ends))
     planned, name = forecast["planned"]["cases"], forecast["fastest"]
-    lines = [f"expected on this machine: {least:.1f} to {most:.1f} min (from {forecast['from']})"]
+    lines = [f"expected on this machine: {minutes} min (from {forecast['from']})"]
     if name is not None:
         own, cases = forecast["variants"][name], forecast["cases_needed"]
         unknown = listed([what for what, number in own["cases_for"].items() if number is None])

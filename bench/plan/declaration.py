@@ -18,6 +18,8 @@ from bench.data.cases import fingerprint, sha256_of
 from bench.data.layouts import CaseFiles
 from bench.errors import InputError
 from bench.plan.plan import Plan
+from bench.plan.variants import row_of
+from engines.probe import versions
 from reports.decision.verdict import Claim
 from reports.formatting import count
 from reports.records.record import Case, Settings
@@ -84,7 +86,7 @@ def parts_of(plan: Plan, stopping: Mapping[str, Any]) -> dict[str, Any]:
         "task": record.task,
         "cases": {case.name: _case(case) for case in record.cases},
         "data": _data(plan),
-        "versions": {**record.versions, "voxbench": __version__},
+        "versions": _versions(plan),
     }
     values: dict[str, Any] = json_values(parts)
     return values
@@ -195,6 +197,19 @@ def _data(plan: Plan) -> dict[str, Any]:
         "calibration_cases": data.calibration_cases,
         "calibration_sha256": calibration,
     }
+
+
+def _versions(plan: Plan) -> dict[str, str]:
+    """Of what runs this plan, and not of every runtime that is installed."""
+    names = {"torch", "numpy", "nibabel", "onnxruntime-gpu"}
+    for own in plan.record.settings.variants.values():
+        if getattr(own, "command", None) is None:
+            row = row_of(own.backend)
+            names |= {*row.runtime.packages, *row.packages}
+    settings = [known for request in plan.opens if (known := getattr(request, "settings", None)) is not None]
+    names |= {"nnunetv2"} if any(known.plans for known in settings) else set()
+    names |= {"monai"} if any(known.bundle for known in settings) else set()
+    return {"voxbench": __version__, **versions(*sorted(names))}
 
 
 def _scripts(settings: Settings) -> dict[str, Any]:
