@@ -1,4 +1,4 @@
-"""The accuracy of predictions, from the files on disk."""
+"""The accuracy of predictions, or their agreement with the baseline's, from the files on disk."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,7 +12,7 @@ from bench.data.volume import MaskValues, read_mask, read_space
 from bench.pipeline import tiles
 from bench.pipeline.region import full_box
 from models.task import Task
-from reports.records.record import Case, Roi, Score, Settings, StructureRecord, StructureScore, TaskRecord
+from reports.records.record import AGREEMENT, Case, Roi, Score, Settings, StructureRecord, StructureScore, TaskRecord
 
 Labels = NDArray[np.uint8]
 Points = NDArray[np.intp]  # [N, 3], indices of voxels
@@ -164,6 +164,9 @@ def score(
 ) -> Score:
     """Compare a predicted mask with the truth, where there is one, and with the baseline's mask.
 
+    Where the run is judged by agreement, the scores of the structures are those to the baseline's mask, and a mask of
+    the truth is not read.
+
     Under `center-patch` only the patch is compared: nothing was predicted outside it, and what is cut off at its sides
     counts as surface there. A label that the network has no class for counts in the structures that hold it beside
     others, and nowhere else. Voxels of the truth outside the boxes of `roi` are counted whatever the network finds, and
@@ -173,7 +176,9 @@ def score(
     own = MaskValues.of(task)
     labels, reference = (read_mask(path, space, own)[region] for path in (prediction, baseline))
     structures = {name: StructureScore() for name in task.structures}
-    if case.mask is not None:
+    if settings.accuracy == AGREEMENT:
+        structures = structure_scores(labels, reference, task, case.spacing_mm)
+    elif case.mask is not None:
         truth = read_mask(Path(case.mask), space, MaskValues.of(task, mask_values))
         structures = structure_scores(labels, truth[region], task, case.spacing_mm)
         if roi is not None:

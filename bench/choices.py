@@ -5,6 +5,7 @@ DEMOS = ("pancreas", "abdomen", "brain")  # the anatomy around the pancreas, the
 PROTOCOLS = ("sliding-window", "center-patch")
 ROIS = ("none", "body", "coarse", "foreground")
 SCENARIOS = ("single-stream", "offline", "cold")
+ACCURACIES = ("truth", "agreement")  # what predictions are scored against; as `reports.records.record` has it
 ABSENT = ("skip", "one")  # what a structure counts that a case lacks; as `reports.records.record` has it
 PREPROCESSINGS = ("auto", "nnunet")  # of networks of nnU-Net: ours where it is equal, or its own functions
 MAX_OVERLAP = 0.95  # share of a tile's side

@@ -24,7 +24,7 @@ from bench.schedule.store import RunStore
 from bench.worker.process import WorkerError, WorkerProcess
 from bench.worker.questions import measure_peak
 from reports.decision.outcome import choose
-from reports.decision.verdict import Claim
+from reports.decision.verdict import SHOWN_BY, Claim
 from reports.records.record import (
     COMPLETE,
     CONFIRMATION,
@@ -198,7 +198,7 @@ def _peak(record: RunRecord, progress: Progress) -> dict[str, Any]:
 def score_predictions(record: RunRecord, store: RunStore, progress: Progress) -> None:
     """Hold the masks of every variant that still runs against the truth, and record the scores."""
     names = [name for name in record.settings.variants if store.records[name].status == PENDING]
-    progress.start("checking accuracy", len(names))
+    progress.start(f"checking {SHOWN_BY[record.settings.accuracy]}", len(names))
     baseline = _subtypes(store.records[record.baseline])
     for name in names:
         try:

@@ -1,7 +1,7 @@
 """Figures as people read them: sensible digits, units, and words where nothing was measured."""
 
 from collections.abc import Sequence
-from math import isfinite
+from math import floor, isfinite
 
 SHOWN = 8  # items of a list that a reader sees at once; the rest are counted, or folded
 NOT_MEASURED = "not measured"
@@ -67,6 +67,13 @@ def factor(value: float | None) -> str:
 def score(value: float | None) -> str:
     """``0.962``: a DSC or an F1."""
     return f"{value:.3f}" if value is not None and isfinite(value) else NOT_MEASURED
+
+
+def agreement(value: float | None) -> str:
+    """``0.9949``, ``1``: a score between two masks, rounded down, so that it never looks better than it is."""
+    if value is None or not isfinite(value):
+        return NOT_MEASURED
+    return "1" if value == 1 else f"{floor(value * 1e4 + 1e-6) / 1e4:.4f}"  # 1e-6 for what is rounding
 
 
 def change(value: float | None) -> str:

@@ -4,6 +4,8 @@ from argparse import Namespace
 from dataclasses import fields, replace
 
 from bench.cli.exit_codes import BACKEND_LOST, DONE, INCONCLUSIVE, REFUTED
+from bench.errors import InputError
+from bench.plan.accuracy_claim import refuse_margins
 from bench.schedule.run_directory import LATEST
 from reports.decision.verdict import Claim
 from reports.records.store import read_run
@@ -16,6 +18,13 @@ _EXIT_OF_VERDICT = {"CONFIRMED": DONE, "REFUTED": REFUTED, "INCONCLUSIVE": INCON
 def execute(options: Namespace) -> int:
     run = read_run(options.run or LATEST)
     stated = {each.name: value for each in fields(Claim) if (value := getattr(options, each.name)) is not None}
+    accuracy = run.record.settings.accuracy
+    if stated.get("accuracy", accuracy) != accuracy:
+        raise InputError(
+            f"{run.folder}: this run was judged by {accuracy}, and --accuracy asks for {stated['accuracy']}; measure "
+            f"again with `bench run --accuracy {stated['accuracy']}`"
+        )
+    refuse_margins(accuracy, stated)
     claim = replace(Claim.of(run.record.settings), **stated)
     summary = summarise(run, claim)
     print_verdict(summary)

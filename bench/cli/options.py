@@ -7,7 +7,18 @@ from pathlib import Path
 from typing import NoReturn
 
 from bench import __version__
-from bench.choices import ABSENT, DEMOS, MAX_OVERLAP, PLAN_FILE, PREPROCESSINGS, PROTOCOLS, ROIS, SCENARIOS, SPLITS
+from bench.choices import (
+    ABSENT,
+    ACCURACIES,
+    DEMOS,
+    MAX_OVERLAP,
+    PLAN_FILE,
+    PREPROCESSINGS,
+    PROTOCOLS,
+    ROIS,
+    SCENARIOS,
+    SPLITS,
+)
 from bench.cli.exit_codes import MEANINGS
 from bench.peers import PEERS
 from bench.plan.request import Request
@@ -266,11 +277,23 @@ def _which_run(command: argparse.ArgumentParser) -> None:
 
 
 def _claim(group: "argparse._ActionsContainer", *, defaults: bool) -> None:
+    if defaults:
+        group.add_argument(
+            "--accuracy", choices=("auto", *ACCURACIES), default=Request.accuracy,
+            help="what predictions are scored against: the truth, or the baseline's own output, whose agreement is "
+            "judged then (auto: the truth where the cases have masks)",
+        )  # fmt: skip
+    else:
+        group.add_argument("--accuracy", choices=ACCURACIES, help="refuse a run that was judged by the other one")
     for name, field, most, text in (
         ("--min-reduction", "min_reduction_pct", 99.0, "per cent of the case time that must be saved"),
         ("--max-dsc-drop", "max_dsc_drop", 1.0, "largest tolerated loss of mean DSC"),
         ("--max-nsd-drop", "max_nsd_drop", 1.0, "largest tolerated loss of mean NSD"),
         ("--max-f1-drop", "max_f1_drop", 1.0, "largest tolerated loss of macro-F1"),
+        ("--min-agreement-dsc", "min_agreement_dsc", 1.0, "by agreement: least mean DSC to the baseline's mask"),
+        ("--min-agreement-nsd", "min_agreement_nsd", 1.0, "by agreement: least mean NSD to the baseline's mask"),
+        ("--min-worst-dsc", "min_worst_dsc", 1.0, "by agreement: least DSC of a single case"),
+        ("--max-class-changes", "max_class_changes", 1.0, "by agreement: largest share of cases of another class"),
     ):
         default = getattr(Request, field) if defaults else None
         shown = "the run's" if default is None else f"{default:g}"

@@ -22,6 +22,7 @@ from bench.pipeline.preparation import case_bytes
 from bench.pipeline.settings import InferenceSettings
 from bench.pipeline.tiles import triple
 from bench.plan import calibration
+from bench.plan.accuracy_claim import resolve_accuracy
 from bench.plan.cache import cache_folder, demo_data, prepare_cache
 from bench.plan.controlled_settings import (
     controlled_settings,
@@ -100,7 +101,7 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
     cases = check_cases(case_files, task, values, progress.advance)
     if model.plans is not None:
         refuse_unreadable(model.plans, (path for case in case_files for path in case.image_paths))
-    _check_truth(case_files)
+    settings = replace(settings, accuracy=resolve_accuracy(request, root, case_files))
     remarks = _remarks(root, case_files, cases, unused_volumes(root, request.split, listed), model, progress)
     inference = inference_settings(settings, model)
     remarks = (*remarks, *_remarks_on_memory(cases, inference, progress))
@@ -365,12 +366,3 @@ def _values(root: Path, layout: str, model: Model, case_files: list[CaseFiles]) 
             "other numbers than 1 pancreas, 2 lesion; put the dataset.json of these masks there"
         )
     return declared or own
-
-
-def _check_truth(case_files: list[CaseFiles]) -> None:
-    some, all_ = any(case.mask_path for case in case_files), all(case.mask_path for case in case_files)
-    if some and not all_:
-        missing = next(case for case in case_files if case.mask_path is None)
-        raise InputError(
-            f"{missing.image_path}: no mask beside it, but other cases have one; add it or take the case out"
-        )

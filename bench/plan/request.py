@@ -6,6 +6,7 @@ from pathlib import Path
 
 from models.options import ModelOptions
 from models.task_file import read_task
+from reports.records.record import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,11 @@ class Request:
     max_dsc_drop: float = 0.005
     max_nsd_drop: float = 0.01
     max_f1_drop: float = 0.02
+    accuracy: str = "auto"
+    min_agreement_dsc: float = Settings.min_agreement_dsc
+    min_agreement_nsd: float = Settings.min_agreement_nsd
+    min_worst_dsc: float = Settings.min_worst_dsc
+    max_class_changes: float = Settings.max_class_changes
     absent: str = "skip"
     required: str = ""
     timeout_s: float = 1800.0

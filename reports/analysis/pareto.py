@@ -7,7 +7,7 @@ from reports.decision.accuracy import NSD, Accuracy, MetricKey
 
 
 def compared_keys(accuracy: Accuracy) -> tuple[MetricKey, ...]:
-    """The scores that count here: DSC and macro-F1, as the surface distance goes with the DSC."""
+    """The scores that count here: DSC and those of classes, as the surface distance goes with the DSC."""
     return tuple(key for key in accuracy.metrics if key.kind != NSD)
 
 

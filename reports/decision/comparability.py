@@ -42,6 +42,7 @@ def _controlled(record: RunRecord) -> dict[str, str]:
     }
     controlled |= {"batch": str(settings.batch)}
     controlled["tile"] = " x ".join(map(str, settings.tile))
+    controlled["accuracy shown by"] = settings.accuracy
     controlled |= {"overlap": f"{settings.overlap:g}", "ROI": settings.roi, "protocol": settings.protocol}
     identity = {
         "weights": checkpoint.weights_sha256,

@@ -11,6 +11,7 @@ from reports.decision.verdict import (
     KEPT,
     LOST,
     REFUTED,
+    SHOWN_KEPT,
     UNDECIDED,
     Claim,
     Judgement,
@@ -215,7 +216,7 @@ def _sentence(subject: str, judgement: Judgement, shown: Speed, claim: Claim) ->
     if judgement.verdict == CONFIRMED:
         r = shown.reduction
         proved = f"{percent(r.estimate)} (at least {percent(r.low)} with 95 % confidence)"
-        return f"{subject} reduces the case time by {proved}, accuracy unchanged within the margins"
+        return f"{subject} reduces the case time by {proved}, {SHOWN_KEPT[claim.accuracy]}"
     if judgement.verdict == REFUTED and judgement.speed == REFUTED:
         required = plain_percent(claim.min_reduction_pct)
         return f"{subject} does not reduce the case time by {required}: {judgement.reasons[0]}"

@@ -11,9 +11,9 @@ from math import isfinite, nan
 from reports.decision.accuracy import Metric, MetricKey, compare_scores, paired_scores
 from reports.decision.comparability import Difference, require_comparable, uncontrolled_differences
 from reports.decision.speed import case_ns, log_ratios, pairs
-from reports.decision.verdict import KEPT, LOST, UNDECIDED, Claim, metric_state
+from reports.decision.verdict import KEPT, LOST, SHOWN_BY, UNDECIDED, Claim, metric_state
 from reports.formatting import NOT_MEASURED, count, listed, percent
-from reports.records.record import FAILED, INTERLEAVED, OK, PENDING, SKIPPED
+from reports.records.record import FAILED, INTERLEAVED, OK, PENDING, SKIPPED, TRUTH
 from reports.records.store import Run
 from reports.stats.bootstrap import MIN_CASES, Interval
 from reports.stats.scores import exponential, median, paired_difference
@@ -197,10 +197,11 @@ def _judge_accuracy(
         reasons = [_metric_reason(key, metrics[key], claim) for key in metrics if states[key] == state]
         if reasons:
             settles = "; more cases in both runs would settle it" if state == UNDECIDED else ""
-            return outcome, f"accuracy {state}: {listed(reasons, '; ')}{settles}"
+            return outcome, f"{SHOWN_BY[claim.accuracy]} {state}: {listed(reasons, '; ')}{settles}"
     if KEPT in states.values():
         return NO_REGRESSION, ""
-    return UNDECIDED, "accuracy undecided: no case has a score in both runs; data with ground truth would settle it"
+    settles = "; data with ground truth would settle it" if claim.accuracy == TRUTH else ""
+    return UNDECIDED, f"{SHOWN_BY[claim.accuracy]} undecided: no case has a score in both runs{settles}"
 
 
 def _metric_reason(key: MetricKey, metric: Metric, claim: Claim) -> str:

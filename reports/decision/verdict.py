@@ -1,20 +1,30 @@
-"""Is one speedup real, and is the accuracy kept? The rules, and the words for what they find."""
+"""Is one speedup real, and is the accuracy, or the agreement, kept? The rules, and the words for what they find."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from math import inf, isfinite, isnan, nan
 
-from reports.decision.accuracy import MACRO_F1, NSD, Accuracy, Metric, MetricKey
+from reports.decision.accuracy import CLASS_AGREEMENT, DSC, MACRO_F1, NSD, WORST_DSC, Accuracy, Metric, MetricKey
 from reports.decision.speed import Speed
-from reports.formatting import NOT_APPLICABLE, SHOWN, change, count, listed, percent, plain_percent
-from reports.records.record import Settings
+from reports.formatting import NOT_APPLICABLE, SHOWN, agreement, change, count, listed, percent, plain_percent
+from reports.records.record import AGREEMENT, TRUTH, Settings
 from reports.stats.bootstrap import MIN_CASES
 from reports.stats.multiplicity import InterimAnalysis, holm
-from reports.stats.power import ENOUGH_FOR_F1, LOST_SHARE
+from reports.stats.power import ENOUGH_FOR_F1, LOST_SHARE, cases_to_bound
 
 CONFIRMED, REFUTED, INCONCLUSIVE = "CONFIRMED", "REFUTED", "INCONCLUSIVE"
 KEPT, LOST, UNDECIDED = "kept", "lost", "undecided"  # an accuracy
 ABSENT = "absent"  # a score of what no case holds and no prediction claims
+SHOWN_BY = {TRUTH: "accuracy", AGREEMENT: "agreement with the baseline"}  # what is judged beside the time
+SHOWN_KEPT = {
+    TRUTH: "accuracy unchanged within the margins",
+    AGREEMENT: "agreement with the baseline kept within the margins",
+}
+MARGINS = {
+    TRUTH: ("max_dsc_drop", "max_nsd_drop", "max_f1_drop"),
+    AGREEMENT: ("min_agreement_dsc", "min_agreement_nsd", "min_worst_dsc", "max_class_changes"),
+}
+"""The margins of a claim by what it is shown by: fields of `Claim` and of the run's settings."""
 
 _CONFIDENCE = "with 95 % confidence"
 SINGLE_ANALYSIS = InterimAnalysis()  # at one claim, after a number of rounds fixed beforehand
@@ -24,13 +34,20 @@ SINGLE_ANALYSIS = InterimAnalysis()  # at one claim, after a number of rounds fi
 class Claim:
     """What is to be proved: the case time falls by `min_reduction_pct` and no score by more than its margin.
 
-    `variant` names the one that the claim is about; None leaves it to the run's winner.
+    Where the `accuracy` is shown by agreement, no score to the baseline may be lower than required, and no larger share
+    of the cases change their class. `variant` names the one that the claim is about; None leaves it to the run's
+    winner.
     """
 
     min_reduction_pct: float
+    accuracy: str
     max_dsc_drop: float
     max_nsd_drop: float
     max_f1_drop: float
+    min_agreement_dsc: float
+    min_agreement_nsd: float
+    min_worst_dsc: float
+    max_class_changes: float
     variant: str | None = None
 
     @classmethod
@@ -42,6 +59,9 @@ class Claim:
         """How far a score may fall: by its `own` margin, where the task gives it one."""
         if own is not None:
             return own
+        if self.accuracy == AGREEMENT:
+            required = {DSC: self.min_agreement_dsc, NSD: self.min_agreement_nsd, WORST_DSC: self.min_worst_dsc}
+            return 1 - required[key.kind] if key.kind in required else self.max_class_changes
         if key == MACRO_F1:
             return self.max_f1_drop
         return self.max_nsd_drop if key.kind == NSD else self.max_dsc_drop
@@ -152,7 +172,8 @@ def metric_state(key: MetricKey, metric: Metric, margin: float) -> str:
     """Non-inferiority: kept if the lower bound stays within the margin, lost if the estimate or the upper one does not.
 
     Undecided without truth, below `MIN_CASES` cases, and where nothing was lost of a macro-F1 on fewer than
-    `ENOUGH_FOR_F1`; not applicable where the network does not give what is scored; absent where no case has it.
+    `ENOUGH_FOR_F1`; not applicable where the network does not give what is scored; absent where no case has it. The
+    worst of all cases has no bounds: it is kept or lost as observed.
     """
     if not metric.applicable:
         return NOT_APPLICABLE
@@ -160,6 +181,8 @@ def metric_state(key: MetricKey, metric: Metric, margin: float) -> str:
         return ABSENT
     if metric.cases < MIN_CASES:
         return UNDECIDED
+    if key.kind == WORST_DSC:
+        return KEPT if metric.delta.estimate >= -margin else LOST
     if metric.delta.low >= -margin:
         return KEPT if key != MACRO_F1 or metric.cases >= ENOUGH_FOR_F1 else UNDECIDED
     return LOST if metric.delta.high < -margin or metric.delta.estimate < -margin else UNDECIDED
@@ -175,7 +198,7 @@ def severity(key: MetricKey, metric: Metric, margin: float) -> tuple[int, float]
 
 
 def judge_accuracy(accuracy: Accuracy, claim: Claim) -> tuple[str, str]:
-    """The state of the accuracy over the scores that apply, and its reason, which names also the others.
+    """The state of the accuracy, or agreement, over the scores that apply, and its reason, which names also the others.
 
     It is kept only if every score is. Such an intersection-union test needs no correction for their number: Berger,
     "Multiparameter hypothesis testing and acceptance sampling", Technometrics 24(4), 1982.
@@ -183,11 +206,11 @@ def judge_accuracy(accuracy: Accuracy, claim: Claim) -> tuple[str, str]:
     margins = {key: claim.margin(key, metric.own_margin) for key, metric in accuracy.metrics.items()}
     states = {key: metric_state(key, metric, margins[key]) for key, metric in accuracy.metrics.items()}
     judged = [key for key, state in states.items() if state not in (NOT_APPLICABLE, ABSENT)]
-    notes = _notes(states)
+    notes, shown = _notes(states), SHOWN_BY[accuracy.shown_by]
     if not accuracy.cases:
-        return UNDECIDED, "accuracy undecided: no prediction was compared with the baseline's"
+        return UNDECIDED, f"{shown} undecided: no prediction was compared with the baseline's"
     if not judged:
-        return UNDECIDED, "; ".join(["accuracy undecided: no case has what is scored", *notes])
+        return UNDECIDED, "; ".join([f"{shown} undecided: no case has what is scored", *notes])
     if not any(metric.cases or metric.absent for metric in accuracy.metrics.values()):
         truth = "masks, subtypes" if MACRO_F1 in judged else "masks"
         return UNDECIDED, "; ".join([f"accuracy undecided: the data hold no ground truth ({truth})", *notes])
@@ -195,8 +218,9 @@ def judge_accuracy(accuracy: Accuracy, claim: Claim) -> tuple[str, str]:
     deciding = [key for key in judged if states[key] == state]
     if len(deciding) > SHOWN:
         deciding.sort(key=lambda key: severity(key, accuracy.metrics[key], margins[key]), reverse=True)
-    reasons = [score_reason(key, accuracy.metrics[key], state, margins[key]) for key in deciding]
-    intro = "accuracy unchanged within the margins" if state == KEPT else f"accuracy {state}"
+    reason = score_reason if accuracy.shown_by == TRUTH else agreement_reason
+    reasons = [reason(key, accuracy.metrics[key], state, margins[key]) for key in deciding]
+    intro = SHOWN_KEPT[accuracy.shown_by] if state == KEPT else f"{shown} {state}"
     return state, f"{intro}: " + "; ".join([listed(reasons, "; "), *notes])
 
 
@@ -235,6 +259,37 @@ def score_reason(key: MetricKey, metric: Metric, state: str, margin: float) -> s
             f"lost; {ENOUGH_FOR_F1} cases would settle it"
         )
     return f"{text}, which more cases would settle"
+
+
+def agreement_reason(key: MetricKey, metric: Metric, state: str, margin: float) -> str:
+    """What a score to the baseline came to, and why that is its state; where it is lost, in which case most."""
+    if metric.cases < MIN_CASES:
+        absent = f" ({metric.absent} more are without it)" if metric.absent else ""
+        return f"{key.label} rests on {count(metric.cases, 'case')}{absent}, at least {MIN_CASES} are needed"
+    if key == CLASS_AGREEMENT:
+        return _class_reason(metric, state, margin)
+    required = f"{1 - margin:g} required"
+    if key.kind == WORST_DSC:
+        where = "every case" if metric.value == 1 else metric.worst_case
+        return f"{key.label} {agreement(metric.value)} in {where} ({required}; observed, so without a bound)"
+    low = agreement(metric.baseline + metric.delta.low)
+    text = f"{key.label} {agreement(metric.value)} (at least {low} {_CONFIDENCE}; {required})"
+    if state == LOST:
+        return f"{text}, lowest in {metric.worst_case}"
+    return text if state == KEPT else f"{text}, which more cases would settle"
+
+
+def _class_reason(metric: Metric, state: str, margin: float) -> str:
+    changed = round((1 - metric.value) * metric.cases)
+    text = (
+        f"another class in {changed} of {count(metric.cases, 'case')} (at most {percent(-100 * metric.delta.low)} of "
+        f"all {_CONFIDENCE}; {plain_percent(100 * margin)} allowed)"
+    )
+    if state != UNDECIDED:
+        return text
+    if changed or not margin:
+        return f"{text}, which more cases would settle" if margin else f"{text}, which no number of cases can show"
+    return f"{text}; {cases_to_bound(margin)} cases without a change would settle it"
 
 
 def judge(test: SpeedVerdict, accuracy: Accuracy, claim: Claim) -> Judgement:

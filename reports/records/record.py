@@ -16,6 +16,7 @@ WARMUP, INTERLEAVED, CONFIRMATION = "warmup", "interleaved", "confirmation"  # p
 PENDING, OK, SKIPPED, FAILED = "pending", "ok", "skipped", "failed"  # status of a variant
 RUNNING, INTERRUPTED, COMPLETE = "running", "interrupted", "complete"  # status of a run
 ABSENT_SKIP, ABSENT_ONE = "skip", "one"  # what a structure counts that neither the truth nor a prediction holds
+TRUTH, AGREEMENT = "truth", "agreement"  # what predictions are scored against: ground truth, or the baseline's
 
 
 @dataclass(frozen=True)
@@ -212,11 +213,13 @@ class TaskRecord:
 class StructureScore:
     """One structure of one predicted case; None without a mask, and where the network cannot find it.
 
+    The mask is that of the truth; in a run that is judged by agreement it is the baseline's.
+
     Attributes:
-        dsc: Dice similarity with the truth.
+        dsc: Dice similarity with the mask.
         nsd: normalised surface distance.
         outside: voxels of the truth outside the boxes of the sample's `Roi`; None without one.
-        absent: neither the truth nor the prediction holds a voxel of it; then both scores are 1.
+        absent: neither the mask nor the prediction holds a voxel of it; then both scores are 1.
 
     Raises:
         ValueError: a score is not between 0 and 1, NaN among them.
@@ -235,7 +238,7 @@ class StructureScore:
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """The accuracy of one predicted case, from the files on disk.
+    """The accuracy of one predicted case, or its agreement with the baseline's, from the files on disk.
 
     Attributes:
         structures: by their names in the run's task.
@@ -342,6 +345,9 @@ class Settings:
             nothing (`ABSENT_SKIP`) or 1 (`ABSENT_ONE`, as in runs made before it could be chosen).
         preprocessing: ``nnunet`` where a network of nnU-Net was to have its own functions around it.
         plan_sha256: of the plan that the run was held to; empty without.
+        accuracy: what the predictions are scored against, `TRUTH` or `AGREEMENT`; the margins above are of the truth.
+        min_agreement_dsc, min_agreement_nsd: required of the mean of each structure's score to the baseline's mask.
+        min_worst_dsc: required of the DSC of each case. max_class_changes: share of cases that may have another class.
     """
 
     variants: Mapping[str, VariantSettings]
@@ -365,6 +371,11 @@ class Settings:
     absent: str = ABSENT_ONE
     preprocessing: str = "auto"
     plan_sha256: str = ""
+    accuracy: str = TRUTH
+    min_agreement_dsc: float = 0.995
+    min_agreement_nsd: float = 0.99
+    min_worst_dsc: float = 0.95
+    max_class_changes: float = 0.10
 
     @property
     def recipes(self) -> dict[str, VariantSettings]:

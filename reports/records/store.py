@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin
 
-from reports.records.record import COMPLETE, SCHEMA, RunRecord, Sample, VariantRecord
+from reports.records.record import AGREEMENT, COMPLETE, SCHEMA, RunRecord, Sample, VariantRecord
 
 RUN_FILE, VARIANTS_FOLDER, SAMPLES_FOLDER = "run.json", "variants", "samples"
 
@@ -221,8 +221,12 @@ def _read_variant(folder: Path, name: str, complete: bool) -> tuple[VariantRecor
 
 
 def _check_scores(record: RunRecord, variant: VariantRecord | None, path: Path) -> None:
-    """Refuse a score that is missing although the case has a mask: it would be left out of the mean."""
-    masks = {case.name for case in record.cases if case.mask is not None}
+    """Refuse a score that is missing although the case has a mask: it would be left out of the mean.
+
+    The baseline has given every case one.
+    """
+    by_agreement = record.settings.accuracy == AGREEMENT
+    masks = {case.name for case in record.cases if by_agreement or case.mask is not None}
     for score in variant.scores if variant else ():
         for name, structure in record.task.structures.items():
             of_structure = score.structures.get(name)

@@ -7,7 +7,7 @@ from math import isfinite
 from typing import Any
 
 from reports.decision.accuracy import (
-    MACRO_F1,
+    WORST_DSC,
     MetricKey,
     ScorePair,
     columns,
@@ -33,7 +33,7 @@ def render(summary: Summary) -> str:
     score. Times in seconds, memory in bytes.
     """
     classes = sorted({name for row in summary.rows for name in row.accuracy.f1})
-    names = columns(summary.record.task)
+    names = columns(summary.record.task, summary.record.settings.accuracy)
     return _csv_text([_variant_cells(row, classes, names) for row in summary.rows])
 
 
@@ -45,7 +45,8 @@ def cases_csv(run: Run) -> str:
     counts nothing in a case, as neither the truth nor both predictions hold it, is empty.
     """
     task = run.record.task
-    names = {key: name for key, name in columns(task).items() if key.structure is not None}
+    every = columns(task, run.record.settings.accuracy)
+    names = {key: name for key, name in every.items() if key.structure is not None and key.kind != WORST_DSC}
     missing = {name: NOT_APPLICABLE for key, name in names.items() if not is_applicable(task, key)}
     missing |= {} if run.record.classifies else {"subtype": NOT_APPLICABLE}
     baseline = {score.case: score for score in run.variant(run.record.baseline).scores}
@@ -76,6 +77,7 @@ def _blank_if_missing(value: Any) -> Any:
 
 def _variant_cells(row: Row, classes: list[int], names: Mapping[MetricKey, str]) -> dict[str, Any]:
     cells: dict[str, Any] = {"name": row.name, "status": row.status, "verdict": row.verdict}
+    cells |= {"shown_by": row.accuracy.shown_by}
     for scope, speed in (("case", row.case), ("forward", row.forward)):
         cells |= _interval_cells(f"{scope}_time_reduction_pct", speed.reduction) | _interval_cells(
             f"{scope}_speedup", speed.speedup
@@ -92,7 +94,7 @@ def _variant_cells(row: Row, classes: list[int], names: Mapping[MetricKey, str])
         scores |= {f"{name}_detectable": metric.detectable}
         cells |= scores if metric.applicable else dict.fromkeys(scores, NOT_APPLICABLE)
     flips = len(row.accuracy.flipped) if row.accuracy.cases else None
-    cells |= {"class_flips": flips if row.accuracy.metric(MACRO_F1).applicable else NOT_APPLICABLE}
+    cells |= {"class_flips": flips if row.accuracy.metric(row.accuracy.class_key).applicable else NOT_APPLICABLE}
     cells |= {"voxel_disagreement": row.accuracy.voxel_disagreement, "provider": row.evidence and row.evidence.provider}
     cells |= {
         f"{scope}_{name}_s": getattr(speed, name)

@@ -10,11 +10,12 @@ from reports.decision.verdict import (
     LOST,
     REFUTED,
     UNDECIDED,
+    agreement_reason,
     metric_state,
     score_reason,
 )
 from reports.formatting import SHOWN
-from reports.records.record import FAILED, SKIPPED
+from reports.records.record import FAILED, SKIPPED, TRUTH
 from reports.summary.summary import Row, Summary
 
 _NOT_XML = re.compile(r"[^\t\n\r\x20-\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF]")  # XML 1.0, production [2] Char
@@ -33,6 +34,8 @@ def render(summary: Summary) -> str:
     suite = ET.Element("testsuite", name="voxbench", timestamp=summary.record.created, tests=str(len(cases)))
     for attribute, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
         suite.set(attribute, str(sum(case.find(tag) is not None for case in cases)))
+    properties = ET.SubElement(suite, "properties")
+    ET.SubElement(properties, "property", name="shown_by", value=summary.claim.accuracy)
     suite.extend(cases)
     root = ET.Element("testsuites")
     root.append(suite)
@@ -74,8 +77,9 @@ def _scores_of_many(row: Row) -> tuple[str, ...]:
     if not row.reasons or len(row.accuracy.metrics) <= SHOWN:
         return ()
     states = {key: metric_state(key, own, row.margins[key]) for key, own in row.accuracy.metrics.items()}
+    reason = score_reason if row.accuracy.shown_by == TRUTH else agreement_reason
     return tuple(
-        f"{state}: {score_reason(key, row.accuracy.metric(key), state, row.margins[key])}"
+        f"{state}: {reason(key, row.accuracy.metric(key), state, row.margins[key])}"
         for key, state in states.items()
         if state in (KEPT, LOST, UNDECIDED)
     )

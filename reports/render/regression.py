@@ -10,7 +10,7 @@ from reports.decision.accuracy import Metric, MetricKey, metric_keys, own_margin
 from reports.decision.regression import NO_REGRESSION, Change, Regression, worst
 from reports.decision.verdict import Claim, severity
 from reports.formatting import SHOWN
-from reports.records.record import SCHEMA
+from reports.records.record import AGREEMENT, SCHEMA
 from reports.records.store import Run
 from reports.render.commonmark import bullets, fold, section, table, text, words
 from reports.render.sections.accuracy import margins_text
@@ -25,13 +25,18 @@ _NOTE = (
     "whose predicted class changed. A baseline has no speedup over itself: its seconds stand alone. The others' "
     "speedup falls also where the baseline became faster and they did not."
 )
+_OF_AGREEMENT = (
+    " Scores are those to the mask of each run's own baseline; *equal classes* is the share of cases with its class. "
+    "Whether the baseline's own output changed between the runs they do not say."
+)
 
 
 def render(regressions: Sequence[Regression], form: str) -> str:
     """The comparisons as one document in ``markdown`` or ``json``, ending in a newline."""
     if form == "json":
         return json.dumps(finite(regressions_json(regressions)), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    return "\n\n".join([f"# {_headline(regressions)}", *map(_regression_section, regressions), _NOTE]) + "\n"
+    note = _NOTE + (_OF_AGREEMENT if _shown_by(regressions) == AGREEMENT else "")
+    return "\n\n".join([f"# {_headline(regressions)}", *map(_regression_section, regressions), note]) + "\n"
 
 
 def regressions_json(regressions: Sequence[Regression]) -> dict[str, Any]:
@@ -39,6 +44,7 @@ def regressions_json(regressions: Sequence[Regression]) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "state": worst(regression.state for regression in regressions),
+        "shown_by": _shown_by(regressions),
         "max_slowdown_pct": regressions[0].max_slowdown_pct,
         "reference": _run_json(regressions[0].reference),
         "runs": [_regression_json(regression) for regression in regressions],
@@ -46,6 +52,11 @@ def regressions_json(regressions: Sequence[Regression]) -> dict[str, Any]:
 
 
 # --- markdown --------------------------------------------------------------------------------------------------------
+
+
+def _shown_by(regressions: Sequence[Regression]) -> str:
+    """What the runs' accuracy is shown by, which is the same in all that are compared."""
+    return regressions[0].reference.record.settings.accuracy
 
 
 def _headline(regressions: Sequence[Regression]) -> str:
@@ -63,7 +74,7 @@ def _headline(regressions: Sequence[Regression]) -> str:
 def _regression_section(regression: Regression) -> str:
     claim = Claim.of(regression.reference.record.settings)
     task = regression.reference.record.task
-    keys = metric_keys(task)
+    keys = metric_keys(task, claim.accuracy)
     shown = _shown(regression, keys, claim)
     head = [
         "variant",

@@ -9,10 +9,10 @@ from typing import Any
 from reports.analysis.diagnostics import Diagnostics
 from reports.analysis.latency import Latency
 from reports.analysis.peers import PeerTime
-from reports.decision.accuracy import MACRO_F1, Accuracy, MetricKey, columns
+from reports.decision.accuracy import CLASS_AGREEMENT, MACRO_F1, Accuracy, Metric, MetricKey, columns
 from reports.decision.speed import Speed
-from reports.decision.verdict import SpeedVerdict, metric_state
-from reports.records.record import FAILED, SCHEMA, TaskRecord
+from reports.decision.verdict import MARGINS, Claim, SpeedVerdict, metric_state
+from reports.records.record import FAILED, SCHEMA, TRUTH, TaskRecord
 from reports.stats.bootstrap import Interval
 from reports.summary.summary import Requirement, Row, Summary
 
@@ -34,6 +34,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
     document = {
         "schema": SCHEMA,
         "verdict": summary.verdict,
+        "shown_by": claim.accuracy,
         "headline": summary.headline,
         "reasons": list(summary.reasons),
         "baseline": record.baseline,
@@ -45,7 +46,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "rounds": summary.rounds,
         "variants": [_variant_json(row) for row in summary.rows],
         "pareto_front": summary.pareto_front,
-        "claim": vars(claim),
+        "claim": _claim_json(claim),
         "plan": _plan_json(summary) if record.settings.plan_sha256 else None,
         "confirmation": _speed_json(summary.confirmation) if summary.confirmation else None,
         "noise_floor": _noise_floor_json(summary) if summary.noise else None,
@@ -79,6 +80,11 @@ def _plan_json(summary: Summary) -> dict[str, Any]:
     return {
         "sha256": record.settings.plan_sha256, "declared": record.declared, "is_claim": summary.has_declared_claim
     }  # fmt: skip
+
+
+def _claim_json(claim: Claim) -> dict[str, Any]:
+    """With the margins of what it is shown by alone."""
+    return {name: getattr(claim, name) for name in ("min_reduction_pct", *MARGINS[claim.accuracy], "variant")}
 
 
 def _task_json(task: TaskRecord) -> dict[str, Any]:
@@ -152,13 +158,16 @@ def _accuracy_json(row: Row) -> dict[str, Any]:
     accuracy: Accuracy = row.accuracy
     metrics = {key: _metric_json(row, key) for key in row.margins}
     by_class = {str(name): {"value": own, "baseline": reference} for name, (own, reference) in accuracy.f1.items()}
+    for key in (MACRO_F1, CLASS_AGREEMENT):  # of which a run has one
+        metrics.setdefault(key, _metric_json(row, key))
     metrics[MACRO_F1]["per_class"] = by_class or None
-    classified = bool(accuracy.cases) and accuracy.metric(MACRO_F1).applicable
+    classified = bool(accuracy.cases) and accuracy.metric(accuracy.class_key).applicable
+    by_truth = classified and accuracy.shown_by == TRUTH
     return by_structure(metrics) | {
         "class_flips": len(accuracy.flips) if classified else None,
         "flipped_cases": accuracy.flipped,
         "flips": [vars(flip) for flip in accuracy.flips],
-        "mcnemar": vars(accuracy.mcnemar) if classified else None,
+        "mcnemar": vars(accuracy.mcnemar) if by_truth else None,
         "voxel_disagreement": accuracy.voxel_disagreement,
         "cases": accuracy.cases,
     }
@@ -174,7 +183,7 @@ def by_structure(metrics: Mapping[MetricKey, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _metric_json(row: Row, key: MetricKey) -> dict[str, Any]:
-    metric, margin = row.accuracy.metric(key), row.margins[key]
+    metric, margin = row.accuracy.metrics.get(key, Metric(applicable=False)), row.margins.get(key)
     return {
         "value": metric.value,
         "baseline": metric.baseline,
@@ -182,10 +191,11 @@ def _metric_json(row: Row, key: MetricKey) -> dict[str, Any]:
         "low": metric.delta.low,
         "high": metric.delta.high,
         "margin": margin,
-        "state": metric_state(key, metric, margin),
+        "state": metric_state(key, metric, margin or 0.0),
         "cases": metric.cases,
         "detectable": metric.detectable,
         "absent": metric.absent,
+        "worst_case": metric.worst_case or None,
     }
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from reports.stats.bootstrap import CONFIDENCE
+from reports.stats.bootstrap import ALPHA, CONFIDENCE
 
 POWER = 0.80  # of detecting a loss that is there: the customary one (ICH E9, 1998, section 3.5, has 80 to 90 %)
 LOST_SHARE = 0.10
@@ -38,6 +38,11 @@ def detectable_share(cases: int) -> float:
 def cases_to_detect(share: float) -> int:
     """The fewest cases whose `detectable_share` is at most `share`."""
     return ceil(log(1 - POWER) / log(1 - share))
+
+
+def cases_to_bound(share: float) -> int:
+    """The fewest cases none of which is lost, so that the upper bound of the lost ones' share is at most `share`."""
+    return ceil(log(ALPHA) / log(1 - share))
 
 
 ENOUGH_FOR_F1 = cases_to_detect(LOST_SHARE)  # 16

@@ -8,8 +8,9 @@ from math import exp, nan
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import stats
 
-from reports.stats.bootstrap import SEED, Bootstrap, Floats, Interval, Ints, of_mean, resampled_counts
+from reports.stats.bootstrap import CONFIDENCE, SEED, Bootstrap, Floats, Interval, Ints, of_mean, resampled_counts
 
 
 def exponential(log_ratio: Interval) -> Interval:
@@ -38,6 +39,14 @@ def paired_difference(candidate: ArrayLike, baseline: ArrayLike, seed: int = SEE
 @lru_cache(maxsize=4096)  # many scores differ by nothing, and a report asks for each several times
 def _interval_of_mean(differences: tuple[float, ...], seed: int) -> Interval:
     return of_mean(differences, seed).interval
+
+
+def proportion(count: int, cases: int) -> Interval:
+    """The share `count` / `cases` with exact one-sided bounds: Clopper & Pearson, Biometrika 26(4), 1934."""
+    if not cases:
+        return Interval()
+    bounds = stats.binomtest(count, cases).proportion_ci(2 * CONFIDENCE - 1, method="exact")
+    return Interval(count / cases, float(bounds.low), float(bounds.high))
 
 
 def macro_f1(truth: ArrayLike, predicted: ArrayLike) -> float:

@@ -6,6 +6,7 @@ from math import isfinite
 from reports.analysis.diagnostics import Diagnostics
 from reports.analysis.interference import QUOTA, Interference
 from reports.formatting import count, percent
+from reports.records.record import AGREEMENT, RunRecord
 from reports.summary.summary import Row
 
 CLOCKS_DIFFER = 0.05  # of the forward, between the host's clock and device events
@@ -31,6 +32,17 @@ def run_warnings(
         *_single_launch(rows),
         *_interference(interference, verdict),
     )
+
+
+def agreement_warning(record: RunRecord) -> Iterator[str]:
+    """What a verdict on agreement does not say."""
+    if record.settings.accuracy == AGREEMENT:
+        masks = any(case.mask is not None for case in record.cases)
+        why = "though the data hold masks" if masks else "as the data hold no masks"
+        yield (
+            f"nothing was scored against a ground truth, {why}: the verdict is on the agreement with the output of "
+            f"{record.baseline}, and does not say whether that output is right"
+        )
 
 
 def _drift(diagnostics: Diagnostics) -> Iterator[str]:

@@ -17,11 +17,22 @@ from reports.decision.comparison import Comparison, compare
 from reports.decision.outcome import Candidate, Outcome, decide, judge_candidates
 from reports.decision.speed import Speed, pairs
 from reports.decision.verdict import CONFIRMED, REFUTED, Claim
-from reports.records.record import FAILED, INTERLEAVED, OK, PENDING, SKIPPED, STAGES, Sample, TaskRecord, VariantRecord
+from reports.records.record import (
+    AGREEMENT,
+    FAILED,
+    INTERLEAVED,
+    OK,
+    PENDING,
+    SKIPPED,
+    STAGES,
+    RunRecord,
+    Sample,
+    VariantRecord,
+)
 from reports.records.store import Run
 from reports.stats.bootstrap import Interval
 from reports.stats.scores import median
-from reports.summary.run_warnings import run_warnings
+from reports.summary.run_warnings import agreement_warning, run_warnings
 from reports.summary.summary import Requirement, Row, Summary
 
 
@@ -49,11 +60,12 @@ def summarise(run: Run, claim: Claim | None = None) -> Summary:
         cases=len(rounds),
         rounds=max(rounds.values(), default=0),
         rows=rows,
-        requirements=(*_requirements(record.task, rows, outcome), _time_requirement(rows, outcome, claim)),
+        requirements=(*_requirements(record, rows, outcome), _time_requirement(rows, outcome, claim)),
         noise=baseline.noise,
         missing_required=_missing_required(run),
         warnings=(
             *run.notes,
+            *agreement_warning(record),
             *record.data.remarks,
             *record.host.remarks,
             *run_warnings(rows, diagnostics, interference, outcome.verdict),
@@ -148,8 +160,11 @@ def _missing_required(run: Run) -> tuple[str, ...]:
     return tuple(name for name in run.record.settings.required if name not in present)
 
 
-def _requirements(task: TaskRecord, rows: Sequence[Row], outcome: Outcome) -> tuple[Requirement, ...]:
-    """Of each score that the task has a target of."""
+def _requirements(record: RunRecord, rows: Sequence[Row], outcome: Outcome) -> tuple[Requirement, ...]:
+    """Of each score that the task has a target of; by agreement none, since the targets are of the truth."""
+    if record.settings.accuracy == AGREEMENT:
+        return ()
+    task = record.task
     baseline = next((row for row in rows if row.is_baseline), None)
     best = next((row for row in rows if row.name == outcome.subject), None)
     requirements = []

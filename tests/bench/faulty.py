@@ -6,7 +6,9 @@ import time
 from contextlib import contextmanager
 from dataclasses import replace
 
+import numpy as np
 import torch
+from scipy import ndimage
 
 from engines.pytorch.eager import Eager
 
@@ -41,6 +43,12 @@ class _Session:
         if kind == "shifted":
             segmentation = segmentation.clone()
             segmentation[:, 2] += float(value)
+        if kind == "eroded":
+            labels = segmentation.argmax(1)
+            inner = [ndimage.binary_erosion(mask) for mask in (labels > 0).numpy()]
+            segmentation = (
+                torch.nn.functional.one_hot(labels * torch.from_numpy(np.stack(inner)), 3).movedim(-1, 1).float()
+            )
         return segmentation, classification
 
     def sync(self):

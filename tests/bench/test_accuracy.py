@@ -69,6 +69,21 @@ def scored(
     return accuracy.score(case, own, task, (), *paths[:2], subtype=2, baseline_subtype=0, roi=roi)
 
 
+# --- against the baseline's mask -------------------------------------------------------------------------------------
+
+
+def test_by_agreement_the_scores_are_those_to_the_baselines_mask_whatever_the_truth_is(tmp_path: Path) -> None:
+    masks = {name: np.zeros((24, 20, 16), np.uint8) for name in ("baseline", "eroded")}
+    masks["baseline"][4:14, 5:15, 3:13] = 1
+    masks["eroded"][5:13, 6:14, 4:12] = 1
+    score = scored(tmp_path, masks["eroded"], np.ones((24, 20, 16), np.uint8), baseline=masks["baseline"],
+                   accuracy="agreement", roi=Roi(((0, 1, 0, 1, 0, 1),), False, 1, 1, 0))  # fmt: skip
+    whole, lesion = (score.structures[name] for name in (WHOLE, LESION))
+    assert (whole.dsc, lesion.absent, whole.outside) == (pytest.approx(2 * 8**3 / (8**3 + 10**3)), True, None)
+    assert whole.nsd == 1.0, "one voxel of 1 mm is within the tolerance"
+    assert scored(tmp_path, masks["baseline"], None, accuracy="agreement").structures[WHOLE].dsc == 1.0
+
+
 # --- the same, a structure at a time ---------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from reports.records.record import (
+    AGREEMENT,
     COMPLETE,
     CONFIRMATION,
     INTERLEAVED,
@@ -279,6 +280,28 @@ def of_structures(
         return replace(variant, scores=tuple(scores))
 
     record = replace(run.record, task=replace(run.record.task, structures=structures))
+    return replace(run, record=record, variants=tuple(map(only, run.variants)))
+
+
+def by_agreement(run: Run, masks: bool = False) -> Run:
+    """The same run judged by agreement: what a candidate's scores differ by is what its masks lack to equal ones."""
+    reference = {score.case: score.structures for score in run.variant(run.record.baseline).scores}
+
+    def to_baseline(name: str, own: StructureScore, other: StructureScore) -> StructureScore:
+        dsc, nsd = (1 - abs(a - b) if a is not None and b is not None else None
+                    for a, b in ((own.dsc, other.dsc), (own.nsd, other.nsd)))  # fmt: skip
+        return StructureScore(dsc=dsc, nsd=nsd, absent=own.absent)
+
+    def only(variant: VariantRecord) -> VariantRecord:
+        scores = (
+            replace(score, structures={name: to_baseline(name, own, reference[score.case][name])
+                                       for name, own in score.structures.items()})
+            for score in variant.scores
+        )  # fmt: skip
+        return replace(variant, scores=tuple(scores))
+
+    cases = tuple(case if masks else replace(case, mask=None, subtype=None) for case in run.record.cases)
+    record = replace(run.record, cases=cases, settings=replace(run.record.settings, accuracy=AGREEMENT))
     return replace(run, record=record, variants=tuple(map(only, run.variants)))
 
 

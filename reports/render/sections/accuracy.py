@@ -1,13 +1,14 @@
-"""The report's accuracy: scores, flipped cases, and what so many cases could have detected."""
+"""The report's accuracy, or agreement: scores, flipped cases, and what so many cases could have detected."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from math import isfinite
+from math import isfinite, nan
 
 from reports import formatting
-from reports.decision.accuracy import MACRO_F1, Metric, MetricKey
+from reports.decision.accuracy import CLASS_AGREEMENT, MACRO_F1, WORST_DSC, Metric, MetricKey
 from reports.decision.verdict import ABSENT, LOST, metric_state
 from reports.formatting import NOT_APPLICABLE, NOT_MEASURED, SHOWN, count, listed
+from reports.records.record import AGREEMENT
 from reports.render.commonmark import bullets, fold, section, table, text, words
 from reports.stats.power import ENOUGH_FOR_F1, LOST_SHARE
 from reports.summary.summary import Row, Summary
@@ -18,6 +19,8 @@ def accuracy_section(summary: Summary) -> str:
     rows = [row for row in summary.measured if row.accuracy.cases]
     if not rows:
         return ""
+    if summary.record.settings.accuracy == AGREEMENT:
+        return _agreement_section(summary, rows)
     metrics = rows[0].accuracy.metrics
     keys = summary.shown(metrics)
     head = ["variant", *(f"{text(key.label)}: value, delta [low]" for key in keys), "class flips", "voxels changed"]
@@ -29,9 +32,62 @@ def accuracy_section(summary: Summary) -> str:
     )
     body = table(head, [_accuracy_row(row, keys) for row in rows])
     rest = folded_scores(metrics, keys, rows, _marked_cell)
-    return section(
-        "Accuracy", body, rest, note, _absent_note(metrics), *_flips_and_tests(summary, rows), _noise_floor(summary)
+    absent = _absent_note(metrics, _NO_TRUTH_OR_PREDICTION)
+    return section("Accuracy", body, rest, note, absent, *_flips_and_tests(summary, rows), _noise_floor(summary))
+
+
+def _agreement_section(summary: Summary, rows: list[Row]) -> str:
+    """The scores to the baseline's masks, the cases of another class, and the noise floor."""
+    metrics, margins = rows[0].accuracy.metrics, rows[0].margins
+    keys = summary.shown(key for key in metrics if key != CLASS_AGREEMENT)
+    ends = {WORST_DSC: "case"}
+    head = ["variant", *(f"{text(key.label)} [{ends.get(key.kind, 'low')}]" for key in keys)]
+    body = [
+        [text(row.name), *(_agreement_cell(row, key) for key in keys), _flips_cell(row), _changed_cell(row)]
+        for row in rows
+    ]
+    required = {key: 1 - margins[key] for key, metric in metrics.items() if metric.applicable and key.structure}
+    classes = (
+        " A class flip is a case whose class is not the baseline's; [high] is the upper bound of their share, exact by "
+        f"Clopper and Pearson, which must not pass {formatting.plain_percent(100 * margins[CLASS_AGREEMENT])}."
     )
+    note = (
+        "The scores are those between a variant's mask and the baseline's own, 1 where they are equal: the mean over "
+        "the cases, [low] its lower bound with one-sided 95 % confidence, and the worst DSC of all cases, an observed "
+        "minimum that bounds no further case. Bounds and worst cases must reach what is required "
+        f"({margins_text(required)}).{classes * metrics[CLASS_AGREEMENT].applicable}"
+    )
+    absent = _absent_note(metrics, "A structure counts nothing in a case where neither mask holds it")
+    return section(
+        "Agreement with the baseline",
+        table([*head, "class flips [high]", "voxels changed"], body),
+        folded_scores(metrics, keys, rows, _marked_agreement),
+        note,
+        absent,
+        *_flips_and_tests(summary, rows),
+        _noise_floor(summary),
+    )
+
+
+def _agreement_cell(row: Row, key: MetricKey) -> str:
+    metric = row.accuracy.metric(key)
+    if not metric.applicable:
+        return NOT_APPLICABLE
+    if not metric.cases:
+        return ABSENT if metric.absent else NOT_MEASURED
+    if row.is_baseline:
+        return "reference"
+    end = "" if isfinite(metric.delta.low) else NOT_MEASURED
+    if key.kind == WORST_DSC:
+        end = "every case" if metric.value == 1 else text(metric.worst_case)
+    return f"{formatting.agreement(metric.value)} [{end or formatting.agreement(metric.baseline + metric.delta.low)}]"
+
+
+def _marked_agreement(row: Row, key: MetricKey) -> str:
+    """A score among many: bold where it is lost."""
+    cell = _agreement_cell(row, key)
+    lost = not row.is_baseline and metric_state(key, row.accuracy.metric(key), row.margins[key]) == LOST
+    return f"**{cell}**" if lost else cell
 
 
 def _marked_cell(row: Row, key: MetricKey) -> str:
@@ -70,35 +126,51 @@ def folded_scores(
     return fold(title, table(["score", *(text(row.name) for row in rows)], body))
 
 
-def _absent_note(of_baseline: Mapping[MetricKey, Metric]) -> str:
+_NO_TRUTH_OR_PREDICTION = (
+    "A structure counts nothing in a case whose truth is without it, as are the variant's prediction and the baseline's"
+)
+
+
+def _absent_note(of_baseline: Mapping[MetricKey, Metric], intro: str) -> str:
     """What was left out of the scores; a candidate has fewer such cases where it predicts what is not there."""
     absent = {key.structure: metric.absent for key, metric in of_baseline.items() if key.structure and metric.absent}
     if not absent:
         return ""
     most = sorted(absent.items(), key=lambda item: -item[1])
     names = listed([f"{text(name)} in up to {count(number, 'case')}" for name, number in most])
-    return (
-        "A structure counts nothing in a case whose truth is without it, as are the variant's prediction and the "
-        f"baseline's: {names}."
-    )
+    return f"{intro}: {names}."
 
 
 def _accuracy_row(row: Row, keys: Iterable[MetricKey]) -> list[str]:
     metrics: Iterable[Metric] = (row.accuracy.metric(key) for key in keys)
-    flips = "reference" if row.is_baseline else f"{len(row.accuracy.flipped)} of {row.accuracy.cases}"
-    if not row.accuracy.metric(MACRO_F1).applicable:
-        flips = NOT_APPLICABLE
-    changed = "reference" if row.is_baseline else formatting.share(row.accuracy.voxel_disagreement)
-    return [text(row.name), *(_metric_cell(metric, row.is_baseline) for metric in metrics), flips, changed]
+    cells = (_metric_cell(metric, row.is_baseline) for metric in metrics)
+    return [text(row.name), *cells, _flips_cell(row), _changed_cell(row)]
+
+
+def _flips_cell(row: Row) -> str:
+    metric = row.accuracy.metric(row.accuracy.class_key)
+    if not metric.applicable:
+        return NOT_APPLICABLE
+    if row.is_baseline:
+        return "reference"
+    bound = -100 * metric.delta.low if row.accuracy.shown_by == AGREEMENT else nan
+    high = f" [{formatting.percent(bound)}]" if isfinite(bound) else ""
+    return f"{len(row.accuracy.flipped)} of {row.accuracy.cases}{high}"
+
+
+def _changed_cell(row: Row) -> str:
+    return "reference" if row.is_baseline else formatting.share(row.accuracy.voxel_disagreement)
 
 
 def _flips_and_tests(summary: Summary, rows: list[Row]) -> tuple[str, str]:
     names = summary.record.task.class_names
+    by_truth = summary.record.settings.accuracy != AGREEMENT
     flips = [
         [
             text(row.name),
             text(flip.case),
-            *(_class_name(names, subtype) for subtype in (flip.truth, flip.baseline, flip.candidate)),
+            *([_class_name(names, flip.truth)] if by_truth else []),
+            *(_class_name(names, subtype) for subtype in (flip.baseline, flip.candidate)),
         ]
         for row in rows
         for flip in row.accuracy.flips
@@ -110,7 +182,8 @@ def _flips_and_tests(summary: Summary, rows: list[Row]) -> tuple[str, str]:
         for name, test in tested
         if isfinite(test.p)
     )
-    return words(["variant", "flipped case", "truth", "baseline", "variant's class"], flips) if flips else "", tests
+    head = ["variant", "flipped case", *(["truth"] if by_truth else []), "baseline", "variant's class"]
+    return words(head, flips) if flips else "", tests
 
 
 def _class_name(names: Sequence[str], subtype: int | None) -> str:
@@ -118,7 +191,9 @@ def _class_name(names: Sequence[str], subtype: int | None) -> str:
 
 
 def detectable_section(summary: Summary) -> str:
-    """The smallest losses that so many cases would have shown."""
+    """The smallest losses that so many cases would have shown; by agreement the bounds themselves say it."""
+    if summary.record.settings.accuracy == AGREEMENT:
+        return ""
     rows = [row for row in summary.measured if row.accuracy.cases and not row.is_baseline]
     scored = rows[0].accuracy.metrics if rows else {}
     keys = [key for key in scored if any(isfinite(row.accuracy.metric(key).detectable) for row in rows)]

@@ -6,9 +6,9 @@ from math import isfinite
 from reports import formatting
 from reports.analysis.pareto import compared_keys
 from reports.decision.accuracy import MetricKey
-from reports.decision.verdict import LOST, judge_accuracy
+from reports.decision.verdict import LOST, SHOWN_BY, judge_accuracy
 from reports.formatting import NOT_MEASURED
-from reports.records.record import VariantSettings
+from reports.records.record import TRUTH, VariantSettings
 from reports.render.commonmark import section, table, text
 from reports.summary.summary import Row, Summary
 
@@ -19,13 +19,14 @@ def pareto_section(summary: Summary) -> str:
     if not summary.record.settings.recipes or not rows:
         return ""
     rows.sort(key=lambda row: -row.case.speedup.estimate)
-    best = summary.pareto_front
+    best, by_truth = summary.pareto_front, summary.claim.accuracy == TRUTH
+    shown, near = ("accuracy", "accurate") if by_truth else ("agreement", "near to the baseline")
     head = ["variant", "backend", "ROI", "overlap", "batch", "rewrites", "case median", "speedup",
-            *(text(key.label) for key in _keys(summary, rows[0])), "accuracy", "on the front"]  # fmt: skip
+            *(text(key.label) for key in _keys(summary, rows[0])), shown, "on the front"]  # fmt: skip
     body = [_variant_row(row, summary, row.name in best) for row in rows]
     note = (
-        "The fastest first. *On the front*: nothing else in this table is at least as fast and at least as accurate in "
-        "every score, by the estimates. ROI and overlap change what the network is given, so a recipe's accuracy is "
+        f"The fastest first. *On the front*: nothing else in this table is at least as fast and at least as {near} in "
+        f"every score, by the estimates. ROI and overlap change what the network is given, so a recipe's {shown} is "
         "judged like any variant's, against the baseline with the run's own settings."
     )
     return section(
@@ -41,7 +42,8 @@ def _keys(summary: Summary, row: Row) -> tuple[MetricKey, ...]:
 
 
 def _variant_row(row: Row, summary: Summary, on_front: bool) -> list[str]:
-    scores = [formatting.score(row.accuracy.metric(key).value) for key in _keys(summary, row)]
+    form = formatting.score if summary.claim.accuracy == TRUTH else formatting.agreement
+    scores = [form(row.accuracy.metric(key).value) for key in _keys(summary, row)]
     state = "reference" if row.is_baseline else _accuracy_state(row, summary)
     return [
         text(row.name), *_setting_cells(row.settings), formatting.seconds(row.latency.median),
@@ -59,4 +61,5 @@ def _accuracy_state(row: Row, summary: Summary) -> str:
 
 def _lost_note(rows: Iterable[Row], summary: Summary) -> str:
     failing = [row.name for row in rows if not row.is_baseline and _accuracy_state(row, summary) == LOST]
-    return f"Accuracy lost, so not to be used: {text(', '.join(failing))}." if failing else ""
+    lost = SHOWN_BY[summary.claim.accuracy].capitalize()
+    return f"{lost} lost, so not to be used: {text(', '.join(failing))}." if failing else ""

@@ -6,7 +6,8 @@ from dataclasses import MISSING, asdict, fields
 from typing import Any
 
 from reports import formatting
-from reports.records.record import Settings, StructureRecord, TaskRecord
+from reports.decision.verdict import MARGINS
+from reports.records.record import AGREEMENT, Settings, StructureRecord, TaskRecord
 from reports.render.commonmark import bullets, section, text, words
 from reports.stats.bootstrap import MIN_CASES, RESAMPLES
 from reports.stats.power import ENOUGH_FOR_F1
@@ -37,7 +38,7 @@ def provenance_sections(summary: Summary) -> str:
         section("Checkpoint", _facts_table(checkpoint)),
         section("Data", _facts_table({**data, **cases})),
         section("Settings", _facts_table(settings)),
-        section("How the figures are made", _method_list()),
+        section("How the figures are made", _method_list(summary.claim.accuracy)),
         section("To repeat this run", f"```sh\n{record.command}\n```", _run_note(summary)),
     )
     return "\n\n".join(part for part in sections if part)
@@ -48,6 +49,10 @@ def _settings(settings: Settings) -> dict[str, Any]:
     usual = {each.name: each.default for each in fields(settings) if each.name not in _ALWAYS_SHOWN}
     shown = {name: value for name, value in asdict(settings).items() if value != usual.get(name, MISSING)}
     shown["variants"] = list(settings.variants)  # the recipes are among the controlled settings
+    margins = {name for names in MARGINS.values() for name in names}  # of which those of the run's claim are shown
+    shown = {name: value for name, value in shown.items() if name not in margins or name in MARGINS[settings.accuracy]}
+    if settings.accuracy == AGREEMENT:
+        shown |= {name: getattr(settings, name) for name in MARGINS[AGREEMENT]}
     return shown | ({"rounds": "auto"} if settings.rounds is None else {})
 
 
@@ -110,7 +115,7 @@ def _run_note(summary: Summary) -> str:
     return f"Run {text(record.id)}, started {text(record.created)}, {text(record.status)}."
 
 
-def _method_list() -> str:
+def _method_list(accuracy: str) -> str:
     return bullets([
         "Speedup: baseline time / candidate time of each paired sample; the median over a case's rounds, then the "
         "geometric mean over the cases. Time reduction: 1 - 1 / speedup.",
@@ -120,9 +125,24 @@ def _method_list() -> str:
         "Rows: CONFIRMED is Holm's over all variants. Where the run could stop after each round k, the level is 0.05 / "
         "(k (k + 1)), so that the error over all rounds stays below 5 %. The confirmation has a number of rounds fixed "
         "beforehand and one claim: 5 % as it stands.",
-        "CONFIRMED: the lower bound of the time reduction reaches what is required, and every score is kept: the lower "
-        "bound of its paired difference stays within the margin.",
-        "REFUTED: the upper bound of the time reduction is below what is required, or a score fell by more than its "
-        f"margin. INCONCLUSIVE: anything else, any claim on fewer than {MIN_CASES} cases, and an unchanged macro-F1 on "
-        f"fewer than {ENOUGH_FOR_F1}.",
+        *(_BY_AGREEMENT if accuracy == AGREEMENT else _BY_TRUTH),
     ])  # fmt: skip
+
+
+_BY_TRUTH = (
+    "CONFIRMED: the lower bound of the time reduction reaches what is required, and every score is kept: the lower "
+    "bound of its paired difference stays within the margin.",
+    "REFUTED: the upper bound of the time reduction is below what is required, or a score fell by more than its "
+    f"margin. INCONCLUSIVE: anything else, any claim on fewer than {MIN_CASES} cases, and an unchanged macro-F1 on "
+    f"fewer than {ENOUGH_FOR_F1}.",
+)
+_BY_AGREEMENT = (
+    "Agreement: each variant's masks are scored against the baseline's own, and no mask of the data is. The bound of "
+    "the share of changed classes is exact (Clopper and Pearson); the worst DSC is observed and has none.",
+    "CONFIRMED: the lower bound of the time reduction reaches what is required, and every score agrees: the lower "
+    "bound of each mean and the worst DSC reach what is required, and the upper bound of the changed classes does not "
+    "pass what is allowed.",
+    "REFUTED: the upper bound of the time reduction is below what is required, or a mean score, the worst DSC or the "
+    "share of changed classes is itself beyond what is required. INCONCLUSIVE: anything else, and any claim on fewer "
+    f"than {MIN_CASES} cases.",
+)

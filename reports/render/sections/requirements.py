@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from math import inf, isfinite
 
 from reports import formatting
-from reports.decision.verdict import KEPT, LOST, UNDECIDED, judge_accuracy
+from reports.decision.verdict import KEPT, LOST, SHOWN_BY, UNDECIDED, judge_accuracy
 from reports.formatting import NOT_APPLICABLE, NOT_MEASURED, SHOWN, count
+from reports.records.record import TRUTH
 from reports.render.commonmark import fold, section, table, text
 from reports.summary.summary import Requirement, Summary
 
@@ -50,19 +51,22 @@ def _requirement_row(requirement: Requirement) -> list[str]:
 
 
 def _accuracy_row(summary: Summary) -> list[str]:
-    """The accuracy against the baseline's, which a score far above its target may still have lost."""
+    """The accuracy against the baseline's, which a score far above its target may still have lost; or the agreement."""
     row = summary.row(summary.subject)
     state = judge_accuracy(row.accuracy, summary.claim)[0] if row and row.accuracy.cases else NOT_MEASURED
     status = {KEPT: _STATUS[True], LOST: _STATUS[False], UNDECIDED: _STATUS[None]}.get(state, NOT_MEASURED)
-    return ["accuracy beside the baseline", "within margins", "the reference", state, status]
+    by = summary.claim.accuracy
+    label = "accuracy beside the baseline" if by == TRUTH else SHOWN_BY[by]
+    return [label, "within margins", "the reference", state, status]
 
 
 def _data_note(summary: Summary) -> str:
     record = summary.record
     sentence = f"Measured on {count(summary.cases, 'case')} of these data, on {record.host.gpu or 'the CPU'}."
     if record.data.demo:
+        effect = "accuracy" if summary.claim.accuracy == TRUTH else "output"
         sentence += " **The data are the made-up volumes of the demo**: they show what an engine does to time "
-        sentence += "and accuracy, and nothing about patients."
+        sentence += f"and {effect}, and nothing about patients."
     if record.checkpoint.demo:
         sentence += " The network is the demo's own, trained on such volumes."
     if any(requirement.key for requirement in summary.requirements):

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 from reports.analysis.roi import RoiUse, critical_structures
-from reports.formatting import NOT_MEASURED, SHOWN, count, listed
+from reports.formatting import NOT_APPLICABLE, NOT_MEASURED, SHOWN, count, listed
+from reports.records.record import AGREEMENT
 from reports.render.commonmark import bullets, fold, section, table, text
 from reports.summary.summary import Row, Summary
 
@@ -13,6 +14,8 @@ def roi_section(summary: Summary) -> str:
     rows = [(row, row.roi) for row in summary.measured if row.roi is not None]
     if not rows:
         return ""
+    if summary.record.settings.accuracy == AGREEMENT:
+        return _without_truth(summary, rows)
     structures = list(summary.record.task.structures)
     critical = critical_structures(summary.record.task)
     shown = _shown(structures, critical, rows)
@@ -28,6 +31,19 @@ def roi_section(summary: Summary) -> str:
         note = note.rpartition(" A case that")[0] + " The task has no critical structure, so that no case can fail."
     body = table(head, [_roi_row(row, use, shown) for row, use in rows])
     return section("ROI", body, _folded(structures, shown, rows), note, bullets(_case_notes(rows, critical)))
+
+
+def _without_truth(summary: Summary, rows: Sequence[tuple[Row, RoiUse]]) -> str:
+    """What the strategy cost; what it lost only a truth would show."""
+    head = ["variant", "cases", "fell back", "tiles to choose", "of all tiles", "safety"]
+    body = [[*_roi_row(row, use, ())[:-1], NOT_APPLICABLE] for row, use in rows]
+    note = (
+        f"Strategy {text(summary.record.settings.roi)}. *Tiles to choose*: tiles that the strategy itself sent through "
+        "the network; their time is in the case. The safety, voxels of the truth outside the region, is not "
+        "applicable, as nothing is scored against a truth. What the region cuts off counts in the agreement where the "
+        "baseline's mask holds it."
+    )
+    return section("ROI", table(head, body), note, bullets(_case_notes(rows, ())))
 
 
 def _shown(structures: Sequence[str], critical: Sequence[str], rows: Sequence[tuple[Row, RoiUse]]) -> Sequence[str]:

@@ -6,7 +6,7 @@ from reports import formatting
 from reports.analysis.training_metrics import TrainingMetric, recorded_names, training_metrics
 from reports.decision.accuracy import Metric
 from reports.formatting import SHOWN
-from reports.records.record import RunRecord
+from reports.records.record import AGREEMENT, RunRecord
 from reports.render.commonmark import section, table, text
 from reports.summary.summary import Summary
 
@@ -25,7 +25,8 @@ def training_metrics_section(summary: Summary) -> str:
     metrics = training_metrics(summary.record)
     if not metrics:
         return section("Recorded accuracy", "The checkpoint records no accuracy of its own.")
-    baseline = summary.row(summary.record.baseline)
+    by_agreement = summary.record.settings.accuracy == AGREEMENT  # whose scores are not of the truth
+    baseline = None if by_agreement else summary.row(summary.record.baseline)
     rows = []
     keys = recorded_names(summary.record.task)
     for key in keys:
@@ -48,13 +49,15 @@ def _measured_score(metric: Metric) -> str:
 
 def _protocols(record: RunRecord, metrics: Sequence[TrainingMetric], cases: int) -> str:
     settings = record.settings
+    recorded = f"Protocol of the recorded figures: {_training_protocol(record, metrics)}."
+    if settings.accuracy == AGREEMENT:
+        return f"{recorded} Nothing was scored against a ground truth here; no verdict uses the recorded figures."
     protocol = _PROTOCOLS.get(settings.protocol, settings.protocol)
     if settings.protocol == "sliding-window":
         protocol += f", overlap {settings.overlap:g}"
     return (
-        f"Protocol of the recorded figures: {_training_protocol(record, metrics)}. Protocol of the measured ones: "
-        f"{protocol}, {formatting.count(cases, 'case')}. The two answer different questions; no verdict uses the "
-        "recorded ones."
+        f"{recorded} Protocol of the measured ones: {protocol}, {formatting.count(cases, 'case')}. The two answer "
+        "different questions; no verdict uses the recorded ones."
     )
 
 

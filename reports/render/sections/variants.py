@@ -2,7 +2,7 @@
 
 from reports import formatting
 from reports.decision.speed import Speed
-from reports.decision.verdict import CONFIRMED, LOST
+from reports.decision.verdict import CONFIRMED, LOST, SHOWN_BY
 from reports.formatting import NOT_MEASURED, count
 from reports.records.record import FAILED, SKIPPED
 from reports.render.commonmark import bullets, section, table, text, words
@@ -39,7 +39,8 @@ def _multiplicity_note(rows: list[Row]) -> str:
 
 def _deciding_reasons(row: Row) -> str:
     """What decided the verdict: the first reason, and the loss of accuracy where it comes second."""
-    return "; ".join((row.reasons[0], *(reason for reason in row.reasons[1:] if reason.startswith(f"accuracy {LOST}"))))
+    lost = f"{SHOWN_BY[row.accuracy.shown_by]} {LOST}"
+    return "; ".join((row.reasons[0], *(reason for reason in row.reasons[1:] if reason.startswith(lost))))
 
 
 def _variant_row(row: Row) -> list[str]:

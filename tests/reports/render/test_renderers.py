@@ -17,7 +17,17 @@ from reports.render import FORMATS, render
 from reports.render.csv_tables import cases_csv
 from reports.render.summary_json import summary_json
 from reports.summary.summarise import summarise
-from tests.reports.factory import BASELINE, WHOLE, Candidate, make_run, on_gpu, segmenting, variant, without_nsd
+from tests.reports.factory import (
+    BASELINE,
+    WHOLE,
+    Candidate,
+    by_agreement,
+    make_run,
+    on_gpu,
+    segmenting,
+    variant,
+    without_nsd,
+)
 from tests.reports.render.page import Page
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
@@ -90,9 +100,20 @@ def organ_only() -> Run:
     )
 
 
+def agreement() -> Run:
+    """Without masks: a recipe that agrees, one whose masks are eroded, and one that changes classes."""
+    candidates = {
+        "openvino-fp32": Candidate(4.0, whole=(-2e-4, 0.0), lesion=(-0.001, 0.0), confirmed_speedup=4.1),
+        "eroded": Candidate(5.0, whole=-0.18, lesion=(-0.5, -0.6), nsd=(-0.2, -0.3)),
+        "flipping": Candidate(2.0, flips=2),
+    }  # fmt: skip
+    run = make_run(candidates, cases=36, confirmed="openvino-fp32")
+    return by_agreement(replace(run, record=replace(run.record, data=replace(run.record.data, split="test"))))
+
+
 RUNS = {
     "gpu": gpu, "confirmed": confirmed, "refuted": refuted, "few-cases": few, "interrupted": interrupted,
-    "segmentation-only": segmentation_only, "organ-only": organ_only,
+    "segmentation-only": segmentation_only, "organ-only": organ_only, "agreement": agreement,
 }  # fmt: skip
 
 
