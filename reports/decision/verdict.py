@@ -211,14 +211,15 @@ def judge_accuracy(accuracy: Accuracy, claim: Claim) -> tuple[str, str]:
         return UNDECIDED, f"{shown} undecided: no prediction was compared with the baseline's"
     if not judged:
         return UNDECIDED, "; ".join([f"{shown} undecided: no case has what is scored", *notes])
-    if not any(metric.cases or metric.absent for metric in accuracy.metrics.values()):
+    by_truth = accuracy.shown_by == TRUTH
+    if by_truth and not any(metric.cases or metric.absent for metric in accuracy.metrics.values()):
         truth = "masks, subtypes" if MACRO_F1 in judged else "masks"
         return UNDECIDED, "; ".join([f"accuracy undecided: the data hold no ground truth ({truth})", *notes])
     state = next((state for state in (LOST, UNDECIDED) if state in states.values()), KEPT)
     deciding = [key for key in judged if states[key] == state]
     if len(deciding) > SHOWN:
         deciding.sort(key=lambda key: severity(key, accuracy.metrics[key], margins[key]), reverse=True)
-    reason = score_reason if accuracy.shown_by == TRUTH else agreement_reason
+    reason = score_reason if by_truth else agreement_reason
     reasons = [reason(key, accuracy.metrics[key], state, margins[key]) for key in deciding]
     intro = SHOWN_KEPT[accuracy.shown_by] if state == KEPT else f"{shown} {state}"
     return state, f"{intro}: " + "; ".join([listed(reasons, "; "), *notes])

@@ -212,6 +212,7 @@ def check_run(
     """
     record = json.loads((run / "run.json").read_text(encoding="utf-8"))
     cases, by_name = data.cases, {case.name: case for case in data.cases}
+    by_agreement = record["settings"]["accuracy"] == "agreement"
     for case in record["cases"]:
         known = by_name.get(case["name"])
         if known is not None and case["subtype"] != known.subtype:
@@ -238,8 +239,13 @@ def check_run(
                     yield f"{where}: {wrong} of {labels.size} voxels are not as MONAI's window has them"
                 if expected.differs_in_class(score["subtype"]):
                     yield f"{where}: class {score['subtype']}, not as {expected.classification}"
-            yield from (f"{where}: {finding}" for finding in _check_scores(known, labels, score, record, data.numbers))
-    yield from _check_f1(run, by_name)
+            reference = None
+            if by_agreement:
+                reference = _read(run / "predictions" / record["baseline"] / f"{score['case']}.nii.gz", known)
+            scores = _check_scores(known, labels, score, record, data.numbers, reference)
+            yield from (f"{where}: {finding}" for finding in scores)
+    if not by_agreement:
+        yield from _check_f1(run, by_name)
 
 
 def _read(path: Path, case: Case) -> Array:
@@ -252,15 +258,23 @@ def _read(path: Path, case: Case) -> Array:
 
 
 def _check_scores(
-    case: Case, labels: Array, score: dict[str, Any], record: dict[str, Any], numbers: tuple[int, ...]
+    case: Case,
+    labels: Array,
+    score: dict[str, Any],
+    record: dict[str, Any],
+    numbers: tuple[int, ...],
+    reference: Array | None,
 ) -> Iterator[str]:
-    if case.truth is None or case.mask is None:
-        if any(structure["dsc"] is not None for structure in score["structures"].values()):
-            yield "scores without a mask"
+    """Scores against the truth, or where the run was judged by agreement against `reference`, the baseline's labels."""
+    if reference is not None:
+        truth = reference
+    elif case.truth is None or case.mask is None:
+        yield "scored against the truth without a mask"
         return
-    stored = np.rint(case.mask.values).reshape(case.mask.stored.shape[:3])
-    truth = np.array(numbers)[on_grid_of(labels.shape, case.image.affine, stored, case.mask.affine)]
-    assert (truth == case.truth).all(), "the generator and SimpleITK disagree"
+    else:
+        stored = np.rint(case.mask.values).reshape(case.mask.stored.shape[:3])
+        truth = np.array(numbers)[on_grid_of(labels.shape, case.image.affine, stored, case.mask.affine)]
+        assert (truth == case.truth).all(), "the generator and SimpleITK disagree"
     spacing = spacing_of(case.image.affine)
     for name, (of_structure, tolerance) in STRUCTURES.items():
         got = score["structures"][name]
