@@ -34,8 +34,6 @@ def render(summary: Summary) -> str:
     suite = ET.Element("testsuite", name="voxbench", timestamp=summary.record.created, tests=str(len(cases)))
     for attribute, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
         suite.set(attribute, str(sum(case.find(tag) is not None for case in cases)))
-    properties = ET.SubElement(suite, "properties")
-    ET.SubElement(properties, "property", name="shown_by", value=summary.claim.accuracy)
     suite.extend(cases)
     root = ET.Element("testsuites")
     root.append(suite)
@@ -93,7 +91,8 @@ def _required_case(summary: Summary) -> ET.Element:
 
 
 def _verdict_case(summary: Summary) -> ET.Element:
-    case = _test_case("verdict", "voxbench.run", (summary.headline, *summary.reasons))
+    shown_by = f"shown by {summary.claim.accuracy}"
+    case = _test_case("verdict", "voxbench.run", (summary.headline, *summary.reasons, shown_by))
     return case if summary.verdict == CONFIRMED else _with_outcome(case, "failure", summary.headline, summary.verdict)
 
 
