@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from math import ceil, exp, isfinite, log, nan
 
-from reports.decision.accuracy import DSC, MACRO_F1, NSD, Metric, compare_accuracy
+from reports.decision.accuracy import CLASS_AGREEMENT, DSC, MACRO_F1, NSD, Metric, compare_accuracy
 from reports.decision.speed import case_ns, log_ratios, pairs, speed
 from reports.decision.verdict import Claim
 from reports.records.record import INTERLEAVED
 from reports.records.store import Run
 from reports.stats.bootstrap import MIN_CASES
-from reports.stats.power import ENOUGH_FOR_F1
+from reports.stats.power import ENOUGH_FOR_F1, cases_to_bound
 from reports.stats.sample_size import CASES, Components, components, fewest, least_gain, least_kept
 
 TIME = "time"
@@ -83,6 +83,9 @@ def _scores(pilot: Run, name: str, claim: Claim) -> Iterator[tuple[str, int | No
         if metric.applicable and not (metric.absent and not metric.cases):
             if key == MACRO_F1:
                 yield key.label, ENOUGH_FOR_F1 if metric.cases else None
+            elif key == CLASS_AGREEMENT:
+                margin = claim.margin(key)
+                yield key.label, cases_to_bound(margin) if margin and metric.value == 1 else None
             elif key.kind in (DSC, NSD):
                 yield key.label, _cases_of_score(metric, claim.margin(key, metric.own_margin))
 
