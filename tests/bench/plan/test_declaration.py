@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench import run as run_module
 from bench.cli.main import main
 from bench.plan import declaration
 from tests.bench.conftest import SIDE
@@ -144,6 +145,27 @@ def test_another_version_of_a_runtime_is_named(declared, refused, monkeypatch):
     installed = declaration.versions
     monkeypatch.setattr(declaration, "versions", lambda *names: installed(*names) | {"torch": "1.0"})
     assert f"versions.torch is 1.0, declared {torch.__version__}" in refused()
+
+
+def test_a_resumed_run_is_held_to_the_plan_that_it_began_with(declared, monkeypatch, capsys):
+    plan, installed = declared(), declaration.versions
+    monkeypatch.setattr(run_module, "_measure", lambda plan, store, *_: store.directory.folder)
+    main(["run", "--plan", "plan.json", "--out", "run"])
+    record = json.loads(Path("run/run.json").read_text())
+    assert (record["settings"]["plan_sha256"], record["declared"]) == (plan["sha256"], plan["declared"])
+    assert main(["run", "--resume", "--out", "run"]) == 3, "nothing has changed, and nothing was measured"
+    capsys.readouterr()
+
+    with monkeypatch.context() as other:
+        other.setattr(declaration, "versions", lambda *names: installed(*names) | {"torch": "1.0"})
+        assert main(["run", "--resume", "--out", "run"]) == 2
+    assert "run/plan.json: not what was declared: versions.torch is 1.0" in capsys.readouterr().err
+
+    Path("plan.json").unlink()
+    declared("--seed", "1")
+    shutil.copy("plan.json", "run/plan.json")
+    assert main(["run", "--resume", "--out", "run"]) == 2
+    assert "run/plan.json: not the plan that this run began with" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", ["{}", "[1]", "not JSON", '{"schema": 1}'])
