@@ -21,7 +21,7 @@ _LONGEST = 80  # characters of a name or value in the text; the JSON has them wh
 _PLANNED = ("spacing", "patch_size", "normalization_schemes")
 _OF_MODEL = (
     "architecture", "architecture_reason", "width", "weights_sha256", "tile", "window", "labels", "painting",
-    "subtypes", "plans", "bundle", "task",
+    "subtypes", "plans", "mirror_axes", "bundle", "task",
 )  # fmt: skip
 
 
@@ -84,6 +84,7 @@ def _model_info(model: Model) -> dict[str, Any]:
         "subtypes": model.subtypes,
         "task": task_values(model.task) | {"sources": dict(model.task.sources)},
         "plans": None if model.plans is None else _plans_info(model.plans),
+        "mirror_axes": None if model.mirror_axes is None else list(model.mirror_axes),
         "bundle": None if model.bundle is None else _bundle_info(model.bundle, model.overlap),
         "remarks": list(model.remarks),
     }
@@ -145,7 +146,7 @@ def _network_rows(info: Mapping[str, Any]) -> list[tuple[str, str]]:
             ("inferer", ", ".join(f"{name} {value}" for name, value in info["bundle"]["inferer"].items()))
         ]
     elif planned:
-        preparation = [("nnU-Net plans", ", ".join(planned))]
+        preparation = [("nnU-Net plans", ", ".join(planned)), ("mirroring", _mirroring(info["mirror_axes"]))]
     else:
         unit = intensity_unit(info["task"]["channels"])
         preparation = [("intensities", f"clipped to {low:g} to {high:g}{unit}, mapped to 0 to 1")]
@@ -158,6 +159,13 @@ def _network_rows(info: Mapping[str, Any]) -> list[tuple[str, str]]:
         *preparation,
         *(("remark", remark) for remark in info["remarks"]),
     ]
+
+
+def _mirroring(axes: Sequence[int] | None) -> str:
+    """Of nnU-Net's predictor."""
+    if axes is None:
+        return "not recorded"
+    return f"allowed along {', '.join('xyz'[axis] for axis in axes)}" if axes else "not allowed"
 
 
 def _steps(steps: Sequence[Mapping[str, Mapping[str, Any]]]) -> str:

@@ -1,6 +1,6 @@
 """From a file to a model: the one place that asks what kind of file it is, and which network."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +42,19 @@ def load_model(
 def _read_and_build(path: Path, options: ModelOptions | None, widen_to: int | None) -> tuple[Model, Checkpoint]:
     """Apart from `load_model`, whose frame would keep model and checkpoint in memory until the context ends."""
     return build_fitting(read_checkpoint(path, options), options, widen_to)
+
+
+@contextmanager
+def load_models(
+    paths: Sequence[Path], options: ModelOptions | None = None, widen_to: int | None = None
+) -> Iterator[list[Model]]:
+    """The networks of an ensemble, as `load_model` gives each; the user's modules are imported once for all.
+
+    Raises:
+        CheckpointError: as `load_model`.
+    """
+    with imports_for(options):
+        yield [_read_and_build(path, options, widen_to)[0] for path in paths]
 
 
 @contextmanager

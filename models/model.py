@@ -101,6 +101,7 @@ class Model:
             placeholder ``[B, 1]`` that means nothing.
         plans: nnU-Net's preprocessing, in the place of `window`; None for the volume as stored.
         bundle: a MONAI bundle's transforms, likewise.
+        mirror_axes: of the input, along which nnU-Net allows its predictor to mirror; None where nothing says.
         overlap: share of a tile's side that neighbours have in common where the user names no other.
         code: hash of what makes the function beside weights and `architecture`, such as the user's own files.
         program: the file's own program that the network is; None where it is PyTorch code.
@@ -123,6 +124,7 @@ class Model:
     subtypes: int = 3
     plans: Plans | None = None
     bundle: Transforms | None = None
+    mirror_axes: tuple[int, ...] | None = None
     overlap: float = 0.5
     code: str = ""
     program: Program | None = None

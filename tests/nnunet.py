@@ -151,8 +151,12 @@ def train(
     wrap: Callable[[nn.Module], nn.Module] = lambda network: network,
     configuration: str = "3d_fullres",
     trainer_class: Any = None,
+    fold: int = 0,
 ) -> Path:
-    """Make nnU-Net's trainer take one step and save; return the checkpoint, beside which lie the plans."""
+    """Make nnU-Net's trainer take one step and save; return the checkpoint, beside which lie the plans.
+
+    Each fold has weights of its own.
+    """
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
     its_plans, dataset = copy.deepcopy(its_plans or plans()), dataset or DATASET
@@ -160,10 +164,10 @@ def train(
     preprocessed = root / "nnUNet_preprocessed" / its_plans["dataset_name"] / "nnUNetPlans_3d_fullres"
     preprocessed.mkdir(parents=True, exist_ok=True)
     (preprocessed / "case.b2nd").touch()
-    torch.manual_seed(5)
+    torch.manual_seed(5 + fold)
     with patch.dict("os.environ", folders), redirect_stdout(io.StringIO()):
         trainer = (trainer_class or nnUNetTrainer)(
-            copy.deepcopy(its_plans) | {"continue_training": False}, configuration, 0, dataset, torch.device("cpu")
+            copy.deepcopy(its_plans) | {"continue_training": False}, configuration, fold, dataset, torch.device("cpu")
         )
         trainer.initialize()
         trainer.network = wrap(trainer.network)

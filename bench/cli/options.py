@@ -21,6 +21,7 @@ from bench.choices import (
 )
 from bench.cli.exit_codes import MEANINGS
 from bench.peers import PEERS
+from bench.plan.augmentation import FORMS, read_tta
 from bench.plan.request import Request
 from bench.worker.allocator import ALLOCATORS
 from engines import BACKENDS
@@ -100,7 +101,7 @@ def beside_plan(arguments: list[str]) -> list[str]:
 def _measurement(run: argparse.ArgumentParser) -> None:
     """All that `bench plan` declares."""
     what = run.add_argument_group("what to run")
-    what.add_argument("--checkpoint", type=Path, metavar="FILE", help="trained network (default: the bundled demo)")
+    _checkpoint(what)
     _network(what)
     what.add_argument("--data", type=Path, metavar="DIR", help="cases, or a JSON that lists them (default: the demo)")
     what.add_argument(
@@ -147,6 +148,7 @@ def _measurement(run: argparse.ArgumentParser) -> None:
         "--preprocessing", choices=PREPROCESSINGS, default=Request.preprocessing,
         help="of networks of nnU-Net: ours, equal and faster, or nnU-Net's own functions (auto: ours where it can)",
     )  # fmt: skip
+    _tta(how)
     how.add_argument("--batch", type=_whole(1), default=Request.batch, metavar="N", help="tiles in a forward pass (1)")
     how.add_argument("--threads", type=_whole(1), metavar="N", help="CPU threads of each backend (one a core)")
     _allocator(how)
@@ -212,7 +214,8 @@ def _compare(compare: argparse.ArgumentParser) -> None:
 
 
 def _inspect(inspect: argparse.ArgumentParser) -> None:
-    inspect.add_argument("file", type=Path, metavar="FILE")
+    inspect.add_argument("files", nargs="+", type=Path, metavar="FILE", help="several: an ensemble")
+    _folds(inspect)
     inspect.add_argument("--format", choices=("text", "json"), default="text")
     _network(inspect)
 
@@ -224,7 +227,7 @@ def _doctor(doctor: argparse.ArgumentParser) -> None:
 
 
 def _scenario(scenario: argparse.ArgumentParser) -> None:
-    scenario.add_argument("--checkpoint", type=Path, metavar="FILE", help="trained network (default: the bundled demo)")
+    _checkpoint(scenario)
     _network(scenario)
     scenario.add_argument("--data", type=Path, metavar="DIR", help="cases, as of `bench run` (default: the demo)")
     scenario.add_argument("--demo", choices=DEMOS, default=Request.demo, help="the demo's volumes, as of `bench run`")
@@ -244,6 +247,7 @@ def _scenario(scenario: argparse.ArgumentParser) -> None:
     scenario.add_argument(
         "--preprocessing", choices=PREPROCESSINGS, default=Request.preprocessing, help="as of `bench run` (auto)"
     )
+    _tta(scenario)
     scenario.add_argument("--threads", type=_whole(1), metavar="N", help="CPU threads (one a core)")
     _allocator(scenario)
     scenario.add_argument("--scenario", choices=(*SCENARIOS, "all"), default="all")
@@ -257,6 +261,27 @@ def _scenario(scenario: argparse.ArgumentParser) -> None:
         help="for a build or case (1800)",
     )
     scenario.add_argument("--out", type=Path, metavar="FILE.json", help="write what was measured there too")
+
+
+def _checkpoint(group: "argparse._ActionsContainer") -> None:
+    group.add_argument(
+        "--checkpoint", nargs="+", type=Path, metavar="FILE",
+        help="trained network (default: the bundled demo); several of one architecture are an ensemble",
+    )  # fmt: skip
+    _folds(group)
+
+
+def _folds(group: "argparse._ActionsContainer") -> None:
+    group.add_argument(
+        "--folds", type=_fold_numbers, metavar="all|0,1", help="an ensemble of these folds of nnU-Net's results folder"
+    )
+
+
+def _tta(how: "argparse._ActionsContainer") -> None:
+    how.add_argument(
+        "--tta", type=_augmentation, default=Request.tta, metavar="none|mirror[:x,y]",
+        help="test-time augmentation: average over mirrored tiles; mirror: along axes that nnU-Net allows, else all",
+    )  # fmt: skip
 
 
 def _network(group: "argparse._ActionsContainer") -> None:
@@ -341,6 +366,19 @@ def _window(text: str) -> tuple[float, float]:
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise argparse.ArgumentTypeError(f"{text!r} is not two rising intensities in HU, as in --window=-160,240")
     return low, high
+
+
+def _fold_numbers(text: str) -> str:
+    if text != "all" and not all(part.isdecimal() for part in text.split(",")):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither all nor numbers of folds, as in 0,2,4")
+    return text
+
+
+def _augmentation(text: str) -> str:
+    tta = read_tta(text)
+    if tta is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {FORMS}")
+    return tta
 
 
 def _rounds(text: str) -> int | None:

@@ -1,7 +1,8 @@
 """MONAI's transforms and sliding window around PyTorch, in FP32 or under autocast, as its tutorials put them together.
 
 LoadImage, ScaleIntensityRange, SlidingWindowInferer with Gaussian weights, AsDiscrete, SaveImage; of a bundle its own
-transforms and inferer between LoadImage and SaveImage.
+transforms and inferer between LoadImage and SaveImage. MONAI's inferers mirror nothing: with test-time augmentation the
+network that they call does.
 """
 
 import time
@@ -21,7 +22,7 @@ from bench.data.space import Space
 from bench.data.volume import read_space
 from bench.machine.clock import Stopwatch
 from bench.peers import Peer
-from bench.peers.session import PeerSession, Voting, windows
+from bench.peers.session import PeerSession, Voting, mirrored, windows
 from bench.pipeline.bundle.transforms import IMAGE, PREDICTION, built, labels_of
 from bench.pipeline.classes import paint
 from bench.pipeline.finite import of_case
@@ -79,7 +80,8 @@ class MonaiPipeline:
         transforms: Any = import_module("monai.transforms")  # MONAI's packages do not export by the rules of mypy
         self._target = target
         self._half = half
-        self._network = Voting(network, settings)
+        self._network = Voting(mirrored(network, settings), settings)
+        self._passes = len(settings.flips)  # over each tile
         self._way = _AsStored(settings) if settings.bundle is None else _AsBundled(settings.bundle, settings)
         self._load = transforms.LoadImage(image_only=True, ensure_channel_first=True)
         self._save = transforms.SaveImage(output_ext=_SUFFIX, output_dtype=np.uint8, resample=False, print_log=False)
@@ -113,7 +115,8 @@ class MonaiPipeline:
         with watch.stage("write"):
             self._save(labels, filename=str(mask_path).removesuffix(_SUFFIX))
         case_ns = time.perf_counter_ns() - start
-        return CaseTiming(subtype=subtype, tiles=self._network.tiles, case_ns=case_ns, stages_ns=watch.stages_ns)
+        tiles = self._passes * self._network.tiles
+        return CaseTiming(subtype=subtype, tiles=tiles, case_ns=case_ns, stages_ns=watch.stages_ns)
 
     def _sync(self) -> None:
         if self._target.on_cuda:

@@ -1,8 +1,8 @@
-"""nnU-Net's own predictor without mirroring, from its reader to its export, with this run's network put into it.
+"""nnU-Net's own predictor, from its reader to its export, with this run's network put into it.
 
-The steps are those of `nnUNetPredictor.predict_single_npy_array`, called one by one so that each can be timed. A
-network without plans gets the least plans that say what this run says: intensities through the window, the volume as
-stored.
+It mirrors tiles by itself, and goes through the networks of an ensemble by itself: all of a volume for each. The steps
+are those of `nnUNetPredictor.predict_single_npy_array`, called one by one so that each can be timed. A network without
+plans gets the least plans that say what this run says: intensities through the window, the volume as stored.
 """
 
 import time
@@ -28,6 +28,7 @@ from engines.base import Availability, Target
 from engines.placement import placed
 from engines.probe import check
 from engines.pytorch.session import torch_settings
+from models.ensemble import members_of
 from models.model import Plans
 from models.suppress import suppress_output
 
@@ -50,7 +51,8 @@ class NnUNet:
 
     @contextmanager
     def open(self, model: "Model", target: Target) -> Iterator[PeerSession]:
-        network, single = model.module, replace(target, batch=1)
+        members, single = members_of(model.module), replace(target, batch=1)
+        network = members[0]
 
         def forward(x: Tensor) -> tuple[Tensor, Tensor]:
             with torch.autocast("cuda", enabled=target.on_cuda):  # as the predictor does on CUDA, and only there
@@ -60,7 +62,7 @@ class NnUNet:
         prepared = "by the network's plans" if model.plans else f"{_CROP}, clip and scale by the window, no resampling"
         details = {
             "nnunetv2": version("nnunetv2"),
-            "way": "reader, DefaultPreprocessor, nnUNetPredictor (Gaussian, no mirroring), export with its writer",
+            "way": "reader, DefaultPreprocessor, nnUNetPredictor (Gaussian), export with its writer",
             "preprocessing": prepared,
             "tiles": "nnU-Net's grid, evenly spread and at most (1 - overlap) x tile apart",
             "weights": "nnU-Net's Gaussian, without the least value that MONAI gives its own",
@@ -70,13 +72,14 @@ class NnUNet:
             + ("forward is all of the predictor" if target.on_cuda else "stitch is the predictor but the network"),
         }
         with torch_settings(target), placed(network, target.device):
-            yield PeerSession(forward, model, single, partial(NnUNetPipeline, network, single), details)
+            first = replace(model, module=network)  # whose weights it replaces by those of one fold after the other
+            yield PeerSession(forward, first, single, partial(NnUNetPipeline, members, single), details)
 
 
 class NnUNetPipeline:
     """From file to file by nnU-Net."""
 
-    def __init__(self, network: nn.Module, target: Target, settings: InferenceSettings) -> None:
+    def __init__(self, members: Sequence[nn.Module], target: Target, settings: InferenceSettings) -> None:
         with suppress_output():
             from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
             from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
@@ -84,19 +87,23 @@ class NnUNetPipeline:
             self._as_stored = settings.plans is None
             plans = settings.plans or _least_plans(settings)
             self._target = target
-            self._network = Voting(network, settings)
+            self._members = len(members)
+            self._network = Voting(members[0], settings)
             self._plans = PlansManager(dict(plans.plans))
             self._configuration = self._plans.get_configuration(plans.configuration)
             self._dataset = {**plans.dataset, "file_ending": _SUFFIX}
             self._reader = Reader(self._plans)
             self._predictor = nnUNetPredictor(
-                1 - settings.overlap, use_gaussian=True, use_mirroring=False, device=torch.device(target.device),
+                1 - settings.overlap, use_gaussian=True, use_mirroring=True, device=torch.device(target.device),
                 allow_tqdm=False,
             )  # fmt: skip
-            weights = [self._network.state_dict()]
+            weights = [Voting(member, settings).state_dict() for member in members]
+            if len(weights) > 1:  # which are loaded in turns into the tensors of the first
+                weights[0] = {name: tensor.clone() for name, tensor in weights[0].items()}
             self._predictor.manual_initialization(
-                self._network, self._plans, self._configuration, weights, self._dataset, "nnUNetTrainer", None
-            )
+                self._network, self._plans, self._configuration, weights, self._dataset, "nnUNetTrainer",
+                settings.mirror_axes or None,
+            )  # fmt: skip
 
     def run(self, image_paths: Sequence[Path], mask_path: Path) -> CaseTiming:
         """Predict the case whose channels are in `image_paths`, write its mask to `mask_path`, and time both.
@@ -134,7 +141,8 @@ class NnUNetPipeline:
                 num_threads_torch=self._target.threads,
             )
         case_ns = time.perf_counter_ns() - start
-        return CaseTiming(subtype=subtype, tiles=self._network.tiles, case_ns=case_ns, stages_ns=watch.stages_ns)
+        tiles = self._network.tiles // self._members
+        return CaseTiming(subtype=subtype, tiles=tiles, case_ns=case_ns, stages_ns=watch.stages_ns)
 
     def _infer(self, data: Tensor) -> Tensor | None:
         """Merged logits of a case; None where the predictor refuses its sums, which are infinite in float16."""

@@ -21,7 +21,7 @@ from torch import nn
 
 from bench.machine.clock import Stopwatch
 from bench.peers import Peer
-from bench.peers.session import PeerSession
+from bench.peers.session import PeerSession, mirrored
 from bench.pipeline.finite import TileCounts, is_finite, of_case, overflow
 from bench.pipeline.merge import foreground_mass, vote
 from bench.pipeline.settings import CaseTiming, InferenceSettings
@@ -62,7 +62,7 @@ class ScriptPipeline:
     """From file to file by numpy."""
 
     def __init__(self, network: nn.Module, device: str, settings: InferenceSettings) -> None:
-        self._network = network
+        self._network = mirrored(network, settings)
         self._device = device
         self._settings = settings
         self._weights = _gaussian(settings.tile)
@@ -99,7 +99,8 @@ class ScriptPipeline:
         with watch.stage("write"):
             nib.save(self._image(labels, niftis[0].affine), mask_path)
         case_ns = time.perf_counter_ns() - start
-        return CaseTiming(subtype=subtype, tiles=len(votes), case_ns=case_ns, stages_ns=watch.stages_ns)
+        tiles = len(self._settings.flips) * len(votes)
+        return CaseTiming(subtype=subtype, tiles=tiles, case_ns=case_ns, stages_ns=watch.stages_ns)
 
     def _loop(
         self, volume: Array, watch: Stopwatch, counts: TileCounts | None = None

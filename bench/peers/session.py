@@ -1,8 +1,9 @@
 """What the harness sees of a peer: a session to warm up and to ask for evidence, and the pipeline around it."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,13 +17,14 @@ from bench.pipeline.settings import CasePipeline, InferenceSettings
 from engines.base import Session, Target
 from engines.evidence.mac_counter import layers_for
 from engines.pytorch.session import Forward, TorchSession
+from models.ensemble import members_of
 
 if TYPE_CHECKING:
     from models.model import Model
 
 
 class PeerSession(TorchSession):
-    """A peer's network as the peer calls it, and what makes the peer's pipeline around it."""
+    """A peer's network, or ensemble, as the peer calls it, and what makes the peer's pipeline around it."""
 
     def __init__(
         self,
@@ -32,7 +34,9 @@ class PeerSession(TorchSession):
         case_pipeline: Callable[[InferenceSettings], CasePipeline],
         details: Mapping[str, Any],
     ) -> None:
-        super().__init__(forward, layers_for(model, target), target, details=lambda: details)
+        members = members_of(model.module)
+        layers = layers_for(replace(model, module=members[0]), target) * len(members)
+        super().__init__(forward, layers, target, details=lambda: details)
         self.case_pipeline = case_pipeline
 
 
@@ -43,8 +47,38 @@ def case_pipeline(session: Session, settings: InferenceSettings, device: str) ->
     return Pipeline(session, settings, device)
 
 
+class Mirrored(nn.Module):
+    """A network whose logits of a tile are the mean over its mirrors, as our pipeline takes it, for a library's window.
+
+    Args:
+        flips: as of `InferenceSettings.flips`.
+    """
+
+    def __init__(self, network: nn.Module, flips: Sequence[tuple[int, ...]]) -> None:
+        super().__init__()
+        self.network = network
+        self._flips = [[2 + axis for axis in axes] for axes in flips]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map ``[B, C, D, H, W]`` to ``[B, classes, D, H, W]`` and ``[B, K]``."""
+        sums: list[Tensor] = []
+        for axes in self._flips:
+            segmentation, classification = self.network(x.flip(axes))
+            logits = segmentation.flip(axes), classification
+            sums = [total + more for total, more in zip(sums, logits, strict=True)] if sums else list(logits)
+        segmentation, classification = (total / len(self._flips) for total in sums)
+        return segmentation, classification
+
+
+def mirrored(network: nn.Module, settings: InferenceSettings) -> nn.Module:
+    """The network with the test-time augmentation of the run; itself without any."""
+    return Mirrored(network, settings.flips) if settings.mirror_axes else network
+
+
 class Voting(nn.Module):
     """A network as sliding windows want it: it returns the segmentation, and keeps what the tiles say of the class.
+
+    A library that mirrors tiles by itself calls it for each mirror, which then has a vote of its own.
 
     Attributes:
         tiles: that went through since `start`.

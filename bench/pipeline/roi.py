@@ -7,6 +7,9 @@ or is unsure, falls back to the full volume.
 A network's finding is *sure* if its volumes lie in the task's bounds (`models.task.Task.foreground_ml`): its largest
 piece is no speck, and all pieces together are not much of the body, which a network names that does not cope with what
 it is shown. So strategies that ask the network exist for tasks with such bounds, and `body` for CT.
+
+With test-time augmentation their own passes are mirrored like all others: `foreground` keeps the logits of its first
+pass, and `coarse` compares numbers of tiles that grow alike.
 """
 
 from collections.abc import Mapping
@@ -111,7 +114,7 @@ class Coarse(Strategy):
         coarse = grid.pad(normalise(_averaged(intensities, factor, runner.device), settings.window))
         weights = tiles.gaussian_weights(settings.tile).to(runner.device)
         foreground = _ForegroundMerger(grid, weights, settings.painting is not None)
-        before = runner.batches
+        before = runner.batches, runner.tiles
 
         def run(boxes: list[Box], on_logits: LogitsSink) -> None:
             runner.run(coarse, boxes, on_logits, stage="roi")
@@ -126,7 +129,8 @@ class Coarse(Strategy):
             margin = _voxels(COARSE_MARGIN_MM, spacing_mm)
             boxes = [piece.box for piece in pieces if piece.volume_ml >= PIECE_ML]
             region = Region.of(widened(around(boxes), margin, shape, factor))
-        return replace(region, fallback=not sure, batches=runner.batches - before, tiles=len(grid.starts))
+        batches, passed = runner.batches - before[0], runner.tiles - before[1]
+        return replace(region, fallback=not sure, batches=batches, tiles=passed)
 
 
 class Foreground(Strategy):
@@ -145,11 +149,10 @@ class Foreground(Strategy):
     ) -> tuple[Region, list[Box]]:  # fmt: skip
         first, wanted = tiles.without_overlap(grid), set(grid.starts)
         mask = np.zeros(grid.padded, bool)
-        batches, finite = 0, True
+        finite = True
 
         def on_first_logits(boxes: list[Box], segmentation: torch.Tensor, classification: torch.Tensor) -> None:
-            nonlocal batches, finite
-            batches += 1
+            nonlocal finite
             finite = finite and is_finite(segmentation)
             leads = foreground_lead(segmentation, settings.painting is not None)
             for box, foreground in zip(boxes, leads > 0, strict=True):
@@ -163,7 +166,9 @@ class Foreground(Strategy):
             raise traced(overflow(torch.float32), run, first, False)
         seen = {_start(box) for box in first}
         rest = [box for box in grid.boxes if _start(box) not in seen]
-        region = replace(region, batches=batches, tiles=len(first), reused=len(seen & wanted))
+        mirrors = len(settings.flips)
+        passed, reused = mirrors * len(first), mirrors * len(seen & wanted)
+        region = replace(region, batches=-(-passed // settings.batch), tiles=passed, reused=reused)
         near = _near(mask[grid.interior], settings, spacing_mm)
         if not near:
             return replace(region, fallback=True), rest

@@ -1,5 +1,6 @@
 """What a pipeline from file to file is: its settings, what it reports of a case, and the protocol of all of them."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ class InferenceSettings:
         plans: nnU-Net's preprocessing, in the place of `window`; None for the volume as stored.
         official: whether `plans` are followed by nnU-Net's own functions, in the place of ours.
         bundle: a MONAI bundle's transforms, likewise.
+        mirror_axes: of a tile, along which it is mirrored; none without test-time augmentation.
+        networks: of an ensemble, 1 without.
     """
 
     protocol: str
@@ -47,10 +50,21 @@ class InferenceSettings:
     plans: Plans | None = None
     official: bool = False
     bundle: Transforms | None = None
+    mirror_axes: tuple[int, ...] = ()
+    networks: int = 1
 
     @property
     def classes(self) -> Classes:
         return Classes(self.labels, self.painting)
+
+    @property
+    def flips(self) -> tuple[tuple[int, ...], ...]:
+        """The axes along which each pass over a tile is mirrored: every combination, none of them first.
+
+        The order is that of nnU-Net's predictor (`_internal_maybe_mirror_and_predict`).
+        """
+        counts = range(1 + len(self.mirror_axes))
+        return tuple(axes for count in counts for axes in itertools.combinations(self.mirror_axes, count))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +73,7 @@ class CaseTiming:
 
     Attributes:
         subtype: predicted class; None where the network has no classification.
-        tiles: that went through the network.
+        tiles: that went through the network; each mirrored pass over one counts, an ensemble's networks do not.
         case_ns: from file to file.
         stages_ns: of it, by stage: ``read``, ``preprocess``, ``roi``, ``forward``, ``stitch`` and ``write``.
         device_ns: of all forwards, by device events; None on a CPU.

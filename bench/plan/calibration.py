@@ -3,6 +3,7 @@
 import functools
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,8 @@ def from_training_cases(
     at = np.unique(np.linspace(0, len(training) - 1, min(CASES, len(training))).round().astype(int))
     chosen = [training[i] for i in at]
     _refuse_leak(training, evaluated)
-    digest = hashlib.sha256(repr(settings).encode())
+    # The tiles are those of the cases as they lie, also for a run that mirrors them, and the same for every network.
+    digest = hashlib.sha256(repr(replace(settings, mirror_axes=(), networks=1)).encode())
     for case in chosen:
         refuse_other_channels(case, settings.channels)
         if case.mask_path is not None:

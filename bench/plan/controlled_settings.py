@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import engines
@@ -9,6 +10,7 @@ from bench.data.cases import fingerprint, sha256_of
 from bench.data.layouts import CaseFiles
 from bench.data.volume import MaskValues
 from bench.pipeline.nnunet.preparation import covered
+from bench.plan.augmentation import OFF
 from bench.plan.request import Request
 from bench.worker.allocator import KEEP
 from engines.evidence.mac_counter import layers_in
@@ -18,11 +20,11 @@ from models.options import ModelOptions
 from models.reader.checkpoint import Checkpoint
 from models.task import intensity_unit
 from models.task_file import read_task
-from reports.records.record import CheckpointRecord, DataRecord, OptionsRecord, RunRecord, Settings
+from reports.records.record import CheckpointRecord, DataRecord, OptionsRecord, RunRecord, Settings, VariantSettings
 
 
-def controlled_settings(settings: Settings, model: Model, baseline: str) -> dict[str, str]:
-    """What is held equal between the variants, so that only the engine differs."""
+def controlled_settings(settings: Settings, model: Model, baseline: str, networks: int = 1) -> dict[str, str]:
+    """What is held equal between the variants, so that only the engine differs; `networks` of an ensemble."""
     plans = model.plans
     return {
         "preparation": _preparation(model, settings),
@@ -33,7 +35,8 @@ def controlled_settings(settings: Settings, model: Model, baseline: str) -> dict
         "tile weights": _weights(model),
         "batch": _batches(settings),
         "ROI": settings.roi,
-        "test-time augmentation": "off",
+        "test-time augmentation": _augmentation(settings.tta),
+        **({"ensemble": f"{networks} networks, their logits of a tile averaged"} if networks > 1 else {}),
         "accumulation": "float32" if plans is None else "float16, as nnU-Net's predictor",
         "threads": f"{settings.threads}, {_waiting()}",
         "freed memory": "kept by the process" if settings.allocator == KEEP else "as the system's allocator has it",
@@ -43,8 +46,21 @@ def controlled_settings(settings: Settings, model: Model, baseline: str) -> dict
         "cudnn.benchmark in the baseline": (
             "on" if settings.device.startswith("cuda") and baseline == engines.BASELINE else "not applicable"
         ),
-        **{f"but recipe {name}": str(recipe) for name, recipe in settings.recipes.items()},
+        **{f"but recipe {name}": _of_recipe(recipe, settings) for name, recipe in settings.recipes.items()},
     }
+
+
+def _augmentation(tta: str) -> str:
+    if tta == OFF:
+        return "off"
+    axes = tta.partition(":")[2].replace(",", ", ")
+    return f"tiles mirrored along {axes} in every combination, their logits averaged"
+
+
+def _of_recipe(recipe: VariantSettings, settings: Settings) -> str:
+    """A recipe that leaves the run's test-time augmentation out says so."""
+    without = ", without test-time augmentation" if recipe.tta == OFF != settings.tta else ""
+    return f"{recipe}{without}"
 
 
 def _waiting() -> str:
@@ -102,15 +118,25 @@ def layers_of_a_pass(model: Model) -> tuple[Layer, ...]:
 
 
 def describe_checkpoint(
-    model: Model, checkpoint: Checkpoint, path: Path, request: Request, layers: tuple[Layer, ...]
+    model: Model,
+    checkpoint: Checkpoint,
+    paths: Sequence[Path],
+    request: Request,
+    layers: tuple[Layer, ...],
+    further: tuple[str, ...] = (),
 ) -> CheckpointRecord:
-    """What the record says of the network, whose work in a pass is `layers`."""
+    """What the record says of the network, whose work in a pass is `layers`.
+
+    Of an ensemble it is the first at `paths`; `further` are the hashes of the others' weights.
+    """
     uncounted = () if layers else ("no convolution or matrix product was seen in a pass of it, so its work is unknown",)
     unknown = [name for name, value in checkpoint.metrics.items() if not math.isfinite(value)]
     return CheckpointRecord(
-        path=str(path),
+        path=str(paths[0]),
         sha256=sha256_of(checkpoint.path),
         weights_sha256=model.sha256,
+        members=further,
+        further_paths=tuple(map(str, paths[1:])),
         demo=request.checkpoint is None,
         widened_to=request.demo_width,
         options=_options_record(request.model_options, request.task),
@@ -125,7 +151,7 @@ def describe_checkpoint(
             *uncounted,
             *(f"its training metric {name} is not a finite number" for name in unknown),
         ),
-        **work_of_a_tile(layers, _batch(model)),
+        **work_of_a_tile(layers * len(paths), _batch(model)),
         container=checkpoint.container,
         wrappers=tuple(checkpoint.wrappers),
         training_metrics={name: float(value) for name, value in checkpoint.metrics.items() if math.isfinite(value)},

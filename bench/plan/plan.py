@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import engines
-from bench import demo, peers
+from bench import peers
 from bench.accuracy import task_of
 from bench.data.cases import check_cases, declared_values, find_cases, fingerprint
 from bench.data.class_table import read_class_tables
@@ -23,14 +23,15 @@ from bench.pipeline.settings import InferenceSettings
 from bench.pipeline.tiles import triple
 from bench.plan import calibration
 from bench.plan.accuracy_claim import resolve_accuracy
+from bench.plan.augmentation import mirror_axes, resolved_tta, tta_absent
 from bench.plan.cache import cache_folder, demo_data, prepare_cache
 from bench.plan.controlled_settings import (
     controlled_settings,
     describe_checkpoint,
     describe_data,
-    layers_of_a_pass,
     model_options_of,
 )
+from bench.plan.networks import paths_of, read_networks, recorded_paths
 from bench.plan.recipes import BUILT_IN, read_recipes
 from bench.plan.request import Request
 from bench.plan.variants import (
@@ -48,7 +49,6 @@ from engines.base import Calibration, Target
 from engines.host import known_faults
 from engines.layers import Layer
 from engines.probe import incompatible_reason, ungraphable_reason
-from models.load import load_model
 from models.model import Model
 from models.task import PANCREAS, Task
 from reports.records.record import Case, HostRecord, RunRecord, Settings, VariantSettings
@@ -80,15 +80,19 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
     device = host.resolve_device(request.device)
     if request.demo_width is not None and (request.checkpoint is not None or request.model_options.arch is not None):
         raise InputError("--demo-width: widens the bundled demo checkpoint only; leave --checkpoint and --arch out")
-    path = (request.checkpoint or demo.CHECKPOINTS[request.demo]).absolute()
-    with load_model(path, request.model_options, request.demo_width) as (model, checkpoint):
-        layers = layers_of_a_pass(model)
-        described = describe_checkpoint(model, checkpoint, path, request, layers)
+    networks = read_networks(paths_of(request), request.model_options, request.demo_width)
+    model, layers = networks.model, networks.layers
+    described = describe_checkpoint(model, networks.checkpoint, networks.paths, request, layers, networks.further)
     baseline = engines.baseline_for(model.program.container if model.program else None)
     if request.overlap is None:
         request = replace(request, overlap=model.overlap)
-        recipes = _recipes(request)
-    variants = _variants(request, recipes, baseline)
+    _check_tta(request, model)
+    request = replace(request, tta=resolved_tta(request.tta, model))
+    recipes = _recipes(request)
+    variants = {
+        name: replace(own, tta=resolved_tta(own.tta, model))
+        for name, own in _variants(request, recipes, baseline).items()
+    }
     _check_batch(request, model)
     settings = _settings(request, variants, device, model)
     if request.data is not None and request.demo != "pancreas":
@@ -103,7 +107,7 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
         refuse_unreadable(model.plans, (path for case in case_files for path in case.image_paths))
     settings = replace(settings, accuracy=resolve_accuracy(request, root, case_files))
     remarks = _remarks(root, case_files, cases, unused_volumes(root, request.split, listed), model, progress)
-    inference = inference_settings(settings, model)
+    inference = inference_settings(settings, model, len(networks.paths))
     remarks = (*remarks, *_remarks_on_memory(cases, inference, progress))
     tiles, calibration_cases = _calibrate(settings, root, case_files, inference, values)
     remarks = (*remarks, *_remarks_on_names(tiles, root, case_files, progress))
@@ -119,7 +123,7 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
         cases=tuple(cases),
         host=_host(device, settings),
         versions=host.versions(),
-        controlled_settings=controlled_settings(settings, model, baseline),
+        controlled_settings=controlled_settings(settings, model, baseline, len(networks.paths)),
         baseline=baseline,
         peers=peers_among(variants),
     )
@@ -140,11 +144,13 @@ def resume_plan(record: RunRecord, progress: Progress) -> Plan:
         InputError: checkpoint or data are no longer those the run began with.
     """
     prepare_cache(progress.note)
-    path, options = Path(record.checkpoint.path), model_options_of(record)
-    with load_model(path, options, record.checkpoint.widened_to) as (model, _):
-        layers = layers_of_a_pass(model)
-    if model.sha256 != record.checkpoint.weights_sha256:
-        raise InputError(f"{path}: the weights are not those this run began with; start a new run")
+    paths, options = recorded_paths(record.checkpoint), model_options_of(record)
+    networks = read_networks(paths, options, record.checkpoint.widened_to)
+    path, model, layers = paths[0], networks.model, networks.layers
+    before = (record.checkpoint.weights_sha256, *record.checkpoint.members)
+    for changed, now, then in zip(paths, (model.sha256, *networks.further), before, strict=True):
+        if now != then:
+            raise InputError(f"{changed}: the weights are not those this run began with; start a new run")
     if model.code != record.checkpoint.code:
         raise InputError(f"{path}: the code of its network is not what this run began with; start a new run")
     if task_of(_classes_of(model), model.labels, model.subtypes) != record.task:
@@ -156,7 +162,7 @@ def resume_plan(record: RunRecord, progress: Progress) -> Plan:
     progress.start("checking cases", 1)
     if fingerprint(case_files) != record.data.sha256:
         raise InputError(f"{root}: the cases are not those this run began with; start a new run")
-    inference = inference_settings(settings, model)
+    inference = inference_settings(settings, model, len(paths))
     values = MaskValues.of(record.task, record.data.mask_values)
     tiles, _ = _calibrate(settings, root, case_files, inference, values)
     return Plan(record, _opens(record, model, layers, inference, tiles))
@@ -166,7 +172,7 @@ def _recipes(request: Request) -> dict[str, VariantSettings]:
     if request.recipes is None:
         return {}
     path = BUILT_IN if request.recipes == "builtin" else Path(request.recipes)
-    return read_recipes(path, request.roi, _overlap(request), request.batch)
+    return read_recipes(path, request.roi, _overlap(request), request.batch, request.tta)
 
 
 def _variants(
@@ -175,7 +181,9 @@ def _variants(
     """Everything that is timed, the recipes last; with recipes and no ``--backends`` only the baseline beside them."""
     listed = request.backends or (baseline if recipes else "all")
     return {
-        **read_variants(listed, baseline, roi=request.roi, overlap=_overlap(request), batch=request.batch),
+        **read_variants(
+            listed, baseline, roi=request.roi, overlap=_overlap(request), batch=request.batch, tta=request.tta
+        ),
         **recipes,
     }
 
@@ -185,8 +193,8 @@ def _overlap(request: Request) -> float:
     return Model.overlap if request.overlap is None else request.overlap
 
 
-def inference_settings(settings: Settings, model: Model) -> InferenceSettings:
-    """How these settings bring a volume to this model."""
+def inference_settings(settings: Settings, model: Model, networks: int = 1) -> InferenceSettings:
+    """How these settings bring a volume to this model, or to an ensemble of so many `networks` like it."""
     return InferenceSettings(
         protocol=settings.protocol,
         tile=settings.tile,
@@ -202,6 +210,8 @@ def inference_settings(settings: Settings, model: Model) -> InferenceSettings:
         painting=model.painting,
         channels=model.channels,
         foreground_ml=model.task.foreground_ml,
+        mirror_axes=mirror_axes(settings.tta),
+        networks=networks,
     )
 
 
@@ -262,6 +272,12 @@ def _check_roi(request: Request, variants: Mapping[str, VariantSettings], model:
         raise InputError(f"--roi {request.roi}: {absent.reason}; {absent.fix}")
 
 
+def _check_tta(request: Request, model: Model) -> None:
+    absent = tta_absent(request.tta, model)
+    if absent is not None:
+        raise InputError(f"--tta {request.tta}: {absent.reason}; {absent.fix}")
+
+
 def _calibrate(
     settings: Settings, root: Path, case_files: list[CaseFiles], inference: InferenceSettings, values: MaskValues
 ) -> tuple[Calibration | None, list[str]]:
@@ -278,7 +294,7 @@ def _opens(
     tiles: Calibration | None,
 ) -> tuple[Open, ...]:
     settings, cache = record.settings, cache_folder()
-    path, widen_to = Path(record.checkpoint.path), record.checkpoint.widened_to
+    (path, *further), widen_to = recorded_paths(record.checkpoint), record.checkpoint.widened_to
     options = model_options_of(record)
     keep = settings.allocator == allocator.KEEP
 
@@ -288,17 +304,21 @@ def _opens(
             settings.device, settings.tile, own.batch, settings.threads, cache, tiles, known, model.channels
         )
         backend = row_of(own.backend, settings.device)
-        own_settings = replace(inference, batch=own.batch, overlap=own.overlap, roi=own.roi)
+        own_settings = replace(
+            inference, batch=own.batch, overlap=own.overlap, roi=own.roi, mirror_axes=mirror_axes(own.tta)
+        )
         absent = (
             incompatible_reason(backend, model.program, own.batch, own.rewrites)
             or ungraphable_reason(backend, model.only_python)
             or peers.incompatible_reason(backend, inference, own.batch)
             or peers.unreadable_reason(backend, (case.image for case in record.cases))
             or roi_absent(own.roi, model)
+            or tta_absent(own.tta, model)
         )
         return Open(
-            name, backend, path, widen_to, options, target, own_settings, absent, own.rewrites, keep_memory=keep
-        )
+            name, backend, path, widen_to, options, target, own_settings, absent, own.rewrites, keep_memory=keep,
+            further_checkpoints=tuple(further),
+        )  # fmt: skip
 
     return tuple(request(name, own) for name, own in settings.variants.items())
 
@@ -329,7 +349,8 @@ def _remarks_on_memory(cases: list[Case], inference: InferenceSettings, progress
     if needed is None or needed < _MUCH:
         return ()
     available, _ = host.memory()
-    told = f"the case {name} takes up to {needed / 2**30:.1f} GiB of memory beside the network"
+    beside = "the network" if inference.networks == 1 else f"the {inference.networks} networks, which are held at once"
+    told = f"the case {name} takes up to {needed / 2**30:.1f} GiB of memory beside {beside}"
     if needed <= available:
         progress.note(f"{told}; {available / 2**30:.1f} GiB are free")
         return ()

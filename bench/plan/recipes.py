@@ -1,4 +1,4 @@
-"""Recipes: a backend with a ROI, an overlap and a batch of its own, read from a TOML file.
+"""Recipes: a backend with a ROI, an overlap, a batch and test-time augmentation of its own, read from a TOML file.
 
 Each table of the file is a recipe; what it leaves out is the run's::
 
@@ -7,6 +7,7 @@ Each table of the file is a recipe; what it leaves out is the run's::
     roi = "foreground"
     overlap = 0.25
     batch = 2
+    tta = "none"
     rewrites = ["drop-biases"]
 """
 
@@ -19,16 +20,17 @@ from typing import Any
 import engines
 from bench.choices import MAX_OVERLAP, ROIS
 from bench.errors import InputError
+from bench.plan.augmentation import FORMS, OFF, read_tta
 from bench.plan.variants import MOST_TILES
 from engines.rewrites import REWRITES
 from reports.records.record import VariantSettings
 
 BUILT_IN: Path = Path(__file__).with_name("recipes.toml")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_KEYS = ("backend", "roi", "overlap", "batch", "rewrites")
+_KEYS = ("backend", "roi", "overlap", "batch", "tta", "rewrites")
 
 
-def read_recipes(path: Path, roi: str, overlap: float, batch: int) -> dict[str, VariantSettings]:
+def read_recipes(path: Path, roi: str, overlap: float, batch: int, tta: str = OFF) -> dict[str, VariantSettings]:
     """The recipes in `path` by name, in the order they stand there; the other arguments are the run's own settings.
 
     Raises:
@@ -44,7 +46,7 @@ def read_recipes(path: Path, roi: str, overlap: float, batch: int) -> dict[str, 
         raise InputError(f"--recipes: {path}: not a TOML document ({error}); correct it") from None
     if not document:
         raise InputError(f"--recipes: {path}: holds no recipe; write one as [NAME] with backend = ...")
-    defaults = {"roi": roi, "overlap": overlap, "batch": batch}
+    defaults = {"roi": roi, "overlap": overlap, "batch": batch, "tta": tta}
     return {name: _recipe(f"--recipes: {path}: [{name}]", name, table, defaults) for name, table in document.items()}
 
 
@@ -65,6 +67,7 @@ def _recipe(where: str, name: str, table: Any, defaults: Mapping[str, Any]) -> V
         roi=_one_of(where, "roi", merged["roi"], ROIS),
         overlap=_overlap(where, merged["overlap"]),
         batch=_batch(where, merged["batch"]),
+        tta=_tta(where, merged["tta"]),
         rewrites=_rewrites(where, merged.get("rewrites", [])),
         recipe=True,
     )
@@ -86,6 +89,13 @@ def _batch(where: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_TILES:
         raise InputError(f"{where}: batch = {value!r}: give a number of tiles from 1 to {MOST_TILES}")
     return value
+
+
+def _tta(where: str, value: Any) -> str:
+    tta = read_tta(value) if isinstance(value, str) else None
+    if tta is None:
+        raise InputError(f"{where}: tta = {value!r}: give {FORMS}")
+    return tta
 
 
 def _rewrites(where: str, value: Any) -> tuple[str, ...]:

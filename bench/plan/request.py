@@ -14,6 +14,8 @@ class Request:
     """What the user asked for; None where an option was left out and the default depends on something else."""
 
     checkpoint: Path | None = None
+    further_checkpoints: tuple[Path, ...] = ()
+    folds: str | None = None
     model_options: ModelOptions = field(default_factory=ModelOptions)
     task: Path | None = None
     data: Path | None = None
@@ -27,6 +29,7 @@ class Request:
     overlap: float | None = None
     roi: str = "none"
     preprocessing: str = "auto"
+    tta: str = "none"
     batch: int = 1
     rounds: int | None = None
     budget_s: float = 600.0
@@ -56,6 +59,9 @@ class Request:
             models.task.TaskError: the file of ``--task`` cannot be used.
         """
         values = {each.name: getattr(options, each.name) for each in fields(cls) if hasattr(options, each.name)}
+        if values["checkpoint"] is not None:  # several are an ensemble
+            values["checkpoint"], *further = values["checkpoint"]
+            values["further_checkpoints"] = tuple(further)
         return cls(**values | {"model_options": model_options(options), "command": options.typed})
 
 

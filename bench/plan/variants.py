@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 import engines
 from bench.errors import InputError
 from bench.peers import PEERS
+from bench.plan.augmentation import OFF
 from engines.base import Availability, Backend
 from engines.probe import unavailable
 from models.model import Model
@@ -20,11 +21,13 @@ ALL = "all"
 MOST_TILES = 1024  # in a pass; what fits is the device's matter, but a slip of the keyboard is not asked of it
 
 
-def read_variants(text: str, baseline: str, *, roi: str, overlap: float, batch: int) -> dict[str, VariantSettings]:
+def read_variants(
+    text: str, baseline: str, *, roi: str, overlap: float, batch: int, tta: str = OFF
+) -> dict[str, VariantSettings]:
     """Expand a comma-separated list of names, each with ``@BATCH`` behind it or not; ``all`` stands for every backend.
 
     A name that is listed again becomes ``NAME#2``, a variant of its own. The `baseline` always comes first, whether it
-    was named or not. `roi`, `overlap` and, where a name says nothing, `batch` are the run's.
+    was named or not. `roi`, `overlap`, `tta` and, where a name says nothing, `batch` are the run's.
 
     Raises:
         InputError: a name that is no backend, or a batch that is no number of tiles.
@@ -42,7 +45,7 @@ def read_variants(text: str, baseline: str, *, roi: str, overlap: float, batch: 
         repeats[name] += 1
         repeat = repeats[name]
         variants[name if repeat == 1 else f"{name}#{repeat}"] = VariantSettings(
-            backend=backend, roi=roi, overlap=overlap, batch=tiles, repeat=repeat
+            backend=backend, roi=roi, overlap=overlap, batch=tiles, tta=tta, repeat=repeat
         )
     return variants
 

@@ -1,5 +1,6 @@
 """A backend in a process of its own, seen from both ends.
 
 `process` is the harness's end, `server` what runs inside, `messages` what they exchange, `questions` what it answers
-without an open backend; `warmup` and `allocator` bring the process into the state in which it is timed.
+without an open backend; `ensemble` makes one session of several networks; `warmup` and `allocator` bring the process
+into the state in which it is timed.
 """

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 class Open:
     """Build this backend; or say why the checkpoint's network is none for it, where `incompatible` says so.
 
+    `further_checkpoints`: of the other networks of an ensemble.
     `rewrites`: of the network, by their names in `engines.rewrites`.
     `keep_memory`: what the worker frees stays with it (`bench.worker.allocator`).
     With `cold`, neither is it warmed up nor does it tell what ran: it is there for one case and that case's latency.
@@ -33,6 +34,7 @@ class Open:
     rewrites: tuple[str, ...] = ()
     cold: bool = False
     keep_memory: bool = False
+    further_checkpoints: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -87,8 +87,9 @@ class _Server:
         import torch
 
         from bench.peers.session import case_pipeline
+        from bench.worker.ensemble import open_all
         from engines.rewrites import rewritten
-        from models.load import load_model
+        from models.load import load_models
 
         self._device = request.target.device
         if request.target.on_cuda:
@@ -96,19 +97,19 @@ class _Server:
             self._stack.enter_context(torch.cuda.device(self._device))
         torch.set_num_threads(request.target.threads)
         torch.manual_seed(0)
-        # Until the worker ends: the network is used all along.
-        loaded = load_model(request.checkpoint, request.model_options, request.widen_to)
-        model, _ = self._stack.enter_context(loaded)
-        model = rewritten(model, request.rewrites)
+        paths = (request.checkpoint, *request.further_checkpoints)
+        # Until the worker ends: the networks are used all along.
+        loaded = load_models(paths, request.model_options, request.widen_to)
+        models = [rewritten(model, request.rewrites) for model in self._stack.enter_context(loaded)]
         if request.backend.runtime == TORCH and not request.cold:
             from engines.pytorch.self_check import check_convolutions
 
-            check_convolutions(model.module, request.target, request.backend.precision)
+            check_convolutions(models[0].module, request.target, request.backend.precision)
         self._meter = Meter.of(self._device)
         used = self._meter.used_memory_bytes()
         x = torch.rand(request.target.input_shape).to(self._device)
         start = time.perf_counter()
-        session = self._stack.enter_context(engine.open(model, request.target))
+        session = self._stack.enter_context(open_all(engine, request.backend, models, request.target))
         if request.cold:
             self._pipeline = case_pipeline(session, request.settings, self._device)
             return Opened(time.perf_counter() - start, False, {}, self._peak_memory(), {}, None)

@@ -58,6 +58,7 @@ def _of_code(checkpoint: Checkpoint, plans: Plans, arch: str, options: ModelOpti
         model,
         task=_task(checkpoint, plans, options, model.subtypes),
         plans=plans,
+        mirror_axes=checkpoint.mirror_axes,
         code=model.code + _hash(plans),
         remarks=(*checkpoint.source.remarks, *model.remarks),
     )
@@ -109,6 +110,7 @@ def _of_plans(checkpoint: Checkpoint, plans: Plans, options: ModelOptions) -> Mo
         painting=task.output_painting,
         subtypes=subtypes,
         plans=plans,
+        mirror_axes=checkpoint.mirror_axes,
         code=_hash(plans),
         remarks=tuple(remarks),
         evidence=f"{_LAST}* among its names; {class_name(architecture)} of its plans, whose names and shapes fit",

@@ -26,6 +26,7 @@ from models.reader.weight_sets import WRAPPERS, Keys, usual_place, weight_sets
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
 # Keys under which forks of nnU-Net put the weights of a classification head, beside those of the network.
 _HEAD = re.compile(r"head|cls|classif")
+_MIRRORING = "inference_allowed_mirroring_axes"
 _COUNTERS = ("total_ops", "total_params")
 _WIDEST = 2.0**53  # of a window's bounds, lest an integer be no float
 
@@ -48,6 +49,7 @@ class Checkpoint:
         ignored: keys that were not used, such as ``optimizer_state_dict``.
         numpy: generation of numpy that wrote the file's numbers, ``1.x`` or ``2.x``; None where it has none.
         init: plain values of nnU-Net's ``init_args``: plans, configuration, dataset.
+        mirror_axes: nnU-Net's ``inference_allowed_mirroring_axes``, empty where it allows none; None without it.
         task: plain values under ``task``, as of a task file; empty where nothing there has channels and labels.
         window: of a checkpoint with a task, the two numbers under ``window``, lower first: intensities that
             preprocessing maps to 0 and 1.
@@ -68,6 +70,7 @@ class Checkpoint:
     ignored: tuple[str, ...]
     numpy: str | None = None
     init: Mapping[str, Any] = field(default_factory=dict)
+    mirror_axes: tuple[int, ...] | None = None
     task: Mapping[str, Any] = field(default_factory=dict)
     window: tuple[float, float] | None = None
     place: Keys = ()
@@ -109,7 +112,7 @@ def read_tensors(source: Source, place: Keys | None = None) -> Checkpoint:
     named, beside = _weights_at(path, top, where)
     prefixes, named, dropped = _strip_prefixes(named)
     state, nonfinite = _copied(path, named | (_head(path, beside) if where == usual else {}), mapped)
-    init, task = _init(path, beside), _task(path, beside)
+    init, task, mirror_axes = _init(path, beside), _task(path, beside), _mirror_axes(beside)
     window = _window(beside) if task else None  # else it may be of something else
     others = tuple(keys for keys in sets if keys != where and not _is_head(keys, where, usual))
     metadata = metadata_of({name: value for name, value in beside.items() if not weight_sets({name: value})})
@@ -125,6 +128,7 @@ def read_tensors(source: Source, place: Keys | None = None) -> Checkpoint:
         ignored=(*metadata.ignored, *dropped),
         numpy=numpy,
         init=init,
+        mirror_axes=mirror_axes,
         task=task,
         window=window,
         place=where,
@@ -231,6 +235,18 @@ def _task(path: Path, beside: dict[str, object]) -> dict[str, Any]:
     if not isinstance(held, dict) or not all(dict.__contains__(held, key) for key in ("channels", "labels")):
         return {}
     return _plain(path, beside, "task", "save a task of plain values")
+
+
+def _mirror_axes(beside: dict[str, object]) -> tuple[int, ...] | None:
+    """Take the axes that nnU-Net's predictor may mirror along; left where they are none of a volume."""
+    held = beside.get(_MIRRORING, ())
+    axes = () if held is None else held
+    if _MIRRORING not in beside or not isinstance(axes, list | tuple):
+        return None
+    if any(type(axis) is not int or axis not in range(3) for axis in axes) or len(set(axes)) < len(axes):
+        return None
+    del beside[_MIRRORING]
+    return tuple(axes)
 
 
 def _window(beside: dict[str, object]) -> tuple[float, float] | None:

@@ -57,6 +57,29 @@ def find_source(path: Path) -> Source:
     return source
 
 
+def fold_folders(path: Path, wanted: str) -> tuple[Path, ...]:
+    """The folders of the `wanted` folds of a training of nnU-Net: ``all``, or numbers as in ``0,2,4``.
+
+    ``all`` are the numbered ones, as nnU-Net's predictor finds them by itself; ``fold_all`` where there is no other.
+
+    Raises:
+        CheckpointError: `path` is no folder of a training, or a fold is not there or not trained to its end.
+    """
+    folds = {fold.name.removeprefix("fold_"): fold for fold in _folds(path)} if path.is_dir() else {}
+    if not folds or is_fold(path.absolute()):
+        raise refusal(path, "is no results folder of nnU-Net, whose folds could be named", "leave --folds out")
+    numbered = [name for name in folds if name != "all"]
+    names = (numbered or ["all"]) if wanted == "all" else list(dict.fromkeys(wanted.split(",")))
+    missing = [f"fold_{name}" for name in names if name not in folds]
+    if missing:
+        raise refusal(path, f"has no {some(missing)}", f"choose from {', '.join(sorted(folds))}")
+    for name in names if wanted == "all" else ():
+        if not (folds[name] / _FINAL).exists():
+            problem = f"has no {_FINAL} in fold_{name}"
+            raise refusal(path, problem, "train it to its end, or name the folds, as in --folds 0,1,2")
+    return tuple(folds[name] for name in names)
+
+
 def is_fold(path: Path) -> bool:
     """Whether a folder is named as nnU-Net names that of one fold of a training, such as ``fold_0`` or ``fold_all``."""
     return _FOLD.match(path.name) is not None
@@ -74,7 +97,8 @@ def _of_fold(path: Path, folds: list[Path]) -> Source:
         raise refusal(path, problem, "train it to its end, or give the file of the weights")
     if len(trained) > 1:
         names = some([fold.name for fold in trained], 8)
-        raise refusal(path, f"holds the networks of {len(trained)} folds ({names})", f"give one, such as {trained[0]}")
+        remedy = f"give one, such as {trained[0]}, or average them with --folds all"
+        raise refusal(path, f"holds the networks of {len(trained)} folds ({names})", remedy)
     final = trained[0] / _FINAL
     remark = f"{_BEST} of {trained[0].absolute().name} was taken, which has no {_FINAL}"
     weights, remarks = (final, ()) if final.exists() else (trained[0] / _BEST, (remark,))

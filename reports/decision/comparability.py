@@ -50,6 +50,9 @@ def _controlled(record: RunRecord) -> dict[str, str]:
         "widened to": str(checkpoint.widened_to or ""),
         "data": record.data.sha256,
     }
+    members = [weights[:_SHOWN] for weights in checkpoint.members]
+    if members:
+        controlled["further networks of the ensemble"] = ", ".join(members)
     kind = settings.device.partition(":")[0]  # which of the GPUs is a matter of the host
     return {
         **controlled,

@@ -125,7 +125,7 @@ class Sample:
         case_ns: file on disk to mask and class on disk; the stages lie within it.
         stages_ns: nanoseconds in each of `STAGES`; ``forward`` is the engine alone on resident tiles.
         device_ns: the forward by device events, a cross-check; None on the CPU.
-        tiles: forward tiles in the case.
+        tiles: forward tiles in the case; a mirrored pass over one is one more, and an ensemble's networks share it.
         subtype: predicted class; None where the network has no classification.
         started_unix_s: when it started.
         cpu_ns: processor time the worker spent, all threads.
@@ -276,6 +276,7 @@ class VariantSettings:
     Attributes:
         backend: or reference pipeline, by its name in their table.
         batch: tiles in every forward pass.
+        tta: test-time augmentation: ``none``, or ``mirror:x,y`` with the axes of the network's input.
         rewrites: exact ones of the network, by name.
         repeat: 1, and 2 for the second variant of the same backend and batch.
         recipe: whether the user named it in a TOML file.
@@ -285,13 +286,15 @@ class VariantSettings:
     roi: str
     overlap: float
     batch: int
+    tta: str = "none"
     rewrites: tuple[str, ...] = ()
     repeat: int = 1
     recipe: bool = False
 
     def __str__(self) -> str:
         rewrites = f", rewritten: {' and '.join(self.rewrites)}" if self.rewrites else ""
-        return f"{self.backend}, ROI {self.roi}, overlap {self.overlap:g}, batch {self.batch}{rewrites}"
+        tta = f", test-time augmentation {self.tta}" if self.tta != "none" else ""
+        return f"{self.backend}, ROI {self.roi}, overlap {self.overlap:g}, batch {self.batch}{tta}{rewrites}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -348,6 +351,7 @@ class Settings:
         accuracy: what the predictions are scored against, `TRUTH` or `AGREEMENT`; the margins above are of the truth.
         min_agreement_dsc, min_agreement_nsd: required of the mean of each structure's score to the baseline's mask.
         min_worst_dsc: required of the DSC of each case. max_class_changes: share of cases that may have another class.
+        tta: as of a variant.
     """
 
     variants: Mapping[str, VariantSettings]
@@ -376,6 +380,7 @@ class Settings:
     min_agreement_nsd: float = 0.99
     min_worst_dsc: float = 0.95
     max_class_changes: float = 0.10
+    tta: str = "none"
 
     @property
     def recipes(self) -> dict[str, VariantSettings]:
@@ -400,18 +405,22 @@ class CheckpointRecord:
 
     Attributes:
         sha256: of the file; `weights_sha256`: of the weights as they are run.
+        members: the same of the weights of an ensemble's further networks, which lie at `further_paths`.
         demo: it is the bundled one; `widened_to`: channels of its first level, None for as many as it has.
         width: channels of the first level; `parameters`: their number.
         labels: of a mask, by class; `subtypes`: classes of a case, 0 without a classification.
         code: hash of the code of the user's that was run to build it; empty without any.
         macs_per_tile, activations_per_tile: multiply-accumulates, and elements of the layers' inputs and outputs;
-            `layer_weights`: elements of all weights. None where they were not counted.
+            `layer_weights`: elements of all weights; of an ensemble the sums over its networks, and `parameters` those
+            of one. None where they were not counted.
         training_metrics: what the file says of its own accuracy, by its own names.
     """
 
     path: str
     sha256: str
     weights_sha256: str
+    members: tuple[str, ...] = ()
+    further_paths: tuple[str, ...] = ()
     demo: bool
     widened_to: int | None = None
     options: OptionsRecord = field(default_factory=OptionsRecord)

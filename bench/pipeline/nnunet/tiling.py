@@ -1,4 +1,4 @@
-"""The tiles of nnU-Net's predictor (`nnunetv2.inference`) without mirroring: their grid, their weights, their sums."""
+"""The tiles of nnU-Net's predictor (`nnunetv2.inference`): their grid, their weights, their sums."""
 
 import torch
 from torch import Tensor

@@ -1,6 +1,6 @@
 """The report's time against accuracy, for runs with recipes."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from math import isfinite
 
 from reports import formatting
@@ -12,6 +12,16 @@ from reports.records.record import TRUTH, VariantSettings
 from reports.render.commonmark import section, table, text
 from reports.summary.summary import Row, Summary
 
+_TTA = "TTA"
+_SETTINGS: Mapping[str, Callable[[VariantSettings], str]] = {
+    "backend": lambda own: own.backend,
+    "ROI": lambda own: own.roi,
+    "overlap": lambda own: f"{own.overlap:g}",
+    "batch": lambda own: str(own.batch),
+    _TTA: lambda own: own.tta,
+    "rewrites": lambda own: ", ".join(own.rewrites) or "none",
+}
+
 
 def pareto_section(summary: Summary) -> str:
     """Every variant ranked by time, with what it is made of; empty where the run has no recipes."""
@@ -21,17 +31,18 @@ def pareto_section(summary: Summary) -> str:
     rows.sort(key=lambda row: -row.case.speedup.estimate)
     best, by_truth = summary.pareto_front, summary.claim.accuracy == TRUTH
     shown, near = ("accuracy", "accurate") if by_truth else ("agreement", "near to the baseline")
-    head = ["variant", "backend", "ROI", "overlap", "batch", "rewrites", "case median", "speedup",
+    made_of = _settings_columns(rows)
+    head = ["variant", *made_of, "case median", "speedup",
             *(text(key.label) for key in _keys(summary, rows[0])), shown, "on the front"]  # fmt: skip
-    body = [_variant_row(row, summary, row.name in best) for row in rows]
+    body = [_variant_row(row, made_of, summary, row.name in best) for row in rows]
     note = (
         f"The fastest first. *On the front*: nothing else in this table is at least as fast and at least as {near} in "
-        f"every score, by the estimates. ROI and overlap change what the network is given, so a recipe's {shown} is "
-        "judged like any variant's, against the baseline with the run's own settings."
+        f"every score, by the estimates. {_changing(made_of)} change what the network is given, so a recipe's {shown} "
+        "is judged like any variant's, against the baseline with the run's own settings."
     )
     return section(
         "Time against accuracy",
-        table(head, body, (0, 1, 2, 5, len(head) - 2, len(head) - 1)),
+        table(head, body, (0, 1, 2, *range(5, 1 + len(made_of)), len(head) - 2, len(head) - 1)),
         note,
         _lost_note(rows, summary),
     )
@@ -41,18 +52,24 @@ def _keys(summary: Summary, row: Row) -> tuple[MetricKey, ...]:
     return summary.shown(compared_keys(row.accuracy))
 
 
-def _variant_row(row: Row, summary: Summary, on_front: bool) -> list[str]:
+def _variant_row(row: Row, made_of: Iterable[str], summary: Summary, on_front: bool) -> list[str]:
     form = formatting.score if summary.claim.accuracy == TRUTH else formatting.agreement
     scores = [form(row.accuracy.metric(key).value) for key in _keys(summary, row)]
     state = "reference" if row.is_baseline else _accuracy_state(row, summary)
     return [
-        text(row.name), *_setting_cells(row.settings), formatting.seconds(row.latency.median),
+        text(row.name), *(_SETTINGS[name](row.settings) for name in made_of), formatting.seconds(row.latency.median),
         formatting.factor(row.case.speedup.estimate), *scores, state, "yes" if on_front else "no",
     ]  # fmt: skip
 
 
-def _setting_cells(own: VariantSettings) -> list[str]:
-    return [own.backend, own.roi, f"{own.overlap:g}", str(own.batch), ", ".join(own.rewrites) or "none"]
+def _settings_columns(rows: Iterable[Row]) -> list[str]:
+    """Those of `_SETTINGS`; test-time augmentation only where there is any."""
+    mirrored = any(row.settings.tta != "none" for row in rows)
+    return [name for name in _SETTINGS if mirrored or name != _TTA]
+
+
+def _changing(made_of: list[str]) -> str:
+    return "ROI, overlap and test-time augmentation" if _TTA in made_of else "ROI and overlap"
 
 
 def _accuracy_state(row: Row, summary: Summary) -> str:

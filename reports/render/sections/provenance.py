@@ -23,6 +23,9 @@ def provenance_sections(summary: Summary) -> str:
     record = summary.record
     checkpoint = asdict(record.checkpoint)
     del checkpoint["training_metrics"]  # which have a section of their own
+    for name in ("members", "further_paths"):
+        if not checkpoint[name]:  # no ensemble
+            del checkpoint[name]
     data = asdict(record.data)
     del data["remarks"]  # which are notes under the verdict
     settings = _settings(record.settings)

@@ -20,11 +20,13 @@ from bench.pipeline.settings import InferenceSettings
 from bench.plan.plan import make_plan
 from bench.plan.request import Request
 from bench.plan.variants import peers_among, read_variants, row_of
+from bench.worker.ensemble import open_all
 from engines.base import Target
 from engines.evidence.mismatch import evidence_mismatch
 from engines.probe import check
 from models.model import Model, Plans
 from models.networks.outputs import Pair
+from models.networks.unet import MultiTaskUNet
 from models.task import PANCREAS
 from tests.bench.data.headers import noise, pixdim, save
 from tests.bench.values import read_labels
@@ -85,6 +87,46 @@ def test_a_peer_computes_what_we_do(name, ours, tmp_path):
     assert sum(timing.stages_ns.values()) <= timing.case_ns
     assert evidence_mismatch(PEERS[name], target_of(tmp_path), evidence) is None
     assert evidence.details["way"]
+
+
+@pytest.mark.parametrize("name", [name for name in PEERS if name != "peer-monai-amp"])
+def test_a_peer_mirrors_tiles_and_averages_networks_as_we_do(name, tmp_path):
+    """Each in its own way: nnU-Net by its predictor, the others around the network that they call."""
+    torch.manual_seed(4)
+    made = [
+        Model(
+            module=MultiTaskUNet(2).eval().requires_grad_(False), architecture="multitask-unet", width=2,
+            tile=(16, 16, 16), window=(-1000.0, 1000.0), sha256=str(number),
+        )
+        for number in range(3)
+    ]  # fmt: skip
+    settings = InferenceSettings(
+        protocol="sliding-window", tile=(16, 16, 16), overlap=0.5, batch=1, roi="none", window=(-1000.0, 1000.0),
+        mirror_axes=(0, 2), networks=3,
+    )  # fmt: skip
+    image, target = save(tmp_path / "a_0000.nii.gz", noise((24, 20, 17))), replace(target_of(tmp_path), tile=(16,) * 3)
+    row = engines.BACKENDS["torch-fp32"]
+    outcomes = {}
+    for kind, changes in (("ours", {}), ("plain", {"mirror_axes": ()})):
+        with open_all(engines.load("torch-fp32"), row, made, target) as session:
+            outcomes[kind] = Pipeline(session, replace(settings, **changes)).run([image], tmp_path / f"{kind}.nii.gz")
+    available = check(target, PEERS[name])
+    if not available.ok:
+        pytest.skip(available.reason)
+    with open_all(engines.load(name, PEERS[name]), PEERS[name], made, target) as session:
+        assert evidence_mismatch(PEERS[name], target, session.evidence()) is None
+        pipeline = session.case_pipeline(settings)
+        first = pipeline.run([image], tmp_path / "first.nii.gz")
+        timing = pipeline.run([image], tmp_path / "a.nii.gz")
+    labels, again, own, plain = (
+        np.asanyarray(nib.load(tmp_path / f"{mask}.nii.gz").dataobj) for mask in ("a", "first", "ours", "plain")
+    )
+    inside = (slice(4, -4),) * 3  # in a small volume the corners, where nnU-Net's weights vanish, are much of it
+    assert np.array_equal(labels, again), "the next case begins with the first network"
+    assert (labels != own)[inside].mean() <= BOUNDS[name]
+    assert (plain != own)[inside].mean() > 2 * BOUNDS[name], "mirrors that change nothing"
+    assert timing.tiles == first.tiles == outcomes["ours"].tiles == 4 * outcomes["plain"].tiles
+    assert timing.subtype == outcomes["ours"].subtype
 
 
 class Spoiled(torch.nn.Module):

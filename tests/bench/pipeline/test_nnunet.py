@@ -19,6 +19,7 @@ from bench.pipeline.nnunet.reader import refuse_unreadable
 from bench.pipeline.pipeline import Pipeline
 from bench.pipeline.settings import InferenceSettings
 from bench.plan.calibration import from_training_cases
+from bench.worker.ensemble import EnsembleSession
 from models.suppress import suppress_output
 from tests.bench.data.headers import pixdim, save
 from tests.bench.pipeline.whole_volume import logits_of
@@ -108,12 +109,12 @@ def setup(request, tmp_path_factory):
     return load_both(train(tmp_path_factory.mktemp("trained"), *SETUPS[request.param]))
 
 
-def load_both(checkpoint):
+def load_both(checkpoint, mirroring=False, folds=(0,)):
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
     with suppress_output():
-        predictor = nnUNetPredictor(0.5, use_mirroring=False, device=torch.device("cpu"), allow_tqdm=False)
-        predictor.initialize_from_trained_model_folder(str(checkpoint.parent.parent), (0,), checkpoint.name)
+        predictor = nnUNetPredictor(0.5, use_mirroring=mirroring, device=torch.device("cpu"), allow_tqdm=False)
+        predictor.initialize_from_trained_model_folder(str(checkpoint.parent.parent), folds, checkpoint.name)
     return load(checkpoint)[0], predictor
 
 
@@ -151,6 +152,40 @@ def test_logits_are_bit_equal_to_the_predictors(setup):
     theirs = predictor.predict_sliding_window_return_logits(volume[None])
     ours = logits_of(Module(model.module), settings_of(model), volume[None])
     assert theirs.shape == ours.shape
+    assert torch.equal(ours, theirs)
+
+
+@pytest.fixture(scope="module")
+def folds(tmp_path_factory) -> list[Path]:
+    """The checkpoints of three folds of a training."""
+    root = tmp_path_factory.mktemp("folds")
+    return [train(root, fold=fold) for fold in (0, 1, 2)]
+
+
+@pytest.mark.parametrize(("name", "batch"), zip(CASES, (1, 2, 8, 3), strict=True))
+def test_masks_are_those_of_the_predictor_with_mirroring_and_three_folds(folds, name, batch, tmp_path):
+    """Ours go through the folds tile by tile, nnU-Net's one after the other over the whole volume, in float16."""
+    _, predictor = load_both(folds[0], mirroring=True, folds=(0, 1, 2))
+    models = [load(fold)[0] for fold in folds]
+    image = write_case(tmp_path / "case_0000.nii.gz", *CASES[name], seed=len(name))
+    with suppress_output():
+        predictor.predict_from_files_sequential([[str(image)]], [str(tmp_path / "theirs")])
+    session = EnsembleSession([Module(model.module) for model in models])
+    settings = settings_of(models[0], batch=batch, mirror_axes=models[0].mirror_axes)
+    outcome = Pipeline(session, settings).run([image], tmp_path / "ours.nii.gz")
+    plain = Pipeline(Module(models[0].module), settings_of(models[0])).run([image], tmp_path / "plain.nii.gz")
+    masks = {name: np.asarray(nib.load(tmp_path / f"{name}.nii.gz").dataobj) for name in ("ours", "theirs", "plain")}
+    assert len(np.unique(masks["ours"])) == 3, "a mask that says nothing"
+    assert (masks["ours"] != masks["theirs"]).mean() <= 1e-3
+    assert (masks["ours"] != masks["plain"]).mean() > 0.05, "nothing was averaged"
+    assert outcome.tiles == 8 * plain.tiles
+
+
+def test_mirrored_logits_are_bit_equal_to_the_predictors(folds):
+    model, predictor = load_both(folds[0], mirroring=True)
+    volume = torch.randn(19, 11, 30, generator=torch.Generator().manual_seed(2))
+    theirs = predictor.predict_sliding_window_return_logits(volume[None])
+    ours = logits_of(Module(model.module), settings_of(model, mirror_axes=(0, 1, 2)), volume[None])
     assert torch.equal(ours, theirs)
 
 

@@ -268,6 +268,18 @@ def test_costs_are_in_the_case_and_nothing_is_counted_twice(tmp_path):
         assert sum(len(x) for x in session.seen) >= outcome.tiles > outcome.roi.tiles
 
 
+@pytest.mark.parametrize("roi", ["coarse", "foreground"])
+def test_with_mirroring_every_pass_of_a_strategy_is_mirrored_and_counted(tmp_path, roi):
+    volume = scene(SHAPE, [PLACES["corner"]])
+    expected, plain = predict(Threshold(), volume, tmp_path, roi=roi)
+    labels, outcome = predict(Threshold(), volume, tmp_path, roi=roi, mirror_axes=(0, 2))
+    np.testing.assert_array_equal(labels, expected)
+    assert outcome.roi.boxes == plain.roi.boxes
+    for count in ("tiles", "reused"):
+        assert getattr(outcome.roi, count) == 4 * getattr(plain.roi, count)
+    assert (outcome.tiles, outcome.roi.passes) == (4 * plain.tiles, -(-outcome.roi.tiles // SETTINGS.batch))
+
+
 def test_without_a_network_coarse_and_foreground_take_everything():
     """As calibration asks for a region."""
     image = np.zeros((1, 30, 31, 32), np.float32)

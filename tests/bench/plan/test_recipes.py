@@ -58,13 +58,17 @@ def test_the_built_in_recipes_can_be_read():
         ("[a]\nbackend = 'torch-amp'\nbatch = 1.0", "batch = 1.0"),
         (
             "[a]\nbackend = 'torch-amp'\ntile = 3",
-            "[a]: unknown key 'tile'; known are backend, roi, overlap, batch, rewrites",
+            "[a]: unknown key 'tile'; known are backend, roi, overlap, batch, tta, rewrites",
         ),
         (
             "[a]\nbackend = 'torch-amp'\nrewrites = 'drop-biases'",
             "rewrites = 'drop-biases': give a list of drop-biases",
         ),
         ("[a]\nbackend = 'torch-amp'\nrewrites = ['faster']", "rewrites = ['faster']"),
+        (
+            "[a]\nbackend = 'torch-amp'\ntta = 'mirror:x,x'",
+            "tta = 'mirror:x,x': give none, mirror, or mirror with axes",
+        ),
         ("[torch-amp]\nbackend = 'torch-amp'", "cannot be a recipe's name"),
         ("['../a']\nbackend = 'torch-amp'", "cannot be a recipe's name"),
         ("['a@2']\nbackend = 'torch-amp'", "cannot be a recipe's name"),
@@ -103,6 +107,22 @@ def test_a_recipe_reaches_engine_and_pipeline(tmp_path, network, data):
     )
     assert (baseline.rewrites, lean.rewrites) == ((), ("drop-biases",))
     assert plan.record.controlled_settings["ROI"] == "none"
+
+
+def test_a_recipe_may_differ_in_test_time_augmentation(tmp_path, network, data):
+    path = written(tmp_path, '[plain]\nbackend = "torch-amp"\ntta = "none"\n[as-the-run]\nbackend = "torch-amp"\n')
+    request = Request(
+        checkpoint=network[0], data=data, recipes=str(path), device="cpu", backends="torch-amp", tta="mirror"
+    )
+    plan = make_plan(request, "", "", PlainProgress(StringIO()))
+    assert {each.name: each.settings.mirror_axes for each in plan.opens} == {
+        "torch-fp32": (0, 1, 2), "torch-amp": (0, 1, 2), "plain": (), "as-the-run": (0, 1, 2)
+    }  # fmt: skip
+    controlled = plan.record.controlled_settings
+    assert controlled["test-time augmentation"].startswith("tiles mirrored along x, y, z in every combination")
+    assert controlled["but recipe plain"].endswith("batch 1, without test-time augmentation")
+    assert controlled["but recipe as-the-run"].endswith("batch 1, test-time augmentation mirror:x,y,z")
+    assert plan.record.settings.tta == plan.record.settings.variants["torch-amp"].tta == "mirror:x,y,z"
 
 
 def test_recipes_join_the_backends_that_are_named(tmp_path, network, data):
