@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.errors import refusal, sides
+from models.errors import refusal
 from models.model import Model
 
 _SAME = "give networks of one training, such as its folds"
@@ -67,10 +67,11 @@ def refuse_unlike(path: Path, model: Model, others: Sequence[tuple[Path, Model]]
     for name, words in _ALIKE.items():
         own, theirs = getattr(model, name), getattr(first, name)
         if own != theirs:
-            values = f" ({_shown(own)}, there {_shown(theirs)})" if _shown(own) else ""
-            raise refusal(path, f"is no network of an ensemble with {first_path}: its {words} differ{values}", _SAME)
+            values = f" ({_shown(own)}, there {_shown(theirs)})" if _shown(own) and _shown(theirs) else ""
+            problem = f"is no network of an ensemble with {first_path}: it differs in its {words}{values}"
+            raise refusal(path, problem, _SAME)
     if (model.program is None) != (first.program is None) or (model.program is None and model.code != first.code):
-        raise refusal(path, f"is no network of an ensemble with {first_path}: its code differs", _SAME)
+        raise refusal(path, f"is no network of an ensemble with {first_path}: it differs in its code", _SAME)
     for other_path, other in others:
         if (model.sha256, model.code) == (other.sha256, other.code):
             raise refusal(path, f"has the same weights as {other_path}", "name each network of an ensemble once")
@@ -81,4 +82,4 @@ def _shown(value: Any) -> str:
     if isinstance(value, str | int | float):
         return str(value)[:80]
     plain = isinstance(value, tuple) and all(isinstance(part, int | float) for part in value)
-    return (sides(value) or "none") if plain else ""
+    return (", ".join(map(str, value)) or "none") if plain else ""

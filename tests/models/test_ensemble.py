@@ -59,14 +59,13 @@ def test_networks_that_do_not_belong_together(results, members, tmp_path):
     same = shutil.copytree(path, tmp_path / "again")
     assert f"has the same weights as {path}; name each" in reason(same, model, others)
     wide = train(tmp_path / "wide", plans(architecture=architecture(features_per_stage=[6, 8, 16])))
-    assert f"is no network of an ensemble with {path}: its width differ (6, there 4)" in reason(
-        wide, load(wide)[0], others
-    )
+    said = f"is no network of an ensemble with {path}: it differs in its width (6, there 4); give networks of one"
+    assert said in reason(wide, load(wide)[0], others)
     for changes, words in (
-        ({"architecture": "nnunet-ResidualEncoderUNet"}, "architecture differ (nnunet-ResidualEncoderUNet, there"),
-        ({"labels": (0, 2, 1)}, "labels differ (0 x 2 x 1, there 0 x 1 x 2)"),
-        ({"mirror_axes": ()}, "allowed mirroring differ (none, there 0 x 1 x 2)"),
-        ({"code": "other"}, "code differs"),
+        ({"architecture": "nnunet-ResidualEncoderUNet"}, "in its architecture (nnunet-ResidualEncoderUNet, there"),
+        ({"labels": (0, 2, 1)}, "in its labels (0, 2, 1, there 0, 1, 2)"),
+        ({"mirror_axes": ()}, "in its allowed mirroring (none, there 0, 1, 2)"),
+        ({"code": "other"}, "in its code"),
     ):
         assert words in reason(further_path, replace(further, **changes), others)
     spaced = shutil.copytree(results, tmp_path / results.name)
@@ -75,7 +74,7 @@ def test_networks_that_do_not_belong_together(results, members, tmp_path):
         "plans.json",
         lambda held: held["configurations"]["3d_fullres"].update(spacing=[3, 1, 2]),
     )
-    assert "its nnU-Net plans or dataset.json differ; give networks of one training" in reason(
+    assert "it differs in its nnU-Net plans or dataset.json; give networks of one training" in reason(
         spaced / "fold_1", load(spaced / "fold_1")[0], others
     )
 
