@@ -170,6 +170,7 @@ def train(
             copy.deepcopy(its_plans) | {"continue_training": False}, configuration, fold, dataset, torch.device("cpu")
         )
         trainer.initialize()
+        trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()  # which sets the axes of its predictor
         trainer.network = wrap(trainer.network)
         trainer.optimizer, trainer.lr_scheduler = trainer.configure_optimizers()
         _step(trainer)

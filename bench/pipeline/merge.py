@@ -61,6 +61,7 @@ class Merger:
         self._grid = grid
         self._classes = settings.classes
         self._classifies = settings.subtypes > 0
+        self._networks = settings.merged_apart
         self._weights = weights
         self.receiver = receiver
         self._parts = [Part(box) for box in parts_of(grid, receiver.cuts if receiver else ())]
@@ -71,6 +72,8 @@ class Merger:
     def aggregate(self, boxes: list[Box], segmentation: Tensor, classification: Tensor) -> None:
         """Add the logits of some tiles: ``[n, C, D, H, W]`` and ``[n, K]``, tile i covering ``boxes[i]``.
 
+        Of networks that are merged apart (`InferenceSettings.merged_apart`) C holds the classes of each, in turn.
+
         Raises:
             NotFiniteError: a part that is finished has a sum that is NaN or infinite.
         """
@@ -78,7 +81,8 @@ class Merger:
         for box, logits in zip(boxes, segmentation, strict=True):
             self._add(box, logits)
         if self._classifies:
-            self._foreground.append(foreground_mass(segmentation, self._classes.painting is not None))
+            mean = segmentation.unflatten(1, (self._networks, -1)).mean(1) if self._networks > 1 else segmentation
+            self._foreground.append(foreground_mass(mean, self._classes.painting is not None))
             self._votes.append(classification.clone())
 
     def _add(self, box: Box, logits: Tensor) -> None:

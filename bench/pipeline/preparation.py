@@ -153,14 +153,14 @@ def case_bytes(settings: InferenceSettings, shape: Shape, spacing_mm: Sequence[f
     """Bytes of memory that a case takes at most, beside the network's own layers; None where nothing tells.
 
     All of the volume is counted, although nnU-Net crops what is zero, and packed files are not. Each network of an
-    ensemble keeps its logits of a batch, beside their mean; with mirroring there are the sum of a tile and one mirror.
+    ensemble keeps its logits of a batch, beside what is made of them; with mirroring there are two tiles more.
     """
     preprocessor, tiling = preparation_of(settings, torch.device("cpu"))
     forecast = preprocessor.forecast(shape, spacing_mm)
     if forecast is None:
         return None
     grid, classes = tiling.grid(forecast.prepared), len(settings.labels)
-    sums = most_held(grid, forecast.cuts) * classes * tiling.precision.itemsize
+    sums = most_held(grid, forecast.cuts) * classes * tiling.precision.itemsize * settings.merged_apart
     held = settings.batch * (settings.networks + 1 if settings.networks > 1 else 1) + (2 if settings.mirror_axes else 0)
     logits = math.prod(settings.tile) * classes * held * torch.float32.itemsize
     volume = math.prod(grid.padded) * settings.channels * torch.float32.itemsize

@@ -58,6 +58,11 @@ class InferenceSettings:
         return Classes(self.labels, self.painting)
 
     @property
+    def merged_apart(self) -> int:
+        """Networks of an ensemble whose tiles are added up apart, as nnU-Net does; 1 where their mean is added up."""
+        return self.networks if self.plans is not None else 1
+
+    @property
     def flips(self) -> tuple[tuple[int, ...], ...]:
         """The axes along which each pass over a tile is mirrored: every combination, none of them first.
 

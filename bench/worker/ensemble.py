@@ -1,4 +1,4 @@
-"""Several networks as one session, whose logits are the mean of theirs: engines need not know of ensembles."""
+"""Several networks as one session: engines need not know of ensembles."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def open_all(engine: Engine, backend: Backend, models: Sequence["Model"], target: Target) -> Iterator[Session]:
-    """Open the networks of an ensemble one after the other; a single one as it is.
+def open_all(
+    engine: Engine, backend: Backend, models: Sequence["Model"], target: Target, apart: bool = False
+) -> Iterator[Session]:
+    """Open the networks of an ensemble one after the other; a single one as it is. `apart`: as of `EnsembleSession`.
 
     A reference pipeline is given all of them as one model, since it goes through them in its own way.
 
@@ -27,24 +29,35 @@ def open_all(engine: Engine, backend: Backend, models: Sequence["Model"], target
         models = [ensemble_of(models)]
     with ExitStack() as stack:
         sessions = [stack.enter_context(engine.open(model, target)) for model in models]
-        yield sessions[0] if len(sessions) == 1 else EnsembleSession(sessions)
+        yield sessions[0] if len(sessions) == 1 else EnsembleSession(sessions, apart)
 
 
 class EnsembleSession:
-    """The mean of the logits of several sessions on the same tiles, added up in their order as nnU-Net does."""
+    """The mean of the logits of several sessions on the same tiles, added up in their order as nnU-Net does.
 
-    def __init__(self, sessions: Sequence[Session]) -> None:
+    With `apart` those of the segmentation are not averaged: they are ``[B, networks x classes, D, H, W]``, one network
+    after the other.
+    """
+
+    def __init__(self, sessions: Sequence[Session], apart: bool = False) -> None:
         self._sessions = sessions
+        self._apart = apart
 
     def infer(self, x: "Tensor") -> "tuple[Tensor, Tensor]":
         first, *others = self._sessions
         # Copies: a network may write into its input, and a session's next call, or another's, into its outputs.
-        segmentation, classification = (logits.clone() for logits in first.infer(x.clone()))
-        for session in others:
-            further, classes = session.infer(x.clone())
-            segmentation += further
+        logits, classes = first.infer(x.clone())
+        segmentation = logits.repeat(1, len(self._sessions), 1, 1, 1) if self._apart else logits.clone()
+        classification, channels = classes.clone(), logits.shape[1]
+        for number, session in enumerate(others, 1):
+            logits, classes = session.infer(x.clone())
+            if self._apart:
+                segmentation[:, number * channels : (number + 1) * channels] = logits
+            else:
+                segmentation += logits
             classification += classes
-        return segmentation.div_(len(self._sessions)), classification.div_(len(self._sessions))
+        classification /= len(self._sessions)
+        return segmentation if self._apart else segmentation.div_(len(self._sessions)), classification
 
     def sync(self) -> None:
         for session in self._sessions:

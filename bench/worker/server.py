@@ -109,7 +109,9 @@ class _Server:
         used = self._meter.used_memory_bytes()
         x = torch.rand(request.target.input_shape).to(self._device)
         start = time.perf_counter()
-        session = self._stack.enter_context(open_all(engine, request.backend, models, request.target))
+        session = self._stack.enter_context(
+            open_all(engine, request.backend, models, request.target, request.settings.merged_apart > 1)
+        )
         if request.cold:
             self._pipeline = case_pipeline(session, request.settings, self._device)
             return Opened(time.perf_counter() - start, False, {}, self._peak_memory(), {}, None)

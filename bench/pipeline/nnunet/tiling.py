@@ -38,10 +38,20 @@ class NnUNetTiling:
 
 
 class HalfMerger(Merger):
-    """Adds tiles up in float16, and divides by the weights, as nnU-Net's predictor, so that ties come out alike."""
+    """Adds tiles up in float16, and divides by the weights, as nnU-Net's predictor, so that ties come out alike.
+
+    So do the networks of an ensemble: each has sums of its own, of which the mean is taken in float16.
+    """
 
     def _finished(self, part: Part) -> Tensor:
         return self._mean(part)
+
+    @torch.inference_mode()
+    def _mean(self, part: Part) -> Tensor:
+        first, *others = super()._mean(part).unflatten(0, (self._networks, -1))
+        for other in others:
+            first += other
+        return first.div_(self._networks) if others else first
 
     def _add_tile(self, total: Tensor, logits: Tensor, weights: Tensor) -> None:
         if total.device.type != "cpu":

@@ -13,7 +13,7 @@ from engines.base import Calibration, Evidence, Target
 from models.model import Model, weights_sha256
 from models.networks.unet import MultiTaskUNet
 
-TILE = (16, 16, 16)
+TILE = (32, 32, 32)
 
 
 def member(seed: int) -> Model:
@@ -40,7 +40,7 @@ def target(folder: Path, batch: int) -> Target:
 
 @pytest.mark.parametrize(
     ("name", "batch", "tolerance"),
-    [("torch-fp32", 1, 1e-6), ("torchscript", 2, 1e-4), ("openvino-fp32", 2, 1e-4), ("ort-fp32", 1, 1e-4),
+    [("torch-fp32", 1, 1e-6), ("torchscript", 2, 1e-4), ("ort-fp32", 1, 1e-4),
      ("openvino-int8", 1, 0.3)],
 )  # fmt: skip
 def test_any_engine_gives_the_mean_of_the_networks(name, batch, tolerance, members, tmp_path):
