@@ -104,7 +104,7 @@ def test_a_peer_mirrors_tiles_and_averages_networks_as_we_do(name, tmp_path):
         protocol="sliding-window", tile=(32, 32, 32), overlap=0.5, batch=1, roi="none", window=(-1000.0, 1000.0),
         mirror_axes=(0, 2), networks=3,
     )  # fmt: skip
-    image, target = save(tmp_path / "a_0000.nii.gz", noise((40, 36, 33))), replace(target_of(tmp_path), tile=(32,) * 3)
+    image, target = save(tmp_path / "a_0000.nii.gz", noise((40, 32, 30))), replace(target_of(tmp_path), tile=(32,) * 3)
     row, own_settings, outcomes = engines.BACKENDS["torch-fp32"], settings, {}
     if name == "peer-nnunet":  # whose grid and weights we have for its networks only
         own_settings = replace(settings, plans=nnunet_plans(settings, image))
