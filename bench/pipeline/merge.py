@@ -81,8 +81,10 @@ class Merger:
         for box, logits in zip(boxes, segmentation, strict=True):
             self._add(box, logits)
         if self._classifies:
-            mean = segmentation.unflatten(1, (self._networks, -1)).mean(1) if self._networks > 1 else segmentation
-            self._foreground.append(foreground_mass(mean, self._classes.painting is not None))
+            if self._networks > 1:
+                n, _, *sides = segmentation.shape
+                segmentation = segmentation.reshape(n, self._networks, -1, *sides).mean(1)
+            self._foreground.append(foreground_mass(segmentation, self._classes.painting is not None))
             self._votes.append(classification.clone())
 
     def _add(self, box: Box, logits: Tensor) -> None:

@@ -341,7 +341,7 @@ def _remarks(
 
 
 def _remarks_on_memory(cases: list[Case], inference: InferenceSettings, progress: Progress) -> tuple[str, ...]:
-    """What the case that takes most will take is told where it is much, and kept where there is not so much."""
+    """What the case that takes most will take: said where it is much, and kept where there is not so much."""
     by_voxels = max(cases, key=lambda case: math.prod(case.shape))
     by_mm = max(cases, key=lambda case: math.prod(case.shape) * math.prod(case.spacing_mm))  # if it is resampled
     needs = {case.name: case_bytes(inference, triple(case.shape), case.spacing_mm) for case in (by_voxels, by_mm)}
@@ -350,11 +350,11 @@ def _remarks_on_memory(cases: list[Case], inference: InferenceSettings, progress
         return ()
     available, _ = host.memory()
     beside = "the network" if inference.networks == 1 else f"the {inference.networks} networks, which are held at once"
-    told = f"the case {name} takes up to {needed / 2**30:.1f} GiB of memory beside {beside}"
+    sentence = f"the case {name} takes up to {needed / 2**30:.1f} GiB of memory beside {beside}"
     if needed <= available:
-        progress.note(f"{told}; {available / 2**30:.1f} GiB are free")
+        progress.note(f"{sentence}; {available / 2**30:.1f} GiB are free")
         return ()
-    remark = f"{told}, and {available / 2**30:.1f} GiB are free: it may be stopped for want of memory"
+    remark = f"{sentence}, and {available / 2**30:.1f} GiB are free: it may be stopped for want of memory"
     progress.note(remark)
     return (remark,)
 

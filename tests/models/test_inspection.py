@@ -23,8 +23,8 @@ Save = Callable[..., Path]
 KEYS = [
     "file", "file_bytes", "container", "keys", "wrappers_removed", "other_weights", "architecture",
     "architecture_reason", "width", "weights_sha256", "tile", "window", "labels", "painting", "subtypes", "plans",
-    "bundle", "task", "tensors", "parameters", "weights_bytes", "dtypes", "nonfinite", "epoch", "metrics", "metadata",
-    "ignored", "numpy", "remarks", "code_run",
+    "mirror_axes", "bundle", "task", "tensors", "parameters", "weights_bytes", "dtypes", "nonfinite", "epoch",
+    "metrics", "metadata", "ignored", "numpy", "remarks", "code_run",
 ]  # fmt: skip
 
 

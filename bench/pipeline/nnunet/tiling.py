@@ -48,10 +48,13 @@ class HalfMerger(Merger):
 
     @torch.inference_mode()
     def _mean(self, part: Part) -> Tensor:
-        first, *others = super()._mean(part).unflatten(0, (self._networks, -1))
+        means = super()._mean(part)
+        if self._networks == 1:
+            return means
+        total, *others = torch.chunk(means, self._networks)
         for other in others:
-            first += other
-        return first.div_(self._networks) if others else first
+            total += other
+        return total.div_(self._networks)
 
     def _add_tile(self, total: Tensor, logits: Tensor, weights: Tensor) -> None:
         if total.device.type != "cpu":
