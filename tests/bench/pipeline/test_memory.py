@@ -69,8 +69,9 @@ import torch
 from bench.pipeline.pipeline import Pipeline
 from bench.pipeline.preparation import case_bytes
 from bench.pipeline.settings import InferenceSettings
+from bench.worker.ensemble import EnsembleSession
 
-CLASSES, SIDE = 120, 144
+CLASSES, SIDE, NETWORKS, OVERLAP = 120, 144, int(sys.argv[1]), float(sys.argv[2])
 tile = (48, 48, 48)
 
 class Network:
@@ -85,10 +86,11 @@ def peak():
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
 
 settings = InferenceSettings(
-    protocol="sliding-window", tile=tile, overlap=0.5, batch=1, roi="none", window=(-1000, 1000),
-    labels=tuple(range(CLASSES)), subtypes=0,
+    protocol="sliding-window", tile=tile, overlap=OVERLAP, batch=1, roi="none", window=(-1000, 1000),
+    labels=tuple(range(CLASSES)), subtypes=0, networks=NETWORKS, mirror_axes=(0,) if NETWORKS > 1 else (),
 )
-pipeline = Pipeline(Network(), settings)
+session = Network() if NETWORKS == 1 else EnsembleSession([Network() for _ in range(NETWORKS)])
+pipeline = Pipeline(session, settings)
 pipeline.run([Path("small_0000.nii.gz")], Path("small.nii.gz"))
 now = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmRSS"))
 pipeline.run([Path("large_0000.nii.gz")], Path("large.nii.gz"))
@@ -97,14 +99,15 @@ print(peak() - now, case_bytes(settings, (SIDE,) * 3, (1.0, 1.0, 1.0)), 4 * CLAS
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system tells no peak of memory")
-def test_many_classes_take_no_more_than_forecast(tmp_path):
+@pytest.mark.parametrize(("networks", "overlap"), [(1, 0.5), (3, 0.0)], ids=["plain", "ensemble, mirrored"])
+def test_many_classes_take_no_more_than_forecast(tmp_path, networks, overlap):
     """1.4 GB of sums, of which a part is held at a time."""
     for name, side in (("small", 48), ("large", 144)):
         values = np.random.default_rng(0).integers(0, 500, (side,) * 3).astype(np.int16)
         nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / f"{name}_0000.nii.gz")
     run = subprocess.run(
-        [sys.executable, "-c", MANY], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)} | GIVE_BACK,
-        capture_output=True, text=True, check=True,
+        [sys.executable, "-c", MANY, str(networks), str(overlap)], cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | GIVE_BACK, capture_output=True, text=True, check=True,
     )  # fmt: skip
     taken, forecast, whole = map(int, run.stdout.split())
     assert taken <= 1.1 * forecast

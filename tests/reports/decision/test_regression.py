@@ -314,6 +314,7 @@ def folders(tmp_path: Path) -> dict[str, str]:
         "slower": each(Candidate(1.5, lesion=-0.05)),
         "open": each(Candidate(1.9, jitter=(1.0, 1.2, 0.8, 1.1, 0.9)), rounds=1),
         "other": of_checkpoint(each(Candidate(2.0)), weights_sha256="99" * 32),
+        "ensemble": of_checkpoint(each(Candidate(2.0)), members=("99" * 32, "88" * 32)),
     }
     return {name: str(written(run, tmp_path / name)) for name, run in runs.items()}
 
@@ -334,6 +335,14 @@ def test_a_refusal_is_one_line(folders: dict[str, str], capsys: pytest.CaptureFi
         f"bench: {folders['other']}: not comparable with {folders['reference']}: weights is 999999999999..., "
         "there cdcdcdcdcdcd...; measure again with what the reference had\n"
     )
+
+
+def test_an_ensemble_is_compared_with_the_same_ensemble_only(
+    folders: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", folders["ensemble"], folders["ensemble"]]) == 0
+    assert main(["compare", folders["reference"], folders["ensemble"]]) == 2
+    assert "further networks of the ensemble is 999999999999, 888888888888, there not stated" in capsys.readouterr().err
 
 
 def test_a_folder_without_a_run_is_refused(folders: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
