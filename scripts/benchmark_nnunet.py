@@ -6,7 +6,7 @@
 
 In each round every way runs the same case once, in random order, in this process: nnU-Net's predictor step by step
 (reader, preprocessing, sliding window without mirroring, export), with --processes the same with its own processes
-beside it (some copies of the case in a call, of which the time of one is told), and ours with each backend. *Forward*
+beside it (some copies of the case in a call, of which the time of one is shown), and ours with each backend. *Forward*
 is the time within the network; *around it* the rest. Told are the medians of the rounds and of the rounds' ratios, with
 their ranges, and how many voxels have other labels than nnU-Net's.
 
@@ -15,7 +15,7 @@ intensities of the structures in the made-up image. So masks have structures wit
 network, of which the made-up ones of random weights alone would have none.
 
 With --large a case of 512 x 512 x 400 voxels and 105 classes is predicted as stored, in a process of its own, and
-its peak of memory is told.
+its peak of memory is shown.
 """
 
 import argparse
@@ -330,7 +330,7 @@ class Made:
 
 
 def large(options: argparse.Namespace) -> None:
-    """One case in this process, its peak of memory told."""
+    """One case in this process, its peak of memory shown."""
     allocator.keep_freed()
     codes = codes_of(105)
     model = model_of(LARGE, 105, options)
@@ -346,9 +346,9 @@ def large(options: argparse.Namespace) -> None:
         timing = pipeline.run(sorted(images.iterdir()), Path(folder) / "mask.nii.gz")
         took = time.perf_counter() - start
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        found = len(np.unique(labels_in(Path(folder) / "mask.nii.gz")))
+        labels = len(np.unique(labels_in(Path(folder) / "mask.nii.gz")))
     stages = ", ".join(f"{stage} {ns * 1e-9:.1f}" for stage, ns in timing.stages_ns.items())
-    print(f"512 x 512 x 400 voxels, 105 classes ({found} in the mask), {codes.shape[1]} channels: {took:.0f} s "
+    print(f"512 x 512 x 400 voxels, 105 classes ({labels} in the mask), {codes.shape[1]} channels: {took:.0f} s "
           f"({stages}); peak {peak:.2f} GiB, {before:.2f} GiB before")  # fmt: skip
 
 

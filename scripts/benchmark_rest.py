@@ -122,8 +122,8 @@ def main() -> None:
     for backend in options.backends.split(","):
         seconds = measure(options, backend)
         usual = median(seconds[AT_ONCE])
-        told = [percent([each / usual for each in seconds[condition]]) for condition in CONDITIONS[1:]]
-        print(f"| `{backend}` | {usual:.3f} | {' | '.join(told)} |", flush=True)
+        shares = [percent([each / usual for each in seconds[condition]]) for condition in CONDITIONS[1:]]
+        print(f"| `{backend}` | {usual:.3f} | {' | '.join(shares)} |", flush=True)
 
 
 if __name__ == "__main__":

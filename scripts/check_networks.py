@@ -3,7 +3,7 @@
     python scripts/check_networks.py [--networks Heart,Liver] [--backends torch-compile] [--processes 2]
 
 The networks, images and references are those of the tests (`tests/nnunet.py`, `tests/bundles.py`): trained by nnU-Net's
-own trainer or written as MONAI's model zoo does, small, of random weights. Of each backend two figures are told: the
+own trainer or written as MONAI's model zoo does, small, of random weights. Of each backend two figures are shown: the
 least DSC of any label between its mask and the reference's, over all images, and the largest difference of its logits
 of a tile of the first image to those of the network itself in FP32. INT8 is calibrated on these images. Logits of
 weights that mean nothing lie near ties everywhere, so the DSC of BF16 and INT8 says how far these are from FP32, and
@@ -91,7 +91,7 @@ def settings_of(model: Model) -> InferenceSettings:
 def figures(name: str, backends: list[str]) -> tuple[str, dict[str, str]]:
     """What each backend gives of a network; runs in a process of its own."""
     torch.set_num_threads(1)
-    found: dict[str, str] = {}
+    figures: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as scratch, suppress_output():
         folder = Path(scratch)
         if name.startswith(BUNDLE):
@@ -100,10 +100,10 @@ def figures(name: str, backends: list[str]) -> tuple[str, dict[str, str]]:
             reference = of_nnunet(name, folder)
         for backend in backends:
             try:
-                found[backend] = by_backend(reference, backend, folder)
+                figures[backend] = by_backend(reference, backend, folder)
             except Exception as error:  # as in a run, where whatever a runtime raises costs a row
-                found[backend] = f"failed: {' '.join(str(error).split())[:90]}"
-    return name, found
+                figures[backend] = f"failed: {' '.join(str(error).split())[:90]}"
+    return name, figures
 
 
 def by_backend(reference: Reference, backend: str, folder: Path) -> str:
@@ -160,8 +160,8 @@ def on_cpu() -> list[str]:
 def table(results: Mapping[str, Mapping[str, str]], backends: list[str]) -> Iterator[str]:
     yield "| network | " + " | ".join(f"`{name}`" for name in backends) + " |"
     yield "|---" * (1 + len(backends)) + "|"
-    for name, found in results.items():
-        yield f"| {name} | " + " | ".join(found[backend] for backend in backends) + " |"
+    for name, figures in results.items():
+        yield f"| {name} | " + " | ".join(figures[backend] for backend in backends) + " |"
 
 
 def main() -> None:

@@ -111,7 +111,7 @@ class ResampledLabels:
         self.out[rows] = grid[: rows.stop - rows.start].to(self.out.device)
 
     def _bounded(self, slices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What bounds alone tell of blocks ``[h, w]``: their labels, where these are sure, and which classes may win.
+        """What bounds alone say about blocks ``[h, w]``: their labels, where these are sure, and which classes may win.
 
         The last is ``[C, h, w]``.
         """

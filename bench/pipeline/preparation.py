@@ -118,8 +118,8 @@ class WindowPreprocessor:
 
     def restore(self, geometry: Geometry, merger: Merger) -> NDArray[np.uint8]:
         labels = np.zeros(geometry.nifti.shape, np.uint8, order="F")  # as it will be written
-        found = merger.receiver.out if isinstance(merger.receiver, Labels) else merger.labels()
-        of_region, corner = _on_host(found), geometry.region.corner
+        of_device = merger.receiver.out if isinstance(merger.receiver, Labels) else merger.labels()
+        of_region, corner = _on_host(of_device), geometry.region.corner
         for box in geometry.region.kept:
             blocks.copy(of_region[shifted(box, tuple(-at for at in corner))], labels[box])
         return labels
