@@ -91,7 +91,7 @@ def settings_of(model: Model) -> InferenceSettings:
 def figures(name: str, backends: list[str]) -> tuple[str, dict[str, str]]:
     """What each backend gives of a network; runs in a process of its own."""
     torch.set_num_threads(1)
-    figures: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as scratch, suppress_output():
         folder = Path(scratch)
         if name.startswith(BUNDLE):
@@ -100,10 +100,10 @@ def figures(name: str, backends: list[str]) -> tuple[str, dict[str, str]]:
             reference = of_nnunet(name, folder)
         for backend in backends:
             try:
-                figures[backend] = by_backend(reference, backend, folder)
+                by_name[backend] = by_backend(reference, backend, folder)
             except Exception as error:  # as in a run, where whatever a runtime raises costs a row
-                figures[backend] = f"failed: {' '.join(str(error).split())[:90]}"
-    return name, figures
+                by_name[backend] = f"failed: {' '.join(str(error).split())[:90]}"
+    return name, by_name
 
 
 def by_backend(reference: Reference, backend: str, folder: Path) -> str:
@@ -160,8 +160,8 @@ def on_cpu() -> list[str]:
 def table(results: Mapping[str, Mapping[str, str]], backends: list[str]) -> Iterator[str]:
     yield "| network | " + " | ".join(f"`{name}`" for name in backends) + " |"
     yield "|---" * (1 + len(backends)) + "|"
-    for name, figures in results.items():
-        yield f"| {name} | " + " | ".join(figures[backend] for backend in backends) + " |"
+    for name, row in results.items():
+        yield f"| {name} | " + " | ".join(row[backend] for backend in backends) + " |"
 
 
 def main() -> None:
