@@ -283,7 +283,7 @@ def _class_agreement(pairs: Iterable[ScorePair]) -> Metric:
         np.array([pair[i].subtype == pair[i].baseline_subtype for pair in classes], dtype=np.float64) for i in (0, 1)
     )
     changes = proportion(int((candidate == 0).sum()), len(classes))
-    exact = Interval(-changes.estimate, -changes.high, -changes.low)
+    exact = Interval(0.0 - changes.estimate, 0.0 - changes.high, 0.0 - changes.low)  # and never -0
     return Metric(
         value=float(candidate.mean()),
         baseline=float(baseline.mean()),

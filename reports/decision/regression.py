@@ -13,7 +13,7 @@ from reports.decision.comparability import Difference, require_comparable, uncon
 from reports.decision.speed import case_ns, log_ratios, pairs
 from reports.decision.verdict import KEPT, LOST, SHOWN_BY, UNDECIDED, Claim, metric_state
 from reports.formatting import NOT_MEASURED, count, listed, percent
-from reports.records.record import FAILED, INTERLEAVED, OK, PENDING, SKIPPED, TRUTH
+from reports.records.record import AGREEMENT, FAILED, INTERLEAVED, OK, PENDING, SKIPPED, TRUTH
 from reports.records.store import Run
 from reports.stats.bootstrap import MIN_CASES, Interval
 from reports.stats.scores import exponential, median, paired_difference
@@ -105,6 +105,8 @@ def _change(reference: Run, run: Run, name: str, max_slowdown_pct: float) -> Cha
     claim = Claim.of(reference.record.settings)
     states = {key: _metric_state(key, metric, claim.margin(key, metric.own_margin)) for key, metric in metrics.items()}
     accuracy_state, lost = _judge_accuracy(metrics, states, claim)
+    if is_baseline and claim.accuracy == AGREEMENT:  # which agrees with itself in any run, so that nothing is shown
+        metrics, accuracy_state, lost = {}, NO_REGRESSION, ""
     flipped, compared = _flipped_cases(reference, run, name)
     return Change(
         name=name,

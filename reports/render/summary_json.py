@@ -190,7 +190,7 @@ def _metric_json(row: Row, key: MetricKey) -> dict[str, Any]:
         "delta": metric.delta.estimate,
         "low": metric.delta.low,
         "high": metric.delta.high,
-        "margin": margin,
+        "margin": margin and round(margin, 12),  # 1 - 0.995 is 0.0050000000000000044
         "state": metric_state(key, metric, margin or 0.0),
         "cases": metric.cases,
         "detectable": metric.detectable,

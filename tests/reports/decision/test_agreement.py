@@ -18,7 +18,7 @@ from reports.render import FORMATS, render
 from reports.render.csv_tables import cases_csv
 from reports.render.regression import render as render_regressions
 from reports.summary.summarise import summarise
-from tests.reports.factory import LESION, WHOLE, Candidate, by_agreement, make_run, of_structures, rescored
+from tests.reports.factory import BASELINE, LESION, WHOLE, Candidate, by_agreement, make_run, of_structures, rescored
 
 FAST = Candidate(4.0)
 ENOUGH = 36  # cases, none of which shows that more than 10 % change their class
@@ -175,6 +175,8 @@ def test_runs_are_compared_by_what_their_accuracy_is_shown_by() -> None:
     with pytest.raises(RecordError, match="accuracy shown by is truth, there agreement"):
         require_comparable(first, make_run({"x": FAST}, cases=ENOUGH))
     assert regression(first, agreeing()).state == NO_REGRESSION
+    few = regression(agreeing(cases=20), agreeing(cases=20))
+    assert [(change.name, change.state) for change in few.changes] == [(BASELINE, NO_REGRESSION), ("x", UNDECIDED)]
     worse = regression(first, agreeing(replace(FAST, lesion=-0.02)))
     (change,) = [change for change in worse.changes if change.name == "x"]
     assert (worse.state, change.reasons[0].partition(":")[0]) == (REGRESSION, "agreement with the baseline lost")
