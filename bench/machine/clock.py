@@ -80,6 +80,15 @@ def clock_fault(case_ns: int, stages_ns: Mapping[str, int], waited_ns: int) -> s
     )
 
 
+def processor_ns() -> int:
+    """Processor time of this process so far, all its threads, and of the processes that it has started and waited for.
+
+    It takes microseconds.
+    """
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time_ns() + round((ended.ru_utime + ended.ru_stime) * 1e9)
+
+
 def peak_resident_bytes() -> int:
     """Largest resident set this process ever had.
 

@@ -1,10 +1,15 @@
-"""What a worker takes during a case beside time: memory and processor, read every 0.1 s, and energy."""
+"""What a worker takes during a case beside time: memory and processor, read every 0.1 s, and energy.
+
+Of a tree of processes each page is to count once: what processes share is the first one's, and so is all of one that
+was forked and still runs its parent's program, as nearly all of its pages are its parent's.
+"""
 
 import contextlib
 import time
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -25,10 +30,16 @@ class Reading:
 
 
 class UsageMeter:
-    """Follows one process over one case: `tick` it every `INTERVAL_S`, then ask for `usage`."""
+    """Follows one process over one case: `tick` it every `INTERVAL_S`, then ask for `usage`.
 
-    def __init__(self, pid: int, powercap: Path = _POWERCAP) -> None:
+    With `tree` all that it has started counts too. Looking for these takes milliseconds, so it is asked for only where
+    there are any.
+    """
+
+    def __init__(self, pid: int, powercap: Path = _POWERCAP, *, tree: bool = False) -> None:
         self._readings: list[Reading] = []
+        self._tree = tree
+        self._programs: dict[int, list[str]] = {}
         self._process: psutil.Process | None = None
         with contextlib.suppress(psutil.Error):
             self._process = psutil.Process(pid)
@@ -42,7 +53,29 @@ class UsageMeter:
             return
         with contextlib.suppress(psutil.Error):
             memory, cpu = self._process.memory_info().rss, self._process.cpu_times()
-            self._readings.append(Reading(time.perf_counter(), memory, cpu.user + cpu.system))
+            memory_bytes, cpu_s = self._of_descendants(self._process, cpu) if self._tree else (0, 0.0)
+            self._readings.append(Reading(time.perf_counter(), memory + memory_bytes, cpu.user + cpu.system + cpu_s))
+
+    @property
+    def peak_memory_bytes(self) -> int:
+        """The most that was resident at a reading."""
+        return max((reading.memory_bytes for reading in self._readings), default=0)
+
+    def _of_descendants(self, process: psutil.Process, own: Any) -> tuple[int, float]:
+        """Bytes, and seconds so far, also of those that have ended: their time went to who waited for them."""
+        memory, cpu_s = 0, own.children_user + own.children_system
+        for each in process.children(recursive=True):
+            with contextlib.suppress(psutil.Error), each.oneshot():
+                times, held = each.cpu_times(), each.memory_info()
+                cpu_s += times.user + times.system + times.children_user + times.children_system
+                if self._program(each.pid) != self._program(each.ppid()):
+                    memory += held.rss - getattr(held, "shared", 0)
+        return memory, cpu_s
+
+    def _program(self, pid: int) -> list[str]:
+        if pid not in self._programs:
+            self._programs[pid] = psutil.Process(pid).cmdline()
+        return self._programs[pid]
 
     def usage(self) -> Usage:
         """Read a last time, and sum up."""

@@ -75,7 +75,7 @@ class Predict:
 
 @dataclass(frozen=True)
 class Predicted:
-    """The case was run; `cpu_ns` is the processor time of all threads meanwhile."""
+    """The case was run; `cpu_ns` is the processor time of all threads meanwhile, and of ended children."""
 
     timing: "CaseTiming"
     started_unix_s: float

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import engines
 from bench.errors import StorageError
-from bench.machine.clock import peak_resident_bytes
+from bench.machine.clock import peak_resident_bytes, processor_ns
 from bench.machine.gpu import Meter
 from bench.worker import allocator
 from bench.worker.messages import (
@@ -131,9 +131,9 @@ class _Server:
     def _predict(self, request: Predict) -> Predicted:
         assert self._pipeline is not None, "Predict before Open"
         self._meter.start()
-        started, cpu = time.time(), time.process_time_ns()
+        started, cpu = time.time(), processor_ns()
         timing = self._pipeline.run(request.images, request.mask)
-        cpu_ns = time.process_time_ns() - cpu
+        cpu_ns = processor_ns() - cpu
         return Predicted(timing, started, cpu_ns, self._peak_memory(), self._meter.state())
 
     def _predict_all(self, request: PredictAll) -> PredictedAll:

@@ -128,7 +128,7 @@ class Sample:
         tiles: forward tiles in the case; a mirrored pass over one is one more, and an ensemble's networks share it.
         subtype: predicted class; None where the network has no classification.
         started_unix_s: when it started.
-        cpu_ns: processor time the worker spent, all threads.
+        cpu_ns: processor time the worker spent, all threads, and what it started.
         gpu: None on a CPU, and where there is no NVML.
         workers: workers of the run that were alive, this one included.
         launch: of the worker processes: from 0, counted up each time they are started anew.
@@ -505,6 +505,8 @@ class RunRecord:
         peak_libraries: whose product that was, by precision.
         groups: variants that were open together, the baseline in each.
         peak_bytes_per_s: that a large copy on the device reads and writes a second; None where it was not measured.
+        baseline: name of the variant that all others are held against; `baseline_chosen`: the user named it, so that it
+            is another than usual.
         confirmed: name of the variant that was chosen for the confirmation pass; None before it.
         peers: variants that are what is run elsewhere, there to be compared with; they make no claim.
         declared: when the plan that the run was held to was declared; empty without.
@@ -531,6 +533,7 @@ class RunRecord:
     peers: tuple[str, ...] = ()
     peak_libraries: Mapping[str, str] = field(default_factory=dict)
     declared: str = ""
+    baseline_chosen: bool = False
 
     @property
     def classifies(self) -> bool:

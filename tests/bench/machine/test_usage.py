@@ -32,6 +32,31 @@ def child():
         process.communicate()
 
 
+TREE = """
+import os, subprocess, sys, time
+block = bytearray(100 * 2**20)
+burn = "import time; b = bytearray(60 * 2**20); end = time.process_time() + 0.3\\nwhile time.process_time() < end: pass"
+subprocess.run([sys.executable, "-c", burn])
+child = subprocess.Popen([sys.executable, "-c", burn + "\\nprint(flush=True)\\ntime.sleep(600)"])
+if os.fork() == 0: time.sleep(600)
+time.sleep(600)
+"""
+
+
+def test_what_a_process_starts_counts_with_it(child):
+    """A child that has ended, one that lives, and a fork whose pages are its parent's."""
+    process = psutil.Process(child(TREE))
+    while len(process.children()) < 2 or sum(c.cpu_times().user for c in process.children()) < 0.3:
+        time.sleep(0.02)
+    meter, alone = UsageMeter(process.pid, tree=True), UsageMeter(process.pid)
+    own = process.memory_info().rss
+    assert alone.peak_memory_bytes == own
+    assert 60 * 2**20 < meter.peak_memory_bytes - own < 100 * 2**20, "the fork is not counted twice"
+    assert meter._readings[0].cpu_s - alone._readings[0].cpu_s > 0.5
+    for each in process.children():
+        each.kill()
+
+
 def test_sums_with_known_answers():
     megabyte = 2**20
     readings = [Reading(0.0, 100 * megabyte, 5.0), Reading(0.2, 300 * megabyte, 5.1), Reading(0.3, 200 * megabyte, 5.3)]
