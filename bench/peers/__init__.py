@@ -1,9 +1,9 @@
 """Reference pipelines: what users run today, as variants of an ordinary run on the same cases and weights.
 
-A peer (`monai`, `nnunet`, `script`) goes its own whole way from the image's file to the mask's file; of the pipeline
-only the tiles' vote over the class is in it, which no library has, and the affine in force where a header contradicts
-itself. It is there to be compared with: it makes no claim, and is never chosen as the best. `session` opens one where
-others open an engine. Importing this table imports no peer.
+A peer (`monai`, `nnunet`, `nnunet_stock`, `script`) goes its own whole way from the image's file to the mask's file; of
+the pipeline only the tiles' vote over the class is in it, which no library has, and, but for stock nnU-Net, the affine
+in force where a header contradicts itself. It is there to be compared with: it makes no claim, is never chosen as the
+best, and may be the baseline. `session` opens one where others open an engine. Importing this table imports no peer.
 """
 
 from collections.abc import Iterable, Mapping
@@ -30,12 +30,16 @@ class Peer(Backend):
         one_tile: it takes one tile in a pass, whatever the run's batch.
         plans: whether it prepares cases by nnU-Net's plans.
         bundles: whether it prepares cases by the transforms of a MONAI bundle.
+        mirrors: it mirrors along the axes that the checkpoint allows, whatever the run does.
+        processes: it starts further processes for a case.
     """
 
     cuda_precision: str | None = None
     one_tile: bool = False
     plans: bool = False
     bundles: bool = False
+    mirrors: bool = False
+    processes: bool = False
     calls_python: bool = True
 
     def on(self, device: str) -> "Peer":
@@ -56,6 +60,17 @@ PEERS: Mapping[str, Peer] = {
     "peer-nnunet": Peer(
         _NNUNET, "fp32", _LIBRARY, packages=("nnunetv2",), cuda_precision="fp16", one_tile=True, plans=True
     ),
+    "peer-nnunet-stock": Peer(
+        "bench.peers.nnunet_stock:StockNnUNet",
+        "fp32",
+        _LIBRARY,
+        packages=("nnunetv2",),
+        cuda_precision="fp16",
+        one_tile=True,
+        plans=True,
+        mirrors=True,
+        processes=True,
+    ),
     "peer-script": Peer("bench.peers.script:Script", "fp32", programs=_CALLED, one_tile=True),
 }
 
@@ -69,8 +84,8 @@ def refuse_setting(names: Iterable[str], protocol: str, roi: str) -> None:
     peers = list(names)
     if peers and (protocol, roi) != ("sliding-window", "none"):
         raise InputError(
-            f"--backends: {', '.join(peers)} would run with --protocol {protocol} --roi {roi}; peers run with "
-            "--protocol sliding-window and --roi none only: choose these, or leave the peers out"
+            f"--backends, --baseline: {', '.join(peers)} would run with --protocol {protocol} --roi {roi}; peers run "
+            "with --protocol sliding-window and --roi none only: choose these, or leave the peers out"
         )
 
 

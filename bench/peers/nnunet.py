@@ -35,7 +35,7 @@ from models.suppress import suppress_output
 if TYPE_CHECKING:
     from models.model import Model
 
-_SUFFIX = ".nii.gz"
+SUFFIX = ".nii.gz"
 _CONFIGURATION = "3d_fullres"
 _CROP = "crop to the box of what is not zero"
 
@@ -59,8 +59,20 @@ class NnUNet:
                 segmentation, classification = network(x)
             return segmentation.float(), classification.float()
 
+        with torch_settings(target), placed(network, target.device):
+            first = replace(model, module=network)  # whose weights it replaces by those of one fold after the other
+            pipeline = partial(self.pipeline, members, single)
+            yield PeerSession(forward, first, single, pipeline, self.details(model, target))
+
+    @property
+    def pipeline(self) -> "type[NnUNetPipeline]":
+        """From file to file."""
+        return NnUNetPipeline
+
+    def details(self, model: "Model", target: Target) -> dict[str, Any]:
+        """What it does, by name, for the evidence."""
         prepared = "by the network's plans" if model.plans else f"{_CROP}, clip and scale by the window, no resampling"
-        details = {
+        return {
             "nnunetv2": version("nnunetv2"),
             "way": "reader, DefaultPreprocessor, nnUNetPredictor (Gaussian), export with its writer",
             "preprocessing": prepared,
@@ -71,9 +83,6 @@ class NnUNet:
             "stages": "write is the export: resampling back, argmax and the file; "
             + ("forward is all of the predictor" if target.on_cuda else "stitch is the predictor but the network"),
         }
-        with torch_settings(target), placed(network, target.device):
-            first = replace(model, module=network)  # whose weights it replaces by those of one fold after the other
-            yield PeerSession(forward, first, single, partial(NnUNetPipeline, members, single), details)
 
 
 class NnUNetPipeline:
@@ -91,7 +100,7 @@ class NnUNetPipeline:
             self._network = Voting(members[0], settings)
             self._plans = PlansManager(dict(plans.plans))
             self._configuration = self._plans.get_configuration(plans.configuration)
-            self._dataset = {**plans.dataset, "file_ending": _SUFFIX}
+            self._dataset = {**plans.dataset, "file_ending": SUFFIX}
             self._reader = Reader(self._plans)
             self._predictor = nnUNetPredictor(
                 1 - settings.overlap, use_gaussian=True, use_mirroring=True, device=torch.device(target.device),
@@ -137,7 +146,7 @@ class NnUNetPipeline:
                 configuration,
                 plans,
                 self._dataset,
-                str(mask_path).removesuffix(_SUFFIX),
+                str(mask_path).removesuffix(SUFFIX),
                 num_threads_torch=self._target.threads,
             )
         case_ns = time.perf_counter_ns() - start
@@ -196,7 +205,7 @@ def _least_plans(settings: InferenceSettings) -> Plans:
         "foreground_intensity_properties_per_channel": dict.fromkeys(map(str, range(settings.channels)), intensities),
     }
     channels = dict.fromkeys(map(str, range(settings.channels)), "CT")
-    dataset = {"channel_names": channels, "labels": _least_labels(settings), "file_ending": _SUFFIX}
+    dataset = {"channel_names": channels, "labels": _least_labels(settings), "file_ending": SUFFIX}
     return Plans(plans, dataset | {"regions_class_order": list(settings.labels)}, _CONFIGURATION)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.machine import host
+from bench.peers import Peer
 from bench.schedule import memory
 from bench.worker.messages import Broke, Open, Opened, Predict, Predicted
 from bench.worker.process import WorkerLostError, WorkerProcess
@@ -53,6 +54,15 @@ class Fleet:
         """Have the worker run a case; `meanwhile` is called each time that `every_s` seconds have gone by."""
         reply: Predicted | Broke = self._ask(name, Predict(images, mask), meanwhile, every_s)
         return reply
+
+    def starts_processes(self, name: str) -> bool:
+        """Whether a variant runs its cases by processes that it starts beside its worker's."""
+        backend = self._requests[name].backend
+        return isinstance(backend, Peer) and backend.processes
+
+    def note_memory(self, memory_bytes: int) -> None:
+        """Note what a worker took of the machine's memory while it ran a case, where that was not seen before."""
+        self._largest["machine"] = max(self._largest.get("machine", 0), memory_bytes)
 
     def pid(self, name: str) -> int:
         """The process of a variant's worker."""

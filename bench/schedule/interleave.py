@@ -138,7 +138,8 @@ class Interleaver:
             return
         first = phase == INTERLEAVED and number == (0 if name == self._run.baseline else self.first_round)
         mask = self.store.mask(name, case, first)
-        meter, before, begin = UsageMeter(self.fleet.pid(name)), Counters.now(), time.perf_counter_ns()
+        tree = self.fleet.starts_processes(name)
+        meter, before, begin = UsageMeter(self.fleet.pid(name), tree=tree), Counters.now(), time.perf_counter_ns()
         reply = self.fleet.predict(name, tuple(map(Path, case.images)), mask, meter.tick, INTERVAL_S)
         waited_ns = time.perf_counter_ns() - begin
         if isinstance(reply, Broke):
@@ -154,7 +155,12 @@ class Interleaver:
         usage, load = meter.usage(), between(before, Counters.now(), reply.cpu_ns * 1e-9)
         sample = _sample_of(reply, phase, number, case.name)
         sample = replace(sample, workers=len(self.fleet.open_names), launch=self._launch, system_load=load, usage=usage)
-        self.store.append(name, sample, reply.peak_memory_bytes)
+        peak = reply.peak_memory_bytes
+        if tree:
+            self.fleet.note_memory(meter.peak_memory_bytes)
+            if self._run.settings.device == "cpu":  # elsewhere the peak is that of the device
+                peak = max(peak, meter.peak_memory_bytes)
+        self.store.append(name, sample, peak)
 
     def _fail(self, name: str, reason: str) -> None:
         self.fleet.close(name)

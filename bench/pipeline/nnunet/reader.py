@@ -70,7 +70,7 @@ class Reader:
         if self.name != "SimpleITKIO":
             return data, self._place(niftis[0], niftis[0])
         with _errors_shortened(paths[0], self.name):
-            headers = [_itk_header(path) for path in paths]
+            headers = [itk_header(path) for path in paths]
         spacing, origin, direction = (
             getattr(headers[0], name)() for name in ("GetSpacing", "GetOrigin", "GetDirection")
         )
@@ -116,10 +116,11 @@ def refuse_unreadable(plans: Plans, images: Iterable[Path]) -> None:
         return
     for path in images:
         with _errors_shortened(path, "SimpleITKIO"):
-            _itk_header(path)
+            itk_header(path)
 
 
-def _itk_header(path: Path) -> Any:
+def itk_header(path: Path) -> Any:
+    """What ITK reads of a file without its voxels."""
     itk: Any = import_module("SimpleITK")  # which carries no types
     reader = itk.ImageFileReader()
     reader.SetFileName(str(path))

@@ -1,5 +1,6 @@
 """What users run today, from file to file: the same masks and classes as ours, and its place in a run."""
 
+import time
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -14,6 +15,7 @@ from bench.cli.main import main
 from bench.cli.terminal import PlainProgress
 from bench.data.volume import read_space
 from bench.errors import InputError, NotFiniteError
+from bench.machine.clock import processor_ns
 from bench.peers import PEERS, incompatible_reason, refuse_setting
 from bench.pipeline.pipeline import Pipeline
 from bench.pipeline.settings import InferenceSettings
@@ -37,6 +39,7 @@ SHAPE = (96, 64, 50)  # two tiles along one axis, one along another, and a third
 # The untrained network leaves most voxels of noise near a tie, where little turns a label: the rounding of BF16, or
 # nnU-Net's own weights, which in its float16 vanish in a tile's corners.
 BOUNDS = {"peer-monai-fp32": 1e-4, "peer-monai-amp": 0.03, "peer-nnunet": 0.02, "peer-script": 1e-4}
+STEPWISE = [name for name in PEERS if not PEERS[name].processes]  # the others take seconds to start them
 
 
 def target_of(tmp_path: Path, batch: int = 1) -> Target:
@@ -67,7 +70,7 @@ def ours(network, tmp_path_factory):
     return model, settings, folder, outcome
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", STEPWISE)
 def test_a_peer_computes_what_we_do(name, ours, tmp_path):
     model, settings, folder, expected = ours
     with open_peer(name, model, target_of(tmp_path)) as session:
@@ -149,7 +152,7 @@ class Spoiled(torch.nn.Module):
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
-        *((name, float("nan"), "1 of 2 tiles gave logits that are not finite (NaN)") for name in PEERS),
+        *((name, float("nan"), "1 of 2 tiles gave logits that are not finite (NaN)") for name in STEPWISE),
         ("peer-nnunet", float("inf"), "1 of 2 tiles gave logits that are not finite (infinite)"),
         ("peer-nnunet", 1e5, "the sums of its tiles' logits overflow float16"),
     ],
@@ -173,7 +176,7 @@ CONTRADICTING = {
 }
 
 
-@pytest.mark.parametrize("name", [name for name in PEERS if name != "peer-monai-amp"])
+@pytest.mark.parametrize("name", [name for name in STEPWISE if name != "peer-monai-amp"])
 def test_a_peers_mask_lies_on_the_image_whatever_else_its_header_says(name, ours, tmp_path):
     model, settings, _, _ = ours
     tile, hu = (32, 32, 32), noise((40, 36, 33))
@@ -213,7 +216,7 @@ def test_nnunets_grid_weights_and_sums_are_all_that_its_mask_differs_by(ours, tm
     assert np.array_equal(labels, expected)
 
 
-@pytest.mark.parametrize("name", [name for name in PEERS if name != "peer-monai-amp"])
+@pytest.mark.parametrize("name", [name for name in STEPWISE if name != "peer-monai-amp"])
 def test_a_peer_takes_several_channels_and_paints_regions(name, tmp_path):
     torch.manual_seed(2)
     network = torch.nn.Conv3d(2, 3, 5, padding=2).eval().requires_grad_(False)
@@ -262,6 +265,42 @@ def test_nnunet_prepares_a_network_with_plans_by_them(kind, tmp_path):
     assert np.array_equal(labels, own)
     assert len(np.unique(labels)) > 1
     assert (timing.tiles, timing.subtype) == (expected.tiles, None)
+
+
+@pytest.mark.parametrize("axes", [(0, 2), None])
+def test_stock_nnunet_is_its_predictor_with_mirroring_and_processes_of_its_own(axes, tmp_path, monkeypatch):
+    """From file to file in one call, whose processes count in its processor time."""
+    pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed")
+    for variable in ("nnUNet_npp", "nnUNet_nps"):
+        monkeypatch.setenv(variable, "1")  # each takes seconds to start
+    model, _ = load(train(tmp_path / "trained"))
+    model = replace(model, mirror_axes=axes)
+    settings = InferenceSettings(
+        protocol="sliding-window", tile=model.tile, overlap=0.5, batch=1, roi="none", window=model.window,
+        labels=model.labels, subtypes=0, plans=model.plans, mirror_axes=axes or (),
+    )  # fmt: skip
+    image = tmp_path / "a_0000.nii.gz"
+    hu = (np.random.default_rng(3).normal(0, 1, (30, 28, 9)) * 300 + 80).astype(np.int16)
+    nib.save(nib.Nifti1Image(hu, np.diag([0.8, 1.2, 4, 1])), image)
+    target = replace(target_of(tmp_path), tile=model.tile)
+    with open_peer("peer-nnunet", model, target) as session:
+        stepwise = session.case_pipeline(settings).run([image], tmp_path / "stepwise.nii.gz")
+    (tmp_path / "masks").mkdir()
+    with open_peer("peer-nnunet-stock", model, target) as session:
+        pipeline, before = session.case_pipeline(settings), (time.process_time_ns(), processor_ns())
+        timing = pipeline.run([image], tmp_path / "masks" / "a.nii.gz")
+        own, all_ = (now - then for now, then in zip((time.process_time_ns(), processor_ns()), before, strict=True))
+        details = session.evidence().details
+    labels, expected = (read_labels(tmp_path / name) for name in ("masks/a.nii.gz", "stepwise.nii.gz"))
+    assert np.array_equal(labels, expected)
+    assert len(np.unique(labels)) > 1
+    assert timing.tiles == stepwise.tiles
+    assert timing.stages_ns.keys() == {"preprocess", "forward", "stitch", "write"}
+    assert 0 < sum(timing.stages_ns.values()) <= timing.case_ns
+    assert all_ - own > 500_000_000, "two processes import PyTorch"
+    assert [path.name for path in (tmp_path / "masks").iterdir()] == ["a.nii.gz"], "and nothing beside it"
+    assert details["mirroring"].startswith("along x, z of" if axes else "none, as the checkpoint allows none")
+    assert "1 for export" in details["processes"]
 
 
 def variants(text):
