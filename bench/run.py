@@ -10,7 +10,7 @@ from bench import accuracy
 from bench.choices import PLAN_FILE
 from bench.data.volume import MaskValues, read_mask, read_space
 from bench.data.write import write_subtypes
-from bench.errors import InputError, InterruptedRunError, StorageError
+from bench.errors import BackendLostError, InputError, InterruptedRunError, StorageError
 from bench.plan.declaration import Declaration, read_declaration, refuse_other
 from bench.plan.plan import Plan, make_plan, resume_plan
 from bench.plan.request import Request
@@ -204,10 +204,10 @@ def score_predictions(record: RunRecord, store: RunStore, progress: Progress) ->
         try:
             scores = _scores(record, store.records[name], baseline, store.directory)
         except InputError as error:  # of a reference pipeline that placed its mask otherwise
-            if name == record.baseline:
-                raise
             store.update(name, status=FAILED, reason=str(error), log=store.log(name))
             progress.note(f"{name} failed: {error}")
+            if name == record.baseline:
+                raise BackendLostError(f"the baseline {name} failed: {error}") from None
         else:
             store.update(name, scores=scores)
         progress.advance(name)

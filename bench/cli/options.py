@@ -45,7 +45,7 @@ def parser() -> Parser:
     )
     top.add_argument("--version", action="version", version=f"voxbench {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    _run(commands.add_parser("run", help="time every backend against PyTorch FP32 and judge the speedup"))
+    _run(commands.add_parser("run", help="time every backend against a baseline and judge the speedup"))
     _plan(commands.add_parser("plan", help="declare beforehand what a run will do, and what it will take"))
     _report(commands.add_parser("report", help="show a run as markdown, HTML, JSON, CSV or JUnit XML"))
     _check(commands.add_parser("check", help="the CI gate: exit 0 only if a run confirms the claim"))
@@ -121,6 +121,12 @@ def _measurement(run: argparse.ArgumentParser) -> None:
         "--recipes",
         metavar="FILE.toml|builtin",
         help="time these too: backends with ROI, overlap, batch of their own",
+    )
+    what.add_argument(
+        "--baseline",
+        metavar="NAME",
+        help="what all are held against, in time and in accuracy: any of these names, or a recipe's (torch-fp32; "
+        "ort-fp32 for an ONNX graph)",
     )
     what.add_argument(
         "--require",

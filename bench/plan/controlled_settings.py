@@ -5,14 +5,16 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import engines
 from bench.data.cases import fingerprint, sha256_of
 from bench.data.layouts import CaseFiles
 from bench.data.volume import MaskValues
+from bench.peers import PEERS
 from bench.pipeline.nnunet.preparation import covered
 from bench.plan.augmentation import OFF
 from bench.plan.request import Request
+from bench.plan.variants import row_of
 from bench.worker.allocator import KEEP
+from engines.base import TORCH
 from engines.evidence.mac_counter import layers_in
 from engines.layers import Layer
 from models.model import Model
@@ -21,6 +23,8 @@ from models.reader.checkpoint import Checkpoint
 from models.task import intensity_unit
 from models.task_file import read_task
 from reports.records.record import CheckpointRecord, DataRecord, OptionsRecord, RunRecord, Settings, VariantSettings
+
+_PRECISIONS = {"fp32": "float32", "tf32": "float32", "fp16": "float16", "bf16": "bfloat16", "int8": "int8"}
 
 
 def controlled_settings(settings: Settings, model: Model, baseline: str, networks: int = 1) -> dict[str, str]:
@@ -41,11 +45,7 @@ def controlled_settings(settings: Settings, model: Model, baseline: str, network
         "threads": f"{settings.threads}, {_waiting()}",
         "freed memory": "kept by the process" if settings.allocator == KEEP else "as the system's allocator has it",
         "memory format of inputs": "contiguous",
-        "precision of the baseline": "float32",
-        "TF32 in the baseline": "off",
-        "cudnn.benchmark in the baseline": (
-            "on" if settings.device.startswith("cuda") and baseline == engines.BASELINE else "not applicable"
-        ),
+        **_of_baseline(settings, baseline),
         **{f"but recipe {name}": _of_recipe(recipe, settings) for name, recipe in settings.recipes.items()},
     }
 
@@ -61,6 +61,19 @@ def _of_recipe(recipe: VariantSettings, settings: Settings) -> str:
     """A recipe that leaves the run's test-time augmentation out says so."""
     without = ", without test-time augmentation" if recipe.tta == OFF != settings.tta else ""
     return f"{recipe}{without}"
+
+
+def _of_baseline(settings: Settings, name: str) -> dict[str, str]:
+    """How the baseline multiplies; and what else of it is its own, where it is a reference pipeline."""
+    own, on_cuda = settings.variants[name], settings.device.startswith("cuda")
+    row = row_of(own.backend, settings.device)
+    half = "fp16" if on_cuda else "bf16"
+    by_torch = row.runtime.providers == TORCH.providers  # whose flags `engines.pytorch.session` sets
+    return {
+        "precision of the baseline": _PRECISIONS[half if row.precision == "half" else row.precision],
+        "TF32 in the baseline": "on" if row.precision == "tf32" else "off",
+        "cudnn.benchmark in the baseline": "on" if on_cuda and by_torch else "not applicable",
+    } | ({"but the baseline": "a reference pipeline, with what its evidence says"} if own.backend in PEERS else {})
 
 
 def _waiting() -> str:

@@ -23,7 +23,7 @@ from bench.pipeline.settings import InferenceSettings
 from bench.pipeline.tiles import triple
 from bench.plan import calibration
 from bench.plan.accuracy_claim import resolve_accuracy
-from bench.plan.augmentation import mirror_axes, resolved_tta, tta_absent
+from bench.plan.augmentation import OFF, mirror_axes, resolved_tta, tta_absent
 from bench.plan.cache import cache_folder, demo_data, prepare_cache
 from bench.plan.controlled_settings import (
     controlled_settings,
@@ -83,16 +83,14 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
     networks = read_networks(paths_of(request), request.model_options, request.demo_width)
     model, layers = networks.model, networks.layers
     described = describe_checkpoint(model, networks.checkpoint, networks.paths, request, layers, networks.further)
-    baseline = engines.baseline_for(model.program.container if model.program else None)
+    usual = engines.baseline_for(model.program.container if model.program else None)
     if request.overlap is None:
         request = replace(request, overlap=model.overlap)
     _check_tta(request, model)
     request = replace(request, tta=resolved_tta(request.tta, model))
     recipes = _recipes(request)
-    variants = {
-        name: replace(own, tta=resolved_tta(own.tta, model))
-        for name, own in _variants(request, recipes, baseline).items()
-    }
+    variants = {name: replace(own, tta=_tta_of(own, model)) for name, own in _variants(request, recipes, usual).items()}
+    baseline = next(iter(variants))
     _check_batch(request, model)
     settings = _settings(request, variants, device, model)
     if request.data is not None and request.demo != "pancreas":
@@ -125,6 +123,7 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
         versions=host.versions(),
         controlled_settings=controlled_settings(settings, model, baseline, len(networks.paths)),
         baseline=baseline,
+        baseline_chosen=request.baseline is not None,
         peers=peers_among(variants),
     )
     return Plan(record, _opens(record, model, layers, inference, tiles))
@@ -176,16 +175,23 @@ def _recipes(request: Request) -> dict[str, VariantSettings]:
 
 
 def _variants(
-    request: Request, recipes: Mapping[str, VariantSettings], baseline: str = engines.BASELINE
+    request: Request, recipes: Mapping[str, VariantSettings], usual: str = engines.BASELINE
 ) -> dict[str, VariantSettings]:
-    """Everything that is timed, the recipes last; with recipes and no ``--backends`` only the baseline beside them."""
-    listed = request.backends or (baseline if recipes else "all")
-    return {
-        **read_variants(
-            listed, baseline, roi=request.roi, overlap=_overlap(request), batch=request.batch, tta=request.tta
-        ),
-        **recipes,
-    }
+    """Everything that is timed, the baseline first, the recipes last.
+
+    With recipes and no ``--backends`` there is only the baseline beside them: the user's, else the `usual` one.
+    """
+    listed, baseline = request.backends or ("" if recipes else "all"), request.baseline or usual
+    settings = {"roi": request.roi, "overlap": _overlap(request), "batch": request.batch, "tta": request.tta}
+    return read_variants(listed, baseline, own=recipes, **settings)
+
+
+def _tta_of(own: VariantSettings, model: Model) -> str:
+    """Its test-time augmentation by axes; a peer that always mirrors does so where the network allows it."""
+    row = row_of(own.backend)
+    if isinstance(row, peers.Peer) and row.mirrors:
+        return resolved_tta("mirror", model) if model.mirror_axes else OFF
+    return resolved_tta(own.tta, model)
 
 
 def _overlap(request: Request) -> float:

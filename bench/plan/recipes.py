@@ -20,6 +20,7 @@ from typing import Any
 import engines
 from bench.choices import MAX_OVERLAP, ROIS
 from bench.errors import InputError
+from bench.peers import PEERS
 from bench.plan.augmentation import FORMS, OFF, read_tta
 from bench.plan.variants import MOST_TILES
 from engines.rewrites import REWRITES
@@ -53,7 +54,7 @@ def read_recipes(path: Path, roi: str, overlap: float, batch: int, tta: str = OF
 def _recipe(where: str, name: str, table: Any, defaults: Mapping[str, Any]) -> VariantSettings:
     if not isinstance(table, dict):
         raise InputError(f"{where}: is a single value; a recipe is a table with backend = ...")
-    if not _NAME.fullmatch(name) or name in engines.BACKENDS or name == "all":
+    if not _NAME.fullmatch(name) or name in engines.BACKENDS or name in PEERS or name == "all":
         raise InputError(
             f"{where}: cannot be a recipe's name; take letters, digits, dots, - and _, and no name of a backend"
         )

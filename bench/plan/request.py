@@ -24,6 +24,7 @@ class Request:
     split: str = "validation"
     backends: str | None = None
     recipes: str | None = None
+    baseline: str | None = None
     device: str = "auto"
     protocol: str = "sliding-window"
     overlap: float | None = None

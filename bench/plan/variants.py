@@ -7,6 +7,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 import engines
 from bench.errors import InputError
@@ -22,23 +23,33 @@ MOST_TILES = 1024  # in a pass; what fits is the device's matter, but a slip of 
 
 
 def read_variants(
-    text: str, baseline: str, *, roi: str, overlap: float, batch: int, tta: str = OFF
+    text: str,
+    baseline: str,
+    *,
+    roi: str,
+    overlap: float,
+    batch: int,
+    tta: str = OFF,
+    own: Mapping[str, VariantSettings] = MappingProxyType({}),
 ) -> dict[str, VariantSettings]:
     """Expand a comma-separated list of names, each with ``@BATCH`` behind it or not; ``all`` stands for every backend.
 
-    A name that is listed again becomes ``NAME#2``, a variant of its own. The `baseline` always comes first, whether it
-    was named or not. `roi`, `overlap`, `tta` and, where a name says nothing, `batch` are the run's.
+    A name that is listed again becomes ``NAME#2``, a variant of its own. Those of the user's `own` come last; with them
+    the list may be empty. The `baseline`, any of all these or a further name, always comes first. `roi`, `overlap`, `tta`
+    and, where a name says nothing, `batch` are the run's.
 
     Raises:
         InputError: a name that is no backend, or a batch that is no number of tiles.
     """
     listed = [name.strip() for name in text.split(",") if name.strip()]
-    named = [(name, own) for each in listed for name, own in _expanded(each, batch)]
-    if not named:
+    named = [(name, made) for each in listed for name, made in _expanded(each, batch)]
+    if not named and not own:
         raise InputError(f"--backends: no backend named; choose from all, {', '.join(engines.BACKENDS)}")
-    if all(name != baseline for name, _ in named):
-        named.insert(0, (baseline, (baseline, batch)))
-    named.sort(key=lambda each: each[0] != baseline)
+    if baseline not in own:
+        first = _baseline(baseline, batch, own)
+        baseline = first[0]
+        if all(name != baseline for name, _ in named):
+            named.insert(0, first)
     repeats: Counter[str] = Counter()
     variants = {}
     for name, (backend, tiles) in named:
@@ -47,19 +58,30 @@ def read_variants(
         variants[name if repeat == 1 else f"{name}#{repeat}"] = VariantSettings(
             backend=backend, roi=roi, overlap=overlap, batch=tiles, tta=tta, repeat=repeat
         )
-    return variants
+    variants |= own
+    of_baseline = [name for name in variants if name.partition("#")[0] == baseline]
+    return {name: variants[name] for name in (*of_baseline, *variants)}
 
 
-def _expanded(listed: str, default: int) -> list[tuple[str, tuple[str, int]]]:
+def _baseline(name: str, batch: int, own: Iterable[str]) -> tuple[str, tuple[str, int]]:
+    """The baseline's name with backend and batch, where it is none of the user's `own` variants."""
+    backend = name.partition("@")[0]
+    if backend not in engines.BACKENDS and backend not in PEERS:
+        known = ", ".join((*own, *engines.BACKENDS, *PEERS))
+        raise InputError(f"--baseline: unknown variant {name!r}; choose from {known}")
+    return _expanded(name, batch, "--baseline")[0]
+
+
+def _expanded(listed: str, default: int, option: str = "--backends") -> list[tuple[str, tuple[str, int]]]:
     """Names with backend and batch."""
     backend, at, batch = listed.partition("@")
     if at and not (batch.isdecimal() and 1 <= int(batch) <= MOST_TILES):
         raise InputError(
-            f"--backends: {listed!r}: a batch is a number of tiles from 1 to {MOST_TILES}, as in {backend}@4"
+            f"{option}: {listed!r}: a batch is a number of tiles from 1 to {MOST_TILES}, as in {backend}@4"
         )
     if backend != ALL and backend not in engines.BACKENDS and backend not in PEERS:
         known = ", ".join((*engines.BACKENDS, *PEERS))
-        raise InputError(f"--backends: unknown backend {backend!r}; choose from all, {known}")
+        raise InputError(f"{option}: unknown backend {backend!r}; choose from all, {known}")
     suffix, tiles = (f"@{int(batch)}", int(batch)) if at else ("", default)
     return [(each + suffix, (each, tiles)) for each in (engines.BACKENDS if backend == ALL else (backend,))]
 

@@ -117,10 +117,9 @@ def decide(run: Run, claim: Claim, judged: Mapping[str, Candidate]) -> Outcome:
     confirmation = fresh if fresh.cases else None
     judgement = _judge_subject(run, claim, subject, confirmation, judged)
     shown = confirmation or (judged[subject].comparison.case if subject in judged else Speed())
-    headline = f"{judgement.verdict}: {_sentence(subject, judgement, shown, claim)}"
     return Outcome(
         verdict=judgement.verdict,
-        headline=headline,
+        headline=_headline(run, judgement.verdict, _sentence(subject, judgement, shown, claim)),
         reasons=judgement.reasons,
         best=best,
         subject=subject,
@@ -182,17 +181,23 @@ def _judge_subject(
 def _without_subject(run: Run, judged: Mapping[str, Candidate]) -> Outcome:
     if judged and _all_refuted(judged):
         reasons = tuple(f"{name}: {c.judgement.reasons[0]}" for name, c in judged.items())
-        headline = f"{REFUTED}: no variant meets the claim ({reasons[0]})"
+        headline = _headline(run, REFUTED, f"no variant meets the claim ({reasons[0]})")
         return Outcome(verdict=REFUTED, headline=headline, reasons=reasons)
     reason = "nothing was compared with the baseline"
     baseline = run.variant(run.record.baseline)
     if baseline.status not in (OK, PENDING):
         reason += f", as {baseline.name} {'was skipped' if baseline.status == SKIPPED else 'failed'}: {baseline.reason}"
-    elif run.record.peers and len(run.record.peers) == len(run.variants) - 1:
+    elif len(run.variants) > 1 and all(v.name in run.record.peers for v in run.variants if v != baseline):
         reason += ", as only peers ran beside it, which make no claim: add a backend to --backends"
     elif run.record.status != COMPLETE:
         reason += f", as the run did not come to its end: {_resume(run)} finishes it"
-    return Outcome(verdict=INCONCLUSIVE, headline=f"{INCONCLUSIVE}: {reason}", reasons=(reason,))
+    return Outcome(verdict=INCONCLUSIVE, headline=_headline(run, INCONCLUSIVE, reason), reasons=(reason,))
+
+
+def _headline(run: Run, verdict: str, sentence: str) -> str:
+    """Names the baseline where it is another than usual."""
+    baseline = f" (baseline: {run.record.baseline})" if run.record.baseline_chosen else ""
+    return f"{verdict}: {sentence}{baseline}"
 
 
 def _all_refuted(judged: Mapping[str, Candidate]) -> bool:

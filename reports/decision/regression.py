@@ -69,7 +69,8 @@ def regression(reference: Run, run: Run, max_slowdown_pct: float = MAX_SLOWDOWN_
         RecordError: they do not share controlled settings, weights, data, device and baseline.
     """
     require_comparable(reference, run)
-    peers = {*reference.record.peers, *run.record.peers}  # which are not ours to regress
+    # Which are not ours to regress, but for a baseline.
+    peers = {*reference.record.peers, *run.record.peers} - {reference.record.baseline}
     names = dict.fromkeys(b.name for b in (*reference.variants, *run.variants) if b.name not in peers)
     changes = tuple(_change(reference, run, name, max_slowdown_pct) for name in names)
     return Regression(

@@ -34,6 +34,7 @@ def render(summary: Summary) -> str:
     suite = ET.Element("testsuite", name="voxbench", timestamp=summary.record.created, tests=str(len(cases)))
     for attribute, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
         suite.set(attribute, str(sum(case.find(tag) is not None for case in cases)))
+    ET.SubElement(ET.SubElement(suite, "properties"), "property", name="baseline", value=summary.record.baseline)
     suite.extend(cases)
     root = ET.Element("testsuites")
     root.append(suite)

@@ -90,7 +90,10 @@ def _regression_section(regression: Regression) -> str:
     rest = fold(f"All {len(keys)} scores", table(["score", *names], every)) if len(shown) < len(keys) else ""
     reasons = bullets(f"{text(c.name)}: {text(reason)}" for c in regression.changes for reason in c.reasons)
     margins = margins_text({key: claim.margin(key, own_margin(task, key)) for key in keys})
-    allowed = f"A fall of the speedup by {regression.max_slowdown_pct:g} % is allowed, and of the scores: {margins}."
+    allowed = (
+        f"The baseline of both runs is {text(regression.run.record.baseline)}. A fall of the speedup over it by "
+        f"{regression.max_slowdown_pct:g} % is allowed, and of the scores: {margins}."
+    )
     differences = [[text(cell) for cell in row] for row in regression.differences]
     differ = words(["differs", "reference", "this run"], differences) if differences else ""
     title = f"{text(_run_name(regression.run))}: {regression.state}"
@@ -147,7 +150,8 @@ def _regression_json(regression: Regression) -> dict[str, Any]:
 
 def _run_json(run: Run) -> dict[str, Any]:
     record = run.record
-    return {"folder": str(run.folder) if run.folder else None, "id": record.id, "created": record.created}
+    folder = str(run.folder) if run.folder else None
+    return {"folder": folder, "id": record.id, "created": record.created, "baseline": record.baseline}
 
 
 def _change_json(change: Change) -> dict[str, Any]:

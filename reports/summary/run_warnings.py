@@ -9,6 +9,8 @@ from reports.formatting import count, percent
 from reports.records.record import AGREEMENT, RunRecord
 from reports.summary.summary import Row
 
+LOWERED = ("tf32", "fp16", "bf16", "int8")  # precisions below FP32
+LEAST_LOWERED = 0.005  # of the multiply-accumulates: less is no matter of the variant's name
 CLOCKS_DIFFER = 0.05  # of the forward, between the host's clock and device events
 OFTEN = 0.05  # of a variant's samples
 DRIFT_PCT = 2.0  # of the baseline's time over the run
@@ -43,6 +45,27 @@ def agreement_warning(record: RunRecord) -> Iterator[str]:
             f"nothing was scored against a ground truth, {why}: the verdict is on the agreement with the output of "
             f"{record.baseline}, and does not say whether that output is right"
         )
+
+
+def lossy_baseline(record: RunRecord, rows: Sequence[Row]) -> tuple[str, ...]:
+    """Scores are differences to the baseline, so that a loss of one that the user chose is in none of them."""
+    row = next((row for row in rows if row.is_baseline), None)
+    if row is None or not record.baseline_chosen:
+        return ()
+    share = row.evidence.mac_share if row.evidence else {}
+    parts = [
+        f"{name.upper()} in {percent(100 * share[name], 0)} of its multiply-accumulates"
+        for name in LOWERED
+        if share.get(name, 0) >= LEAST_LOWERED
+    ]
+    if row.settings.recipe and row.settings.roi != "none":
+        parts.append(f"the ROI {row.settings.roi}")
+    if not parts:
+        return ()
+    return (
+        f"the baseline {row.name} is lossy itself ({' and '.join(parts)}): times and accuracy are shown relative to "
+        "it, and what it has lost is in no difference",
+    )
 
 
 def _drift(diagnostics: Diagnostics) -> Iterator[str]:
@@ -127,7 +150,7 @@ def _faster_baseline_batch(rows: Sequence[Row]) -> Iterator[str]:
         if another_batch and not own.recipe and r.low > 0:
             yield (
                 f"{row.name} takes {percent(r.estimate)} less time than the baseline (at least {percent(r.low)}): with "
-                f"--batch {own.batch} as the baseline the others save less"
+                f"--baseline {row.name} the others save less"
             )
 
 

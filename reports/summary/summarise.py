@@ -32,7 +32,7 @@ from reports.records.record import (
 from reports.records.store import Run
 from reports.stats.bootstrap import Interval
 from reports.stats.scores import median
-from reports.summary.run_warnings import agreement_warning, run_warnings
+from reports.summary.run_warnings import agreement_warning, lossy_baseline, run_warnings
 from reports.summary.summary import Requirement, Row, Summary
 
 
@@ -68,6 +68,7 @@ def summarise(run: Run, claim: Claim | None = None) -> Summary:
             *agreement_warning(record),
             *record.data.remarks,
             *record.host.remarks,
+            *lossy_baseline(record, rows),
             *run_warnings(rows, diagnostics, interference, outcome.verdict),
         ),
         interference=interference,

@@ -38,7 +38,7 @@ def pareto_section(summary: Summary) -> str:
     note = (
         f"The fastest first. *On the front*: nothing else in this table is at least as fast and at least as {near} in "
         f"every score, by the estimates. {_changing(made_of)} change what the network is given, so a recipe's {shown} "
-        "is judged like any variant's, against the baseline with the run's own settings."
+        f"is judged like any variant's, against the baseline{_whose(summary)}."
     )
     return section(
         "Time against accuracy",
@@ -46,6 +46,13 @@ def pareto_section(summary: Summary) -> str:
         note,
         _lost_note(rows, summary),
     )
+
+
+def _whose(summary: Summary) -> str:
+    """Which settings the baseline has; those of a recipe or a peer are its own."""
+    baseline = summary.row(summary.record.baseline)
+    own = baseline is not None and (baseline.settings.recipe or baseline.is_peer)
+    return f" {text(summary.record.baseline)} with its own settings" if own else " with the run's own settings"
 
 
 def _keys(summary: Summary, row: Row) -> tuple[MetricKey, ...]:

@@ -11,6 +11,8 @@ from reports.summary.summary import Row, Summary
 
 _EVIDENCE_KEYS = (
     "autocast",
+    "mirroring",
+    "processes",
     "preprocessing",
     "tiles",
     "weights",
@@ -30,11 +32,12 @@ def peers_section(summary: Summary) -> str:
     rows = []
     for peer in summary.peers:
         row = summary.row(peer.name)
-        against = row.case.speedup.estimate if row else nan
-        rows.append([
-            text(peer.name), formatting.seconds(peer.median_s), _ratio_cell(peer.time), formatting.factor(against),
-            formatting.share(peer.voxel_disagreement), _flips_cell(peer, summary.record.classifies),
-        ])  # fmt: skip
+        beside = ["reference"] * 3
+        if row is None or not row.is_baseline:
+            against = row.case.speedup.estimate if row else nan
+            changed = formatting.share(peer.voxel_disagreement)
+            beside = [formatting.factor(against), changed, _flips_cell(peer, summary.record.classifies)]
+        rows.append([text(peer.name), formatting.seconds(peer.median_s), _ratio_cell(peer.time), *beside])
     note = (
         "Peers are what is run elsewhere, with the same weights on the same cases: each by its own reading, tiles, "
         "stitching and writing, so that whole cases are compared. They make no claim, and none is chosen as the best. "

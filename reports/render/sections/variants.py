@@ -10,7 +10,7 @@ from reports.summary.summary import Row, Summary
 
 
 def variants_section(summary: Summary) -> str:
-    rows = [row for row in summary.measured if not row.is_peer]
+    rows = [row for row in summary.measured if row.is_baseline or not row.is_peer]
     if not rows:
         return section("Variants", "No variant ran.")
     head = ["variant", "verdict", "case time reduction", "case median", "case p95", "forward median",

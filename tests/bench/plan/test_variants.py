@@ -32,6 +32,23 @@ def test_the_baseline_comes_first_and_repetitions_get_a_number():
     assert names("all") == tuple(engines.BACKENDS)
 
 
+def test_any_variant_may_be_the_baseline_and_then_comes_first():
+    run = {"roi": "none", "overlap": 0.5, "batch": 1}
+    recipe = VariantSettings(backend="openvino-int8", roi="none", overlap=0.25, batch=1, recipe=True)
+    assert tuple(read_variants("torch-amp", "openvino-fp32@04", **run)) == ("openvino-fp32@4", "torch-amp")
+    assert tuple(read_variants("torch-amp,ort-fp32", "ort-fp32", **run)) == ("ort-fp32", "torch-amp")
+    assert tuple(read_variants("ort-fp32", "peer-nnunet", **run, own={"lean": recipe})) == (
+        "peer-nnunet", "ort-fp32", "lean",
+    )  # fmt: skip
+    made = read_variants("", "lean", **run, own={"other": recipe, "lean": recipe})
+    assert tuple(made) == ("lean", "other"), "plain PyTorch need not be there"
+    for name in ("all", "all@2", "ort-fp64", "lean@2", "torch-fp32#2"):
+        with pytest.raises(InputError, match=r"--baseline: unknown variant .*; choose from lean, torch-fp32, "):
+            read_variants("torch-amp", name, **run, own={"lean": recipe})
+    with pytest.raises(InputError, match=r"--baseline: 'ort-fp32@x': a batch is"):
+        read_variants("torch-amp", "ort-fp32@x", **run)
+
+
 def test_a_batch_makes_a_variant_of_its_own():
     assert names("torch-fp32@4") == ("torch-fp32", "torch-fp32@4")
     assert names("torch-amp@04,torch-amp@4") == ("torch-fp32", "torch-amp@4", "torch-amp@4#2")

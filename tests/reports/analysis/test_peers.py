@@ -165,6 +165,46 @@ def test_the_record_keeps_its_peers():
     assert run_from_json({name: value for name, value in document.items() if name != "peers"}).peers == ()
 
 
+def held_against(run: Run, name: str) -> Run:
+    """The run with `name` in the place of the baseline, and that of old among the others."""
+    others = (BASELINE, *run.record.settings.variants)
+    variants = {name: run.record.settings.variants[name], **run.record.settings.variants}
+    record = replace(
+        run.record, baseline=name, baseline_chosen=True, settings=replace(run.record.settings, variants=variants)
+    )
+    assert len(set(others)) == len(variants)
+    return replace(run, record=record, variants=tuple(run.variant(each) for each in variants))
+
+
+def test_a_peer_as_the_baseline_is_what_all_are_held_against():
+    run = held_against(run_of(PEERS), SLOW)
+    assert [each.name for each in candidates(run)] == [BASELINE, *OURS], "plain PyTorch is one of the others"
+    summary = summarise(run)
+    assert summary.headline.endswith(f" (baseline: {SLOW})")
+    assert summary.row(BEST).case.speedup.estimate == pytest.approx(8, rel=0.05)
+    assert summary.row(BASELINE).verdict is not None
+    document = render(summary, "markdown")
+    variants = document.partition("## Variants")[2].partition("\n## ")[0]
+    assert f"| {SLOW} | baseline | reference |" in variants
+    assert FAST not in variants
+    peers = document.partition("## Against what is run today")[2].partition("\n## ")[0]
+    (line,) = (line for line in peers.splitlines() if f"| {SLOW} |" in line)
+    assert line.endswith("| reference | reference | reference |")
+    assert SLOW in {change.name for change in regression(run, run).changes}
+    with pytest.raises(RecordError, match=f"{SLOW} is the baseline"):
+        summarise(run, replace(Claim.of(run.record.settings), variant=SLOW))
+
+
+def test_a_baseline_that_is_lossy_is_said_to_be():
+    def notes(evidence: EvidenceRecord) -> list[str]:
+        run = run_of(PEERS | {FAST: Candidate(8.0, evidence=evidence)})
+        return [note for note in summarise(held_against(run, FAST)).warnings if "lossy" in note]
+
+    (note,) = notes(EvidenceRecord("torch cuda", {"fp16": 0.97, "fp32": 0.03}))
+    assert note.startswith(f"the baseline {FAST} is lossy itself (FP16 in 97 % of its multiply-accumulates): ")
+    assert notes(EvidenceRecord("torch cpu", {"fp32": 1.0})) == []
+
+
 def test_a_slower_peer_is_no_regression():
     before, now = run_of(PEERS), run_of(PEERS | {SLOW: Candidate(0.1)})
     result = regression(before, now)

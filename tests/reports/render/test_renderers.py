@@ -275,7 +275,8 @@ def test_cases_csv_of_nothing_is_its_header() -> None:
 
 def test_junit_counts_what_happened() -> None:
     suite = ET.fromstring(render(summarise(confirmed()), "junit")).find("testsuite")
-    cases = {case.get("name"): case for case in suite}
+    assert suite.find("properties/property[@name='baseline']").get("value") == BASELINE
+    cases = {case.get("name"): case for case in suite.findall("testcase")}
     assert {name: [e.tag for e in case if e.tag != "system-out"] for name, case in cases.items()} == {
         BASELINE: [], "torch-compile": [], "torch-half": ["skipped"], "openvino-int8": [],
         "torch-fp32#2": ["failure"], "shifted": ["failure"], SKIP.name: ["skipped"], FAIL.name: ["error"],
