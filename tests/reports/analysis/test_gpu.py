@@ -58,9 +58,10 @@ def test_clocks_that_disagree_are_a_doubt(share: float, words: str | None) -> No
 
 
 def test_the_baselines_backend_with_another_batch_is_a_warning() -> None:
-    (line,) = lines(make_run({f"{BASELINE}@4": Candidate(2.0), f"{BASELINE}#2": Candidate(1.0)}), "--batch 4")
+    run = make_run({f"{BASELINE}@4": Candidate(2.0), f"{BASELINE}#2": Candidate(1.0)})
+    (line,) = lines(run, f"--baseline {BASELINE}@4")
     assert line.startswith("torch-fp32@4 takes 50")
-    assert lines(make_run({f"{BASELINE}@4": Candidate(0.8), "torch-half@4": Candidate(3.0)}), "--batch") == []
+    assert lines(make_run({f"{BASELINE}@4": Candidate(0.8), "torch-half@4": Candidate(3.0)}), "--baseline") == []
 
 
 def test_a_share_of_the_peak_is_operations_over_time() -> None:
