@@ -182,8 +182,15 @@ def _variants(
     With recipes and no ``--backends`` there is only the baseline beside them: the user's, else the `usual` one.
     """
     listed, baseline = request.backends or ("" if recipes else "all"), request.baseline or usual
-    settings = {"roi": request.roi, "overlap": _overlap(request), "batch": request.batch, "tta": request.tta}
-    return read_variants(listed, baseline, own=recipes, **settings)
+    return read_variants(
+        listed,
+        baseline,
+        roi=request.roi,
+        overlap=_overlap(request),
+        batch=request.batch,
+        tta=request.tta,
+        own=recipes,
+    )
 
 
 def _tta_of(own: VariantSettings, model: Model) -> str:

@@ -35,8 +35,8 @@ def read_variants(
     """Expand a comma-separated list of names, each with ``@BATCH`` behind it or not; ``all`` stands for every backend.
 
     A name that is listed again becomes ``NAME#2``, a variant of its own. Those of the user's `own` come last; with them
-    the list may be empty. The `baseline`, any of all these or a further name, always comes first. `roi`, `overlap`, `tta`
-    and, where a name says nothing, `batch` are the run's.
+    the list may be empty. The `baseline`, any of all these or a further name, always comes first. `roi`, `overlap`,
+    `tta` and, where a name says nothing, `batch` are the run's.
 
     Raises:
         InputError: a name that is no backend, or a batch that is no number of tiles.

@@ -92,7 +92,7 @@ def test_a_peer_computes_what_we_do(name, ours, tmp_path):
     assert evidence.details["way"]
 
 
-@pytest.mark.parametrize("name", [name for name in PEERS if name != "peer-monai-amp"])
+@pytest.mark.parametrize("name", [name for name in STEPWISE if name != "peer-monai-amp"])
 def test_a_peer_mirrors_tiles_and_averages_networks_as_we_do(name, tmp_path):
     """Each in its own way: nnU-Net by its predictor, the others around the network that they call."""
     torch.manual_seed(4)
