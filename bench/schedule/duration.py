@@ -58,37 +58,45 @@ def _run_of(
     seconds = pace.scoring_s * cases * (1 + others)
     for group in groups:
         round_s, opening_s = cases * _sum(pace.case_s, group), _sum(pace.opening_s, group)
-        own = _rounds(round_s, opening_s, cases, (len(group) - 1) / max(others, 1), settings, limits)[most]
-        own_launches = 1 + (own - 1) // _rounds_of_a_launch(round_s, opening_s, limits)
+        each = 1 if _calls(settings, group) else max(1, ceil(limits.relaunch_cost * opening_s / round_s))
+        own = _rounds(round_s, each, cases, (len(group) - 1) / max(others, 1), settings, limits)[most]
+        own_launches = 1 + (own - 1) // each
         seconds += own * round_s + own_launches * opening_s
         rounds, launches = max(rounds, own), max(launches, own_launches)
-    seconds += _confirmation(groups, pace, cases, rounds, max(launches, limits.launches))
+    seconds += _confirmation(groups, pace, cases, rounds, max(launches, limits.launches), settings)
     return Duration(rounds=rounds, launches=launches, seconds=seconds)
 
 
-def _rounds(
-    round_s: float, opening_s: float, cases: int, share: float, settings: Settings, limits: Limits
-) -> tuple[int, int]:
-    """The fewest and the most, as `groups` has it: it stops after the round beyond which the budget is spent."""
+def _rounds(round_s: float, each: int, cases: int, share: float, settings: Settings, limits: Limits) -> tuple[int, int]:
+    """The fewest and the most, as `groups` has it: it stops after the round beyond which the budget is spent.
+
+    `each`: of a launch.
+    """
     if settings.rounds is not None:
         return settings.rounds, settings.rounds
     most = min(limits.rounds, max(1, floor(settings.budget_s * share / round_s)))
     if cases < MIN_CASES:
         return 1, 1
-    return min(most, (limits.launches - 1) * _rounds_of_a_launch(round_s, opening_s, limits) + 1), most
+    return min(most, (limits.launches - 1) * each + 1), most
 
 
-def _rounds_of_a_launch(round_s: float, opening_s: float, limits: Limits) -> int:
-    return max(1, ceil(limits.relaunch_cost * opening_s / round_s))
+def _calls(settings: Settings, group: Sequence[str]) -> bool:
+    """Whether one of the group runs all cases in a call; then each round has a launch of its own."""
+    return any(getattr(settings.variants[name], "one_call", False) for name in group)
 
 
-def _confirmation(groups: Sequence[Sequence[str]], pace: Pace, cases: int, rounds: int, launches: int) -> float:
+def _confirmation(
+    groups: Sequence[Sequence[str]], pace: Pace, cases: int, rounds: int, launches: int, settings: Settings
+) -> float:
     """Seconds of the fastest variant's, beside the baseline."""
     others = [name for group in groups for name in group[1:]]
     if not others:
         return 0.0
     pair = (groups[0][0], min(others, key=lambda name: pace.case_s[name]))
-    return max(rounds, launches) * cases * _sum(pace.case_s, pair) + launches * _sum(pace.opening_s, pair)
+    rounds = max(rounds, launches)
+    if _calls(settings, pair):
+        launches = rounds = max(rounds, MIN_CASES)
+    return rounds * cases * _sum(pace.case_s, pair) + launches * _sum(pace.opening_s, pair)
 
 
 def _sum(seconds: Mapping[str, float], names: Sequence[str]) -> float:
