@@ -24,8 +24,8 @@ from bench.machine.clock import Stopwatch
 from bench.peers import Peer
 from bench.peers.session import PeerSession, Voting, mirrored, windows
 from bench.pipeline.bundle.transforms import IMAGE, PREDICTION, built, labels_of
-from bench.pipeline.classes import paint
 from bench.pipeline.finite import of_case
+from bench.pipeline.label_map import paint
 from bench.pipeline.settings import CaseTiming, InferenceSettings
 from engines.base import Availability, Target
 from engines.placement import placed

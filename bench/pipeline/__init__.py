@@ -3,6 +3,5 @@
 `settings` says what is asked of it and what it reports. `preparation` and, by nnU-Net's plans, `nnunet` or by MONAI's
 transforms `bundle` bring a volume to the network and back (`preprocess` normalises it, `resampling` gives it another
 spacing); `roi` chooses the `region` that is run; `tiles` cuts it, `tile_runner` runs the tiles, `merge` adds their
-logits up, `finite` looks for NaN in them, `label_map` makes labels of them by the network's `classes`; `forecast` tells
-what memory that takes.
+logits up, `finite` looks for NaN in them, and `label_map` makes labels of them.
 """

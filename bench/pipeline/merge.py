@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from bench.data.blocks import slabs
-from bench.pipeline.classes import choose
 from bench.pipeline.finite import is_finite, overflow
+from bench.pipeline.label_map import choose
 from bench.pipeline.settings import InferenceSettings
 from bench.pipeline.tiles import Box, Grid, Shape, triple
 

@@ -15,12 +15,11 @@ from torch import Tensor
 from bench.data import blocks
 from bench.data.volume import MaskValues, Volume, read_image, read_mask
 from bench.pipeline import tiles
-from bench.pipeline.forecast import Forecast
 from bench.pipeline.label_map import Labels
 from bench.pipeline.merge import WHOLE_BYTES, Merger, Receiver, most_held
 from bench.pipeline.preprocess import normalise
 from bench.pipeline.region import Geometry, shifted
-from bench.pipeline.settings import InferenceSettings
+from bench.pipeline.settings import Forecast, InferenceSettings
 from bench.pipeline.tiles import Grid, Shape
 
 

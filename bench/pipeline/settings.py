@@ -6,10 +6,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from bench.pipeline.classes import Classes
+from bench.pipeline.tiles import Shape
 from models.model import Plans, Transforms
 from models.task import PANCREAS
 from reports.records.record import Roi
+
+
+@dataclass(frozen=True)
+class Classes:
+    """What the classes of a network mean.
+
+    Attributes:
+        labels: in the mask, of each class; without `painting` the first is background.
+        painting: order in which overlapping regions are painted, later over earlier; None where the likeliest class has
+            the voxel.
+    """
+
+    labels: tuple[int, ...]
+    painting: tuple[int, ...] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +84,23 @@ class InferenceSettings:
         """
         counts = range(1 + len(self.mirror_axes))
         return tuple(axes for count in counts for axes in itertools.combinations(self.mirror_axes, count))
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a case of some shape will take of memory.
+
+    Attributes:
+        prepared: its shape when it is brought to the network.
+        preparing: bytes at most until then.
+        cuts: the axes along which its logits are taken in parts (`bench.pipeline.merge.Receiver`).
+        labelling: bytes that labels take beside the sums of logits.
+    """
+
+    prepared: Shape
+    preparing: int
+    cuts: tuple[int, ...]
+    labelling: int
 
 
 @dataclass(frozen=True, kw_only=True)

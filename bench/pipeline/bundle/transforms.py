@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.pipeline.classes import paint
+from bench.pipeline.label_map import paint
 from bench.pipeline.settings import InferenceSettings
 from models.model import Step
 

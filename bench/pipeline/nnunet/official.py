@@ -16,10 +16,10 @@ from torch import Tensor
 
 from bench.data.volume import MaskValues, Volume, open_channels, read_mask, refuse_apart
 from bench.errors import InputError
-from bench.pipeline.forecast import Forecast
 from bench.pipeline.merge import Merger, Receiver
 from bench.pipeline.nnunet.reader import Reader
 from bench.pipeline.region import Geometry
+from bench.pipeline.settings import Forecast
 from bench.pipeline.tiles import Grid, Shape, triple
 from models.model import Plans
 from models.suppress import suppress_output

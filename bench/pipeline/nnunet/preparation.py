@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.data.volume import Volume, open_channels, refuse_apart
-from bench.pipeline.classes import Classes
-from bench.pipeline.forecast import Forecast
 from bench.pipeline.label_map import SIDE, Labels, ResampledLabels
 from bench.pipeline.merge import Merger, Receiver
 from bench.pipeline.nnunet.official import OfficialPreprocessor, not_taken_reported
 from bench.pipeline.nnunet.resampling import Resampling
 from bench.pipeline.region import Geometry, full_box
+from bench.pipeline.settings import Classes, Forecast
 from bench.pipeline.tiles import Box, Grid, Shape
 from models.model import Plans
 

@@ -9,9 +9,9 @@ from scipy.ndimage import gaussian_filter
 from torch.nn import functional
 
 from bench.pipeline import label_map
-from bench.pipeline.classes import Classes, choose
-from bench.pipeline.label_map import Labels, ResampledLabels
+from bench.pipeline.label_map import Labels, ResampledLabels, choose
 from bench.pipeline.resampling import AxisMap, interpolated, sampled, spline, unchanged
+from bench.pipeline.settings import Classes
 
 SIDES = st.tuples(*[st.integers(1, 30)] * 3)
 
