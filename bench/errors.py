@@ -4,6 +4,7 @@ BenchError
 ├── InputError           the command or the data cannot be used (exit code 2)
 │   └── StorageError     a place cannot be written to, or is full
 ├── BackendLostError     the baseline was skipped or failed (exit code 4)
+├── CommandError         an own command did not do what it should; it has failed (likewise)
 ├── NotFiniteError       a variant gave NaN or infinity; it has failed (exit code 4 where it is the baseline)
 └── InterruptedRunError  the run was stopped; what was measured is saved (exit code 130)
 """
@@ -23,6 +24,10 @@ class StorageError(InputError):
 
 class BackendLostError(BenchError):
     """The run cannot go on without this backend."""
+
+
+class CommandError(BenchError):
+    """An own command broke, took too long, or did not write what it should."""
 
 
 class NotFiniteError(BenchError):

@@ -46,6 +46,24 @@ def leave_current_folder() -> None:
         sys.path[:] = [entry for entry in sys.path if entry not in current]
 
 
+_changed: dict[str, str | None] = {}  # by `adopt_environment`: what the user had
+
+
+def adopt_environment() -> None:
+    """Have this process and what it starts go on with `environment`."""
+    before, variables = dict(os.environ), environment()
+    _changed.update(
+        {name: before.get(name) for name in before.keys() | variables if before.get(name) != variables.get(name)}
+    )
+    os.environ.clear()
+    os.environ.update(variables)
+
+
+def users_environment() -> dict[str, str]:
+    """The variables that `bench` was called with, for what the user has it run."""
+    return {name: value for name, value in ({**os.environ} | _changed).items() if value is not None}
+
+
 def environment() -> dict[str, str]:
     """The variables for a process that is started: those of this one, without relative folders to find code in."""
     variables = {**os.environ, "PYTHONSAFEPATH": "1"}  # as -P, and for the processes that this one starts

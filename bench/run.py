@@ -125,10 +125,11 @@ def _drop_lost(record: RunRecord, store: RunStore, progress: Progress) -> None:
     cases, values = {case.name: case for case in record.cases}, MaskValues.of(record.task)
     for variant in list(store.records.values()):
         for sample in _first(variant):
-            problem = _problem(store.mask(variant.name, cases[sample.case], first=True), cases[sample.case], values)
+            masks = ((store.mask(variant.name, cases[name], first=True), cases[name]) for name in sample.subtypes)
+            problem = next((why for mask, case in masks if (why := _problem(mask, case, values))), None)
             if problem is not None:
                 progress.note(f"{problem}; the case is run anew")
-                store.drop(variant.name, sample.phase, sample.round, cases[sample.case])
+                store.drop(variant.name, sample.phase, sample.round, cases.get(sample.case))
     for case in record.cases:
         repeat = store.mask(record.baseline, case, first=False)
         if repeat.exists() and _problem(repeat, case, values) is not None:
@@ -148,7 +149,7 @@ def _measure(plan: Plan, store: RunStore, limits: Limits, progress: Progress) ->
     refused = directory.point_latest()
     if refused is not None:
         progress.note(f"{LATEST} does not lead to this run ({refused}); see it with `bench report {directory.folder}`")
-    if limits.peak and not record.peak_flops:
+    if limits.peak and not record.peak_flops and len(record.settings.commands) < len(record.settings.variants):
         record = replace(record, **_peak(record, progress))
         directory.save_run(record)
     interleaver = Interleaver(store, record, progress)
@@ -227,7 +228,7 @@ def _scores(
             directory.prediction(record.baseline, case),
             subtypes[case.name],
             baseline[case.name],
-            rois[case.name],
+            rois.get(case.name),
         )
         for case in record.cases
         if case.name in subtypes and case.name in baseline
@@ -236,7 +237,7 @@ def _scores(
 
 def _subtypes(backend: VariantRecord) -> dict[str, int | None]:
     """Predicted classes of its first round, whose masks are kept; None where the network has no classification."""
-    return {s.case: s.subtype for s in _first(backend)}
+    return {case: subtype for s in _first(backend) for case, subtype in s.subtypes.items()}
 
 
 def _first(backend: VariantRecord) -> list[Sample]:
@@ -257,14 +258,16 @@ def _record_noise(record: RunRecord, store: RunStore) -> None:
     if voxels:
         noise = {"voxels": voxels, "differing_voxels": differing}
         if record.classifies:
-            noise["class_flips"] = sum(first[name] != sample.subtype for name, sample in later.items())
+            noise["class_flips"] = sum(first[name] != subtype for name, subtype in later.items())
         store.put(replace(backend, noise=noise))
 
 
-def _latest(backend: VariantRecord) -> dict[str, Sample]:
+def _latest(backend: VariantRecord) -> dict[str, int | None]:
+    """Predicted classes of its last sample of each case behind the first round."""
     return {
-        s.case: s
+        case: subtype
         for s in backend.samples
+        for case, subtype in s.subtypes.items()
         if (s.phase, s.round) != (INTERLEAVED, 0) and s.phase in (INTERLEAVED, CONFIRMATION)
     }
 

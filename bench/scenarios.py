@@ -77,6 +77,7 @@ def measure(
     """
     plan = _plan(request, backend, progress)
     opening = plan.opens[0 if backend is None else -1]
+    assert isinstance(opening, Open), "own commands are no backends"
     for scenario in wanted:
         (masks / scenario).mkdir(parents=True)
     timed: dict[str, Timed] = {}

@@ -45,6 +45,7 @@ from bench.schedule.interleave import Interleaver
 from bench.schedule.run_directory import RunDirectory
 from bench.schedule.store import RunStore
 from bench.worker import allocator
+from bench.worker.messages import Open
 from models.load import build_model, read_checkpoint
 from reports.records.record import INTERLEAVED, VariantRecord
 
@@ -90,7 +91,7 @@ def serve_plainly(options: argparse.Namespace) -> None:
     if how == allocator.KEEP and not allocator.keep_freed():
         raise SystemExit("this C library cannot keep what is freed")
     plan = plan_of(options, backend)
-    opening = next(each for each in plan.opens if each.name == backend)
+    opening = next(each for each in plan.opens if isinstance(each, Open) and each.name == backend)
     torch.set_num_threads(opening.target.threads)
     model = build_model(read_checkpoint(opening.checkpoint), widen_to=opening.widen_to)
     with tempfile.TemporaryDirectory() as scratch, engines.load(backend).open(model, opening.target) as session:
@@ -140,7 +141,7 @@ def harness(plan: Plan, backend: str, how: str, scratch: Path) -> Iterator[Inter
     interleaver = Interleaver(
         RunStore(directory, {backend: VariantRecord(name=backend, settings=own)}), plan.record, Silent()
     )
-    opening = next(each for each in plan.opens if each.name == backend)
+    opening = next(each for each in plan.opens if isinstance(each, Open) and each.name == backend)
     interleaver.open(replace(opening, keep_memory=how == allocator.KEEP))
     try:
         yield interleaver

@@ -30,6 +30,7 @@ from bench.machine.host import describe
 from bench.machine.usage import INTERVAL_S
 from bench.pipeline.pipeline import Pipeline
 from bench.worker import allocator
+from bench.worker.messages import Open
 from models.load import build_model, read_checkpoint
 
 OTHER_WORK = """
@@ -80,7 +81,7 @@ def helper(code: str, *arguments: str) -> Iterator[Callable[[str], None]]:
 def measure(options: argparse.Namespace, backend: str) -> dict[str, list[float]]:
     """Seconds of the cases of each condition."""
     plan = plan_of(options, backend)
-    opening = next(each for each in plan.opens if each.name == backend)
+    opening = next(each for each in plan.opens if isinstance(each, Open) and each.name == backend)
     torch.set_num_threads(opening.target.threads)
     model = build_model(read_checkpoint(opening.checkpoint), widen_to=opening.widen_to)
     case, seconds = plan.record.cases[0], {condition: list[float]() for condition in CONDITIONS}

@@ -17,7 +17,7 @@ from bench.cli import internal_error
 from bench.cli.exit_codes import BACKEND_LOST, BAD_INPUT, DONE, INTERNAL_ERROR, INTERRUPTED
 from bench.cli.options import parser
 from bench.errors import BackendLostError, BenchError, InputError, InterruptedRunError
-from bench.imports import OURS, environment
+from bench.imports import OURS, adopt_environment
 from bench.schedule.run_directory import LATEST
 
 _MODULES = {"inspect": "inspection", "plan": "run"}  # `inspect` is in the standard library
@@ -104,9 +104,7 @@ def entry() -> None:
     left_out = [
         each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each and not Path(each).is_absolute()
     ]
-    variables = environment()
-    os.environ.clear()
-    os.environ.update(variables)  # for whatever a library starts
+    adopt_environment()  # for whatever a library starts
     _open_closed_streams()
     if left_out:
         _print_error(f"PYTHONPATH: relative, and left out: {', '.join(left_out)}; give whole paths", DONE)

@@ -120,7 +120,7 @@ def _measurement(run: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--recipes",
         metavar="FILE.toml|builtin",
-        help="time these too: backends with ROI, overlap, batch of their own",
+        help="time these too: backends with ROI, overlap, batch of their own, and own commands",
     )
     what.add_argument(
         "--baseline",
@@ -128,6 +128,11 @@ def _measurement(run: argparse.ArgumentParser) -> None:
         help="what all are held against, in time and in accuracy: any of these names, or a recipe's (torch-fp32; "
         "ort-fp32 for an ONNX graph)",
     )
+    what.add_argument(
+        "--command", dest="commands", action="append", default=[], metavar="NAME='PROGRAM {image} {mask}'",
+        help="time a command of yours too: a new process for each case; with {images_dir} {masks_dir} one call for "
+        "all; with NAME:server=... a process that gets a line of JSON for each case. May be given several times",
+    )  # fmt: skip
     what.add_argument(
         "--require",
         dest="required",

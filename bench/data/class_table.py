@@ -6,7 +6,7 @@ import io
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +62,24 @@ def read_class_tables(root: Path, cases: Collection[str]) -> ClassTables:
     Raises:
         InputError: a class that is no whole number from 0, or two classes of one case; the line names the file.
     """
+    tables = _read(sorted(root.iterdir()), cases)
+    unread = tuple(sorted(path for path in root.iterdir() if path.suffix.lower() in (".xlsx", ".xls", ".ods")))
+    return replace(tables, unread=unread)
+
+
+def read_class_table(path: Path, cases: Collection[str]) -> ClassTables:
+    """Read a single table, likewise.
+
+    Raises:
+        InputError: likewise.
+        OSError: it cannot be read.
+    """
+    return _read([path], cases)
+
+
+def _read(paths: Iterable[Path], cases: Collection[str]) -> ClassTables:
     classes, sources, others = dict[str, int](), dict[str, str](), list[str]()
-    tables = {path: table for path in sorted(root.iterdir()) if (table := list(_entries(path, cases)))}
+    tables = {path: table for path in paths if (table := list(_entries(path, cases)))}
     for entry in (entry for table in tables.values() for entry in table):
         name = next((name for name in _spellings(entry.name) if name in cases), None)
         if name is None:
@@ -75,8 +91,7 @@ def read_class_tables(root: Path, cases: Collection[str]) -> ClassTables:
                     "correct the one that is wrong"
                 )
             sources.setdefault(name, entry.where)
-    unread = tuple(sorted(path for path in root.iterdir() if path.suffix.lower() in (".xlsx", ".xls", ".ods")))
-    return ClassTables(classes=classes, sources=sources, files=tuple(tables), unread=unread, others=tuple(others))
+    return ClassTables(classes=classes, sources=sources, files=tuple(tables), others=tuple(others))
 
 
 def _plain(name: str) -> str:

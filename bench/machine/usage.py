@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 
+from bench.machine.process_tree import usage_below
 from reports.records.record import Usage
 
 INTERVAL_S = 0.1  # FLARE's
@@ -33,12 +34,12 @@ class UsageMeter:
     """Follows one process over one case: `tick` it every `INTERVAL_S`, then ask for `usage`.
 
     With `tree` all that it has started counts too. Looking for these takes milliseconds, so it is asked for only where
-    there are any.
+    there are any. With `below` that alone counts, and not the process itself.
     """
 
-    def __init__(self, pid: int, powercap: Path = _POWERCAP, *, tree: bool = False) -> None:
+    def __init__(self, pid: int, powercap: Path = _POWERCAP, *, tree: bool = False, below: bool = False) -> None:
         self._readings: list[Reading] = []
-        self._tree = tree
+        self._tree, self._below = tree, below
         self._programs: dict[int, list[str]] = {}
         self._process: psutil.Process | None = None
         with contextlib.suppress(psutil.Error):
@@ -52,6 +53,9 @@ class UsageMeter:
         if self._process is None:
             return
         with contextlib.suppress(psutil.Error):
+            if self._below:
+                self._readings.append(Reading(time.perf_counter(), *usage_below(self._process)))
+                return
             memory, cpu = self._process.memory_info().rss, self._process.cpu_times()
             memory_bytes, cpu_s = self._of_descendants(self._process, cpu) if self._tree else (0, 0.0)
             self._readings.append(Reading(time.perf_counter(), memory + memory_bytes, cpu.user + cpu.system + cpu_s))

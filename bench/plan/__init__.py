@@ -3,5 +3,6 @@
 `request` is what the user asked for, `plan` checks it and prepares the run; `networks` reads what it is of; `variants`
 and `recipes` say what is timed, `augmentation` how tiles are mirrored, `controlled_settings` what is held equal,
 `accuracy_claim` what the accuracy is shown by; `calibration` cuts the tiles that INT8 is calibrated on, `cache` keeps
-what can be used again. `declaration` is the plan as a file with a hash of its own, which a run can be held to.
+what can be used again. `declaration` is the plan as a file with a hash of its own, which a run can be held to;
+`no_network` stands for the network where own commands run alone.
 """

@@ -30,6 +30,9 @@ _PRECISIONS = {"fp32": "float32", "tf32": "float32", "fp16": "float16", "bf16": 
 def controlled_settings(settings: Settings, model: Model, baseline: str, networks: int = 1) -> dict[str, str]:
     """What is held equal between the variants, so that only the engine differs; `networks` of an ensemble."""
     plans = model.plans
+    commands = {f"but command {name}": str(own.command) for name, own in settings.commands.items()}
+    if len(commands) == len(settings.variants):
+        return {"own commands alone": "equal are the cases, the machine and the environment", **commands}
     return {
         "preparation": _preparation(model, settings),
         "intensity window": _window(model),
@@ -47,6 +50,7 @@ def controlled_settings(settings: Settings, model: Model, baseline: str, network
         "memory format of inputs": "contiguous",
         **_of_baseline(settings, baseline),
         **{f"but recipe {name}": _of_recipe(recipe, settings) for name, recipe in settings.recipes.items()},
+        **commands,
     }
 
 
@@ -66,6 +70,8 @@ def _of_recipe(recipe: VariantSettings, settings: Settings) -> str:
 def _of_baseline(settings: Settings, name: str) -> dict[str, str]:
     """How the baseline multiplies; and what else of it is its own, where it is a reference pipeline."""
     own, on_cuda = settings.variants[name], settings.device.startswith("cuda")
+    if own.command is not None:
+        return {f"{what} in the baseline": "the command's own" for what in ("precision", "TF32", "cudnn.benchmark")}
     row = row_of(own.backend, settings.device)
     half = "fp16" if on_cuda else "bf16"
     by_torch = row.runtime.providers == TORCH.providers  # whose flags `engines.pytorch.session` sets
@@ -135,14 +141,16 @@ def describe_checkpoint(
     checkpoint: Checkpoint,
     paths: Sequence[Path],
     request: Request,
-    layers: tuple[Layer, ...],
+    layers: tuple[Layer, ...] | None,
     further: tuple[str, ...] = (),
 ) -> CheckpointRecord:
-    """What the record says of the network, whose work in a pass is `layers`.
+    """What the record says of the network, whose work in a pass is `layers`; None where it is never run.
 
     Of an ensemble it is the first at `paths`; `further` are the hashes of the others' weights.
     """
-    uncounted = () if layers else ("no convolution or matrix product was seen in a pass of it, so its work is unknown",)
+    uncounted: tuple[str, ...] = ("it was read for its task: own commands ran alone",) if layers is None else ()
+    if layers == ():
+        uncounted = ("no convolution or matrix product was seen in a pass of it, so its work is unknown",)
     unknown = [name for name, value in checkpoint.metrics.items() if not math.isfinite(value)]
     return CheckpointRecord(
         path=str(paths[0]),
@@ -152,7 +160,7 @@ def describe_checkpoint(
         further_paths=tuple(map(str, paths[1:])),
         demo=request.checkpoint is None,
         widened_to=request.demo_width,
-        options=_options_record(request.model_options, request.task),
+        options=options_record(request.model_options, request.task),
         architecture=model.architecture,
         width=model.width,
         parameters=model.parameters,
@@ -164,7 +172,7 @@ def describe_checkpoint(
             *uncounted,
             *(f"its training metric {name} is not a finite number" for name in unknown),
         ),
-        **work_of_a_tile(layers * len(paths), _batch(model)),
+        **work_of_a_tile((layers or ()) * len(paths), _batch(model)),
         container=checkpoint.container,
         wrappers=tuple(checkpoint.wrappers),
         training_metrics={name: float(value) for name, value in checkpoint.metrics.items() if math.isfinite(value)},
@@ -189,7 +197,7 @@ def work_of_a_tile(layers: tuple[Layer, ...], batch: int) -> dict[str, int]:
     }
 
 
-def _options_record(options: ModelOptions, task: Path | None) -> OptionsRecord:
+def options_record(options: ModelOptions, task: Path | None) -> OptionsRecord:
     """With paths that do not depend on where `bench` is called."""
     file, colon, factory = (options.arch or "").rpartition(":")
     return OptionsRecord(

@@ -26,15 +26,15 @@ class Networks:
 
     Attributes:
         paths: of all of them, absolute.
-        model, checkpoint: of the first.
-        layers: of a pass of the first over one tile.
+        model, checkpoint: of the first; own commands alone may run without a checkpoint.
+        layers: of a pass of the first over one tile; None where it is never run.
         further: hashes of the weights of the others; of programs those of the files.
     """
 
     paths: tuple[Path, ...]
     model: Model
-    checkpoint: Checkpoint
-    layers: tuple[Layer, ...]
+    checkpoint: Checkpoint | None
+    layers: tuple[Layer, ...] | None
     further: tuple[str, ...] = ()
 
 
@@ -69,14 +69,16 @@ def recorded_paths(checkpoint: CheckpointRecord) -> tuple[Path, ...]:
     return tuple(map(Path, (checkpoint.path, *checkpoint.further_paths)))
 
 
-def read_networks(paths: tuple[Path, ...], options: ModelOptions, widen_to: int | None = None) -> Networks:
+def read_networks(
+    paths: tuple[Path, ...], options: ModelOptions, widen_to: int | None = None, *, run: bool = True
+) -> Networks:
     """Read them one after the other, and keep the weights of the first alone.
 
     Raises:
         models.errors.CheckpointError: one cannot be used, or does not belong to the others.
     """
     with load_model(paths[0], options, widen_to) as (model, checkpoint):
-        layers = layers_of_a_pass(model)
+        layers = layers_of_a_pass(model) if run else None
     members = [(paths[0], model)]
     for path in paths[1:]:
         with load_model(path, options, widen_to) as (further, _):

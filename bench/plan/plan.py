@@ -9,6 +9,7 @@ from typing import TypeVar
 import engines
 from bench import peers
 from bench.accuracy import task_of
+from bench.commands.command import Command, refuse_channels, refuse_missing
 from bench.data.cases import check_cases, declared_values, find_cases, fingerprint
 from bench.data.class_table import read_class_tables
 from bench.data.dataset_json import mask_values
@@ -16,12 +17,13 @@ from bench.data.layouts import QUIZ, CaseFiles, folder_of, unused_volumes
 from bench.data.remarks import remark_on_unused, remarks_on, remarks_on_classes, remarks_on_labels
 from bench.data.volume import MaskValues
 from bench.errors import InputError
+from bench.imports import users_environment
 from bench.machine import host
 from bench.pipeline.nnunet.reader import refuse_unreadable
 from bench.pipeline.preparation import case_bytes
 from bench.pipeline.settings import InferenceSettings
 from bench.pipeline.tiles import triple
-from bench.plan import calibration
+from bench.plan import calibration, no_network
 from bench.plan.accuracy_claim import resolve_accuracy
 from bench.plan.augmentation import OFF, mirror_axes, resolved_tta, tta_absent
 from bench.plan.cache import cache_folder, demo_data, prepare_cache
@@ -30,9 +32,10 @@ from bench.plan.controlled_settings import (
     describe_checkpoint,
     describe_data,
     model_options_of,
+    options_record,
 )
-from bench.plan.networks import paths_of, read_networks, recorded_paths
-from bench.plan.recipes import BUILT_IN, read_recipes
+from bench.plan.networks import Networks, paths_of, read_networks, recorded_paths
+from bench.plan.recipes import BUILT_IN, read_commands, read_recipes
 from bench.plan.request import Request
 from bench.plan.variants import (
     peers_among,
@@ -44,7 +47,7 @@ from bench.plan.variants import (
 )
 from bench.progress import Progress
 from bench.worker import allocator
-from bench.worker.messages import Open
+from bench.worker.messages import Open, OpenCommand
 from engines.base import Calibration, Target
 from engines.host import known_faults
 from engines.layers import Layer
@@ -63,7 +66,7 @@ class Plan:
     """A run that can start: its record and one request for a worker for each backend, the baseline first."""
 
     record: RunRecord
-    opens: tuple[Open, ...]
+    opens: tuple[Open | OpenCommand, ...]
 
 
 def make_plan(request: Request, run_id: str, created: str, progress: Progress) -> Plan:
@@ -77,12 +80,16 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
     required_names(request.required, variants)
     refuse_conflict([own.backend for own in variants.values()])
     peers.refuse_setting(peers_among(variants), request.protocol, request.roi)
+    _check_commands(variants, request.protocol)
     device = host.resolve_device(request.device)
     if request.demo_width is not None and (request.checkpoint is not None or request.model_options.arch is not None):
         raise InputError("--demo-width: widens the bundled demo checkpoint only; leave --checkpoint and --arch out")
-    networks = read_networks(paths_of(request), request.model_options, request.demo_width)
+    networks = _networks(request, _alone(variants))
     model, layers = networks.model, networks.layers
-    described = describe_checkpoint(model, networks.checkpoint, networks.paths, request, layers, networks.further)
+    if networks.checkpoint is None:
+        described = no_network.describe(model, options_record(request.model_options, request.task))
+    else:
+        described = describe_checkpoint(model, networks.checkpoint, networks.paths, request, layers, networks.further)
     usual = engines.baseline_for(model.program.container if model.program else None)
     if request.overlap is None:
         request = replace(request, overlap=model.overlap)
@@ -100,13 +107,17 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
     case_files = evenly(listed, request.max_cases)
     progress.start("checking cases", len(case_files))
     task, values = _classes_of(model), _values(root, layout, model, case_files)
+    for name, own in settings.commands.items():
+        assert own.command is not None
+        refuse_channels(_where(name), own.command, max(len(case.image_paths) for case in case_files))
     cases = check_cases(case_files, task, values, progress.advance)
     if model.plans is not None:
         refuse_unreadable(model.plans, (path for case in case_files for path in case.image_paths))
     settings = replace(settings, accuracy=resolve_accuracy(request, root, case_files))
     remarks = _remarks(root, case_files, cases, unused_volumes(root, request.split, listed), model, progress)
     inference = inference_settings(settings, model, len(networks.paths))
-    remarks = (*remarks, *_remarks_on_memory(cases, inference, progress))
+    if not _alone(variants):
+        remarks = (*remarks, *_remarks_on_memory(cases, inference, progress))
     tiles, calibration_cases = _calibrate(settings, root, case_files, inference, values)
     remarks = (*remarks, *_remarks_on_names(tiles, root, case_files, progress))
     prepare_cache(progress.note)
@@ -144,7 +155,11 @@ def resume_plan(record: RunRecord, progress: Progress) -> Plan:
     """
     prepare_cache(progress.note)
     paths, options = recorded_paths(record.checkpoint), model_options_of(record)
-    networks = read_networks(paths, options, record.checkpoint.widened_to)
+    if record.checkpoint.container == no_network.NONE and options.task is not None:
+        networks = _without_network(options.task)
+    else:
+        alone = _alone(record.settings.variants)
+        networks = read_networks(paths, options, record.checkpoint.widened_to, run=not alone)
     path, model, layers = paths[0], networks.model, networks.layers
     before = (record.checkpoint.weights_sha256, *record.checkpoint.members)
     for changed, now, then in zip(paths, (model.sha256, *networks.further), before, strict=True):
@@ -167,11 +182,47 @@ def resume_plan(record: RunRecord, progress: Progress) -> Plan:
     return Plan(record, _opens(record, model, layers, inference, tiles))
 
 
+def _networks(request: Request, alone: bool) -> Networks:
+    """What was read; where own commands run `alone` it is never run, and need not be there beside a task."""
+    task = request.model_options.task
+    if alone and request.checkpoint is None and request.model_options.arch is None and task is not None:
+        return _without_network(task)
+    return read_networks(paths_of(request), request.model_options, request.demo_width, run=not alone)
+
+
+def _without_network(task: Task) -> Networks:
+    return Networks(paths=(Path(),), model=no_network.model_of(task), checkpoint=None, layers=None)
+
+
+def _alone(variants: Mapping[str, VariantSettings]) -> bool:
+    """Whether own commands are all that is timed."""
+    return all(own.command is not None for own in variants.values())
+
+
+def _check_commands(variants: Mapping[str, VariantSettings], protocol: str) -> None:
+    for name, own in variants.items():
+        if own.command is None:
+            continue
+        if protocol != "sliding-window":
+            raise InputError(f"{_where(name)}: predicts whole volumes; use --protocol sliding-window")
+        refuse_missing(_where(name), own.command, users_environment())
+
+
+def _where(command: str) -> str:
+    return f"command {command}"
+
+
 def _recipes(request: Request) -> dict[str, VariantSettings]:
+    """Recipes and own commands."""
+    usual = (request.roi, _overlap(request), request.batch)
+    commands = read_commands(request.commands, *usual)
     if request.recipes is None:
-        return {}
+        return commands
     path = BUILT_IN if request.recipes == "builtin" else Path(request.recipes)
-    return read_recipes(path, request.roi, _overlap(request), request.batch, request.tta)
+    recipes = read_recipes(path, *usual, request.tta)
+    if twice := sorted(recipes.keys() & commands.keys()):
+        raise InputError(f"--command {twice[0]}: a recipe in {request.recipes} has this name; choose another")
+    return recipes | commands
 
 
 def _variants(
@@ -302,16 +353,20 @@ def _calibrate(
 def _opens(
     record: RunRecord,
     model: Model,
-    layers: tuple[Layer, ...],
+    layers: tuple[Layer, ...] | None,
     inference: InferenceSettings,
     tiles: Calibration | None,
-) -> tuple[Open, ...]:
+) -> tuple[Open | OpenCommand, ...]:
     settings, cache = record.settings, cache_folder()
     (path, *further), widen_to = recorded_paths(record.checkpoint), record.checkpoint.widened_to
     options = model_options_of(record)
     keep = settings.allocator == allocator.KEEP
 
-    def request(name: str, own: VariantSettings) -> Open:
+    def request(name: str, own: VariantSettings) -> Open | OpenCommand:
+        if own.command is not None:
+            target = Target(settings.device, settings.tile, own.batch, settings.threads, cache)
+            command = Command(record=own.command, environment=users_environment(), timeout_s=settings.timeout_s)
+            return OpenCommand(name, command, target)
         known = None if own.rewrites or model.program else layers  # a program's batch may be another
         target = Target(
             settings.device, settings.tile, own.batch, settings.threads, cache, tiles, known, model.channels

@@ -1,4 +1,6 @@
-"""Recipes: a backend with a ROI, an overlap, a batch and test-time augmentation of its own, read from a TOML file.
+"""What the user names to be timed: recipes and own commands.
+
+A recipe is a backend with a ROI, an overlap, a batch and test-time augmentation of its own, read from a TOML file.
 
 Each table of the file is a recipe; what it leaves out is the run's::
 
@@ -9,16 +11,24 @@ Each table of the file is a recipe; what it leaves out is the run's::
     batch = 2
     tta = "none"
     rewrites = ["drop-biases"]
+
+A table with a command is an own command, as ``--command NAME='...'`` is (`bench.commands.command`)::
+
+    [ours]
+    command = "python predict.py {image} {mask}"
+    mode = "case"
+    classes = "{mask}.csv"
 """
 
 import re
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import engines
 from bench.choices import MAX_OVERLAP, ROIS
+from bench.commands.command import BACKEND, read_command
 from bench.errors import InputError
 from bench.peers import PEERS
 from bench.plan.augmentation import FORMS, OFF, read_tta
@@ -29,6 +39,8 @@ from reports.records.record import VariantSettings
 BUILT_IN: Path = Path(__file__).with_name("recipes.toml")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _KEYS = ("backend", "roi", "overlap", "batch", "tta", "rewrites")
+_OF_COMMAND = ("command", "mode", "classes")
+_OPTION = re.compile(r"([^=:]*)(?::([^=]*))?=(.*)", re.DOTALL)
 
 
 def read_recipes(path: Path, roi: str, overlap: float, batch: int, tta: str = OFF) -> dict[str, VariantSettings]:
@@ -51,13 +63,40 @@ def read_recipes(path: Path, roi: str, overlap: float, batch: int, tta: str = OF
     return {name: _recipe(f"--recipes: {path}: [{name}]", name, table, defaults) for name, table in document.items()}
 
 
+def read_commands(options: Sequence[str], roi: str, overlap: float, batch: int) -> dict[str, VariantSettings]:
+    """The own commands that ``--command`` names, by name; the other arguments are the run's own settings.
+
+    Raises:
+        InputError: one cannot be used, or two have one name.
+    """
+    commands: dict[str, VariantSettings] = {}
+    for option in options:
+        match = _OPTION.fullmatch(option)
+        if match is None:
+            raise InputError(f"--command: {option!r}: give NAME='PROGRAM ARGUMENTS', or NAME:server='...'")
+        name, mode, line = match.groups()
+        where = f"--command {name}"
+        _refuse_name(where, name, "a command's")
+        if name in commands:
+            raise InputError(f"{where}: two commands have this name; choose another")
+        record = read_command(where, line, mode)
+        commands[name] = VariantSettings(backend=BACKEND, roi=roi, overlap=overlap, batch=batch, command=record)
+    return commands
+
+
+def _refuse_name(where: str, name: str, whose: str) -> None:
+    if not _NAME.fullmatch(name) or name in engines.BACKENDS or name in PEERS or name == "all":
+        raise InputError(
+            f"{where}: cannot be {whose} name; take letters, digits, dots, - and _, and no name of a backend"
+        )
+
+
 def _recipe(where: str, name: str, table: Any, defaults: Mapping[str, Any]) -> VariantSettings:
     if not isinstance(table, dict):
         raise InputError(f"{where}: is a single value; a recipe is a table with backend = ...")
-    if not _NAME.fullmatch(name) or name in engines.BACKENDS or name in PEERS or name == "all":
-        raise InputError(
-            f"{where}: cannot be a recipe's name; take letters, digits, dots, - and _, and no name of a backend"
-        )
+    _refuse_name(where, name, "a recipe's")
+    if "command" in table:
+        return _command(where, table, defaults)
     if unknown := sorted(table.keys() - set(_KEYS)):
         raise InputError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(_KEYS)}")
     if "backend" not in table:
@@ -72,6 +111,16 @@ def _recipe(where: str, name: str, table: Any, defaults: Mapping[str, Any]) -> V
         rewrites=_rewrites(where, merged.get("rewrites", [])),
         recipe=True,
     )
+
+
+def _command(where: str, table: Mapping[str, Any], defaults: Mapping[str, Any]) -> VariantSettings:
+    if unknown := sorted(table.keys() - set(_OF_COMMAND)):
+        raise InputError(f"{where}: unknown key {unknown[0]!r} beside a command; known are {', '.join(_OF_COMMAND)}")
+    for key, value in table.items():
+        if not isinstance(value, str):
+            raise InputError(f"{where}: {key} = {value!r}: give a text")
+    record = read_command(where, table["command"], table.get("mode"), table.get("classes", ""))
+    return VariantSettings(backend=BACKEND, **{**defaults, "tta": OFF}, command=record)
 
 
 def _one_of(where: str, key: str, value: Any, known: Collection[str]) -> str:

@@ -1,6 +1,7 @@
 """What the user asks of a run; the defaults of its options stand here alone."""
 
 from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -25,6 +26,7 @@ class Request:
     backends: str | None = None
     recipes: str | None = None
     baseline: str | None = None
+    commands: Sequence[str] = ()
     device: str = "auto"
     protocol: str = "sliding-window"
     overlap: float | None = None

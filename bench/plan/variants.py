@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 import engines
+from bench.commands import command
 from bench.errors import InputError
 from bench.peers import PEERS
 from bench.plan.augmentation import OFF
@@ -87,7 +88,9 @@ def _expanded(listed: str, default: int, option: str = "--backends") -> list[tup
 
 
 def row_of(backend: str, device: str = "cpu") -> Backend:
-    """Its row in the table of backends or of peers, as it is on `device`."""
+    """Its row in the table of backends or of peers, as it is on `device`; or what stands there for own commands."""
+    if backend == command.BACKEND:
+        return command.ROW
     return PEERS[backend].on(device) if backend in PEERS else engines.BACKENDS[backend]
 
 

@@ -3,19 +3,19 @@
 from collections.abc import Sequence
 from contextlib import suppress
 
-from bench.worker.messages import Open
+from bench.worker.messages import Open, OpenCommand
 from bench.worker.process import CallError, WorkerLostError, WorkerProcess
 from bench.worker.questions import probe
 from engines.base import Availability
 
 
-def unavailable(requests: Sequence[Open], timeout_s: float) -> dict[str, Availability]:
+def unavailable(requests: Sequence[Open | OpenCommand], timeout_s: float) -> dict[str, Availability]:
     """The answers of those that cannot run, by name.
 
     Where the asking breaks, those that are left are not among them: to open them tells what broke.
     """
     absent = {request.name: request.incompatible for request in requests if request.incompatible is not None}
-    asked = [request for request in requests if request.incompatible is None]
+    asked = [request for request in requests if isinstance(request, Open) and request.incompatible is None]
     if len(asked) < 2:  # to open the one takes no longer
         return absent
     with WorkerProcess(asked[0].target.threads) as worker, suppress(WorkerLostError):

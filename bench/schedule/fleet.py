@@ -7,9 +7,11 @@ from typing import Any
 from bench.machine import host
 from bench.peers import Peer
 from bench.schedule import memory
-from bench.worker.messages import Broke, Open, Opened, Predict, Predicted
+from bench.worker.messages import Broke, CommandRan, Open, OpenCommand, Opened, Predict, Predicted, RunCommand
 from bench.worker.process import WorkerLostError, WorkerProcess
 from engines.base import Availability
+
+GRACE_S = 60.0  # beyond the time of a command, for its worker to end it and to say so
 
 
 class Fleet:
@@ -24,7 +26,7 @@ class Fleet:
         self._log = log
         self._timeout_s = timeout_s
         self._workers: dict[str, WorkerProcess] = {}
-        self._requests: dict[str, Open] = {}
+        self._requests: dict[str, Open | OpenCommand] = {}
         self._largest: dict[str, int] = {}  # bytes of memory that a worker took at most, by where
         self._device_memory: tuple[int, int] | None = None  # free and total, when the last worker was open
 
@@ -33,7 +35,7 @@ class Fleet:
         """Variants that have a worker."""
         return list(self._workers)
 
-    def open(self, request: Open) -> Opened | Availability | Broke:
+    def open(self, request: Open | OpenCommand) -> Opened | Availability | Broke:
         """Launch a worker and have it build a variant; `Broke` also where it died or hung."""
         self._requests[request.name] = request
         reply = self.reopen(request.name)
@@ -55,10 +57,18 @@ class Fleet:
         reply: Predicted | Broke = self._ask(name, Predict(images, mask), meanwhile, every_s)
         return reply
 
+    def run_command(
+        self, name: str, request: RunCommand, meanwhile: Callable[[], None], every_s: float
+    ) -> CommandRan | Broke:
+        """Have the worker of an own command run it, likewise; it is the worker that stops what takes too long."""
+        timeout_s = self._timeout_s * len(request.cases) + GRACE_S
+        reply: CommandRan | Broke = self._ask(name, request, meanwhile, every_s, timeout_s=timeout_s)
+        return reply
+
     def starts_processes(self, name: str) -> bool:
         """Whether a variant runs its cases by processes that it starts beside its worker's."""
-        backend = self._requests[name].backend
-        return isinstance(backend, Peer) and backend.processes
+        request = self._requests[name]
+        return isinstance(request, Open) and isinstance(request.backend, Peer) and request.backend.processes
 
     def note_memory(self, memory_bytes: int) -> None:
         """Note what a worker took of the machine's memory while it ran a case, where that was not seen before."""
@@ -83,15 +93,17 @@ class Fleet:
             return False
         return memory.fits(self._largest.get("machine", 0), *host.memory())
 
-    def _ask(self, name: str, request: Any, *meanwhile: Any) -> Any:
+    def _ask(self, name: str, request: Any, *meanwhile: Any, timeout_s: float | None = None) -> Any:
         try:
-            return self._workers[name].ask(request, self._timeout_s, *meanwhile)
+            return self._workers[name].ask(request, timeout_s or self._timeout_s, *meanwhile)
         except WorkerLostError as lost:
             return Broke(str(lost))
 
-    def _note_memory(self, request: Open, opened: Opened) -> None:
+    def _note_memory(self, request: Open | OpenCommand, opened: Opened) -> None:
         taken = {"machine": self._workers[request.name].memory_bytes()}
-        taken["device" if request.target.on_cuda else "machine"] = opened.peak_memory_bytes
+        if opened.peak_memory_bytes is not None:
+            taken["device" if request.target.on_cuda else "machine"] = opened.peak_memory_bytes
         for where, size in taken.items():
             self._largest[where] = max(self._largest.get(where, 0), size)
-        self._device_memory = opened.device_memory
+        if opened.device_memory is not None:
+            self._device_memory = opened.device_memory

@@ -7,7 +7,7 @@ from bench.progress import Progress
 from bench.schedule import availability
 from bench.schedule.interleave import Interleaver
 from bench.schedule.limits import Limits
-from bench.worker.messages import Open
+from bench.worker.messages import Open, OpenCommand
 from reports.decision.outcome import converged
 from reports.decision.verdict import Claim
 from reports.records.record import INTERLEAVED, PENDING, RunRecord, VariantRecord
@@ -39,7 +39,9 @@ def interleave_in_groups(
         progress.start("building backends", len(waiting))
 
 
-def _available(waiting: list[Open], record: RunRecord, interleaver: Interleaver, progress: Progress) -> list[Open]:
+def _available(
+    waiting: list[Open | OpenCommand], record: RunRecord, interleaver: Interleaver, progress: Progress
+) -> list[Open | OpenCommand]:
     """Those of `waiting` that do not say that they cannot run here; the others are skipped."""
     absent = availability.unavailable(waiting, record.settings.timeout_s)
     for name, reason in absent.items():
@@ -49,7 +51,7 @@ def _available(waiting: list[Open], record: RunRecord, interleaver: Interleaver,
 
 
 def _build(
-    waiting: list[Open], record: RunRecord, interleaver: Interleaver, progress: Progress
+    waiting: list[Open | OpenCommand], record: RunRecord, interleaver: Interleaver, progress: Progress
 ) -> tuple[list[str], bool]:
     """Open the next group, taken from the front of `waiting`; also whether the record has it already."""
     place = {name: number for number, group in enumerate(record.groups) for name in group if name != record.baseline}
@@ -68,7 +70,7 @@ def _build(
     return group, this is not None
 
 
-def _open(request: Open, interleaver: Interleaver, progress: Progress) -> None:
+def _open(request: Open | OpenCommand, interleaver: Interleaver, progress: Progress) -> None:
     interleaver.open(request)
     progress.advance(request.name)
 
@@ -86,15 +88,17 @@ def _rounds(
 
     The processes are launched anew before a round, yet not before the rounds since the last launch have taken as long
     as `Limits.relaunch_cost` says. No claim counts as converged in fewer than `Limits.launches` launches, without which
-    nobody knows how much these differ.
+    nobody knows how much these differ. Beside a command that runs all cases in one call they are launched anew before
+    every round: then each call and the cases that it is held against are of one launch.
 
     `share`: of the budget, by the group's share of the variants. Returns the number of the next group's first round.
     """
     settings, done, claim = record.settings, 0, Claim.of(record.settings)
     store, names = interleaver.store, (record.baseline, *group)
     most, interleaver.first_round = settings.rounds or limits.rounds, first
+    calls = any(settings.variants[name].one_call for name in names)
     while done < most:
-        if done and interleaver.run_share >= limits.relaunch_cost:
+        if done and (calls or interleaver.run_share >= limits.relaunch_cost):
             progress.start(f"launching anew for round {first + done + 1}", 1)
             interleaver.relaunch(interleaver.fleet.open_names, store.next_launch)
         progress.start(f"round {first + done + 1}", len(record.cases) * len(interleaver.fleet.open_names))

@@ -1,6 +1,7 @@
 """Interleaving: in every round each case is run by all variants one after the other, in random order.
 
-So each sample has its baseline beside it, and whatever the machine does in between strikes both.
+So each sample has its baseline beside it, and whatever the machine does in between strikes both. A command that runs
+all cases in one call has its turn between two cases, drawn anew in each round.
 """
 
 import random
@@ -11,16 +12,28 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench.errors import BackendLostError, StorageError
+from bench.commands.runner import CaseFiles
+from bench.data.volume import MaskValues, read_mask, read_space
+from bench.errors import BackendLostError, InputError, StorageError
 from bench.machine.clock import clock_fault
 from bench.machine.system_load import Counters, between
 from bench.machine.usage import INTERVAL_S, UsageMeter
 from bench.progress import Progress
 from bench.schedule.fleet import Fleet
 from bench.schedule.store import RunStore
-from bench.worker.messages import Broke, Open, Opened, Predicted
+from bench.worker.messages import Broke, CommandRan, Open, OpenCommand, Opened, Predicted, RunCommand
 from engines.base import Availability
-from reports.records.record import FAILED, INTERLEAVED, SKIPPED, WARMUP, Case, EvidenceRecord, RunRecord, Sample
+from reports.records.record import (
+    ALL_CASES,
+    FAILED,
+    INTERLEAVED,
+    SKIPPED,
+    WARMUP,
+    Case,
+    EvidenceRecord,
+    RunRecord,
+    Sample,
+)
 
 NO_ROOM = 16 * 2**20  # bytes
 
@@ -50,7 +63,7 @@ class Interleaver:
         """Time of the rounds since the last launch over that of the launch; infinite where that took none."""
         return self._running_s / self._launching_s if self._launching_s else float("inf")
 
-    def open(self, request: Open) -> None:
+    def open(self, request: Open | OpenCommand) -> None:
         """Build one variant in a new worker; record why if that is not possible."""
         begin = time.monotonic()
         self._open(request)
@@ -83,21 +96,51 @@ class Interleaver:
         shuffle = random.Random(f"{self._run.settings.seed} {phase} {number}").shuffle
         cases = list(self._run.cases)
         shuffle(cases)
-        for case in cases:
-            order = self.fleet.open_names
+        turns = self._with_calls(cases, phase, number)
+        for case in turns:
+            if isinstance(case, str):
+                self._call(case, phase, number)
+                continue
+            order = [name for name in self.fleet.open_names if not self._one_call(name)]
             shuffle(order)
             if all(self.store.has(name, phase, number, case) for name in order):
                 for _ in order:
                     self._progress.advance()
                 continue
-            for name in self.fleet.open_names:
+            for name in order:
                 self.store.drop(name, phase, number, case)
             for name in order:
                 self._sample(name, phase, number, case)
                 self._progress.advance(f"{case.name} {name}")
         self._running_s += time.monotonic() - begin
 
-    def _open(self, request: Open) -> None:
+    def _one_call(self, name: str) -> bool:
+        return self._run.settings.variants[name].one_call
+
+    def _with_calls(self, cases: list[Case], phase: str, number: int) -> list[Case | str]:
+        """The turns of a round: its cases, and the names of the commands that run all of them in one call.
+
+        With such commands a round that was left half done is made anew as a whole.
+        """
+        names = self.fleet.open_names
+        calls = sorted(filter(self._one_call, names))
+        turns: list[Case | str] = [*cases]
+        place = random.Random(f"{self._run.settings.seed} {phase} {number} calls")
+        for name in place.sample(calls, len(calls)):
+            turns.insert(place.randrange(len(turns) + 1), name)
+        launches = {s.launch for s in self.store.records[self._run.baseline].samples if _place(s) == (phase, number)}
+        if calls and not any(self.store.complete(names, phase, launch, [number], cases) for launch in launches):
+            for name in names:
+                self.store.drop_round(name, phase, number)
+        return turns
+
+    def _call(self, name: str, phase: str, number: int) -> None:
+        if not self.store.has(name, phase, number, None):
+            self._sample(name, phase, number, None)
+        for _ in self._run.cases:
+            self._progress.advance(name)
+
+    def _open(self, request: Open | OpenCommand) -> None:
         name = request.name
         match self.fleet.open(request):
             case Opened() as reply:
@@ -110,7 +153,7 @@ class Interleaver:
                     warmup={**self.store.records[name].warmup, **reply.warmup},
                     log=self.store.log(name),
                 )
-                self._sample(name, WARMUP, 0, self._run.cases[0])
+                self._warm_up(name)
             case Availability() as reply:
                 self.fleet.close(name)
                 self.store.directory.log(name).unlink(missing_ok=True)
@@ -118,7 +161,10 @@ class Interleaver:
                 if name == self._run.baseline:
                     raise BackendLostError(f"the baseline {name} cannot run: {reply.reason}; {reply.fix}")
             case Broke() as reply:
-                self._fail(name, reply.reason + full_folders(request.target.cache, Path(tempfile.gettempdir())))
+                full = ""
+                if isinstance(request, Open):  # it was to be built
+                    full = full_folders(request.target.cache, Path(tempfile.gettempdir()))
+                self._fail(name, reply.reason + full)
 
     def _reopen(self, name: str, launch: int) -> None:
         match self.fleet.reopen(name):
@@ -126,21 +172,28 @@ class Interleaver:
                 record = self.store.records[name]
                 self.store.update(
                     name,
-                    peak_memory_bytes=max(record.peak_memory_bytes or 0, reply.peak_memory_bytes),
+                    peak_memory_bytes=max((record.peak_memory_bytes or 0, reply.peak_memory_bytes or 0)) or None,
                     warmup={**record.warmup, **{f"{key}_{launch}": value for key, value in reply.warmup.items()}},
                 )
-                self._sample(name, WARMUP, 0, self._run.cases[0])
+                self._warm_up(name)
             case Availability() | Broke() as reply:
                 self._fail(name, f"launch {launch}: {reply.reason}")
 
-    def _sample(self, name: str, phase: str, number: int, case: Case) -> None:
+    def _warm_up(self, name: str) -> None:
+        """Run the first case, which counts nowhere; a call over all has it for its only case."""
+        self._sample(name, WARMUP, 0, self._run.cases[0])
+
+    def _sample(self, name: str, phase: str, number: int, case: Case | None) -> None:
+        """Take a sample: of a case, or of a call over all."""
         if name not in self.fleet.open_names:
             return
         first = phase == INTERLEAVED and number == (0 if name == self._run.baseline else self.first_round)
-        mask = self.store.mask(name, case, first)
-        tree = self.fleet.starts_processes(name)
-        meter, before, begin = UsageMeter(self.fleet.pid(name), tree=tree), Counters.now(), time.perf_counter_ns()
-        reply = self.fleet.predict(name, tuple(map(Path, case.images)), mask, meter.tick, INTERVAL_S)
+        cases = self._run.cases if case is None else (case,)
+        masks = [self.store.mask(name, each, first) for each in cases]
+        command, tree = self._run.settings.variants[name].command is not None, self.fleet.starts_processes(name)
+        meter = UsageMeter(self.fleet.pid(name), tree=tree, below=command)
+        before, begin = Counters.now(), time.perf_counter_ns()
+        reply = self._predict(name, cases, masks, meter)
         waited_ns = time.perf_counter_ns() - begin
         if isinstance(reply, Broke):
             if reply.no_room:  # the next backend would fail alike
@@ -148,19 +201,102 @@ class Interleaver:
                 raise StorageError(f"{reason}; then go on with: {self.store.directory.command_to_resume}")
             self._fail(name, reply.reason)
             return
-        wrong = clock_fault(reply.timing.case_ns, reply.timing.stages_ns, waited_ns)
+        wrong = clock_fault(reply.case_ns, reply.stages_ns, waited_ns)
         if wrong is not None:
-            self._fail(name, f"{case.name}: {wrong}")
+            self._fail(name, f"{cases[0].name}: {wrong}")
             return
         usage, load = meter.usage(), between(before, Counters.now(), reply.cpu_ns * 1e-9)
-        sample = _sample_of(reply, phase, number, case.name)
+        sample = self._sample_of(reply, name, phase, number, cases)
+        wrong = self._fault_of_command(name, sample, cases, masks)
+        if wrong is not None:
+            self._fail(name, wrong)
+            return
         sample = replace(sample, workers=len(self.fleet.open_names), launch=self._launch, system_load=load, usage=usage)
-        peak = reply.peak_memory_bytes
+        self.store.append(name, sample, self._peak_memory(name, reply, meter.peak_memory_bytes))
+
+    def _predict(
+        self, name: str, cases: Sequence[Case], masks: Sequence[Path], meter: UsageMeter
+    ) -> Predicted | CommandRan | Broke:
+        images = [tuple(map(Path, case.images)) for case in cases]
+        if self._run.settings.variants[name].command is None:
+            return self.fleet.predict(name, images[0], masks[0], meter.tick, INTERVAL_S)
+        files = (
+            CaseFiles(case.name, own, mask.absolute()) for case, own, mask in zip(cases, images, masks, strict=True)
+        )
+        request = RunCommand(tuple(files), self.store.directory.call_folder(name).absolute())
+        return self.fleet.run_command(name, request, meter.tick, INTERVAL_S)
+
+    def _sample_of(
+        self, reply: Predicted | CommandRan, name: str, phase: str, number: int, cases: Sequence[Case]
+    ) -> Sample:
+        if isinstance(reply, Predicted):
+            timing = reply.timing
+            return Sample(
+                phase=phase,
+                round=number,
+                case=cases[0].name,
+                case_ns=reply.case_ns,
+                stages_ns=reply.stages_ns,
+                device_ns=timing.device_ns,
+                tiles=timing.tiles,
+                subtype=timing.subtype,
+                started_unix_s=reply.started_unix_s,
+                cpu_ns=reply.cpu_ns,
+                gpu=reply.gpu,
+                roi=timing.roi,
+            )
+        one_call = self._one_call(name)
+        classes = reply.classes if self._run.classifies else dict.fromkeys(reply.classes)
+        return Sample(
+            phase=phase,
+            round=number,
+            case=ALL_CASES if one_call else cases[0].name,
+            case_ns=reply.case_ns,
+            stages_ns=reply.stages_ns,
+            device_ns=None,
+            tiles=0,
+            subtype=None if one_call else classes[cases[0].name],
+            started_unix_s=reply.started_unix_s,
+            cpu_ns=reply.cpu_ns,
+            classes=classes if one_call else None,
+        )
+
+    def _fault_of_command(self, name: str, sample: Sample, cases: Sequence[Case], masks: Sequence[Path]) -> str | None:
+        """What is wrong with the masks or classes of an own command; None where nothing is.
+
+        Each mask of each round is looked at: a command may fail in one of them. It is here and not in the worker, whose
+        processor time would be counted as that of the command.
+        """
+        if self._run.settings.variants[name].command is None:
+            return None
+        values = MaskValues.of(self._run.task)
+        for case, mask in zip(cases, masks, strict=True):
+            try:
+                read_mask(mask, read_space(Path(case.image)), values)
+            except InputError as error:
+                return f"{case.name}: its mask cannot be used: {error}"
+        before = next((s for s in self.store.records[name].samples), sample)
+        had = any(each is not None for each in before.subtypes.values())
+        for of_case, subtype in sample.subtypes.items():
+            if (subtype is not None) != had:
+                return f"{of_case}: it gives a class of some cases and not of others; give one of each, or of none"
+            if subtype is not None and subtype >= self._run.task.classes:
+                known = self._run.task.classes
+                return f"{of_case}: its class {subtype} is unknown; the task has {known}, counted from 0"
+        return None
+
+    def _peak_memory(self, name: str, reply: Predicted | CommandRan, read: int) -> int | None:
+        """The most that a variant took, `read` at a time of the processes that it started.
+
+        On a GPU it is that of the device, of which nobody knows what an own command took.
+        """
+        on_cpu = self._run.settings.device == "cpu"
+        tree = isinstance(reply, CommandRan) or self.fleet.starts_processes(name)
         if tree:
-            self.fleet.note_memory(meter.peak_memory_bytes)
-            if self._run.settings.device == "cpu":  # elsewhere the peak is that of the device
-                peak = max(peak, meter.peak_memory_bytes)
-        self.store.append(name, sample, peak)
+            self.fleet.note_memory(read)
+        if isinstance(reply, CommandRan):
+            return read if on_cpu else None
+        return max(reply.peak_memory_bytes, read) if tree and on_cpu else reply.peak_memory_bytes
 
     def _fail(self, name: str, reason: str) -> None:
         self.fleet.close(name)
@@ -180,19 +316,5 @@ def _shuffled(names: Sequence[str], seed: str) -> list[str]:
     return random.Random(seed).sample(names, len(names))
 
 
-def _sample_of(reply: Predicted, phase: str, number: int, case: str) -> Sample:
-    timing = reply.timing
-    return Sample(
-        phase=phase,
-        round=number,
-        case=case,
-        case_ns=timing.case_ns,
-        stages_ns=timing.stages_ns,
-        device_ns=timing.device_ns,
-        tiles=timing.tiles,
-        subtype=timing.subtype,
-        started_unix_s=reply.started_unix_s,
-        cpu_ns=reply.cpu_ns,
-        gpu=reply.gpu,
-        roi=timing.roi,
-    )
+def _place(sample: Sample) -> tuple[str, int]:
+    return sample.phase, sample.round

@@ -133,6 +133,10 @@ class RunDirectory:
         """Where every later prediction of a case is written, so that writing is timed and nothing is overwritten."""
         return self._mask("repeats", name, case)
 
+    def call_folder(self, name: str) -> Path:
+        """Where a call over all cases has links to their images, and writes its masks."""
+        return self.folder / "repeats" / f"{name}.call"
+
     def drop_repeats(self) -> None:
         shutil.rmtree(self.folder / "repeats", ignore_errors=True)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.schedule.run_directory import RunDirectory
-from reports.records.record import Case, RunRecord, Sample, VariantRecord
+from reports.records.record import ALL_CASES, Case, RunRecord, Sample, VariantRecord
 from reports.records.store import Run
 
 
@@ -36,29 +36,40 @@ class RunStore:
         """Change fields of a variant's record."""
         self.put(replace(self.records[name], **changes))
 
-    def append(self, name: str, sample: Sample, peak_memory_bytes: int) -> None:
-        """Add a sample, after which the worker had taken so much memory at most."""
+    def append(self, name: str, sample: Sample, peak_memory_bytes: int | None) -> None:
+        """Add a sample, after which the worker had taken so much memory at most, where that is known."""
         record = self.records[name]
-        peak = max(record.peak_memory_bytes or 0, peak_memory_bytes)
+        peak = record.peak_memory_bytes
+        if peak_memory_bytes is not None:
+            peak = max(peak or 0, peak_memory_bytes)
         self.update(name, samples=(*record.samples, sample), peak_memory_bytes=peak)
 
-    def has(self, name: str, phase: str, number: int, case: Case) -> bool:
-        """Whether a variant has had this case in this round."""
+    def has(self, name: str, phase: str, number: int, case: Case | None) -> bool:
+        """Whether a variant has had this case in this round; None stands for a call over all cases."""
         return any(_is_of(sample, phase, number, case) for sample in self.records[name].samples)
 
     def complete(
         self, names: Sequence[str], phase: str, launch: int, rounds: Iterable[int], cases: Sequence[Case]
     ) -> bool:
         """Whether these variants have had every case in these rounds of that launch."""
-        wanted = {(launch, number, case.name) for number in rounds for case in cases}
+        numbers = list(rounds)
+
+        def wanted(name: str) -> set[tuple[int, int, str]]:
+            own = [ALL_CASES] if self.records[name].settings.one_call else [case.name for case in cases]
+            return {(launch, number, case) for number in numbers for case in own}
+
         return all(
-            wanted <= {(s.launch, s.round, s.case) for s in self.records[name].samples if s.phase == phase}
+            wanted(name) <= {(s.launch, s.round, s.case) for s in self.records[name].samples if s.phase == phase}
             for name in names
         )
 
-    def drop(self, name: str, phase: str, number: int, case: Case) -> None:
+    def drop(self, name: str, phase: str, number: int, case: Case | None) -> None:
         """Drop what an interrupted run left of a case: a sample without its baseline beside it says nothing."""
         self._keep(name, lambda sample: not _is_of(sample, phase, number, case))
+
+    def drop_round(self, name: str, phase: str, number: int) -> None:
+        """Drop what an interrupted run left of a round, whose cases and calls must be of one launch."""
+        self._keep(name, lambda sample: (sample.phase, sample.round) != (phase, number))
 
     def drop_launch(self, name: str, launch: int) -> None:
         """Drop what a launch that was interrupted left."""
@@ -84,5 +95,5 @@ class RunStore:
             self.update(name, samples=kept)
 
 
-def _is_of(sample: Sample, phase: str, number: int, case: Case) -> bool:
-    return (sample.phase, sample.round, sample.case) == (phase, number, case.name)
+def _is_of(sample: Sample, phase: str, number: int, case: Case | None) -> bool:
+    return (sample.phase, sample.round, sample.case) == (phase, number, case.name if case else ALL_CASES)

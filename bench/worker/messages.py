@@ -9,6 +9,8 @@ from models.options import ModelOptions
 from reports.records.record import GpuState
 
 if TYPE_CHECKING:
+    from bench.commands.command import Command
+    from bench.commands.runner import CaseFiles
     from bench.pipeline.settings import CaseTiming, InferenceSettings
     from bench.pipeline.stream import Streamed
 
@@ -38,6 +40,42 @@ class Open:
 
 
 @dataclass(frozen=True)
+class OpenCommand:
+    """Make this own command ready; `target` says on how many threads the worker itself runs, and where the run does."""
+
+    name: str
+    command: "Command"
+    target: Target
+    incompatible: Availability | None = None
+
+
+@dataclass(frozen=True)
+class RunCommand:
+    """Have the command predict these cases, a single one but in a call over all; `folder` is for links to them."""
+
+    cases: tuple["CaseFiles", ...]
+    folder: Path
+
+
+@dataclass(frozen=True)
+class CommandRan:
+    """It did, in `case_ns`, of whose stages nothing is known. `cpu_ns` is the processor time of all its processes.
+
+    What memory they took is read from outside.
+    """
+
+    case_ns: int
+    classes: dict[str, int | None]
+    started_unix_s: float
+    cpu_ns: int
+
+    @property
+    def stages_ns(self) -> dict[str, int]:
+        """None."""
+        return {}
+
+
+@dataclass(frozen=True)
 class Call:
     """Call this function of ours, which has no state; the reply is `Returned`."""
 
@@ -55,12 +93,15 @@ class Returned:
 
 @dataclass(frozen=True)
 class Opened:
-    """It is built, warmed up, and what ran is what its name says; `device_memory`: free and total bytes, by NVML."""
+    """It is built, warmed up, and what ran is what its name says; `device_memory`: free and total bytes, by NVML.
 
-    build_s: float
+    Of an own command neither a build nor the memory is known.
+    """
+
+    build_s: float | None
     cached: bool
     evidence: dict[str, Any]
-    peak_memory_bytes: int
+    peak_memory_bytes: int | None
     warmup: dict[str, float]
     device_memory: tuple[int, int] | None
 
@@ -82,6 +123,16 @@ class Predicted:
     cpu_ns: int
     peak_memory_bytes: int
     gpu: GpuState | None
+
+    @property
+    def case_ns(self) -> int:
+        """Nanoseconds from file to file."""
+        return self.timing.case_ns
+
+    @property
+    def stages_ns(self) -> dict[str, int]:
+        """Of it, by stage."""
+        return self.timing.stages_ns
 
 
 @dataclass(frozen=True)
@@ -112,5 +163,5 @@ class Broke:
     no_room: bool = False
 
 
-Request = Open | Predict | PredictAll | Call
-Reply = Opened | Availability | Predicted | PredictedAll | Returned | Broke
+Request = Open | OpenCommand | Predict | PredictAll | RunCommand | Call
+Reply = Opened | Availability | Predicted | PredictedAll | CommandRan | Returned | Broke

@@ -17,6 +17,7 @@ from typing import Any, Self, TypeVar
 import psutil
 
 from bench.imports import HOME, environment
+from bench.machine.process_tree import kill_descendants
 from bench.worker.messages import Broke, Call
 
 T = TypeVar("T")
@@ -149,6 +150,7 @@ class WorkerProcess:
     def stop(self) -> None:
         """End the process and everything it started; harmless when it is gone already."""
         self._connection.close()
+        kill_descendants(self._process.pid)  # also those that left its group
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()

@@ -18,14 +18,17 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 import engines
-from bench.errors import StorageError
+from bench.errors import CommandError, StorageError
 from bench.machine.clock import peak_resident_bytes, processor_ns
 from bench.machine.gpu import Meter
+from bench.machine.process_tree import own_cpu_ns
 from bench.worker import allocator
 from bench.worker.messages import (
     Broke,
     Call,
+    CommandRan,
     Open,
+    OpenCommand,
     Opened,
     Predict,
     PredictAll,
@@ -34,17 +37,25 @@ from bench.worker.messages import (
     Reply,
     Request,
     Returned,
+    RunCommand,
 )
 from bench.worker.warmup import warm_up
 from engines.base import TORCH, Availability, Session
 from engines.evidence.mismatch import evidence_mismatch
 from models.errors import one_line
 from models.user_code.isolation import OURS, our_names
+from reports.records.record import CASE, FOLDER, SERVER
 
 if TYPE_CHECKING:
+    from bench.commands.runner import Runner
     from bench.pipeline.settings import CasePipeline
 
-_WORDED = ("EngineError", "NotFiniteError")  # errors whose message says it all
+_CALLED = {
+    CASE: "own command, a process for each case",
+    SERVER: "own command, started once",
+    FOLDER: "own command, one call for all cases",
+}  # by its mode
+_WORDED = ("EngineError", "NotFiniteError", "CommandError")  # errors whose message says it all
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
@@ -54,6 +65,7 @@ class _Server:
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
         self._pipeline: CasePipeline | None = None
+        self._command: Runner | None = None
         self._device = "cpu"
         self._meter = Meter()
         self._grown_by: int | None = None
@@ -63,6 +75,10 @@ class _Server:
             match request:
                 case Open():
                     return self._open(request)
+                case OpenCommand():
+                    return self._open_command(request)
+                case RunCommand():
+                    return self._run_command(request)
                 case Predict():
                     return self._predict(request)
                 case PredictAll():
@@ -71,7 +87,10 @@ class _Server:
                     return Returned(_call(request))
         except Exception as error:  # whatever a runtime raises costs this backend's row, not the run
             with suppress(OSError):  # the log is on the disk that may be full
-                traceback.print_exc()
+                if isinstance(error, CommandError):  # the trace would be one of ours, and say nothing of the command
+                    print(error, file=sys.stderr, flush=True)
+                else:
+                    traceback.print_exc()
             return Broke(_one_line(error), _no_room(error))
 
     def _open(self, request: Open) -> Opened | Availability | Broke:
@@ -127,6 +146,21 @@ class _Server:
         self._pipeline = case_pipeline(session, request.settings, self._device)
         cached, peak, memory = bool(evidence.details.get("cached")), self._peak_memory(), self._meter.device_memory()
         return Opened(build_s, cached, asdict(evidence), peak, warmup, memory)
+
+    def _open_command(self, request: OpenCommand) -> Opened:
+        from bench.commands.runner import opened  # without PyTorch, since commands are launched often
+
+        record = request.command.record
+        self._command = self._stack.enter_context(opened(request.command))
+        details = {"command": record.line, "mode": record.mode, "classes": record.classes}
+        evidence = {"provider": _CALLED[record.mode], "mac_share": {}, "details": details}
+        return Opened(None, False, evidence, None, {}, None)
+
+    def _run_command(self, request: RunCommand) -> CommandRan:
+        assert self._command is not None, "RunCommand before OpenCommand"
+        started, cpu_ns = time.time(), own_cpu_ns()
+        ran = self._command.run(request.cases, request.folder)
+        return CommandRan(ran.ns, ran.classes, started, max(0, own_cpu_ns() - cpu_ns))
 
     def _predict(self, request: Predict) -> Predicted:
         assert self._pipeline is not None, "Predict before Open"

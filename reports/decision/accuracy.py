@@ -197,6 +197,8 @@ def compare_scores(record: RunRecord, pairs: Sequence[ScorePair]) -> dict[Metric
         empty = _without_scores(record.task, key)
         if not empty.applicable:
             return empty
+        if key.structure is None and pairs and all(baseline.subtype is None for _, baseline in pairs):
+            return replace(empty, applicable=False)  # an own command may give no class, whatever the task has
         if key.structure is None:
             metric = _macro_f1(truth, pairs) if key == MACRO_F1 else _class_agreement(pairs)
         else:

@@ -38,7 +38,9 @@ def _controlled(record: RunRecord) -> dict[str, str]:
     settings, checkpoint = record.settings, record.checkpoint
     # The controlled batch also names those of single variants (A@4), which a run may have or lack.
     controlled = {
-        name: value for name, value in record.controlled_settings.items() if not name.startswith("but recipe ")
+        name: value
+        for name, value in record.controlled_settings.items()
+        if not name.startswith(("but recipe ", "but command "))
     }
     controlled |= {"batch": str(settings.batch)}
     controlled["tile"] = " x ".join(map(str, settings.tile))
@@ -74,8 +76,8 @@ def _calibration(reference: RunRecord, other: RunRecord) -> list[Difference]:
 
 
 def _recipes(reference: RunRecord, other: RunRecord) -> list[Difference]:
-    """A run may have or lack a recipe, but one name must stand for one thing."""
-    old, new = reference.settings.recipes, other.settings.recipes
+    """A run may have or lack a recipe or a command, but one name must stand for one thing."""
+    old, new = ({**own.settings.recipes, **own.settings.commands} for own in (reference, other))
     texts = {name: [str(recipes[name]) for recipes in (old, new)] for name in old if name in new}
     return [(f"recipe {name}", before, after) for name, (before, after) in texts.items() if before != after]
 

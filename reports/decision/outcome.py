@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from reports.decision.comparison import Comparison, candidates, compare
-from reports.decision.speed import Speed, case_ns, pairs, speed
+from reports.decision.speed import PER_CASE, Speed, case_ns, pairs, speed
 from reports.decision.verdict import (
     CONFIRMED,
     INCONCLUSIVE,
@@ -92,13 +92,15 @@ def converged(run: Run, claim: Claim) -> bool:
     """Whether more rounds would change no speed verdict, and make no figure much better known.
 
     That is so once each variant still running is confirmed or refuted, with bounds at most `WIDEST` from their middle,
-    and, where the run has fewer than `MIN_CASES` cases so that no number of rounds suffices, once each was timed.
+    and, where the run has fewer than `MIN_CASES` cases so that no number of rounds suffices, once each was timed. Of
+    calls over all cases every round gives one more.
     """
     planned = len(run.record.cases)
     speeds = {variant.name: speed(pairs(run, variant.name, INTERLEAVED), case_ns) for variant in candidates(run)}
     tests = judge_speeds(speeds, claim, interim_analyses(run))
     return all(
-        (tests[name].verdict != INCONCLUSIVE and s.half_width <= WIDEST) or s.cases == planned < MIN_CASES
+        (tests[name].verdict != INCONCLUSIVE and s.half_width <= WIDEST)
+        or (s.unit == PER_CASE and s.cases == planned < MIN_CASES)
         for name, s in speeds.items()
     )
 
@@ -221,8 +223,8 @@ def _sentence(subject: str, judgement: Judgement, shown: Speed, claim: Claim) ->
     if judgement.verdict == CONFIRMED:
         r = shown.reduction
         proved = f"{percent(r.estimate)} (at least {percent(r.low)} with 95 % confidence)"
-        return f"{subject} reduces the case time by {proved}, {SHOWN_KEPT[claim.accuracy]}"
+        return f"{subject} reduces the {shown.scope} by {proved}, {SHOWN_KEPT[claim.accuracy]}"
     if judgement.verdict == REFUTED and judgement.speed == REFUTED:
         required = plain_percent(claim.min_reduction_pct)
-        return f"{subject} does not reduce the case time by {required}: {judgement.reasons[0]}"
+        return f"{subject} does not reduce the {shown.scope} by {required}: {judgement.reasons[0]}"
     return f"{subject}: {judgement.reasons[0]}"

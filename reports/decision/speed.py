@@ -1,17 +1,22 @@
-"""How much faster one variant is than the baseline: samples paired by launch, round and case."""
+"""How much faster one variant is than the baseline: samples paired by launch, round and case.
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+Where one of both ran all cases in one call, no case has a time of its own. Then the pair is the call and the sum of the
+other's cases in the same launch and round, and calls, of which every launch has the mean, are what is resampled.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from math import exp, log, nan
 
 import numpy as np
 
-from reports.records.record import Sample
+from reports.records.record import ALL_CASES, Sample, VariantRecord
 from reports.records.store import Run
-from reports.stats.bootstrap import Bootstrap, Floats, Interval, of_crossed
+from reports.stats.bootstrap import Bootstrap, Floats, Interval, of_crossed, of_mean
 from reports.stats.scores import exponential, time_reduction_pct
 
 Pair = tuple[Sample, Sample]  # the baseline's sample and the candidate's: same phase, launch, round and case
+PER_CASE, PER_CALL = "case", "call"  # what is resampled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +25,7 @@ class Speed:
 
     Attributes:
         cases, pairs: how many cases and pairs of samples the figures rest on.
+        unit: what `cases` counts: `PER_CASE`, or `PER_CALL` where one of both ran all cases in one call.
         speedup: baseline time / candidate time.
         reduction: percentage of the baseline's time that is saved.
         log_speedup: what the speedup and its bounds are taken from.
@@ -31,6 +37,12 @@ class Speed:
     speedup: Interval = field(default_factory=Interval)
     log_speedup: Bootstrap = field(default_factory=Bootstrap, repr=False)
     launches: int = 0
+    unit: str = PER_CASE
+
+    @property
+    def scope(self) -> str:
+        """What takes the time, in words."""
+        return "case time" if self.unit == PER_CASE else "time of a call over all cases"
 
     @property
     def reduction(self) -> Interval:
@@ -69,14 +81,19 @@ def pairs(run: Run, name: str, phase: str, baseline_name: str | None = None) -> 
 
     `baseline_name`: another variant in the place of the run's baseline.
     """
-    baseline = _by_place(run.variant(baseline_name or run.record.baseline).samples, phase)
-    candidate = _by_place(run.variant(name).samples, phase)
+    both = (run.variant(baseline_name or run.record.baseline), run.variant(name))
+    if any(variant.settings.one_call for variant in both):
+        baseline, candidate = (_by_call(variant, phase, len(run.record.cases)) for variant in both)
+    else:
+        baseline, candidate = (_by_place(variant.samples, phase) for variant in both)
     return tuple((baseline[place], sample) for place, sample in candidate.items() if place in baseline)
 
 
 def speed(paired: Iterable[Pair], time_ns: Callable[[Sample], int]) -> Speed:
-    """The speedup over `paired` in one scope of time; cases and launches of the processes are the units."""
+    """The speedup over `paired` in one scope of time; cases and launches of the processes are the units, or calls."""
     ratios = log_ratios(paired, time_ns)
+    if any(case == ALL_CASES for case, _ in ratios):
+        return _speed_of_calls(ratios)
     cells = _log_ratio_array(ratios)
     log_speedup, (cases, launches, _) = of_crossed(cells), cells.shape
     return Speed(
@@ -85,6 +102,19 @@ def speed(paired: Iterable[Pair], time_ns: Callable[[Sample], int]) -> Speed:
         speedup=exponential(log_speedup.interval),
         log_speedup=log_speedup,
         launches=launches,
+    )
+
+
+def _speed_of_calls(ratios: Mapping[tuple[str, int], list[float]]) -> Speed:
+    """Calls of one launch share its luck, so that a launch counts once; the run launches anew before every call."""
+    log_speedup = of_mean([float(np.mean(values)) for values in ratios.values()])
+    return Speed(
+        cases=len(ratios),
+        pairs=sum(map(len, ratios.values())),
+        speedup=exponential(log_speedup.interval),
+        log_speedup=log_speedup,
+        launches=len(ratios),
+        unit=PER_CALL,
     )
 
 
@@ -110,3 +140,32 @@ def _log_ratio_array(ratios: dict[tuple[str, int], list[float]]) -> Floats:
 
 def _by_place(samples: Iterable[Sample], phase: str) -> dict[tuple[int, int, str], Sample]:
     return {(s.launch, s.round, s.case): s for s in samples if s.phase == phase}
+
+
+def _by_call(variant: VariantRecord, phase: str, cases: int) -> dict[tuple[int, int, str], Sample]:
+    """Its calls over all cases; of a variant that ran case by case their sums in each launch and round with all."""
+    samples = _by_place(variant.samples, phase)
+    if variant.settings.one_call:
+        return samples
+    rounds: dict[tuple[int, int], list[Sample]] = {}
+    for (launch, number, _), sample in samples.items():
+        rounds.setdefault((launch, number), []).append(sample)
+    return {(*place, ALL_CASES): _summed(parts) for place, parts in rounds.items() if len(parts) == cases}
+
+
+def _summed(samples: list[Sample]) -> Sample:
+    """Cases of one round as if a single call had run them; it starts with the first."""
+    first = min(samples, key=lambda sample: sample.started_unix_s)
+    stages = {stage for sample in samples for stage in sample.stages_ns}
+    return replace(
+        first,
+        case=ALL_CASES,
+        case_ns=sum(sample.case_ns for sample in samples),
+        stages_ns={stage: sum(sample.stages_ns.get(stage, 0) for sample in samples) for stage in sorted(stages)},
+        cpu_ns=sum(sample.cpu_ns for sample in samples),
+        tiles=sum(sample.tiles for sample in samples),
+        device_ns=None,
+        roi=None,
+        subtype=None,
+        classes={sample.case: sample.subtype for sample in samples},
+    )

@@ -131,12 +131,13 @@ def _speed_verdict(speed: Speed, claim: Claim, analysis: InterimAnalysis, p_holm
     r, required = speed.reduction, plain_percent(claim.min_reduction_pct)
     if not speed.cases:
         return INCONCLUSIVE, "never timed beside the baseline"
-    fell = f"case time {'reduced' if r.estimate > 0 else 'increased'} by {percent(abs(r.estimate))}"
+    fell = f"{speed.scope} {'reduced' if r.estimate > 0 else 'increased'} by {percent(abs(r.estimate))}"
     if abs(r.estimate) < 0.05:
-        fell = "case time unchanged"
+        fell = f"{speed.scope} unchanged"
     if speed.cases < MIN_CASES:
         return INCONCLUSIVE, (
-            f"{fell} on {count(speed.cases, 'case')}, but a claim {_CONFIDENCE} needs at least {MIN_CASES} cases"
+            f"{fell} on {count(speed.cases, speed.unit)}, but a claim {_CONFIDENCE} needs at least {MIN_CASES} "
+            f"{speed.unit}s"
         )
     if p_holm <= analysis.alpha:
         return CONFIRMED, f"{fell} (at least {percent(r.low)} {_CONFIDENCE}; {required} required)"
@@ -243,8 +244,9 @@ def score_reason(key: MetricKey, metric: Metric, state: str, margin: float) -> s
     """What a score came to, and why that is its state."""
     label = key.label
     if not metric.cases:
-        truth = "subtypes" if key.structure is None else f"masks of the {key.structure}"
-        return f"{label} cannot be judged, as the data hold no {truth}"
+        if key.structure is None:
+            return f"{label} cannot be judged, as no case has a true and a predicted subtype"
+        return f"{label} cannot be judged, as the data hold no masks of the {key.structure}"
     if metric.cases < MIN_CASES:
         absent = f" ({metric.absent} more are without it)" if metric.absent else ""
         return f"{label} rests on {count(metric.cases, 'case')}{absent}, at least {MIN_CASES} are needed"

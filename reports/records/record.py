@@ -15,6 +15,8 @@ STAGES = ("read", "preprocess", "roi", "forward", "stitch", "write")
 WARMUP, INTERLEAVED, CONFIRMATION = "warmup", "interleaved", "confirmation"  # phases of a run
 PENDING, OK, SKIPPED, FAILED = "pending", "ok", "skipped", "failed"  # status of a variant
 RUNNING, INTERRUPTED, COMPLETE = "running", "interrupted", "complete"  # status of a run
+ALL_CASES = "*"  # in the place of a case's name: the sample is a call over all of them
+CASE, SERVER, FOLDER = COMMAND_MODES = ("case", "server", "folder")  # how an own command is called
 ABSENT_SKIP, ABSENT_ONE = "skip", "one"  # what a structure counts that neither the truth nor a prediction holds
 TRUTH, AGREEMENT = "truth", "agreement"  # what predictions are scored against: ground truth, or the baseline's
 
@@ -122,6 +124,7 @@ class Sample:
 
     Attributes:
         round: from 0; all variants of a round see the same case one after the other, in random order.
+        case: its name; `ALL_CASES` of a call that ran all cases, none of which has a time of its own.
         case_ns: file on disk to mask and class on disk; the stages lie within it.
         stages_ns: nanoseconds in each of `STAGES`; ``forward`` is the engine alone on resident tiles.
         device_ns: the forward by device events, a cross-check; None on the CPU.
@@ -134,6 +137,7 @@ class Sample:
         launch: of the worker processes: from 0, counted up each time they are started anew.
         system_load, usage: None where they were not taken.
         roi: None with the strategy ``none``.
+        classes: of a call over all cases, the predicted class of each, None without; None of a single case.
 
     Raises:
         ValueError: the case took no time, or something less than none.
@@ -155,6 +159,12 @@ class Sample:
     system_load: SystemLoad | None = None
     usage: Usage | None = None
     roi: Roi | None = None
+    classes: Mapping[str, int | None] | None = None
+
+    @property
+    def subtypes(self) -> Mapping[str, int | None]:
+        """Predicted classes, by the names of the cases that it ran."""
+        return {self.case: self.subtype} if self.classes is None else self.classes
 
     def __post_init__(self) -> None:
         if self.case_ns <= 0:
@@ -270,16 +280,38 @@ class EvidenceRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CommandRecord:
+    """A command of the user's that predicts cases.
+
+    Attributes:
+        line: as the user wrote it, with its placeholders.
+        mode: one of `COMMAND_MODES`: a process for each case, one that is started once, or a call over all cases.
+        classes: the table that it writes, from which the classes of cases are read; empty without.
+        folder: in which it runs.
+    """
+
+    line: str
+    mode: str
+    classes: str = ""
+    folder: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.line} (mode {self.mode}{f', classes from {self.classes}' if self.classes else ''})"
+
+
+@dataclass(frozen=True, kw_only=True)
 class VariantSettings:
     """What a variant is made of.
 
     Attributes:
-        backend: or reference pipeline, by its name in their table.
+        backend: or reference pipeline, by its name in their table; ``command`` for an own command, of which `roi`,
+            `overlap` and `batch` say nothing.
         batch: tiles in every forward pass.
         tta: test-time augmentation: ``none``, or ``mirror:x,y`` with the axes of the network's input.
         rewrites: exact ones of the network, by name.
         repeat: 1, and 2 for the second variant of the same backend and batch.
         recipe: whether the user named it in a TOML file.
+        command: of the user's, which then is all that it is made of.
     """
 
     backend: str
@@ -290,8 +322,16 @@ class VariantSettings:
     rewrites: tuple[str, ...] = ()
     repeat: int = 1
     recipe: bool = False
+    command: CommandRecord | None = None
+
+    @property
+    def one_call(self) -> bool:
+        """Whether a single call runs all cases, so that none has a time of its own."""
+        return self.command is not None and self.command.mode == FOLDER
 
     def __str__(self) -> str:
+        if self.command is not None:
+            return str(self.command)
         rewrites = f", rewritten: {' and '.join(self.rewrites)}" if self.rewrites else ""
         tta = f", test-time augmentation {self.tta}" if self.tta != "none" else ""
         return f"{self.backend}, ROI {self.roi}, overlap {self.overlap:g}, batch {self.batch}{tta}{rewrites}"
@@ -386,6 +426,11 @@ class Settings:
     def recipes(self) -> dict[str, VariantSettings]:
         """The variants that the user named in a TOML file."""
         return {name: variant for name, variant in self.variants.items() if variant.recipe}
+
+    @property
+    def commands(self) -> dict[str, VariantSettings]:
+        """The variants that are own commands."""
+        return {name: variant for name, variant in self.variants.items() if variant.command}
 
 
 @dataclass(frozen=True, kw_only=True)

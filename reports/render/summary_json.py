@@ -97,6 +97,7 @@ def _variant_json(row: Row) -> dict[str, Any]:
     return {
         "name": row.name,
         **vars(row.settings),
+        "command": asdict(row.settings.command) if row.settings.command else None,
         "status": row.status,
         "reason": row.reason,
         "fix": row.fix,
@@ -106,6 +107,7 @@ def _variant_json(row: Row) -> dict[str, Any]:
         "verdict": row.verdict,
         "reasons": list(row.reasons),
         "cases": row.case.cases,
+        "unit": row.case.unit,
         "samples": row.case.pairs,
         "launches": row.case.launches,
         "speed_claim": _speed_claim_json(row.test) if row.test else None,

@@ -15,7 +15,7 @@ from reports.analysis.roofline import roofline
 from reports.decision.accuracy import Accuracy, Metric, compare_accuracy, metric_keys, target
 from reports.decision.comparison import Comparison, compare
 from reports.decision.outcome import Candidate, Outcome, decide, judge_candidates
-from reports.decision.speed import Speed, pairs
+from reports.decision.speed import PER_CALL, PER_CASE, Speed, pairs
 from reports.decision.verdict import CONFIRMED, REFUTED, Claim
 from reports.records.record import (
     AGREEMENT,
@@ -48,7 +48,7 @@ def summarise(run: Run, claim: Claim | None = None) -> Summary:
     outcome = decide(run, claim, judged)
     rows = tuple(_variant_row(run, variant, judged, claim) for variant in run.variants)
     baseline, diagnostics, interference = run.variant(record.baseline), diagnose(run), assess_interference(run, claim)
-    rounds = Counter(sample.case for sample in baseline.samples if sample.phase == INTERLEAVED)
+    rounds = Counter(case for sample in baseline.samples if sample.phase == INTERLEAVED for case in sample.subtypes)
     return Summary(
         verdict=outcome.verdict,
         headline=outcome.headline,
@@ -126,8 +126,11 @@ def _comparison(
 ) -> Comparison:
     """The variant beside the baseline; the baseline beside itself."""
     if variant.name == run.record.baseline:
-        cases = len({sample.case for sample in samples})
-        itself = Speed(cases=cases, pairs=len(samples), speedup=Interval(1.0, 1.0, 1.0)) if samples else Speed()
+        calls = variant.settings.one_call
+        cases = len(samples) if calls else len({sample.case for sample in samples})
+        unit = PER_CALL if calls else PER_CASE
+        itself = Speed(cases=cases, pairs=len(samples), speedup=Interval(1.0, 1.0, 1.0), unit=unit)
+        itself = itself if samples else Speed()
         return Comparison(case=itself, forward=itself, accuracy=compare_accuracy(run, variant.name))
     if not samples:
         return Comparison(case=Speed(), forward=Speed(), accuracy=Accuracy.none(run))
@@ -145,7 +148,11 @@ def _timed_samples(run: Run, variant: VariantRecord, is_baseline: bool) -> list[
         return []
     if is_baseline:
         return [s for s in variant.samples if s.phase == INTERLEAVED]
-    return [candidate for _, candidate in pairs(run, variant.name, INTERLEAVED)]
+    paired = [candidate for _, candidate in pairs(run, variant.name, INTERLEAVED)]
+    if variant.settings.one_call or not run.variant(run.record.baseline).settings.one_call:
+        return paired
+    calls = {(sample.launch, sample.round) for sample in paired}  # of the baseline; the variant's are sums of its cases
+    return [s for s in variant.samples if s.phase == INTERLEAVED and (s.launch, s.round) in calls]
 
 
 def _variant_status(variant: VariantRecord, measured: bool) -> tuple[str, str | None, str | None]:

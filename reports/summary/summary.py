@@ -73,6 +73,11 @@ class Row:
     roi: RoiUse | None = None
     is_peer: bool = False
 
+    @property
+    def label(self) -> str:
+        """For tables of what a case takes: says of a variant that ran all cases in one call that it is a call's."""
+        return f"{self.name} (a whole call)" if self.settings.one_call else self.name
+
 
 @dataclass(frozen=True, kw_only=True)
 class Requirement:

@@ -13,11 +13,12 @@ from reports.render.commonmark import section, table, text
 from reports.summary.summary import Row, Summary
 
 _TTA = "TTA"
+_ITS_OWN = "its own"  # of a command, of which nothing is known
 _SETTINGS: Mapping[str, Callable[[VariantSettings], str]] = {
     "backend": lambda own: own.backend,
-    "ROI": lambda own: own.roi,
-    "overlap": lambda own: f"{own.overlap:g}",
-    "batch": lambda own: str(own.batch),
+    "ROI": lambda own: _ITS_OWN if own.command else own.roi,
+    "overlap": lambda own: _ITS_OWN if own.command else f"{own.overlap:g}",
+    "batch": lambda own: _ITS_OWN if own.command else str(own.batch),
     _TTA: lambda own: own.tta,
     "rewrites": lambda own: ", ".join(own.rewrites) or "none",
 }
@@ -51,7 +52,7 @@ def pareto_section(summary: Summary) -> str:
 def _whose(summary: Summary) -> str:
     """Which settings the baseline has; those of a recipe or a peer are its own."""
     baseline = summary.row(summary.record.baseline)
-    own = baseline is not None and (baseline.settings.recipe or baseline.is_peer)
+    own = baseline is not None and (baseline.settings.recipe or baseline.settings.command or baseline.is_peer)
     return f" {text(summary.record.baseline)} with its own settings" if own else " with the run's own settings"
 
 

@@ -36,7 +36,7 @@ def resources_section(summary: Summary) -> str:
 def _resources_row(row: Row, on_gpu: bool) -> list[str]:
     use, cached = row.resources, " (cached)" if row.build_cached else ""
     cells = [
-        text(row.name),
+        text(row.label),
         _quantity_cell(use.cpu_cores, "cores"),
         _integral_cell(use.cpu_pct_s, use.flare_cpu_pct_s),
         formatting.mebibytes(row.peak_memory_bytes),

@@ -19,7 +19,7 @@ def case_times_section(summary: Summary) -> str:
             "r²"]  # fmt: skip
     cells = [
         [
-            text(row.name),
+            text(row.label),
             *(formatting.seconds(getattr(row.latency, name)) for name in ("median", "p90", "p95", "p99")),
             f"{formatting.seconds(row.spread.fastest_s)} to {formatting.seconds(row.spread.slowest_s)}",
             formatting.percent(100 * row.spread.variation), *_fit_cells(row.tile_fit),
@@ -51,7 +51,7 @@ def stages_section(summary: Summary) -> str:
 def _stages_row(row: Row) -> list[str]:
     cells = [_stage_cell(row.stages_s.get(stage, nan), row.stages_share.get(stage, nan)) for stage in STAGES]
     other = 1 - sum(share for share in row.stages_share.values() if isfinite(share))
-    return [text(row.name), *cells, f"{100 * other:.1f} %"]
+    return [text(row.label), *cells, f"{100 * other:.1f} %"]
 
 
 def _stage_cell(duration: float, share: float) -> str:

@@ -1,7 +1,7 @@
 """The report's variants: the verdict of each, the confirmation of the best, and those that did not run."""
 
 from reports import formatting
-from reports.decision.speed import Speed
+from reports.decision.speed import PER_CALL, Speed
 from reports.decision.verdict import CONFIRMED, LOST, SHOWN_BY
 from reports.formatting import NOT_MEASURED, count
 from reports.records.record import FAILED, SKIPPED
@@ -25,7 +25,20 @@ def variants_section(summary: Summary) -> str:
     why = bullets(f"{text(row.name)} is {row.verdict}: {text(_deciding_reasons(row))}" for row in doubted)
     partial = [text(row.name) for row in rows if row.partial]
     short = f"Measured only in part: {', '.join(partial)}." if partial else ""
-    return section("Variants", table(head, [_variant_row(row) for row in rows], (0, 1, 9)), note, why, short)
+    shown = table(head, [_variant_row(row) for row in rows], (0, 1, 9))
+    return section("Variants", shown, note, _calls_note(summary), why, short)
+
+
+def _calls_note(summary: Summary) -> str:
+    """Which variants ran all cases in one call, and what follows from that for every pair with them."""
+    names = [row.name for row in summary.measured if row.settings.one_call]
+    if not names:
+        return ""
+    return text(
+        f"{', '.join(names)}: one call ran all {count(summary.cases, 'case')}, and none of them has a time of its own. "
+        "The times are those of calls, each of them against the sum of the other variant's cases in the same round; "
+        "the calls are what the bounds rest on, and the processes were launched anew before each."
+    )
 
 
 def _multiplicity_note(rows: list[Row]) -> str:
@@ -46,10 +59,11 @@ def _deciding_reasons(row: Row) -> str:
 def _variant_row(row: Row) -> list[str]:
     r = row.case.reduction
     build = formatting.seconds(row.build_s) + (" (cached)" if row.build_cached else "")
+    a_call = " a call" if row.settings.one_call else ""
     return [
         text(row.name), "baseline" if row.is_baseline else row.verdict or NOT_MEASURED,
         "reference" if row.is_baseline else formatting.bounded(r.estimate, r.low, r.high),
-        formatting.seconds(row.latency.median), formatting.seconds(row.latency.p95),
+        formatting.seconds(row.latency.median) + a_call, formatting.seconds(row.latency.p95) + a_call,
         formatting.seconds(row.forward_latency.median),
         "reference" if row.is_baseline else formatting.factor(row.forward.speedup.estimate),
         build, formatting.mebibytes(row.peak_memory_bytes), _evidence_cell(row),
@@ -77,6 +91,8 @@ def confirmation_section(summary: Summary) -> str:
     )
     head = ["", "case time reduction", "speedup", "cases", "paired samples"]
     rows = [_speed_row("interleaved (chosen by these)", row.case), _speed_row("confirmation (verdict)", confirmation)]
+    if confirmation.unit == PER_CALL:
+        head = ["", "reduction of a call's time", "speedup", "calls", "paired samples"]
     return section("Confirmation", why, table(head, rows))
 
 

@@ -193,7 +193,7 @@ def test_without_any_truth_the_accuracy_is_undecided() -> None:
 def test_without_subtypes_the_class_cannot_be_judged() -> None:
     verdict, reasons = judged(FAST, subtypes=False)
     assert verdict == INCONCLUSIVE
-    assert "macro-F1 cannot be judged, as the data hold no subtypes" in reasons[0]
+    assert "macro-F1 cannot be judged, as no case has a true and a predicted subtype" in reasons[0]
 
 
 @pytest.mark.parametrize(("lesions", "candidate", "verdict", "reason"), [
