@@ -19,6 +19,7 @@ from bench.data.layouts import CaseFiles
 from bench.errors import InputError
 from bench.plan.plan import Plan
 from bench.plan.variants import row_of
+from bench.worker.messages import Open
 from engines.probe import versions
 from reports.decision.verdict import Claim
 from reports.formatting import count
@@ -182,7 +183,7 @@ def _checkpoint(plan: Plan) -> dict[str, Any]:
     """The network and how volumes are brought to it; not where its file lies."""
     names = ("weights_sha256", "code", "members", "architecture", "parameters", "labels", "subtypes", "widened_to")
     described = {name: value for name, value in vars(plan.record.checkpoint).items() if name in names}
-    settings = next((str(request.settings) for request in plan.opens if getattr(request, "settings", None)), "")
+    settings = next((str(request.settings) for request in plan.opens if isinstance(request, Open)), "")
     return described | {"inference_sha256": hashlib.sha256(settings.encode(errors="surrogateescape")).hexdigest()}
 
 
