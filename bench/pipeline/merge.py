@@ -15,7 +15,7 @@ from bench.pipeline.label_map import choose
 from bench.pipeline.settings import InferenceSettings
 from bench.pipeline.tiles import Box, Grid, Shape, triple
 
-WHOLE_BYTES = 2**30  # of sums of logits that may be kept of a whole volume, or of slabs from border to border
+WHOLE_BYTES = 2**30  # of sums of logits that may be kept of a whole volume
 
 
 class Receiver(Protocol):

@@ -133,12 +133,12 @@ def resample(volume: Tensor, maps: Sequence[AxisMap], clip: Clip) -> Tensor:
             resampled.copy_(_in_plane(part.double(), *bands))
             if clip == "slice":
                 resampled.clamp_(part.amin((1, 2), keepdim=True), part.amax((1, 2), keepdim=True))
-        bounds = channel.aminmax()
         if not along_depth:
-            target.copy_(slices.clamp_(*bounds) if clip == "channel" else slices)
+            target.copy_(slices)
         for rows, columns, matrix in along_depth:
-            part = torch.tensordot(matrix, slices[columns], 1)
-            target[rows] = part.clamp_(*bounds) if clip == "channel" else part
+            target[rows] = torch.tensordot(matrix, slices[columns], 1)
+        if clip == "channel":  # bounds are values of the target's own dtype, so that rounding comes first or last alike
+            target.clamp_(*channel.aminmax())
     return out
 
 

@@ -412,7 +412,8 @@ def _remarks_on_memory(cases: list[Case], inference: InferenceSettings, progress
     """What the case that takes most will take: said where it is much, and kept where there is not so much."""
     by_voxels = max(cases, key=lambda case: math.prod(case.shape))
     by_mm = max(cases, key=lambda case: math.prod(case.shape) * math.prod(case.spacing_mm))  # if it is resampled
-    needs = {case.name: case_bytes(inference, triple(case.shape), case.spacing_mm) for case in (by_voxels, by_mm)}
+    largest = {case.name: case for case in (by_voxels, by_mm)}.values()  # most often one and the same
+    needs = {case.name: case_bytes(inference, triple(case.shape), case.spacing_mm) for case in largest}
     name, needed = max(needs.items(), key=lambda item: item[1] or 0)
     if needed is None or needed < _MUCH:
         return ()

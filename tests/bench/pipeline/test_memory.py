@@ -17,33 +17,40 @@ SLACK = 2.5  # pages, arenas, the packed mask
 # glibc keeps blocks under 32 MiB when they are freed, unless asked not to; those of large volumes it never keeps.
 GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
 
-CHILD = """
+# Of a process that runs a small case and then a large one; `settings` and `session` are made in between.
+BEGIN = """
 import sys
 from pathlib import Path
 import torch
 from bench.pipeline.pipeline import Pipeline
+from bench.pipeline.preparation import case_bytes
 from bench.pipeline.settings import InferenceSettings
+from bench.worker.ensemble import EnsembleSession
 
 class Network:
-    def __init__(self):
-        self.logits = torch.rand(1, 3, 64, 64, 64)
+    def __init__(self, classes, side):
+        self.logits = torch.rand(1, classes, side, side, side)
     def infer(self, x):
         return self.logits, self.logits[:, :, 0, 0, 0]
     def sync(self):
         pass
 
-def peak():
-    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
-
+def memory(what):
+    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(what))
+"""
+END = """
+pipeline = Pipeline(session, settings)
+pipeline.run([Path("small_0000.nii.gz")], Path("small.nii.gz"))
+now = memory("VmRSS")
+pipeline.run([Path("large_0000.nii.gz")], Path("large.nii.gz"))
+print(memory("VmHWM") - now)
+"""
+CHILD = f"""{BEGIN}
+session = Network(3, 64)
 settings = InferenceSettings(
     protocol="sliding-window", tile=(64, 64, 64), overlap=0.0, batch=1, roi="none", window=(-1000, 1000)
 )
-pipeline = Pipeline(Network(), settings)
-pipeline.run([Path("small_0000.nii.gz")], Path("small.nii.gz"))
-now = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmRSS"))
-pipeline.run([Path("large_0000.nii.gz")], Path("large.nii.gz"))
-print(peak() - now)
-"""
+{END}"""
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system tells no peak of memory")
@@ -62,39 +69,16 @@ def test_a_case_takes_no_more_than_stated(tmp_path, scaling):
     assert 12 < per_voxel < STATED + SLACK, per_voxel
 
 
-MANY = """
-import sys
-from pathlib import Path
-import torch
-from bench.pipeline.pipeline import Pipeline
-from bench.pipeline.preparation import case_bytes
-from bench.pipeline.settings import InferenceSettings
-from bench.worker.ensemble import EnsembleSession
-
+MANY = f"""{BEGIN}
 CLASSES, SIDE, NETWORKS, OVERLAP = 120, 144, int(sys.argv[1]), float(sys.argv[2])
-tile = (48, 48, 48)
-
-class Network:
-    def __init__(self):
-        self.logits = torch.rand(1, CLASSES, *tile)
-    def infer(self, x):
-        return self.logits, self.logits[:, :, 0, 0, 0]
-    def sync(self):
-        pass
-
-def peak():
-    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
-
 settings = InferenceSettings(
-    protocol="sliding-window", tile=tile, overlap=OVERLAP, batch=1, roi="none", window=(-1000, 1000),
+    protocol="sliding-window", tile=(48, 48, 48), overlap=OVERLAP, batch=1, roi="none", window=(-1000, 1000),
     labels=tuple(range(CLASSES)), subtypes=0, networks=NETWORKS, mirror_axes=(0,) if NETWORKS > 1 else (),
 )
-session = Network() if NETWORKS == 1 else EnsembleSession([Network() for _ in range(NETWORKS)])
-pipeline = Pipeline(session, settings)
-pipeline.run([Path("small_0000.nii.gz")], Path("small.nii.gz"))
-now = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmRSS"))
-pipeline.run([Path("large_0000.nii.gz")], Path("large.nii.gz"))
-print(peak() - now, case_bytes(settings, (SIDE,) * 3, (1.0, 1.0, 1.0)), 4 * CLASSES * SIDE**3)
+networks = [Network(CLASSES, 48) for _ in range(NETWORKS)]
+session = networks[0] if NETWORKS == 1 else EnsembleSession(networks)
+{END}
+print(case_bytes(settings, (SIDE,) * 3, (1.0, 1.0, 1.0)), 4 * CLASSES * SIDE**3)
 """
 
 
