@@ -10,6 +10,7 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -61,17 +62,27 @@ def own_cpu_ns() -> int:
     return round((ended.ru_utime + ended.ru_stime + sum(map(_cpu_s, descendants(os.getpid())))) * 1e9)
 
 
-def usage_below(process: psutil.Process) -> tuple[int, float]:
-    """Resident bytes of all processes below this one, and the seconds of processor time that any has ever taken.
+def resident_bytes(process: psutil.Process) -> int:
+    """Its resident pages, also those that it shares with others."""
+    return int(process.memory_info().rss)
 
-    Pages that several share count in each.
+
+def usage_below(
+    process: psutil.Process, memory_of: Callable[[psutil.Process], int] = resident_bytes
+) -> tuple[int, float]:
+    """Bytes of all processes below this one, and the seconds of processor time that any has ever taken.
+
+    The time of one that has ended is its own until it is waited for, and then that of who did. `memory_of` says what
+    counts of each.
     """
     waited_for = process.cpu_times()
     memory, cpu = 0, waited_for.children_user + waited_for.children_system
-    for each in descendants(process.pid):
+    for number in _numbers_below(process.pid):
         with contextlib.suppress(psutil.Error):
-            memory += each.memory_info().rss
-            cpu += _cpu_s(each)
+            each = psutil.Process(number)
+            with each.oneshot():
+                cpu += _cpu_s(each)
+                memory += memory_of(each)
     return memory, cpu
 
 

@@ -9,7 +9,6 @@ import time
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -57,7 +56,7 @@ class UsageMeter:
                 self._readings.append(Reading(time.perf_counter(), *usage_below(self._process)))
                 return
             memory, cpu = self._process.memory_info().rss, self._process.cpu_times()
-            memory_bytes, cpu_s = self._of_descendants(self._process, cpu) if self._tree else (0, 0.0)
+            memory_bytes, cpu_s = usage_below(self._process, self._pages_of_its_own) if self._tree else (0, 0.0)
             self._readings.append(Reading(time.perf_counter(), memory + memory_bytes, cpu.user + cpu.system + cpu_s))
 
     @property
@@ -65,16 +64,12 @@ class UsageMeter:
         """The most that was resident at a reading."""
         return max((reading.memory_bytes for reading in self._readings), default=0)
 
-    def _of_descendants(self, process: psutil.Process, own: Any) -> tuple[int, float]:
-        """Bytes, and seconds so far, also of those that have ended: their time went to who waited for them."""
-        memory, cpu_s = 0, own.children_user + own.children_system
-        for each in process.children(recursive=True):
-            with contextlib.suppress(psutil.Error), each.oneshot():
-                times, held = each.cpu_times(), each.memory_info()
-                cpu_s += times.user + times.system + times.children_user + times.children_system
-                if self._program(each.pid) != self._program(each.ppid()):
-                    memory += held.rss - getattr(held, "shared", 0)
-        return memory, cpu_s
+    def _pages_of_its_own(self, process: psutil.Process) -> int:
+        """Bytes; none of one that still runs its parent's program."""
+        if self._program(process.pid) == self._program(process.ppid()):
+            return 0
+        held = process.memory_info()
+        return int(held.rss - getattr(held, "shared", 0))
 
     def _program(self, pid: int) -> list[str]:
         if pid not in self._programs:

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
@@ -64,8 +65,11 @@ class Merger:
         self._networks = settings.merged_apart
         self._weights = weights
         self.receiver = receiver
-        self._parts = [Part(box) for box in parts_of(grid, receiver.cuts if receiver else ())]
-        self._left = self._tiles_left() if receiver else []
+        self._parts = parts_of(grid, receiver.cuts if receiver else ())
+        self._reached: dict[Shape, list[Part]] = {start: [] for start in grid.starts}  # by a tile
+        for part in self._parts:
+            for tile in part.tiles:
+                self._reached[grid.starts[tile]].append(part)
         self._votes: list[Tensor] = []
         self._foreground: list[Tensor] = []
 
@@ -88,26 +92,21 @@ class Merger:
             self._votes.append(classification.clone())
 
     def _add(self, box: Box, logits: Tensor) -> None:
-        for at, part in enumerate(self._parts):
+        for part in self._reached[triple(side.start for side in box)]:
             common = _common(box, part.box)
-            if common is None:
-                continue
+            assert common is not None
             if part.sum is None:
                 part.sum = self._weights.new_zeros((len(logits), *_sides(part.box)))
             of_tile = _within(common, box)
             self._add_tile(part.sum[(slice(None), *_within(common, part.box))], logits[(slice(None), *of_tile)],
                            self._weights[of_tile])  # fmt: skip
-            if self.receiver is not None:
-                self._left[at] -= 1
-                if not self._left[at]:
-                    self._finish(part, self.receiver)
+            part.added += 1
+            if self.receiver is not None and part.added == len(part.tiles):
+                self._finish(part, self.receiver)
 
     def _add_tile(self, total: Tensor, logits: Tensor, weights: Tensor) -> None:
         """Add a tile's weighted logits to its part of the sum, in place."""
         total.addcmul_(logits, weights)
-
-    def _tiles_left(self) -> list[int]:
-        return [sum(_common(box, part.box) is not None for box in self._grid.boxes) for part in self._parts]
 
     def _finish(self, part: "Part", receiver: Receiver) -> None:
         logits, box = self._finished(part), _common(part.box, self._grid.interior)
@@ -126,10 +125,11 @@ class Merger:
     def _mean(self, part: "Part") -> Tensor:
         """Weighted mean of the tiles' logits over a part, ``[C, d, h, w]``; its sums are divided where they lie."""
         total = self._weights.new_zeros(_sides(part.box))
-        for box in self._grid.boxes:
+        boxes = self._grid.boxes
+        for box in (boxes[tile] for tile in part.tiles):
             common = _common(box, part.box)
-            if common is not None:
-                total[_within(common, part.box)] += self._weights[_within(common, box)]
+            assert common is not None
+            total[_within(common, part.box)] += self._weights[_within(common, box)]
         total[total == 0] = 1  # outside every tile, which only `center-patch` leaves
         logits, part.sum = part.accumulated().div_(total), None
         if not (is_finite(total) and is_finite(logits)):
@@ -179,10 +179,16 @@ class Merger:
 
 @dataclass
 class Part:
-    """A box of the padded volume, and the sums of its logits, where they are begun and not given away."""
+    """A box of the padded volume, and the sums of its logits, where they are begun and not given away.
+
+    Attributes:
+        tiles: of the grid, by number, that reach into it; `added`: how many of them are in the sums.
+    """
 
     box: Box
+    tiles: list[int]
     sum: Tensor | None = None
+    added: int = 0
 
     def accumulated(self) -> Tensor:
         assert self.sum is not None, "no tile was added"
@@ -191,17 +197,15 @@ class Part:
 
 def most_held(grid: Grid, cuts: tuple[int, ...]) -> int:
     """Voxels of the parts that are begun and not finished, at most, while tiles are added in the grid's order."""
-    parts, boxes = parts_of(grid, cuts), grid.boxes
-    change = [0] * (len(boxes) + 1)
-    for part in parts:
-        tiles = [number for number, box in enumerate(boxes) if _common(box, part) is not None]
-        if tiles:
-            change[tiles[0]] += math.prod(_sides(part))
-            change[tiles[-1] + 1] -= math.prod(_sides(part))
+    change = [0] * (len(grid.starts) + 1)
+    for part in parts_of(grid, cuts):
+        if part.tiles:
+            change[part.tiles[0]] += math.prod(_sides(part.box))
+            change[part.tiles[-1] + 1] -= math.prod(_sides(part.box))
     return max(itertools.accumulate(change))
 
 
-def parts_of(grid: Grid, cuts: tuple[int, ...]) -> list[Box]:
+def parts_of(grid: Grid, cuts: tuple[int, ...]) -> list[Part]:
     """The padded volume, cut along the axes `cuts` where tiles start, and along the first where they end too.
 
     A part is done when the last tile that reaches into it is. Along the first axis most of the volume waits between two
@@ -213,7 +217,24 @@ def parts_of(grid: Grid, cuts: tuple[int, ...]) -> list[Box]:
         ends = {start + grid.tile[axis] for start in starts} if axis == 0 else set()
         edges = sorted({0, length, *starts, *ends}) if axis in cuts else [0, length]
         per_axis.append([slice(start, stop) for start, stop in pairwise(edges)])
-    return [(x, y, z) for x, y, z in itertools.product(*per_axis)]
+    # A tile reaches into the product of the intervals that it reaches into along each axis: few of many parts.
+    along = [
+        {start: [at for at, side in enumerate(sides) if side.start < start + tile and start < side.stop]
+         for start in {start[axis] for start in grid.starts}}
+        for axis, (sides, tile) in enumerate(zip(per_axis, grid.tile, strict=True))
+    ]  # fmt: skip
+    parts = {at: Part(box, []) for at, box in _numbered(per_axis)}
+    for number, start in enumerate(grid.starts):
+        for at in itertools.product(*(along[axis][start[axis]] for axis in range(3))):
+            parts[at].tiles.append(number)
+    return list(parts.values())
+
+
+def _numbered(per_axis: list[list[slice]]) -> Iterator[tuple[tuple[int, ...], Box]]:
+    """Each product of intervals, with their numbers."""
+    for at in itertools.product(*map(range, map(len, per_axis))):
+        x, y, z = (sides[number] for sides, number in zip(per_axis, at, strict=True))
+        yield at, (x, y, z)
 
 
 def _common(box: Box, other: Box) -> Box | None:
