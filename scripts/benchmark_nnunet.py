@@ -192,10 +192,7 @@ def model_of(setup: Setup, classes: int, options: argparse.Namespace) -> Model:
 
 
 def settings_of(model: Model, channels: int) -> InferenceSettings:
-    return InferenceSettings(
-        protocol="sliding-window", tile=model.tile, overlap=0.5, batch=1, roi="none", window=(0, 1),
-        labels=model.labels, channels=channels, subtypes=0, plans=model.plans,
-    )  # fmt: skip
+    return InferenceSettings.of(model, protocol="sliding-window", batch=1, roi="none", channels=channels)
 
 
 @dataclass(frozen=True)

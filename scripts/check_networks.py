@@ -81,11 +81,7 @@ def names() -> list[str]:
 
 
 def settings_of(model: Model) -> InferenceSettings:
-    return InferenceSettings(
-        protocol="sliding-window", tile=model.tile, overlap=model.overlap, batch=1, roi="none", window=model.window,
-        labels=model.labels, painting=model.painting, channels=model.channels, subtypes=model.subtypes,
-        plans=model.plans, bundle=model.bundle,
-    )  # fmt: skip
+    return InferenceSettings.of(model, protocol="sliding-window", batch=1, roi="none")
 
 
 def figures(name: str, backends: list[str]) -> tuple[str, dict[str, str]]:

@@ -4,10 +4,10 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from bench.pipeline.tiles import Shape
-from models.model import Plans, Transforms
+from models.model import Model, Plans, Transforms
 from models.task import PANCREAS
 from reports.records.record import Roi
 
@@ -66,6 +66,23 @@ class InferenceSettings:
     bundle: Transforms | None = None
     mirror_axes: tuple[int, ...] = ()
     networks: int = 1
+
+    @classmethod
+    def of(cls, model: Model, **asked: Any) -> "InferenceSettings":
+        """Those that come with a network, beside what is `asked`, which goes first."""
+        own: dict[str, Any] = {
+            "tile": model.tile,
+            "overlap": model.overlap,
+            "window": model.window,
+            "labels": model.labels,
+            "painting": model.painting,
+            "channels": model.channels,
+            "foreground_ml": model.task.foreground_ml,
+            "subtypes": model.subtypes,
+            "plans": model.plans,
+            "bundle": model.bundle,
+        }
+        return cls(**own | asked)
 
     @property
     def classes(self) -> Classes:

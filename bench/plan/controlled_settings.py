@@ -43,7 +43,7 @@ def controlled_settings(settings: Settings, model: Model, baseline: str, network
         "batch": _batches(settings),
         "ROI": settings.roi,
         "test-time augmentation": _augmentation(settings.tta),
-        **({"ensemble": f"{networks} networks, their logits of a tile averaged"} if networks > 1 else {}),
+        **({"ensemble": f"{networks} networks, {_averaged(model)}"} if networks > 1 else {}),
         "accumulation": "float32" if plans is None else "float16, as nnU-Net's predictor",
         "threads": f"{settings.threads}, {_waiting()}",
         "freed memory": "kept by the process" if settings.allocator == KEEP else "as the system's allocator has it",
@@ -52,6 +52,10 @@ def controlled_settings(settings: Settings, model: Model, baseline: str, network
         **{f"but recipe {name}": _of_recipe(recipe, settings) for name, recipe in settings.recipes.items()},
         **commands,
     }
+
+
+def _averaged(model: Model) -> str:
+    return "their logits of a tile averaged" if model.plans is None else "merged apart, then averaged, as by nnU-Net"
 
 
 def _augmentation(tta: str) -> str:

@@ -259,21 +259,14 @@ def _overlap(request: Request) -> float:
 
 def inference_settings(settings: Settings, model: Model, networks: int = 1) -> InferenceSettings:
     """How these settings bring a volume to this model, or to an ensemble of so many `networks` like it."""
-    return InferenceSettings(
+    return InferenceSettings.of(
+        model,
         protocol=settings.protocol,
         tile=settings.tile,
         overlap=settings.overlap,
         batch=settings.batch,
         roi=settings.roi,
-        window=model.window,
-        labels=model.labels,
-        subtypes=model.subtypes,
-        plans=model.plans,
         official=settings.preprocessing == "nnunet",
-        bundle=model.bundle,
-        painting=model.painting,
-        channels=model.channels,
-        foreground_ml=model.task.foreground_ml,
         mirror_axes=mirror_axes(settings.tta),
         networks=networks,
     )

@@ -64,7 +64,7 @@ def test_a_run_of_an_ensemble_with_mirroring(command, results, data, tmp_path):
     folds = [Path(path).name for path in (checkpoint["path"], *checkpoint["further_paths"])]
     assert folds == ["fold_0", "fold_1", "fold_2"]
     controlled = record["controlled_settings"]
-    assert controlled["ensemble"] == "3 networks, their logits of a tile averaged"
+    assert controlled["ensemble"] == "3 networks, merged apart, then averaged, as by nnU-Net"
     assert controlled["test-time augmentation"].startswith("tiles mirrored along x, y, z")
     assert record["settings"]["tta"] == record["settings"]["variants"]["peer-nnunet"]["tta"] == "mirror:x,y,z"
     masks = {name: {case: mask_of(name, case) for case in CASES} for name in names}

@@ -119,11 +119,7 @@ def load_both(checkpoint, mirroring=False, folds=(0,)):
 
 
 def settings_of(model, **changes):
-    defaults = {"protocol": "sliding-window", "tile": model.tile, "overlap": 0.5, "batch": 1, "roi": "none"}
-    return InferenceSettings(
-        **defaults | changes, window=model.window, labels=model.labels, painting=model.painting,
-        channels=model.channels, subtypes=model.subtypes, plans=model.plans,
-    )  # fmt: skip
+    return InferenceSettings.of(model, **{"protocol": "sliding-window", "batch": 1, "roi": "none"} | changes)
 
 
 @pytest.mark.parametrize(("name", "batch"), zip(CASES, (1, 3, 1, 2), strict=True))

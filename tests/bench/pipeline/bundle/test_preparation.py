@@ -36,11 +36,7 @@ FIRST, SECOND = CASES
 
 
 def settings_of(model: Model, **changed: Any) -> InferenceSettings:
-    settings = {"protocol": "sliding-window", "tile": model.tile, "overlap": model.overlap, "batch": 1, "roi": "none"}
-    return InferenceSettings(
-        **settings | changed, window=model.window, labels=model.labels, painting=model.painting,
-        channels=model.channels, subtypes=model.subtypes, bundle=model.bundle,
-    )  # fmt: skip
+    return InferenceSettings.of(model, **{"protocol": "sliding-window", "batch": 1, "roi": "none"} | changed)
 
 
 def target_of(model: Model, cache: Path) -> Target:
