@@ -65,8 +65,19 @@ def run(
     plan = make_plan(request, run_id, now.isoformat(timespec="seconds"), progress)
     if declaration is not None:
         plan = _held_to(declaration, plan, limits)
-    directory = RunDirectory.create(out) if out else RunDirectory.create_new(Path("runs"), run_id)
-    plan = replace(plan, record=replace(plan.record, id=run_id if out else directory.folder.name))
+    return start(plan, out, progress, limits, declaration)
+
+
+def start(
+    plan: Plan, out: Path | None, progress: Progress, limits: Limits = DEFAULT, declaration: Declaration | None = None
+) -> Path:
+    """Measure what `plan` says in a new run directory, and return that.
+
+    Raises:
+        As of `run`.
+    """
+    directory = RunDirectory.create(out) if out else RunDirectory.create_new(Path("runs"), plan.record.id)
+    plan = replace(plan, record=replace(plan.record, id=plan.record.id if out else directory.folder.name))
     variants = plan.record.settings.variants
     records = {name: VariantRecord(name=name, settings=own) for name, own in variants.items()}
     with directory.locked():

@@ -87,6 +87,7 @@ class Target:
         cache: folder that keeps built artefacts between runs.
         calibration: None where no training cases are at hand; engines that need it are then unavailable.
         channels: images that go in together.
+        prebuilt: folder of artefacts that came with an exported package, taken before those of `cache`; never changed.
         layers: those of the network in a pass over one tile, where they are known: to find them takes seconds.
     """
 
@@ -98,6 +99,7 @@ class Target:
     calibration: Calibration | None = None
     layers: tuple[Layer, ...] | None = None
     channels: int = 1
+    prebuilt: Path | None = None
 
     @property
     def input_shape(self) -> tuple[int, int, int, int, int]:

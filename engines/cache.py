@@ -1,4 +1,7 @@
-"""Built artefacts on disk, each under a key of everything it depends on."""
+"""Built artefacts on disk, each under a key of everything it depends on.
+
+Those of an exported package lie in a folder of their own and are never built there.
+"""
 
 import errno
 import hashlib
@@ -7,6 +10,7 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +24,13 @@ if TYPE_CHECKING:
     from models.model import Model
 
 FORMAT = 1  # raise it when a builder in this package changes what it writes
+PORTABLE = ("onnx-fp32", "onnx-fp16", "onnx-int8", "openvino-int8", "ort-int8")
+"""Kinds that are data for a runtime on any machine; whatever else is built is code, or for one device."""
+
 _MANIFEST = "manifest.json"
+_OF_MACHINE = ("device", "versions")  # parts of a key that a portable artefact does not depend on
+_outermost: ContextVar[bool] = ContextVar("outermost", default=True)  # False while something is built
+_asked: list[Path] = []
 
 
 @dataclass(frozen=True)
@@ -50,15 +60,73 @@ def place_of(root: Path, kind: str, key: Mapping[str, Any]) -> Path:
     return root / f"{kind}-{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()}"
 
 
-def artefact(root: Path, kind: str, key: dict[str, Any], build: Callable[[Path], None]) -> Artefact:
+def kind_of(name: str) -> str:
+    """The kind of an artefact, by the name of its folder."""
+    return name.rpartition("-")[0].rpartition("/")[2]
+
+
+def artefact(target: Target, kind: str, key: dict[str, Any], build: Callable[[Path], None]) -> Artefact:
     """Return the artefact of `key`, built by ``build(folder)`` unless a whole one is there.
 
     It is built in a folder beside its place and renamed, so that a killed build leaves nothing that looks
     whole; one whose files do not hash to what was written is built again.
 
     Raises:
-        EngineError: the cache has no room for it.
+        EngineError: the cache has no room for it; or a package holds it for another machine, and it cannot be built
+            here.
     """
+    outermost = _outermost.set(False)
+    try:
+        built = _prebuilt(target, kind, key) or _cached(target.cache, kind, key, build)
+    finally:
+        _outermost.reset(outermost)
+    if _outermost.get():
+        _asked.append(built.folder)
+    return built
+
+
+def asked() -> tuple[Path, ...]:
+    """The artefacts that engines of this process were opened with, but for those that only builds of others took."""
+    return tuple(dict.fromkeys(_asked))
+
+
+def _prebuilt(target: Target, kind: str, key: Mapping[str, Any]) -> Artefact | None:
+    """That of the package; None where none of it is for this machine, and it is to be built from the weights.
+
+    Raises:
+        EngineError: there is one for another machine, and the training cases that it was made with are not at hand.
+    """
+    if target.prebuilt is None:
+        return None
+    there = [(folder, _key_in(folder)) for folder in sorted(target.prebuilt.glob(f"{kind}-*"))]
+    for folder, held in there:
+        if not _differing(kind, key, held) and _whole(folder):
+            return Artefact(folder, cached=True)
+    if there and key.get("calibration") is not None:
+        differing = ", ".join(f"{name} {there[0][1].get(name)}" for name in _differing(kind, key, there[0][1]))
+        raise EngineError(
+            f"the package holds {kind} for another machine or setting ({differing}), and its INT8 ranges come from "
+            "training cases, which it does not hold; export it on a machine like this one"
+        )
+    return None
+
+
+def _differing(kind: str, key: Mapping[str, Any], held: Mapping[str, Any]) -> list[str]:
+    """Parts of two keys that differ, as far as an artefact of this kind depends on them."""
+    apart = _OF_MACHINE if kind in PORTABLE else ()
+    names = dict.fromkeys((*key, *held))
+    return [name for name in names if name not in apart and key.get(name) != held.get(name)]
+
+
+def _key_in(folder: Path) -> Mapping[str, Any]:
+    try:
+        held = json.loads((folder / _MANIFEST).read_text())["key"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return held if isinstance(held, dict) else {}
+
+
+def _cached(root: Path, kind: str, key: Mapping[str, Any], build: Callable[[Path], None]) -> Artefact:
     place = place_of(root, kind, key)
     if _whole(place):
         return Artefact(place, cached=True)

@@ -1,8 +1,7 @@
 """The command line: `options` reads it, `main` calls the module of the command, and turns errors into
 one line and an exit code.
 
-One module a command: `run`, `report`, `check`, `compare`, `inspection` (`bench inspect`), `scenario`, `doctor`, and
-`stability` (`bench doctor --stability`). `terminal` shows the progress of a run, `exit_codes` says what each means,
+`commands` holds a module for each. `terminal` shows the progress of a run, `exit_codes` says what each means,
 `internal_error` writes the traceback of an error of ours.
 """
 

@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("nibabel.global").disabled = True  # likewise: odd headers, each in a line of its own
     try:
         _check_current_folder()
-        module = import_module(f"bench.cli.{_MODULES.get(options.command, options.command)}")
+        module = import_module(f"bench.cli.commands.{_MODULES.get(options.command, options.command)}")
         return int(module.execute(options))
     except BackendLostError as error:
         return _refuse(error, BACKEND_LOST)

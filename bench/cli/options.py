@@ -53,6 +53,8 @@ def parser() -> Parser:
     _inspect(commands.add_parser("inspect", help="what a checkpoint holds, and how it was read"))
     _doctor(commands.add_parser("doctor", help="which backends can run here, and how to enable the others"))
     _scenario(commands.add_parser("scenario", help="MLPerf's scenarios: latency, throughput, cold starts"))
+    _export(commands.add_parser("export", help="a variant of a run as a package that can be taken elsewhere"))
+    _verify(commands.add_parser("verify", help="whether a package does here what it did where it was made"))
     return top
 
 
@@ -263,15 +265,44 @@ def _scenario(scenario: argparse.ArgumentParser) -> None:
     _allocator(scenario)
     scenario.add_argument("--scenario", choices=(*SCENARIOS, "all"), default="all")
     scenario.add_argument("--read-ahead", type=_whole(1), default=2, metavar="N", help="cases, in `offline` (2)")
-    scenario.add_argument(
-        "--timeout",
-        dest="timeout_s",
-        type=_number(0),
-        default=Request.timeout_s,
-        metavar="S",
-        help="for a build or case (1800)",
-    )
+    _timeout(scenario)
     scenario.add_argument("--out", type=Path, metavar="FILE.json", help="write what was measured there too")
+
+
+def _export(export: argparse.ArgumentParser) -> None:
+    _which_run(export)
+    export.add_argument("--variant", metavar="NAME", help="which one (the one that the run confirmed, else its best)")
+    export.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the package, a new one")
+    export.add_argument(
+        "--unproven", action="store_true", help="also where its accuracy was not kept; the package says so too"
+    )
+    export.add_argument(
+        "--code", action="store_true", help="take along what was built of it that is code, such as AOTInductor's library"
+    )
+    _timeout(export)
+
+
+def _verify(verify: argparse.ArgumentParser) -> None:
+    verify.add_argument("package", type=Path, metavar="PACKAGE", help="folder that `bench export` wrote")
+    verify.add_argument("--device", type=_device, default=Request.device, metavar="auto|cpu|cuda[:N]")
+    verify.add_argument("--threads", type=_whole(1), metavar="N", help="CPU threads (one a core)")
+    _timeout(verify)
+    here = verify.add_argument_group("how fast and how accurate it is here, beside the baseline of its run")
+    here.add_argument("--data", type=Path, metavar="DIR", help="cases, as of `bench run`")
+    here.add_argument("--split", choices=SPLITS, default=Request.split)
+    here.add_argument("--max-cases", type=_whole(1), metavar="N", help="at most N cases, spread over the split")
+    here.add_argument(
+        "--budget", dest="budget_s", type=_number(0), default=Request.budget_s, metavar="S",
+        help="seconds of rounds (600)",
+    )  # fmt: skip
+    here.add_argument("--out", type=Path, metavar="FILE.md", help="write the report there")
+
+
+def _timeout(group: "argparse._ActionsContainer") -> None:
+    group.add_argument(
+        "--timeout", dest="timeout_s", type=_number(0), default=Request.timeout_s, metavar="S",
+        help="for a build or case (1800)",
+    )  # fmt: skip
 
 
 def _checkpoint(group: "argparse._ActionsContainer") -> None:

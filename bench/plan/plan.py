@@ -213,9 +213,9 @@ def _where(command: str) -> str:
 
 
 def _recipes(request: Request) -> dict[str, VariantSettings]:
-    """Recipes and own commands."""
+    """Recipes, own commands and what else is asked for by name."""
     usual = (request.roi, _overlap(request), request.batch)
-    commands = read_commands(request.commands, *usual)
+    commands = {**request.variants, **read_commands(request.commands, *usual)}
     if request.recipes is None:
         return commands
     path = BUILT_IN if request.recipes == "builtin" else Path(request.recipes)

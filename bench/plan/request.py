@@ -1,18 +1,21 @@
 """What the user asks of a run; the defaults of its options stand here alone."""
 
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from models.options import ModelOptions
 from models.task_file import read_task
-from reports.records.record import Settings
+from reports.records.record import Settings, VariantSettings
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What the user asked for; None where an option was left out and the default depends on something else."""
+    """What the user asked for; None where an option was left out and the default depends on something else.
+
+    `variants`: timed beside those that the options name, such as that of a package.
+    """
 
     checkpoint: Path | None = None
     further_checkpoints: tuple[Path, ...] = ()
@@ -27,6 +30,7 @@ class Request:
     recipes: str | None = None
     baseline: str | None = None
     commands: Sequence[str] = ()
+    variants: Mapping[str, VariantSettings] = field(default_factory=dict)
     device: str = "auto"
     protocol: str = "sliding-window"
     overlap: float | None = None

@@ -31,7 +31,7 @@ def onnx_file(model: "Model", target: Target, half: bool = False) -> tuple[Path,
     precision = "fp16" if half else "fp32"
     key = key_of(model, target, ("torch", *PACKAGES), precision=precision, opset=OPSET)
     built = artefact(
-        target.cache, f"onnx-{precision}", key, lambda folder: _export(model, target, half, folder / _FILE)
+        target, f"onnx-{precision}", key, lambda folder: _export(model, target, half, folder / _FILE)
     )
     return built.folder / _FILE, built
 

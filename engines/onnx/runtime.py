@@ -134,7 +134,7 @@ class OnnxRuntime(Engine):
             used = ("torch", "onnxruntime", *PACKAGES)
             bits, tiles = weight_bits(), target.calibration.sha256
             key = key_of(model, target, used, precision="int8", calibration=tiles, weight_bits=bits)
-            built = artefact(target.cache, "ort-int8", key, lambda folder: _quantize(model, target, folder))
+            built = artefact(target, "ort-int8", key, lambda folder: _quantize(model, target, folder))
             path = built.folder / quantize.FILE
         else:
             path, built = onnx_file(model, target, half=self.backend.precision == "fp16")

@@ -55,7 +55,7 @@ class OpenVino(Engine):
             used = ("torch", "openvino", "nncf", *PACKAGES)
             bits = {"weight_bits": weight_bits()}
             key = key_of(model, target, used, precision="int8", calibration=target.calibration.sha256, **bits)
-            built = artefact(target.cache, "openvino-int8", key, lambda folder: _quantize(model, target, folder))
+            built = artefact(target, "openvino-int8", key, lambda folder: _quantize(model, target, folder))
             path = built.folder / _FILE
         else:
             path, built = onnx_file(model, target)

@@ -43,7 +43,7 @@ class AheadOfTime(Compile):
         layers = layers_for(model, target)
         with torch_settings(target):
             key = key_of(model, target, ("torch", "triton"), precision="fp32", threads=target.threads)
-            built = artefact(target.cache, "aoti", key, lambda folder: _build(model, target, folder))
+            built = artefact(target, "aoti", key, lambda folder: _build(model, target, folder))
             compiled = _load(built.folder / _FILE, target)
 
             def forward(x: Tensor) -> tuple[Tensor, Tensor]:

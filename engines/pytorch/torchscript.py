@@ -33,7 +33,7 @@ class TorchScript(TorchEngine):
         with torch_settings(target):
             key = key_of(model, target, ("torch",), precision="fp32")
             with suppress_output():
-                built = artefact(target.cache, "torchscript", key, lambda folder: _build(model, target, folder / _FILE))
+                built = artefact(target, "torchscript", key, lambda folder: _build(model, target, folder / _FILE))
                 optimised = _load(built.folder / _FILE, target)
             x = torch.rand(target.input_shape, device=target.device)
 

@@ -58,7 +58,7 @@ class TensorRT(Engine):
         )  # fmt: skip
         timings = target.cache / f"{self.package}-timings" / f"{_file_name(device_identity(target), trt.__version__)}"
         built = artefact(
-            target.cache, f"{self.package}-{self.backend.precision}", key,
+            target, f"{self.package}-{self.backend.precision}", key,
             lambda folder: _build(trt, path, log, timings, folder),
         )  # fmt: skip
         with open_plan(trt, log, built, model, target, quantized) as session:

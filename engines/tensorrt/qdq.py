@@ -37,7 +37,7 @@ def qdq_file(model: "Model", target: Target) -> tuple[Path, Mapping[str, Any]]:
         model, target, ("torch", *PACKAGES), precision="int8", calibration=target.calibration.sha256,
         percentile_of_tile=PERCENTILE, agreement=sensitivity.AGREEMENT, regions=model.painting is not None,
     )  # fmt: skip
-    built = artefact(target.cache, "onnx-int8", key, lambda folder: _build(model, target, folder))
+    built = artefact(target, "onnx-int8", key, lambda folder: _build(model, target, folder))
     return built.folder / _FILE, json.loads((built.folder / _REPORT).read_text())
 
 

@@ -35,7 +35,7 @@ class TorchTensorRT(Engine):
 
         log = logger(tensorrt)
         key = key_of(model, target, ("torch", "torch_tensorrt"), precision="fp16", runtime=tensorrt.__version__)
-        built = artefact(target.cache, "torch-tensorrt-fp16", key, lambda folder: _build(model, target, folder))
+        built = artefact(target, "torch-tensorrt-fp16", key, lambda folder: _build(model, target, folder))
         import torch_tensorrt
 
         with open_plan(

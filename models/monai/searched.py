@@ -48,6 +48,25 @@ def searched_arguments(config: Config, key: str, written: dict[str, Any]) -> dic
     return arguments | {"dints_space": resolved, "node_a": _codes(config, f"{key}::node_a", written.get("node_a"))}
 
 
+def files_of_codes(config: Config) -> list[Path]:
+    """The files in the bundle that its configuration takes codes from.
+
+    Raises:
+        CheckpointError: one is not there, or elsewhere.
+    """
+    named = (_LOADED.fullmatch(value) for value in config.values.values() if isinstance(value, str))
+    return [_file(config, match[1]) for match in named if match]
+
+
+def _file(config: Config, key: str) -> Path:
+    path = Path(str(config.resolved(key, f"@{key}")))
+    if not path.is_absolute() or not path.is_relative_to(config.root) or ".." in path.parts:
+        raise config.refused(f"its {key} is {str(path)[:120]}, which is not in the bundle")
+    if not path.is_file():
+        raise refusal(config.root, f"has no {path.relative_to(config.root)}", "download the whole bundle")
+    return path
+
+
 def make_searched(nets: Any, made: Any, arguments: dict[str, Any]) -> Any:
     """DiNTS of MONAI's `nets` with what `searched_arguments` gave."""
     import torch
@@ -69,11 +88,7 @@ def _codes(config: Config, key: str, written: Any) -> Any:
     file = _LOADED.fullmatch(loaded) if isinstance(loaded, str) else None
     if member is None or file is None:
         return config.resolved(key, written)
-    path = Path(str(config.resolved(file[1], f"@{file[1]}")))
-    if not path.is_absolute() or not path.is_relative_to(config.root) or ".." in path.parts:
-        raise config.refused(f"its {file[1]} is {str(path)[:120]}, which is not in the bundle")
-    if not path.is_file():
-        raise refusal(config.root, f"has no {path.relative_to(config.root)}", "download the whole bundle")
+    path = _file(config, file[1])
     held, _, _ = load_safely(path, zipped=container_of(path) == TORCH_ZIP)
     array = _array(held.get(member[2])) if isinstance(held, dict) else None
     if array is None:

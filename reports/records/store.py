@@ -205,6 +205,16 @@ def variant_from_json(document: Mapping[str, Any]) -> VariantRecord:
     return record
 
 
+def record_from_json(kind: type[Record], document: Mapping[str, Any]) -> Record:
+    """Build a record of this `kind` from what `json_values` gave.
+
+    Raises:
+        RecordError: a field that is missing, unknown or of the wrong type.
+    """
+    record: Record = _build(kind, document, "")
+    return record
+
+
 def _read_variant(folder: Path, name: str, complete: bool) -> tuple[VariantRecord | None, str | None]:
     """A variant of a run that is `complete` or not, and a note on what was left out."""
     path = variant_path(folder, name)

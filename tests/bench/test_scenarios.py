@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bench import scenarios
-from bench.cli import scenario
+from bench.cli.commands import scenario
 from bench.cli.main import main
 from bench.errors import BackendLostError, InputError
 from bench.plan.request import Request

@@ -11,10 +11,14 @@ from torch import Tensor
 
 import engines
 from engines.base import Calibration, EngineError, Target
-from engines.cache import artefact, key_of
+from engines.cache import artefact, asked, key_of, place_of
 from models.model import Model
 
 ON_DISK = ("torchscript", "ort-int8", "openvino-int8")
+
+
+def _target(cache: Path, prebuilt: Path | None = None) -> Target:
+    return Target("cpu", (8, 8, 8), 1, 1, cache, prebuilt=prebuilt)
 
 
 def _write(folder: Path) -> None:
@@ -59,23 +63,23 @@ def test_a_full_cache_is_named_and_nothing_is_left(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))  # a write stops midway, as on a full disk
     try:
         with pytest.raises(EngineError, match=r"the cache has no room .*; make room, or set VOXBENCH_CACHE to another"):
-            artefact(tmp_path, "thing", {"a": 1}, _write)
+            artefact(_target(tmp_path), "thing", {"a": 1}, _write)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_whole_artefact_is_not_built_again(tmp_path: Path) -> None:
-    first = artefact(tmp_path, "thing", {"a": 1}, _write)
-    again = artefact(tmp_path, "thing", {"a": 1}, lambda _: pytest.fail("built again"))
+    first = artefact(_target(tmp_path), "thing", {"a": 1}, _write)
+    again = artefact(_target(tmp_path), "thing", {"a": 1}, lambda _: pytest.fail("built again"))
     assert (first.cached, again.cached) == (False, True)
     assert (again.folder / "graph").read_text() == "graph"
-    assert artefact(tmp_path, "thing", {"a": 2}, _write).folder != first.folder
+    assert artefact(_target(tmp_path), "thing", {"a": 2}, _write).folder != first.folder
 
 
 @pytest.mark.parametrize("harm", ["truncate", "change", "remove", "no manifest", "manifest of another kind"])
 def test_a_corrupt_artefact_is_built_again(harm: str, tmp_path: Path) -> None:
-    folder = artefact(tmp_path, "thing", {"a": 1}, _write).folder
+    folder = artefact(_target(tmp_path), "thing", {"a": 1}, _write).folder
     weights = folder / "part" / "weights.bin"
     match harm:
         case "truncate":
@@ -88,10 +92,10 @@ def test_a_corrupt_artefact_is_built_again(harm: str, tmp_path: Path) -> None:
             (folder / "manifest.json").unlink()
         case _:
             (folder / "manifest.json").write_text("[]")
-    again = artefact(tmp_path, "thing", {"a": 1}, _write)
+    again = artefact(_target(tmp_path), "thing", {"a": 1}, _write)
     assert not again.cached
     assert (again.folder / "part" / "weights.bin").read_bytes() == b"w" * 1000
-    assert artefact(tmp_path, "thing", {"a": 1}, _write).cached
+    assert artefact(_target(tmp_path), "thing", {"a": 1}, _write).cached
 
 
 def test_an_interrupted_build_leaves_nothing(tmp_path: Path) -> None:
@@ -100,17 +104,17 @@ def test_an_interrupted_build_leaves_nothing(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        artefact(tmp_path, "thing", {"a": 1}, broken)
+        artefact(_target(tmp_path), "thing", {"a": 1}, broken)
     assert list(tmp_path.iterdir()) == []
-    assert not artefact(tmp_path, "thing", {"a": 1}, _write).cached
+    assert not artefact(_target(tmp_path), "thing", {"a": 1}, _write).cached
 
 
 def test_the_first_of_two_builders_wins(tmp_path: Path) -> None:
     def overtaken(folder: Path) -> None:
-        artefact(tmp_path, "thing", {"a": 1}, _write)
+        artefact(_target(tmp_path), "thing", {"a": 1}, _write)
         _write(folder)
 
-    built = artefact(tmp_path, "thing", {"a": 1}, overtaken)
+    built = artefact(_target(tmp_path), "thing", {"a": 1}, overtaken)
     assert [path.name for path in tmp_path.iterdir()] == [built.folder.name]
 
 
@@ -133,3 +137,58 @@ def test_the_key_holds_all_that_matters(target: Callable[..., Target], model: Mo
     }
     assert len(keys) == 7
     assert key(model, here) == key(model, replace(here, cache=tmp_path / "elsewhere"))
+
+
+KEY = {"weights": "a", "device": "here", "versions": {"torch": "1"}}
+
+
+def _packed(folder: Path, kind: str, key: dict[str, object]) -> Path:
+    """The folder of a package with one artefact of a machine elsewhere."""
+    artefact(_target(folder), kind, key, _write)
+    return folder
+
+
+def test_what_a_package_holds_is_not_built(tmp_path: Path) -> None:
+    packed = _packed(tmp_path / "package", "openvino-int8", KEY | {"device": "there", "versions": {}})
+    here = _target(tmp_path / "cache", packed)
+    built = artefact(here, "openvino-int8", KEY, lambda _: pytest.fail("built"))
+    assert built.cached
+    assert built.folder.parent == packed
+    assert not here.cache.exists()
+    assert asked()[-1] == built.folder
+
+
+@pytest.mark.parametrize("key", [KEY | {"device": "there"}, KEY | {"versions": {"torch": "2"}}])
+def test_machine_code_of_another_machine_is_built_anew(key: dict[str, object], tmp_path: Path) -> None:
+    here = _target(tmp_path / "cache", _packed(tmp_path / "package", "tensorrt-fp16", key))
+    built = artefact(here, "tensorrt-fp16", KEY, _write)
+    assert (built.cached, built.folder) == (False, place_of(here.cache, "tensorrt-fp16", KEY))
+
+
+def test_int8_of_another_processor_is_refused(tmp_path: Path) -> None:
+    key = KEY | {"calibration": "tiles", "weight_bits": 8}
+    here = _target(tmp_path / "cache", _packed(tmp_path / "package", "openvino-int8", key))
+    problem = r"openvino-int8 for another machine or setting \(weight_bits 8\).*; export it on a machine like this one"
+    with pytest.raises(EngineError, match=problem):
+        artefact(here, "openvino-int8", key | {"weight_bits": 7}, lambda _: pytest.fail("built"))
+
+
+def test_a_damaged_artefact_of_a_package_is_not_taken_and_not_touched(tmp_path: Path) -> None:
+    packed = _packed(tmp_path / "package", "onnx-fp32", KEY)
+    (folder,) = packed.iterdir()
+    (folder / "graph").write_text("another")
+    built = artefact(_target(tmp_path / "cache", packed), "onnx-fp32", KEY, _write)
+    assert (built.cached, built.folder.parent) == (False, tmp_path / "cache")
+    assert (folder / "graph").read_text() == "another"
+
+
+def test_what_a_build_takes_itself_was_not_asked_for(tmp_path: Path) -> None:
+    here = _target(tmp_path)
+
+    def build(folder: Path) -> None:
+        artefact(here, "inner", KEY, _write)
+        _write(folder)
+
+    outer = artefact(here, "outer", KEY, build)
+    assert asked()[-1] == outer.folder
+    assert place_of(tmp_path, "inner", KEY) not in asked()

@@ -41,8 +41,8 @@ def run_folder(tmp_path, monkeypatch) -> Path:
     def read_run(folder):
         raise KeyError("a bug")
 
-    monkeypatch.setattr("bench.cli.report.read_run", read_run)
-    monkeypatch.setattr("bench.cli.check.read_run", read_run)
+    monkeypatch.setattr("bench.cli.commands.report.read_run", read_run)
+    monkeypatch.setattr("bench.cli.commands.check.read_run", read_run)
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "run.json").write_text("{}")
@@ -128,7 +128,7 @@ def test_an_error_without_a_text_and_a_library_that_exits_are_ours_too(run_folde
         def read_run(folder, error=error):
             raise error
 
-        monkeypatch.setattr("bench.cli.report.read_run", read_run)
+        monkeypatch.setattr("bench.cli.commands.report.read_run", read_run)
         assert main(["report", str(run_folder)]) == 70
         printed = capsys.readouterr().err
         assert text in printed

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import engines
-from bench.cli import doctor
+from bench.cli.commands import doctor
 from bench.cli.main import main
 from engines.base import Availability
 

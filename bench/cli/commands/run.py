@@ -11,7 +11,7 @@ from typing import Any
 
 from bench import declare, run
 from bench.choices import PLAN_FILE
-from bench.cli.check import exit_code, print_verdict
+from bench.cli.commands.check import exit_code, print_verdict
 from bench.cli.exit_codes import DONE
 from bench.cli.options import beside_plan, parser
 from bench.cli.terminal import progress

@@ -1,0 +1,33 @@
+"""`bench export`."""
+
+import signal
+import sys
+from argparse import Namespace
+
+from bench.cli.exit_codes import DONE
+from bench.cli.terminal import progress
+from bench.package.export import Wanted, export
+from bench.package.verify import unproven
+from bench.schedule.run_directory import LATEST
+
+
+def execute(options: Namespace) -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    wanted = Wanted(
+        variant=options.variant, unproven=options.unproven, code=options.code, timeout_s=options.timeout_s
+    )
+    with progress(sys.stderr) as shown:
+        record = export(options.run or LATEST, wanted, options.out, shown)
+    print(f"{options.out}: {record.variant} ({record.settings}), {len(record.files)} files")
+    print(f"  {record.proof.headline}")
+    for line in (unproven(record), *(_built_anew(kind) for kind in record.left_out)):
+        if line is not None:
+            print(f"  {line}")
+    if not record.proof.equal_cases:
+        print("  the run's predictions are gone: no case of it was predicted again")
+    print(f"to try it where it will run: bench verify {options.out}")
+    return DONE
+
+
+def _built_anew(kind: str) -> str:
+    return f"{kind} is code and was left out (--code takes it along); it is built anew where the package runs"

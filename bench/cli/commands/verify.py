@@ -1,0 +1,54 @@
+"""`bench verify`."""
+
+import signal
+import sys
+import tempfile
+from argparse import Namespace
+from pathlib import Path
+
+from bench.cli.commands.check import exit_code, print_verdict
+from bench.cli.exit_codes import DONE, REFUTED
+from bench.cli.terminal import progress
+from bench.package.measure import Measurement, measure
+from bench.package.verify import Verification, unproven, verify
+from bench.progress import Progress
+from bench.schedule.run_directory import write_text
+from reports.records.store import read_run
+from reports.render import render
+from reports.summary.summarise import summarise
+
+_MARKS = {True: "ok", False: "FAILED", None: "note"}
+
+
+def execute(options: Namespace) -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with progress(sys.stderr) as shown:
+        seen = verify(options.package, options.device, options.threads, options.timeout_s, shown)
+        print(text(seen), flush=True)
+        if not seen.passed:
+            return REFUTED
+        return DONE if options.data is None else _measured(options, shown)
+
+
+def text(seen: Verification) -> str:
+    """For the terminal."""
+    record = seen.record
+    lines = [f"{record.variant}: {record.settings}", f"  {record.proof.headline} (run {record.proof.run})"]
+    lines += [f"  {line}" for line in [unproven(record)] if line]
+    lines += [f"{_MARKS[finding.passed]:<6}  {finding.what}: {finding.text}" for finding in seen.findings]
+    lines.append("verified" if seen.passed else "NOT verified: this package does not do here what it did where it was made")
+    return "\n".join(lines)
+
+
+def _measured(options: Namespace, shown: Progress) -> int:
+    asked = Measurement(
+        data=options.data, split=options.split, max_cases=options.max_cases, budget_s=options.budget_s,
+        timeout_s=options.timeout_s, threads=options.threads, device=options.device, command=options.typed,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="voxbench-") as scratch:
+        folder = measure(options.package, asked, Path(scratch) / "verification", shown)
+        summary = summarise(read_run(folder))
+    print_verdict(summary)
+    if options.out is not None:
+        write_text(options.out, render(summary, "markdown"))
+    return exit_code(summary)

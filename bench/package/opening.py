@@ -1,0 +1,129 @@
+"""A package made ready for a worker, on the machine where it is now."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from bench.errors import InputError
+from bench.machine import host
+from bench.package.document import ARTEFACTS, NETWORKS, document_sha256, read_package
+from bench.package.networks import identity_of
+from bench.pipeline.settings import InferenceSettings
+from bench.plan.augmentation import mirror_axes
+from bench.plan.cache import cache_folder
+from bench.plan.opening import Opening
+from bench.plan.variants import row_of
+from bench.worker import allocator
+from bench.worker.messages import Open
+from engines.base import Calibration, EngineError, Target
+from engines.probe import incompatible_reason
+from models.load import load_model
+from models.model import Model
+from models.options import ModelOptions
+from models.task import TaskError
+from models.task_file import task_from_values
+from reports.records.package import PackageRecord
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def open_package(folder: Path, device: str = "auto", threads: int | None = None) -> Opening:
+    """Read the package in `folder` and say how a worker opens it; nothing in it is run for that.
+
+    Raises:
+        InputError, models.errors.CheckpointError: it is damaged, or made for another kind of device.
+    """
+    record = read_package(folder)
+    options = options_of(folder, record)
+    model = _model(folder, record, options)
+    target = target_of(folder, record, model, _device(folder, record, device), threads)
+    own, paths = record.settings, paths_of(folder, record)
+    backend = row_of(own.backend, target.device)
+    opening = Open(
+        record.variant, backend, paths[0], None, options, target, inference_settings(record, model),
+        incompatible_reason(backend, model.program, own.batch, own.rewrites), own.rewrites,
+        keep_memory=allocator.can_keep(), further_checkpoints=paths[1:],
+    )  # fmt: skip
+    return Opening(open=opening, task=model.task, identity=_identity(folder, record))
+
+
+def _identity(folder: Path, record: PackageRecord) -> dict[str, str]:
+    return {
+        "package": document_sha256(folder),
+        "variant": record.variant,
+        "settings": str(record.settings),
+        "weights": ", ".join(record.network.sha256),
+    }
+
+
+def paths_of(folder: Path, record: PackageRecord) -> tuple[Path, ...]:
+    """What is read of each network."""
+    return tuple(folder.absolute() / path for path in record.network.paths)
+
+
+def options_of(folder: Path, record: PackageRecord) -> ModelOptions:
+    """What is to be said of the networks' files.
+
+    Raises:
+        InputError: its task contradicts itself.
+    """
+    network = record.network
+    try:
+        task = None if network.task is None else task_from_values(network.task, "the package")
+    except TaskError as error:
+        raise InputError(f"{folder}: its task cannot be used ({error}); export the package anew") from None
+    return ModelOptions(tile=network.tile, window=network.window, task=task)
+
+
+def calibration_of(record: PackageRecord) -> Calibration | None:
+    """The training tiles that INT8 ranges were taken from, which no package holds."""
+    return None if record.calibration_sha256 is None else Calibration(_no_tiles, record.calibration_sha256)
+
+
+def target_of(folder: Path, record: PackageRecord, model: Model, device: str, threads: int | None) -> Target:
+    """Where and how its engine runs."""
+    return Target(
+        device, record.tile, record.settings.batch, threads or host.physical_threads(), cache_folder(),
+        calibration_of(record), None, model.channels, (folder / ARTEFACTS).absolute(),
+    )  # fmt: skip
+
+
+def inference_settings(record: PackageRecord, model: Model) -> InferenceSettings:
+    """How a volume is brought to it."""
+    own = record.settings
+    return InferenceSettings.of(
+        model,
+        protocol=record.protocol,
+        tile=record.tile,
+        overlap=own.overlap,
+        batch=own.batch,
+        roi=own.roi,
+        official=record.preprocessing == "nnunet",
+        mirror_axes=mirror_axes(own.tta),
+        networks=len(record.network.paths),
+    )
+
+
+def _device(folder: Path, record: PackageRecord, wanted: str) -> str:
+    if wanted == "auto":
+        return host.resolve_device(record.device)
+    device = host.resolve_device(wanted)
+    if device.partition(":")[0] != record.device:
+        raise InputError(f"{folder}: made for {record.device}, not for {device}; leave --device out, or export a run there")
+    return device
+
+
+def _model(folder: Path, record: PackageRecord, options: ModelOptions) -> Model:
+    """The first network without its weights; those of all are what the package says."""
+    models = []
+    for path, sha256 in zip(paths_of(folder, record), record.network.sha256, strict=True):
+        with load_model(path, options) as (model, _):
+            if identity_of(model) != sha256:
+                raise InputError(f"{folder / NETWORKS}: the weights are not those of its document; export it anew")
+        models.append(replace(model, module=None))  # type: ignore[arg-type]  # a mere description from now on
+    return models[0]
+
+
+def _no_tiles() -> "Tensor":
+    raise EngineError("INT8 ranges come from training cases, which the package does not hold; export it on this machine")

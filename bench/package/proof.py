@@ -1,0 +1,69 @@
+"""What a run has shown of one of its variants, for whoever takes that variant elsewhere."""
+
+import hashlib
+from dataclasses import replace
+
+from bench.errors import InputError
+from reports.decision.outcome import judge_candidates
+from reports.decision.verdict import KEPT, Claim
+from reports.records.package import Proof
+from reports.records.record import OK
+from reports.records.store import RUN_FILE, Run
+from reports.summary.summarise import summarise
+
+REFERENCE = "reference"  # accuracy of the baseline, against which all others were held
+
+
+def exported_variant(run: Run, wanted: str | None) -> str:
+    """The name of the variant to export: the `wanted` one, else the run's best.
+
+    Raises:
+        InputError: there is none, it did not run to its end, or it is nothing that could be taken along.
+    """
+    folder, names = run.folder, [variant.name for variant in run.variants if variant.status == OK]
+    name = wanted or run.record.confirmed or summarise(run).best
+    if name is None:
+        raise InputError(f"{folder}: no variant of this run kept its accuracy; name one with --variant")
+    settings = run.record.settings.variants.get(name)
+    if settings is None:
+        raise InputError(f"--variant {name}: not in {folder}, which has {', '.join(names)}")
+    if settings.command is not None or name in run.record.peers:
+        kind = "an own command" if settings.command is not None else "a reference pipeline"
+        raise InputError(f"--variant {name}: {kind}, of which there is nothing to export; name a backend or a recipe")
+    if name not in names:
+        record = run.variant(name)
+        raise InputError(f"--variant {name}: {record.status} in {folder} ({record.reason}); choose another")
+    return name
+
+
+def proof_of(run: Run, name: str, *, unproven: bool) -> Proof:
+    """What the run says of this variant.
+
+    Raises:
+        InputError: its accuracy was not kept, and `unproven` does not say to go on.
+    """
+    record = run.record
+    is_baseline = name == record.baseline
+    claim = Claim.of(record.settings)
+    summary = summarise(run, claim if is_baseline else replace(claim, variant=name))
+    accuracy = REFERENCE if is_baseline else judge_candidates(run, claim)[name].judgement.accuracy
+    proven = accuracy in (REFERENCE, KEPT)
+    if not (proven or unproven):
+        raise InputError(
+            f"--variant {name}: its accuracy is {accuracy} in {run.folder}, not kept; choose another, or say --unproven "
+            "and the package will say it too"
+        )
+    assert run.folder is not None, "a run that was read from its folder"
+    return Proof(
+        run=record.id,
+        created=record.created,
+        run_sha256=hashlib.sha256((run.folder / RUN_FILE).read_bytes()).hexdigest(),
+        verdict="baseline" if is_baseline else summary.verdict,
+        headline="the baseline, against which the others were held" if is_baseline else summary.headline,
+        reasons=() if is_baseline else summary.reasons,
+        baseline=record.baseline,
+        accuracy=accuracy,
+        shown_by=record.settings.accuracy,
+        proven=proven,
+        equal_cases=0,
+    )

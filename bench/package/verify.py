@@ -1,0 +1,108 @@
+"""Whether a package does here what it did where it was made."""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.machine import host
+from bench.package.document import differing_versions, read_package
+from bench.package.opening import open_package
+from bench.package.trial import Trial, differing_voxels, trial
+from bench.plan.opening import Opening
+from bench.progress import Progress
+from engines.host import cpu
+from reports.records.package import GoldenCase, PackageRecord
+
+MOST_DIFFERING = 0.01
+"""Share of voxels of a golden case that may be labelled otherwise on another processor or by other versions: sums are
+made in another order there, and noise is near every border. On the machine it was made on there may be none."""
+MOST_SHARE = 0.02  # of the multiply-accumulates that may run in another precision
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that was looked at; `passed` is None where it is a mere remark."""
+
+    what: str
+    passed: bool | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """A package, and what was seen of it."""
+
+    record: PackageRecord
+    findings: tuple[Finding, ...]
+
+    @property
+    def passed(self) -> bool:
+        return all(finding.passed is not False for finding in self.findings)
+
+
+def verify(folder: Path, device: str, threads: int | None, timeout_s: float, progress: Progress) -> Verification:
+    """Check hashes, versions, what runs, and the golden cases of the package in `folder`.
+
+    Raises:
+        InputError and its like: it is damaged, or cannot be used here.
+        BackendLostError: its backend fails.
+    """
+    record = read_package(folder)
+    opening = open_package(folder, device, threads)
+    findings = [Finding("files", True, f"{len(record.files)} files, each with the SHA-256 of the package's document")]
+    findings += _machine(record)
+    progress.start("verifying", 1 + len(record.golden))
+    with tempfile.TemporaryDirectory() as scratch, trial(opening.open, timeout_s, Path(scratch) / "log") as tried:
+        progress.advance(record.variant)
+        findings.append(_what_ran(record, tried.opened.evidence["mac_share"]))
+        strict = all(finding.passed is not None for finding in findings)
+        for number, case in enumerate(record.golden):
+            findings.append(_golden(folder, number, case, tried, opening, Path(scratch), strict=strict))
+            progress.advance(f"golden case {number + 1}")
+    return Verification(record, tuple(findings))
+
+
+def _machine(record: PackageRecord) -> list[Finding]:
+    """Remarks where the processor or the software is another than where the package was made."""
+    remarks = []
+    here = cpu.processor()
+    if here != record.host.processor:
+        remarks.append(Finding("processor", None, f"{here} (made on {record.host.processor})"))
+    other = differing_versions(record.versions, host.versions())
+    needed = [each for each in other if "not installed" not in each]
+    if needed:
+        remarks.append(Finding("versions", None, ", ".join(needed)))
+    return remarks or [Finding("machine", True, f"the processor and versions that it was made with: {here}")]
+
+
+def _what_ran(record: PackageRecord, share: Mapping[str, float]) -> Finding:
+    """Whether as much of the network runs in each precision as did."""
+    then = record.evidence.mac_share
+    moved = max((abs(share.get(name, 0) - then.get(name, 0)) for name in {*share, *then}), default=0.0)
+    words = ", ".join(f"{100 * part:.1f} % {name}" for name, part in sorted(share.items(), key=lambda item: -item[1]))
+    return Finding("what ran", moved <= MOST_SHARE, f"multiply-accumulates: {words}")
+
+
+def _golden(
+    folder: Path, number: int, case: GoldenCase, tried: Trial, opening: Opening, scratch: Path, *, strict: bool
+) -> Finding:
+    """Whether a golden case gives its mask and class; `strict`: in every voxel."""
+    answer = tried.predict([folder / image for image in case.images], scratch / f"{number}.nii.gz")
+    differing, voxels = differing_voxels(answer.mask, folder / case.mask, opening.task)
+    text = f"{differing} of {voxels} voxels differ"
+    allowed = 0 if strict else MOST_DIFFERING * voxels
+    if case.subtype is not None:
+        same = answer.subtype == case.subtype
+        text += f", class {answer.subtype}" + ("" if same else f" where it was {case.subtype}")
+        return Finding(f"golden case {number + 1}", differing <= allowed and same, text)
+    return Finding(f"golden case {number + 1}", differing <= allowed, text)
+
+
+def unproven(record: PackageRecord) -> str | None:
+    """What to say of a package whose accuracy was not kept; None of others."""
+    if record.proof.proven:
+        return None
+    return f"UNPROVEN: the accuracy of {record.variant} was {record.proof.accuracy} in the run {record.proof.run}"
+
+

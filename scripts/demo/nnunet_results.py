@@ -1,0 +1,193 @@
+"""Writes a results folder of nnU-Net with a network of realistic size, and cases for it: to time what people run.
+
+    python scripts/demo/nnunet_results.py --out DIR [--features 32] [--cases 8] [--folds 1]
+    bench run --checkpoint DIR/results --data DIR/raw --tta mirror --baseline peer-nnunet-stock \\
+        --backends openvino-fp32,openvino-bf16,openvino-int8
+
+The network is nnU-Net's PlainConvUNet of six stages by plans of ``3d_fullres``. Nobody has trained it: its weights are
+random, but for one channel that carries the image's intensity through the first stage and the last, from which the
+output tells bright structures from the rest. So it costs what a trained one costs, and its masks have structures with
+borders. The cases are ellipsoids in noise, of one to three tiles, with masks.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+
+PATCH = (64, 96, 96)  # z, y, x
+SPACING = (2.0, 0.8, 0.8)  # mm, z, y, x
+HU = (0.0, 300.0, 700.0)  # of background and both structures
+NOISE_HU = 40.0
+MEAN, STD = 150.0, 250.0  # HU
+SHARPNESS = 4.0
+SPLITS = {"Tr": 8, "Val": 8}
+
+
+def plans(features: int) -> dict[str, Any]:
+    """As nnU-Net's planner writes them."""
+    resample = "resample_data_or_seg_to_shape"
+    ways = {"data": 3, "seg": 1, "probabilities": 1}
+    resampling: dict[str, Any] = {f"resampling_fn_{what}": resample for what in ways}
+    for what, order in ways.items():
+        resampling[f"resampling_fn_{what}_kwargs"] = {
+            "is_seg": what == "seg", "order": order, "order_z": 0, "force_separate_z": None
+        }  # fmt: skip
+    arguments = {
+        "n_stages": 6,
+        "features_per_stage": [min(features * 2**stage, 10 * features) for stage in range(6)],
+        "conv_op": "torch.nn.modules.conv.Conv3d",
+        "kernel_sizes": [[3, 3, 3]] * 6,
+        "strides": [[1, 1, 1]] + [[2, 2, 2]] * 4 + [[1, 2, 2]],
+        "n_conv_per_stage": [2] * 6,
+        "n_conv_per_stage_decoder": [2] * 5,
+        "conv_bias": True,
+        "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
+        "norm_op_kwargs": {"eps": 1e-05, "affine": True},
+        "dropout_op": None,
+        "dropout_op_kwargs": None,
+        "nonlin": "torch.nn.LeakyReLU",
+        "nonlin_kwargs": {"inplace": True},
+    }
+    configuration = {
+        "data_identifier": "nnUNetPlans_3d_fullres",
+        "preprocessor_name": "DefaultPreprocessor",
+        "batch_size": 2,
+        "patch_size": list(PATCH),
+        "median_image_size_in_voxels": [64.0, 120.0, 120.0],
+        "spacing": list(SPACING),
+        "normalization_schemes": ["CTNormalization"],
+        "use_mask_for_norm": [False],
+        "architecture": {
+            "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
+            "arch_kwargs": arguments,
+            "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+        },
+        "batch_dice": False,
+        **resampling,
+    }
+    statistics = {"mean": MEAN, "std": STD, "median": 0.0, "min": -200.0, "max": 900.0,
+                  "percentile_00_5": -150.0, "percentile_99_5": 850.0}  # fmt: skip
+    return {
+        "dataset_name": "Dataset001_Made_up",
+        "plans_name": "nnUNetPlans",
+        "original_median_spacing_after_transp": list(SPACING),
+        "original_median_shape_after_transp": [64, 120, 120],
+        "image_reader_writer": "SimpleITKIO",
+        "transpose_forward": [0, 1, 2],
+        "transpose_backward": [0, 1, 2],
+        "configurations": {"3d_fullres": configuration},
+        "experiment_planner_used": "ExperimentPlanner",
+        "label_manager": "LabelManager",
+        "foreground_intensity_properties_per_channel": {"0": statistics},
+    }
+
+
+DATASET = {
+    "channel_names": {"0": "CT"},
+    "labels": {"background": 0, "organ": 1, "lesion": 2},
+    "numTraining": SPLITS["Tr"],
+    "file_ending": ".nii.gz",
+    "name": "Made_up",
+}
+
+
+def weights(held: dict[str, Any], fold: int) -> dict[str, Tensor]:
+    """Random ones, with a channel that carries the image's intensity to the output."""
+    from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+
+    architecture = held["configurations"]["3d_fullres"]["architecture"]
+    torch.manual_seed(fold)
+    network: Any = get_network_from_plans(
+        architecture["network_class_name"], architecture["arch_kwargs"], architecture["_kw_requires_import"], 1, 3,
+        deep_supervision=True,
+    )  # fmt: skip
+    features = architecture["arch_kwargs"]["features_per_stage"][0]
+    with torch.no_grad():
+        for block in network.encoder.stages[0][0].convs:
+            _carry(block.conv, 0)
+        # The decoder's last stage sees what comes from below, then what the encoder's first stage has found.
+        first, second = network.decoder.stages[-1].convs
+        _carry(first.conv, features)
+        _carry(second.conv, 0)
+        last = network.decoder.seg_layers[-1]
+        last.weight.mul_(0.05)
+        last.weight[:, 0] = SHARPNESS * torch.tensor([0.0, 1.0, 2.0]).reshape(3, 1, 1, 1)
+        last.bias.copy_(-SHARPNESS * torch.tensor([0.0, 1.0, 3.5]))  # borders at 1 and 2.5 deviations of the tile
+    return dict(network.state_dict())
+
+
+def _carry(conv: Any, channel: int) -> None:
+    """Let the first output of a convolution be its input `channel`."""
+    conv.weight[0] = 0
+    conv.weight[0, channel, 1, 1, 1] = 1
+    conv.bias[0] = 0
+
+
+def write_results(folder: Path, features: int, folds: int) -> None:
+    held = plans(features)
+    folder.mkdir(parents=True)
+    (folder / "plans.json").write_text(json.dumps(held, indent=1))
+    (folder / "dataset.json").write_text(json.dumps(DATASET, indent=1))
+    for fold in range(folds):
+        place = folder / f"fold_{fold}"
+        place.mkdir()
+        checkpoint = {
+            "network_weights": weights(held, fold),
+            "init_args": {"plans": held, "configuration": "3d_fullres", "fold": fold, "dataset_json": DATASET},
+            "trainer_name": "nnUNetTrainer",
+            "inference_allowed_mirroring_axes": (0, 1, 2),
+        }
+        torch.save(checkpoint, place / "checkpoint_final.pth")
+
+
+def case(number: int) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+    """An image and its mask, x, y, z: an organ with lesions, a few times."""
+    rng = np.random.default_rng(number)
+    sides = (int(rng.integers(90, 170)), int(rng.integers(80, 96)), int(rng.integers(40, 64)))
+    mm = np.array(SPACING[::-1])
+    grid = np.stack(np.meshgrid(*map(np.arange, sides), indexing="ij"), -1) * mm
+    mask = np.zeros(sides, np.uint8)
+    for _ in range(4):
+        centre, radius = rng.uniform(0.2, 0.8, 3) * sides * mm, rng.uniform(8, 16)
+        mask[((grid - centre) ** 2).sum(-1) < radius**2] = 1
+        within = centre + rng.uniform(-0.3, 0.3, 3) * radius
+        mask[((grid - within) ** 2).sum(-1) < (0.4 * radius) ** 2] = 2
+    clean = gaussian_filter(np.array(HU)[mask], 0.6)
+    return (clean + rng.normal(0, NOISE_HU, sides)).astype(np.int16), mask
+
+
+def write_cases(folder: Path, count: int) -> None:
+    (folder / "imagesTr").parent.mkdir(parents=True, exist_ok=True)
+    counts = SPLITS | {"Val": count}
+    for split, number in ((split, number) for split, many in counts.items() for number in range(many)):
+        image, mask = case(number + (1000 if split == "Val" else 0))
+        for kind, name, voxels in (("images", f"case_{number}_0000", image), ("labels", f"case_{number}", mask)):
+            place = folder / f"{kind}{split}"
+            place.mkdir(exist_ok=True)
+            volume: Any = nib.Nifti1Image(voxels, np.diag([*SPACING[::-1], 1.0]))  # type: ignore[no-untyped-call]
+            volume.header.set_xyzt_units("mm")
+            nib.save(volume, place / f"{name}.nii.gz")
+    (folder / "dataset.json").write_text(json.dumps(DATASET, indent=1))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="a new folder")
+    parser.add_argument("--features", type=int, default=32, help="channels of the first stage (32)")
+    parser.add_argument("--cases", type=int, default=8, help="evaluated ones (8)")
+    parser.add_argument("--folds", type=int, default=1, help="networks (1)")
+    options = parser.parse_args()
+    write_results(options.out / "results", options.features, options.folds)
+    write_cases(options.out / "raw", options.cases)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""A variant of a run is exported, verified, and does the same elsewhere as it did in the run."""
+
+import json
+import shutil
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bench.package import golden
+from bench.package.document import read_package
+from bench.package.opening import open_package
+from bench.package.trial import trial
+from tests.bench.conftest import SIDE
+from tests.bench.package.test_document import list_file
+
+
+def test_it_gives_the_masks_of_the_run_byte_by_byte(run_and_package, tmp_path):
+    run, package = run_and_package
+    document = json.loads((run / "run.json").read_text())
+    opening = open_package(package, threads=1)
+    assert opening.open.target.prebuilt == package / "artefacts"
+    with trial(opening.open, 300, tmp_path / "log") as tried:
+        assert tried.opened.cached, "what was built came along"
+        for case in document["cases"]:
+            answer = tried.predict([Path(case["image"])], tmp_path / "mask.nii.gz")
+            before = run / "predictions" / "openvino-fp32" / f"{case['name']}.nii.gz"
+            assert answer.mask.read_bytes() == before.read_bytes()
+    assert opening.task.labels == {"background": 0, "pancreas": 1, "lesion": 2}
+
+
+def test_it_says_what_was_proved(run_and_package):
+    record = read_package(run_and_package[1])
+    assert record.proof.accuracy == "undecided"
+    assert not record.proof.proven
+    assert record.proof.equal_cases == 1
+    assert record.proof.headline.startswith("INCONCLUSIVE: openvino-fp32")
+    assert record.baseline.backend == "torch-fp32"
+    report = (run_and_package[1] / "proof" / "report.md").read_text()
+    assert "openvino-fp32" in report
+
+
+def test_golden_cases_hold_something(run_and_package):
+    record = read_package(run_and_package[1])
+    assert len(record.golden) == golden.KEPT
+    for case in record.golden:
+        labels = np.unique(np.asarray(nib.load(run_and_package[1] / case.mask).dataobj))
+        assert len(labels) > 1
+        assert case.subtype in (0, 1, 2)
+
+
+def test_verify_finds_it_in_order(package, bench):
+    code, out, _ = bench("verify", package, "--threads", 1)
+    assert code == 0, out
+    assert "UNPROVEN: the accuracy of openvino-fp32 was undecided" in out
+    assert "ok      what ran: multiply-accumulates: 100.0 % fp32" in out
+    assert out.count("0 of") == golden.KEPT, "voxels that differ"
+    assert out.rstrip().endswith("verified")
+
+
+@pytest.mark.parametrize("changed", ["mask", "class"])
+def test_verify_finds_another_answer(changed, package, bench):
+    document = json.loads((package / "package.json").read_text())
+    if changed == "class":
+        document["golden"][0]["subtype"] = (document["golden"][0]["subtype"] + 1) % 3
+    else:
+        path = package / document["golden"][0]["mask"]
+        mask = nib.load(path)
+        voxels = np.asarray(mask.dataobj).copy()
+        voxels[0, 0, 0] = (voxels[0, 0, 0] + 1) % 3
+        nib.Nifti1Image(voxels, mask.affine, mask.header).to_filename(path)
+        list_file(document, document["golden"][0]["mask"], path.read_bytes())
+    (package / "package.json").write_text(json.dumps(document))
+    code, out, _ = bench("verify", package, "--threads", 1)
+    assert code == 1
+    said = "1 of" if changed == "mask" else f"where it was {document['golden'][0]['subtype']}"
+    assert said in next(line for line in out.splitlines() if line.startswith("FAILED  golden case 1"))
+    assert "NOT verified" in out
+
+
+def test_versions_and_processor_are_remarked_on(package, bench):
+    document = json.loads((package / "package.json").read_text())
+    document["versions"]["openvino"] = "1999.0"
+    document["host"]["processor"] = "a processor of another kind"
+    (package / "package.json").write_text(json.dumps(document))
+    code, out, _ = bench("verify", package, "--threads", 1)
+    assert code == 0
+    assert "made on a processor of another kind" in out
+    assert "(made with 1999.0)" in out
+
+
+def test_with_data_it_is_timed_beside_its_baseline(package, data, bench, limit):
+    limit(launches=1)
+    code, out, _ = bench(
+        "verify", package, "--threads", 1, "--data", data, "--max-cases", 2, "--budget", 1, "--out", "report.md"
+    )
+    assert code == 3, "two cases prove nothing"
+    assert "INCONCLUSIVE: package" in out
+    report = Path("report.md").read_text()
+    assert "torch-fp32" in report
+    assert "| package " in report
+
+
+def test_what_was_not_shown_is_exported_only_when_asked(run_and_package, bench):
+    code, _, err = bench("export", run_and_package[0], "--variant", "openvino-fp32", "--out", "p")
+    assert code == 2
+    assert "its accuracy is undecided" in err
+    assert not Path("p").exists()
+
+
+def test_the_baseline_may_be_exported(run_and_package, bench):
+    code, out, _ = bench("export", run_and_package[0], "--variant", "torch-fp32", "--out", "p")
+    assert code == 0, out
+    record = read_package(Path("p"))
+    assert (record.proof.accuracy, record.proof.proven, record.artefacts) == ("reference", True, ())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--variant", "openvino-bf16"], "openvino-bf16: not in"),
+        (["--variant", "openvino-fp32", "--unproven", "--out", "."], "exists and is not empty"),
+    ],
+)
+def test_what_cannot_be_exported(options, said, run_and_package, bench):
+    Path("full").write_text("")
+    code, _, err = bench("export", run_and_package[0], *(() if "--out" in options else ("--out", "p")), *options)
+    assert code == 2
+    assert said in err
+    assert not Path("p").exists()
+
+
+def test_a_run_whose_prediction_was_another_is_not_exported(run_and_package, bench, tmp_path):
+    run = Path(shutil.copytree(run_and_package[0], tmp_path / "run"))
+    for path in (run / "predictions" / "openvino-fp32").glob("*.nii.gz"):
+        mask = nib.load(path)
+        nib.Nifti1Image(np.zeros_like(np.asarray(mask.dataobj)), mask.affine, mask.header).to_filename(path)
+    code, _, err = bench("export", run, "--variant", "openvino-fp32", "--unproven", "--out", "p")
+    assert code == 4
+    assert f"of {SIDE**3} voxels of" in err
+    assert not Path("p").exists()
+    assert not list(tmp_path.glob(".p-*")), "nothing half-made"
