@@ -15,6 +15,7 @@ from models.model import Model
 from models.monai.bundle import read_config
 from models.monai.searched import files_of_codes
 from models.options import ModelOptions
+from models.programs.onnx_checks import read_checked
 from models.programs.onnx_graph import Graph
 from models.reader.checkpoint import Checkpoint
 from models.reader.source import CONFIGURATIONS, METADATA, config_file
@@ -35,11 +36,13 @@ def write_portable(
         MadeByCodeError: nothing but code makes it: of the user's, of a file, or of a bundle that the user trusts.
     """
     if isinstance(model.program, Graph):
-        return Path(shutil.copyfile(model.program.path, folder / "network.onnx"))
+        return _write_graph(model.program, folder / "network.onnx")
     if model.program is not None or options.arch is not None or options.trust is not None:
         raise MadeByCodeError
-    # Of a widened network those that it was given.
-    state = model.module.network.state_dict() if widened else checkpoint.state
+    # Of a widened network those that it was given; else with the prefixes that the reader has taken off.
+    prefix = "".join(wrapper for wrapper in checkpoint.wrappers if wrapper.endswith("."))
+    named = {f"{prefix}{name}": weight for name, weight in checkpoint.state.items()}
+    state = model.module.state_dict() if widened else named
     place = folder
     if model.plans is not None:
         (folder / "plans.json").write_text(json.dumps(model.plans.plans))
@@ -63,6 +66,14 @@ def portable_options(checkpoint: Checkpoint, model: Model, options: ModelOptions
     if checkpoint.source.bundle is not None:
         return ModelOptions(tile=options.tile, window=options.window, task=own)
     return ModelOptions(tile=model.tile, window=model.window, task=own)
+
+
+def _write_graph(graph: Graph, path: Path) -> Path:
+    """In one file, also where its weights lie in another."""
+    import onnx
+
+    onnx.save(read_checked(graph.path), path)
+    return path
 
 
 def _copy_configuration(bundle: Path, model: Model, folder: Path) -> None:

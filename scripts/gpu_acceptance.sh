@@ -33,7 +33,8 @@ done
 mkdir -p "$out-logs"
 
 step "what can run on $device"
-bench doctor --device "$device" | tee "$out-logs/doctor.txt"
+[ -s "$out-logs/doctor.txt" ] || bench doctor --device "$device" >"$out-logs/doctor.txt"
+cat "$out-logs/doctor.txt"
 
 tests=0
 if [ "${TESTS:-yes}" = yes ] && [ ! -e "$out-logs/tests-passed" ]; then

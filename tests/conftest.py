@@ -7,6 +7,8 @@ from pathlib import Path
 # waits takes the core from the thread that it waits for.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("KMP_BLOCKTIME", "0")
+# Hundreds of worker processes import the same modules; where this is set each would compile them anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

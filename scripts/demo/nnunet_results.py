@@ -7,7 +7,7 @@
 The network is nnU-Net's PlainConvUNet of six stages by plans of ``3d_fullres``. Nobody has trained it: its weights are
 random, but for one channel that carries the image's intensity through the first stage and the last, from which the
 output tells bright structures from the rest. So it costs what a trained one costs, and its masks have structures with
-borders. The cases are ellipsoids in noise, of one to three tiles, with masks.
+borders. The cases are ellipsoids in noise, of one or two tiles, with masks.
 """
 
 import argparse
@@ -120,7 +120,7 @@ def weights(held: dict[str, Any], fold: int) -> dict[str, Tensor]:
         last = network.decoder.seg_layers[-1]
         last.weight.mul_(0.05)
         last.weight[:, 0] = SHARPNESS * torch.tensor([0.0, 1.0, 2.0]).reshape(3, 1, 1, 1)
-        last.bias.copy_(-SHARPNESS * torch.tensor([0.0, 1.0, 3.5]))  # borders at 1 and 2.5 deviations of the tile
+        last.bias.copy_(-SHARPNESS * torch.tensor([0.0, 0.85, 6.85]))  # borders at 0.85 and 6, between the structures
     return dict(network.state_dict())
 
 
@@ -151,7 +151,7 @@ def write_results(folder: Path, features: int, folds: int) -> None:
 def case(number: int) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
     """An image and its mask, x, y, z: an organ with lesions, a few times."""
     rng = np.random.default_rng(number)
-    sides = (int(rng.integers(90, 170)), int(rng.integers(80, 96)), int(rng.integers(40, 64)))
+    sides = (int(rng.integers(80, 130)), int(rng.integers(80, 96)), int(rng.integers(40, 64)))
     mm = np.array(SPACING[::-1])
     grid = np.stack(np.meshgrid(*map(np.arange, sides), indexing="ij"), -1) * mm
     mask = np.zeros(sides, np.uint8)
@@ -168,8 +168,9 @@ def write_cases(folder: Path, count: int) -> None:
     (folder / "imagesTr").parent.mkdir(parents=True, exist_ok=True)
     counts = SPLITS | {"Val": count}
     for split, number in ((split, number) for split, many in counts.items() for number in range(many)):
-        image, mask = case(number + (1000 if split == "Val" else 0))
-        for kind, name, voxels in (("images", f"case_{number}_0000", image), ("labels", f"case_{number}", mask)):
+        patient = number + 1000 * (split == "Val")
+        image, mask = case(patient)
+        for kind, name, voxels in (("images", f"case_{patient:04}_0000", image), ("labels", f"case_{patient:04}", mask)):
             place = folder / f"{kind}{split}"
             place.mkdir(exist_ok=True)
             volume: Any = nib.Nifti1Image(voxels, np.diag([*SPACING[::-1], 1.0]))  # type: ignore[no-untyped-call]

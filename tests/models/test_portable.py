@@ -113,9 +113,23 @@ def test_an_onnx_graph_is_copied(tmp_path):
     written(path, tmp_path / "packed")
 
 
-def test_code_is_not_written(reference, saved, tmp_path):
-    (tmp_path / "mine.py").write_text("from models.networks.unet import MultiTaskUNet\n\ndef make():\n    return MultiTaskUNet(2)\n")
-    options = ModelOptions(arch=f"{tmp_path / 'mine.py'}:make", tile=(32, 32, 32))
-    with load_model(saved(reference), options) as (model, checkpoint), pytest.raises(MadeByCodeError):
+CODE = """
+import torch
+
+class Network(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv3d(1, 3, 3, padding=1)
+
+    def forward(self, x):
+        return self.conv(x)
+"""
+
+
+def test_code_is_not_written(saved, tmp_path):
+    (tmp_path / "mine.py").write_text(CODE)
+    weights = saved(nn.ModuleDict({"conv": nn.Conv3d(1, 3, 3, padding=1)}).state_dict())
+    options = ModelOptions(arch=f"{tmp_path / 'mine.py'}:Network", tile=(16, 16, 16))
+    with load_model(weights, options) as (model, checkpoint), pytest.raises(MadeByCodeError):
         write_portable(checkpoint, model, options, tmp_path)
     assert not list(tmp_path.glob("*.safetensors"))

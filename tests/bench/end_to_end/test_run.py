@@ -166,7 +166,7 @@ def test_changed_logits_are_refuted_for_accuracy_however_fast(bench, monkeypatch
 )
 def test_a_fault_costs_one_row_with_its_log(bench, monkeypatch, kind, reason):
     fault(monkeypatch, kind)
-    patience = "30" if kind == "hung" else "600"  # seconds: a busy machine builds slowly
+    patience = "20" if kind == "hung" else "600"  # seconds: a busy machine builds slowly
     code, summary, printed = bench(
         "--backends", "faulty,torch-fp32,torch-fp32", "--rounds", "1", "--timeout", patience, "--require", "faulty"
     )  # fmt: skip

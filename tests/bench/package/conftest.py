@@ -3,14 +3,26 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from bench import run as run_module
 from bench.cli.main import main
+from bench.package import measure as measure_module
+from bench.schedule.limits import DEFAULT
 from tests.bench.conftest import SIDE
 
 CASES = 2
+
+
+def quick(patch: pytest.MonkeyPatch) -> None:
+    """Launch each backend of a run once, and do not measure the device's peak."""
+    limits = replace(DEFAULT, launches=1, peak=False)
+    patch.setattr(run_module, "run", partial(run_module.run, limits=limits))
+    patch.setattr(measure_module, "start", partial(run_module.start, limits=limits))
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +31,7 @@ def run_and_package(network, data, tmp_path_factory) -> tuple[Path, Path]:
     root = tmp_path_factory.mktemp("package")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
+        quick(patch)
         patch.setenv("VOXBENCH_CACHE", str(root / "cache"))
         options = ("--checkpoint", network[0], "--data", data, "--tile", f"{SIDE},{SIDE},{SIDE}", "--device", "cpu")
         options += ("--threads", 1, "--rounds", 1, "--max-cases", CASES, "--backends", "torch-fp32,openvino-fp32")
@@ -52,6 +65,7 @@ def bench(tmp_path, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
     """Call `bench`; gives exit code, output and errors."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VOXBENCH_CACHE", str(tmp_path / "cache"))
+    quick(monkeypatch)
 
     def call(*options: object) -> tuple[int, str, str]:
         capsys.readouterr()

@@ -90,8 +90,7 @@ def test_versions_and_processor_are_remarked_on(package, bench):
     assert "(made with 1999.0)" in out
 
 
-def test_with_data_it_is_timed_beside_its_baseline(package, data, bench, limit):
-    limit(launches=1)
+def test_with_data_it_is_timed_beside_its_baseline(package, data, bench):
     code, out, _ = bench(
         "verify", package, "--threads", 1, "--data", data, "--max-cases", 2, "--budget", 1, "--out", "report.md"
     )

@@ -1,0 +1,118 @@
+"""Networks of every kind through a run, a package and back: the masks of the run, byte by byte."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bench.cli.main import main
+from bench.package.document import read_package
+from bench.package.opening import open_package
+from bench.package.trial import trial
+from tests.bench.package.conftest import quick
+
+CODE = """
+import torch
+
+class Network(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = torch.nn.Conv3d(1, 4, 3, padding=1)
+        self.seg, self.cls = torch.nn.Conv3d(4, 3, 1), torch.nn.Linear(4, 3)
+
+    def forward(self, x):
+        x = self.body(x).relu()
+        return self.seg(x), self.cls(x.mean((2, 3, 4)))
+"""
+
+
+def of_nnunet(folder: Path) -> list[object]:
+    """An ensemble of two folds with mirroring, and images that are resampled."""
+    pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed")
+    from tests.bench.pipeline.test_nnunet import raw_dataset
+    from tests.nnunet import train
+
+    results = [train(folder, fold=fold) for fold in (0, 1)][0].parents[1]
+    return ["--checkpoint", results, "--folds", "all", "--tta", "mirror:x", "--data", raw_dataset(folder / "raw")]
+
+
+def of_bundle(folder: Path) -> list[object]:
+    """Four channels, regions that are painted."""
+    pytest.importorskip("monai", reason="monai is not installed")
+    from tests.bundles import BUNDLES, CASES, write, write_case
+
+    root = write(folder / "brats", *BUNDLES["brats_mri"]())
+    for case, split in zip(CASES, ("Val", "Tr"), strict=False):
+        images = write_case(folder / "raw" / f"images{split}", case, 4, split)
+        (folder / "raw" / f"labels{split}").mkdir()
+        image = nib.load(images[0])
+        truth = nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine)
+        nib.save(truth, folder / "raw" / f"labels{split}" / f"{split}.nii.gz")
+    return ["--checkpoint", root, "--data", folder / "raw"]
+
+
+def of_code(folder: Path) -> list[object]:
+    """A network of the user's code, of which a package holds a graph."""
+    import torch
+    from torch import nn
+
+    (folder / "net.py").write_text(CODE)
+    torch.manual_seed(0)
+    parts = {"body": nn.Conv3d(1, 4, 3, padding=1), "seg": nn.Conv3d(4, 3, 1), "cls": nn.Linear(4, 3)}
+    torch.save(nn.ModuleDict(parts).state_dict(), folder / "weights.pth")
+    rng = np.random.default_rng(0)
+    for split in ("validation", "train"):
+        place = folder / "data" / split / "subtype1"
+        place.mkdir(parents=True)
+        hu = rng.normal(0, 400, (24, 20, 30)).astype(np.int16)
+        nib.save(nib.Nifti1Image(hu, np.eye(4)), place / f"{split}_0000.nii.gz")
+        truth = nib.Nifti1Image((hu > 0).astype(np.uint8), np.eye(4))
+        nib.save(truth, place / f"{split}.nii.gz")
+    options = ["--checkpoint", folder / "weights.pth", "--arch", f"{folder / 'net.py'}:Network"]
+    return [*options, "--tile", "16,16,16", "--data", folder / "data"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "variant", "holds"),
+    [
+        (of_nnunet, "openvino-bf16", {"networks/0/plans.json", "networks/1/weights.safetensors"}),
+        (of_bundle, "ort-int8", {"networks/0/configs/inference.json", "networks/0/models/weights.safetensors"}),
+        (of_code, "openvino-int8", {"networks/0/network.onnx"}),
+    ],
+)
+def test_a_package_does_what_the_run_did(
+    kind: Callable[[Path], list[object]], variant: str, holds: set[str], tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VOXBENCH_CACHE", str(tmp_path / "cache"))
+    quick(monkeypatch)
+    options = ["run", *kind(tmp_path), "--backends", variant, "--device", "cpu", "--threads", 1, "--rounds", 1]
+    main([*map(str, options), "--out", "run"])
+    code = main(["export", "run", "--variant", variant, "--unproven", "--out", "package"])
+    assert code == 0, capsys.readouterr().err
+    record = read_package(Path("package"))
+    assert holds <= set(record.files)
+    assert record.proof.equal_cases == 1
+    monkeypatch.setenv("VOXBENCH_CACHE", str(tmp_path / "another cache"))
+    with trial(open_package(Path("package"), threads=1).open, 300, tmp_path / "log") as tried:
+        assert tried.opened.cached, "what was built came along"
+        for case in json.loads(Path("run/run.json").read_text())["cases"]:
+            images = [Path(path) for path in (case["image"], *case["further_channels"])]
+            answer = tried.predict(images, tmp_path / "mask.nii.gz")
+            assert answer.mask.read_bytes() == Path(f"run/predictions/{variant}/{case['name']}.nii.gz").read_bytes()
+    assert main(["verify", "package", "--threads", "1"]) == 0, capsys.readouterr().out
+
+
+def test_code_that_the_backend_needs_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VOXBENCH_CACHE", str(tmp_path / "cache"))
+    quick(monkeypatch)
+    options = [*of_code(tmp_path), "--backends", "torch-fp32", "--device", "cpu", "--threads", 1, "--rounds", 1]
+    main(["run", *map(str, options), "--out", "run"])
+    capsys.readouterr()
+    assert main(["export", "run", "--variant", "torch-fp32", "--out", "package"]) == 2
+    assert "its network is made by code, so that a package holds it as an ONNX graph" in capsys.readouterr().err
+    assert not Path("package").exists()
