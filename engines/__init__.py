@@ -23,13 +23,13 @@ _CPU, _CUDA = ("cpu",), ("cuda",)
 
 _EXPORTER = ("onnx", "onnxscript")
 _ORT = Runtime(
-    {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}, ("onnxruntime", *_EXPORTER),
-    {"cpu": "cpu", "cuda": "gpu"},
+    {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}, ("onnxruntime",), {"cpu": "cpu", "cuda": "gpu"},
+    _EXPORTER,
 )  # fmt: skip
-_ORT_TENSORRT = Runtime({"cuda": "TensorrtExecutionProvider"}, _ORT.packages, {"cuda": "gpu"})
-_OPENVINO = Runtime({"cpu": "openvino CPU"}, ("openvino", *_EXPORTER))
-_TENSORRT = Runtime({"cuda": "tensorrt cuda"}, ("tensorrt", *_EXPORTER), {"cuda": "gpu"})
-_TENSORRT_RTX = Runtime({"cuda": "tensorrt-rtx cuda"}, ("tensorrt_rtx", *_EXPORTER), {"cuda": "gpu-rtx"})
+_ORT_TENSORRT = Runtime({"cuda": "TensorrtExecutionProvider"}, ("onnxruntime",), {"cuda": "gpu"}, _EXPORTER)
+_OPENVINO = Runtime({"cpu": "openvino CPU"}, ("openvino",), {"cpu": "cpu"}, _EXPORTER)
+_TENSORRT = Runtime({"cuda": "tensorrt cuda"}, ("tensorrt",), {"cuda": "gpu"}, _EXPORTER)
+_TENSORRT_RTX = Runtime({"cuda": "tensorrt-rtx cuda"}, ("tensorrt_rtx",), {"cuda": "gpu-rtx"}, _EXPORTER)
 _TORCH_TENSORRT = Runtime({"cuda": "tensorrt cuda"}, ("torch_tensorrt", "tensorrt"), {"cuda": "gpu"})
 
 BACKENDS: Mapping[str, Backend] = {
@@ -52,7 +52,9 @@ BACKENDS: Mapping[str, Backend] = {
     ),
     "openvino-fp32": Backend("engines.openvino.engine:OpenVino", "fp32", _OPENVINO, _CPU, (EXPORTED, ONNX)),
     "openvino-bf16": Backend("engines.openvino.engine:OpenVino", "bf16", _OPENVINO, _CPU, (EXPORTED, ONNX)),
-    "openvino-int8": Backend("engines.openvino.engine:OpenVino", "int8", _OPENVINO, _CPU, (EXPORTED, ONNX), ("nncf",)),
+    "openvino-int8": Backend(
+        "engines.openvino.engine:OpenVino", "int8", _OPENVINO, _CPU, (EXPORTED, ONNX), builders=("nncf",)
+    ),
     "tensorrt-fp32": Backend("engines.tensorrt.engine:TensorRT", "fp32", _TENSORRT, _CUDA, (EXPORTED, ONNX)),
     "tensorrt-fp16": Backend("engines.tensorrt.engine:TensorRT", "fp16", _TENSORRT, _CUDA, (EXPORTED,)),
     "tensorrt-int8": Backend("engines.tensorrt.engine:TensorRT", "int8", _TENSORRT, _CUDA),

@@ -25,13 +25,15 @@ class Runtime:
 
     Attributes:
         providers: how the provider in its evidence begins, for each device that it supports.
-        packages: modules that it needs beside torch.
-        extras: the extra of this project that installs them, by device; none where this project depends on them.
+        packages: modules that it needs beside torch to run what was built.
+        extras: the extra of this project that installs all of them, by device.
+        builders: modules that it needs beside those to build a network.
     """
 
     providers: Mapping[str, str]
     packages: tuple[str, ...] = ()
     extras: Mapping[str, str] = field(default_factory=dict)
+    builders: tuple[str, ...] = ()
 
 
 TORCH = Runtime({"cpu": "torch cpu", "cuda": "torch cuda"})
@@ -47,7 +49,8 @@ class Backend:
         runtime: the library that runs it.
         devices: where it exists.
         programs: the containers whose own program it can run too.
-        packages: modules that it needs beside those of its runtime.
+        packages: modules that it needs beside those of its runtime to run what was built.
+        builders: modules that it needs beside those of its runtime to build a network.
         unknown_share: fraction of the multiply-accumulates whose precision its evidence may leave open.
         calls_python: in every pass the network's own Python code runs, and not a graph of it.
     """
@@ -58,8 +61,19 @@ class Backend:
     devices: tuple[str, ...] = ("cpu", "cuda")
     programs: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
+    builders: tuple[str, ...] = ()
     unknown_share: float = 1e-4
     calls_python: bool = False
+
+    @property
+    def to_run(self) -> tuple[str, ...]:
+        """Modules beside torch, without which nothing that was built can run."""
+        return (*self.runtime.packages, *self.packages)
+
+    @property
+    def to_build(self) -> tuple[str, ...]:
+        """Those, and the modules that building needs: all that a run needs."""
+        return (*self.to_run, *self.runtime.builders, *self.builders)
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,6 @@ from models.reader.container import EXPORTED, ONNX, TORCHSCRIPT
 if TYPE_CHECKING:
     from models.model import Program
 
-# The extra of this project that brings a package together with what it needs beside it (docs/how-to/gpu.md).
-_EXTRAS = {"onnxruntime": "{cpu_or_gpu}", "tensorrt": "gpu", "tensorrt_rtx": "gpu-rtx", "torch_tensorrt": "gpu"}
-
 _PROGRAMS = {TORCHSCRIPT: "a TorchScript program", EXPORTED: "an exported program", ONNX: "an ONNX graph"}
 
 
@@ -33,11 +30,11 @@ def install(extra: str) -> str:
 def check(target: Target, backend: Backend, packages: Sequence[str] = ()) -> Availability:
     """Ask whether `backend` exists on the target's device, and has its device, its packages and calibration tiles.
 
-    Packages are those of the row and `packages`. They are looked up and not imported: one that is installed and broken
+    Packages are those that building takes, and `packages`. They are looked up and not imported: one that is installed and broken
     must fail when the engine is opened, with its traceback, and not pass for a missing one.
     """
     device = "cuda" if target.on_cuda else "cpu"
-    packages = (*backend.runtime.packages, *backend.packages, *packages)
+    packages = (*backend.to_build, *packages)
     if device not in backend.devices:
         there = " and ".join(name.upper() for name in backend.devices)
         return unavailable(

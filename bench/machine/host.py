@@ -17,7 +17,7 @@ from reports.records.record import HostRecord
 # ONNX Runtime for GPUs is another distribution of the same module, and Triton comes with PyTorch.
 _DISTRIBUTIONS = (
     "voxbench", "torch", "numpy", "nibabel",
-    *(package for backend in BACKENDS.values() for package in (*backend.runtime.packages, *backend.packages)),
+    *(package for backend in BACKENDS.values() for package in backend.to_build),
     "onnxruntime-gpu", "triton", "nvidia-ml-py",
 )  # fmt: skip
 

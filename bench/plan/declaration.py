@@ -204,8 +204,7 @@ def _versions(plan: Plan) -> dict[str, str]:
     """Of what runs this plan, and not of every runtime that is installed."""
     names = {"torch", "numpy", "nibabel", "onnxruntime-gpu"}
     for own in plan.record.settings.variants.values():
-        row = row_of(own.backend)
-        names |= {*row.runtime.packages, *row.packages}
+        names |= set(row_of(own.backend).to_build)
     settings = [known for request in plan.opens if (known := getattr(request, "settings", None)) is not None]
     names |= {"nnunetv2"} if any(known.plans for known in settings) else set()
     names |= {"monai"} if any(known.bundle for known in settings) else set()

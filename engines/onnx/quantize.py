@@ -17,8 +17,6 @@ from engines.onnx.export import calibration_batches
 if TYPE_CHECKING:
     from models.model import Model
 
-FILE = "int8.onnx"
-
 
 class _Batches(CalibrationDataReader):  # type: ignore[misc]
     """Hands out one batch at a time, as the quantizer asks."""
@@ -31,18 +29,18 @@ class _Batches(CalibrationDataReader):  # type: ignore[misc]
         return None if batch is None else {INPUT: batch.numpy()}
 
 
-def quantize(path: Path, model: "Model", target: Target, folder: Path) -> None:
-    """Write ``int8.onnx`` into `folder`: QDQ nodes around every Conv, weights symmetric and per channel.
+def quantize(path: Path, model: "Model", target: Target, out: Path) -> None:
+    """Write the network in `path` to `out` with QDQ nodes around every Conv, weights symmetric and per channel.
 
     Norms stay in float, as INT8 has no kernel for them; transposed convolutions too, since on a CPU their
     Q/DQ pairs are only extra work; and the classification head, whose few MACs are not worth its accuracy.
     """
-    prepared = folder / "prepared.onnx"
+    prepared = out.with_name("prepared.onnx")
     with redirect_stdout(sys.stderr):  # it prints
         quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
         quantize_static(
             str(prepared),
-            str(folder / FILE),
+            str(out),
             _Batches(model, target),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],

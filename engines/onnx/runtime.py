@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 _TYPES = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16", "int8": "int8", "uint8": "int8"}
+_QUANTIZED = "int8.onnx"
 _MULTIPLY = ("Conv", "Gemm", "MatMul", "Attention", "LSTM", "GRU", "Einsum")
 _ONE_OF_BOTH = (
     "pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu (or onnxruntime where there is no GPU)"
@@ -128,14 +129,12 @@ class OnnxRuntime(Engine):
     @contextmanager
     def open(self, model: "Model", target: Target) -> Iterator["OnnxRuntimeSession"]:
         if self.backend.precision == "int8":
-            from engines.onnx import quantize
-
             assert target.calibration is not None, "an INT8 engine was opened without asking its probe"
             used = ("torch", "onnxruntime", *PACKAGES)
             bits, tiles = weight_bits(), target.calibration.sha256
             key = key_of(model, target, used, precision="int8", calibration=tiles, weight_bits=bits)
             built = artefact(target, "ort-int8", key, lambda folder: _quantize(model, target, folder))
-            path = built.folder / quantize.FILE
+            path = built.folder / _QUANTIZED
         else:
             path, built = onnx_file(model, target, half=self.backend.precision == "fp16")
         with tempfile.TemporaryDirectory() as folder:
@@ -146,9 +145,9 @@ class OnnxRuntime(Engine):
 
 
 def _quantize(model: "Model", target: Target, folder: Path) -> None:
-    from engines.onnx import quantize
+    from engines.onnx.quantize import quantize
 
-    quantize.quantize(onnx_file(model, target)[0], model, target, folder)
+    quantize(onnx_file(model, target)[0], model, target, folder / _QUANTIZED)
 
 
 def _start(path: Path, target: Target, profile: Path, provider: str, settings: dict[str, str]) -> Any:

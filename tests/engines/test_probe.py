@@ -27,8 +27,8 @@ def _without(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     [
         ("ort-fp32", "onnxruntime", 'in the checkout of voxbench: pip install ".[cpu]"'),
         ("ort-fp32", "onnxscript", 'in the checkout of voxbench: pip install ".[cpu]"'),
-        ("openvino-fp32", "openvino", "pip install openvino"),
-        ("openvino-int8", "nncf", "pip install nncf"),
+        ("openvino-fp32", "openvino", 'in the checkout of voxbench: pip install ".[cpu]"'),
+        ("openvino-int8", "nncf", 'in the checkout of voxbench: pip install ".[cpu]"'),
     ],
 )
 def test_a_missing_package_comes_with_its_install_line(

@@ -55,6 +55,14 @@ def test_every_row_says_all_that_is_asked_of_it(name: str) -> None:
         assert resolve_name(row.engine)(row).backend == row
 
 
+@pytest.mark.parametrize("name", engines.BACKENDS)
+def test_a_row_keeps_apart_what_runs_a_network_and_what_builds_it(name: str) -> None:
+    row = engines.BACKENDS[name]
+    assert not {"onnx", "onnxscript", "nncf"} & set(row.to_run)
+    assert row.to_build[: len(row.to_run)] == row.to_run
+    assert set(row.to_build) - set(row.to_run) == {*row.runtime.builders, *row.builders}
+
+
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(EngineError, match=r"no backend 'torch-fp64'.*torch-fp32.*openvino-int8"):
         engines.load("torch-fp64")
