@@ -78,6 +78,13 @@ def artefact(target: Target, kind: str, key: dict[str, Any], build: Callable[[Pa
     outermost = _outermost.set(False)
     try:
         built = _prebuilt(target, kind, key) or _cached(target.cache, kind, key, build)
+    except ImportError as error:
+        if target.prebuilt is None:
+            raise
+        raise EngineError(
+            f"the package holds no {kind} for this machine and its versions, and to build one needs {error.name}, "
+            f"which is not installed; pip install {error.name}"
+        ) from None
     finally:
         _outermost.reset(outermost)
     if _outermost.get():

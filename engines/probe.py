@@ -30,11 +30,12 @@ def install(extra: str) -> str:
 def check(target: Target, backend: Backend, packages: Sequence[str] = ()) -> Availability:
     """Ask whether `backend` exists on the target's device, and has its device, its packages and calibration tiles.
 
-    Packages are those that building takes, and `packages`. They are looked up and not imported: one that is installed and broken
-    must fail when the engine is opened, with its traceback, and not pass for a missing one.
+    Packages are `packages`, and those that building takes; where something built came along (`Target.prebuilt`) only
+    those that run it. They are looked up and not imported: one that is installed and broken must fail when the engine
+    is opened, with its traceback, and not pass for a missing one.
     """
     device = "cuda" if target.on_cuda else "cpu"
-    packages = (*backend.to_build, *packages)
+    packages = (*(backend.to_build if target.prebuilt is None else backend.to_run), *packages)
     if device not in backend.devices:
         there = " and ".join(name.upper() for name in backend.devices)
         return unavailable(

@@ -277,7 +277,9 @@ def _export(export: argparse.ArgumentParser) -> None:
         "--unproven", action="store_true", help="also where its accuracy was not kept; the package says so too"
     )
     export.add_argument(
-        "--code", action="store_true", help="take along what was built of it that is code, such as AOTInductor's library"
+        "--code",
+        action="store_true",
+        help="take along also what was built that is code, such as AOTInductor's library",
     )
     _timeout(export)
 

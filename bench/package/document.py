@@ -65,18 +65,22 @@ def _document(folder: Path) -> PackageRecord:
             raise ValueError(f"it has more than {_LARGEST // 2**20} MiB")
         held: Any = json.loads(content)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give a folder that `bench export` wrote") from None
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give a folder of `bench export`") from None
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: no document of a package ({' '.join(str(error).split())[:200]}); {_REMEDY}") from None
+        raise InputError(f"{path}: no document of a package ({_one_line(error)}); {_REMEDY}") from None
     schema = held.get("schema") if isinstance(held, dict) else None
     if schema != SCHEMA or isinstance(schema, bool):
         raise InputError(f"{path}: schema {str(schema)[:40]}, while this version reads schema {SCHEMA}; export it anew")
     try:
         record = record_from_json(PackageRecord, held)
     except (RecordError, RecursionError) as error:
-        raise InputError(f"{path}: {' '.join(str(error).split())[:300]}; {_REMEDY}") from None
+        raise InputError(f"{path}: {_one_line(error)}; {_REMEDY}") from None
     _refuse_paths(path, record)
     return record
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _refuse_paths(path: Path, record: PackageRecord) -> None:

@@ -206,4 +206,3 @@ def _copy_proof(run: Run, work: Path) -> None:
     summary = summarise(run)
     for name, kind in (("report.md", "markdown"), ("report.html", "html"), ("summary.json", "json")):
         (work / PROOF / name).write_text(render(summary, kind), encoding="utf-8", errors="backslashreplace")
-

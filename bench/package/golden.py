@@ -42,8 +42,9 @@ def write_images(model: Model, number: int, folder: Path) -> tuple[Path, ...]:
 
 def richness(mask: Path) -> tuple[int, int]:
     """How much a mask holds, to choose by: its labels, and voxels of the rarest."""
-    counts = np.unique(np.asarray(nib.load(mask).dataobj), return_counts=True)[1]  # type: ignore[attr-defined]
-    return len(counts), int(counts.min())
+    image: Any = nib.load(mask)
+    counts = np.bincount(np.asarray(image.dataobj).ravel())
+    return int((counts > 0).sum()), int(counts[counts > 0].min())
 
 
 def _noise(rng: np.random.Generator, sides: list[int]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""A package's variant beside the baseline of the run that it comes from, on cases at hand, timed and judged like any run.
+"""A package's variant beside the baseline of its run, on cases at hand, timed and judged like any run.
 
 Both are opened from the package alone.
 """

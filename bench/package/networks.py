@@ -93,7 +93,7 @@ def _read_back(file: Path, options: ModelOptions, before: Model, opening: Open) 
                 )
         elif (model.sha256, model.code) != (before.sha256, before.code):
             raise InputError(
-                f"--variant {opening.name}: its network cannot be packed: its weights and plain values, read back, give "
+                f"--variant {opening.name}: its network cannot be packed: its files, read back, give "
                 "another network; please report it"
             )
         return model

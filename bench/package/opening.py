@@ -1,8 +1,8 @@
 """A package made ready for a worker, on the machine where it is now."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from bench.errors import InputError
 from bench.machine import host
@@ -110,7 +110,7 @@ def _device(folder: Path, record: PackageRecord, wanted: str) -> str:
         return host.resolve_device(record.device)
     device = host.resolve_device(wanted)
     if device.partition(":")[0] != record.device:
-        raise InputError(f"{folder}: made for {record.device}, not for {device}; leave --device out, or export a run there")
+        raise InputError(f"{folder}: made for {record.device}, not {device}; leave --device out, or export a run there")
     return device
 
 
@@ -126,4 +126,4 @@ def _model(folder: Path, record: PackageRecord, options: ModelOptions) -> Model:
 
 
 def _no_tiles() -> "Tensor":
-    raise EngineError("INT8 ranges come from training cases, which the package does not hold; export it on this machine")
+    raise EngineError("INT8 ranges come from training cases, which no package holds; export it here")

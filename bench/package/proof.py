@@ -50,8 +50,8 @@ def proof_of(run: Run, name: str, *, unproven: bool) -> Proof:
     proven = accuracy in (REFERENCE, KEPT)
     if not (proven or unproven):
         raise InputError(
-            f"--variant {name}: its accuracy is {accuracy} in {run.folder}, not kept; choose another, or say --unproven "
-            "and the package will say it too"
+            f"--variant {name}: its accuracy is {accuracy} in {run.folder}, not kept; choose another, or say "
+            "--unproven and the package will say it too"
         )
     assert run.folder is not None, "a run that was read from its folder"
     return Proof(

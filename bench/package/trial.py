@@ -81,7 +81,7 @@ def trial(opening: Open, timeout_s: float, log: Path) -> Iterator[Trial]:
 def differing_voxels(mask: Path, other: Path, task: Task) -> tuple[int, int]:
     """Voxels that two masks of one case label otherwise, and all of them."""
     values = MaskValues.of(task)
-    one, two = (read_mask(path, None, values) for path in (mask, other))
-    if one.shape != two.shape:
-        return one.size, one.size
-    return int((one != two).sum()), one.size
+    labels, other_labels = (read_mask(path, None, values) for path in (mask, other))
+    if labels.shape != other_labels.shape:
+        return labels.size, labels.size
+    return int((labels != other_labels).sum()), labels.size

@@ -104,5 +104,3 @@ def unproven(record: PackageRecord) -> str | None:
     if record.proof.proven:
         return None
     return f"UNPROVEN: the accuracy of {record.variant} was {record.proof.accuracy} in the run {record.proof.run}"
-
-

@@ -30,9 +30,7 @@ def onnx_file(model: "Model", target: Target, half: bool = False) -> tuple[Path,
     """
     precision = "fp16" if half else "fp32"
     key = key_of(model, target, ("torch", *PACKAGES), precision=precision, opset=OPSET)
-    built = artefact(
-        target, f"onnx-{precision}", key, lambda folder: _export(model, target, half, folder / _FILE)
-    )
+    built = artefact(target, f"onnx-{precision}", key, lambda folder: _export(model, target, half, folder / _FILE))
     return built.folder / _FILE, built
 
 

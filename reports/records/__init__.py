@@ -1,1 +1,1 @@
-"""The documents of a run: `record` holds raw values with units, `package` those of an exported one, `store` their files."""
+"""The documents of a run: `record` holds raw values with units, `package` those of what was exported, `store` files."""

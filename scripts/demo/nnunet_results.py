@@ -170,12 +170,12 @@ def write_cases(folder: Path, count: int) -> None:
     for split, number in ((split, number) for split, many in counts.items() for number in range(many)):
         patient = number + 1000 * (split == "Val")
         image, mask = case(patient)
-        for kind, name, voxels in (("images", f"case_{patient:04}_0000", image), ("labels", f"case_{patient:04}", mask)):
+        for kind, end, voxels in (("images", "_0000", image), ("labels", "", mask)):
             place = folder / f"{kind}{split}"
             place.mkdir(exist_ok=True)
             volume: Any = nib.Nifti1Image(voxels, np.diag([*SPACING[::-1], 1.0]))  # type: ignore[no-untyped-call]
             volume.header.set_xyzt_units("mm")
-            nib.save(volume, place / f"{name}.nii.gz")
+            nib.save(volume, place / f"case_{patient:04}{end}.nii.gz")
     (folder / "dataset.json").write_text(json.dumps(DATASET, indent=1))
 
 

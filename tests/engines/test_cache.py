@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 import engines
+from engines import probe
 from engines.base import Calibration, EngineError, Target
 from engines.cache import artefact, asked, key_of, place_of
+from engines.probe import check
 from models.model import Model
 
 ON_DISK = ("torchscript", "ort-int8", "openvino-int8")
@@ -192,3 +194,20 @@ def test_what_a_build_takes_itself_was_not_asked_for(tmp_path: Path) -> None:
     outer = artefact(here, "outer", KEY, build)
     assert asked()[-1] == outer.folder
     assert place_of(tmp_path, "inner", KEY) not in asked()
+
+
+def test_what_came_built_needs_no_packages_to_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there, absent = probe.find_spec, ("nncf", "onnx", "onnxscript")
+    monkeypatch.setattr(probe, "find_spec", lambda name: None if name in absent else there(name))
+    row = engines.BACKENDS["openvino-int8"]
+    calibrated = {"calibration": Calibration(lambda: torch.zeros(1), "tiles")}
+    assert check(replace(_target(tmp_path), **calibrated), row).reason == "the package onnx is not installed"
+    assert check(replace(_target(tmp_path, tmp_path), **calibrated), row).ok
+
+
+def test_what_must_be_built_anew_says_which_package_it_needs(tmp_path: Path) -> None:
+    def build(folder: Path) -> None:
+        import a_package_that_is_not_there  # noqa: F401
+
+    with pytest.raises(EngineError, match=r"no onnx-fp32 for this machine .* needs a_package_that_is_not_there"):
+        artefact(_target(tmp_path / "cache", tmp_path / "package"), "onnx-fp32", KEY, build)

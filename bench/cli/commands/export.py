@@ -13,9 +13,7 @@ from bench.schedule.run_directory import LATEST
 
 def execute(options: Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    wanted = Wanted(
-        variant=options.variant, unproven=options.unproven, code=options.code, timeout_s=options.timeout_s
-    )
+    wanted = Wanted(variant=options.variant, unproven=options.unproven, code=options.code, timeout_s=options.timeout_s)
     with progress(sys.stderr) as shown:
         record = export(options.run or LATEST, wanted, options.out, shown)
     print(f"{options.out}: {record.variant} ({record.settings}), {len(record.files)} files")

@@ -36,7 +36,9 @@ def text(seen: Verification) -> str:
     lines = [f"{record.variant}: {record.settings}", f"  {record.proof.headline} (run {record.proof.run})"]
     lines += [f"  {line}" for line in [unproven(record)] if line]
     lines += [f"{_MARKS[finding.passed]:<6}  {finding.what}: {finding.text}" for finding in seen.findings]
-    lines.append("verified" if seen.passed else "NOT verified: this package does not do here what it did where it was made")
+    lines.append(
+        "verified" if seen.passed else "NOT verified: the package does not do here what it did where it was made"
+    )
     return "\n".join(lines)
 
 

@@ -142,7 +142,7 @@ def test_every_command_exits_with_70(command, temporary, monkeypatch, tmp_path, 
 
     monkeypatch.chdir(tmp_path)
     name = command.split()[0]
-    monkeypatch.setattr(f"bench.cli.{'inspection' if name == 'inspect' else name}.execute", execute)
+    monkeypatch.setattr(f"bench.cli.commands.{'inspection' if name == 'inspect' else name}.execute", execute)
     assert main(command.split()) == 70
     assert "internal error, our fault and not yours: ZeroDivisionError" in capsys.readouterr().err
 

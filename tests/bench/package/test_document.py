@@ -1,4 +1,4 @@
-"""Packages that lie, are damaged, or want to lead a reader elsewhere: each is refused in one line, and nothing is run."""
+"""Packages that lie, are damaged, or want to lead a reader elsewhere: each is refused in one line."""
 
 import gzip
 import hashlib
@@ -65,7 +65,17 @@ def test_links_and_special_files_are_refused(kind, package, tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["../outside.json", "/etc/passwd", "a/../../outside.json", "./proof/report.md", "a//b", "", "a\\b", "a\nb", "package.json"],
+    [
+        "../outside.json",
+        "/etc/passwd",
+        "a/../../outside.json",
+        "./proof/report.md",
+        "a//b",
+        "",
+        "a\\b",
+        "a\nb",
+        "package.json",
+    ],
 )
 def test_names_that_lead_out_are_refused(name, spoil):
     folder = spoil(lambda document: list_file(document, name, b"{}"))

@@ -140,7 +140,10 @@ def test_a_plan_is_saved_with_its_types(
 ) -> None:
     path = onnx_file(model, target(), half=True)[0]
     built = artefact(
-        target(cache=tmp_path), "tensorrt", {}, lambda folder: engine._build(rtx, path, log, tmp_path / "timings", folder)
+        target(cache=tmp_path),
+        "tensorrt",
+        {},
+        lambda folder: engine._build(rtx, path, log, tmp_path / "timings", folder),
     )
     names = {file.name for file in built.folder.iterdir()}
     assert names == {"engine.plan", "types.json", "manifest.json"}
