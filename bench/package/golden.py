@@ -32,7 +32,7 @@ def write_images(model: Model, number: int, folder: Path) -> tuple[Path, ...]:
     for channel in range(model.channels):
         low, high = _range(model, channel)
         voxels = np.round(low + _noise(rng, sides) * (high - low)).astype(np.int16)
-        image = nib.Nifti1Image(voxels, np.diag([*spacing, 1.0]))  # type: ignore[no-untyped-call]
+        image: Any = nib.Nifti1Image(voxels, np.diag([*spacing, 1.0]))  # type: ignore[no-untyped-call]
         image.header.set_xyzt_units("mm")
         path = folder / f"image_{channel:04}.nii.gz"
         image.to_filename(path)
