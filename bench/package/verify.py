@@ -1,10 +1,13 @@
 """Whether a package does here what it did where it was made."""
 
+import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.data.volume import read_space
+from bench.errors import InputError
 from bench.machine import host
 from bench.package.document import differing_versions, read_package
 from bench.package.opening import open_package
@@ -17,6 +20,7 @@ from reports.records.package import GoldenCase, PackageRecord
 MOST_DIFFERING = 0.01
 """Share of voxels of a golden case that may be labelled otherwise on another processor or by other versions: sums are
 made in another order there, and noise is near every border. On the machine it was made on there may be none."""
+MOST_TILES = 64  # of voxels in a golden case, which `bench.package.golden` draws of two or three tiles
 MOST_SHARE = 0.02  # of the multiply-accumulates that may run in another precision
 
 
@@ -88,7 +92,9 @@ def _golden(
     folder: Path, number: int, case: GoldenCase, tried: Trial, opening: Opening, scratch: Path, *, strict: bool
 ) -> Finding:
     """Whether a golden case gives its mask and class; `strict`: in every voxel."""
-    answer = tried.predict([folder / image for image in case.images], scratch / f"{number}.nii.gz")
+    images = [folder / image for image in case.images]
+    _refuse_large(images, opening)
+    answer = tried.predict(images, scratch / f"{number}.nii.gz")
     differing, voxels = differing_voxels(answer.mask, folder / case.mask, opening.task)
     text = f"{differing} of {voxels} voxels differ"
     allowed = 0 if strict else MOST_DIFFERING * voxels
@@ -97,6 +103,21 @@ def _golden(
         text += f", class {answer.subtype}" + ("" if same else f" where it was {case.subtype}")
         return Finding(f"golden case {number + 1}", differing <= allowed and same, text)
     return Finding(f"golden case {number + 1}", differing <= allowed, text)
+
+
+def _refuse_large(images: Sequence[Path], opening: Opening) -> None:
+    """Refuse images that are no golden case's: a few bytes can unpack to what takes all memory.
+
+    Raises:
+        InputError: one is so large, or cannot be read.
+    """
+    tile = math.prod(opening.open.target.tile)
+    for image in images:
+        voxels = math.prod(read_space(image).shape)
+        if voxels > MOST_TILES * tile:
+            raise InputError(
+                f"{image}: a golden case of {voxels} voxels, where a tile has {tile}; export the package anew"
+            )
 
 
 def unproven(record: PackageRecord) -> str | None:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 
+import nibabel as nib
 import pytest
 
 from bench.errors import InputError
@@ -131,6 +132,25 @@ def test_a_listed_file_that_grows_when_it_is_unpacked_is_refused(package, bench)
     (package / "package.json").write_text(json.dumps(document))
     code, _, err = bench("verify", package, "--threads", 1)
     assert code in (1, 2), err
+
+
+def test_a_golden_case_that_is_no_small_one_is_refused(package, bench):
+    """By its header 2 GB of voxels."""
+    path = package / "golden" / "0" / "image_0000.nii.gz"
+    image = nib.load(path)
+    header = image.header.copy()
+    header.set_data_shape((1024, 1024, 1024))
+    header["vox_offset"] = 352
+    with gzip.open(path, "wb", compresslevel=9) as file:
+        file.write(header.binaryblock + bytes(4))
+        for _ in range(16):
+            file.write(bytes(2**20))
+    document = json.loads((package / "package.json").read_text())
+    list_file(document, "golden/0/image_0000.nii.gz", path.read_bytes())
+    (package / "package.json").write_text(json.dumps(document))
+    code, _, err = bench("verify", package, "--threads", 1)
+    assert code == 2
+    assert "a golden case of 1073741824 voxels" in err
 
 
 @pytest.mark.parametrize("file", ["weights.pth", "model.pt"])
