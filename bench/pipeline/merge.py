@@ -13,7 +13,7 @@ from torch import Tensor
 from bench.data.blocks import slabs
 from bench.pipeline.finite import is_finite, overflow
 from bench.pipeline.label_map import choose
-from bench.pipeline.settings import InferenceSettings
+from bench.pipeline.settings import CaseClass, InferenceSettings
 from bench.pipeline.tiles import Box, Grid, Shape, triple
 
 WHOLE_BYTES = 2**30  # of sums of logits that may be kept of a whole volume
@@ -163,13 +163,13 @@ class Merger:
             choose(logits[:, rows], self._classes, labels[rows])
         return labels
 
-    def subtype(self) -> int:
-        """Class of the case, by `vote`.
+    def case_class(self) -> CaseClass:
+        """Class of the case, as by `vote`.
 
         Raises:
             NotFiniteError: as `vote`.
         """
-        return vote(torch.cat(self._votes), torch.cat(self._foreground))
+        return classify(torch.cat(self._votes), torch.cat(self._foreground))
 
     def _whole(self) -> "Part":
         assert self.receiver is None, "the logits have gone to their receiver"
@@ -279,9 +279,27 @@ def vote(logits: Tensor, foreground: Tensor) -> int:
     Raises:
         NotFiniteError: one of them is NaN or infinite, or their sum is.
     """
-    if float(foreground.sum()) <= 0:
-        foreground = torch.ones_like(foreground)
+    votes, _ = _weighted(logits, foreground)
+    return int(votes.argmax())
+
+
+def classify(logits: Tensor, foreground: Tensor) -> CaseClass:
+    """The class of a case by `vote`, with the softmax of the averaged logits.
+
+    Raises:
+        NotFiniteError: as `vote`.
+    """
+    votes, mass = _weighted(logits, foreground)
+    votes = votes.double().cpu()  # once, since what is asked of a device is waited for
+    return CaseClass(int(votes.argmax()), tuple(torch.softmax(votes / mass, 0).tolist()))
+
+
+def _weighted(logits: Tensor, foreground: Tensor) -> tuple[Tensor, float]:
+    """The sum of the tiles' logits by their foreground mass, ``[K]``, and that mass, which is above 0."""
+    mass = float(foreground.sum())
+    if mass <= 0:
+        foreground, mass = torch.ones_like(foreground), float(len(foreground))
     votes = (logits * foreground[:, None]).sum(dim=0)
     if not is_finite(votes):
         raise overflow(votes.dtype)
-    return int(votes.argmax())
+    return votes, mass

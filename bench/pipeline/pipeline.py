@@ -22,7 +22,7 @@ from bench.pipeline.merge import Merger
 from bench.pipeline.preparation import preparation_of
 from bench.pipeline.region import Geometry
 from bench.pipeline.roi import STRATEGIES, choose_region
-from bench.pipeline.settings import CaseTiming, InferenceSettings
+from bench.pipeline.settings import CaseClass, CaseTiming, InferenceSettings
 from bench.pipeline.tile_runner import LogitsSink, TileRunner, traced
 from bench.pipeline.tiles import Box, Grid, triple
 from engines.base import Session
@@ -50,7 +50,7 @@ class Labelled:
 
     nifti: Any
     labels: NDArray[np.uint8]
-    subtype: int | None
+    case_class: CaseClass | None
     tiles: int
     device_ns: int | None
     roi: Roi | None
@@ -58,7 +58,7 @@ class Labelled:
     def timing(self, case_ns: int, stages_ns: dict[str, int]) -> CaseTiming:
         """Of the case, now that its mask is on disk."""
         return CaseTiming(
-            subtype=self.subtype,
+            subtype=None if self.case_class is None else self.case_class.number,
             tiles=self.tiles,
             case_ns=case_ns,
             stages_ns=stages_ns,
@@ -132,12 +132,12 @@ class Pipeline:
                 runner.run(volume, boxes, merger.aggregate)
                 with watch.stage("stitch", device=True):
                     labels = self._preprocessor.restore(geometry, merger)
-                    subtype = merger.subtype() if self._settings.subtypes else None
+                    case_class = merger.case_class() if self._settings.subtypes else None
             except NotFiniteError as error:
                 all_boxes = merger.boxes + boxes[len(merger.boxes) :] if merger.receiver else merger.boxes
                 raise traced(error, partial(runner.run, volume), all_boxes, self._settings.subtypes > 0) from None
             roi = None if self._settings.roi == "none" else geometry.region.record()
-            return Labelled(geometry.nifti, labels, subtype, runner.tiles, runner.device_ns(), roi)
+            return Labelled(geometry.nifti, labels, case_class, runner.tiles, runner.device_ns(), roi)
 
     def _crop(self, volume: Volume, runner: TileRunner | None, watch: Stopwatch) -> Prepared:
         with watch.stage("roi", device=runner is not None):

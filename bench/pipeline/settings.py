@@ -120,6 +120,14 @@ class Forecast:
     labelling: int
 
 
+@dataclass(frozen=True)
+class CaseClass:
+    """The predicted class of a case, and the probability of each class in the network's order."""
+
+    number: int
+    probabilities: tuple[float, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class CaseTiming:
     """The nanoseconds that a case took from the file on disk to the mask on disk, and what was run for it.

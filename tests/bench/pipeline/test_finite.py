@@ -11,7 +11,7 @@ import torch
 from bench.errors import NotFiniteError
 from bench.pipeline import tiles
 from bench.pipeline.finite import REMEDY, overflow
-from bench.pipeline.merge import Merger, vote
+from bench.pipeline.merge import Merger, classify, vote
 from bench.pipeline.nnunet.tiling import HalfMerger
 from bench.pipeline.pipeline import Pipeline
 from bench.pipeline.settings import InferenceSettings
@@ -123,11 +123,13 @@ def test_large_sums_that_are_finite_are_no_fault():
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_no_vote_is_taken_of_values_that_are_not_finite(value):
     logits, foreground = torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.tensor([0.5, 0.25])
-    assert vote(logits, foreground) == 1
+    assert vote(logits, foreground) == classify(logits, foreground).number == 1
     for place in (0, 1):
         wrong = logits.clone()
         wrong[1, place] = value
         with pytest.raises(NotFiniteError):
             vote(wrong, foreground)
+        with pytest.raises(NotFiniteError):
+            classify(wrong, foreground)
     with pytest.raises(NotFiniteError):
         vote(logits, torch.tensor([float("nan"), 0.25]))

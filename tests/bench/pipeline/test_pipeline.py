@@ -108,7 +108,12 @@ def test_the_subtype_is_the_foreground_weighted_vote():
     merger = Merger(grid, tiles.gaussian_weights((32, 32, 32)), settings())
     runner = TileRunner(Module(Two()), settings(overlap=0.0), torch.device("cpu"), Stopwatch(lambda: None))
     runner.run(volume, grid.boxes, merger.aggregate)
-    assert merger.subtype() == 1
+    case_class = merger.case_class()
+    assert case_class.number == 1
+    # By foreground mass f and g of the two, the mean of the logits is (5g, f, 0) / (f + g).
+    mass = 1 - torch.softmax(torch.tensor([[-8.0, 0, 0], [8.0, 0, 0]]), 1)[:, 0].double()
+    mean = torch.stack([5 * mass[1], mass[0], torch.zeros(())]) / mass.sum()
+    torch.testing.assert_close(torch.tensor(case_class.probabilities, dtype=torch.float64), mean.softmax(0))
 
 
 class Segments(torch.nn.Module):
