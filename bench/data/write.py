@@ -3,7 +3,8 @@
 import contextlib
 import csv
 import io
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,20 @@ from bench.data.formats import format_of, packed_mask
 from bench.errors import StorageError
 
 
-def write_mask(path: Path, labels: NDArray[np.uint8], source: Any) -> None:
+def write_mask(
+    path: Path, labels: NDArray[np.uint8], source: Any, before_named: Callable[[bytes], None] | None = None
+) -> None:
     """Write `labels` where the nibabel image `source` lies: in NIfTI with its affine and header, else as ITK has it.
 
     Equal labels give equal files as a rule; compare what is in them. They are written fastest where their first axis is
-    contiguous, as in the file.
+    contiguous, as in the file. `before_named` is called with the file's content once that is safe from a power cut and
+    before it gets its name; what it raises leaves no file.
 
     Raises:
         StorageError: the disk is full, or the folder cannot be written to; nothing is left there.
     """
     if format_of(path) != "NIfTI":
-        _write_whole(path, packed_mask(path, labels, source))
+        _write_whole(path, packed_mask(path, labels, source), before_named)
         return
     header = source.header.copy()
     header.set_data_dtype(np.uint8)
@@ -35,7 +39,7 @@ def write_mask(path: Path, labels: NDArray[np.uint8], source: Any) -> None:
     content = io.BytesIO()
     mask.to_stream(content)
     packed = gzip(content.getbuffer())
-    _write_whole(path, packed)
+    _write_whole(path, packed, before_named)
 
 
 def write_subtypes(path: Path, subtypes: Iterable[tuple[str, int]]) -> None:
@@ -51,14 +55,27 @@ def write_subtypes(path: Path, subtypes: Iterable[tuple[str, int]]) -> None:
     _write_whole(path, text.getvalue().encode(errors="surrogateescape"))  # names of files, whatever their bytes
 
 
-def _write_whole(path: Path, content: bytes) -> None:
-    unfinished = path.with_name(f".{path.name}")
+def unfinished_of(path: Path) -> Path:
+    """What a mask is called until all of it is there."""
+    return path.with_name(f".{path.name}")
+
+
+def _write_whole(path: Path, content: bytes, before_named: Callable[[bytes], None] | None = None) -> None:
+    unfinished = unfinished_of(path)
     try:
-        unfinished.write_bytes(content)
+        with unfinished.open("wb") as file:
+            file.write(content)
+            if before_named is not None:
+                file.flush()
+                os.fsync(file.fileno())
+        if before_named is not None:
+            before_named(content)
         unfinished.replace(path)
-    except OSError as error:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             unfinished.unlink()
+        if not isinstance(error, OSError):
+            raise
         raise StorageError(
             f"{path}: cannot be written ({error.strerror}); make room or choose another folder"
         ) from None

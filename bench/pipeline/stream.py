@@ -3,8 +3,8 @@
 import itertools
 import time
 from collections import deque
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,9 @@ from bench.pipeline.settings import CaseTiming
 WRITE_BEHIND = 2  # masks that are being written or wait for it; a byte a voxel each
 
 
-_Read = tuple[Prepared | Volume, Stopwatch, int]  # a case, its stages so far, and when its reading began
+Files = tuple[Sequence[Path], Path]  # the images of a case, and where its mask goes
+Read = tuple[Prepared | Volume, Stopwatch, int]  # a case, its stages so far, and when its reading began
+Made = tuple[Labelled, Stopwatch, int]  # likewise
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Stream:
 
     Beside the case that the network has, at most `read_ahead` cases are being read or wait, at 4 bytes for each voxel
     of their regions, and at most WRITE_BEHIND masks. Reading must not use the session, which serves one thread.
+
+    A subclass may do more at each step, which it gets with the case's number, and decide what a broken case costs.
     """
 
     def __init__(self, pipeline: Pipeline, read_ahead: int) -> None:
@@ -48,11 +52,10 @@ class Stream:
             raise ValueError(f"read-ahead of {read_ahead} cases: at least one")
         self._pipeline = pipeline
         self._read_ahead = read_ahead
-        self._prepared: deque[Future[_Read]] = deque()
+        self._prepared: deque[Future[Read]] = deque()
         self._written: deque[Future[CaseTiming]] = deque()
-        self._timings: list[CaseTiming] = []
 
-    def run(self, cases: Sequence[tuple[Sequence[Path], Path]]) -> Streamed:
+    def run(self, cases: Sequence[Files]) -> Streamed:
         """Predict every (images, mask).
 
         The first error ends it: cases before the broken one are finished, and what is being written is written out.
@@ -61,47 +64,68 @@ class Stream:
             InputError: an image cannot be read, or a mask not be written.
             NotFiniteError: logits of a case, or their sums, are NaN or infinite.
         """
-        start, images = time.perf_counter_ns(), iter([paths for paths, _ in cases])
-        self._timings = []
+        start = time.perf_counter_ns()
+        timings = list[CaseTiming]()
+        self.run_all(cases, timings.append)
+        return Streamed(tuple(timings), time.perf_counter_ns() - start)
+
+    def run_all(self, cases: Sequence[Files], written: Callable[[CaseTiming], None]) -> None:
+        """Predict every case; `written` gets the times of each whose mask is on disk.
+
+        Raises:
+            as `run`, but for what `case_failed` takes upon itself
+        """
+        numbered = iter(enumerate(cases))
         with ThreadPoolExecutor(1, "write") as writer, ThreadPoolExecutor(1, "read") as reader:
 
             def read_next(count: int) -> None:
-                for paths in itertools.islice(images, count):
-                    self._prepared.append(reader.submit(self._prepare, paths))
+                for number, (paths, _) in itertools.islice(numbered, count):
+                    self._prepared.append(reader.submit(self.read, number, paths))
 
             try:
                 read_next(self._read_ahead)
-                for _, mask in cases:
-                    read = self._prepared.popleft().result()
+                for number, (_, mask) in enumerate(cases):
+                    read = self._prepared.popleft()
+                    wait([read])
                     read_next(1)
-                    labelled, watch, started = self._label(*read)
-                    del read  # while the next one is waited for, this one is no longer held
-                    self._await_writes(WRITE_BEHIND - 1)
-                    self._written.append(writer.submit(_write, mask, labelled, watch, started))
-                    del labelled
-                self._await_writes(0)
+                    try:
+                        made = self.label(number, *read.result())
+                    except Exception as error:
+                        self.case_failed(number, error)
+                        continue
+                    finally:
+                        del read  # while the next one is waited for, this one is no longer held
+                    self._await_writes(WRITE_BEHIND - 1, written)
+                    self._written.append(writer.submit(self.write, number, mask, *made))
+                    del made
+                self._await_writes(0, written)
             finally:
                 reader.shutdown(wait=True, cancel_futures=True)
                 writer.shutdown(wait=True)
                 self._prepared.clear()
                 self._written.clear()
-        return Streamed(tuple(self._timings), time.perf_counter_ns() - start)
 
-    def _prepare(self, image_paths: Sequence[Path]) -> _Read:
+    def read(self, number: int, image_paths: Sequence[Path]) -> Read:  # noqa: ARG002
+        """Read a case, in the thread that reads."""
         started, watch = time.perf_counter_ns(), Stopwatch(lambda: None)
         return self._pipeline.prepare(image_paths, watch), watch, started
 
-    def _label(self, prepared: Prepared | Volume, before: Stopwatch, started: int) -> tuple[Labelled, Stopwatch, int]:
+    def label(self, number: int, prepared: Prepared | Volume, before: Stopwatch, started: int) -> Made:  # noqa: ARG002
+        """Run the network over a case, in the thread that called `run`."""
         watch = self._pipeline.stopwatch(before.stages_ns)
         return self._pipeline.label(prepared, watch), watch, started
 
-    def _await_writes(self, at_most: int) -> None:
+    def write(self, number: int, mask: Path, labelled: Labelled, watch: Stopwatch, started: int) -> CaseTiming:  # noqa: ARG002
+        """Write a case's mask, in the thread that writes."""
+        with watch.stage("write"):
+            write_mask(mask, labelled.labels, labelled.nifti)
+        return labelled.timing(time.perf_counter_ns() - started, watch.stages_ns)
+
+    def case_failed(self, number: int, error: Exception) -> None:  # noqa: ARG002
+        """Decide what it costs that a case could not be read or labelled: here all that come after it."""
+        raise error
+
+    def _await_writes(self, at_most: int, written: Callable[[CaseTiming], None]) -> None:
         """Wait until at most so many masks are still to be written."""
         while len(self._written) > at_most:
-            self._timings.append(self._written.popleft().result())
-
-
-def _write(mask: Path, labelled: Labelled, watch: Stopwatch, started: int) -> CaseTiming:
-    with watch.stage("write"):
-        write_mask(mask, labelled.labels, labelled.nifti)
-    return labelled.timing(time.perf_counter_ns() - started, watch.stages_ns)
+            written(self._written.popleft().result())

@@ -56,3 +56,21 @@ def test_a_full_disk_is_reported_and_leaves_nothing(source, tmp_path):
 def test_a_folder_that_is_not_there(source, tmp_path):
     with pytest.raises(InputError, match="cannot be written"):
         write_mask(tmp_path / "nowhere" / "a.nii.gz", LABELS, source)
+
+
+def test_before_a_mask_gets_its_name_its_writer_is_asked(source, tmp_path):
+    seen = []
+
+    def look(content: bytes) -> None:
+        seen.append((content, (tmp_path / ".a.nii.gz").read_bytes(), (tmp_path / "a.nii.gz").exists()))
+
+    write_mask(tmp_path / "a.nii.gz", LABELS, source, look)
+    content = (tmp_path / "a.nii.gz").read_bytes()
+    assert seen == [(content, content, False)]
+
+    def refuse(_: bytes) -> None:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        write_mask(tmp_path / "b.nii.gz", LABELS, source, refuse)
+    assert not list(tmp_path.glob("*b.nii.gz"))

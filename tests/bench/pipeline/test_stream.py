@@ -178,3 +178,26 @@ def test_what_the_network_raises_ends_the_stream(cases):
 def test_a_stream_reads_at_least_one_case_ahead(cases):
     with pytest.raises(ValueError, match="at least one"):
         Stream(Pipeline(Network(), SETTINGS), 0)
+
+
+def test_a_subclass_decides_what_a_broken_case_costs(cases, one_at_a_time):
+    """The others are finished, however many are broken, and whether in reading or by the network."""
+    failed: list[tuple[int, str]] = []
+
+    class Going(Stream):
+        def label(self, number, *read):
+            if number == 5:
+                raise RuntimeError("the runtime broke")
+            return super().label(number, *read)
+
+        def case_failed(self, number, error):
+            failed.append((number, type(error).__name__))
+
+    for number in (0, 1, 6):
+        image = cases[number][0][0]
+        image.write_bytes(image.read_bytes()[:-60])
+    written = []
+    Going(Pipeline(Network(), SETTINGS), 2).run_all(cases, written.append)
+    assert failed == [(0, "InputError"), (1, "InputError"), (5, "RuntimeError"), (6, "InputError")]
+    assert masks(cases) == [None, None, *one_at_a_time[0][2:5], None, None]
+    assert [timing.tiles for timing in written] == [outcome.tiles for outcome in one_at_a_time[1][2:5]]
