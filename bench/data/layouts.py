@@ -31,12 +31,16 @@ _EXPECTED = (
 
 @dataclass(frozen=True)
 class CaseFiles:
-    """The files of a case, not opened yet: its channels in their order, its mask, and its class."""
+    """The files of a case, not opened yet: its channels in their order, its mask, and its class.
+
+    `fault`: why these files are not all of the case, in one line; empty where they are.
+    """
 
     name: str
     image_paths: tuple[Path, ...]
     mask_path: Path | None
     subtype: int | None
+    fault: str = ""
 
     @property
     def image_path(self) -> Path:
@@ -65,13 +69,43 @@ def listed(root: Path, split: str) -> tuple[str, list[CaseFiles]]:
             f"{root}: no such folder; give --data a folder in the quiz, nnU-Net raw or Decathlon layout, or a JSON "
             "file that lists the cases"
         )
+    if there := in_layout(root, split):
+        fault = next((case.fault for case in there[1] if case.fault), None)
+        if fault is not None:
+            raise InputError(fault)
+        return there
+    others = [s for s in SPLITS if s != split and any(any(search(root, s)) for search in _searches(root).values())]
+    remedy = f"it has {' and '.join(others)}: choose with --split" if others else _EXPECTED
+    raise InputError(f"{root}: no cases of the split '{split}'; {remedy}")
+
+
+def in_layout(root: Path, split: str) -> tuple[str, list[CaseFiles]] | None:
+    """As `listed`, but None where there are none, and with the cases whose channels are not all there.
+
+    Raises:
+        InputError: files that contradict each other in another way.
+    """
     for layout, search in _searches(root).items():
         cases = sorted(search(root, split), key=lambda case: case.name)
         if cases:
             return layout, cases
-    others = [s for s in SPLITS if s != split and any(any(search(root, s)) for search in _searches(root).values())]
-    remedy = f"it has {' and '.join(others)}: choose with --split" if others else _EXPECTED
-    raise InputError(f"{root}: no cases of the split '{split}'; {remedy}")
+    return None
+
+
+def grouped(folder: Path, files: Collection[str]) -> Iterator[CaseFiles]:
+    """The cases of images in `folder` that are called `files`, in no order: each is one, but for the channels of one.
+
+    These are called ``NAME_0000``, ``NAME_0001`` and so on. ``NAME`` beside a ``NAME_0000`` is its mask, and no case.
+    """
+    names = {name for name in files if ending_of(name) and not name.startswith(".")}
+    with_channels = list(_images(folder, folder, None, names))
+    yield from with_channels
+    taken = {case.name for case in with_channels}
+    for file in names:
+        stem = stem_of(file)
+        channel = _CHANNEL.match(stem)
+        if stem not in taken and (channel is None or channel["name"] not in taken):
+            yield CaseFiles(stem, (folder / file,), None, None)
 
 
 def unused_volumes(root: Path, split: str, cases: Iterable[CaseFiles]) -> list[Path]:
@@ -124,10 +158,15 @@ def _datalist(root: Path, split: str) -> list[CaseFiles]:
     ]
 
 
-def _images(folder: Path, masks: Path, subtype: int | None) -> Iterator[CaseFiles]:
+def _images(
+    folder: Path, masks: Path, subtype: int | None, names: Collection[str] | None = None
+) -> Iterator[CaseFiles]:
+    """Cases of several channels, or of one that is called like the first of several; of the files called `names`."""
     if not folder.is_dir():
         return
-    names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    if names is None:
+        names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    channels_of = _by_case(names)
     for file in names:
         match = _IMAGE.match(stem_of(file)) if ending_of(file) else None
         if match is None:
@@ -135,7 +174,8 @@ def _images(folder: Path, masks: Path, subtype: int | None) -> Iterator[CaseFile
         name = match["name"]
         mask = _only_mask(masks, name)
         if mask is not None or folder != masks or not _is_mask(file, names):
-            yield CaseFiles(name, tuple(folder / each for each in _channels(folder, file, name, names)), mask, subtype)
+            channels, fault = _channels(folder, file, name, channels_of.get(name, []))
+            yield CaseFiles(name, tuple(folder / each for each in channels), mask, subtype, fault)
 
 
 def _only_mask(masks: Path, name: str) -> Path | None:
@@ -145,27 +185,31 @@ def _only_mask(masks: Path, name: str) -> Path | None:
     return files[0] if files else None
 
 
-def _channels(folder: Path, first: str, name: str, names: Collection[str]) -> list[str]:
-    """The files of a case that are called like its first, with the numbers that follow.
-
-    Raises:
-        InputError: a number is left out, or has two files.
-    """
-    files = {0: first}
+def _by_case(names: Collection[str]) -> dict[str, list[tuple[int, str]]]:
+    """Of each case the channels behind the first, with their numbers; looked for once, as there may be thousands."""
+    channels: dict[str, list[tuple[int, str]]] = {}
     for file in sorted(names):
         match = _CHANNEL.match(stem_of(file)) if ending_of(file) and not _is_mask(file, names) else None
-        if match is None or match["name"] != name or int(match["number"]) == 0:
-            continue
-        other = files.setdefault(int(match["number"]), file)
+        if match is not None and int(match["number"]) > 0:
+            channels.setdefault(match["name"], []).append((int(match["number"]), file))
+    return channels
+
+
+def _channels(folder: Path, first: str, name: str, further: list[tuple[int, str]]) -> tuple[list[str], str]:
+    """The files of a case in the order of their numbers; and what is wrong with them, in words.
+
+    That is so where a number is left out, or has two files.
+    """
+    files, fault = {0: first}, ""
+    for number, file in further:
+        other = files.setdefault(number, file)
         if other != file:
-            raise InputError(f"{folder / file}: a second file of this channel beside {other}; remove one")
+            fault = f"{folder / file}: a second file of this channel beside {other}; remove one"
     missing = next((number for number in range(len(files)) if number not in files), None)
     if missing is not None:
         file = f"{name}_{missing:04}{ending_of(first)}"
-        raise InputError(
-            f"{folder / file}: no such file, but {files[max(files)]} is there; put in the channel that is missing"
-        )
-    return [files[number] for number in range(len(files))]
+        fault = f"{folder / file}: no such file, but {files[max(files)]} is there; put in the channel that is missing"
+    return [files[number] for number in sorted(files)], fault
 
 
 def _is_mask(file: str, names: Collection[str]) -> bool:
