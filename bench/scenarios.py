@@ -19,10 +19,10 @@ from bench.data.formats import mask_ending
 from bench.data.volume import MaskValues, read_mask
 from bench.errors import BackendLostError, InputError
 from bench.machine.clock import clock_fault
-from bench.peers import PEERS
 from bench.plan.cache import cache_folder
 from bench.plan.plan import Plan, make_plan
 from bench.plan.request import Request
+from bench.plan.variants import refuse_no_single
 from bench.progress import Progress
 from bench.worker.messages import Broke, Open, Opened, Predict, PredictAll, Predicted, PredictedAll
 from bench.worker.process import WorkerLostError, WorkerProcess
@@ -119,10 +119,8 @@ _Paths = tuple[tuple[tuple[Path, ...], Path], ...]
 
 
 def _plan(request: Request, backend: str | None, progress: Progress) -> Plan:
-    if backend is not None and ("," in backend or backend.partition("@")[0] == "all"):
-        raise InputError(f"--backend {backend}: a scenario is run by one backend; name one")
-    if backend is not None and backend.partition("@")[0] in PEERS:
-        raise InputError(f"--backend {backend}: a peer goes its own way, which has no scenarios; use `bench run`")
+    if backend is not None:
+        refuse_no_single(backend, "a scenario", "which has no scenarios")
     return make_plan(replace(request, backends=backend or engines.BASELINE), "scenario", "", progress)
 
 

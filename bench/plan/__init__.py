@@ -4,5 +4,6 @@
 and `recipes` say what is timed, `augmentation` how tiles are mirrored, `controlled_settings` what is held equal,
 `accuracy_claim` what the accuracy is shown by; `calibration` cuts the tiles that INT8 is calibrated on, `cache` keeps
 what can be used again. `declaration` is the plan as a file with a hash of its own, which a run can be held to;
-`no_network` stands for the network where own commands run alone, and `opening` is what predicts cases beyond a run.
+`no_network` stands for the network where own commands run alone. `opening` is one way of inference, a run's or a
+checkpoint's, made ready for cases of which no run knows.
 """

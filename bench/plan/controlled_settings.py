@@ -22,7 +22,7 @@ from models.options import ModelOptions
 from models.reader.checkpoint import Checkpoint
 from models.task import intensity_unit
 from models.task_file import read_task
-from reports.records.record import CheckpointRecord, DataRecord, OptionsRecord, RunRecord, Settings, VariantSettings
+from reports.records.record import CheckpointRecord, DataRecord, OptionsRecord, Settings, VariantSettings
 
 _PRECISIONS = {"fp32": "float32", "tf32": "float32", "fp16": "float16", "bf16": "bfloat16", "int8": "int8"}
 
@@ -127,9 +127,9 @@ def _batches(settings: Settings) -> str:
     return f"{settings.batch}{named}"
 
 
-def model_options_of(record: RunRecord) -> ModelOptions:
+def model_options_of(checkpoint: CheckpointRecord) -> ModelOptions:
     """What the user said about the network when the run began."""
-    options = record.checkpoint.options
+    options = checkpoint.options
     trust = None if options.trust is None else Path(options.trust)
     task = None if options.task is None else read_task(Path(options.task))
     return ModelOptions(options.arch, options.tile, options.window, trust, task)

@@ -1,7 +1,7 @@
 """What a run will do: options and files checked, before anything is written or any backend is built."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TypeVar
@@ -50,11 +50,10 @@ from bench.worker import allocator
 from bench.worker.messages import Open, OpenCommand
 from engines.base import Calibration, Target
 from engines.host import known_faults
-from engines.layers import Layer
 from engines.probe import incompatible_reason, ungraphable_reason
 from models.model import Model
 from models.task import PANCREAS, Task
-from reports.records.record import Case, HostRecord, RunRecord, Settings, VariantSettings
+from reports.records.record import Case, CheckpointRecord, HostRecord, RunRecord, Settings, VariantSettings
 
 AnyCase = TypeVar("AnyCase")  # its files, or its record
 
@@ -69,8 +68,28 @@ class Plan:
     opens: tuple[Open | OpenCommand, ...]
 
 
-def make_plan(request: Request, run_id: str, created: str, progress: Progress) -> Plan:
-    """Check everything a run needs.
+@dataclass(frozen=True)
+class SetUp:
+    """What a run is of, before its data are looked at.
+
+    Attributes:
+        request: with what the network says where the user named nothing.
+        checkpoint: what the record says of the networks.
+    """
+
+    request: Request
+    networks: Networks
+    checkpoint: CheckpointRecord
+    settings: Settings
+    baseline: str
+
+    @property
+    def inference(self) -> InferenceSettings:
+        return inference_settings(self.settings, self.networks.model, len(self.networks.paths))
+
+
+def set_up(request: Request) -> SetUp:
+    """Check the options, and read the networks.
 
     Raises:
         InputError, models.reader.checkpoint.CheckpointError: something cannot be used; nothing was written.
@@ -97,16 +116,27 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
     request = replace(request, tta=resolved_tta(request.tta, model))
     recipes = _recipes(request)
     variants = {name: replace(own, tta=_tta_of(own, model)) for name, own in _variants(request, recipes, usual).items()}
-    baseline = next(iter(variants))
     _check_batch(request, model)
     settings = _settings(request, variants, device, model)
+    return SetUp(request, networks, described, settings, next(iter(variants)))
+
+
+def make_plan(request: Request, run_id: str, created: str, progress: Progress) -> Plan:
+    """Check everything a run needs.
+
+    Raises:
+        InputError, models.reader.checkpoint.CheckpointError: something cannot be used; nothing was written.
+    """
+    setup = set_up(request)
+    request, networks, settings, baseline = setup.request, setup.networks, setup.settings, setup.baseline
+    model, variants = networks.model, settings.variants
     if request.data is not None and request.demo != "pancreas":
         raise InputError(f"--demo {request.demo}: chooses among the demo's volumes; leave --data out")
     root = (request.data or demo_data(progress, request.demo, request.max_cases)).absolute()
     layout, listed = find_cases(root, request.split)
     case_files = evenly(listed, request.max_cases)
     progress.start("checking cases", len(case_files))
-    task, values = _classes_of(model), _values(root, layout, model, case_files)
+    task, values = classes_of(model), _values(root, layout, model, case_files)
     for name, own in settings.commands.items():
         assert own.command is not None
         refuse_channels(_where(name), own.command, max(len(case.image_paths) for case in case_files))
@@ -115,7 +145,7 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
         refuse_unreadable(model.plans, (path for case in case_files for path in case.image_paths))
     settings = replace(settings, accuracy=resolve_accuracy(request, root, case_files))
     remarks = _remarks(root, case_files, cases, unused_volumes(root, request.split, listed), model, progress)
-    inference = inference_settings(settings, model, len(networks.paths))
+    inference = setup.inference
     if not _alone(variants):
         remarks = (*remarks, *_remarks_on_memory(cases, inference, progress))
     tiles, calibration_cases = _calibrate(settings, root, case_files, inference, values)
@@ -126,18 +156,22 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
         created=created,
         command=request.command,
         settings=settings,
-        checkpoint=described,
+        checkpoint=setup.checkpoint,
         task=task_of(task, model.labels, model.subtypes),
         data=describe_data(root, layout, request, case_files, calibration_cases, values, remarks),
         cases=tuple(cases),
-        host=_host(device, settings),
+        host=_host(settings.device, settings),
         versions=host.versions(),
         controlled_settings=controlled_settings(settings, model, baseline, len(networks.paths)),
         baseline=baseline,
         baseline_chosen=request.baseline is not None,
         peers=peers_among(variants),
     )
-    return Plan(record, _opens(record, model, layers, inference, tiles))
+    return Plan(record, opens(settings, record.checkpoint, networks, inference, tiles, _images(record)))
+
+
+def _images(record: RunRecord) -> tuple[str, ...]:
+    return tuple(case.image for case in record.cases)
 
 
 def _host(device: str, settings: Settings) -> HostRecord:
@@ -154,32 +188,53 @@ def resume_plan(record: RunRecord, progress: Progress) -> Plan:
         InputError: checkpoint or data are no longer those the run began with.
     """
     prepare_cache(progress.note)
-    paths, options = recorded_paths(record.checkpoint), model_options_of(record)
+    networks, settings = recorded_networks(record), record.settings
+    inference = inference_settings(settings, networks.model, len(networks.paths))
+    tiles = recorded_calibration(record, settings, inference, progress)
+    return Plan(record, opens(settings, record.checkpoint, networks, inference, tiles, _images(record)))
+
+
+def recorded_networks(record: RunRecord) -> Networks:
+    """The networks of a run that was begun earlier.
+
+    Raises:
+        InputError, models.reader.checkpoint.CheckpointError: they are no longer those that the run began with.
+    """
+    paths, options = recorded_paths(record.checkpoint), model_options_of(record.checkpoint)
     if record.checkpoint.container == no_network.NONE and options.task is not None:
         networks = _without_network(options.task)
     else:
         alone = _alone(record.settings.variants)
         networks = read_networks(paths, options, record.checkpoint.widened_to, run=not alone)
-    path, model, layers = paths[0], networks.model, networks.layers
+    path, model = paths[0], networks.model
     before = (record.checkpoint.weights_sha256, *record.checkpoint.members)
     for changed, now, then in zip(paths, (model.sha256, *networks.further), before, strict=True):
         if now != then:
             raise InputError(f"{changed}: the weights are not those this run began with; start a new run")
     if model.code != record.checkpoint.code:
         raise InputError(f"{path}: the code of its network is not what this run began with; start a new run")
-    if task_of(_classes_of(model), model.labels, model.subtypes) != record.task:
+    if task_of(classes_of(model), model.labels, model.subtypes) != record.task:
         raise InputError(f"{path}: the task of its network is not what this run began with; start a new run")
-    root, settings = Path(record.data.root), record.settings
+    return networks
+
+
+def recorded_calibration(
+    record: RunRecord, settings: Settings, inference: InferenceSettings, progress: Progress
+) -> Calibration | None:
+    """What INT8 variants among those of `settings` are calibrated on; None where there are none.
+
+    Raises:
+        InputError: the cases are no longer those that the run began with.
+    """
+    root = Path(record.data.root)
     _, listed = find_cases(root, record.data.split)
     names = {case.name for case in record.cases}
     case_files = [case for case in listed if case.name in names]
     progress.start("checking cases", 1)
     if fingerprint(case_files) != record.data.sha256:
         raise InputError(f"{root}: the cases are not those this run began with; start a new run")
-    inference = inference_settings(settings, model, len(paths))
     values = MaskValues.of(record.task, record.data.mask_values)
-    tiles, _ = _calibrate(settings, root, case_files, inference, values)
-    return Plan(record, _opens(record, model, layers, inference, tiles))
+    return _calibrate(settings, root, case_files, inference, values)[0]
 
 
 def _networks(request: Request, alone: bool) -> Networks:
@@ -343,16 +398,18 @@ def _calibrate(
     return calibration.from_training_cases(root, case_files, inference, values)
 
 
-def _opens(
-    record: RunRecord,
-    model: Model,
-    layers: tuple[Layer, ...] | None,
+def opens(
+    settings: Settings,
+    checkpoint: CheckpointRecord,
+    networks: Networks,
     inference: InferenceSettings,
     tiles: Calibration | None,
+    images: Collection[str] = (),
 ) -> tuple[Open | OpenCommand, ...]:
-    settings, cache = record.settings, cache_folder()
-    (path, *further), widen_to = recorded_paths(record.checkpoint), record.checkpoint.widened_to
-    options = model_options_of(record)
+    """A request for a worker for each variant; `images` are those of the cases, as far as they are known."""
+    cache, model, layers = cache_folder(), networks.model, networks.layers
+    (path, *further), widen_to = recorded_paths(checkpoint), checkpoint.widened_to
+    options = model_options_of(checkpoint)
     keep = settings.allocator == allocator.KEEP
 
     def request(name: str, own: VariantSettings) -> Open | OpenCommand:
@@ -372,7 +429,7 @@ def _opens(
             incompatible_reason(backend, model.program, own.batch, own.rewrites)
             or ungraphable_reason(backend, model.only_python)
             or peers.incompatible_reason(backend, inference, own.batch)
-            or peers.unreadable_reason(backend, (case.image for case in record.cases))
+            or peers.unreadable_reason(backend, images)
             or roi_absent(own.roi, model)
             or tta_absent(own.tta, model)
         )
@@ -430,7 +487,7 @@ def _remarks_on_names(
     return remarks
 
 
-def _classes_of(model: Model) -> Task:
+def classes_of(model: Model) -> Task:
     """The network's task with as many classes of a case as it tells apart; the first keep their names."""
     names = [*model.task.classes[: model.subtypes], *map(str, range(len(model.task.classes), model.subtypes))]
     return replace(model.task, classes=tuple(names))

@@ -87,6 +87,19 @@ def _expanded(listed: str, default: int, option: str = "--backends") -> list[tup
     return [(each + suffix, (each, tiles)) for each in (engines.BACKENDS if backend == ALL else (backend,))]
 
 
+def refuse_no_single(name: str, what: str, without_peers: str) -> None:
+    """Refuse a ``--backend`` that names several, or a peer: `what` is run by one, `without_peers` says why by none.
+
+    Raises:
+        InputError: so it does.
+    """
+    backend = name.partition("@")[0]
+    if "," in name or backend == ALL:
+        raise InputError(f"--backend {name}: {what} is run by one backend; name one")
+    if backend in PEERS:
+        raise InputError(f"--backend {name}: a peer goes its own way, {without_peers}; use `bench run`")
+
+
 def row_of(backend: str, device: str = "cpu") -> Backend:
     """Its row in the table of backends or of peers, as it is on `device`; or what stands there for own commands."""
     if backend == command.BACKEND:
