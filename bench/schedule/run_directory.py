@@ -5,6 +5,7 @@ import itertools
 import os
 import shlex
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -24,6 +25,7 @@ from reports.records.store import (
 )
 
 LATEST = Path("runs") / "latest"
+_PAUSE_S = 0.05  # between two looks at a lock
 
 
 class RunDirectory:
@@ -84,16 +86,8 @@ class RunDirectory:
         Raises:
             InputError: one does already.
         """
-        held = os.open(self.folder, os.O_RDONLY)
-        try:
-            with suppress(OSError):  # a file system without locks
-                try:
-                    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise InputError(f"{self.folder}: another process measures this run; wait until it ends") from None
+        with locked(self.folder, "another process measures this run; wait until it ends"):
             yield
-        finally:
-            os.close(held)
 
     def save_run(self, run: RunRecord) -> None:
         """Write the run's record.
@@ -169,6 +163,29 @@ class RunDirectory:
             raise StorageError(
                 f"{path}: cannot be written ({error.strerror}); make room, then go on with: {self.command_to_resume}"
             ) from None
+
+
+@contextmanager
+def locked(path: Path, otherwise: str, wait_s: float = 0.0) -> Iterator[None]:
+    """Keep other processes from working in a folder, or on a file, for which they lock it likewise.
+
+    Raises:
+        InputError: one does already, and still does after `wait_s` seconds; says `otherwise`.
+    """
+    held, end = os.open(path, os.O_RDONLY), time.monotonic() + wait_s
+    try:
+        with suppress(OSError):  # a file system without locks
+            while True:
+                try:
+                    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() >= end:
+                        raise InputError(f"{path}: {otherwise}") from None
+                time.sleep(_PAUSE_S)
+        yield
+    finally:
+        os.close(held)
 
 
 def _not_empty(folder: Path) -> InputError:

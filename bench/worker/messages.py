@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.worker.lines import ImageFile
 from engines.base import Availability, Backend, Target
 from models.options import ModelOptions
 from reports.records.record import GpuState
@@ -153,6 +154,39 @@ class PredictedAll:
 
 
 @dataclass(frozen=True)
+class BatchCase:
+    """A case of a batch: its channels, and the name of its mask's file."""
+
+    name: str
+    images: tuple[ImageFile, ...]
+    mask: str
+
+
+@dataclass(frozen=True)
+class PredictBatch:
+    """Run these cases in a stream that no broken case ends; masks go into `folder`, and a line of each into `journal`.
+
+    `in_flight`: the file in which it stands which cases are in hand. `channels` and `classes` are the network's, by
+    name.
+    """
+
+    cases: tuple[BatchCase, ...]
+    folder: Path
+    journal: Path
+    in_flight: Path
+    channels: tuple[str, ...]
+    classes: tuple[str, ...]
+    read_ahead: int
+
+
+@dataclass(frozen=True)
+class BatchRan:
+    """Every case has its line."""
+
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
 class Broke:
     """An exception ended the request; its traceback is in the worker's log.
 
@@ -163,5 +197,5 @@ class Broke:
     no_room: bool = False
 
 
-Request = Open | OpenCommand | Predict | PredictAll | RunCommand | Call
-Reply = Opened | Availability | Predicted | PredictedAll | CommandRan | Returned | Broke
+Request = Open | OpenCommand | Predict | PredictAll | PredictBatch | RunCommand | Call
+Reply = Opened | Availability | Predicted | PredictedAll | BatchRan | CommandRan | Returned | Broke

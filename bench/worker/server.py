@@ -24,6 +24,7 @@ from bench.machine.gpu import Meter
 from bench.machine.process_tree import own_cpu_ns
 from bench.worker import allocator
 from bench.worker.messages import (
+    BatchRan,
     Broke,
     Call,
     CommandRan,
@@ -32,6 +33,7 @@ from bench.worker.messages import (
     Opened,
     Predict,
     PredictAll,
+    PredictBatch,
     Predicted,
     PredictedAll,
     Reply,
@@ -62,8 +64,9 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 class _Server:
     """Holds the open session between requests."""
 
-    def __init__(self, stack: ExitStack) -> None:
+    def __init__(self, stack: ExitStack, harness: Connection) -> None:
         self._stack = stack
+        self._harness = harness
         self._pipeline: CasePipeline | None = None
         self._command: Runner | None = None
         self._device = "cpu"
@@ -83,6 +86,8 @@ class _Server:
                     return self._predict(request)
                 case PredictAll():
                     return self._predict_all(request)
+                case PredictBatch():
+                    return self._predict_batch(request)
                 case Call():
                     return Returned(_call(request))
         except Exception as error:  # whatever a runtime raises costs this backend's row, not the run
@@ -179,6 +184,14 @@ class _Server:
         streamed = Stream(self._pipeline, request.read_ahead).run(request.cases)
         return PredictedAll(streamed, time.process_time_ns() - cpu, self._peak_memory())
 
+    def _predict_batch(self, request: PredictBatch) -> BatchRan:
+        from bench.pipeline.pipeline import Pipeline
+        from bench.worker.batch import run_batch
+
+        assert isinstance(self._pipeline, Pipeline), "PredictBatch before Open, or to a peer"
+        run_batch(self._pipeline, request, self._harness)
+        return BatchRan(self._peak_memory())
+
     def _peak_memory(self) -> int:
         if self._device == "cpu":
             return peak_resident_bytes()
@@ -217,7 +230,7 @@ def main() -> None:
     faulthandler.enable()  # a crash in a runtime leaves its place in the log
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the harness decides what an interrupt ends
     with Connection(int(sys.argv[-1])) as harness, ExitStack() as stack:
-        server = _Server(stack)
+        server = _Server(stack, harness)
         while True:
             try:
                 with our_names():
