@@ -1,15 +1,15 @@
-"""The options of `bench`, as argparse reads them. Nothing heavy is imported here: `bench --help` must be instant."""
+"""The options of `bench`, as argparse reads them. Nothing heavy is imported here: `bench --help` must be instant.
+
+`groups` are those that several commands have, `values` what they may be.
+"""
 
 import argparse
-import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 from bench import __version__
 from bench.choices import (
     ABSENT,
-    ACCURACIES,
     DEMOS,
     MAX_OVERLAP,
     PLAN_FILE,
@@ -20,10 +20,21 @@ from bench.choices import (
     SPLITS,
 )
 from bench.cli.exit_codes import MEANINGS
+from bench.cli.options.groups import (
+    allocator,
+    checkpoint,
+    claim,
+    folds,
+    network,
+    one_backend,
+    one_worker,
+    timeout,
+    tta,
+    which_run,
+)
+from bench.cli.options.values import device, number, rounds, whole
 from bench.peers import PEERS
-from bench.plan.augmentation import FORMS, read_tta
 from bench.plan.request import Request
-from bench.worker.allocator import ALLOCATORS
 from engines import BACKENDS
 from reports.render import FORMATS
 
@@ -53,6 +64,7 @@ def parser() -> Parser:
     _inspect(commands.add_parser("inspect", help="what a checkpoint holds, and how it was read"))
     _doctor(commands.add_parser("doctor", help="which backends can run here, and how to enable the others"))
     _scenario(commands.add_parser("scenario", help="MLPerf's scenarios: latency, throughput, cold starts"))
+    _predict(commands.add_parser("predict", help="run a verified way of inference over many cases"))
     _export(commands.add_parser("export", help="a variant of a run as a package that can be taken elsewhere"))
     _verify(commands.add_parser("verify", help="whether a package does here what it did where it was made"))
     return top
@@ -103,8 +115,8 @@ def beside_plan(arguments: list[str]) -> list[str]:
 def _measurement(run: argparse.ArgumentParser) -> None:
     """All that `bench plan` declares."""
     what = run.add_argument_group("what to run")
-    _checkpoint(what)
-    _network(what)
+    checkpoint(what)
+    network(what)
     what.add_argument("--data", type=Path, metavar="DIR", help="cases, or a JSON that lists them (default: the demo)")
     what.add_argument(
         "--demo", choices=DEMOS, default=Request.demo,
@@ -112,8 +124,8 @@ def _measurement(run: argparse.ArgumentParser) -> None:
         "--max-cases 60), or brain tumours in two MRI contrasts",
     )  # fmt: skip
     what.add_argument("--split", choices=SPLITS, default=Request.split)
-    what.add_argument("--max-cases", type=_whole(1), metavar="N", help="at most N cases, spread over the split")
-    what.add_argument("--demo-width", type=_whole(1), metavar="W", help="widen the demo network without changing it")
+    what.add_argument("--max-cases", type=whole(1), metavar="N", help="at most N cases, spread over the split")
+    what.add_argument("--demo-width", type=whole(1), metavar="W", help="widen the demo network without changing it")
     what.add_argument(
         "--backends", metavar="all|A,B",
         help="what to time (all, with --recipes none but the baseline); A@4 runs A with 4 tiles in a pass, and all@4 "
@@ -143,11 +155,11 @@ def _measurement(run: argparse.ArgumentParser) -> None:
         help="exit 4 if one of these is skipped or fails",
     )
     how = run.add_argument_group("how a case is run (the same for every backend)")
-    how.add_argument("--device", type=_device, default=Request.device, metavar="auto|cpu|cuda[:N]")
+    how.add_argument("--device", type=device, default=Request.device, metavar="auto|cpu|cuda[:N]")
     how.add_argument("--protocol", choices=PROTOCOLS, default=Request.protocol)
     how.add_argument(
         "--overlap",
-        type=_number(0, MAX_OVERLAP),
+        type=number(0, MAX_OVERLAP),
         default=Request.overlap,
         metavar="F",
         help="of neighbouring tiles (the bundle's own, else 0.5)",
@@ -161,18 +173,18 @@ def _measurement(run: argparse.ArgumentParser) -> None:
         "--preprocessing", choices=PREPROCESSINGS, default=Request.preprocessing,
         help="of networks of nnU-Net: ours, equal and faster, or nnU-Net's own functions (auto: ours where it can)",
     )  # fmt: skip
-    _tta(how)
-    how.add_argument("--batch", type=_whole(1), default=Request.batch, metavar="N", help="tiles in a forward pass (1)")
-    how.add_argument("--threads", type=_whole(1), metavar="N", help="CPU threads of each backend (one a core)")
-    _allocator(how)
+    tta(how)
+    how.add_argument("--batch", type=whole(1), default=Request.batch, metavar="N", help="tiles in a forward pass (1)")
+    how.add_argument("--threads", type=whole(1), metavar="N", help="CPU threads of each backend (one a core)")
+    allocator(how)
     much = run.add_argument_group("how much is measured, and what is claimed")
     much.add_argument(
-        "--rounds", type=_rounds, default=Request.rounds, metavar="auto|N", help="passes over all cases (auto)"
+        "--rounds", type=rounds, default=Request.rounds, metavar="auto|N", help="passes over all cases (auto)"
     )
     much.add_argument(
         "--budget",
         dest="budget_s",
-        type=_number(0),
+        type=number(0),
         default=Request.budget_s,
         metavar="S",
         help="seconds of rounds with auto (600)",
@@ -180,15 +192,15 @@ def _measurement(run: argparse.ArgumentParser) -> None:
     much.add_argument(
         "--timeout",
         dest="timeout_s",
-        type=_number(0),
+        type=number(0),
         default=Request.timeout_s,
         metavar="S",
         help="for one build or case (1800)",
     )
     much.add_argument(
-        "--seed", type=_whole(0), default=Request.seed, metavar="N", help="of the order of backends and cases (0)"
+        "--seed", type=whole(0), default=Request.seed, metavar="N", help="of the order of backends and cases (0)"
     )
-    _claim(much, defaults=True)
+    claim(much, defaults=True)
     much.add_argument(
         "--absent",
         choices=ABSENT,
@@ -197,22 +209,15 @@ def _measurement(run: argparse.ArgumentParser) -> None:
     )
 
 
-def _allocator(how: argparse._ActionsContainer) -> None:
-    how.add_argument(
-        "--allocator", choices=ALLOCATORS,
-        help="what backends do with memory they free: keep it (default, with glibc), or as the system has it",
-    )  # fmt: skip
-
-
 def _report(report: argparse.ArgumentParser) -> None:
-    _which_run(report)
+    which_run(report)
     report.add_argument("--format", choices=FORMATS, default="markdown")
     report.add_argument("--out", type=Path, metavar="FILE", help="write there rather than to the terminal")
 
 
 def _check(check: argparse.ArgumentParser) -> None:
-    _which_run(check)
-    _claim(check, defaults=False)
+    which_run(check)
+    claim(check, defaults=False)
     check.add_argument("--variant", metavar="NAME", help="judge this one rather than the best")
 
 
@@ -220,7 +225,7 @@ def _compare(compare: argparse.ArgumentParser) -> None:
     compare.add_argument("reference", type=Path, metavar="RUN", help="run directory that the others are held against")
     compare.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="each is compared with the first")
     compare.add_argument(
-        "--max-slowdown", type=_number(0, 99), default=5.0, metavar="X",
+        "--max-slowdown", type=number(0, 99), default=5.0, metavar="X",
         help="per cent by which the speedup over a run's own baseline may fall (5)",
     )  # fmt: skip
     compare.add_argument("--format", choices=("markdown", "json"), default="markdown")
@@ -228,209 +233,75 @@ def _compare(compare: argparse.ArgumentParser) -> None:
 
 def _inspect(inspect: argparse.ArgumentParser) -> None:
     inspect.add_argument("files", nargs="+", type=Path, metavar="FILE", help="several: an ensemble")
-    _folds(inspect)
+    folds(inspect)
     inspect.add_argument("--format", choices=("text", "json"), default="text")
-    _network(inspect)
+    network(inspect)
 
 
 def _doctor(doctor: argparse.ArgumentParser) -> None:
-    doctor.add_argument("--device", type=_device, default=Request.device, metavar="auto|cpu|cuda[:N]")
+    doctor.add_argument("--device", type=device, default=Request.device, metavar="auto|cpu|cuda[:N]")
     doctor.add_argument("--stability", action="store_true", help="rate how steady the machine is instead (10 s)")
     doctor.add_argument("--format", choices=("text", "json"), default="text")
 
 
 def _scenario(scenario: argparse.ArgumentParser) -> None:
-    _checkpoint(scenario)
-    _network(scenario)
+    checkpoint(scenario)
+    network(scenario)
     scenario.add_argument("--data", type=Path, metavar="DIR", help="cases, as of `bench run` (default: the demo)")
     scenario.add_argument("--demo", choices=DEMOS, default=Request.demo, help="the demo's volumes, as of `bench run`")
     scenario.add_argument("--split", choices=SPLITS, default=Request.split)
-    scenario.add_argument("--max-cases", type=_whole(1), metavar="N", help="at most N cases, spread over the split")
-    scenario.add_argument("--demo-width", type=_whole(1), metavar="W", help="widen the demo network")
-    scenario.add_argument("--backend", metavar="NAME", help="one of those of `bench run`, or NAME@4 (the baseline)")
-    scenario.add_argument("--device", type=_device, default=Request.device, metavar="auto|cpu|cuda[:N]")
-    scenario.add_argument(
-        "--overlap",
-        type=_number(0, MAX_OVERLAP),
-        default=Request.overlap,
-        metavar="F",
-        help="of neighbouring tiles (the bundle's own, else 0.5)",
-    )
-    scenario.add_argument("--roi", choices=ROIS, default=Request.roi, help="as of `bench run` (none)")
-    scenario.add_argument(
-        "--preprocessing", choices=PREPROCESSINGS, default=Request.preprocessing, help="as of `bench run` (auto)"
-    )
-    _tta(scenario)
-    scenario.add_argument("--threads", type=_whole(1), metavar="N", help="CPU threads (one a core)")
-    _allocator(scenario)
+    scenario.add_argument("--max-cases", type=whole(1), metavar="N", help="at most N cases, spread over the split")
+    scenario.add_argument("--demo-width", type=whole(1), metavar="W", help="widen the demo network")
+    one_backend(scenario)
+    one_worker(scenario, "cases, in `offline` (2)")
     scenario.add_argument("--scenario", choices=(*SCENARIOS, "all"), default="all")
-    scenario.add_argument("--read-ahead", type=_whole(1), default=2, metavar="N", help="cases, in `offline` (2)")
-    _timeout(scenario)
     scenario.add_argument("--out", type=Path, metavar="FILE.json", help="write what was measured there too")
 
 
 def _export(export: argparse.ArgumentParser) -> None:
-    _which_run(export)
-    export.add_argument("--variant", metavar="NAME", help="which one (the one that the run confirmed, else its best)")
+    which_run(export)
+    export.add_argument("--variant", metavar="NAME", help="which one (the run's winner)")
     export.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the package, a new one")
     export.add_argument(
         "--unproven", action="store_true", help="also where its accuracy was not kept; the package says so too"
     )
     export.add_argument(
-        "--code",
-        action="store_true",
+        "--code", action="store_true",
         help="take along also what was built that is code, such as AOTInductor's library",
-    )
-    _timeout(export)
+    )  # fmt: skip
+    timeout(export)
 
 
 def _verify(verify: argparse.ArgumentParser) -> None:
     verify.add_argument("package", type=Path, metavar="PACKAGE", help="folder that `bench export` wrote")
-    verify.add_argument("--device", type=_device, default=Request.device, metavar="auto|cpu|cuda[:N]")
-    verify.add_argument("--threads", type=_whole(1), metavar="N", help="CPU threads (one a core)")
-    _timeout(verify)
+    verify.add_argument("--device", type=device, default=Request.device, metavar="auto|cpu|cuda[:N]")
+    verify.add_argument("--threads", type=whole(1), metavar="N", help="CPU threads (one a core)")
+    timeout(verify)
     here = verify.add_argument_group("how fast and how accurate it is here, beside the baseline of its run")
     here.add_argument("--data", type=Path, metavar="DIR", help="cases, as of `bench run`")
     here.add_argument("--split", choices=SPLITS, default=Request.split)
-    here.add_argument("--max-cases", type=_whole(1), metavar="N", help="at most N cases, spread over the split")
+    here.add_argument("--max-cases", type=whole(1), metavar="N", help="at most N cases, spread over the split")
     here.add_argument(
-        "--budget", dest="budget_s", type=_number(0), default=Request.budget_s, metavar="S",
+        "--budget", dest="budget_s", type=number(0), default=Request.budget_s, metavar="S",
         help="seconds of rounds (600)",
     )  # fmt: skip
     here.add_argument("--out", type=Path, metavar="FILE.md", help="write the report there")
 
 
-def _timeout(group: "argparse._ActionsContainer") -> None:
-    group.add_argument(
-        "--timeout", dest="timeout_s", type=_number(0), default=Request.timeout_s, metavar="S",
-        help="for a build or case (1800)",
+def _predict(predict: argparse.ArgumentParser) -> None:
+    predict.add_argument("source", type=Path, metavar="SOURCE", help="a run directory, a package, or a checkpoint")
+    predict.add_argument(
+        "inputs", nargs="+", type=Path, metavar="INPUT",
+        help="images, folders of images, data sets, or JSON files that list cases",
     )  # fmt: skip
-
-
-def _checkpoint(group: "argparse._ActionsContainer") -> None:
-    group.add_argument(
-        "--checkpoint", nargs="+", type=Path, metavar="FILE",
-        help="trained network (default: the bundled demo); several of one architecture are an ensemble",
-    )  # fmt: skip
-    _folds(group)
-
-
-def _folds(group: "argparse._ActionsContainer") -> None:
-    group.add_argument(
-        "--folds", type=_fold_numbers, metavar="all|0,1", help="an ensemble of these folds of nnU-Net's results folder"
+    predict.add_argument("--out", type=Path, required=True, metavar="DIR", help="where masks and tables go")
+    predict.add_argument("--variant", metavar="NAME", help="of a run (its winner)")
+    predict.add_argument("--split", dest="only_split", choices=SPLITS, help="of data sets (all that they have)")
+    predict.add_argument(
+        "--report", type=Path, metavar="FILE.json", help="write versions, hashes, times and cases there"
     )
-
-
-def _tta(how: "argparse._ActionsContainer") -> None:
-    how.add_argument(
-        "--tta", type=_augmentation, default=Request.tta, metavar="none|mirror[:x,y]",
-        help="test-time augmentation: average over mirrored tiles; mirror: along axes that nnU-Net allows, else all",
-    )  # fmt: skip
-
-
-def _network(group: "argparse._ActionsContainer") -> None:
-    group.add_argument("--arch", metavar="FILE.py:FACTORY", help="your own network: runs that function of your file")
-    group.add_argument("--tile", type=_tile, metavar="X,Y,Z", help="sides of a tile in voxels (the training patch)")
-    group.add_argument("--window", type=_window, metavar="LOW,HIGH", help="HU that are mapped to 0 and 1 (-1000,1000)")
-    group.add_argument(
-        "--task",
-        type=Path,
-        metavar="FILE.toml",
-        help="channels, labels and structures, where the network's file has none",
-    )
-    group.add_argument("--trust", type=Path, metavar="FILE", help="run the code in this checkpoint, if it holds any")
-
-
-def _which_run(command: argparse.ArgumentParser) -> None:
-    command.add_argument("run", nargs="?", type=Path, metavar="RUN", help="run directory (default: runs/latest)")
-
-
-def _claim(group: "argparse._ActionsContainer", *, defaults: bool) -> None:
-    if defaults:
-        group.add_argument(
-            "--accuracy", choices=("auto", *ACCURACIES), default=Request.accuracy,
-            help="what predictions are scored against: the truth, or the baseline's own output, whose agreement is "
-            "judged then (auto: the truth where the cases have masks)",
-        )  # fmt: skip
-    else:
-        group.add_argument("--accuracy", choices=ACCURACIES, help="refuse a run that was judged by the other one")
-    for name, field, most, text in (
-        ("--min-reduction", "min_reduction_pct", 99.0, "per cent of the case time that must be saved"),
-        ("--max-dsc-drop", "max_dsc_drop", 1.0, "largest tolerated loss of mean DSC"),
-        ("--max-nsd-drop", "max_nsd_drop", 1.0, "largest tolerated loss of mean NSD"),
-        ("--max-f1-drop", "max_f1_drop", 1.0, "largest tolerated loss of macro-F1"),
-        ("--min-agreement-dsc", "min_agreement_dsc", 1.0, "by agreement: least mean DSC to the baseline's mask"),
-        ("--min-agreement-nsd", "min_agreement_nsd", 1.0, "by agreement: least mean NSD to the baseline's mask"),
-        ("--min-worst-dsc", "min_worst_dsc", 1.0, "by agreement: least DSC of a single case"),
-        ("--max-class-changes", "max_class_changes", 1.0, "by agreement: largest share of cases of another class"),
-    ):
-        default = getattr(Request, field) if defaults else None
-        shown = "the run's" if default is None else f"{default:g}"
-        group.add_argument(
-            name, dest=field, type=_number(0, most), default=default, metavar="X", help=f"{text} ({shown})"
-        )
-
-
-def _whole(least: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
-        return int(text)
-
-    return parse
-
-
-def _number(least: float, most: float = float("inf")) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = float("nan")
-        if not least <= value <= most or math.isinf(value):
-            bounds = f"at least {least:g}" if most == float("inf") else f"from {least:g} to {most:g}"
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number {bounds}")
-        return value
-
-    return parse
-
-
-def _tile(text: str) -> tuple[int, int, int]:
-    parts = text.split(",")
-    if len(parts) != 3 or not all(part.isdecimal() and 1 <= int(part) <= 4096 for part in parts):
-        raise argparse.ArgumentTypeError(f"{text!r} is not three sides in voxels, as in 64,64,64")
-    x, y, z = map(int, parts)
-    return x, y, z
-
-
-def _window(text: str) -> tuple[float, float]:
-    try:
-        low, high = map(float, text.split(","))
-    except ValueError:
-        low = high = math.nan
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise argparse.ArgumentTypeError(f"{text!r} is not two rising intensities in HU, as in --window=-160,240")
-    return low, high
-
-
-def _fold_numbers(text: str) -> str:
-    if text != "all" and not all(part.isdecimal() for part in text.split(",")):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither all nor numbers of folds, as in 0,2,4")
-    return text
-
-
-def _augmentation(text: str) -> str:
-    tta = read_tta(text)
-    if tta is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not {FORMS}")
-    return tta
-
-
-def _rounds(text: str) -> int | None:
-    return None if text == "auto" else _whole(1)(text)
-
-
-def _device(text: str) -> str:
-    name, _, index = text.partition(":")
-    if name not in ("auto", "cpu", "cuda") or (index and (name != "cuda" or not index.isdecimal())):
-        raise argparse.ArgumentTypeError(f"{text!r} is not auto, cpu, cuda or cuda:N")
-    return text
+    one_worker(predict, "cases that are read before their turn (2)")
+    of_checkpoint = predict.add_argument_group("of a checkpoint, which does not say how it is run")
+    network(of_checkpoint)
+    folds(of_checkpoint)
+    one_backend(of_checkpoint)

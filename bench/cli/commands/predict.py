@@ -1,0 +1,55 @@
+"""`bench predict`."""
+
+import signal
+import sys
+from argparse import Namespace
+
+from bench.cli.exit_codes import BAD_INPUT, DONE
+from bench.cli.terminal import progress
+from bench.plan.request import Request
+from bench.predict import tables
+from bench.predict.predictions import Asked, Predictions, predict
+from bench.predict.source import Source
+from reports.formatting import count, percent, seconds
+
+# Options of a checkpoint, by the names of their values; a run and a package say these things themselves.
+_OF_CHECKPOINT = (
+    "arch", "tile", "window", "task", "trust", "folds", "backend", "device", "overlap", "roi", "preprocessing", "tta",
+    "allocator",
+)  # fmt: skip
+
+
+def execute(options: Namespace) -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is an interrupt too
+    with progress(sys.stderr) as shown:
+        result = predict(_asked(options), shown)
+    print(text(result))
+    return BAD_INPUT if result.failed else DONE
+
+
+def text(result: Predictions) -> str:
+    """For the terminal."""
+    done, computed = len(result.lines) - len(result.failed), len(result.lines) - len(result.failed) - result.before
+    before = f", {result.before} of them before" if result.before else ""
+    lines = [f"{result.source}: {count(done, 'case')} predicted{before}; {len(result.failed)} failed"]
+    if computed:
+        share = percent(100 * result.forward_s / result.wall_s)
+        lines.append(f"{seconds(result.wall_s / computed)} a case; the forward ran {share} of the time")
+    lines.append(f"Predictions: {result.folder / tables.CSV}")
+    return "\n".join(lines)
+
+
+def _asked(options: Namespace) -> Asked:
+    options.checkpoint = [options.source]
+    defaults = {name: getattr(Request, name, None) for name in _OF_CHECKPOINT}
+    chosen = tuple(f"--{name}" for name in _OF_CHECKPOINT if getattr(options, name) != defaults[name])
+    return Asked(
+        source=Source(options.source, options.variant, options.backend, Request.of(options), chosen),
+        inputs=tuple(options.inputs),
+        out=options.out,
+        split=options.only_split,
+        report=options.report,
+        read_ahead=options.read_ahead,
+        timeout_s=options.timeout_s,
+        again=options.typed,
+    )

@@ -1,0 +1,119 @@
+"""The cases to predict: files, folders of images, data sets in the layouts that `bench run` knows, or series."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from bench.choices import SPLITS
+from bench.data import formats, layouts
+from bench.data.formats import FORMATS, ending_of, files_of, mask_ending
+from bench.data.layouts import CaseFiles
+from bench.errors import InputError
+from bench.worker.lines import ImageFile
+from bench.worker.messages import BatchCase
+
+_EXPECTED = (
+    "give an image, a folder of images, a data set in the quiz, nnU-Net raw or Decathlon layout, or a JSON file that "
+    "lists the cases"
+)
+
+
+def list_cases(inputs: Sequence[Path], split: str | None) -> list[CaseFiles]:
+    """All cases of all inputs, sorted by name; of a data set those of `split`, or of every split that it has.
+
+    A file is a case, and so is each image in a folder; but files called ``NAME_0000``, ``NAME_0001`` and so on are
+    the channels of one. A case whose channels are not all there is among them, with its `fault`. Nothing is opened.
+
+    Raises:
+        InputError: an input that is none, or two cases of one name.
+    """
+    files = {path for path in inputs if path.is_file() and path.suffix != ".json"}
+    others = (_of(path, split) for path in dict.fromkeys(inputs) if path not in files)
+    listed = itertools.chain(_of_files(files), *others)
+    # The truth is not looked at.
+    cases = sorted((replace(case, mask_path=None, subtype=None) for case in listed), key=lambda case: case.name)
+    try:
+        layouts.refuse_duplicates(cases)
+    except InputError as error:
+        raise InputError(f"{error}{'' if split else ', or choose one of several splits with --split'}") from None
+    return cases
+
+
+def batch_case(case: CaseFiles) -> BatchCase:
+    """The case as a worker gets it, with its files as they are now."""
+    images = tuple(map(_image_file, case.image_paths))
+    return BatchCase(case.name, images, f"{case.name}{mask_ending(case.image_path)}")
+
+
+def refuse_folder(out: Path, cases: Sequence[CaseFiles]) -> None:
+    """Refuse to write masks where the images lie: they would be cases of the next call, or take an image's place.
+
+    Raises:
+        InputError: `out` holds an image.
+    """
+    folder = out.resolve()
+    folders = {each for case in cases for path in case.image_paths for each in (path, path.parent)}
+    if any(each.resolve() == folder for each in folders):
+        raise InputError(f"{out}: holds the images that are predicted; choose another --out")
+
+
+def _of_files(files: Iterable[Path]) -> Iterator[CaseFiles]:
+    by_folder: dict[Path, set[str]] = {}
+    for path in files:
+        if not ending_of(path.name):
+            raise InputError(f"{path}: its name ends in none of {', '.join(FORMATS)}; {_EXPECTED}")
+        by_folder.setdefault(path.absolute().parent, set()).add(path.name)
+    for folder, names in by_folder.items():
+        yield from layouts.grouped(folder, names)
+
+
+def _of(path: Path, split: str | None) -> list[CaseFiles]:
+    """The cases of a folder, or of a list in JSON."""
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder; {_EXPECTED}")
+    path = path.absolute()
+    if _is_series(path):
+        return [_series(path)]
+    if split is not None or not path.is_dir():
+        return _of_data_set(path, (split,) if split else SPLITS) or layouts.listed(path, split or SPLITS[0])[1]
+    names = {each.name for each in path.iterdir()}
+    plain = any(map(ending_of, names)) and not (path / "dataset.json").is_file()
+    series = (_series(path / name) for name in sorted(names) if _is_series(path / name))
+    cases = ([] if plain else _of_data_set(path, SPLITS)) or [*layouts.grouped(path, names), *series]
+    if not cases:
+        raise InputError(f"{path}: holds no image; {_EXPECTED}")
+    return cases
+
+
+def _of_data_set(path: Path, splits: Iterable[str]) -> list[CaseFiles]:
+    """Of these splits in one of the layouts; empty where there are none."""
+    listed = (layouts.in_layout(path, split) for split in splits)
+    return [case for in_split in listed if in_split is not None for case in in_split[1]]
+
+
+def _is_series(path: Path) -> bool:
+    return bool(getattr(formats, "is_series", lambda _: False)(path))
+
+
+def _series(folder: Path) -> CaseFiles:
+    return CaseFiles(folder.name, (folder,), None, None)
+
+
+def _image_file(path: Path) -> ImageFile:
+    try:
+        parts = [each.stat() for each in _files(path)]
+    except OSError:
+        return ImageFile(str(path), None, None)
+    latest = max((part.st_mtime_ns for part in parts), default=None)
+    return ImageFile(str(path), sum(part.st_size for part in parts), latest)
+
+
+def _files(path: Path) -> Sequence[Path]:
+    """All files of an image: those in a folder, or its own and that of its voxels beside it."""
+    if path.is_dir():
+        return [each for each in path.iterdir() if each.is_file()]
+    try:
+        return files_of(path)
+    except InputError:
+        return (path,)

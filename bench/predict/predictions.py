@@ -1,0 +1,144 @@
+"""The whole of `bench predict`: cases listed, the source opened, what is not done yet predicted, tables written."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench.data.layouts import CaseFiles
+from bench.errors import BackendLostError, InputError, InterruptedRunError, StorageError
+from bench.machine import host
+from bench.plan.opening import Opening
+from bench.predict import tables
+from bench.predict.batch import Batch
+from bench.predict.inputs import batch_case, list_cases, refuse_folder
+from bench.predict.journal import Journal
+from bench.predict.source import Source
+from bench.progress import Progress
+from bench.schedule.run_directory import write_text
+from bench.worker.lines import FAILED, OK, Line
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user asked for.
+
+    Attributes:
+        split: of inputs that are data sets; None for all of them.
+        again: the command line, as typed: called once more, it goes on.
+    """
+
+    source: Source
+    inputs: tuple[Path, ...]
+    out: Path
+    split: str | None
+    report: Path | None
+    read_ahead: int
+    timeout_s: float
+    again: str
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What became of the cases of a call.
+
+    Attributes:
+        lines: a line for each case, by name.
+        before: how many of them were done already.
+        wall_s, forward_s: while cases ran, the time that went by, and what of it the forward took.
+    """
+
+    source: str
+    folder: Path
+    lines: tuple[Line, ...]
+    before: int
+    wall_s: float
+    forward_s: float
+
+    @property
+    def failed(self) -> tuple[Line, ...]:
+        return tuple(line for line in self.lines if line.status != OK)
+
+
+def predict(asked: Asked, progress: Progress) -> Predictions:
+    """Predict every case that is not done yet.
+
+    Raises:
+        InputError and its like: something cannot be used; of the cases none was begun.
+        StorageError, BackendLostError, InterruptedRunError: it was stopped; what is done is kept, and the message
+            names the command that goes on.
+    """
+    begun, started = datetime.now(UTC), time.monotonic()
+    if asked.report is not None and not asked.report.absolute().parent.is_dir():
+        raise InputError(f"{asked.report}: its folder is not there; make it, or name another file with --report")
+    cases = list_cases(asked.inputs, asked.split)
+    refuse_folder(asked.out, cases)
+    opening = asked.source.open(progress)
+    journal = Journal(asked.out, opening.identity, opening.task.classes)
+    with journal.opened():
+        batch = Batch(opening, journal, asked.read_ahead, asked.timeout_s, progress)
+        before = _run(batch, journal, cases, asked.again)
+        result = Predictions(
+            opening.source, asked.out, tuple(journal.lines[case.name] for case in cases), before, batch.wall_s,
+            batch.forward_s,
+        )  # fmt: skip
+        _write_tables(journal, opening.task.classes)
+    if asked.report is not None:
+        seconds = {"whole": time.monotonic() - started, "cases": batch.wall_s, "forward": batch.forward_s}
+        write_text(asked.report, tables.json_text(_report(asked, opening, batch, result, begun, seconds)))
+    return result
+
+
+def _run(batch: Batch, journal: Journal, cases: Sequence[CaseFiles], again: str) -> int:
+    """Predict what is to be done; return how many cases were done before."""
+    work = journal.sort(batch_case(case) for case in cases if not case.fault)
+    faults = [
+        Line(case=case.name, images=batch_case(case).images, status=FAILED, reason=case.fault)
+        for case in cases
+        if case.fault
+    ]
+    kept = f"what was predicted is kept. To go on: {again}"
+    try:
+        batch.run(work.fresh, work.failed, faults)
+    except KeyboardInterrupt:
+        raise InterruptedRunError(f"interrupted; {kept}") from None
+    except (StorageError, BackendLostError) as error:
+        raise type(error)(f"{error}; {kept}" if batch.opened is not None else str(error)) from None
+    return len(work.done)
+
+
+def _write_tables(journal: Journal, classes: Sequence[str]) -> None:
+    """Of all cases in the folder, also those of earlier calls."""
+    lines = [journal.lines[name] for name in sorted(journal.lines)]
+    write_text(journal.folder / tables.CSV, tables.csv_text(lines, classes))
+    document = {"classes": list(classes), "cases": tables.entries(lines, classes)}
+    write_text(journal.folder / tables.JSON, tables.json_text(document))
+
+
+def _report(
+    asked: Asked, opening: Opening, batch: Batch, result: Predictions, begun: datetime, seconds: Mapping[str, float]
+) -> dict[str, Any]:
+    target, opened = opening.open.target, batch.opened
+    return {
+        "command": asked.again,
+        "created": begun.isoformat(timespec="seconds"),
+        "source": opening.source,
+        "identity": dict(opening.identity),
+        "classes": list(opening.task.classes),
+        "device": target.device,
+        "threads": target.threads,
+        "machine": host.describe(target.device).known(),
+        "versions": host.versions(),
+        "evidence": None if opened is None else opened.evidence,
+        "build_s": None if opened is None else opened.build_s,
+        "peak_memory_bytes": batch.peak_memory_bytes,
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "forward_share": batch.forward_s / batch.wall_s if batch.forward_s else None,
+        "folder": str(asked.out.absolute()),
+        "predicted": len(result.lines) - len(result.failed),
+        "predicted_before": result.before,
+        "failed": len(result.failed),
+        "cases": tables.entries(result.lines, opening.task.classes),
+    }

@@ -1,0 +1,54 @@
+"""What predicts: a run's variant, a package, or a checkpoint with a backend."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.errors import InputError
+from bench.plan.opening import Opening, of_checkpoint, of_run
+from bench.plan.request import Request
+from bench.progress import Progress
+from reports.records.store import RUN_FILE
+
+_PACKAGE_FILE = "package.json"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the user named, and how a checkpoint is to be run.
+
+    Attributes:
+        variant: of a run; None for its winner. backend: of a checkpoint; None for what a baseline would be.
+        request: the options of a checkpoint, which is the source itself.
+        chosen: the options that were given and belong to a checkpoint alone, as typed.
+    """
+
+    path: Path
+    variant: str | None
+    backend: str | None
+    request: Request
+    chosen: tuple[str, ...] = ()
+
+    def open(self, progress: Progress) -> Opening:
+        """Check it.
+
+        Raises:
+            InputError and its like: it cannot be used, or options do not fit what it is.
+        """
+        if (self.path / RUN_FILE).is_file():
+            self._refuse_chosen("a run says itself how its variants run", self.chosen)
+            return of_run(self.path, self.variant, progress, self.request.threads)
+        named = () if self.variant is None else ("--variant",)
+        if (self.path / _PACKAGE_FILE).is_file():
+            self._refuse_chosen("a package says itself how it is run", (*named, *self._but_device()))
+            from bench.package.opening import open_package  # type: ignore[import-not-found]
+
+            return open_package(self.path, self.request.device, self.request.threads)  # type: ignore[no-any-return]
+        self._refuse_chosen(f"chooses among the variants of a run, and there is no {RUN_FILE} here", named)
+        return of_checkpoint(self.request, self.backend, progress)
+
+    def _but_device(self) -> tuple[str, ...]:
+        return tuple(option for option in self.chosen if option != "--device")
+
+    def _refuse_chosen(self, why: str, options: tuple[str, ...]) -> None:
+        if options:
+            raise InputError(f"{self.path}: {options[0]}: {why}; leave the option out")

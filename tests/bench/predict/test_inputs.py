@@ -1,0 +1,140 @@
+"""What is a case: files, folders, data sets, channels; and what is refused before anything starts."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from bench.data import formats
+from bench.errors import InputError
+from bench.predict.inputs import batch_case, list_cases, refuse_folder
+
+
+def touch(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x" * (1 + len(name)))
+    return root
+
+
+def listed(*inputs: Path, split: str | None = None) -> dict[str, list[str]]:
+    return {case.name: [path.name for path in case.image_paths] for case in list_cases(inputs, split)}
+
+
+def test_every_image_in_a_folder_is_a_case(tmp_path):
+    touch(tmp_path, "b.nii.gz", "a.nrrd", "scan_2021.nii", "scan_2022.nii", "notes.txt", ".a.nii.gz", "model.pth")
+    assert listed(tmp_path) == {
+        "a": ["a.nrrd"], "b": ["b.nii.gz"], "scan_2021": ["scan_2021.nii"], "scan_2022": ["scan_2022.nii"],
+    }  # fmt: skip
+    assert [batch_case(case).mask for case in list_cases([tmp_path], None)] == [
+        "a.nrrd", "b.nii.gz", "scan_2021.nii.gz", "scan_2022.nii.gz",
+    ]  # fmt: skip
+
+
+def test_numbered_files_are_the_channels_of_one_case_and_their_mask_is_none(tmp_path):
+    touch(tmp_path, "a_0000.nii.gz", "a_0001.nii.gz", "a.nii.gz", "b_0000.nii.gz", "c.nii.gz")
+    expected = {"a": ["a_0000.nii.gz", "a_0001.nii.gz"], "b": ["b_0000.nii.gz"], "c": ["c.nii.gz"]}
+    assert listed(tmp_path) == expected
+    assert listed(*tmp_path.iterdir()) == expected, "as a shell names them"
+    assert listed(tmp_path / "a_0000.nii.gz") == {"a": ["a_0000.nii.gz"]}
+
+
+def test_a_channel_that_is_left_out_is_the_fault_of_its_case_alone(tmp_path):
+    touch(tmp_path, "a_0000.nii", "a_0002.nii", "b_0000.nii", "b_0001.nii", "c_0001.nii")
+    a, b, c = list_cases([tmp_path], None)
+    assert (
+        a.fault
+        == f"{tmp_path / 'a_0001.nii'}: no such file, but a_0002.nii is there; put in the channel that is missing"
+    )
+    assert (b.fault, c.fault, c.name) == ("", "", "c_0001")
+
+
+def quiz(root: Path) -> Path:
+    return touch(root, "train/subtype0/q_1_0000.nii.gz", "train/subtype0/q_1.nii.gz", "validation/q_2_0000.nii.gz")
+
+
+def nnunet(root: Path) -> Path:
+    (touch(root, "imagesTr/q_1_0000.nii.gz", "imagesVal/q_2_0000.nii.gz") / "dataset.json").write_text("{}")
+    return root
+
+
+def decathlon(root: Path) -> Path:
+    held = {"training": [{"image": "./q_1.nii.gz", "label": "./m_1.nii.gz"}], "validation": ["./q_2.nii.gz"]}
+    (touch(root, "q_1.nii.gz", "q_2.nii.gz", "m_1.nii.gz") / "dataset.json").write_text(json.dumps(held))
+    return root
+
+
+@pytest.mark.parametrize("write", [quiz, nnunet, decathlon, lambda root: decathlon(root) / "dataset.json"])
+def test_data_sets_give_all_their_splits_or_the_one_that_is_named(tmp_path, write):
+    root = write(tmp_path)
+    assert list(listed(root)) == ["q_1", "q_2"]
+    assert list(listed(root, split="validation")) == ["q_2"]
+    assert all(case.mask_path is None and case.subtype is None for case in list_cases([root], None))
+    with pytest.raises(
+        InputError, match=r"no cases of the split 'test'; it has train and validation: choose with --split"
+    ):
+        list_cases([root], "test")
+
+
+def test_the_images_of_a_split_alone_are_a_folder_of_images(tmp_path):
+    nnunet(tmp_path)
+    assert list(listed(tmp_path / "imagesVal")) == ["q_2"]
+    with pytest.raises(InputError, match="no cases of the split 'test'"):
+        list_cases([tmp_path / "imagesVal"], "test")
+
+
+def test_two_cases_of_one_name_are_refused(tmp_path):
+    touch(tmp_path, "1/a.nii.gz", "2/a_0000.nii.gz", "3/a.nii", "3/a.nrrd")
+    for inputs in ((tmp_path / "1", tmp_path / "2"), (tmp_path / "3",)):
+        with pytest.raises(InputError, match=r"a second case named a beside .*; rename one, or choose one") as refused:
+            list_cases(inputs, None)
+        assert "\n" not in str(refused.value)
+    assert list(listed(tmp_path / "1", tmp_path / "1")) == ["a"], "what is named twice is there once"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("nowhere", "no such file or folder; give an image"),
+        ("notes.txt", r"its name ends in none of \.nii\.gz, \.nii"),
+        ("empty", "holds no image; give an image, a folder of images"),
+        ("list.json", "no cases of the split"),
+    ],
+)
+def test_what_is_no_input(tmp_path, name, said):
+    touch(tmp_path, "notes.txt", "empty/notes.txt")
+    (tmp_path / "list.json").write_text("{}")
+    with pytest.raises(InputError, match=f"{name}: .*{said}"):
+        list_cases([tmp_path / name], None)
+
+
+def test_a_series_is_a_case_where_formats_know_series(tmp_path, monkeypatch):
+    touch(tmp_path, "one/1.dcm", "two/1.dcm", "c.nii.gz")
+    monkeypatch.setattr(formats, "is_series", lambda path: any(path.glob("*.dcm")), raising=False)
+    assert listed(tmp_path) == {"c": ["c.nii.gz"], "one": ["one"], "two": ["two"]}
+    assert listed(tmp_path / "one") == {"one": ["one"]}
+    (case,) = list_cases([tmp_path / "one"], None)
+    before = batch_case(case).images[0]
+    touch(tmp_path, "one/2.dcm")
+    after = batch_case(case).images[0]
+    assert before.size is not None
+    assert before.size < (after.size or 0)
+
+
+def test_a_changed_image_is_noticed_also_in_the_file_of_its_voxels(tmp_path):
+    (tmp_path / "a.mhd").write_text("ObjectType = Image\nNDims = 3\nElementDataFile = a.raw\n")
+    (tmp_path / "a.raw").write_bytes(bytes(64))
+    (case,) = list_cases([tmp_path / "a.mhd"], None)
+    before = batch_case(case).images
+    os.utime(tmp_path / "a.raw", ns=(0, 2**62))
+    assert batch_case(case).images[0].content != before[0].content
+    (tmp_path / "a.mhd").unlink()
+    assert batch_case(case).images[0].content == (None, None)
+
+
+def test_masks_do_not_go_where_the_images_lie(tmp_path):
+    cases = list_cases([touch(tmp_path / "images", "a.nii.gz")], None)
+    with pytest.raises(InputError, match="holds the images that are predicted; choose another --out"):
+        refuse_folder(tmp_path / "images" / ".." / "images", cases)
+    refuse_folder(tmp_path, cases)
