@@ -1,4 +1,4 @@
-"""The options of `bench`, as argparse reads them. Nothing heavy is imported here: `bench --help` must be instant.
+"""The options of every command, as argparse reads them. Nothing heavy is imported here, since help must be instant.
 
 `groups` are those that several commands have, `values` what they may be.
 """

@@ -50,6 +50,13 @@ def test_a_channel_that_is_left_out_is_the_fault_of_its_case_alone(tmp_path):
     assert (b.fault, c.fault, c.name) == ("", "", "c_0001")
 
 
+def test_so_it_is_in_a_data_set(tmp_path):
+    touch(tmp_path, "imagesTs/a_0000.nii", "imagesTs/a_0002.nii", "imagesTs/b_0000.nii")
+    a, b = list_cases([tmp_path], None)
+    assert a.fault.startswith(f"{tmp_path / 'imagesTs' / 'a_0001.nii'}: no such file, but a_0002.nii is there")
+    assert b.fault == ""
+
+
 def quiz(root: Path) -> Path:
     return touch(root, "train/subtype0/q_1_0000.nii.gz", "train/subtype0/q_1.nii.gz", "validation/q_2_0000.nii.gz")
 
