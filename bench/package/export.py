@@ -20,12 +20,11 @@ from bench.machine import host
 from bench.package import golden
 from bench.package.document import ARTEFACTS, GOLDEN, PROOF, write_package
 from bench.package.networks import Packed, pack_networks
-from bench.package.proof import exported_variant, proof_of
+from bench.package.proof import proof_of
 from bench.package.trial import Trial, differing_voxels, trial
-from bench.plan.plan import resume_plan
+from bench.plan.opening import of_run
 from bench.progress import Progress
 from bench.schedule.run_directory import RunDirectory
-from bench.worker.messages import Open
 from engines.cache import PORTABLE, asked, kind_of
 from models.task import Task
 from reports.records.package import GoldenCase, PackageRecord
@@ -40,7 +39,7 @@ class Wanted:
     """What to export of a run.
 
     Attributes:
-        variant: its name; None for the best.
+        variant: its name; None for the run's winner.
         unproven: also where the accuracy was not kept. code: with what was built of it that is code.
         timeout_s: for one step of the worker that tries it.
     """
@@ -52,17 +51,17 @@ class Wanted:
 
 
 def export(folder: Path, wanted: Wanted, out: Path, progress: Progress) -> PackageRecord:
-    """Make a package of a variant of the run in `folder`, whose data and weights must still be as they were.
+    """Make a package of a variant of the run in `folder`, whose weights and cases must still be as they were.
 
     Raises:
         InputError and its like: it cannot be exported, or `out` cannot be written to; nothing was written.
         BackendLostError: the packed variant does not work, or gives other masks than the run's.
     """
     run = read_run(folder)
-    name = exported_variant(run, wanted.variant)
-    proof = proof_of(run, name, unproven=wanted.unproven)
     _refuse_place(out)
-    opening = _opening(run, name, progress)
+    opening = of_run(folder, wanted.variant, progress).open
+    name = opening.name
+    proof = proof_of(run, name, unproven=wanted.unproven)
     with _unfinished(out) as work:
         packed = pack_networks(run.record, opening, work)
         opening = replace(
@@ -105,12 +104,6 @@ def export(folder: Path, wanted: Wanted, out: Path, progress: Progress) -> Packa
         )
         write_package(work, record)
     return record
-
-
-def _opening(run: Run, name: str, progress: Progress) -> Open:
-    opening = next(each for each in resume_plan(run.record, progress).opens if each.name == name)
-    assert isinstance(opening, Open), "own commands are not exported"
-    return opening
 
 
 def _refuse_place(out: Path) -> None:

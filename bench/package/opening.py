@@ -12,6 +12,7 @@ from bench.pipeline.settings import InferenceSettings
 from bench.plan.augmentation import mirror_axes
 from bench.plan.cache import cache_folder
 from bench.plan.opening import Opening
+from bench.plan.plan import classes_of
 from bench.plan.variants import row_of
 from bench.worker import allocator
 from bench.worker.messages import Open
@@ -45,7 +46,7 @@ def open_package(folder: Path, device: str = "auto", threads: int | None = None)
         incompatible_reason(backend, model.program, own.batch, own.rewrites), own.rewrites,
         keep_memory=allocator.can_keep(), further_checkpoints=paths[1:],
     )  # fmt: skip
-    return Opening(open=opening, task=model.task, identity=_identity(folder, record))
+    return Opening(opening, classes_of(model), _identity(folder, record), f"{record.variant} of the package {folder}")
 
 
 def _identity(folder: Path, record: PackageRecord) -> dict[str, str]:

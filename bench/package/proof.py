@@ -7,33 +7,10 @@ from bench.errors import InputError
 from reports.decision.outcome import judge_candidates
 from reports.decision.verdict import KEPT, Claim
 from reports.records.package import Proof
-from reports.records.record import OK
 from reports.records.store import RUN_FILE, Run
 from reports.summary.summarise import summarise
 
 REFERENCE = "reference"  # accuracy of the baseline, against which all others were held
-
-
-def exported_variant(run: Run, wanted: str | None) -> str:
-    """The name of the variant to export: the `wanted` one, else the run's best.
-
-    Raises:
-        InputError: there is none, it did not run to its end, or it is nothing that could be taken along.
-    """
-    folder, names = run.folder, [variant.name for variant in run.variants if variant.status == OK]
-    name = wanted or run.record.confirmed or summarise(run).best
-    if name is None:
-        raise InputError(f"{folder}: no variant of this run kept its accuracy; name one with --variant")
-    settings = run.record.settings.variants.get(name)
-    if settings is None:
-        raise InputError(f"--variant {name}: not in {folder}, which has {', '.join(names)}")
-    if settings.command is not None or name in run.record.peers:
-        kind = "an own command" if settings.command is not None else "a reference pipeline"
-        raise InputError(f"--variant {name}: {kind}, of which there is nothing to export; name a backend or a recipe")
-    if name not in names:
-        record = run.variant(name)
-        raise InputError(f"--variant {name}: {record.status} in {folder} ({record.reason}); choose another")
-    return name
 
 
 def proof_of(run: Run, name: str, *, unproven: bool) -> Proof:

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import InputError
+from bench.package.document import is_package
+from bench.package.opening import open_package
 from bench.plan.opening import Opening, of_checkpoint, of_run
 from bench.plan.request import Request
 from bench.progress import Progress
 from reports.records.store import RUN_FILE
-
-_PACKAGE_FILE = "package.json"
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,9 @@ class Source:
             self._refuse_chosen("a run says itself how its variants run", self.chosen)
             return of_run(self.path, self.variant, progress, self.request.threads)
         named = () if self.variant is None else ("--variant",)
-        if (self.path / _PACKAGE_FILE).is_file():
+        if is_package(self.path):
             self._refuse_chosen("a package says itself how it is run", (*named, *self._but_device()))
-            from bench.package.opening import open_package  # type: ignore[import-not-found]
-
-            return open_package(self.path, self.request.device, self.request.threads)  # type: ignore[no-any-return]
+            return open_package(self.path, self.request.device, self.request.threads)
         self._refuse_chosen(f"chooses among the variants of a run, and there is no {RUN_FILE} here", named)
         return of_checkpoint(self.request, self.backend, progress)
 
