@@ -30,6 +30,20 @@ def test_it_gives_the_masks_of_the_run_byte_by_byte(run_and_package, tmp_path):
     assert opening.task.labels == {"background": 0, "pancreas": 1, "lesion": 2}
 
 
+def test_bench_predict_takes_it(run_and_package, bench):
+    run, package = run_and_package
+    cases = json.loads((run / "run.json").read_text())["cases"]
+    images = [case["image"] for case in cases]
+    code, out, _ = bench("predict", package, *images, "--out", "masks", "--threads", 1, "--report", "report.json")
+    assert code == 0, out
+    for case in cases:
+        before = run / "predictions" / "openvino-fp32" / f"{case['name']}.nii.gz"
+        assert Path("masks", f"{case['name']}.nii.gz").read_bytes() == before.read_bytes()
+    assert "package" in json.loads(Path("report.json").read_text())["identity"]
+    code, _, err = bench("predict", package, *images, "--variant", "torch-fp32", "--out", "others")
+    assert (code, "a package says itself how it is run" in err) == (2, True)
+
+
 def test_it_says_what_was_proved(run_and_package):
     record = read_package(run_and_package[1])
     assert record.proof.accuracy == "undecided"
@@ -118,7 +132,7 @@ def test_the_baseline_may_be_exported(run_and_package, bench):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--variant", "openvino-bf16"], "openvino-bf16: not in"),
+        (["--variant", "openvino-bf16"], "has no such variant; choose from torch-fp32, openvino-fp32"),
         (["--variant", "openvino-fp32", "--unproven", "--out", "."], "exists and is not empty"),
     ],
 )
