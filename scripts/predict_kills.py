@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -193,12 +194,20 @@ def compare(folder: Path, cases: int, findings: Findings) -> None:
     findings.wrong += [f"{name}: left behind" for name in left]
 
 
-def prove(folder: Path, cases: int, kills: int, width: int, options: list[str], seed: int = 0) -> Findings:
-    """All of it, in an empty `folder`."""
+def prove(
+    folder: Path,
+    cases: int,
+    kills: int,
+    width: int,
+    options: list[str],
+    seed: int = 0,
+    whole: Callable[[Path, list[str], Findings], None] = uninterrupted,
+) -> Findings:
+    """All of it, in an empty `folder`, `whole` being what predicts the cases without an interruption."""
     findings = Findings()
     make_cases(folder / "images", cases, seed)
     make_checkpoint(folder / "model.pth", width)
-    uninterrupted(folder, options, findings)
+    whole(folder, options, findings)
     killed(folder, options, cases, kills, seed, findings)
     compare(folder, cases, findings)
     return findings

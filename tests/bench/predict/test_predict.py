@@ -19,7 +19,7 @@ from bench.predict.batch import Batch
 from bench.predict.journal import IN_FLIGHT, NAME
 from bench.worker.in_flight import LABEL, READ, InFlight, Noted
 from engines.base import Backend
-from scripts.predict_kills import prove
+from scripts.predict_kills import Findings, command_of, prove
 from tests.bench.conftest import SIDE
 
 TILE = f"{SIDE},{SIDE},{SIDE}"
@@ -232,7 +232,11 @@ def test_an_interrupt_keeps_what_is_done_and_names_the_command(predict, images, 
 
 def test_twelve_cases_and_a_kill(tmp_path, monkeypatch):
     monkeypatch.setenv("VOXBENCH_CACHE", str(tmp_path / "cache"))
-    findings = prove(tmp_path, 12, 1, 2, ["--device", "cpu", "--threads", "1"])
+
+    def in_this_process(folder: Path, options: list[str], _: Findings) -> None:
+        assert main(command_of(folder, folder / "whole", options)[3:]) == DONE
+
+    findings = prove(tmp_path, 12, 1, 2, ["--device", "cpu", "--threads", "1"], whole=in_this_process)
     assert findings.wrong == []
     assert findings.masks == 12
     assert 1 <= findings.kills[0] <= 12
