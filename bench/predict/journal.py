@@ -124,13 +124,18 @@ class Journal:
             raise InputError(
                 f"{self.folder}: exists, is not empty, and holds no {NAME} to go on with; choose another --out"
             )
-        if not self.path.is_file() or not self._whole():
-            header = {"schema": SCHEMA, "voxbench": __version__, "identity": self._identity, "classes": self._classes}
-            write_text(self.path, json.dumps(header) + "\n")
+        if not self.path.is_file():
+            self._write_header()
         with locked(self.path, "the worker of an earlier call still writes here; end it", _LAST_BREATH_S):
             os.truncate(self.path, self._whole())  # later lines would be glued to one that was cut off
+            if not self._whole():
+                self._write_header()
             self._refuse_other()
             self.follow()
+
+    def _write_header(self) -> None:
+        header = {"schema": SCHEMA, "voxbench": __version__, "identity": self._identity, "classes": self._classes}
+        write_text(self.path, json.dumps(header) + "\n")
 
     def _whole(self) -> int:
         """Bytes of the lines that are whole; a power cut may leave zeros behind them."""
@@ -151,6 +156,10 @@ class Journal:
             raise InputError(f"{self.path}: schema {schema!r}, while this version reads schema {SCHEMA}; {remedy}")
         for key in dict.fromkeys((*self._identity, *identity)):
             if self._identity.get(key) != identity.get(key):
+                if self.path.stat().st_size == len(first):  # of a call that predicted nothing
+                    self._write_header()
+                    self._read = self.path.stat().st_size
+                    return
                 was, now = (str(value.get(key))[:_SHOWN] for value in (identity, self._identity))
                 raise InputError(
                     f"{self.folder}: holds predictions of something else ({key} is {was}, here {now}); {remedy}"

@@ -116,7 +116,9 @@ def test_only_whole_lines_are_followed(tmp_path):
 
 
 def test_predictions_of_something_else_are_refused(tmp_path):
-    write(tmp_path)
+    with journal(tmp_path, weights_sha256="cd").opened():
+        pass
+    write(tmp_path, line(A))  # what predicted nothing binds nobody
     with (
         pytest.raises(InputError, match=r"holds predictions of something else \(weights_sha256 is abab.*, here ff\)"),
         journal(tmp_path, weights_sha256="ff").opened(),
