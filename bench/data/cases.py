@@ -77,7 +77,7 @@ def fingerprint(cases: list[CaseFiles]) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """Hash a file's bytes; of a MetaImage's header, those of its voxels with it.
+    """Hash a file's bytes; of a MetaImage's header, its voxels' with it; of a DICOM series, its slices' in order.
 
     Raises:
         InputError: it cannot be read.

@@ -1,11 +1,12 @@
 """Formats of image and mask files. NIfTI is nibabel's; NRRD and MetaImage are SimpleITK's, as nibabel images in memory.
 
 Those lie where ITK puts them, with its x and y, which lead to the left and to the back, turned round. Their voxels are
-read when they are asked for.
+read when they are asked for. A DICOM series is a folder, and a nibabel image likewise (`bench.data.dicom`); its masks
+are DICOM segmentations.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from math import prod
@@ -18,6 +19,9 @@ from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
 from bench.data.compression import deflate, gzip, inflate
+from bench.data.dicom import files, segmentation
+from bench.data.dicom.files import ENDING, SEGMENTATION, class_of, is_image
+from bench.data.dicom.series import Series
 from bench.errors import InputError
 from models.errors import install
 
@@ -25,6 +29,8 @@ FORMATS = {
     ".nii.gz": "NIfTI", ".nii": "NIfTI", ".nrrd": "NRRD", ".nhdr": "NRRD", ".mha": "MetaImage", ".mhd": "MetaImage"
 }  # fmt: skip
 """By the ending of a file's name."""
+
+Grid = segmentation.Grid
 
 _RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _PIXEL = re.compile(r"(?:vector of )?(\d+)-bit (signed integer|unsigned integer|float)")
@@ -42,54 +48,80 @@ class Geometry:
     direction: tuple[float, ...]
 
 
+def is_series(folder: Path) -> bool:
+    """Whether a folder holds a DICOM image of slices, by its files' first bytes; pydicom is not asked."""
+    return files.is_series(folder)
+
+
 def ending_of(name: str) -> str:
-    """That of an image or mask; empty for every other file."""
+    """That of an image or mask; empty for every other file, and for DICOM, whose files are no cases by themselves."""
     return next((ending for ending in FORMATS if name.endswith(ending)), "")
 
 
 def stem_of(name: str) -> str:
     """The name of an image or mask without its ending."""
-    return name.removesuffix(ending_of(name))
+    return name.removesuffix(ending_of(name) or ENDING)
 
 
 def mask_ending(image: Path | str) -> str:
-    """Of predictions on `image`: its own format in one compressed file."""
-    return {"NRRD": ".nrrd", "MetaImage": ".mha"}.get(format_of(image), ".nii.gz")
+    """Of predictions on `image`: its own format in one file, compressed but for DICOM."""
+    return {"NRRD": ".nrrd", "MetaImage": ".mha", "DICOM": ENDING}.get(format_of(image), ".nii.gz")
 
 
 def format_of(path: Path | str) -> str:
-    """``NIfTI`` for files of unknown endings too."""
-    return FORMATS.get(ending_of(Path(path).name), "NIfTI")
+    """``DICOM`` for the folder of a series, ``NIfTI`` for files of unknown endings and for what is not there."""
+    path = Path(path)
+    if ending_of(path.name):
+        return FORMATS[ending_of(path.name)]
+    return "DICOM" if path.name.endswith(ENDING) or is_series(path) else "NIfTI"
 
 
 def files_of(path: Path) -> tuple[Path, ...]:
-    """An image or mask, and the file of its voxels where a MetaImage's header names one beside it.
+    """An image or mask, and the file of its voxels where a MetaImage's header names one beside it; of a DICOM series,
+    the files of its slices in their order.
 
     Raises:
-        InputError: its voxels are in several files, or elsewhere; or a NRRD's are not in the file itself.
+        InputError: its voxels are in several files, or elsewhere; or a NRRD's are not in the file itself; or a series
+            cannot be read.
         OSError: it cannot be read.
     """
-    if format_of(path) == "NIfTI":
+    if is_series(path):
+        return Series.read(path).files
+    if format_of(path) in ("NIfTI", "DICOM"):
         return (path,)
     header = _Header(path)
     return (path,) if header.voxels == path else (path, header.voxels)
 
 
-def load(path: Path) -> Any:
+def load(path: Path, grid: Grid | None = None) -> Any:
     """Open an image or mask as a nibabel image, 3-D, or 4-D where it has several values a voxel: ``[X, Y, Z, C]``.
 
+    A DICOM segmentation leaves slices out that have no voxel of it; it is put onto `grid`, its image's.
+
     Raises:
-        InputError: SimpleITK is missing, or lengths are not in mm; or as of `files_of`.
+        InputError: a library is missing, lengths are not in mm, or DICOM cannot be read; or as of `files_of`.
         ImageFileError or what else nibabel raises: it is damaged, or something else.
     """
-    return nib.load(path) if format_of(path) == "NIfTI" else _by_simpleitk(path)
+    kind = format_of(path)
+    if kind == "DICOM":
+        return _by_pydicom(path, grid)
+    return nib.load(path) if kind == "NIfTI" else _by_simpleitk(path)
 
 
-def packed_mask(path: Path, labels: NDArray[np.uint8], source: Any) -> bytes:
-    """The NRRD or MetaImage file `path` of `labels` ``[X, Y, Z]``, which lie where `source` does, an image of `load`.
+def packed_mask(path: Path, labels: NDArray[np.uint8], source: Any, names: Mapping[int, str]) -> bytes:
+    """The DICOM, NRRD or MetaImage file `path` of `labels` ``[X, Y, Z]``, which lie where `source` does, an image of
+    `load`; in DICOM each label has its name.
 
     SimpleITK's writers lose an error of the disk that meets the last bytes.
+
+    Raises:
+        InputError: as of `bench.data.dicom.segmentation.packed`, or `source` is no DICOM series and `path` is DICOM.
     """
+    if format_of(path) == "DICOM":
+        series = (source.extra or {}).get("dicom")
+        if series is None:
+            raise InputError(f"{path}: a DICOM segmentation is of a DICOM series, which its image is not; write NIfTI")
+        return segmentation.packed(series, labels, names)
     geometry: Geometry = source.extra["itk"]
     voxels = np.ascontiguousarray(labels.T).reshape(-1)
     if format_of(path) == "NRRD":
@@ -135,6 +167,15 @@ def _metaimage_fields(shape: tuple[int, ...], geometry: Geometry, size: int) -> 
 
 def _listed(values: Iterable[float], between: str = " ") -> str:
     return between.join(map(repr, values))
+
+
+def _by_pydicom(path: Path, grid: Grid | None) -> Any:
+    kind = None if path.is_dir() else class_of(path)
+    if kind == SEGMENTATION:
+        return segmentation.read(path, grid)
+    if path.is_file() and not is_image(kind):
+        raise InputError(f"{path}: holds no DICOM image or segmentation that is read; give the folder of a series")
+    return Series.read(path).image()
 
 
 def _by_simpleitk(path: Path) -> Any:

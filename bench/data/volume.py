@@ -13,7 +13,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from bench.data import compression
-from bench.data.formats import format_of, load
+from bench.data.formats import Grid, format_of, is_series, load
 from bench.data.space import Space, spacing_of, turned, written
 from bench.data.voxels import ChannelVoxels, all_finite, copy_as_stored, read_channels, read_voxels, scaled_blocks
 from bench.errors import InputError
@@ -199,7 +199,7 @@ def refuse_elsewhere(mask_path: Path, space: Space) -> None:
     Raises:
         InputError: so it is.
     """
-    _turn(mask_path, Space.of(_opened(mask_path, "mask"), mask_path), space)
+    _turn(mask_path, Space.of(_opened(mask_path, "mask", grid=_grid(space)), mask_path), space)
 
 
 def read_mask(path: Path, space: Space | None, values: MaskValues) -> NDArray[np.uint8]:
@@ -208,7 +208,7 @@ def read_mask(path: Path, space: Space | None, values: MaskValues) -> NDArray[np
     Raises:
         InputError: missing, damaged, not 3-D, elsewhere than `space`, or with a value that is no known label.
     """
-    nifti = _opened(path, "mask")
+    nifti = _opened(path, "mask", grid=_grid(space))
     turn = None if space is None else _turn(path, Space.of(nifti, path), space)
     with _damage_reported(path):
         labels, unknown, table = np.empty(nifti.shape, np.uint8), [np.empty(0)], values.table()
@@ -248,9 +248,13 @@ def _turn(path: Path, mask: Space, image: Space) -> NDArray[np.float64]:
     return turn
 
 
-def _opened(path: Path, what: str, most_axes: int = 3) -> Any:
+def _grid(space: Space | None) -> Grid | None:
+    return None if space is None else (space.shape, space.affine)
+
+
+def _opened(path: Path, what: str, most_axes: int = 3, grid: Grid | None = None) -> Any:
     """A volume of real numbers; axes of length 1 at the end, behind the third, are left out."""
-    nifti = _open(path)
+    nifti = _open(path, grid)
     shape, dtype = nifti.shape, nifti.get_data_dtype()
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
@@ -273,11 +277,11 @@ def _with_voxels(nifti: Any, voxels: Any) -> Any:
     return type(nifti)(voxels, nifti.affine, nifti.header, nifti.extra, nifti.file_map)
 
 
-def _open(path: Path) -> Any:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+def _open(path: Path, grid: Grid | None) -> Any:
+    if not path.is_file() and not is_series(path):
+        raise InputError(f"{path}: " + ("a folder without a DICOM series" if path.is_dir() else "no such file"))
     try:
-        nifti = load(path)
+        nifti = load(path, grid)
     except _UNREADABLE as error:
         raise InputError(f"{path}: not a readable {format_of(path)} file ({_reason(error)}); export it again") from None
     if not isinstance(nifti, nib.Nifti1Image):

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from bench.data.blocks import columns, rows
 from bench.data.compression import gunzip, gunzip_to_the_end
+from bench.data.dicom.series import SeriesVoxels
 from bench.data.formats import ItkVoxels
 
 _MOST_THREADS = 4  # a block takes some ten microseconds, in part of which Python's lock is held
@@ -123,7 +124,7 @@ def stored_voxels(nifti: Any) -> NDArray[Any] | None:
     Raises:
         as `read_voxels`
     """
-    if isinstance(nifti.dataobj, ItkVoxels):
+    if isinstance(nifti.dataobj, ItkVoxels | SeriesVoxels):
         return nifti.dataobj.get_unscaled()
     if type(nifti) not in (nib.Nifti1Image, nib.Nifti2Image) or type(nifti.dataobj) is not ArrayProxy:
         return None

@@ -4,8 +4,9 @@ import contextlib
 import csv
 import io
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,21 +16,29 @@ from bench.data.compression import gzip
 from bench.data.formats import format_of, packed_mask
 from bench.errors import StorageError
 
+NO_NAMES: Mapping[int, str] = MappingProxyType({})
 
 def write_mask(
-    path: Path, labels: NDArray[np.uint8], source: Any, before_named: Callable[[bytes], None] | None = None
+    path: Path,
+    labels: NDArray[np.uint8],
+    source: Any,
+    names: Mapping[int, str] = NO_NAMES,
+    before_named: Callable[[bytes], None] | None = None,
 ) -> None:
-    """Write `labels` where the nibabel image `source` lies: in NIfTI with its affine and header, else as ITK has it.
+    """Write `labels` where the nibabel image `source` lies: in NIfTI with its affine and header, in DICOM on its
+    series, else as ITK has it.
 
-    Equal labels give equal files as a rule; compare what is in them. They are written fastest where their first axis is
+    `names` of labels are for DICOM alone, where each is a segment; one without a name is called after its number. Equal
+    labels give equal files as a rule; compare what is in them. They are written fastest where their first axis is
     contiguous, as in the file. `before_named` is called with the file's content once that is safe from a power cut and
     before it gets its name; what it raises leaves no file.
 
     Raises:
         StorageError: the disk is full, or the folder cannot be written to; nothing is left there.
+        InputError: as of `packed_mask`.
     """
     if format_of(path) != "NIfTI":
-        _write_whole(path, packed_mask(path, labels, source), before_named)
+        _write_whole(path, packed_mask(path, labels, source, names), before_named)
         return
     header = source.header.copy()
     header.set_data_dtype(np.uint8)
