@@ -1,7 +1,7 @@
 """One case from file to file, timed stage by stage."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -46,10 +46,15 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Labelled:
-    """A case that waits to be written: its labels on the image's grid, and what else the network gave."""
+    """A case that waits to be written: its labels on the image's grid, and what else the network gave.
+
+    Attributes:
+        names: of labels.
+    """
 
     nifti: Any
     labels: NDArray[np.uint8]
+    names: Mapping[int, str]
     case_class: CaseClass | None
     tiles: int
     device_ns: int | None
@@ -94,7 +99,7 @@ class Pipeline:
         start = time.perf_counter_ns()
         labelled = self.label(self.prepare(image_paths, watch), watch)
         with watch.stage("write"):
-            write_mask(mask_path, labelled.labels, labelled.nifti)
+            write_mask(mask_path, labelled.labels, labelled.nifti, labelled.names)
         return labelled.timing(time.perf_counter_ns() - start, watch.stages_ns)
 
     def stopwatch(self, stages_ns: dict[str, int]) -> Stopwatch:
@@ -137,7 +142,8 @@ class Pipeline:
                 all_boxes = merger.boxes + boxes[len(merger.boxes) :] if merger.receiver else merger.boxes
                 raise traced(error, partial(runner.run, volume), all_boxes, self._settings.subtypes > 0) from None
             roi = None if self._settings.roi == "none" else geometry.region.record()
-            return Labelled(geometry.nifti, labels, case_class, runner.tiles, runner.device_ns(), roi)
+            names = dict(self._settings.names)
+            return Labelled(geometry.nifti, labels, names, case_class, runner.tiles, runner.device_ns(), roi)
 
     def _crop(self, volume: Volume, runner: TileRunner | None, watch: Stopwatch) -> Prepared:
         with watch.stage("roi", device=runner is not None):

@@ -48,6 +48,7 @@ class InferenceSettings:
         bundle: a MONAI bundle's transforms, likewise.
         mirror_axes: of a tile, along which it is mirrored; none without test-time augmentation.
         networks: of an ensemble, 1 without.
+        names: of labels, for masks in formats that hold them.
     """
 
     protocol: str
@@ -66,6 +67,7 @@ class InferenceSettings:
     bundle: Transforms | None = None
     mirror_axes: tuple[int, ...] = ()
     networks: int = 1
+    names: tuple[tuple[int, str], ...] = ()
 
     @classmethod
     def of(cls, model: Model, **asked: Any) -> "InferenceSettings":
@@ -81,6 +83,7 @@ class InferenceSettings:
             "subtypes": model.subtypes,
             "plans": model.plans,
             "bundle": model.bundle,
+            "names": tuple((value, name) for name, value in model.task.labels.items()),
         }
         return cls(**own | asked)
 

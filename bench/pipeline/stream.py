@@ -118,7 +118,7 @@ class Stream:
     def write(self, number: int, mask: Path, labelled: Labelled, watch: Stopwatch, started: int) -> CaseTiming:  # noqa: ARG002
         """Write a case's mask, in the thread that writes."""
         with watch.stage("write"):
-            write_mask(mask, labelled.labels, labelled.nifti)
+            write_mask(mask, labelled.labels, labelled.nifti, labelled.names)
         return labelled.timing(time.perf_counter_ns() - started, watch.stages_ns)
 
     def case_failed(self, number: int, error: Exception) -> None:  # noqa: ARG002

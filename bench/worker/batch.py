@@ -71,7 +71,7 @@ class _Batch(Stream):
             self._put(self._line(number, mask, content, labelled, stages_ns))
 
         with self._in_hand(WRITE, number):
-            write_mask(mask, labelled.labels, labelled.nifti, write_line)
+            write_mask(mask, labelled.labels, labelled.nifti, labelled.names, write_line)
         return labelled.timing(time.perf_counter_ns() - started, watch.stages_ns)
 
     def case_failed(self, number: int, error: Exception) -> None:

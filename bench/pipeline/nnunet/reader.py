@@ -15,8 +15,9 @@ import numpy as np
 from nibabel import affines, orientations
 from numpy.typing import NDArray
 
+from bench.data.formats import is_series
 from bench.data.space import TOLERANCE, Space, spacing_of
-from bench.data.volume import read_as_stored
+from bench.data.volume import read_as_stored, read_header
 from bench.data.voxels import needs_no_scaling
 from bench.errors import InputError
 from models.model import Plans
@@ -47,6 +48,8 @@ class Reader:
             if self.name != "SimpleITKIO":
                 channels = [self._by_nibabel(nifti) for nifti in niftis]
                 return np.vstack([data for data, _ in channels]), channels[0][1]
+            if any(map(_is_dicom, niftis)):
+                return self._as_itk(paths, niftis)
             data, properties = self._reader.read_images([str(path) for path in paths])
         expected = (len(niftis), *niftis[0].shape[::-1])
         if data.shape != expected:  # of several values a voxel it takes these for the last axis
@@ -91,6 +94,14 @@ class Reader:
             stored = _OF.apply_orientation(stored, from_ras)
         return np.asfortranarray(stored)
 
+    def _as_itk(self, paths: Sequence[Path], niftis: Sequence[Any]) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """What SimpleITKIO gives of volumes in NIfTI; it does not read a series of DICOM."""
+        for path, nifti in zip(paths, niftis, strict=True):
+            _refuse_tilted(path, nifti)
+        data = np.stack([nifti.get_fdata(dtype=np.float32, caching="unchanged").transpose(2, 1, 0) for nifti in niftis])
+        affine = niftis[0].affine
+        return data, {"sitk_stuff": _itk_place(affine), "spacing": list(spacing_of(affine)[::-1])}
+
     @property
     def _reorients(self) -> bool:
         return self.name == "NibabelIOWithReorient"
@@ -115,6 +126,9 @@ def refuse_unreadable(plans: Plans, images: Iterable[Path]) -> None:
     if plans.plans["image_reader_writer"] != "SimpleITKIO":
         return
     for path in images:
+        if is_series(path):
+            _refuse_tilted(path, read_header(path))
+            continue
         with _errors_shortened(path, "SimpleITKIO"):
             itk_header(path)
 
@@ -144,11 +158,32 @@ def _in_force(properties: dict[str, Any], space: Space) -> dict[str, Any]:
     itk[:3, :3] = direction * stuff["spacing"]
     itk[:3, 3] = stuff["origin"]
     if not Space(space.shape, _TO_ITK @ itk).lies_on(space):
-        itk = _TO_ITK @ space.affine
-        spacing = affines.voxel_sizes(space.affine)  # type: ignore[no-untyped-call]
-        direction = (itk[:3, :3] / spacing).ravel()
-        stuff = {"spacing": tuple(spacing), "origin": tuple(itk[:3, 3]), "direction": tuple(direction)}
+        stuff = _itk_place(space.affine)
     return {"sitk_stuff": stuff, "spacing": _spacing(properties["spacing"], space.affine)}
+
+
+def _itk_place(affine: NDArray[np.float64]) -> dict[str, Any]:
+    """As SimpleITKIO notes it."""
+    itk = _TO_ITK @ affine
+    spacing = affines.voxel_sizes(affine)  # type: ignore[no-untyped-call]
+    direction = (itk[:3, :3] / spacing).ravel()
+    return {"spacing": tuple(spacing), "origin": tuple(itk[:3, 3]), "direction": tuple(direction)}
+
+
+def _is_dicom(nifti: Any) -> bool:
+    return "dicom" in (nifti.extra or {})
+
+
+def _refuse_tilted(path: Path, nifti: Any) -> None:
+    """ITK has no axes that are not perpendicular."""
+    if not _is_dicom(nifti):
+        return
+    stack = nifti.extra["dicom"].stack
+    if stack.tilted:
+        raise InputError(
+            f"{path}: its slices are tilted by {stack.tilt:.1f} degrees (gantry tilt), which nnU-Net's SimpleITKIO "
+            "does not read; resample it onto a straight grid"
+        )
 
 
 def _by(sides: Iterable[int]) -> str:

@@ -7,7 +7,9 @@ import pytest
 
 from bench.data.volume import open_channels
 from bench.errors import InputError
-from bench.pipeline.nnunet.reader import Reader
+from bench.pipeline.nnunet.reader import Reader, refuse_unreadable
+from tests.bench.data.dicom.made import Made, noise, oblique
+from tests.bench.data.headers import save as save_nifti
 from tests.bench.data.volumes import save
 
 pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed")
@@ -51,3 +53,26 @@ def test_several_values_a_voxel(reader, tmp_path):
     else:
         data, _ = read(reader, several)
         np.testing.assert_array_equal(data, read(reader, save(tmp_path / "a.nii.gz", VOXELS, AFFINE))[0])
+
+
+def test_a_series_of_dicom_is_as_its_nifti(reader, tmp_path):
+    made = Made(cosines=oblique(1), slopes=(1.0, 0.5), order=(3, 0, 4, 1, 2))
+    series = made.write(tmp_path / "series", noise())
+    nifti = save_nifti(tmp_path / "a.nii.gz", made.values(noise()).astype(np.float32), made.affine())
+    (data, properties), (expected, others) = read(reader, series), read(reader, nifti)
+    np.testing.assert_array_equal(data, expected)
+    np.testing.assert_allclose(properties["spacing"], others["spacing"], rtol=1e-6)
+    for key in ("spacing", "origin", "direction") if reader.name == "SimpleITKIO" else ():
+        np.testing.assert_allclose(properties["sitk_stuff"][key], others["sitk_stuff"][key], rtol=1e-6, atol=1e-4)
+
+
+def test_tilted_slices_are_read_by_all_but_itk(reader, tmp_path):
+    series = Made(step=(0, 0.8, 2.4)).write(tmp_path / "series", noise())
+    if reader.name != "SimpleITKIO":
+        assert read(reader, series)[0].shape[0] == 1
+        return
+    plans = SimpleNamespace(plans={"image_reader_writer": "SimpleITKIO"})
+    for refused in (lambda: read(reader, series), lambda: refuse_unreadable(plans, [series])):
+        with pytest.raises(InputError, match=r"series: its slices are tilted by 18\.4 degrees \(gantry tilt\), which"):
+            refused()
+    refuse_unreadable(plans, [Made().write(tmp_path / "straight", noise())])
