@@ -18,6 +18,7 @@ from bench.errors import StorageError
 
 NO_NAMES: Mapping[int, str] = MappingProxyType({})
 
+
 def write_mask(
     path: Path,
     labels: NDArray[np.uint8],

@@ -64,7 +64,7 @@ def test_before_a_mask_gets_its_name_its_writer_is_asked(source, tmp_path):
     def look(content: bytes) -> None:
         seen.append((content, (tmp_path / ".a.nii.gz").read_bytes(), (tmp_path / "a.nii.gz").exists()))
 
-    write_mask(tmp_path / "a.nii.gz", LABELS, source, look)
+    write_mask(tmp_path / "a.nii.gz", LABELS, source, before_named=look)
     content = (tmp_path / "a.nii.gz").read_bytes()
     assert seen == [(content, content, False)]
 
@@ -72,5 +72,5 @@ def test_before_a_mask_gets_its_name_its_writer_is_asked(source, tmp_path):
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        write_mask(tmp_path / "b.nii.gz", LABELS, source, refuse)
+        write_mask(tmp_path / "b.nii.gz", LABELS, source, before_named=refuse)
     assert not list(tmp_path.glob("*b.nii.gz"))
