@@ -58,11 +58,11 @@ def export(folder: Path, wanted: Wanted, out: Path, progress: Progress) -> Packa
         BackendLostError: the packed variant does not work, or gives other masks than the run's.
     """
     run = read_run(folder)
-    _refuse_place(out)
+    refuse_place(out)
     opening = of_run(folder, wanted.variant, progress).open
     name = opening.name
     proof = proof_of(run, name, unproven=wanted.unproven)
-    with _unfinished(out) as work:
+    with unfinished(out) as work:
         packed = pack_networks(run.record, opening, work)
         opening = replace(
             opening,
@@ -74,7 +74,7 @@ def export(folder: Path, wanted: Wanted, out: Path, progress: Progress) -> Packa
         )
         with tempfile.TemporaryDirectory() as scratch, trial(opening, wanted.timeout_s, Path(scratch) / "log") as tried:
             progress.start("trying it", 1 + golden.DRAWN)
-            equal = _predict_again(run, name, tried, packed.model.task, Path(scratch))
+            equal = predict_again(run, name, tried, packed.model.task, Path(scratch))
             progress.advance("a case of the run")
             cases = _golden_cases(packed, tried, work, Path(scratch), progress)
             artefacts, left_out = _copy_artefacts(tried, work, code=wanted.code)
@@ -106,13 +106,18 @@ def export(folder: Path, wanted: Wanted, out: Path, progress: Progress) -> Packa
     return record
 
 
-def _refuse_place(out: Path) -> None:
+def refuse_place(out: Path) -> None:
+    """Refuse to write over anything.
+
+    Raises:
+        InputError: `out` is there, and is no empty folder.
+    """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: exists and is not empty; choose another --out")
 
 
 @contextmanager
-def _unfinished(out: Path) -> Iterator[Path]:
+def unfinished(out: Path) -> Iterator[Path]:
     """A folder beside `out` that becomes it where all went well, and is gone otherwise."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -129,7 +134,7 @@ def _unfinished(out: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _predict_again(run: Run, name: str, tried: Trial, task: Task, scratch: Path) -> int:
+def predict_again(run: Run, name: str, tried: Trial, task: Task, scratch: Path) -> int:
     """Predict the run's smallest case, and hold it against the run's own prediction; 0 where that is gone.
 
     Raises:

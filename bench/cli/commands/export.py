@@ -4,9 +4,12 @@ import signal
 import sys
 from argparse import Namespace
 
+from bench.choices import EXPORTS
 from bench.cli.exit_codes import DONE
 from bench.cli.terminal import progress
+from bench.package.conversion import convert
 from bench.package.export import Wanted, export
+from bench.package.formats.description import FILE
 from bench.package.verify import unproven
 from bench.schedule.run_directory import LATEST
 
@@ -14,6 +17,8 @@ from bench.schedule.run_directory import LATEST
 def execute(options: Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     wanted = Wanted(variant=options.variant, unproven=options.unproven, code=options.code, timeout_s=options.timeout_s)
+    if options.format != EXPORTS[0]:
+        return _convert(options, wanted)
     with progress(sys.stderr) as shown:
         record = export(options.run or LATEST, wanted, options.out, shown)
     print(f"{options.out}: {record.variant} ({record.settings}), {len(record.files)} files")
@@ -24,6 +29,19 @@ def execute(options: Namespace) -> int:
     if not record.proof.equal_cases:
         print("  the run's predictions are gone: no case of it was predicted again")
     print(f"to try it where it will run: bench verify {options.out}")
+    return DONE
+
+
+def _convert(options: Namespace, wanted: Wanted) -> int:
+    with progress(sys.stderr) as shown:
+        said = convert(options.run or LATEST, wanted, options.format, options.out, shown)
+    print(f"{options.out}: {said['variant']} ({said['settings']}) as {options.format}: {', '.join(said['networks'])}")
+    print(f"  {said['proof']['headline']}")
+    if not said["proof"]["proven"]:
+        print(f"  UNPROVEN: its accuracy was {said['proof']['accuracy']} in the run {said['proof']['run']}")
+    for remark in said["remarks"]:
+        print(f"  {remark}")
+    print(f"how it is used: {options.out / FILE}")
     return DONE
 
 

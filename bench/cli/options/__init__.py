@@ -11,6 +11,7 @@ from bench import __version__
 from bench.choices import (
     ABSENT,
     DEMOS,
+    EXPORTS,
     MAX_OVERLAP,
     PLAN_FILE,
     PREPROCESSINGS,
@@ -261,9 +262,13 @@ def _scenario(scenario: argparse.ArgumentParser) -> None:
 def _export(export: argparse.ArgumentParser) -> None:
     which_run(export)
     export.add_argument("--variant", metavar="NAME", help="which one (the run's winner)")
-    export.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the package, a new one")
     export.add_argument(
-        "--unproven", action="store_true", help="also where its accuracy was not kept; the package says so too"
+        "--format", choices=EXPORTS, default=EXPORTS[0],
+        help="a package, which holds everything that a prediction needs, or files that another tool loads (package)",
+    )  # fmt: skip
+    export.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write, a new one")
+    export.add_argument(
+        "--unproven", action="store_true", help="also where its accuracy was not kept; what is written says so too"
     )
     export.add_argument(
         "--code", action="store_true",
