@@ -1,0 +1,226 @@
+"""Variants of small runs in the forms of other tools, each opened by its own tool."""
+
+import hashlib
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import engines
+from bench.package.opening import open_package
+from models.load import load_models
+from tests.bench.conftest import SIDE
+
+SHAPE = (1, 1, SIDE, SIDE, SIDE)
+
+
+@pytest.fixture(scope="session")
+def tile() -> np.ndarray:
+    """A tile of noise."""
+    return np.random.default_rng(7).random(SHAPE, np.float32)
+
+
+@pytest.fixture(scope="session")
+def run(run_and_package) -> Path:
+    return run_and_package[0]
+
+
+@pytest.fixture(scope="session")
+def expected(run_and_package, tile) -> list[np.ndarray]:
+    """Logits of the package's own backend."""
+    opening = open_package(run_and_package[1], threads=1).open
+    engine = engines.load(opening.name, opening.backend)
+    loaded = load_models([opening.checkpoint], opening.model_options)
+    with loaded as (model,), engine.open(model, opening.target) as session:
+        return [logits.numpy().copy() for logits in session.infer(torch.from_numpy(tile))]
+
+
+def assert_close(logits: list[np.ndarray], expected: list[np.ndarray]) -> None:
+    for ours, theirs in zip(logits, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def ports(described: list[dict[str, Any]]) -> dict[str, tuple[str, tuple[int, ...]]]:
+    return {each["name"]: (each["type"], tuple(each["shape"])) for each in described}
+
+
+IMAGE = {"image": ("float32", SHAPE)}
+LOGITS = {"segmentation": ("float32", (1, 3, SIDE, SIDE, SIDE)), "classification": ("float32", (1, 3))}
+
+
+def test_onnx_runtime_opens_the_graph(run, exported, tile, expected):
+    import onnx
+    import onnxruntime
+
+    folder, said = exported(run, "openvino-fp32", "onnx")
+    (file,) = said["networks"]
+    onnx.checker.check_model(onnx.load(folder / file), full_check=True)
+    session = onnxruntime.InferenceSession(folder / file, providers=["CPUExecutionProvider"])
+    names = [port.name for port in session.get_outputs()]
+    assert ports(said["inputs"]) == IMAGE
+    assert ports(said["outputs"]) == LOGITS
+    assert names == list(LOGITS)
+    assert_close(session.run(names, {"image": tile}), expected)
+    artefact = next((run.parent / "cache").glob("onnx-fp32-*/model.onnx"))
+    assert (folder / file).read_bytes() == artefact.read_bytes(), "the graph that ran"
+
+
+def test_openvino_compiles_the_ir(run, exported, tile, expected):
+    import openvino
+
+    folder, said = exported(run, "openvino-fp32", "openvino")
+    hint = said["precision"]["openvino_hint"]
+    assert (hint, said["precision"]["files"]) == ("f32", "fp32")
+    compiled = openvino.Core().compile_model(str(folder / "model.xml"), "CPU", {"INFERENCE_PRECISION_HINT": hint})
+    assert ports(said["inputs"]) == IMAGE
+    assert {port.get_any_name() for port in compiled.outputs} == LOGITS.keys()
+    results = compiled({"image": tile})
+    assert_close([results[name] for name in LOGITS], expected)
+    weights = (folder / "model.bin").stat().st_size
+    onnx, _ = exported(run, "openvino-fp32", "onnx")
+    assert weights > 0.9 * (onnx / "model.onnx").stat().st_size - 100_000, "not halved to FP16"
+
+
+LOAD = """
+import sys, numpy, torch
+network = torch.jit.load(sys.argv[1])
+with torch.inference_mode():
+    logits = network(torch.from_numpy(numpy.load(sys.argv[2])))
+assert not {"bench", "engines", "models", "reports"} & {name.partition(".")[0] for name in sys.modules}
+numpy.savez(sys.argv[3], *[each.numpy() for each in logits])
+"""
+
+
+def test_pytorch_loads_the_trace_without_this_project(run, exported, tile, expected, tmp_path):
+    folder, said = exported(run, "torch-fp32", "torchscript")
+    assert said["code"] is True
+    assert "TorchScript is code: load it only where you trust who made it" in said["remarks"]
+    np.save(tmp_path / "tile.npy", tile)
+    files = (folder / said["networks"][0], tmp_path / "tile.npy", tmp_path / "logits.npz")
+    subprocess.run([sys.executable, "-P", "-c", LOAD, *map(str, files)], check=True, cwd=tmp_path)
+    with np.load(tmp_path / "logits.npz") as logits:
+        assert_close(list(logits.values()), expected)
+    assert (ports(said["inputs"]), ports(said["outputs"])) == (IMAGE, LOGITS)
+
+
+def model_config() -> Any:
+    """Triton's schema of config.pbtxt, from its client, without what that needs for a connection."""
+    client = importlib.util.find_spec("tritonclient")
+    if client is None:
+        pytest.skip("tritonclient is not installed")
+    file = Path(str(client.origin)).parent / "grpc" / "model_config_pb2.py"
+    spec = importlib.util.spec_from_file_location("model_config_pb2", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("variant", "backend", "file"),
+    [("openvino-fp32", "openvino", "model.xml"), ("torch-fp32", "onnxruntime", "model.onnx")],
+)
+def test_triton_reads_the_repository(variant, backend, file, run, exported, tile, expected):
+    from google.protobuf import text_format
+
+    schema = model_config()
+    folder, said = exported(run, variant, "triton")
+    name = f"pancreas-{variant}"
+    assert said["networks"] == [f"{name}/1/{file}"]
+    held = text_format.Parse((folder / name / "config.pbtxt").read_text(), schema.ModelConfig())
+    assert (held.name, held.backend, held.max_batch_size) == (name, backend, 0)
+    types = {schema.TYPE_FP32: "float32"}
+    assert {port.name: (types[port.data_type], tuple(port.dims)) for port in held.input} == IMAGE
+    assert {port.name: (types[port.data_type], tuple(port.dims)) for port in held.output} == LOGITS
+    assert [(group.count, group.kind) for group in held.instance_group] == [(1, schema.ModelInstanceGroup.KIND_CPU)]
+    assert list(held.version_policy.specific.versions) == [1]
+    assert_close(_inferred(folder / name / "1" / file, tile), expected)
+
+
+def _inferred(file: Path, tile: np.ndarray) -> list[np.ndarray]:
+    """By the runtime that Triton's backend is."""
+    import openvino
+
+    compiled = openvino.Core().compile_model(str(file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    results = compiled({"image": tile})
+    return [results[name] for name in LOGITS]
+
+
+def test_the_description_says_how_it_is_used(run, exported):
+    folder, said = exported(run, "openvino-fp32", "onnx")
+    assert said["channels"] == ["CT"]
+    assert (said["preparation"]["by"], said["preparation"]["window"]) == ("window", [-1000, 1000])
+    tiles = {"tile": [SIDE] * 3, "overlap": 0.5, "weights": {"mode": "gaussian", "sigma_scale": 0.125}}
+    assert said["tiles"] | tiles == said["tiles"]
+    assert said["labels"]["of_outputs"] == [0, 1, 2]
+    assert said["labels"]["names"] == {"background": 0, "pancreas": 1, "lesion": 2}
+    assert said["classes"]["names"] == ["0", "1", "2"]
+    assert said["precision"]["ran"] == {"fp32": 1.0}
+    proof = said["proof"]
+    assert (proof["accuracy"], proof["proven"], proof["equal_cases"]) == ("undecided", False, 1)
+    assert proof["headline"].startswith("INCONCLUSIVE: openvino-fp32")
+    assert said["files"].keys() == {"model.onnx"}
+    assert said["files"]["model.onnx"]["sha256"] == hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
+    assert str(run.parent) not in (folder / "model.json").read_text(), "nobody else has these folders"
+
+
+def test_int8_graphs_are_those_that_ran(quantized_run, exported):
+    import onnx
+    import openvino
+
+    folder, said = exported(quantized_run, "ort-int8", "onnx")
+    assert said["precision"]["files"] == "int8"
+    assert not said["remarks"]
+    kinds = {node.op_type for node in onnx.load(folder / "model.onnx").graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
+    artefact = next((quantized_run.parent / "cache").glob("ort-int8-*/int8.onnx"))
+    assert (folder / "model.onnx").read_bytes() == artefact.read_bytes()
+    folder, said = exported(quantized_run, "openvino-int8", "openvino")
+    assert said["precision"]["files"] == "int8"
+    model = openvino.Core().read_model(str(folder / "model.xml"))
+    assert "FakeQuantize" in {operation.get_type_name() for operation in model.get_ops()}
+    hint = said["precision"]["openvino_hint"]
+    assert any(f"INFERENCE_PRECISION_HINT={hint}" in remark for remark in said["remarks"])
+
+
+def test_a_precision_that_a_format_does_not_carry_is_said(quantized_run, exported):
+    _, said = exported(quantized_run, "openvino-int8", "onnx")
+    remark = (
+        "openvino-int8 ran in int8, which onnx does not carry here: it holds fp32, whose time and masks the run did "
+        "not show"
+    )
+    assert (said["remarks"], said["precision"]["files"]) == ([remark], "fp32")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--variant", "openvino-fp32"], "its accuracy is undecided"),
+        (["--variant", "torch-fp32", "--out", "full"], "full: exists and is not empty"),
+        (["--variant", "torch-fp32", "--code"], "--code: takes code along in a package, and not with --format onnx"),
+        (["--variant", "openvino-bf16"], "--variant openvino-bf16: "),
+    ],
+)
+def test_what_is_refused(options, said, run, bench):
+    Path("full").mkdir()
+    Path("full/file").write_text("")
+    out = () if "--out" in options else ("--out", "out")
+    code, _, err = bench("export", run, "--format", "onnx", *out, *options)
+    assert code == 2
+    assert said in err.splitlines()[-1]
+    assert not Path("out").exists()
+
+
+def test_the_terminal_says_what_it_is(run, exported):
+    folder, _ = exported(run, "openvino-fp32", "triton")
+    out = (folder.parent / "printed").read_text()
+    assert f"{folder}: openvino-fp32 (" in out
+    assert "UNPROVEN: its accuracy was undecided in the run" in out
+    assert "Triton's OpenVINO backend has no setting for FP32" in out
+    assert f"how it is used: {folder}/model.json" in out

@@ -1,0 +1,216 @@
+"""Variants as MONAI bundles, which MONAI's own workflow runs from files to masks."""
+
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+import engines
+from bench.errors import InputError
+from bench.package.formats import monai_bundle
+from bench.package.formats.description import Subject, Written
+from bench.pipeline.pipeline import Pipeline
+from bench.pipeline.settings import InferenceSettings
+from bench.worker.messages import Open
+from engines.base import Target
+from models.model import Model
+from models.options import ModelOptions
+from reports.records.package import Proof
+from reports.records.record import VariantSettings
+from tests.bench.package.formats.conftest import small_run
+from tests.bundles import BUNDLES, CASES, Evaluator, write, write_case
+from tests.loading import load
+
+pytest.importorskip("ignite", reason="pytorch-ignite, which MONAI's evaluators need, is not installed")
+
+BACKEND = "torch-fp32"
+FIRST, SECOND = CASES
+PROOF = Proof(
+    run="20261128-120000", created="", run_sha256="", verdict="baseline", headline="the baseline", reasons=(),
+    baseline=BACKEND, accuracy="reference", shown_by="truth", proven=True, equal_cases=0,
+)  # fmt: skip
+
+
+def run_by_monai(bundle: Path, images: list[Path], out: Path) -> np.ndarray:
+    """The mask that MONAI's workflow of the bundle writes for a case, as `python -m monai.bundle run` starts it."""
+    from monai.bundle import ConfigWorkflow
+
+    files = [str(path) for path in images]
+    changed = {"bundle_root": str(bundle), "output_dir": str(out), "device": "$torch.device('cpu')"}
+    changed |= {"datalist": [files[0] if len(files) == 1 else files]}
+    configs = bundle / "configs"
+    workflow = ConfigWorkflow(
+        str(configs / "inference.json"), str(configs / "metadata.json"), workflow_type="infer", logging_file=False,
+        **changed,
+    )  # fmt: skip
+    logging.disable(logging.INFO)
+    try:
+        workflow.initialize()
+        assert not workflow.check_properties(), "what MONAI's specification asks for and is not there"
+        workflow.run()
+        workflow.finalize()
+    finally:
+        logging.disable(logging.NOTSET)
+    (written,) = out.rglob("*.nii.gz")
+    return np.rint(np.asarray(nib.load(written).dataobj).squeeze())
+
+
+def verify_network(bundle: Path) -> None:
+    """MONAI's check of what the metadata says of the network's input and output, by a pass of noise."""
+    from monai.bundle import verify_net_in_out
+
+    configs = bundle / "configs"
+    verify_net_in_out(
+        net_id="network_def", meta_file=str(configs / "metadata.json"), config_file=str(configs / "inference.json"),
+        device="cpu", bundle_root=str(bundle),
+    )  # fmt: skip
+
+
+def subject_of(model: Model, path: Path, cache: Path, **changed: Any) -> Subject:
+    """The baseline of a run that never was."""
+    settings = InferenceSettings.of(model, **{"protocol": "sliding-window", "batch": 2, "roi": "none"} | changed)
+    target = Target("cpu", model.tile, settings.batch, 1, cache, channels=model.channels)
+    opening = Open(BACKEND, engines.BACKENDS[BACKEND], path, None, ModelOptions(), target, settings)
+    own = VariantSettings(backend=BACKEND, roi="none", overlap=settings.overlap, batch=settings.batch)
+    return Subject(
+        format="monai-bundle", name=BACKEND, settings=own, opening=opening, models=(model,), artefacts=(),
+        mac_share={"fp32": 1.0}, details={}, proof=PROOF,
+    )  # fmt: skip
+
+
+def written(subject: Subject, folder: Path) -> Written:
+    folder.mkdir()
+    monai_bundle.refuse(subject)
+    return monai_bundle.write(subject, folder)
+
+
+def our_mask(subject: Subject, images: list[Path], path: Path) -> np.ndarray:
+    opening, (model,) = subject.opening, subject.models
+    with engines.load(BACKEND).open(model, opening.target) as session:
+        Pipeline(session, opening.settings).run(images, path)
+    return np.asarray(nib.load(path).dataobj)
+
+
+def as_it_is(config: dict[str, Any]) -> dict[str, Any]:
+    return config
+
+
+def for_training(config: dict[str, Any]) -> dict[str, Any]:
+    """Without what evaluates it, as a user's own script may have it elsewhere."""
+    return {name: value for name, value in config.items() if name not in ("evaluator", "network", "dataset")}
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "overlap"),
+    [
+        ("brats_mri", as_it_is, None),  # four channels, regions that a Lambdad paints
+        ("spleen_ct", as_it_is, 0.25),  # another overlap than the bundle's own
+        ("pediatric_abdominal_ct", for_training, None),  # crops, resamples, and inverts before its labels
+        ("wholeBody_ct", for_training, None),  # inverts labels, by nearest neighbours
+        ("brats_mri", for_training, None),
+        ("pancreas_ct_dints", as_it_is, None),  # its architecture in a file beside the weights
+    ],
+)
+def test_a_bundle_goes_as_that_bundle(name, changed: Callable[..., Any], overlap, tmp_path):
+    config, described = BUNDLES[name]()
+    root = write(tmp_path / "bundle", config, described)
+    (root / "configs" / "inference.json").write_text(json.dumps(changed(config)))
+    (root / "LICENSE").write_text("the zoo's")
+    model, _ = load(root)
+    subject = subject_of(model, root, tmp_path, **({} if overlap is None else {"overlap": overlap}))
+    out = tmp_path / "out"
+    said = written(subject, out)
+    assert not said.code
+    assert (out / "LICENSE").read_text() == "the zoo's"
+    state = torch.load(out / "models" / "model.pt", weights_only=True)
+    assert state.keys() == torch.load(root / "models" / "model.pt", weights_only=True).keys()
+    verify_network(out)
+    images = write_case(tmp_path / "images", SECOND, model.channels)
+    mask = run_by_monai(out, images, tmp_path / "theirs")
+    assert len(np.unique(mask)) > 1, "a mask that says nothing"
+    np.testing.assert_array_equal(mask, our_mask(subject, images, tmp_path / "ours.nii.gz"))
+    again = json.loads((out / "configs" / "inference.json").read_text())
+    assert again["network_def"] == config["network_def"]
+    kept = changed is as_it_is
+    assert all(again[key] == config[key] for key in ("preprocessing", "postprocessing", "evaluator") if kept)
+    assert str(tmp_path) not in json.dumps(again), "nobody else has this folder"
+
+
+def test_a_bundle_of_a_run_gives_the_masks_of_the_run(exported, tmp_path):
+    """The zoo's kind of bundle, by way of a run and `bench export`; the truth is what MONAI's evaluator gave."""
+    root = write(tmp_path / "bundle", *BUNDLES["prostate_mri"]())
+    for name, folder in ((FIRST, "Val"), (SECOND, "Tr")):
+        images = write_case(tmp_path / "raw" / f"images{folder}", name, 1, folder)
+        truth = Evaluator(root, images, tmp_path / folder).mask().astype(np.uint8)
+        (tmp_path / "raw" / f"labels{folder}").mkdir()
+        mask = nib.Nifti1Image(truth, nib.load(images[0]).affine)
+        nib.save(mask, tmp_path / "raw" / f"labels{folder}" / f"{folder}.nii.gz")
+    run = small_run(tmp_path / "at", "--checkpoint", root, "--data", tmp_path / "raw", "--backends", BACKEND)
+    folder, said = exported(run, BACKEND, "monai-bundle")
+    assert (said["networks"], said["code"], said["proof"]["accuracy"]) == (["models/model.pt"], False, "reference")
+    steps = [name for name, _ in said["preparation"]["preprocessing"]]
+    assert steps == ["Orientationd", "Spacingd", "ScaleIntensityd", "NormalizeIntensityd"]
+    theirs = run_by_monai(folder, [tmp_path / "raw" / "imagesVal" / "Val_0000.nii.gz"], tmp_path / "theirs")
+    ours = np.asarray(nib.load(run / "predictions" / BACKEND / "Val.nii.gz").dataobj)
+    assert len(np.unique(ours)) == 3
+    np.testing.assert_array_equal(theirs, ours)
+
+
+def test_any_other_network_goes_as_torchscript(run_and_package, exported, tmp_path):
+    run = run_and_package[0]
+    folder, said = exported(run, BACKEND, "monai-bundle")
+    assert (said["networks"], said["code"]) == (["models/model.ts"], True)
+    assert "the class of a case is left out: MONAI's evaluator merges the segmentation only" in said["remarks"]
+    verify_network(folder)
+    assert "not known to voxbench" in (folder / "LICENSE").read_text()
+    case = json.loads((run / "run.json").read_text())["cases"][0]
+    theirs = run_by_monai(folder, [Path(case["image"])], tmp_path / "theirs")
+    ours = np.asarray(nib.load(run / "predictions" / BACKEND / f"{case['name']}.nii.gz").dataobj)
+    assert len(np.unique(ours)) == 3
+    assert (theirs != ours).mean() <= 1e-4
+
+
+def test_regions_and_labels_of_ones_own(tmp_path):
+    """A network of regions that no bundle describes, on a volume shorter than a tile along one axis."""
+    root = write(tmp_path / "bundle", *BUNDLES["brats_mri"]())
+    model, _ = load(root)
+    plain = replace(model, bundle=None, window=(-50.0, 500.0), labels=(7, 3, 9), painting=(1, 0, 2), overlap=0.5)
+    weights = Path(shutil.copyfile(root / "models" / "model.pt", tmp_path / "alone.pt"))
+    subject = subject_of(plain, weights, tmp_path, batch=1)
+    assert written(subject, tmp_path / "regions").code
+    images = write_case(tmp_path / "images", FIRST, model.channels)
+    mask = run_by_monai(tmp_path / "regions", images, tmp_path / "theirs")
+    assert set(np.unique(mask)) == {0, 7, 9}, "the middle region lies under the others"
+    assert (mask != our_mask(subject, images, tmp_path / "ours.nii.gz")).mean() <= 1e-4
+    likeliest = replace(subject, models=(replace(plain, painting=None),))
+    likeliest = replace(
+        likeliest, opening=replace(subject.opening, settings=replace(subject.opening.settings, painting=None))
+    )
+    written(likeliest, tmp_path / "labels")
+    mask = run_by_monai(tmp_path / "labels", images, tmp_path / "their labels")
+    assert len(np.unique(mask)) > 1
+    assert set(np.unique(mask)) <= {3, 7, 9}
+    assert (mask != our_mask(likeliest, images, tmp_path / "ours.nii.gz")).mean() <= 1e-4
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"networks": 2}, "it averages 2 networks"),
+        ({"mirror_axes": (0, 1)}, "it mirrors tiles, and MONAI's inferers do not"),
+        ({"roi": "body"}, r"it runs on a region of interest \(body\)"),
+        ({"protocol": "center-patch"}, "its protocol is center-patch"),
+    ],
+)
+def test_what_monai_cannot_do_is_refused(changed, said, network, tmp_path):
+    model, _ = load(network[0])
+    with pytest.raises(InputError, match=f"^--format monai-bundle: torch-fp32: {said}.*; use --format package$"):
+        monai_bundle.refuse(subject_of(model, network[0], tmp_path, **changed))
