@@ -26,8 +26,10 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 import bench
+from bench.cli.main import main
 from bench.plan import cache
 from models.networks.unet import MultiTaskUNet
+from tests.bench.package.conftest import quick
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCKERFILE = ROOT / "Dockerfile"
@@ -37,6 +39,7 @@ LINES = list(SCRIPT["instructions"](DOCKERFILE))
 COPIED = [source for name, text in LINES if name == "COPY" and "--from" not in text for source in text.split()[:-1]]
 INDEX = os.environ.get("LIGHT_FROM_INDEX")
 EXTRA = "predict"
+PACKED = ("openvino-int8", "ort-int8")
 ABSENT = ("onnx", "onnxscript", "nncf", "monai", "nnunetv2", "lightning", "pandas", "sklearn", "pytest", "pip")
 # What cannot be imported there, and what it is for.
 NEEDS_MORE = {
@@ -214,6 +217,46 @@ def test_doctor_says_what_is_missing_and_how_to_get_it(run: Any) -> None:
     for name in ("ort-fp32", "ort-int8", "openvino-fp32", "openvino-bf16", "openvino-int8"):
         assert rows[name]["reason"] == "the package onnx is not installed"
         assert rows[name]["fix"] == 'in the checkout of voxbench: pip install ".[cpu]"'
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with runs of INT8 variants, made with all that building takes, and a package of each."""
+    root = tmp_path_factory.mktemp("packed")
+    for split, number in (("validation", 1), ("train", 2), ("train", 3)):
+        folder = root / "data" / split / "subtype0"
+        folder.mkdir(parents=True, exist_ok=True)
+        image = np.random.default_rng(number).normal(0, 400, (32, 32, 32)).astype(np.int16)
+        nib.save(nib.Nifti1Image(image, np.eye(4)), folder / f"quiz_0_00{number}_0000.nii.gz")
+        mask = nib.Nifti1Image((image > 800).astype(np.uint8), np.eye(4))
+        nib.save(mask, folder / f"quiz_0_00{number}.nii.gz")
+    torch.manual_seed(0)
+    torch.save({"model_state_dict": MultiTaskUNet(2).state_dict()}, root / "best_model.pth")
+    options = ["--checkpoint", root / "best_model.pth", "--tile", "32,32,32", "--data", root / "data"]
+    options += ["--device", "cpu", "--threads", "1", "--rounds", "1", "--backends", ",".join(PACKED)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VOXBENCH_CACHE", str(root / "cache"))
+        quick(patch)
+        main(["run", *map(str, options), "--out", str(root / "run")])
+        for name in PACKED:
+            assert main(["export", str(root / "run"), "--variant", name, "--unproven", "--out", str(root / name)]) == 0
+    return root
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_a_package_is_verified_and_gives_the_masks_of_its_run(
+    name: str, run: Any, variables: dict[str, str], packed: Path
+) -> None:
+    """Without what built it: ranges of INT8 came along."""
+    verified = run("verify", packed / name, "--threads", "1")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    images = sorted((packed / "data/validation").rglob("*_0000.nii.gz"))
+    place = Path(variables["VOXBENCH_CACHE"], f"masks-{name}")
+    done = run("predict", packed / name, *images, "--threads", "1", "--out", place)
+    assert done.returncode == 0, done.stderr
+    for image in images:
+        mask = image.name.replace("_0000.nii.gz", ".nii.gz")
+        assert (place / mask).read_bytes() == (packed / "run/predictions" / name / mask).read_bytes()
 
 
 def test_it_predicts_and_shows_records(run: Any, variables: dict[str, str], tmp_path: Path) -> None:
