@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -26,11 +27,11 @@ def is_package(folder: Path) -> bool:
     return (folder / FILE).is_file()
 
 
-def write_package(folder: Path, record: PackageRecord) -> None:
-    """Write the document of the files in `folder`, each of which it lists."""
-    files = {name: _sha256(folder / name) for name in sorted(_files(folder))}
-    document = json_values(record) | {"files": files}
-    (folder / FILE).write_text(json.dumps(document, indent=1) + "\n")
+def write_package(folder: Path, record: PackageRecord) -> PackageRecord:
+    """Write the document of the files in `folder`, and return it with the list of these."""
+    listed = replace(record, files={name: _sha256(folder / name) for name in sorted(_files(folder))})
+    (folder / FILE).write_text(json.dumps(json_values(listed), indent=1) + "\n")
+    return listed
 
 
 def read_package(folder: Path) -> PackageRecord:

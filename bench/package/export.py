@@ -25,9 +25,10 @@ from bench.package.trial import Trial, differing_voxels, trial
 from bench.plan.opening import of_run
 from bench.progress import Progress
 from bench.schedule.run_directory import RunDirectory
+from bench.worker.messages import Open
 from engines.cache import PORTABLE, asked, kind_of
 from models.task import Task
-from reports.records.package import GoldenCase, PackageRecord
+from reports.records.package import GoldenCase, PackageRecord, Proof
 from reports.records.record import EvidenceRecord, VariantRecord
 from reports.records.store import RUN_FILE, Run, read_run
 from reports.render import render
@@ -64,46 +65,54 @@ def export(folder: Path, wanted: Wanted, out: Path, progress: Progress) -> Packa
     proof = proof_of(run, name, unproven=wanted.unproven)
     with unfinished(out) as work:
         packed = pack_networks(run.record, opening, work)
-        opening = replace(
-            opening,
-            checkpoint=packed.paths[0],
-            further_checkpoints=packed.paths[1:],
-            model_options=packed.options,
-            widen_to=None,
-            target=replace(opening.target, layers=None),
-        )
+        opening = _of_package(opening, packed)
         with tempfile.TemporaryDirectory() as scratch, trial(opening, wanted.timeout_s, Path(scratch) / "log") as tried:
             progress.start("trying it", 1 + golden.DRAWN)
             equal = predict_again(run, name, tried, packed.model.task, Path(scratch))
             progress.advance("a case of the run")
             cases = _golden_cases(packed, tried, work, Path(scratch), progress)
             artefacts, left_out = _copy_artefacts(tried, work, code=wanted.code)
-            evidence = tried.opened.evidence
+            evidence = EvidenceRecord(**tried.opened.evidence)
         _copy_proof(run, work)
-        record = PackageRecord(
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            version=__version__,
-            variant=name,
-            settings=run.record.settings.variants[name],
-            baseline=run.record.settings.variants[run.record.baseline],
-            device=opening.target.device.partition(":")[0],
-            precision=opening.backend.precision,
-            protocol=run.record.settings.protocol,
-            preprocessing=run.record.settings.preprocessing,
-            tile=opening.target.tile,
-            network=packed.record,
-            calibration_sha256=None if opening.target.calibration is None else opening.target.calibration.sha256,
-            artefacts=artefacts,
-            left_out=left_out,
-            code=any(kind_of(artefact) not in PORTABLE for artefact in artefacts),
-            golden=cases,
-            proof=replace(proof, equal_cases=equal),
-            evidence=EvidenceRecord(**evidence),
-            host=host.describe(opening.target.device),
-            versions=host.versions(),
-        )
-        write_package(work, record)
-    return record
+        record = _record(run, opening, packed, replace(proof, equal_cases=equal), evidence)
+        code = any(kind_of(artefact) not in PORTABLE for artefact in artefacts)
+        return write_package(work, replace(record, artefacts=artefacts, left_out=left_out, code=code, golden=cases))
+
+
+def _of_package(opening: Open, packed: Packed) -> Open:
+    """The same, of the networks in the package."""
+    first, *further = packed.paths
+    return replace(
+        opening,
+        checkpoint=first,
+        further_checkpoints=tuple(further),
+        model_options=packed.options,
+        widen_to=None,
+        target=replace(opening.target, layers=None),
+    )
+
+
+def _record(run: Run, opening: Open, packed: Packed, proof: Proof, evidence: EvidenceRecord) -> PackageRecord:
+    """What a package says of itself, but for its files."""
+    settings, target = run.record.settings, opening.target
+    return PackageRecord(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        version=__version__,
+        variant=opening.name,
+        settings=settings.variants[opening.name],
+        baseline=settings.variants[run.record.baseline],
+        device=target.device.partition(":")[0],
+        precision=opening.backend.precision,
+        protocol=settings.protocol,
+        preprocessing=settings.preprocessing,
+        tile=target.tile,
+        network=packed.record,
+        calibration_sha256=None if target.calibration is None else target.calibration.sha256,
+        proof=proof,
+        evidence=evidence,
+        host=host.describe(target.device),
+        versions=host.versions(),
+    )
 
 
 def refuse_place(out: Path) -> None:

@@ -104,7 +104,7 @@ class PackageRecord:
     artefacts: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     code: bool = False
-    golden: tuple[GoldenCase, ...]
+    golden: tuple[GoldenCase, ...] = ()
     proof: Proof
     evidence: EvidenceRecord
     host: HostRecord

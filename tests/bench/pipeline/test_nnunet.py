@@ -302,7 +302,8 @@ def test_calibration_tiles_are_prepared_by_the_plans(trained, tmp_path):
 
 
 @pytest.fixture
-def bench(tmp_path, monkeypatch, capsys):
+def bench(tmp_path, monkeypatch, capsys, limit):
+    limit(launches=1)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VOXBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))

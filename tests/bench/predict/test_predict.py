@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import runpy
 import shutil
 from pathlib import Path
 
@@ -19,9 +20,9 @@ from bench.predict.batch import Batch
 from bench.predict.journal import IN_FLIGHT, NAME
 from bench.worker.in_flight import LABEL, READ, InFlight, Noted
 from engines.base import Backend
-from scripts.predict_kills import Findings, command_of, prove
 from tests.bench.conftest import SIDE
 
+SCRIPT = runpy.run_path(str(Path(__file__).resolve().parents[3] / "scripts" / "predict_kills.py"))
 TILE = f"{SIDE},{SIDE},{SIDE}"
 NORMALISED = """
 from torch import nn
@@ -233,10 +234,10 @@ def test_an_interrupt_keeps_what_is_done_and_names_the_command(predict, images, 
 def test_twelve_cases_and_a_kill(tmp_path, monkeypatch):
     monkeypatch.setenv("VOXBENCH_CACHE", str(tmp_path / "cache"))
 
-    def in_this_process(folder: Path, options: list[str], _: Findings) -> None:
-        assert main(command_of(folder, folder / "whole", options)[3:]) == DONE
+    def in_this_process(folder: Path, options: list[str], _: object) -> None:
+        assert main(SCRIPT["command_of"](folder, folder / "whole", options)[3:]) == DONE
 
-    findings = prove(tmp_path, 12, 1, 2, ["--device", "cpu", "--threads", "1"], whole=in_this_process)
+    findings = SCRIPT["prove"](tmp_path, 12, 1, 2, ["--device", "cpu", "--threads", "1"], whole=in_this_process)
     assert findings.wrong == []
     assert findings.masks == 12
     assert 1 <= findings.kills[0] <= 12
