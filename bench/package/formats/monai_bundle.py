@@ -4,6 +4,7 @@ A network that came as a bundle goes as that bundle, with its class and configur
 """
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,10 @@ from models.reader.source import find_bundle
 
 _TORCHSCRIPT = "torchscript"  # the backend that runs what can be traced
 _KEPT = ("LICENSE", "LICENSE.txt", "docs/data_license.txt", "docs/README.md")  # of a bundle
+_REFERENCE = re.compile(r"[@%](\w+)")
+_RUNS_EXPRESSIONS = (
+    "its configuration is the bundle's own, whose expressions MONAI runs: load it only where you trust it"
+)
 _NO_LICENSE = (
     "The license of this network is not known to voxbench, which only wrote its weights in this form.\n"
     "Whoever made the weights decides under which conditions they may be used: put their license here.\n"
@@ -106,14 +111,16 @@ def _write_class(subject: Subject, config: Config, folder: Path) -> Written:
     own = {name: value for name, value in config.values.items() if name != "_meta_"} | {"bundle_root": "."}
     network = own.get("network_def", own.get("network"))
     usual, remarks = inference_of(settings, network, settings.batch, weights=True), []
-    if _says_it_all(model, config):
+    is_own = _says_it_all(model, config)
+    if is_own:
+        remarks.append(_RUNS_EXPRESSIONS)
         values = usual | own | {"checkpointloader": usual["checkpointloader"] | _loaded(own)}
         values |= {"inferer": usual["inferer"]} if _other_window(subject, config) else {}
         values |= {"load_pretrain": True} if "load_pretrain" in own else {}
         if own["evaluator"].get("amp"):
             remarks.append("the bundle's evaluator has amp: on CUDA it runs in FP16, which the run did not")
     else:
-        values = own | usual
+        values = _referred(own, network) | usual
     _write_json(folder / "configs" / "inference.json", values)
     for file in files_of_codes(config) if model.architecture == "MONAI DiNTS" else []:
         place = folder / file.relative_to(config.root)
@@ -121,7 +128,18 @@ def _write_class(subject: Subject, config: Config, folder: Path) -> Written:
         shutil.copyfile(file, place)
     pair: Any = model.module
     torch.save(pair.network.state_dict(), folder / WEIGHTS)
-    return _written(subject, folder / WEIGHTS, settings.batch, tuple(remarks), code=False)
+    return _written(subject, folder / WEIGHTS, settings.batch, tuple(remarks), code=is_own)
+
+
+def _referred(own: dict[str, Any], value: Any) -> dict[str, Any]:
+    """What `value` refers to at the top of a configuration, and what that refers to."""
+    needed, waiting = dict[str, Any](), [value]
+    while waiting:
+        for name in _REFERENCE.findall(json.dumps(waiting.pop())):
+            if name in own and name not in needed:
+                needed[name] = own[name]
+                waiting.append(own[name])
+    return needed
 
 
 def _loaded(own: dict[str, Any]) -> dict[str, Any]:

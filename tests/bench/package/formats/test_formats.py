@@ -2,19 +2,27 @@
 
 import hashlib
 import importlib.util
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import engines
+from bench.errors import InputError
+from bench.package.formats import onnx_graph, torchscript, triton
+from bench.package.formats.description import Subject
 from bench.package.opening import open_package
 from models.load import load_models
 from tests.bench.conftest import SIDE
+from tests.bench.package.formats.subjects import subject_of
+from tests.loading import load
 
 SHAPE = (1, 1, SIDE, SIDE, SIDE)
 
@@ -224,3 +232,79 @@ def test_the_terminal_says_what_it_is(run, exported):
     assert "UNPROVEN: its accuracy was undecided in the run" in out
     assert "Triton's OpenVINO backend has no setting for FP32" in out
     assert f"how it is used: {folder}/model.json" in out
+
+
+def graph_of(subject: Subject, graph: Path, tmp_path: Path) -> Subject:
+    """The subject with a graph as its artefact."""
+    artefact = tmp_path / "onnx-fp32-0"
+    artefact.mkdir()
+    shutil.copyfile(graph / "model.onnx", artefact / "model.onnx")
+    return replace(subject, artefacts=(artefact,))
+
+
+@pytest.mark.parametrize("kind", ["bf16", "gpu"])
+def test_triton_is_asked_for_what_ran(kind, run, network, exported, tmp_path):
+    from google.protobuf import text_format
+
+    schema = model_config()
+    backend, device = ("openvino-bf16", "cpu") if kind == "bf16" else ("ort-fp32", "cuda")
+    model, _ = load(network[0])
+    subject = subject_of(model, network[0], tmp_path, "triton", backend, device, batch=1)
+    subject = graph_of(subject, exported(run, "openvino-fp32", "onnx")[0], tmp_path)
+    (tmp_path / "out").mkdir()
+    said = triton.write(subject, tmp_path / "out")
+    assert not said.remarks
+    held = text_format.Parse(
+        (tmp_path / "out" / f"pancreas-{backend}" / "config.pbtxt").read_text(), schema.ModelConfig()
+    )
+    (group,) = held.instance_group
+    if kind == "bf16":
+        assert (said.hint, held.parameters["HINT_BF16"].string_value) == ("bf16", "YES")
+        assert group.kind == schema.ModelInstanceGroup.KIND_CPU
+    else:
+        (accelerator,) = held.optimization.execution_accelerators.gpu_execution_accelerator
+        assert (accelerator.name, dict(accelerator.parameters)) == ("cuda", {"use_tf32": "0"})
+        assert group.kind == schema.ModelInstanceGroup.KIND_GPU
+
+
+class Branching(nn.Module):
+    """Its second output depends on a value of the image, which a trace does not see."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return x, x.mean() * (1 if x[0, 0, 0, 0, 0] > 0.48 else 2)
+
+
+def test_a_trace_that_answers_otherwise_is_refused(network, tmp_path):
+    model, _ = load(network[0])
+    subject = subject_of(model, network[0], tmp_path, "torchscript")
+    for name, refused in (("torchscript", torchscript), ("onnx", onnx_graph)):
+        reading = replace(subject, format=name, models=(replace(model, only_python="computes gradients"),))
+        with pytest.raises(InputError, match=f"^--format {name}: as for .*, the network's forward computes gradients"):
+            refused.refuse(reading)
+    with pytest.raises(InputError, match="the trace of this network answers otherwise than it does"):
+        torchscript.write_trace(subject, Branching(), (1, 1, 8, 8, 8), tmp_path / "model.ts")
+
+
+def test_a_graph_of_ones_own_has_no_torchscript(tmp_path):
+    """One that no PyTorch network is known for: it goes as a graph, with the shapes and names of all others."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    sides = [1, 1, 8, 8, 8], [1, 3, 8, 8, 8]
+    image, logits = (helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in zip("xy", sides, strict=True))
+    weight = numpy_helper.from_array(np.array([1, -2, 3], np.float32).reshape(3, 1, 1, 1, 1), "w")
+    graph = helper.make_graph([helper.make_node("Conv", ["x", "w"], ["y"])], "own", [image], [logits], [weight])
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), tmp_path / "own.onnx"
+    )
+    model, _ = load(tmp_path / "own.onnx")
+    subject = subject_of(model, tmp_path / "own.onnx", tmp_path, "torchscript", "ort-fp32", batch=1)
+    with pytest.raises(InputError, match=r"^--format torchscript: as for torchscript, the checkpoint is an ONNX graph"):
+        torchscript.refuse(subject)
+    onnx_graph.refuse(subject)
+    (tmp_path / "out").mkdir()
+    said = onnx_graph.write(subject, tmp_path / "out")
+    assert {each.name: each.shape for each in said.outputs} == {
+        "segmentation": (1, 3, 8, 8, 8),
+        "classification": (1, 1),
+    }

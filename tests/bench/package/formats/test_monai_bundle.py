@@ -18,25 +18,14 @@ from bench.errors import InputError
 from bench.package.formats import monai_bundle
 from bench.package.formats.description import Subject, Written
 from bench.pipeline.pipeline import Pipeline
-from bench.pipeline.settings import InferenceSettings
-from bench.worker.messages import Open
-from engines.base import Target
-from models.model import Model
-from models.options import ModelOptions
-from reports.records.package import Proof
-from reports.records.record import VariantSettings
 from tests.bench.package.formats.conftest import small_run
+from tests.bench.package.formats.subjects import BACKEND, subject_of
 from tests.bundles import BUNDLES, CASES, Evaluator, write, write_case
 from tests.loading import load
 
 pytest.importorskip("ignite", reason="pytorch-ignite, which MONAI's evaluators need, is not installed")
 
-BACKEND = "torch-fp32"
 FIRST, SECOND = CASES
-PROOF = Proof(
-    run="20261128-120000", created="", run_sha256="", verdict="baseline", headline="the baseline", reasons=(),
-    baseline=BACKEND, accuracy="reference", shown_by="truth", proven=True, equal_cases=0,
-)  # fmt: skip
 
 
 def run_by_monai(bundle: Path, images: list[Path], out: Path) -> np.ndarray:
@@ -74,18 +63,6 @@ def verify_network(bundle: Path) -> None:
     )  # fmt: skip
 
 
-def subject_of(model: Model, path: Path, cache: Path, **changed: Any) -> Subject:
-    """The baseline of a run that never was."""
-    settings = InferenceSettings.of(model, **{"protocol": "sliding-window", "batch": 2, "roi": "none"} | changed)
-    target = Target("cpu", model.tile, settings.batch, 1, cache, channels=model.channels)
-    opening = Open(BACKEND, engines.BACKENDS[BACKEND], path, None, ModelOptions(), target, settings)
-    own = VariantSettings(backend=BACKEND, roi="none", overlap=settings.overlap, batch=settings.batch)
-    return Subject(
-        format="monai-bundle", name=BACKEND, settings=own, opening=opening, models=(model,), artefacts=(),
-        mac_share={"fp32": 1.0}, details={}, proof=PROOF,
-    )  # fmt: skip
-
-
 def written(subject: Subject, folder: Path) -> Written:
     folder.mkdir()
     monai_bundle.refuse(subject)
@@ -105,7 +82,8 @@ def as_it_is(config: dict[str, Any]) -> dict[str, Any]:
 
 def for_training(config: dict[str, Any]) -> dict[str, Any]:
     """Without what evaluates it, as a user's own script may have it elsewhere."""
-    return {name: value for name, value in config.items() if name not in ("evaluator", "network", "dataset")}
+    left = {name: value for name, value in config.items() if name not in ("evaluator", "network", "dataset")}
+    return left | {"training": "$__import__('os').abort()"}
 
 
 @pytest.mark.parametrize(
@@ -128,7 +106,8 @@ def test_a_bundle_goes_as_that_bundle(name, changed: Callable[..., Any], overlap
     subject = subject_of(model, root, tmp_path, **({} if overlap is None else {"overlap": overlap}))
     out = tmp_path / "out"
     said = written(subject, out)
-    assert not said.code
+    kept = changed is as_it_is
+    assert said.code == kept, "what MONAI runs in it was not read here"
     assert (out / "LICENSE").read_text() == "the zoo's"
     state = torch.load(out / "models" / "model.pt", weights_only=True)
     assert state.keys() == torch.load(root / "models" / "model.pt", weights_only=True).keys()
@@ -139,9 +118,9 @@ def test_a_bundle_goes_as_that_bundle(name, changed: Callable[..., Any], overlap
     np.testing.assert_array_equal(mask, our_mask(subject, images, tmp_path / "ours.nii.gz"))
     again = json.loads((out / "configs" / "inference.json").read_text())
     assert again["network_def"] == config["network_def"]
-    kept = changed is as_it_is
     assert all(again[key] == config[key] for key in ("preprocessing", "postprocessing", "evaluator") if kept)
     assert str(tmp_path) not in json.dumps(again), "nobody else has this folder"
+    assert "abort" not in json.dumps(again)
 
 
 def test_a_bundle_of_a_run_gives_the_masks_of_the_run(exported, tmp_path):
@@ -155,7 +134,7 @@ def test_a_bundle_of_a_run_gives_the_masks_of_the_run(exported, tmp_path):
         nib.save(mask, tmp_path / "raw" / f"labels{folder}" / f"{folder}.nii.gz")
     run = small_run(tmp_path / "at", "--checkpoint", root, "--data", tmp_path / "raw", "--backends", BACKEND)
     folder, said = exported(run, BACKEND, "monai-bundle")
-    assert (said["networks"], said["code"], said["proof"]["accuracy"]) == (["models/model.pt"], False, "reference")
+    assert (said["networks"], said["code"], said["proof"]["accuracy"]) == (["models/model.pt"], True, "reference")
     steps = [name for name, _ in said["preparation"]["preprocessing"]]
     assert steps == ["Orientationd", "Spacingd", "ScaleIntensityd", "NormalizeIntensityd"]
     theirs = run_by_monai(folder, [tmp_path / "raw" / "imagesVal" / "Val_0000.nii.gz"], tmp_path / "theirs")
