@@ -28,7 +28,7 @@ def proof_of(run: Run, name: str, *, unproven: bool) -> Proof:
     if not (proven or unproven):
         raise InputError(
             f"--variant {name}: its accuracy is {accuracy} in {run.folder}, not kept; choose another, or say "
-            "--unproven and the package will say it too"
+            "--unproven and what is exported will say it too"
         )
     assert run.folder is not None, "a run that was read from its folder"
     return Proof(
