@@ -1,7 +1,7 @@
 """A package made ready for a worker, on the machine where it is now."""
 
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from bench.errors import InputError
@@ -17,6 +17,7 @@ from bench.plan.variants import row_of
 from bench.worker import allocator
 from bench.worker.messages import Open
 from engines.base import Calibration, EngineError, Target
+from engines.cache import PORTABLE, kind_of
 from engines.probe import incompatible_reason
 from models.load import load_model
 from models.model import Model
@@ -29,13 +30,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def open_package(folder: Path, device: str = "auto", threads: int | None = None) -> Opening:
+def open_package(folder: Path, device: str = "auto", threads: int | None = None, trust: Path | None = None) -> Opening:
     """Read the package in `folder` and say how a worker opens it; nothing in it is run for that.
 
+    Built code in it is taken only where `trust` names the package.
+
     Raises:
-        InputError, models.errors.CheckpointError: it is damaged, or made for another kind of device.
+        InputError, models.errors.CheckpointError: it is damaged, made for another kind of device, or holds code.
     """
     record = read_package(folder)
+    _refuse_code(folder, record, trust)
     options = options_of(folder, record)
     model = _model(folder, record, options)
     target = target_of(folder, record, model, _device(folder, record, device), threads)
@@ -47,6 +51,17 @@ def open_package(folder: Path, device: str = "auto", threads: int | None = None)
         keep_memory=allocator.can_keep(), further_checkpoints=paths[1:],
     )  # fmt: skip
     return Opening(opening, classes_of(model), _identity(folder, record), f"{record.variant} of the package {folder}")
+
+
+def _refuse_code(folder: Path, record: PackageRecord, trust: Path | None) -> None:
+    """By what lies there, and not by what the document says of it."""
+    built = {PurePosixPath(name).parts[1] for name in record.files if name.startswith(f"{ARTEFACTS}/")}
+    kinds = sorted({kind_of(name) for name in built} - {*PORTABLE})
+    if kinds and (trust is None or trust.resolve() != folder.resolve()):
+        raise InputError(
+            f"{folder}: holds built code ({', '.join(kinds)}), which is run when it is opened; if you trust whoever "
+            f"made it, add --trust {folder}"
+        )
 
 
 def _identity(folder: Path, record: PackageRecord) -> dict[str, str]:

@@ -45,15 +45,19 @@ class Verification:
         return all(finding.passed is not False for finding in self.findings)
 
 
-def verify(folder: Path, device: str, threads: int | None, timeout_s: float, progress: Progress) -> Verification:
+def verify(
+    folder: Path, device: str, threads: int | None, timeout_s: float, progress: Progress, trust: Path | None = None
+) -> Verification:
     """Check hashes, versions, what runs, and the golden cases of the package in `folder`.
+
+    Built code in it is run only where `trust` names the package.
 
     Raises:
         InputError and its like: it is damaged, or cannot be used here.
         BackendLostError: its backend fails.
     """
     record = read_package(folder)
-    opening = open_package(folder, device, threads)
+    opening = open_package(folder, device, threads, trust)
     findings = [Finding("files", True, f"{len(record.files)} files, each with the SHA-256 of the package's document")]
     findings += _machine(record)
     progress.start("verifying", 1 + len(record.golden))

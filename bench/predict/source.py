@@ -39,13 +39,14 @@ class Source:
             return of_run(self.path, self.variant, progress, self.request.threads)
         named = () if self.variant is None else ("--variant",)
         if is_package(self.path):
-            self._refuse_chosen("a package says itself how it is run", (*named, *self._but_device()))
-            return open_package(self.path, self.request.device, self.request.threads)
+            self._refuse_chosen("a package says itself how it is run", (*named, *self._but_of_package()))
+            trust = self.request.model_options.trust
+            return open_package(self.path, self.request.device, self.request.threads, trust)
         self._refuse_chosen(f"chooses among the variants of a run, and there is no {RUN_FILE} here", named)
         return of_checkpoint(self.request, self.backend, progress)
 
-    def _but_device(self) -> tuple[str, ...]:
-        return tuple(option for option in self.chosen if option != "--device")
+    def _but_of_package(self) -> tuple[str, ...]:
+        return tuple(option for option in self.chosen if option not in ("--device", "--trust"))
 
     def _refuse_chosen(self, why: str, options: tuple[str, ...]) -> None:
         if options:

@@ -23,7 +23,7 @@ _MARKS = {True: "ok", False: "FAILED", None: "note"}
 def execute(options: Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with progress(sys.stderr) as shown:
-        seen = verify(options.package, options.device, options.threads, options.timeout_s, shown)
+        seen = verify(options.package, options.device, options.threads, options.timeout_s, shown, options.trust)
         print(text(seen), flush=True)
         if not seen.passed:
             return REFUTED

@@ -281,6 +281,7 @@ def _verify(verify: argparse.ArgumentParser) -> None:
     verify.add_argument("package", type=Path, metavar="PACKAGE", help="folder that `bench export` wrote")
     verify.add_argument("--device", type=device, default=Request.device, metavar="auto|cpu|cuda[:N]")
     verify.add_argument("--threads", type=whole(1), metavar="N", help="CPU threads (one a core)")
+    verify.add_argument("--trust", type=Path, metavar="PACKAGE", help="run the built code in it, if it holds any")
     timeout(verify)
     here = verify.add_argument_group("how fast and how accurate it is here, beside the baseline of its run")
     here.add_argument("--data", type=Path, metavar="DIR", help="cases, as of `bench run`")

@@ -153,6 +153,22 @@ def test_a_golden_case_that_is_no_small_one_is_refused(package, bench):
     assert "a golden case of 1073741824 voxels" in err
 
 
+@pytest.mark.parametrize("command", ["verify", "predict"])
+def test_built_code_is_not_opened_unless_it_is_trusted(command, package, bench):
+    """Listed with its hash, in the place where engines look, and the document says that there is none."""
+    name = f"artefacts/aoti-{'0' * 64}/network.so"
+    (package / name).parent.mkdir()
+    (package / name).write_bytes(b"code")
+    document = json.loads((package / "package.json").read_text())
+    list_file(document, name, b"code")
+    assert document["code"] is False
+    (package / "package.json").write_text(json.dumps(document))
+    options = ("--threads", 1) if command == "verify" else (package / "golden/0/image_0000.nii.gz", "--out", "masks")
+    code, _, err = bench(command, package, *options)
+    assert code == 2
+    assert "holds built code (aoti), which is run when it is opened; if you trust" in err
+
+
 @pytest.mark.parametrize("file", ["weights.pth", "model.pt"])
 def test_a_pickle_in_the_place_of_weights_runs_nothing(file, package, bench, tmp_path):
     import pickle

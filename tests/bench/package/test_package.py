@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from bench.data.volume import MaskValues, read_mask, read_space
 from bench.package import golden
 from bench.package.document import read_package
 from bench.package.opening import open_package
@@ -42,6 +43,25 @@ def test_bench_predict_takes_it(run_and_package, bench):
     assert "package" in json.loads(Path("report.json").read_text())["identity"]
     code, _, err = bench("predict", package, *images, "--variant", "torch-fp32", "--out", "others")
     assert (code, "a package says itself how it is run" in err) == (2, True)
+
+
+def test_a_dicom_series_gets_a_segmentation_with_the_mask_of_its_nifti(run_and_package, bench, tmp_path):
+    pytest.importorskip("highdicom", reason="highdicom is not installed")
+    from tests.bench.data.dicom.made import Made
+
+    made, rng = Made(), np.random.default_rng(0)
+    stored = rng.integers(0, 2000, (SIDE, SIDE, SIDE)).astype(np.int16)
+    made.write(tmp_path / "series", stored)
+    image = nib.Nifti1Image(made.values(stored).astype(np.float32), made.affine())
+    image.to_filename(tmp_path / "image.nii.gz")
+    inputs = ("series", "image.nii.gz")
+    code, out, err = bench("predict", run_and_package[1], *inputs, "--out", "masks", "--threads", 1)
+    assert code == 0, out + err
+    expected = np.asarray(nib.load("masks/image.nii.gz").dataobj)
+    values = MaskValues.of(open_package(run_and_package[1]).task)
+    back = read_mask(Path("masks/series.dcm"), read_space(tmp_path / "image.nii.gz"), values)
+    assert len(np.unique(expected)) > 1
+    assert (back == expected).all()
 
 
 def test_it_says_what_was_proved(run_and_package):
@@ -113,6 +133,22 @@ def test_with_data_it_is_timed_beside_its_baseline(package, data, bench):
     report = Path("report.md").read_text()
     assert "torch-fp32" in report
     assert "| package " in report
+
+
+def test_code_comes_along_and_is_run_only_when_asked(network, data, bench):
+    options = ("--checkpoint", network[0], "--data", data, "--tile", f"{SIDE},{SIDE},{SIDE}", "--device", "cpu")
+    options += ("--threads", 1, "--rounds", 1, "--max-cases", 1, "--backends", "torchscript", "--out", "run")
+    bench("run", *options)
+    exported = ("export", "run", "--variant", "torchscript", "--unproven")
+    code, out, _ = bench(*exported, "--out", "without")
+    assert code == 0
+    assert "torchscript is code and was left out (--code takes it along)" in out
+    assert bench("verify", "without", "--threads", 1)[0] == 0, "it is built anew"
+    assert bench(*exported, "--code", "--out", "with")[0] == 0
+    assert read_package(Path("with")).code
+    code, _, err = bench("verify", "with", "--threads", 1)
+    assert (code, "holds built code (torchscript)" in err) == (2, True)
+    assert bench("verify", "with", "--threads", 1, "--trust", "with")[0] == 0
 
 
 def test_what_was_not_shown_is_exported_only_when_asked(run_and_package, bench):
