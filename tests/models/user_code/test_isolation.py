@@ -36,8 +36,9 @@ def write(root: Path, files: dict[str, str]) -> Path:
 
 @pytest.fixture(autouse=True)
 def path(monkeypatch) -> None:
-    """ONNX Runtime's tools for quantisation, once imported, add a folder to the path that holds another ``models``."""
-    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if "onnxruntime" not in entry])
+    """Libraries add folders to the path that hold another ``models``: ONNX Runtime's tools, MONAI's bundles."""
+    own = [entry for entry in sys.path if entry == HOME or not Path(entry, "models").exists()]
+    monkeypatch.setattr(sys, "path", own)
 
 
 @pytest.fixture

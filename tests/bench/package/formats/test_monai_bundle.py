@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,12 @@ from tests.loading import load
 pytest.importorskip("ignite", reason="pytorch-ignite, which MONAI's evaluators need, is not installed")
 
 FIRST, SECOND = CASES
+
+
+@pytest.fixture(autouse=True)
+def path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MONAI puts a bundle's folder on the path, and its ``models`` would be found there by other tests."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
 
 
 def run_by_monai(bundle: Path, images: list[Path], out: Path) -> np.ndarray:
