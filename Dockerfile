@@ -3,17 +3,14 @@
 FROM python:3.12-slim-trixie AS build
 # What to install: `predict`, `cpu` (measuring too), or `gpu`, `gpu-trt10`, `gpu-rtx` (docs/how-to/gpu.md).
 ARG EXTRAS=predict
-# The package index has PyTorch for CUDA only, ten times as large; PyTorch's own has it for CPUs.
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# A further package index, which pip reads from here: where PyTorch for CPUs is, a tenth as large as that for CUDA.
+ARG PIP_EXTRA_INDEX_URL
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv --without-pip /opt/voxbench && mkdir -p /cache
 WORKDIR /src
 COPY constraints.txt ./
 # The extras for GPUs say themselves which PyTorch they want.
-RUN case "$EXTRAS" in \
-        gpu*) sed -i -E '/^(torch|triton)==/d' constraints.txt ;; \
-        *) pip --python /opt/voxbench/bin/python install --index-url "$TORCH_INDEX" --constraint constraints.txt torch ;; \
-    esac
+RUN case "$EXTRAS" in gpu*) sed -i -E '/^(torch|triton)==/d' constraints.txt ;; esac
 COPY pyproject.toml README.md LICENSE ./
 COPY bench bench
 COPY engines engines

@@ -2,7 +2,7 @@
 
     python scripts/light_environment.py FOLDER                                what `docker build .` would install
     python scripts/light_environment.py FOLDER --build-arg EXTRAS=cpu
-    python scripts/light_environment.py FOLDER --build-arg TORCH_INDEX=URL    where PyTorch for CPUs comes from
+    python scripts/light_environment.py FOLDER --build-arg PIP_EXTRA_INDEX_URL=URL    where PyTorch for CPUs is
 
 What the image has at /opt lies at FOLDER/opt. Left out is what takes a container: base images, users, volumes. Needs
 the package dockerfile-parse.

@@ -78,7 +78,7 @@ def link_packages(site: Path) -> None:
 def image(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The last stage of the Dockerfile, followed."""
     root = tmp_path_factory.mktemp("image")
-    arguments, environment = {"TORCH_INDEX": INDEX} if INDEX else {}, {}
+    arguments, environment = {"PIP_EXTRA_INDEX_URL": INDEX} if INDEX else {}, {}
     if not INDEX:
         python = f"python{sys.version_info.major}.{sys.version_info.minor}"
         link_packages(root / "opt/voxbench/lib" / python / "site-packages")

@@ -7,7 +7,7 @@ of networks look for files beside the weights.
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -123,12 +123,3 @@ def _sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); {_REMEDY}") from None
-
-
-def differing_versions(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """What is installed in another version than when the package was made, in words."""
-    return [
-        f"{name} {now.get(name, 'not installed')} (made with {version})"
-        for name, version in then.items()
-        if now.get(name) != version
-    ]

@@ -3,12 +3,12 @@
 Both are opened from the package alone.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import engines
-from bench.package.document import ARTEFACTS, read_package
+from bench.package.document import ARTEFACTS
 from bench.package.opening import calibration_of, options_of, paths_of
 from bench.peers import PEERS
 from bench.plan.plan import Plan, make_plan
@@ -18,59 +18,42 @@ from bench.run import start
 from bench.worker.messages import Open
 from reports.records.package import PackageRecord
 
-NAME = "package"  # of the variant
+NAME, BASELINE = "package", "baseline"  # of the variant, and of a baseline that is a recipe
 
 
-@dataclass(frozen=True, kw_only=True)
-class Measurement:
-    """What `bench verify --data` asks for; the fields are those of `bench.plan.request.Request`."""
-
-    data: Path
-    split: str
-    max_cases: int | None
-    budget_s: float
-    timeout_s: float
-    threads: int | None
-    device: str
-    command: str
-
-
-def measure(folder: Path, asked: Measurement, out: Path, progress: Progress) -> Path:
+def measure(folder: Path, record: PackageRecord, asked: Request, out: Path, progress: Progress) -> Path:
     """Run the variant of the package in `folder` beside its baseline, in the new run directory `out`.
+
+    What is measured comes from the package's `record`; how much of it, where and on which cases, from what was `asked`.
 
     Raises:
         InputError and its like: as of `bench run`.
     """
-    record = read_package(folder)
-    request = _request(folder, record, asked)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    plan = make_plan(request, out.name, now, progress)
+    plan = make_plan(_of_package(folder, record, asked), out.name, now, progress)
     return start(_with_artefacts(plan, folder, record), out, progress)
 
 
-def _request(folder: Path, record: PackageRecord, asked: Measurement) -> Request:
-    paths, baseline = paths_of(folder, record), record.baseline
+def _of_package(folder: Path, record: PackageRecord, asked: Request) -> Request:
+    (first, *further), baseline = paths_of(folder, record), record.baseline
     own = baseline.command is None and baseline.backend not in PEERS
-    return Request(
-        checkpoint=paths[0],
-        further_checkpoints=paths[1:],
+    variants = {NAME: replace(record.settings, recipe=True, repeat=1)}
+    if baseline.recipe:  # which has no backend's name
+        variants[BASELINE] = baseline
+    return replace(
+        asked,
+        checkpoint=first,
+        further_checkpoints=tuple(further),
         model_options=options_of(folder, record),
-        data=asked.data,
-        split=asked.split,
-        max_cases=asked.max_cases,
-        budget_s=asked.budget_s,
-        timeout_s=asked.timeout_s,
-        threads=asked.threads,
         device=record.device if asked.device == "auto" else asked.device,
-        command=asked.command,
         protocol=record.protocol,
         preprocessing=record.preprocessing,
-        baseline=baseline.backend if own else engines.BASELINE,
+        baseline=BASELINE if baseline.recipe else baseline.backend if own else engines.BASELINE,
         overlap=baseline.overlap if own else record.settings.overlap,
         roi=baseline.roi if own else "none",
         batch=baseline.batch if own else 1,
         tta=baseline.tta if own else record.settings.tta,
-        variants={NAME: replace(record.settings, recipe=True, repeat=1)},
+        variants=variants,
     )
 
 

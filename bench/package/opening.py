@@ -1,6 +1,5 @@
 """A package made ready for a worker, on the machine where it is now."""
 
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -9,10 +8,9 @@ from bench.machine import host
 from bench.package.document import ARTEFACTS, NETWORKS, document_sha256, read_package
 from bench.package.networks import identity_of
 from bench.pipeline.settings import InferenceSettings
-from bench.plan.augmentation import mirror_axes
 from bench.plan.cache import cache_folder
 from bench.plan.opening import Opening
-from bench.plan.plan import classes_of
+from bench.plan.plan import classes_of, of_variant
 from bench.plan.variants import row_of
 from bench.worker import allocator
 from bench.worker.messages import Open
@@ -33,12 +31,18 @@ if TYPE_CHECKING:
 def open_package(folder: Path, device: str = "auto", threads: int | None = None, trust: Path | None = None) -> Opening:
     """Read the package in `folder` and say how a worker opens it; nothing in it is run for that.
 
-    Built code in it is taken only where `trust` names the package.
+    Raises:
+        InputError, models.errors.CheckpointError: as of `opening_of`, or it is damaged.
+    """
+    return opening_of(folder, read_package(folder), device, threads, trust)
+
+
+def opening_of(folder: Path, record: PackageRecord, device: str, threads: int | None, trust: Path | None) -> Opening:
+    """The same of a package whose document was read and checked. Built code in it is taken only where `trust` names it.
 
     Raises:
-        InputError, models.errors.CheckpointError: it is damaged, made for another kind of device, or holds code.
+        InputError, models.errors.CheckpointError: it is made for another kind of device, or holds code.
     """
-    record = read_package(folder)
     _refuse_code(folder, record, trust)
     options = options_of(folder, record)
     model = _model(folder, record, options)
@@ -46,7 +50,7 @@ def open_package(folder: Path, device: str = "auto", threads: int | None = None,
     own, paths = record.settings, paths_of(folder, record)
     backend = row_of(own.backend, target.device)
     opening = Open(
-        record.variant, backend, paths[0], None, options, target, inference_settings(record, model),
+        record.variant, backend, paths[0], None, options, target, _inference(record, model),
         incompatible_reason(backend, model.program, own.batch, own.rewrites), own.rewrites,
         keep_memory=allocator.can_keep(), further_checkpoints=paths[1:],
     )  # fmt: skip
@@ -105,19 +109,15 @@ def target_of(folder: Path, record: PackageRecord, model: Model, device: str, th
     )  # fmt: skip
 
 
-def inference_settings(record: PackageRecord, model: Model) -> InferenceSettings:
+def _inference(record: PackageRecord, model: Model) -> InferenceSettings:
     """How a volume is brought to it."""
-    own = record.settings
     return InferenceSettings.of(
         model,
         protocol=record.protocol,
         tile=record.tile,
-        overlap=own.overlap,
-        batch=own.batch,
-        roi=own.roi,
         official=record.preprocessing == "nnunet",
-        mirror_axes=mirror_axes(own.tta),
         networks=len(record.network.paths),
+        **of_variant(record.settings),
     )
 
 
@@ -131,14 +131,11 @@ def _device(folder: Path, record: PackageRecord, wanted: str) -> str:
 
 
 def _model(folder: Path, record: PackageRecord, options: ModelOptions) -> Model:
-    """The first network without its weights; those of all are what the package says."""
-    models = []
-    for path, sha256 in zip(paths_of(folder, record), record.network.sha256, strict=True):
-        with load_model(path, options) as (model, _):
-            if identity_of(model) != sha256:
-                raise InputError(f"{folder / NETWORKS}: the weights are not those of its document; export it anew")
-        models.append(replace(model, module=None))  # type: ignore[arg-type]  # a mere description from now on
-    return models[0]
+    """The first network; what is asked of it here is true of all."""
+    with load_model(paths_of(folder, record)[0], options) as (model, _):
+        if identity_of(model) != record.network.sha256[0]:
+            raise InputError(f"{folder / NETWORKS}: the weights are not those of its document; export it anew")
+        return model
 
 
 def _no_tiles() -> "Tensor":

@@ -6,7 +6,7 @@ from dataclasses import replace
 from bench.errors import InputError
 from reports.decision.outcome import judge_candidates
 from reports.decision.verdict import KEPT, Claim
-from reports.records.package import Proof
+from reports.records.package import PackageRecord, Proof
 from reports.records.store import RUN_FILE, Run
 from reports.summary.summarise import summarise
 
@@ -44,3 +44,10 @@ def proof_of(run: Run, name: str, *, unproven: bool) -> Proof:
         proven=proven,
         equal_cases=0,
     )
+
+
+def unproven(record: PackageRecord) -> str | None:
+    """What to say of a package whose accuracy was not kept; None of others."""
+    if record.proof.proven:
+        return None
+    return f"UNPROVEN: the accuracy of {record.variant} was {record.proof.accuracy} in the run {record.proof.run}"

@@ -9,8 +9,8 @@ from pathlib import Path
 from bench.data.volume import read_space
 from bench.errors import InputError
 from bench.machine import host
-from bench.package.document import differing_versions, read_package
-from bench.package.opening import open_package
+from bench.package.document import read_package
+from bench.package.opening import opening_of
 from bench.package.trial import Trial, differing_voxels, trial
 from bench.plan.opening import Opening
 from bench.progress import Progress
@@ -57,7 +57,7 @@ def verify(
         BackendLostError: its backend fails.
     """
     record = read_package(folder)
-    opening = open_package(folder, device, threads, trust)
+    opening = opening_of(folder, record, device, threads, trust)
     findings = [Finding("files", True, f"{len(record.files)} files, each with the SHA-256 of the package's document")]
     findings += _machine(record)
     progress.start("verifying", 1 + len(record.golden))
@@ -77,10 +77,11 @@ def _machine(record: PackageRecord) -> list[Finding]:
     here = cpu.processor()
     if here != record.host.processor:
         remarks.append(Finding("processor", None, f"{here} (made on {record.host.processor})"))
-    other = differing_versions(record.versions, host.versions())
-    needed = [each for each in other if "not installed" not in each]
-    if needed:
-        remarks.append(Finding("versions", None, ", ".join(needed)))
+    now = host.versions()  # what is not installed here is not needed, or was asked for already
+    other = {name: then for name, then in record.versions.items() if now.get(name, then) != then}
+    if other:
+        words = ", ".join(f"{name} {now[name]} (made with {then})" for name, then in other.items())
+        remarks.append(Finding("versions", None, words))
     return remarks or [Finding("machine", True, f"the processor and versions that it was made with: {here}")]
 
 
@@ -122,10 +123,3 @@ def _refuse_large(images: Sequence[Path], opening: Opening) -> None:
             raise InputError(
                 f"{image}: a golden case of {voxels} voxels, where a tile has {tile}; export the package anew"
             )
-
-
-def unproven(record: PackageRecord) -> str | None:
-    """What to say of a package whose accuracy was not kept; None of others."""
-    if record.proof.proven:
-        return None
-    return f"UNPROVEN: the accuracy of {record.variant} was {record.proof.accuracy} in the run {record.proof.run}"

@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import engines
 from bench import peers
@@ -318,13 +318,15 @@ def inference_settings(settings: Settings, model: Model, networks: int = 1) -> I
         model,
         protocol=settings.protocol,
         tile=settings.tile,
-        overlap=settings.overlap,
-        batch=settings.batch,
-        roi=settings.roi,
         official=settings.preprocessing == "nnunet",
-        mirror_axes=mirror_axes(settings.tta),
         networks=networks,
+        **of_variant(settings),
     )
+
+
+def of_variant(own: Settings | VariantSettings) -> dict[str, Any]:
+    """What a variant may have of its own among the inference settings, as theirs are named."""
+    return {"overlap": own.overlap, "batch": own.batch, "roi": own.roi, "mirror_axes": mirror_axes(own.tta)}
 
 
 def evenly(cases: list[AnyCase], most: int | None) -> list[AnyCase]:
@@ -422,9 +424,7 @@ def opens(
             settings.device, settings.tile, own.batch, settings.threads, cache, tiles, known, model.channels
         )
         backend = row_of(own.backend, settings.device)
-        own_settings = replace(
-            inference, batch=own.batch, overlap=own.overlap, roi=own.roi, mirror_axes=mirror_axes(own.tta)
-        )
+        own_settings = replace(inference, **of_variant(own))
         absent = (
             incompatible_reason(backend, model.program, own.batch, own.rewrites)
             or ungraphable_reason(backend, model.only_python)

@@ -10,7 +10,7 @@ from bench.cli.terminal import progress
 from bench.package.conversion import convert
 from bench.package.export import Wanted, export
 from bench.package.formats.description import FILE
-from bench.package.verify import unproven
+from bench.package.proof import unproven
 from bench.schedule.run_directory import LATEST
 
 

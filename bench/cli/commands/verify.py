@@ -9,10 +9,13 @@ from pathlib import Path
 from bench.cli.commands.check import exit_code, print_verdict
 from bench.cli.exit_codes import DONE, REFUTED
 from bench.cli.terminal import progress
-from bench.package.measure import Measurement, measure
-from bench.package.verify import Verification, unproven, verify
+from bench.package.measure import measure
+from bench.package.proof import unproven
+from bench.package.verify import Verification, verify
+from bench.plan.request import Request
 from bench.progress import Progress
 from bench.schedule.run_directory import write_text
+from reports.records.package import PackageRecord
 from reports.records.store import read_run
 from reports.render import render
 from reports.summary.summarise import summarise
@@ -27,7 +30,7 @@ def execute(options: Namespace) -> int:
         print(text(seen), flush=True)
         if not seen.passed:
             return REFUTED
-        return DONE if options.data is None else _measured(options, shown)
+        return DONE if options.data is None else _measured(options, seen.record, shown)
 
 
 def text(seen: Verification) -> str:
@@ -42,13 +45,13 @@ def text(seen: Verification) -> str:
     return "\n".join(lines)
 
 
-def _measured(options: Namespace, shown: Progress) -> int:
-    asked = Measurement(
+def _measured(options: Namespace, record: PackageRecord, shown: Progress) -> int:
+    asked = Request(
         data=options.data, split=options.split, max_cases=options.max_cases, budget_s=options.budget_s,
         timeout_s=options.timeout_s, threads=options.threads, device=options.device, command=options.typed,
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="voxbench-") as scratch:
-        folder = measure(options.package, asked, Path(scratch) / "verification", shown)
+        folder = measure(options.package, record, asked, Path(scratch) / "verification", shown)
         summary = summarise(read_run(folder))
     print_verdict(summary)
     if options.out is not None:

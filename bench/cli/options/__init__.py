@@ -190,14 +190,7 @@ def _measurement(run: argparse.ArgumentParser) -> None:
         metavar="S",
         help="seconds of rounds with auto (600)",
     )
-    much.add_argument(
-        "--timeout",
-        dest="timeout_s",
-        type=number(0),
-        default=Request.timeout_s,
-        metavar="S",
-        help="for one build or case (1800)",
-    )
+    timeout(much)
     much.add_argument(
         "--seed", type=whole(0), default=Request.seed, metavar="N", help="of the order of backends and cases (0)"
     )

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -9,10 +10,11 @@ import numpy as np
 import pytest
 
 from bench.data.volume import MaskValues, read_mask, read_space
-from bench.package import golden
+from bench.package import golden, measure
 from bench.package.document import read_package
 from bench.package.opening import open_package
 from bench.package.trial import trial
+from bench.plan.request import Request
 from tests.bench.conftest import SIDE
 from tests.bench.package.test_document import list_file
 
@@ -190,3 +192,13 @@ def test_a_run_whose_prediction_was_another_is_not_exported(run_and_package, ben
     assert f"of {SIDE**3} voxels of" in err
     assert not Path("p").exists()
     assert not list(tmp_path.glob(".p-*")), "nothing half-made"
+
+
+def test_a_baseline_that_is_a_recipe_is_timed_with_all_its_settings(run_and_package):
+    record = read_package(run_and_package[1])
+    recipe = replace(record.baseline, recipe=True, overlap=0.25, rewrites=("drop-biases",))
+    asked = measure._of_package(run_and_package[1], replace(record, baseline=recipe), Request(device="auto"))
+    assert asked.baseline == measure.BASELINE
+    assert asked.variants[measure.BASELINE] == recipe
+    assert asked.variants[measure.NAME].backend == "openvino-fp32"
+    assert measure._of_package(run_and_package[1], record, Request()).baseline == "torch-fp32"
