@@ -1,6 +1,6 @@
 """Records of a run, what follows from them, and the documents people read.
 
 `records` holds raw values and their files; `stats`, `decision` and `analysis` derive what they say, `summary` brings it
-into rows once, and `render` turns those rows into one format each. Each may import only what is named before it.
-`formatting` words figures for all of them.
+into rows once, `charts` draws them, and `render` turns them into one format each. Each may import only what is named
+before it. `formatting` words figures for all of them.
 """

@@ -1,0 +1,1 @@
+"""A summary as charts, each in SVG with its content in words: `figure` is the frame of all."""
