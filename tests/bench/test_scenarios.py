@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from bench import scenarios
 from bench.cli.commands import scenario
@@ -26,6 +27,7 @@ from bench.scenarios import (
     percentile,
 )
 from bench.worker.messages import Open
+from models.options import ModelOptions
 from tests.bench.values import VALUES
 
 
@@ -77,6 +79,27 @@ def test_one_scenario_alone(here, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1:]] == [OFFLINE]
     assert "cases/s, read-ahead 2, forward" in lines[1]
+
+
+def test_mirrored_tiles_are_averaged_in_every_scenario(here, data, network, tmp_path):
+    options = ModelOptions(tile=(32, 32, 32))
+    request = Request(
+        checkpoint=network[0], model_options=options, data=data, device="cpu", max_cases=2, threads=1, tta="mirror:x"
+    )
+    found = scenarios.measure(request, None, (SINGLE_STREAM, OFFLINE), 1, tmp_path / "masks", Silent())
+    assert found.masks_equal
+    for name in found.cases:
+        (image,) = data.glob(f"validation/*/{name}_0000.nii.gz")
+        x = (
+            torch.from_numpy(nib.load(image).get_fdata(dtype=np.float32).clip(-1000, 1000))
+            .add(1000)
+            .div(2000)[None, None]
+        )
+        with torch.inference_mode():
+            logits = network[1](x)[0] + network[1](x.flip(2))[0].flip(2)
+        mask = np.asanyarray(nib.load(tmp_path / "masks" / OFFLINE / f"{name}.nii.gz").dataobj)
+        assert (mask != logits[0].argmax(0).numpy()).sum() <= 1, "two sums of the same numbers"
+        assert (mask != network[1](x)[0][0].argmax(0).detach().numpy()).sum() > 100
 
 
 class Silent:
