@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,17 @@ def test_a_changed_recipe_is_named(declared, refused):
     declared("--recipes", "mine.toml")
     Path("mine.toml").write_text(RECIPE.replace("0.25", "0.125"))
     assert "not what was declared: variants.lean.overlap is 0.125, declared 0.25" in refused()
+
+
+def test_a_command_as_the_baseline_is_declared_and_its_changed_script_is_named(declared, refused):
+    Path("mine.py").write_text("import sys\n")
+    line = f"{sys.executable} -I mine.py {{image}} {{mask}}"
+    plan = declared("--command", f"old={line}", "--baseline", "old")
+    assert plan["roles"]["baseline"] == "old"
+    assert plan["variants"]["old"]["command"]["line"] == line
+    assert plan["scripts"]["old"]["mine.py"] == hashlib.sha256(b"import sys\n").hexdigest()
+    Path("mine.py").write_text("import os\n")
+    assert "not what was declared: scripts.old.mine.py is " in refused()
 
 
 def test_another_version_of_a_runtime_is_named(declared, refused, monkeypatch):
