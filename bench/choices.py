@@ -8,6 +8,7 @@ SCENARIOS = ("single-stream", "offline", "cold")
 ACCURACIES = ("truth", "agreement")  # what predictions are scored against; as `reports.records.record` has it
 ABSENT = ("skip", "one")  # what a structure counts that a case lacks; as `reports.records.record` has it
 PREPROCESSINGS = ("auto", "nnunet")  # of networks of nnU-Net: ours where it is equal, or its own functions
+RACES = ("on", "off")  # whether variants leave the rounds once nothing more of them would change the answer
 EXPORTS = ("package", "onnx", "openvino", "torchscript", "monai-bundle", "triton")  # what `bench export` writes
 MAX_OVERLAP = 0.95  # share of a tile's side
 PLAN_FILE = "plan.json"  # that `bench plan` writes, and its name in the directory of a run

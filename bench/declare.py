@@ -13,12 +13,12 @@ from bench.plan.declaration import Declaration, declaration_of
 from bench.plan.plan import Plan, evenly, make_plan
 from bench.plan.request import Request
 from bench.progress import Progress
-from bench.run import score_predictions
 from bench.schedule.duration import Duration, Pace, expect
 from bench.schedule.groups import interleave_in_groups
 from bench.schedule.interleave import Interleaver
 from bench.schedule.limits import DEFAULT, Limits
 from bench.schedule.run_directory import RunDirectory, write_text
+from bench.schedule.scoring import score_predictions
 from bench.schedule.store import RunStore
 from reports.decision.comparison import candidates
 from reports.decision.needed import Planned, needed

@@ -10,7 +10,7 @@ from bench import accuracy
 from bench.choices import PLAN_FILE
 from bench.data.volume import MaskValues, read_mask, read_space
 from bench.data.write import write_subtypes
-from bench.errors import BackendLostError, InputError, InterruptedRunError, StorageError
+from bench.errors import InputError, InterruptedRunError, StorageError
 from bench.plan.declaration import Declaration, read_declaration, refuse_other
 from bench.plan.plan import Plan, make_plan, resume_plan
 from bench.plan.request import Request
@@ -20,15 +20,15 @@ from bench.schedule.groups import interleave_in_groups
 from bench.schedule.interleave import Interleaver
 from bench.schedule.limits import DEFAULT, Limits
 from bench.schedule.run_directory import LATEST, RunDirectory, write_text
+from bench.schedule.scoring import first_samples, first_subtypes, score_predictions
 from bench.schedule.store import RunStore
 from bench.worker.process import WorkerError, WorkerProcess
 from bench.worker.questions import measure_peak
 from reports.decision.outcome import choose
-from reports.decision.verdict import SHOWN_BY, Claim
+from reports.decision.verdict import Claim
 from reports.records.record import (
     COMPLETE,
     CONFIRMATION,
-    FAILED,
     INTERLEAVED,
     INTERRUPTED,
     OK,
@@ -36,8 +36,6 @@ from reports.records.record import (
     RUNNING,
     Case,
     RunRecord,
-    Sample,
-    Score,
     VariantRecord,
 )
 from reports.records.store import read_run
@@ -115,8 +113,10 @@ def resume(folder: Path, progress: Progress, limits: Limits = DEFAULT) -> Path:
     plan = resume_plan(replace(before.record, status=RUNNING), progress)
     if plan.record.settings.plan_sha256:
         _refuse_other_since(folder / PLAN_FILE, plan, limits)
-    # Where it was killed while it ended, some are `ok` already.
-    again = (replace(each, status=PENDING) if each.status == OK else each for each in before.variants)
+    # Where it was killed while it ended, some are `ok` already; and masks may have been lost since they were scored.
+    again = (
+        replace(each, status=PENDING, scores=()) if each.status in (PENDING, OK) else each for each in before.variants
+    )
     store = RunStore(RunDirectory(folder), {record.name: record for record in again})
     with store.directory.locked():
         _drop_lost(plan.record, store, progress)
@@ -135,7 +135,7 @@ def _drop_lost(record: RunRecord, store: RunStore, progress: Progress) -> None:
     """Drop the samples whose mask cannot be read any more, as after a power cut: their cases are run anew."""
     cases, values = {case.name: case for case in record.cases}, MaskValues.of(record.task)
     for variant in list(store.records.values()):
-        for sample in _first(variant):
+        for sample in first_samples(variant):
             masks = ((store.mask(variant.name, cases[name], first=True), cases[name]) for name in sample.subtypes)
             problem = next((why for mask, case in masks if (why := _problem(mask, case, values))), None)
             if problem is not None:
@@ -207,59 +207,10 @@ def _peak(record: RunRecord, progress: Progress) -> dict[str, Any]:
     }
 
 
-def score_predictions(record: RunRecord, store: RunStore, progress: Progress) -> None:
-    """Hold the masks of every variant that still runs against the truth, and record the scores."""
-    names = [name for name in record.settings.variants if store.records[name].status == PENDING]
-    progress.start(f"checking {SHOWN_BY[record.settings.accuracy]}", len(names))
-    baseline = _subtypes(store.records[record.baseline])
-    for name in names:
-        try:
-            scores = _scores(record, store.records[name], baseline, store.directory)
-        except InputError as error:  # of a reference pipeline that placed its mask otherwise
-            store.update(name, status=FAILED, reason=str(error), log=store.log(name))
-            progress.note(f"{name} failed: {error}")
-            if name == record.baseline:
-                raise BackendLostError(f"the baseline {name} failed: {error}") from None
-        else:
-            store.update(name, scores=scores)
-        progress.advance(name)
-
-
-def _scores(
-    record: RunRecord, backend: VariantRecord, baseline: dict[str, int | None], directory: RunDirectory
-) -> tuple[Score, ...]:
-    subtypes, rois = _subtypes(backend), {s.case: s.roi for s in _first(backend)}
-    return tuple(
-        accuracy.score(
-            case,
-            record.settings,
-            record.task,
-            record.data.mask_values,
-            directory.prediction(backend.name, case),
-            directory.prediction(record.baseline, case),
-            subtypes[case.name],
-            baseline[case.name],
-            rois.get(case.name),
-        )
-        for case in record.cases
-        if case.name in subtypes and case.name in baseline
-    )
-
-
-def _subtypes(backend: VariantRecord) -> dict[str, int | None]:
-    """Predicted classes of its first round, whose masks are kept; None where the network has no classification."""
-    return {case: subtype for s in _first(backend) for case, subtype in s.subtypes.items()}
-
-
-def _first(backend: VariantRecord) -> list[Sample]:
-    interleaved = [s for s in backend.samples if s.phase == INTERLEAVED]
-    return [s for s in interleaved if s.round == min(s.round for s in interleaved)]
-
-
 def _record_noise(record: RunRecord, store: RunStore) -> None:
     """How far the baseline's later predictions are from its own first ones: the floor under every disagreement."""
     backend = store.records[record.baseline]
-    first, later = _subtypes(backend), _latest(backend)
+    first, later = first_subtypes(backend), _latest(backend)
     voxels = differing = 0
     for case in record.cases:
         masks = (store.mask(backend.name, case, first=True), store.mask(backend.name, case, first=False))
@@ -290,7 +241,7 @@ def _finish(record: RunRecord, store: RunStore) -> None:
         if backend.status == PENDING and record.status == COMPLETE:
             store.put(replace(backend, status=OK))
     for backend in store.records.values():
-        subtypes = {case: subtype for case, subtype in _subtypes(backend).items() if subtype is not None}
+        subtypes = {case: subtype for case, subtype in first_subtypes(backend).items() if subtype is not None}
         if subtypes:
             path = directory.predictions(backend.name) / "subtype_results.csv"
             write_subtypes(path, sorted(subtypes.items()))

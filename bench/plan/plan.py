@@ -360,6 +360,7 @@ def _settings(
         "threads": request.threads or host.physical_threads(),
         "allocator": _allocator(request),
         "required": required_names(request.required, variants),
+        "race": request.race == "on" and request.rounds is None,
     }
     return Settings(**same | resolved)
 

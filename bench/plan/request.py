@@ -40,6 +40,7 @@ class Request:
     batch: int = 1
     rounds: int | None = None
     budget_s: float = 600.0
+    race: str = "on"
     max_cases: int | None = None
     threads: int | None = None
     allocator: str | None = None

@@ -42,7 +42,8 @@ def expect(
 ) -> tuple[Duration, Duration]:
     """The least and the most of a run with these `groups` of variants that work, the baseline first in each.
 
-    With ``--rounds auto`` the least is what the launches ask for, and the most what the budget allows.
+    With ``--rounds auto`` the least is what the launches ask for, in a race a single round, and the most what the
+    budget allows.
     """
     return (
         _run_of(groups, pace, cases, settings, limits, most=False),
@@ -77,7 +78,7 @@ def _rounds(round_s: float, each: int, cases: int, share: float, settings: Setti
     most = min(limits.rounds, max(1, floor(settings.budget_s * share / round_s)))
     if cases < MIN_CASES:
         return 1, 1
-    return min(most, (limits.launches - 1) * each + 1), most
+    return 1 if settings.race else min(most, (limits.launches - 1) * each + 1), most
 
 
 def _calls(settings: Settings, group: Sequence[str]) -> bool:

@@ -1,5 +1,6 @@
 """As many variants in a round as memory allows: one group after the other, the baseline in each."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from bench.plan.plan import Plan
@@ -7,6 +8,7 @@ from bench.progress import Progress
 from bench.schedule import availability
 from bench.schedule.interleave import Interleaver
 from bench.schedule.limits import Limits
+from bench.schedule.race import Race
 from bench.worker.messages import Open, OpenCommand
 from reports.decision.outcome import converged
 from reports.decision.verdict import Claim
@@ -21,7 +23,8 @@ def interleave_in_groups(
 
     Groups that an interrupted run recorded stay as they are, since their rounds are counted on from one to the next.
     """
-    waiting = [request for request in plan.opens if interleaver.store.records[request.name].status == PENDING]
+    records = interleaver.store.records
+    waiting = [each for each in plan.opens if records[each.name].status == PENDING and not records[each.name].left]
     progress.start("building backends", len(waiting))
     waiting.sort(key=lambda request: request.name != record.baseline)  # stable: the baseline first
     _open(waiting.pop(0), interleaver, progress)
@@ -89,7 +92,8 @@ def _rounds(
     The processes are launched anew before a round, yet not before the rounds since the last launch have taken as long
     as `Limits.relaunch_cost` says. No claim counts as converged in fewer than `Limits.launches` launches, without which
     nobody knows how much these differ. Beside a command that runs all cases in one call they are launched anew before
-    every round: then each call and the cases that it is held against are of one launch.
+    every round: then each call and the cases that it is held against are of one launch. Where the run is a race, they
+    end as soon as that is settled.
 
     `share`: of the budget, by the group's share of the variants. Returns the number of the next group's first round.
     """
@@ -97,18 +101,20 @@ def _rounds(
     store, names = interleaver.store, (record.baseline, *group)
     most, interleaver.first_round = settings.rounds or limits.rounds, first
     calls = any(settings.variants[name].one_call for name in names)
+    race = Race(record, names, interleaver, progress)
     while done < most:
         if done and (calls or interleaver.run_share >= limits.relaunch_cost):
             progress.start(f"launching anew for round {first + done + 1}", 1)
             interleaver.relaunch(interleaver.fleet.open_names, store.next_launch)
         progress.start(f"round {first + done + 1}", len(record.cases) * len(interleaver.fleet.open_names))
-        interleaver.round(INTERLEAVED, first + done)
+        interleaver.round(INTERLEAVED, first + done, None if done else race.look_early)
         done += 1
+        race.look()
         if settings.rounds is None:
             variants = tuple(store.records[name] for name in names)
-            late = _spent(variants, first, done) > settings.budget_s * share
+            late = _spent(variants, first, done, interleaver.fleet.open_names) > settings.budget_s * share
             enough = _launches(variants, first) >= limits.launches or len(record.cases) < MIN_CASES
-            if late or (enough and converged(store.run(record, names), claim)):
+            if late or race.is_settled or (enough and converged(store.run(record, names), claim)):
                 break
     # A resumed run may stop earlier than the one before did, whose rounds keep their numbers all the same.
     had = [s.round for name in group for s in store.records[name].samples if s.phase == INTERLEAVED]
@@ -119,7 +125,8 @@ def _launches(variants: tuple[VariantRecord, ...], first: int) -> int:
     return len({s.launch for v in variants for s in v.samples if s.phase == INTERLEAVED and s.round >= first})
 
 
-def _spent(variants: tuple[VariantRecord, ...], first: int, rounds: int) -> float:
-    """Seconds that the group's rounds will have taken after one more."""
-    samples = [s for v in variants for s in v.samples if s.phase == INTERLEAVED and s.round >= first]
-    return sum(s.case_ns for s in samples) * 1e-9 * (rounds + 1) / rounds
+def _spent(variants: tuple[VariantRecord, ...], first: int, rounds: int, racing: Sequence[str]) -> float:
+    """Seconds that the group's rounds will have taken after one more by those that are still `racing`."""
+    taken = {v.name: [s for s in v.samples if s.phase == INTERLEAVED and s.round >= first] for v in variants}
+    seconds = {name: sum(s.case_ns for s in samples) * 1e-9 for name, samples in taken.items()}
+    return sum(seconds.values()) + sum(seconds[name] / rounds for name in racing if name in seconds)

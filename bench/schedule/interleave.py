@@ -4,13 +4,17 @@ So each sample has its baseline beside it, and whatever the machine does in betw
 all cases in one call has its turn between two cases, drawn anew in each round.
 """
 
+import math
 import random
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
+from scipy.stats import qmc
 
 from bench.commands.runner import CaseFiles
 from bench.data.volume import MaskValues, read_mask, read_space
@@ -74,6 +78,12 @@ class Interleaver:
         """Record that a variant cannot run, and why."""
         self.store.update(name, status=SKIPPED, reason=absent.reason, fix=absent.fix)
 
+    def leave(self, name: str, reason: str) -> None:
+        """Record that a variant takes no further part in the rounds, and why, and stop it."""
+        self.fleet.close(name)
+        self.store.update(name, left=reason)
+        self._progress.note(f"{name} leaves the race: {reason}")
+
     def relaunch(self, names: Sequence[str], launch: int) -> None:
         """Stop all variants and open these anew, as launch `launch`; what an earlier one of that number left, goes.
 
@@ -90,29 +100,46 @@ class Interleaver:
             self.opening_s[name] = time.monotonic() - opening
         self._launching_s, self._running_s = time.monotonic() - begin, 0.0
 
-    def round(self, phase: str, number: int) -> None:
-        """Run every case through every open variant once; a case that all of them have had already is left out."""
+    def round(self, phase: str, number: int, after_case: Callable[[int], None] | None = None) -> None:
+        """Run every case through every open variant once; a case that all of them have had already is left out.
+
+        `after_case` is called behind each case with how many there were; it may let variants leave.
+        """
         begin = time.monotonic()
-        shuffle = random.Random(f"{self._run.settings.seed} {phase} {number}").shuffle
-        cases = list(self._run.cases)
-        shuffle(cases)
-        turns = self._with_calls(cases, phase, number)
-        for case in turns:
-            if isinstance(case, str):
-                self._call(case, phase, number)
+        cases = self._order_of_cases(phase, number)
+        shuffle = random.Random(f"{self._run.settings.seed} {phase} {number} variants").shuffle
+        done = 0
+        for turn in self._with_calls(cases, phase, number):
+            if isinstance(turn, str):
+                self._call(turn, phase, number)
                 continue
-            order = [name for name in self.fleet.open_names if not self._one_call(name)]
-            shuffle(order)
-            if all(self.store.has(name, phase, number, case) for name in order):
-                for _ in order:
-                    self._progress.advance()
-                continue
-            for name in order:
-                self.store.drop(name, phase, number, case)
-            for name in order:
-                self._sample(name, phase, number, case)
-                self._progress.advance(f"{case.name} {name}")
+            self._case(turn, phase, number, shuffle)
+            done += 1
+            if after_case is not None:
+                after_case(done)
         self._running_s += time.monotonic() - begin
+
+    def _case(self, case: Case, phase: str, number: int, shuffle: Callable[[list[str]], None]) -> None:
+        """Run a case through every open variant, in random order."""
+        order = [name for name in self.fleet.open_names if not self._one_call(name)]
+        shuffle(order)
+        if all(self.store.has(name, phase, number, case) for name in order):
+            for _ in order:
+                self._progress.advance()
+            return
+        for name in order:
+            self.store.drop(name, phase, number, case)
+        for name in order:
+            self._sample(name, phase, number, case)
+            self._progress.advance(f"{case.name} {name}")
+
+    def _order_of_cases(self, phase: str, number: int) -> list[Case]:
+        """In random order; in a race's first round so that the first cases are of all sizes, whatever their number."""
+        cases, seed = list(self._run.cases), f"{self._run.settings.seed} {phase} {number}"
+        if self._run.settings.race and (phase, number) == (INTERLEAVED, self.first_round):
+            return spread_out(cases, seed)
+        random.Random(seed).shuffle(cases)
+        return cases
 
     def _one_call(self, name: str) -> bool:
         return self._run.settings.variants[name].one_call
@@ -310,6 +337,17 @@ def full_folders(*folders: Path) -> str:
     """Which of these folders have no room; many runtimes do not say that it was this that broke their build."""
     full = [str(folder) for folder in folders if folder.exists() and shutil.disk_usage(folder).free < NO_ROOM]
     return f"; there is no room in {' and '.join(full)}" if full else ""
+
+
+def spread_out(cases: Sequence[Case], seed: str) -> list[Case]:
+    """The cases so that those of any beginning have sizes spread like all of them, in an order drawn from `seed`.
+
+    By ranks of a scrambled Halton sequence (Owen, "A randomized Halton algorithm in R", 2017, as SciPy has it).
+    """
+    rng = np.random.default_rng(list(seed.encode()))
+    ranks = qmc.Halton(d=1, rng=rng).random(len(cases))[:, 0].argsort().argsort()
+    by_size = sorted(cases, key=lambda case: math.prod(case.shape))
+    return [by_size[rank] for rank in ranks]
 
 
 def _shuffled(names: Sequence[str], seed: str) -> list[str]:

@@ -70,21 +70,26 @@ def judge_candidates(run: Run, claim: Claim) -> dict[str, Candidate]:
     }
 
 
-def interim_analyses(run: Run) -> int | None:
-    """After how many rounds the run analysed whether to go on; None where their number was fixed beforehand.
+def interim_analyses(run: Run) -> dict[str, int | None]:
+    """After how many rounds the run analysed whether to go on with each candidate; None where they were fixed.
 
-    A round that was begun counts.
+    A round that was begun counts; one that left the rounds has had its own alone.
     """
+    names = [variant.name for variant in candidates(run)]
     if run.record.settings.rounds is not None:
-        return None
-    baseline = run.variant(run.record.baseline)
-    return 1 + max((sample.round for sample in baseline.samples if sample.phase == INTERLEAVED), default=0)
+        return dict.fromkeys(names)
+    whole = _rounds_begun(run, run.record.baseline)
+    return {name: _rounds_begun(run, name) if run.variant(name).left else whole for name in names}
+
+
+def _rounds_begun(run: Run, name: str) -> int:
+    return 1 + max((sample.round for sample in run.variant(name).samples if sample.phase == INTERLEAVED), default=0)
 
 
 def choose(run: Run, claim: Claim) -> str | None:
     """The variant to confirm on fresh samples, by the interleaved ones; None if all are refuted or none was timed."""
     judged = judge_candidates(run, claim)
-    best = _best(judged)
+    best = _best(run, judged)
     return best if best is not None and judged[best].judgement.verdict != REFUTED else None
 
 
@@ -93,7 +98,7 @@ def converged(run: Run, claim: Claim) -> bool:
 
     That is so once each variant still running is confirmed or refuted, with bounds at most `WIDEST` from their middle,
     and, where the run has fewer than `MIN_CASES` cases so that no number of rounds suffices, once each was timed. Of
-    calls over all cases every round gives one more.
+    calls over all cases every round gives one more. What left the rounds gets no more of them.
     """
     planned = len(run.record.cases)
     speeds = {variant.name: speed(pairs(run, variant.name, INTERLEAVED), case_ns) for variant in candidates(run)}
@@ -102,6 +107,7 @@ def converged(run: Run, claim: Claim) -> bool:
         (tests[name].verdict != INCONCLUSIVE and s.half_width <= WIDEST)
         or (s.unit == PER_CASE and s.cases == planned < MIN_CASES)
         for name, s in speeds.items()
+        if not run.variant(name).left
     )
 
 
@@ -111,7 +117,7 @@ def decide(run: Run, claim: Claim, judged: Mapping[str, Candidate]) -> Outcome:
     Raises:
         RecordError: the claim names a variant that the run does not have, or the baseline.
     """
-    best = run.record.confirmed or _best(judged)
+    best = run.record.confirmed or _best(run, judged)
     subject = _checked(run, claim.variant) or best
     if subject is None:
         return _without_subject(run, judged)
@@ -130,14 +136,14 @@ def decide(run: Run, claim: Claim, judged: Mapping[str, Candidate]) -> Outcome:
     )
 
 
-def _best(judged: Mapping[str, Candidate]) -> str | None:
+def _best(run: Run, judged: Mapping[str, Candidate]) -> str | None:
     """The fastest whose accuracy is not lost; one that may still meet the claim, and one whose accuracy is kept, first.
 
     The first preference keeps a variant that is too slow, yet accurate, from standing in for one that is fast and
-    undecided.
+    undecided. What left the rounds comes last, since it was left with few samples.
     """
     able = {n: c for n, c in judged.items() if c.comparison.case.cases and c.judgement.accuracy != LOST}
-    return max(able, key=lambda name: _rank(able[name]), default=None)
+    return max(able, key=lambda name: (not run.variant(name).left, *_rank(able[name])), default=None)
 
 
 def _rank(candidate: Candidate) -> tuple[bool, bool, float]:

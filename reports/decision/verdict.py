@@ -99,16 +99,17 @@ class Judgement:
         return self.test.verdict
 
 
-def judge_speeds(speeds: Mapping[str, Speed], claim: Claim, rounds: int | None) -> dict[str, SpeedVerdict]:
+def judge_speeds(
+    speeds: Mapping[str, Speed], claim: Claim, analyses: Mapping[str, int | None]
+) -> dict[str, SpeedVerdict]:
     """The verdicts on all variants of a run together, by their interleaved samples.
 
-    `rounds` is how many the run has made, each with an interim analysis; None where their number was fixed.
+    `analyses`: how many interim ones each has had, one with each of its rounds; None where their number was fixed.
     """
-    analysis = InterimAnalysis.after(rounds, len(speeds))
     own = [speed.p_at_most(claim.min_reduction_pct) for speed in speeds.values()]
     adjusted = holm([1.0 if isnan(p) else p for p in own])  # what was not timed yet still is a claim
     return {
-        name: judge_speed(speed, claim, analysis, p_holm)
+        name: judge_speed(speed, claim, InterimAnalysis.after(analyses[name], len(speeds)), p_holm)
         for (name, speed), p_holm in zip(speeds.items(), adjusted, strict=True)
     }
 

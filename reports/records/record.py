@@ -345,6 +345,8 @@ class VariantRecord:
         settings: what it is made of.
         status: `PENDING` until its last sample, then `OK`; or `SKIPPED`, `FAILED`.
         reason, fix: why it was skipped or failed, and the command or step that would mend it.
+        left: why it left the rounds before their end, since nothing more of it would have changed the run's answer;
+            empty where it did not.
         log: the worker's log, relative to the run directory.
         build_s: seconds to build the engine (or load it from the cache) and warm it up.
         build_cached: the artefacts came from the cache.
@@ -362,6 +364,7 @@ class VariantRecord:
     status: str = PENDING
     reason: str | None = None
     fix: str | None = None
+    left: str = ""
     log: str | None = None
     build_s: float | None = None
     build_cached: bool = False
@@ -392,6 +395,7 @@ class Settings:
         min_agreement_dsc, min_agreement_nsd: required of the mean of each structure's score to the baseline's mask.
         min_worst_dsc: required of the DSC of each case. max_class_changes: share of cases that may have another class.
         tta: as of a variant.
+        race: whether variants leave the rounds once nothing more of them would change the answer.
     """
 
     variants: Mapping[str, VariantSettings]
@@ -421,6 +425,7 @@ class Settings:
     min_worst_dsc: float = 0.95
     max_class_changes: float = 0.10
     tta: str = "none"
+    race: bool = False
 
     @property
     def recipes(self) -> dict[str, VariantSettings]:

@@ -103,6 +103,7 @@ def _variant_json(row: Row) -> dict[str, Any]:
         "fix": row.fix,
         "log": row.log,
         "partial": row.partial,
+        "left": row.left or None,
         "is_peer": row.is_peer,
         "verdict": row.verdict,
         "reasons": list(row.reasons),

@@ -99,7 +99,8 @@ def _autocorrelation(diagnostics: Diagnostics) -> Iterator[str]:
 
 
 def _single_launch(rows: Sequence[Row]) -> Iterator[str]:
-    names = [row.name for row in rows if not row.is_baseline and row.case.cases and row.case.launches == 1]
+    shown = [row for row in rows if not (row.is_baseline or row.left)]
+    names = [row.name for row in shown if row.case.cases and row.case.launches == 1]
     if names:
         yield (
             f"{', '.join(names)}: timed by a single launch of the processes, and two launches of the same variant "

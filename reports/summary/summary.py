@@ -26,6 +26,7 @@ class Row:
 
     Attributes:
         status: ``ok``, ``skipped`` or ``failed``; `partial`: the run ended before this variant's last sample.
+        left: why it left the rounds before their end; empty where it did not.
         verdict, reasons: None and empty for the baseline and for what did not run.
         test: the verdict on the case time alone, with its p-value; None as the verdict is.
         latency, forward_latency: of the case, and of the engine alone in it.
@@ -48,6 +49,7 @@ class Row:
     fix: str | None
     log: str | None
     partial: bool
+    left: str
     is_baseline: bool
     verdict: str | None
     reasons: tuple[str, ...]

@@ -1,10 +1,15 @@
 """How often the decision is wrong: made-up runs with a known truth, judged by the code that judges real ones.
 
-    python scripts/validity/simulate_claims.py [--runs 200] [--seed 0] [--cases 16,36] [--candidates 1,6]
+    python scripts/validity/simulate_claims.py [--runs 200] [--seed 0] [--cases 16,36] [--candidates 1,6] [--race on]
+    python scripts/validity/simulate_claims.py --candidates 10 --lead 10 --lossy 3
 
-Each run goes the way of `bench run`: rounds until the claims converge, the choice of a backend, and a pass
-of fresh samples by newly started processes. Prints the share of verdicts CONFIRMED for each true reduction of the case
-time; for 0 (A/A, all candidates equal to the baseline) and all below 10 % that is the rate of false claims.
+Each run goes the way of `bench run`: rounds until the claims converge or the race is settled, the choice of a backend,
+and a pass of fresh samples by newly started processes. Prints the share of verdicts CONFIRMED for each true reduction
+of the case time; for 0 (A/A, all candidates equal to the baseline) and all below 10 % that is the rate of false claims.
+With ``--lead`` one candidate takes so many percent less time than each of the others, whose reduction is that of the
+row; of the others the ``--lossy`` first are faster still and lose accuracy. *Leader chosen*: how often it was the one
+that the run confirmed on fresh samples, or nothing was to be confirmed. *Samples*: of all the rounds, beside a run
+without a race.
 
 A sample's log time is the sum of the case's own (standard deviation 0.3), the backend's, what the backend does with
 this case (0.01), what this launch of its process is like (``--start-sd``: 0.004, as two equal processes differed on one
@@ -13,16 +18,19 @@ remembers half of its last value (0.028), and, for one sample in fifty, 20 to 20
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from bench.accuracy import task_of
+from bench.choices import RACES
 from bench.schedule.limits import DEFAULT
 from models.task import PANCREAS
 from reports.decision.outcome import choose, converged, decide, judge_candidates
+from reports.decision.racing import accuracy_states, is_settled, leaving, level_after, level_early, looks
 from reports.decision.verdict import CONFIRMED, Claim
 from reports.records.record import (
     COMPLETE,
@@ -46,6 +54,7 @@ from reports.stats.bootstrap import Interval
 
 BASELINE = "baseline"
 REDUCTIONS = (0.0, 5.0, 9.0, 10.0, 11.0, 15.0, 25.0)  # %
+LOSS = 0.02  # of a lossy candidate's DSC
 BUDGET_ROUNDS = 6  # what the default budget leaves of the rounds with some 36 cases of 1.4 s
 OF_CASE, OF_BACKEND_IN_CASE, OF_SAMPLE, MEMORY = 0.3, 0.01, 0.028, 0.5
 DRIFT, WAVE, OUTLIERS = 0.10, 0.03, 0.02
@@ -94,83 +103,145 @@ def variant_settings(name: str) -> VariantSettings:
     return VariantSettings(backend=name, roi="none", overlap=0.5, batch=1)
 
 
-def settings(names: list[str]) -> Settings:
+def settings(names: list[str], race: bool) -> Settings:
     return Settings(
         variants={name: variant_settings(name) for name in names}, device="cpu", protocol="sliding-window", overlap=0.5,
         roi="none", tile=(64, 64, 64),
         batch=1, rounds=None, budget_s=600.0, threads=2, seed=0, min_reduction_pct=10.0, max_dsc_drop=0.005,
-        max_nsd_drop=0.01, max_f1_drop=0.02, required=(), timeout_s=600.0, allocator="keep",
+        max_nsd_drop=0.01, max_f1_drop=0.02, required=(), timeout_s=600.0, allocator="keep", race=race,
     )  # fmt: skip
 
 
-def simulate(random: np.random.Generator, cases: int, candidates: int, reduction: float, start_sd: float) -> Run:
-    """One run whose candidates all take `reduction` percent less time than the baseline, and label as it does."""
-    names = [BASELINE, *(f"candidate{number}" for number in range(candidates))]
-    effects = dict.fromkeys(names, float(np.log(1 - reduction / 100))) | {BASELINE: 0.0}
+@dataclass(frozen=True)
+class Truth:
+    """What is true of a candidate: how many percent less time it takes than the baseline, and the DSC that it loses."""
+
+    reduction: float
+    loss: float = 0.0
+
+
+def simulate(
+    random: np.random.Generator, cases: int, candidates: Sequence[Truth], start_sd: float, race: bool = False
+) -> Run:
+    """One run of candidates of which the truth is known."""
+    names = [BASELINE, *(f"candidate{number}" for number in range(len(candidates)))]
+    truths = dict(zip(names, (Truth(0.0), *candidates), strict=True))
+    effects = {name: float(np.log(1 - truth.reduction / 100)) for name, truth in truths.items()}
     machine = Machine(random, cases, names, effects, start_sd)
     held = tuple(Case(f"case{i}", f"case{i}", f"mask{i}", i % 3, (64, 64, 64), (1.0, 1.0, 1.0)) for i in range(cases))
-    scores = tuple(
-        Score(
-            case=case.name,
-            structures={
-                "whole pancreas": StructureScore(dsc=0.9, nsd=0.95),
-                "lesion": StructureScore(dsc=0.8, nsd=0.9),
-            },
-            subtype=case.subtype, baseline_subtype=case.subtype, voxels=10**6, differing_voxels=0,
-        )
-        for case in held
-    )  # fmt: skip
     record = RunRecord(
-        id="simulated", created="", command="", settings=settings(names), checkpoint=NETWORK,
+        id="simulated", created="", command="", settings=settings(names, race), checkpoint=NETWORK,
         task=task_of(PANCREAS, (0, 1, 2), 3), data=DATA, cases=held, host=HOST,
         versions={}, controlled_settings={}, baseline=BASELINE, status=COMPLETE,
     )  # fmt: skip
-    variants = (VariantRecord(name=name, settings=variant_settings(name), status=OK, scores=scores) for name in names)
-    run = Run(record, tuple(variants), Path())
-    claim = Claim.of(record.settings)
-    for rounds in range(1, min(DEFAULT.rounds, BUDGET_ROUNDS) + 1):
-        run = _round(run, machine, names, INTERLEAVED, rounds - 1, rounds - 1)
-        machine.restart(names)
-        if rounds >= DEFAULT.launches and converged(run, claim):
-            break
-    chosen = choose(run, claim)
+    variants = (VariantRecord(name=name, settings=variant_settings(name), status=OK) for name in names)
+    run, rounds = _interleave(Run(record, tuple(variants), Path()), machine, truths)
+    chosen = choose(run, Claim.of(record.settings))
     if chosen is None:
         return run
     run = replace(run, record=replace(record, confirmed=chosen))
-    for number in range(rounds):
-        run = _round(run, machine, [BASELINE, chosen], CONFIRMATION, number, rounds + number)
+    for number in range(max(rounds, DEFAULT.launches)):
         machine.restart([BASELINE, chosen])
+        run = _round(run, machine, [BASELINE, chosen], CONFIRMATION, number, rounds + number)
     return run
 
 
+def _interleave(run: Run, machine: Machine, truths: dict[str, Truth]) -> tuple[Run, int]:
+    """The rounds of a run, a launch each, and how many they were; the accuracy is known after the first."""
+    claim, race = Claim.of(run.record.settings), run.record.settings.race
+    accuracy: dict[str, tuple[str, str]] = {}
+    for rounds in range(1, min(DEFAULT.rounds, BUDGET_ROUNDS) + 1):
+        stops = (*(looks(machine.cases) if race and rounds == 1 else ()), machine.cases)
+        order = machine.random.permutation(machine.cases).tolist()
+        for first, end in pairwise((0, *stops)):
+            racing = [variant.name for variant in run.variants if not variant.left]
+            run = _cases(run, machine, racing, order[first:end], INTERLEAVED, rounds - 1, rounds - 1)
+            if rounds == 1 and end == machine.cases:
+                run = replace(run, variants=tuple(_scored(each, truths[each.name]) for each in run.variants))
+            if race:
+                level = level_after(rounds) if end == machine.cases else level_early(machine.cases)
+                accuracy = accuracy or accuracy_states(run, claim)
+                left = leaving(run, claim, level, accuracy)
+                run = replace(run, variants=tuple(replace(v, left=left.get(v.name, v.left)) for v in run.variants))
+        if (race and is_settled(run, claim)) or (rounds >= DEFAULT.launches and converged(run, claim)):
+            break
+        machine.restart([variant.name for variant in run.variants])
+    return run, rounds
+
+
+def _scored(variant: VariantRecord, truth: Truth) -> VariantRecord:
+    """With the scores of the cases that it has had."""
+    scores = (
+        Score(
+            case=sample.case,
+            structures={
+                "whole pancreas": StructureScore(dsc=0.9 - truth.loss, nsd=0.95),
+                "lesion": StructureScore(dsc=0.8 - truth.loss, nsd=0.9),
+            },
+            subtype=0, baseline_subtype=0, voxels=10**6, differing_voxels=0,
+        )
+        for sample in variant.samples
+    )  # fmt: skip
+    return replace(variant, scores=tuple(scores))
+
+
 def _round(run: Run, machine: Machine, names: list[str], phase: str, number: int, start: int) -> Run:
+    return _cases(run, machine, names, machine.random.permutation(machine.cases).tolist(), phase, number, start)
+
+
+def _cases(
+    run: Run, machine: Machine, names: list[str], cases: Sequence[int], phase: str, number: int, start: int
+) -> Run:
     taken: dict[str, list[Sample]] = {name: [] for name in names}
-    for case in machine.random.permutation(machine.cases):
+    for case in cases:
         for name in machine.random.permutation(names):
             ns = round(machine.seconds(name, case) * 1e9)
-            sample = Sample(phase, number, f"case{case}", ns, {"forward": ns}, None, 8, 0, float(machine._taken), ns)
+            subtype = run.record.cases[case].subtype
+            sample = Sample(
+                phase, number, f"case{case}", ns, {"forward": ns}, None, 8, subtype, float(machine._taken), ns
+            )
             taken[name].append(replace(sample, launch=start))
-    backends = (replace(each, samples=(*each.samples, *taken.get(each.name, []))) for each in run.variants)
-    return replace(run, variants=tuple(backends))
+    variants = (replace(each, samples=(*each.samples, *taken.get(each.name, []))) for each in run.variants)
+    return replace(run, variants=tuple(variants))
 
 
 @dataclass(frozen=True)
 class Outcome:
+    """`leads`: the first candidate was the one that the run confirmed, or none was."""
+
     confirmed: bool
+    leads: bool
     rounds: int
+    samples: int
     reduction: Interval
 
 
 def outcomes(options: argparse.Namespace, cases: int, candidates: int, reduction: float) -> Iterator[Outcome]:
     for number in range(options.runs):
         random = np.random.default_rng([options.seed, number, cases, candidates, round(10 * reduction)])
-        run = simulate(random, cases, candidates, reduction, options.start_sd)
+        run = simulate(random, cases, _field(options, candidates, reduction), options.start_sd, options.race == "on")
         claim = Claim.of(run.record.settings)
         judged = judge_candidates(run, claim)
         decision = decide(run, claim, judged)
         shown = decision.confirmation or next(iter(judged.values())).comparison.case
-        rounds = 1 + max(sample.round for sample in run.variant(BASELINE).samples if sample.phase == INTERLEAVED)
-        yield Outcome(decision.verdict == CONFIRMED, rounds, shown.reduction)
+        interleaved = [s for variant in run.variants for s in variant.samples if s.phase == INTERLEAVED]
+        yield Outcome(
+            confirmed=decision.verdict == CONFIRMED,
+            leads=run.record.confirmed in (None, "candidate0"),
+            rounds=1 + max(sample.round for sample in interleaved),
+            samples=len(interleaved),
+            reduction=shown.reduction,
+        )
+
+
+def _field(options: argparse.Namespace, candidates: int, reduction: float) -> list[Truth]:
+    """The candidates, the leader first."""
+    if options.lead is None:
+        return [Truth(reduction)] * candidates
+    leader = 100 - (100 - reduction) * (1 - options.lead / 100)
+    faster = 100 - (100 - leader) * (1 - options.lead / 100)
+    lossy = min(options.lossy, candidates - 1)
+    return [Truth(leader), *[Truth(faster, LOSS)] * lossy, *[Truth(reduction)] * (candidates - 1 - lossy)]
 
 
 def main() -> None:
@@ -181,20 +252,28 @@ def main() -> None:
     parser.add_argument("--candidates", default="1,6")
     parser.add_argument("--start-sd", type=float, default=0.004, help="of a start's log time")
     parser.add_argument("--reductions", default=",".join(map(str, REDUCTIONS)))
+    parser.add_argument("--race", choices=RACES, default="on")
+    parser.add_argument("--lead", type=float, help="percent of the others' time that the first candidate saves")
+    parser.add_argument("--lossy", type=int, default=0, help="candidates that are faster still and lose accuracy")
     options = parser.parse_args()
-    print("| true reduction | cases | candidates | CONFIRMED | rounds, median | half-width of the interval, median |")
-    print("|---:|---:|---:|---:|---:|---:|")
+    head = ["true reduction", "cases", "candidates", "CONFIRMED", "leader chosen", "rounds, median"]
+    print("| " + " | ".join([*head, "samples, mean", "half-width of the interval, median"]) + " |")
+    print("|" + "---:|" * 8)
     for candidates in map(int, options.candidates.split(",")):
         for cases in map(int, options.cases.split(",")):
             for reduction in map(float, options.reductions.split(",")):
                 runs = list(outcomes(options, cases, candidates, reduction))
-                rate = 100 * np.mean([run.confirmed for run in runs])
-                half = np.median([(run.reduction.high - run.reduction.low) / 2 for run in runs])
-                rounds = np.median([run.rounds for run in runs])
-                print(
-                    f"| {reduction:g} % | {cases} | {candidates} | {rate:.1f} % | {rounds:g} | {half:.2f} points |",
-                    flush=True,
-                )
+                cells = [
+                    f"{reduction:g} %",
+                    cases,
+                    candidates,
+                    f"{100 * np.mean([run.confirmed for run in runs]):.1f} %",
+                    f"{100 * np.mean([run.leads for run in runs]):.1f} %",
+                    f"{np.median([run.rounds for run in runs]):g}",
+                    f"{np.mean([run.samples for run in runs]):.0f}",
+                    f"{np.median([(run.reduction.high - run.reduction.low) / 2 for run in runs]):.2f} points",
+                ]
+                print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 
 
 if __name__ == "__main__":

@@ -62,15 +62,25 @@ class _Session:
 
 
 class Faulty:
+    variable = "FAULT"
+
     def __init__(self, backend):
         self._real = Eager(backend)
 
     def probe(self, target):
-        if os.environ["FAULT"] == "crashing":
+        if os.environ[self.variable] == "crashing":
             os.kill(os.getpid(), signal.SIGSEGV)
         return self._real.probe(target)
 
     @contextmanager
     def open(self, model, target):
         with self._real.open(model, target) as session:
-            yield _Session(session, os.environ["FAULT"])
+            yield _Session(session, os.environ[self.variable])
+
+
+class AlsoFaulty(Faulty):
+    variable = "ANOTHER_FAULT"
+
+
+class FaultyToo(Faulty):
+    variable = "THIRD_FAULT"

@@ -16,6 +16,7 @@ from bench.choices import (
     PLAN_FILE,
     PREPROCESSINGS,
     PROTOCOLS,
+    RACES,
     ROIS,
     SCENARIOS,
     SPLITS,
@@ -190,6 +191,10 @@ def _measurement(run: argparse.ArgumentParser) -> None:
         metavar="S",
         help="seconds of rounds with auto (600)",
     )
+    much.add_argument(
+        "--race", choices=RACES, default=Request.race,
+        help="with --rounds auto a variant leaves the rounds once nothing more of it would change the answer (on)",
+    )  # fmt: skip
     timeout(much)
     much.add_argument(
         "--seed", type=whole(0), default=Request.seed, metavar="N", help="of the order of backends and cases (0)"

@@ -26,7 +26,8 @@ def variants_section(summary: Summary) -> str:
     partial = [text(row.name) for row in rows if row.partial]
     short = f"Measured only in part: {', '.join(partial)}." if partial else ""
     shown = table(head, [_variant_row(row) for row in rows], (0, 1, 9))
-    return section("Variants", shown, note, _calls_note(summary), why, short)
+    left = bullets(f"{text(row.name)} left the rounds before their end: {text(row.left)}" for row in rows if row.left)
+    return section("Variants", shown, note, _calls_note(summary), why, left, short)
 
 
 def _calls_note(summary: Summary) -> str:
@@ -43,7 +44,7 @@ def _calls_note(summary: Summary) -> str:
 
 def _multiplicity_note(rows: list[Row]) -> str:
     """How the rows' speeds were judged together."""
-    analysis = next((row.test.analysis for row in rows if row.test), None)
+    analysis = next((row.test.analysis for row in sorted(rows, key=lambda row: bool(row.left)) if row.test), None)
     if analysis is None:
         return ""
     holm = f", by Holm's test over {analysis.claims} variants" if analysis.claims > 1 else ""

@@ -81,6 +81,23 @@ def test_a_backend_that_is_really_faster_is_confirmed_on_a_fresh_pass(bench, lim
     assert not workers, "every worker of every launch is gone"
 
 
+def test_in_a_race_losers_leave_and_one_round_settles_it(bench, monkeypatch):
+    monkeypatch.setitem(engines.BACKENDS, "plain", engines.BACKENDS["torch-fp32"])
+    monkeypatch.setitem(engines.BACKENDS, "lossy", Backend("tests.bench.faulty:AlsoFaulty", "fp32"))
+    monkeypatch.setitem(engines.BACKENDS, "slowest", Backend("tests.bench.faulty:FaultyToo", "fp32"))
+    fault(monkeypatch, "slow=0.2", "torch-fp32")
+    monkeypatch.setenv("ANOTHER_FAULT", "shifted=0.5")
+    monkeypatch.setenv("THIRD_FAULT", "slow=0.6")
+    code, summary, _ = bench("--backends", "plain,lossy,slowest", "--max-cases", str(ENOUGH_FOR_F1))
+    assert (code, summary["verdict"], summary["best"], summary["rounds"]) == (0, "CONFIRMED", "plain", 1)
+    assert row(summary, "slowest")["left"].startswith("slower than the claim beyond doubt after 5 pairs of samples")
+    assert row(summary, "lossy")["left"].startswith("its accuracy lost: ")
+    assert row(summary, "plain")["left"] is None
+    for name, samples in (("slowest", 5), ("lossy", ENOUGH_FOR_F1), ("plain", ENOUGH_FOR_F1)):
+        assert [s["phase"] for s in read_samples(name)].count("interleaved") == samples
+    assert "slowest left the rounds before their end: slower than the claim" in Path("run/report.md").read_text()
+
+
 def test_rounds_are_launched_anew_once_the_last_launch_is_amortised(bench, limit, monkeypatch):
     """And the confirmation has as many launches as the rounds before, where these are more than the least."""
     limit(relaunch_cost=0)

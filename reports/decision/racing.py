@@ -1,0 +1,127 @@
+"""Which variants may leave a run's rounds, since nothing that they could still show changes its answer.
+
+Elimination as in racing (Maron & Moore, "Hoeffding Races: Accelerating Model Selection Search for Classification and
+Function Approximation", NIPS 1993), with paired bounds by bootstrap in the place of Hoeffding's, and group-sequential:
+each look at the samples spends a part of the error, half of it in equal parts within the first round and half after the
+rounds as `spent` has it, shared by those that still race. So the variant that is truly best leaves wrongly in at most
+5 % of the runs. What remains is confirmed on fresh samples whatever the race did, so that it makes no claim of its own.
+"""
+
+from collections.abc import Mapping
+from math import log
+
+from reports.decision.accuracy import compare_accuracy
+from reports.decision.comparison import candidates
+from reports.decision.outcome import interim_analyses
+from reports.decision.speed import Speed, case_ns, pairs, speed
+from reports.decision.verdict import CONFIRMED, KEPT, LOST, UNDECIDED, Claim, judge_accuracy, judge_speeds
+from reports.formatting import count, factor, percent, plain_percent
+from reports.records.record import INTERLEAVED
+from reports.records.store import Run
+from reports.stats.bootstrap import ALPHA, MIN_CASES
+from reports.stats.multiplicity import spent
+
+ONE_LAUNCH = 0.06
+"""How far, as a log ratio, the luck of single processes may carry two equal variants from each other. Two launches and
+more show it themselves; see "Why processes are launched anew" in docs/explanation/validity.md."""
+
+_STEP = 1.6  # from one look within the first round to the next
+
+
+def looks(cases: int) -> tuple[int, ...]:
+    """After how many cases of the first round the samples are looked at; before its end, which is a look of its own."""
+    numbers, number = [], MIN_CASES
+    while number < cases:
+        numbers.append(number)
+        number = round(number * _STEP)
+    return tuple(numbers)
+
+
+def level_early(cases: int) -> float:
+    """The error rate that a look within the first round may spend."""
+    return ALPHA / 2 / len(looks(cases))
+
+
+def level_after(rounds: int) -> float:
+    """The error rate that the look after so many rounds may spend."""
+    return spent(rounds) / 2
+
+
+def accuracy_states(run: Run, claim: Claim) -> dict[str, tuple[str, str]]:
+    """The state of each racing variant's accuracy with its reason; rounds after the first do not change it."""
+    racing = [variant for variant in candidates(run) if variant.scores and not variant.left]
+    return {variant.name: judge_accuracy(compare_accuracy(run, variant.name), claim) for variant in racing}
+
+
+def leaving(run: Run, claim: Claim, level: float, accuracy: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    """The variants that need not be run further, each with the reason why.
+
+    Args:
+        run: as it stands.
+        level: the error rate that this look may spend over all variants.
+        accuracy: as of `accuracy_states`; empty before the first round is complete.
+    """
+    racing = [variant.name for variant in candidates(run) if not variant.left]
+    level /= max(1, len(racing))
+    speeds = {name: speed(pairs(run, name, INTERLEAVED), case_ns) for name in racing}
+    states = {name: accuracy.get(name, ("", "")) for name in racing}
+    why = {name: f"its {reason}" for name, (state, reason) in states.items() if state == LOST}
+    why |= {name: reason for name in racing if name not in why and (reason := _slow(speeds[name], claim, level))}
+    able = {name: own for name, own in speeds.items() if name not in why}
+    kept = {name: own for name, own in able.items() if states[name][0] == KEPT and own.cases}
+    if not kept:
+        return why
+    leader = max(kept, key=lambda name: kept[name].speedup.estimate)
+    why |= {name: reason for name in able if name != leader and (reason := _beaten(run, name, leader, level))}
+    if _is_confirmed(run, claim, leader):
+        undecided = [name for name in able if name not in why and states[name][0] == UNDECIDED]
+        why |= dict.fromkeys(
+            undecided, f"its accuracy is undecided, which more rounds do not change; {leader}'s is kept"
+        )
+    return why
+
+
+def is_settled(run: Run, claim: Claim) -> bool:
+    """Whether the race has an answer that the confirmation can take up: nobody is left, or one, and that is confirmed.
+
+    A single variant that is refuted by the luck of its first processes would have no second chance; so it goes on.
+    """
+    racing = [variant.name for variant in candidates(run) if not variant.left]
+    return not racing or (len(racing) == 1 and _is_confirmed(run, claim, racing[0]))
+
+
+def _slow(own: Speed, claim: Claim, level: float) -> str:
+    required = -log(1 - claim.min_reduction_pct / 100)
+    if not _is_below(own, required, level):
+        return ""
+    fell = own.reduction.estimate
+    found = f"reduced by {percent(fell)}" if fell > 0 else f"increased by {percent(-fell)}"
+    return (
+        f"slower than the claim beyond doubt after {_samples(own)}: {own.scope} {found}, "
+        f"{plain_percent(claim.min_reduction_pct)} required"
+    )
+
+
+def _beaten(run: Run, name: str, leader: str, level: float) -> str:
+    beside = speed(pairs(run, name, INTERLEAVED, leader), case_ns)
+    if not _is_below(beside, 0.0, level):
+        return ""
+    slower = factor(1 / beside.speedup.estimate)
+    return (
+        f"beaten beyond doubt after {_samples(beside)}: it takes {slower} the time of {leader}, whose accuracy is kept"
+    )
+
+
+def _is_below(own: Speed, bound: float, level: float) -> bool:
+    """Whether a log speedup is shown to lie below `bound`; NaN, as of fewer than `MIN_CASES` cases, shows nothing."""
+    luck = ONE_LAUNCH if own.launches < 2 else 0.0
+    return own.log_speedup.high(level) + luck < bound
+
+
+def _is_confirmed(run: Run, claim: Claim, name: str) -> bool:
+    speeds = {each.name: speed(pairs(run, each.name, INTERLEAVED), case_ns) for each in candidates(run)}
+    return judge_speeds(speeds, claim, interim_analyses(run))[name].verdict == CONFIRMED
+
+
+def _samples(own: Speed) -> str:
+    return f"{count(own.pairs, 'pair')} of samples"
