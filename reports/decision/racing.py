@@ -95,9 +95,9 @@ def _slow(own: Speed, claim: Claim, level: float) -> str:
     if not _is_below(own, required, level):
         return ""
     fell = own.reduction.estimate
-    found = f"reduced by {percent(fell)}" if fell > 0 else f"increased by {percent(-fell)}"
+    change = f"reduced by {percent(fell)}" if fell > 0 else f"increased by {percent(-fell)}"
     return (
-        f"slower than the claim beyond doubt after {_samples(own)}: {own.scope} {found}, "
+        f"slower than the claim beyond doubt after {_samples(own)}: {own.scope} {change}, "
         f"{plain_percent(claim.min_reduction_pct)} required"
     )
 
