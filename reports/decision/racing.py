@@ -82,17 +82,21 @@ def leaving(run: Run, claim: Claim, level: float, accuracy: Mapping[str, tuple[s
 
 
 def is_settled(run: Run, claim: Claim) -> bool:
-    """Whether the race has an answer that the confirmation can take up: nobody is left, or one, and that is confirmed.
+    """Whether the race has an answer that the confirmation can take up: nobody is left, or one that is sure to meet it.
 
-    A single variant that is refuted by the luck of its first processes would have no second chance; so it goes on.
+    That is so where its claim is confirmed whatever the luck of a single launch. One that is near the claim goes on, so
+    that its confirmation, of as many rounds, has the power that it needs; and one that is refuted, which has no other.
     """
     racing = [variant.name for variant in candidates(run) if not variant.left]
-    return not racing or (len(racing) == 1 and _is_confirmed(run, claim, racing[0]))
+    if len(racing) != 1:
+        return not racing
+    own = speed(pairs(run, racing[0], INTERLEAVED), case_ns)
+    sure = own.log_speedup.low(ALPHA) - _luck(own) >= _required(claim)
+    return sure and _is_confirmed(run, claim, racing[0])
 
 
 def _slow(own: Speed, claim: Claim, level: float) -> str:
-    required = -log(1 - claim.min_reduction_pct / 100)
-    if not _is_below(own, required, level):
+    if not _is_below(own, _required(claim), level):
         return ""
     fell = own.reduction.estimate
     change = f"reduced by {percent(fell)}" if fell > 0 else f"increased by {percent(-fell)}"
@@ -114,8 +118,16 @@ def _beaten(run: Run, name: str, leader: str, level: float) -> str:
 
 def _is_below(own: Speed, bound: float, level: float) -> bool:
     """Whether a log speedup is shown to lie below `bound`; NaN, as of fewer than `MIN_CASES` cases, shows nothing."""
-    luck = ONE_LAUNCH if own.launches < 2 else 0.0
-    return own.log_speedup.high(level) + luck < bound
+    return own.log_speedup.high(level) + _luck(own) < bound
+
+
+def _luck(own: Speed) -> float:
+    return ONE_LAUNCH if own.launches < 2 else 0.0
+
+
+def _required(claim: Claim) -> float:
+    """The log speedup of the claim."""
+    return -log(1 - claim.min_reduction_pct / 100)
 
 
 def _is_confirmed(run: Run, claim: Claim, name: str) -> bool:
