@@ -1,4 +1,4 @@
-"""A real engine with a fault, for the harness to notice. Imported by worker processes; FAULT names the fault."""
+"""A real engine with a fault, for the harness to notice; FAULT names it where the class does not. Workers import it."""
 
 import os
 import signal
@@ -62,25 +62,56 @@ class _Session:
 
 
 class Faulty:
-    variable = "FAULT"
+    fault: str | None = None
 
     def __init__(self, backend):
         self._real = Eager(backend)
 
     def probe(self, target):
-        if os.environ[self.variable] == "crashing":
+        if self._fault() == "crashing":
             os.kill(os.getpid(), signal.SIGSEGV)
         return self._real.probe(target)
 
     @contextmanager
     def open(self, model, target):
         with self._real.open(model, target) as session:
-            yield _Session(session, os.environ[self.variable])
+            yield _Session(session, self._fault())
+
+    def _fault(self):
+        return os.environ["FAULT"] if self.fault is None else self.fault
 
 
-class AlsoFaulty(Faulty):
-    variable = "ANOTHER_FAULT"
+class Killed(Faulty):
+    fault = "killed"
 
 
-class FaultyToo(Faulty):
-    variable = "THIRD_FAULT"
+class Hungry(Faulty):
+    fault = "hungry"
+
+
+class Raising(Faulty):
+    fault = "raising"
+
+
+class Frozen(Faulty):
+    fault = "frozen"
+
+
+class Overflowing(Faulty):
+    fault = "overflowing"
+
+
+class Crashing(Faulty):
+    fault = "crashing"
+
+
+class Lying(Faulty):
+    fault = "lying"
+
+
+class Shifted(Faulty):
+    fault = "shifted=0.5"
+
+
+class Slow(Faulty):
+    fault = "slow=0.6"
