@@ -1,6 +1,6 @@
 """From paired samples to verdicts.
 
 `speed`, `accuracy` and `flips` of one variant, their `comparison` with the baseline, the `verdict` on it, the `outcome`
-of the run, and `regression` between runs that `comparability` lets be compared. `needed`: how many cases a claim takes.
-`racing`: which variants may leave the rounds before their end.
+of the run, and `regression` between runs that `comparability` lets be compared; `history`: how speedups went over many.
+`needed`: how many cases a claim takes. `racing`: which variants may leave the rounds before their end.
 """

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from reports.formatting import count
 from reports.records.record import RunRecord
 from reports.records.store import RecordError, Run
 
@@ -18,15 +19,31 @@ def require_comparable(reference: Run, other: Run) -> None:
     Raises:
         RecordError: one of them is not. The line lists each difference.
     """
-    differences = _differences(_controlled(reference.record), _controlled(other.record))
-    differences += _calibration(reference.record, other.record) + _recipes(reference.record, other.record)
-    differences += _structures(reference.record, other.record)
+    differences = controlled_differences(reference.record, other.record)
     if differences:
         listed = "; ".join(f"{name} is {new}, there {old}" for name, old, new in differences)
         raise RecordError(
             f"{_run_name(other)}: not comparable with {_run_name(reference)}: {listed}; "
             "measure again with what the reference had"
         )
+
+
+def controlled_differences(reference: RunRecord, other: RunRecord) -> tuple[Difference, ...]:
+    """What must be equal in runs that are compared, and is not."""
+    return (
+        *_differences(_controlled(reference), _controlled(other)),
+        *_calibration(reference, other),
+        *_recipes(reference, other),
+        *_structures(reference, other),
+    )
+
+
+def machine(record: RunRecord) -> str:
+    """The machine in words, the same for all runs on it, whatever its system and drivers."""
+    host = record.host
+    quota = f"a quota of {host.cpu_quota:g} CPUs" if host.cpu_quota is not None else ""
+    gpu = host.gpu or "" if record.settings.device.startswith("cuda") else ""
+    return ", ".join(part for part in (gpu, host.processor, count(host.cores, "core"), quota) if part)
 
 
 def uncontrolled_differences(reference: Run, other: Run) -> tuple[Difference, ...]:

@@ -10,7 +10,7 @@ from math import isfinite, nan
 
 from reports.decision.accuracy import Metric, MetricKey, compare_scores, paired_scores
 from reports.decision.comparability import Difference, require_comparable, uncontrolled_differences
-from reports.decision.speed import case_ns, log_ratios, pairs
+from reports.decision.speed import case_ns, interleaved_speedup, log_ratios, pairs
 from reports.decision.verdict import KEPT, LOST, SHOWN_BY, UNDECIDED, Claim, metric_state
 from reports.formatting import NOT_MEASURED, count, listed, percent
 from reports.records.record import AGREEMENT, FAILED, INTERLEAVED, OK, PENDING, SKIPPED, TRUTH
@@ -33,6 +33,7 @@ class Change:
         reasons: why, or what would settle it.
         speedup: ratio of the speedups over each run's own baseline, this run over the reference, by case; below 1 is
             slower. 1 without bounds for the baseline.
+        own, reference: the speedup over the baseline in this run and in the reference, each by all of its own cases.
         seconds: ratio of the median seconds a case, this run over the reference. Not interleaved.
         metrics: each score in both runs, and the paired difference by case; `states` says what came of it.
         flipped: cases whose predicted class is not that of the reference; `compared`: those with a class in both.
@@ -43,6 +44,8 @@ class Change:
     reasons: tuple[str, ...]
     cases: int = 0
     speedup: Interval = field(default_factory=Interval)
+    own: Interval = field(default_factory=Interval)
+    reference: Interval = field(default_factory=Interval)
     seconds: float = nan
     metrics: Mapping[MetricKey, Metric] = field(default_factory=dict)
     states: Mapping[MetricKey, str] = field(default_factory=dict)
@@ -115,6 +118,8 @@ def _change(reference: Run, run: Run, name: str, max_slowdown_pct: float) -> Cha
         reasons=tuple(reason for reason in (slower, lost) if reason),
         cases=cases,
         speedup=speedup,
+        own=interleaved_speedup(run, name),
+        reference=interleaved_speedup(reference, name),
         seconds=_seconds_ratio(reference, run, name),
         metrics=metrics,
         states=states,

@@ -10,7 +10,7 @@ from math import exp, log, nan
 
 import numpy as np
 
-from reports.records.record import ALL_CASES, Sample, VariantRecord
+from reports.records.record import ALL_CASES, INTERLEAVED, Sample, VariantRecord
 from reports.records.store import Run
 from reports.stats.bootstrap import Bootstrap, Floats, Interval, of_crossed, of_mean
 from reports.stats.scores import exponential, time_reduction_pct
@@ -103,6 +103,11 @@ def speed(paired: Iterable[Pair], time_ns: Callable[[Sample], int]) -> Speed:
         log_speedup=log_speedup,
         launches=launches,
     )
+
+
+def interleaved_speedup(run: Run, name: str) -> Interval:
+    """The speedup of variant `name` over the run's baseline; 1 without bounds for the baseline itself."""
+    return Interval(1.0) if name == run.record.baseline else speed(pairs(run, name, INTERLEAVED), case_ns).speedup
 
 
 def _speed_of_calls(ratios: Mapping[tuple[str, int], list[float]]) -> Speed:

@@ -1,7 +1,7 @@
 """Summaries to documents, a format a file: `markdown`, `html_page`, `summary_json`, `csv_tables`, `junit`.
 
-`regression` is the document of `bench compare`; `sections` are the parts of the markdown page, `commonmark` its marks;
-`page` is the frame of all HTML.
+`several` has the documents of `bench compare` and `bench history`; `sections` are the parts of the markdown page,
+`commonmark` its marks; `page` is the frame of all HTML.
 """
 
 from importlib import import_module

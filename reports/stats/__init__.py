@@ -1,5 +1,5 @@
 """Statistics: pure functions of arrays, seeded, so that a run's files always give the same answer.
 
 `scores` of cases, their bounds by `bootstrap`, the error rates of several claims (`multiplicity`), `power`: what so
-many cases could have shown, and `sample_size`: how many a claim needs.
+many cases could have shown, and `sample_size`: how many a claim needs. `change_points` of a series of runs.
 """

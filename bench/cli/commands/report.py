@@ -1,7 +1,8 @@
-"""`bench report`."""
+"""`bench report`, and where other commands show a document."""
 
 import sys
 from argparse import Namespace
+from pathlib import Path
 
 from bench.cli.exit_codes import DONE
 from bench.errors import StorageError
@@ -19,8 +20,13 @@ def execute(options: Namespace) -> int:
             write_text(folder / "report.md", text)
         except StorageError as error:  # a run may lie where nothing can be written
             print(f"bench: the report is not renewed: {error}", file=sys.stderr)
-    if options.out is None:
+    show(text, options.out)
+    return DONE
+
+
+def show(text: str, out: Path | None) -> None:
+    """Write a document to the file `out`, or to the terminal."""
+    if out is None:
         print(text, end="" if text.endswith("\n") else "\n")
     else:
-        write_text(options.out, text)
-    return DONE
+        write_text(out, text)

@@ -39,6 +39,7 @@ from bench.peers import PEERS
 from bench.plan.request import Request
 from engines import BACKENDS
 from reports.render import FORMATS
+from reports.render.several import FORMATS as SEVERAL
 
 
 class Parser(argparse.ArgumentParser):
@@ -63,6 +64,7 @@ def parser() -> Parser:
     _report(commands.add_parser("report", help="show a run as markdown, HTML, JSON, CSV or JUnit XML"))
     _check(commands.add_parser("check", help="the CI gate: exit 0 only if a run confirms the claim"))
     _compare(commands.add_parser("compare", help="runs over commits or machines: exit 1 if a backend regressed"))
+    _history(commands.add_parser("history", help="many runs of a project: where a backend's speedup changed"))
     _inspect(commands.add_parser("inspect", help="what a checkpoint holds, and how it was read"))
     _doctor(commands.add_parser("doctor", help="which backends can run here, and how to enable the others"))
     _scenario(commands.add_parser("scenario", help="MLPerf's scenarios: latency, throughput, cold starts"))
@@ -227,7 +229,18 @@ def _compare(compare: argparse.ArgumentParser) -> None:
         "--max-slowdown", type=number(0, 99), default=5.0, metavar="X",
         help="per cent by which the speedup over a run's own baseline may fall (5)",
     )  # fmt: skip
-    compare.add_argument("--format", choices=("markdown", "json"), default="markdown")
+    _document(compare)
+
+
+def _history(history: argparse.ArgumentParser) -> None:
+    history.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="each run directory in it, however deep")
+    _document(history)
+
+
+def _document(command: argparse.ArgumentParser) -> None:
+    """Of commands that show several runs."""
+    command.add_argument("--format", choices=SEVERAL, default="markdown")
+    command.add_argument("--out", type=Path, metavar="FILE", help="write there rather than to the terminal")
 
 
 def _inspect(inspect: argparse.ArgumentParser) -> None:

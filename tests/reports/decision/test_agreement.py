@@ -16,7 +16,7 @@ from reports.records.record import ABSENT_SKIP, Roi, StructureRecord
 from reports.records.store import RecordError, Run
 from reports.render import FORMATS, render
 from reports.render.csv_tables import cases_csv
-from reports.render.regression import render as render_regressions
+from reports.render.several import render_regressions
 from reports.summary.summarise import summarise
 from tests.reports.factory import BASELINE, LESION, WHOLE, Candidate, by_agreement, make_run, of_structures, rescored
 
