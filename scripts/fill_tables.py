@@ -253,6 +253,39 @@ def simulated(_: Path) -> Table:
     )
 
 
+def history(_: Path) -> Table:
+    """False alarms and steps that were found, in `bench history`."""
+    rows: dict[tuple[str, str], dict[str, dict[str, str]]] = defaultdict(dict)
+    with (RESULTS / "claims/history.csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            rows[row["noise"], row["sd"]][row["step_pct"]] = row
+
+    def part(row: dict[str, str], name: str) -> str:
+        return f"{100 * int(row[name]) / int(row['series']):.1f} %"
+
+    def steps(row: dict[str, str] | None) -> Cells:
+        if row is None:
+            return ("not measured",) * 2
+        return part(row, "found"), f"{float(row['delay_median']):g}, {float(row['delay_p90']):g}"
+
+    head = (
+        "noise of a run",
+        "false alarms, one look",
+        "in any look",
+        "5 % found",
+        "after runs",
+        "10 % found",
+        "after runs",
+    )
+    return head, (
+        (
+            noise + (f", {100 * float(spread):g} %" if float(spread) else ""),
+            part(own["0"], "one_look"), part(own["0"], "any_look"), *steps(own.get("5")), *steps(own.get("10")),
+        )
+        for (noise, spread), own in rows.items()
+    )  # fmt: skip
+
+
 def roi_safety(_: Path) -> Table:
     lines = (RESULTS / "roi-safety.txt").read_text(encoding="utf-8").splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
@@ -262,7 +295,7 @@ def roi_safety(_: Path) -> Table:
 TABLES: dict[str, Callable[[Path], Table]] = {
     "results-by-machine": results_by_machine, "runs": runs, "demo": demo, "peers": peers, "recipes": recipes,
     "rewrites": rewrites, "roofline": roofline, "cuda": cuda, "claims": claims, "simulated": simulated,
-    "roi-safety": roi_safety,
+    "roi-safety": roi_safety, "history": history,
     "allocator": lambda _: beside(("allocator-keep", "allocator-system"), ("kept", "given back")),
     "batch": lambda _: beside(("demo-cpu", "demo-cpu-batch2"), ("one tile a pass", "two tiles a pass")),
 }  # fmt: skip

@@ -15,8 +15,8 @@ _MOST_DATES = 7  # below an axis
 
 
 def trend_chart(series: Series, trend: Trend, name: str) -> Chart | None:
-    """The chart of a trend of `series`, called `name`; None without points."""
-    if not trend.points:
+    """The chart of a trend of `series`, called `name`; None with fewer than two points."""
+    if len(trend.points) < 2:
         return None
     with canvas(_HEIGHT) as (figure, axes):
         axes.remove()

@@ -13,13 +13,20 @@ from reports.decision.verdict import UNDECIDED as OPEN
 from reports.formatting import NOT_MEASURED, factor, listed, percent
 from reports.stats.bootstrap import Interval
 
-_MARKS = {REGRESSION: (LOST, "X"), OPEN: (UNDECIDED, "D"), NO_REGRESSION: (KEPT, "o"), None: (MUTED, "o")}
+_REFERENCE = "reference"  # in the place of a state
+_MARKS = {
+    _REFERENCE: (INK, "s"), REGRESSION: (LOST, "X"), OPEN: (UNDECIDED, "D"), NO_REGRESSION: (KEPT, "o"),
+    None: (MUTED, "o"),
+}  # fmt: skip
 _ROW = 0.22  # inches
 
 
 @dataclass(frozen=True)
 class _Row:
-    """A line of the plot; `change` in per cent is NaN for the reference, and where nothing was compared."""
+    """A line of the plot; `change` in per cent is NaN for the reference, and where nothing was compared.
+
+    `state`: as of a `Change`, or `_REFERENCE`.
+    """
 
     label: str
     speedup: Interval
@@ -36,19 +43,17 @@ def forest(regressions: Sequence[Regression], names: Sequence[str]) -> Chart | N
     with canvas(0.9 + _ROW * sum(len(rows) + 1 for rows in groups.values())) as (figure, axes):
         axes.remove()
         speedups, changes = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
-        place, labels = 0, {}
+        place, labels, across = 0, {}, speedups.get_yaxis_transform()
         for name, rows in groups.items():
-            speedups.text(0, place, name, fontweight="bold", va="center", transform=speedups.get_yaxis_transform())
+            speedups.text(0, place, name, fontweight="bold", va="center", transform=across)
             for row in rows:
                 place += 1
                 labels[place] = row.label
-                colour, mark = _MARKS[row.state] if row.state or row.label != names[0] else (INK, "s")
+                colour, mark = _MARKS[row.state]
                 _draw(speedups, place, row.speedup, colour, mark)
                 if not isfinite(row.speedup.estimate):
-                    across = speedups.get_yaxis_transform()
-                    speedups.text(
-                        0.01, place, f"{NOT_MEASURED}: {row.state}", color=colour, va="center", transform=across
-                    )
+                    said = f"{NOT_MEASURED}: {row.state}" if row.state else NOT_MEASURED
+                    speedups.text(0.01, place, said, color=colour, va="center", transform=across)
                 _draw(changes, place, row.change, colour, mark)
             place += 1
         speedups.set_yticks(list(labels), list(labels.values()))
@@ -67,7 +72,7 @@ def _variants(regressions: Sequence[Regression]) -> list[str]:
 def _rows(regressions: Sequence[Regression], names: Sequence[str], name: str) -> list[_Row]:
     changes = [next((c for c in each.changes if c.name == name), None) for each in regressions]
     reference = next((c.reference for c in changes if c and isfinite(c.reference.estimate)), None)
-    rows = [_Row(names[0], reference, Interval(), None)] if reference else []
+    rows = [_Row(names[0], reference, Interval(), _REFERENCE)] if reference else []
     for label, change in zip(names[1:], changes, strict=True):
         if change:
             ratio = Interval(*(100 * (value - 1) for value in vars(change.speedup).values()))
@@ -110,4 +115,5 @@ def _words(groups: dict[str, list[_Row]], allowed: float) -> str:
 def _row_words(row: _Row) -> str:
     sign = "+" if row.change.estimate >= 0 else ""
     change = f"{sign}{percent(row.change.estimate)}, " if isfinite(row.change.estimate) else ""
-    return f"{row.label} {factor(row.speedup.estimate)}" + (f" ({change}{row.state})" if row.state else "")
+    state = f" ({change}{row.state})" if row.state not in (None, _REFERENCE) else ""
+    return f"{row.label} {factor(row.speedup.estimate)}{state}"

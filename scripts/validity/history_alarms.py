@@ -114,8 +114,8 @@ def experiment(noise: str, sd: float, step_pct: float, series: int, runs: int, s
         y, s = draw(chance, noise, sd, step_pct, runs)
         if step_pct:
             looks = range(max(LEAST, runs // 2 + 1), runs + 1)
-            found = next((n for n in looks if any(c.change.estimate < 0 for c in _changes(y[:n], s[:n]))), None)
-            delays += [found - runs // 2] if found else []
+            first = next((n for n in looks if any(c.change.estimate < 0 for c in _changes(y[:n], s[:n]))), None)
+            delays += [first - runs // 2] if first else []
         else:
             alarms = [bool(_changes(y[:n], s[:n])) for n in range(LEAST, runs + 1)]
             one_look += alarms[-1]
@@ -141,8 +141,8 @@ def main() -> None:
         own = experiment(noise, sd, step, options.series, options.runs, options.seed)
         delays = [median(own.delays), float(np.percentile(own.delays, 90))] if own.delays else ["", ""]
         alarms = ["", ""] if step else [own.one_look, own.any_look]
-        found = [len(own.delays)] if step else [""]
-        table.writerow([noise, sd, step, options.runs, own.series, *alarms, *found, *delays])
+        steps = [len(own.delays)] if step else [""]
+        table.writerow([noise, sd, step, options.runs, own.series, *alarms, *steps, *delays])
         sys.stdout.flush()
 
 

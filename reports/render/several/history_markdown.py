@@ -1,5 +1,7 @@
 """The history of a project's runs as markdown for people."""
 
+from collections.abc import Iterable
+
 from reports import formatting
 from reports.decision.comparability import Difference
 from reports.decision.history import FELL, Entry, History, Series, Step, Trend, changed_between
@@ -48,7 +50,8 @@ def answer(history: History) -> str:
 def series_head(series: Series, number: int) -> str:
     """From when to when, over which baseline, how it differs from the first series, and its variants."""
     first, last = (entry.record.created[:10] for entry in (series.entries[0], series.entries[-1]))
-    lines = [text(f"{first} to {last}, over the baseline {series.baseline}.")]
+    when = first if first == last else f"{first} to {last}"
+    lines = [text(f"{when}, over the baseline {series.baseline}.")]
     if series.differences:
         lines.append(f"Not comparable with series 1: {text(_differences_text(series.differences))}.")
     head = ["variant", "runs", "newest speedup", "noise band", "seconds, newest", "change points"]
@@ -56,7 +59,7 @@ def series_head(series: Series, number: int) -> str:
         text(f"Series {number + 1}: {series.machine}: {count(len(series.entries), 'run')}"),
         " ".join(lines),
         table(head, map(_trend_row, series.trends), (0, 5)) if series.trends else "no variant but the baseline",
-        bullets(text(f"{trend.name}: {trend.note}") for trend in series.trends if trend.note),
+        bullets(_grouped((trend.note, trend.name) for trend in series.trends if trend.note)),
     )
 
 
@@ -82,13 +85,13 @@ def every_run(series: Series) -> str:
     return "\n\n".join(part for part in (
         changed_section(series),
         fold(
-            f"All {count(len(series.entries), 'run')}",
+            "Every run",
             "Speedups:",
             table([*heads, *(text(trend.name) for trend in series.trends)], speedups, (0, 1)),
             "Seconds a case, which are not interleaved between runs:",
             table([*heads, *map(text, names)], seconds, (0, 1)),
             bullets(text(f"{trend.name}: {trend.made_of}") for trend in series.trends),
-            bullets(text(f"{trend.name} in {e.name}: {why}") for trend in series.trends for e, why in trend.missing),
+            bullets(_grouped((f"in {e.name} {why}", t.name) for t in series.trends for e, why in t.missing)),
         ),
     ) if part)  # fmt: skip
 
@@ -96,6 +99,14 @@ def every_run(series: Series) -> str:
 def left_out(history: History) -> str:
     """What could not be read, or was there twice."""
     return section("Left out", bullets(map(text, history.notes)))
+
+
+def _grouped(said: Iterable[tuple[str, str]]) -> list[str]:
+    """``a, b: what is said of both``, from pairs of what is said and a name."""
+    names: dict[str, list[str]] = {}
+    for what, name in said:
+        names.setdefault(what, []).append(name)
+    return [text(f"{', '.join(own)}: {what}") for what, own in names.items()]
 
 
 def _speedup_cell(trend: Trend, entry: Entry) -> str:
