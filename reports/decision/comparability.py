@@ -43,7 +43,8 @@ def machine(record: RunRecord) -> str:
     host = record.host
     quota = f"a quota of {host.cpu_quota:g} CPUs" if host.cpu_quota is not None else ""
     gpu = host.gpu or "" if record.settings.device.startswith("cuda") else ""
-    return ", ".join(part for part in (gpu, host.processor, count(host.cores, "core"), quota) if part)
+    parts = (gpu, host.processor, host.cpu_features or "", count(host.cores, "core"), quota)
+    return ", ".join(part for part in parts if part)
 
 
 def uncontrolled_differences(reference: Run, other: Run) -> tuple[Difference, ...]:

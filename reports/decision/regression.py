@@ -94,13 +94,16 @@ def worst(states: Iterable[str | None]) -> str:
 
 def _change(reference: Run, run: Run, name: str, max_slowdown_pct: float) -> Change:
     before, now = _absence(reference, name), _absence(run, name)
+    there = Interval() if before is not None else interleaved_speedup(reference, name)
+    own = Interval() if now is not None else interleaved_speedup(run, name)
     if before is not None:
-        return Change(name=name, state=None, reasons=(f"not compared: in the reference {before}",))
-    if now is not None and name in run.record.settings.variants and run.variant(name).status == PENDING:
-        resume = f"`bench run --resume --out {run.folder or 'DIR'}`"
-        return Change(name=name, state=UNDECIDED, reasons=(f"{now}: {resume} would settle it",))
+        return Change(name=name, state=None, reasons=(f"not compared: in the reference {before}",), own=own)
     if now is not None:
-        return Change(name=name, state=REGRESSION, reasons=(f"it ran in the reference, and here {now}",))
+        resumed = name in run.record.settings.variants and run.variant(name).status == PENDING
+        resume = f"{now}: `bench run --resume --out {run.folder or 'DIR'}` would settle it"
+        lost = f"it ran in the reference, and here {now}"
+        state, reason = (UNDECIDED, resume) if resumed else (REGRESSION, lost)
+        return Change(name=name, state=state, reasons=(reason,), reference=there)
     is_baseline = name == run.record.baseline
     cases, speedup = (0, Interval(1.0)) if is_baseline else _speedup_ratio(reference, run, name)
     speed_state, slower = (NO_REGRESSION, "") if is_baseline else _judge_speed(speedup, cases, max_slowdown_pct)
@@ -118,8 +121,8 @@ def _change(reference: Run, run: Run, name: str, max_slowdown_pct: float) -> Cha
         reasons=tuple(reason for reason in (slower, lost) if reason),
         cases=cases,
         speedup=speedup,
-        own=interleaved_speedup(run, name),
-        reference=interleaved_speedup(reference, name),
+        own=own,
+        reference=there,
         seconds=_seconds_ratio(reference, run, name),
         metrics=metrics,
         states=states,

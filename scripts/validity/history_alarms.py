@@ -53,11 +53,12 @@ def normal(chance: Generator, runs: int, sd: float) -> Floats:
 
 
 def heavy_tailed(chance: Generator, runs: int, sd: float) -> Floats:
-    return chance.standard_t(3, runs) * sd / np.sqrt(3)
+    noise: Floats = chance.standard_t(3, runs) * sd / np.sqrt(3)
+    return noise
 
 
 def sometimes_odd(chance: Generator, runs: int, sd: float) -> Floats:
-    odd = (chance.random(runs) < 0.1) * chance.choice([-ODD, ODD], runs)
+    odd: Floats = (chance.random(runs) < 0.1) * chance.choice([-ODD, ODD], runs)
     return normal(chance, runs, sd) + odd
 
 

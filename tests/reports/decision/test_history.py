@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from reports.decision.comparability import machine
 from reports.decision.history import History, Trend, history
 from reports.records.record import FAILED, HostRecord
 from reports.records.store import Run
@@ -110,6 +111,16 @@ def test_a_new_driver_is_the_same_machine_and_a_difference() -> None:
     made = [a_run(i, speedup, host=hosts[i >= 6]) for i, speedup in enumerate(values)]
     (step,) = the_trend(history(made)).steps
     assert step.differences == (("host: system", "Linux 5", "Linux 6"),)
+
+
+def test_what_a_machine_is() -> None:
+    host = HostRecord(
+        processor="CPU", cores=4, cpu_quota=2.5, cpu_features="AVX2, VNNI", memory_bytes=2**33, gpu="GPU", driver="1"
+    )
+    run = a_run(0, host=host)
+    on_gpu = replace(run.record, settings=replace(run.record.settings, device="cuda:1"))
+    assert machine(run.record) == "CPU, AVX2, VNNI, 4 cores, a quota of 2.5 CPUs"
+    assert machine(on_gpu) == "GPU, CPU, AVX2, VNNI, 4 cores, a quota of 2.5 CPUs"
 
 
 def test_a_recipe_that_changed_its_meaning_begins_a_series() -> None:

@@ -288,6 +288,8 @@ def test_a_variant_that_is_new_is_not_compared() -> None:
     assert result.state == NO_REGRESSION, "by the baseline"
     assert result.changes[1].state is None
     assert isnan(result.changes[1].speedup.estimate)
+    assert result.changes[1].own.estimate == pytest.approx(2.0, rel=0.01), "its own speedup is shown all the same"
+    assert isnan(result.changes[1].reference.estimate)
 
 
 def test_a_run_that_was_interrupted_leaves_it_open() -> None:
