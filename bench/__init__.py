@@ -8,7 +8,7 @@ times one variant as MLPerf does, `accuracy` scores masks on disk, `choices` are
 what order, and where it is stored. `package`: a winner to take elsewhere. `predict`: what was verified, over any number
 of cases. `worker`: a variant in a process of its own. `machine`: what is read of the machine. `data`: files to arrays
 and back. `pipeline`: a case's way. `peers`: reference pipelines, which users run today. `commands`: what users run of
-their own. `demo`: made-up data.
+their own. `trackers`: a run in the stores of experiment trackers. `demo`: made-up data.
 """
 
 from bench.imports import find_ours_first

@@ -6,7 +6,7 @@ import os
 import shlex
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -207,3 +207,23 @@ def write_text(path: Path, text: str) -> None:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
         raise StorageError(f"{path}: cannot be written ({error.strerror}); choose another file") from None
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files, by name, into a folder, which is made where it is missing; all are there before any gets its name.
+
+    Raises:
+        StorageError: the folder cannot be made or written to.
+    """
+    unfinished = {name: folder / f".{name}.unfinished" for name in files}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, path in unfinished.items():
+            path.write_bytes(files[name])
+        for name, path in unfinished.items():
+            path.replace(folder / name)
+    except OSError as error:
+        for path in unfinished.values():
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+        raise StorageError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from None

@@ -6,6 +6,7 @@ its content, as in a power cut, counts as one that is not there. Names of files 
 escapes of the bytes, ``\\udc80`` to ``\\udcff``.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -37,12 +38,14 @@ class Run:
 
     Attributes:
         notes: what was left out in reading, one line each.
+        sha256: of its ``run.json``; empty for one that was not read from a folder.
     """
 
     record: RunRecord
     variants: tuple[VariantRecord, ...]
     folder: Path | None = None
     notes: tuple[str, ...] = ()
+    sha256: str = ""
 
     def variant(self, name: str) -> VariantRecord:
         """The record of one variant of the run."""
@@ -180,7 +183,8 @@ def read_run(folder: Path) -> Run:
         _check_scores(record, variant, variant_path(folder, name))
         variants.append(variant or VariantRecord(name=name, settings=settings))
         notes += [note] if note else []
-    return Run(record, tuple(variants), folder, tuple(notes))
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Run(record, tuple(variants), folder, tuple(notes), sha256)
 
 
 def run_from_json(document: Mapping[str, Any]) -> RunRecord:

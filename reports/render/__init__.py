@@ -1,16 +1,19 @@
 """Summaries to documents, a format a file: `markdown`, `html_page`, `summary_json`, `csv_tables`, `junit`.
 
-`several` has the documents of `bench compare` and `bench history`; `sections` are the parts of the markdown page,
-`commonmark` its marks; `page` is the frame of all HTML.
+`verification` is the report that is filed, `exchange` what other programs take. `several` has the documents of `bench
+compare` and `bench history`; `sections` are the parts of the markdown page, `commonmark` its marks; `page` is the frame
+of all HTML.
 """
 
+from collections.abc import Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from reports.records.store import Run
     from reports.summary.summary import Summary
 
-__all__ = ["FORMATS", "render"]
+__all__ = ["FOLDERS", "FORMATS", "render", "render_folder"]
 
 _RENDERERS = {
     "markdown": "reports.render.markdown",
@@ -18,8 +21,15 @@ _RENDERERS = {
     "json": "reports.render.summary_json",
     "csv": "reports.render.csv_tables",
     "junit": "reports.render.junit",
+    "verification": "reports.render.verification.document",
+    "verification-html": "reports.render.verification.html_document",
+    "model-card": "reports.render.exchange.model_card",
 }
+_FOLDER_RENDERERS = {"parquet": "reports.render.exchange.parquet_tables"}
 FORMATS = tuple(_RENDERERS)
+"""Documents, each a text."""
+FOLDERS = tuple(_FOLDER_RENDERERS)
+"""Formats that are several files, some of them no text."""
 
 
 def render(summary: "Summary", form: str) -> str:
@@ -28,8 +38,23 @@ def render(summary: "Summary", form: str) -> str:
     Raises:
         ValueError: there is no such format.
     """
-    if form not in FORMATS:
-        raise ValueError(f"no report format {form!r}; there are {', '.join(FORMATS)}")
-    text = import_module(_RENDERERS[form]).render(summary)
+    text = _renderer(_RENDERERS, form).render(summary)
     assert isinstance(text, str)
     return text
+
+
+def render_folder(run: "Run", summary: "Summary", form: str) -> Mapping[str, bytes]:
+    """The run and its summary as files in one of `FOLDERS`: what each holds, by its name.
+
+    Raises:
+        ValueError: there is no such format.
+        ImportError: the package that writes them is not installed.
+    """
+    files: Mapping[str, bytes] = _renderer(_FOLDER_RENDERERS, form).render(run, summary)
+    return files
+
+
+def _renderer(known: Mapping[str, str], form: str) -> Any:
+    if form not in known:
+        raise ValueError(f"no report format {form!r}; there are {', '.join(known)}")
+    return import_module(known[form])

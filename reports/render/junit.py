@@ -43,14 +43,14 @@ def render(summary: Summary) -> str:
 
 
 def _test_case(name: str, classname: str, reasons: tuple[str, ...] = ()) -> ET.Element:
-    case = ET.Element("testcase", classname=classname, name=_xml_text(name))
+    case = ET.Element("testcase", classname=classname, name=xml_text(name))
     if reasons:
-        ET.SubElement(case, "system-out").text = _xml_text("\n".join(reasons))
+        ET.SubElement(case, "system-out").text = xml_text("\n".join(reasons))
     return case
 
 
 def _with_outcome(case: ET.Element, tag: str, message: str, kind: str | None = None) -> ET.Element:
-    mark = ET.Element(tag, message=_xml_text(message))
+    mark = ET.Element(tag, message=xml_text(message))
     if kind:
         mark.set("type", kind)
     case.insert(0, mark)
@@ -97,5 +97,6 @@ def _verdict_case(summary: Summary) -> ET.Element:
     return case if summary.verdict == CONFIRMED else _with_outcome(case, "failure", summary.headline, summary.verdict)
 
 
-def _xml_text(text: str) -> str:
+def xml_text(text: str) -> str:
+    """What XML can hold."""
     return _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text)

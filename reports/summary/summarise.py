@@ -75,6 +75,7 @@ def summarise(run: Run, claim: Claim | None = None) -> Summary:
         diagnostics=diagnostics,
         peers=peer_times(run, outcome.subject),
         record=record,
+        run_sha256=run.sha256,
     )
 
 

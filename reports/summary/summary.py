@@ -120,6 +120,7 @@ class Summary:
         interference: how much other load there was during the samples, and the verdict without it.
         diagnostics: order effects, drift and autocorrelation of the samples.
         peers: the subject's case time against each peer's.
+        run_sha256: of the run's ``run.json``; empty for one that was not read from a folder.
     """
 
     verdict: str
@@ -140,6 +141,7 @@ class Summary:
     diagnostics: Diagnostics
     peers: tuple[PeerTime, ...]
     record: RunRecord = field(repr=False)
+    run_sha256: str = ""
 
     def row(self, name: str | None) -> Row | None:
         """The row of a variant, if the run has it."""

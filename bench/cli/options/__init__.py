@@ -38,7 +38,7 @@ from bench.cli.options.values import device, number, rounds, whole
 from bench.peers import PEERS
 from bench.plan.request import Request
 from engines import BACKENDS
-from reports.render import FORMATS
+from reports.render import FOLDERS, FORMATS
 from reports.render.several import FORMATS as SEVERAL
 
 
@@ -61,7 +61,10 @@ def parser() -> Parser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _run(commands.add_parser("run", help="time every backend against a baseline and judge the speedup"))
     _plan(commands.add_parser("plan", help="declare beforehand what a run will do, and what it will take"))
-    _report(commands.add_parser("report", help="show a run as markdown, HTML, JSON, CSV or JUnit XML"))
+    _report(
+        commands.add_parser("report", help="show a run to people and programs: a page, tables, a report to be filed")
+    )
+    _log(commands.add_parser("log", help="put a run's figures and reports into an experiment tracker's store"))
     _check(commands.add_parser("check", help="the CI gate: exit 0 only if a run confirms the claim"))
     _compare(commands.add_parser("compare", help="runs over commits or machines: exit 1 if a backend regressed"))
     _history(commands.add_parser("history", help="many runs of a project: where a backend's speedup changed"))
@@ -212,8 +215,29 @@ def _measurement(run: argparse.ArgumentParser) -> None:
 
 def _report(report: argparse.ArgumentParser) -> None:
     which_run(report)
-    report.add_argument("--format", choices=FORMATS, default="markdown")
-    report.add_argument("--out", type=Path, metavar="FILE", help="write there rather than to the terminal")
+    report.add_argument("--format", choices=(*FORMATS, *FOLDERS), default="markdown")
+    report.add_argument(
+        "--out", type=Path, metavar="FILE",
+        help=f"write there rather than to the terminal; a folder with {', '.join(FOLDERS)}",
+    )  # fmt: skip
+
+
+def _log(log: argparse.ArgumentParser) -> None:
+    trackers = log.add_subparsers(dest="tracker", metavar="TRACKER", required=True)
+    mlflow = trackers.add_parser("mlflow", help="a database file in the current folder, or a server")
+    which_run(mlflow)
+    mlflow.add_argument(
+        "--uri",
+        metavar="URI",
+        help="of the store (MLFLOW_TRACKING_URI, else sqlite:///mlflow.db in the current folder)",
+    )
+    mlflow.add_argument("--experiment", default="voxbench", metavar="NAME", help="made where it is missing (voxbench)")
+    wandb = trackers.add_parser("wandb-offline", help="runs of Weights & Biases in a folder, without network")
+    which_run(wandb)
+    wandb.add_argument("--project", default="voxbench", metavar="NAME", help="that they are of (voxbench)")
+    wandb.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="the folder (the current one)")
+    for tracker in (mlflow, wandb):
+        tracker.add_argument("--again", action="store_true", help="also where this run was logged before")
 
 
 def _check(check: argparse.ArgumentParser) -> None:

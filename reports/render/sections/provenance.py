@@ -41,7 +41,7 @@ def provenance_sections(summary: Summary) -> str:
         section("Checkpoint", _facts_table(checkpoint)),
         section("Data", _facts_table({**data, **cases})),
         section("Settings", _facts_table(settings)),
-        section("How the figures are made", _method_list(summary.claim.accuracy)),
+        section("How the figures are made", method_list(summary.claim.accuracy)),
         section("To repeat this run", f"```sh\n{record.command}\n```", _run_note(summary)),
     )
     return "\n\n".join(part for part in sections if part)
@@ -118,7 +118,8 @@ def _run_note(summary: Summary) -> str:
     return f"Run {text(record.id)}, started {text(record.created)}, {text(record.status)}."
 
 
-def _method_list(accuracy: str) -> str:
+def method_list(accuracy: str) -> str:
+    """How the figures and the verdicts are made."""
     return bullets([
         "Speedup: baseline time / candidate time of each paired sample; the median over a case's rounds, then the "
         "geometric mean over the cases. Time reduction: 1 - 1 / speedup.",
