@@ -6,7 +6,7 @@ from math import isfinite
 
 from reports import formatting
 from reports.decision.accuracy import CLASS_AGREEMENT, WORST_DSC, Metric, MetricKey
-from reports.decision.speed import PER_CASE, Speed
+from reports.decision.speed import PER_CASE
 from reports.decision.verdict import (
     ABSENT,
     CONFIRMED,
@@ -19,7 +19,7 @@ from reports.decision.verdict import (
 )
 from reports.formatting import NOT_APPLICABLE, NOT_MEASURED, plain_percent
 from reports.records.record import AGREEMENT, COMPLETE
-from reports.render.commonmark import section, table, text
+from reports.render.commonmark import bullets, section, table, text
 from reports.render.sections.accuracy import margins_text
 from reports.summary.summary import Row, Summary
 
@@ -41,8 +41,11 @@ class Criterion:
 
 def criteria(summary: Summary) -> list[Criterion]:
     """All that must hold for the verdict CONFIRMED, in the order of the claim; the run's own first."""
-    row = summary.row(summary.subject)
-    return [_complete(summary), *_required(summary), *_time(summary, row), *_scores(row)]
+    row, of_run = summary.row(summary.subject), [_complete(summary), *_required(summary)]
+    if row is None:
+        refuted = summary.verdict == REFUTED
+        return [*of_run, Criterion("a variant meets the claim", "yes", "no", "", FAIL if refuted else OPEN)]
+    return [*of_run, *_time(summary, row), *_scores(row)]
 
 
 def criteria_section(title: str, summary: Summary) -> str:
@@ -57,7 +60,8 @@ def criteria_section(title: str, summary: Summary) -> str:
         "itself shows that it is missed. *Undecided*: neither is shown, and nothing may be concluded from it. All that "
         "apply must pass, so that their number needs no correction."
     )
-    return section(title, table(head, rows, (0, 1, 5)), note, *_targets(summary), *_variants(summary))
+    reasons = bullets([text(reason) for reason in summary.reasons])
+    return section(title, table(head, rows, (0, 1, 5)), note, reasons, *_targets(summary), *_variants(summary))
 
 
 def _marked(result: str) -> str:
@@ -77,14 +81,12 @@ def _required(summary: Summary) -> Iterator[Criterion]:
         )
 
 
-def _time(summary: Summary, row: Row | None) -> Iterator[Criterion]:
+def _time(summary: Summary, row: Row) -> Iterator[Criterion]:
     """The reduction of the time, which rests on the confirmation where there is one."""
     required = f">= {plain_percent(summary.claim.min_reduction_pct)}"
-    speed = summary.confirmation or (row.case if row else Speed())
-    test = judge_speed(speed, summary.claim) if summary.confirmation or not row else row.test
+    speed = summary.confirmation or row.case
+    test = judge_speed(speed, summary.claim) if summary.confirmation else row.test
     result = _OF_SPEED.get(test.verdict, OPEN) if test else OPEN
-    if row is None and summary.verdict == REFUTED:  # no variant was fast enough, so that there is none to name
-        result = FAIL
     what = "case time" if speed.unit == PER_CASE else "time of a call over all cases"
     observed, bound = formatting.percent(speed.reduction.estimate), formatting.percent(speed.reduction.low)
     yield Criterion(f"reduction of the {what}", required, observed, bound, result)
@@ -94,9 +96,8 @@ def _time(summary: Summary, row: Row | None) -> Iterator[Criterion]:
         yield Criterion("shown on fresh samples after it was chosen", "yes", shown, "", PASS if confirmed else OPEN)
 
 
-def _scores(row: Row | None) -> Iterator[Criterion]:
-    for key, metric in (row.accuracy.metrics if row else {}).items():
-        assert row is not None
+def _scores(row: Row) -> Iterator[Criterion]:
+    for key, metric in row.accuracy.metrics.items():
         result = _OF_SCORE[metric_state(key, metric, row.margins[key])]
         by_agreement = row.accuracy.shown_by == AGREEMENT
         yield (_agreement if by_agreement else _difference)(key, metric, row.margins[key], result)

@@ -10,7 +10,7 @@ from reports.summary.summary import Summary
 
 
 def traceability_section(title: str, summary: Summary) -> str:
-    """Everything by which the run can be told from another and repeated."""
+    """Everything by which the run is known, and can be repeated."""
     record = summary.record
     hashes = words(["SHA-256 of", ""], [[name, _hash(value)] for name, value in _hashes(summary)])
     package = (
