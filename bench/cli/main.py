@@ -79,7 +79,7 @@ def _folders(options: Namespace, begun: float) -> list[Path]:
     """
     folders: list[Path] = []
     with suppress(OSError):
-        if options.command in ("report", "check"):
+        if options.command in ("report", "log", "check"):
             folders.append(options.run or LATEST)
         elif options.command == "run" and (options.out or options.resume or LATEST.lstat().st_mtime >= begun):
             folders.append(options.out or LATEST)

@@ -63,7 +63,9 @@ def log(tracked: Tracked, files: Mapping[str, bytes], *, uri: str | None, experi
             for run_id in made:
                 client.set_terminated(run_id, end_time=_ms(tracked.ended_unix_s))
     except refused as error:
-        raise InputError(f"{_shown(uri)}: MLflow refuses: {_shown(one_line(error))}; see `mlflow doctor`") from None
+        raise InputError(
+            f"{_shown(uri)}: MLflow refuses: {_shown(one_line(error))}; give another --uri or --experiment"
+        ) from None
     return f"{experiment}: run {parent} with {len(tracked.variants)} variants, in {_shown(uri)}"
 
 

@@ -6,6 +6,7 @@ is the whole with its files.
 
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Mapping
 from itertools import chain, count
@@ -45,7 +46,8 @@ def log(tracked: Tracked, files: Mapping[str, bytes], *, folder: Path, project: 
         if isinstance(error, OSError):
             raise StorageError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from None
         raise
-    return f"{len(made)} runs in group {group}; upload them with: wandb sync {folder / 'wandb'}/offline-run-*-{group}*"
+    place = shlex.quote(str(folder / "wandb"))
+    return f"{len(made)} runs in group {group}; upload them with: wandb sync {place}/offline-run-*-{group}*"
 
 
 def _library() -> Any:

@@ -126,8 +126,8 @@ def _metric(parent: ET.Element, tag: str, summary: Summary | None, goal: str, re
     """`summary` is None where nothing was tested."""
     metric = _add(parent, tag, ("MetricGoal", goal))
     holder = _add(metric, "Results")
-    for label, value in results or [("Not measured", {"kind": "single", "value": None})]:
-        _add(holder, "MetricResult", ("Label", label), ("ValueJson", json.dumps(value, allow_nan=False)))
+    for label, result in results or [("Not measured", {"kind": "single", "value": None})]:
+        _add(holder, "MetricResult", ("Label", label), ("ValueJson", json.dumps(result, allow_nan=False)))
     if summary is None:
         facts = dict.fromkeys(("Interpretation", "TestType", "TestingDataDescription"), NOT_STATED)
         facts["ValidationProcessAndJustification"] = NOT_STATED
@@ -154,17 +154,20 @@ def _scores(summary: Summary, row: Row | None) -> Iterator[_Result]:
     for key, metric in (row.accuracy.metrics if row else {}).items():
         if metric.applicable and isfinite(metric.value):
             yield f"{key.label}{end}", _single(metric.value)
-            yield from _interval(f"{key.label}{end}, {'below 1' if by_agreement else 'change'}", metric.delta)
+            yield from _interval(f"{key.label}{end}, {'difference to 1' if by_agreement else 'change'}", metric.delta)
 
 
 def _times(summary: Summary, row: Row | None) -> Iterator[_Result]:
     if row is None:
         return
     speed = summary.confirmation or row.case
-    yield from _interval("Reduction of the case time", speed.reduction, "%")
-    yield from _interval("Speedup of a case", speed.speedup)
+    yield from _interval(f"Reduction of the {speed.scope}", speed.reduction, "%")
+    yield from _interval(f"Speedup of the {speed.scope}", speed.speedup)
     if isfinite(row.latency.median):
-        yield "Median time of a case", _single(row.latency.median, "seconds")
+        yield (
+            "Median time of a call" if row.settings.one_call else "Median time of a case",
+            _single(row.latency.median, "seconds"),
+        )
     if row.accuracy.cases:
         yield "Voxels labelled otherwise than by the reference", _single(100 * row.accuracy.voxel_disagreement, "%")
 
@@ -192,10 +195,11 @@ def _data(record: RunRecord) -> str:
 
 
 def _process(summary: Summary) -> str:
+    again = "the winner was timed again on fresh samples" if summary.confirmation else "nothing was timed again"
     plan = text(summary.declaration) if summary.declaration else "the claim was not declared in a plan before the run"
     return (
         f"Run {text(summary.record.id)} of voxbench {text(summary.record.versions.get('voxbench', ''))}: {plan}. Cases "
-        "were timed in turns from image file to mask file and scored from the files; the winner was timed again on "
-        "fresh samples. Bounds by bootstrap over the cases; each has one-sided 95 % confidence, so that both together "
-        f"are an interval of {_LEVEL} %."
+        f"were timed in turns from image file to mask file and scored from the files; {again}. Bounds by bootstrap "
+        "over the cases; each has one-sided 95 % confidence, so that both together are an interval of "
+        f"{_LEVEL} %."
     )

@@ -6,7 +6,6 @@ from math import isfinite
 
 from reports import formatting
 from reports.decision.accuracy import CLASS_AGREEMENT, WORST_DSC, Metric, MetricKey
-from reports.decision.speed import PER_CASE
 from reports.decision.verdict import (
     ABSENT,
     CONFIRMED,
@@ -20,7 +19,6 @@ from reports.decision.verdict import (
 from reports.formatting import NOT_APPLICABLE, NOT_MEASURED, plain_percent
 from reports.records.record import AGREEMENT, COMPLETE
 from reports.render.commonmark import bullets, section, table, text
-from reports.render.sections.accuracy import margins_text
 from reports.summary.summary import Row, Summary
 
 PASS, FAIL, OPEN = "pass", "fail", "undecided"
@@ -87,9 +85,8 @@ def _time(summary: Summary, row: Row) -> Iterator[Criterion]:
     speed = summary.confirmation or row.case
     test = judge_speed(speed, summary.claim) if summary.confirmation else row.test
     result = _OF_SPEED.get(test.verdict, OPEN) if test else OPEN
-    what = "case time" if speed.unit == PER_CASE else "time of a call over all cases"
     observed, bound = formatting.percent(speed.reduction.estimate), formatting.percent(speed.reduction.low)
-    yield Criterion(f"reduction of the {what}", required, observed, bound, result)
+    yield Criterion(f"reduction of the {speed.scope}", required, observed, bound, result)
     confirmed = summary.confirmation is not None
     shown = f"{speed.pairs} pairs" if confirmed else "no"
     if summary.claim.variant is None:
@@ -149,8 +146,5 @@ def _variants(summary: Summary) -> tuple[str, ...]:
         ]
         for row in summary.rows
     ]  # fmt: skip
-    margins = next((row.margins for row in summary.measured if row.accuracy.metrics), {})
-    applicable = {key: margin for key, margin in margins.items() if margin > 0 or key.structure is not None}
-    note = f"All variants of the run, by the interleaved samples. Margins: {margins_text(applicable)}."
     head = ["variant", "verdict", "time reduction [bounds]", "median"]
-    return (note if applicable else "All variants of the run.", table(head, rows, (0, 1)))
+    return "All variants of the run, by the interleaved samples:", table(head, rows, (0, 1))

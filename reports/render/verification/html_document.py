@@ -8,11 +8,12 @@ from reports.summary.summary import Summary
 _STYLE = """
 body { max-width: 60rem; }
 .table { margin: 1rem 0; }
+td, td:last-child { min-width: 0; }
 td:first-child { white-space: normal; }
 td code { overflow-wrap: anywhere; background: none; padding: 0; }
 h2:nth-last-of-type(2) + .table td { height: 3rem; }
 h2:nth-last-of-type(2) + .table table { width: 100%; }
-@media print { .table { overflow: visible; } pre, .table:has(+ h2) { break-inside: avoid; } }
+@media print { .table { overflow: visible; } h2:nth-last-of-type(2) + .table { break-inside: avoid; } }
 @page { margin: 18mm 16mm; }
 """
 

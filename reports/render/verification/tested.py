@@ -14,6 +14,11 @@ NOT_STATED = "*Not stated*"
 _PROTOCOLS = {"sliding-window": "the whole volume by a sliding window", "center-patch": "one centre patch of each case"}
 
 
+_CONFIRMATION = {
+    True: "the winner was timed again beside the baseline by new processes, and the verdict on the time rests on those "
+    "samples alone",
+    False: "none was taken",
+}
 _OF_COMMANDS = "What an own command runs is not known to the run: that it is this network is its author's word."
 
 
@@ -62,7 +67,7 @@ def _network(record: RunRecord) -> list[tuple[str, str]]:
         ("task", _known(task.name)),
         ("channels of the image", _known(", ".join(task.channels))),
         ("structures that are scored (labels)", _known(", ".join(structures))),
-        ("classes of a case", _known(", ".join(task.class_names)) if task.classes else "none"),
+        ("classes of a case", text(", ".join(task.class_names) or task.classes) if task.classes else "none"),
         ("architecture", f"{text(checkpoint.architecture)}, {checkpoint.parameters:,} parameters{ensemble}"),
         ("training data, annotation, training", NOT_STATED),
     ]
@@ -94,17 +99,19 @@ def method_section(title: str, summary: Summary) -> str:
     record, settings = summary.record, summary.record.settings
     rounds = "as many as the claim needed" if settings.rounds is None else count(settings.rounds, "round")
     protocol = _PROTOCOLS.get(settings.protocol, settings.protocol)
+    unknown = "how they were chosen"
+    if settings.accuracy == TRUTH:
+        unknown += ", and how their truth was made"
     launches = max((row.case.launches for row in summary.rows), default=0)
     points = bullets([
         f"Declaration: {_declaration(summary)}.",
-        f"Cases: {_cases(record)}. Selection, inclusion and exclusion, and how the truth was made: not stated.",
+        f"Cases: {_cases(record)}. Not stated: {unknown}.",
         f"Inference: {protocol}, tile {' x '.join(map(str, settings.tile))}, overlap {settings.overlap:g}, "
         f"preprocessing as below under the settings that were held equal, {count(settings.threads, 'thread')}.",
         f"Order: every round runs each case by all variants, one after the other, in random order (seed "
-        f"{settings.seed}); {count(launches, 'launch').replace('launchs', 'launches')} of the processes.",
+        f"{settings.seed}); {launches} {'launch' if launches == 1 else 'launches'} of the processes.",
         f"Stopping: {rounds}; budget {settings.budget_s:g} s of interleaved samples.",
-        "Confirmation: the winner was timed again beside the baseline by new processes, and the verdict on the time "
-        "rests on those samples alone.",
+        f"Confirmation: {_CONFIRMATION[summary.confirmation is not None]}.",
     ])  # fmt: skip
     equal = words(
         ["held equal for all variants", ""], [[text(k), text(v)] for k, v in record.controlled_settings.items()]

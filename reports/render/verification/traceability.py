@@ -19,7 +19,12 @@ def traceability_section(title: str, summary: Summary) -> str:
     )
     run = words(
         ["run", ""],
-        [["name", text(record.id)], ["started", text(record.created)], ["state", text(record.status)]],
+        [
+            ["name", text(record.id)],
+            ["started", text(record.created)],
+            ["state", text(record.status)],
+            ["resumed in between", NOT_STATED],
+        ],
     )
     command = f"```sh\n{record.command}\n```"
     machine = words(["machine", ""], [list(fact) for fact in _machine(record.host)])

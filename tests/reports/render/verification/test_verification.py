@@ -1,8 +1,10 @@
 """The verification report: every criterion with its result, every deviation, nothing invented, nothing beyond it."""
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +21,21 @@ from tests.reports.render.page import Page
 
 def confirmed(**settings: object) -> Run:
     return make_run({"fast": Candidate(4.0, confirmed_speedup=4.2)}, confirmed="fast", **settings)
+
+
+SNAPSHOTS = Path(__file__).parents[1] / "snapshots"
+READ = {
+    "verification": lambda: confirmed(required=("gone",)),
+    "verification-agreement": lambda: by_agreement(confirmed()),
+}
+
+
+@pytest.mark.parametrize("name", READ)
+def test_it_is_as_it_was_read(name: str):
+    result, path = render(summarise(READ[name]()), "verification"), SNAPSHOTS / f"{name}.md"
+    if os.environ.get("VOXBENCH_UPDATE_SNAPSHOTS"):
+        path.write_text(result, encoding="utf-8")
+    assert result == path.read_text(encoding="utf-8")
 
 
 def results(run: Run) -> dict[str, str]:
@@ -131,6 +148,11 @@ def test_by_agreement_it_says_so_where_it_counts():
     assert "**No ground truth was used.**" in text
     assert "No statement about how right either is" in text
     assert "against the ground truth that" not in text
+
+
+def test_what_was_not_done_is_not_said_to_be():
+    assert "Confirmation: none was taken." in part(make_run({"x": Candidate(2.0)}), "3. Method")
+    assert "Confirmation: the winner was timed again" in part(confirmed(), "3. Method")
 
 
 def test_signatures_are_blank():
