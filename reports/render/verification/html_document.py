@@ -13,7 +13,12 @@ td:first-child { white-space: normal; }
 td code { overflow-wrap: anywhere; background: none; padding: 0; }
 h2:nth-last-of-type(2) + .table td { height: 3rem; }
 h2:nth-last-of-type(2) + .table table { width: 100%; }
-@media print { .table { overflow: visible; } h2:nth-last-of-type(2) + .table { break-inside: avoid; } }
+@media print {
+  .table { overflow: visible; }
+  table:not(:has(tr:nth-child(14))) { break-inside: avoid; }
+  p:has(+ .table) { break-after: avoid; }
+  tr:nth-last-child(-n+2) { break-before: avoid; }
+}
 @page { margin: 18mm 16mm; }
 """
 
