@@ -168,7 +168,7 @@ def _measure(plan: Plan, store: RunStore, limits: Limits, progress: Progress) ->
         record = interleave_in_groups(plan, record, interleaver, limits, progress)
         score_predictions(record, store, progress)
         chosen = record.confirmed or choose(store.run(record), Claim.of(record.settings))
-        if chosen is not None and store.records[chosen].status == PENDING:
+        if limits.confirmation and chosen is not None and store.records[chosen].status == PENDING:
             record = replace(record, confirmed=chosen)
             directory.save_run(record)
             confirm(record, interleaver, limits.launches, progress)

@@ -14,12 +14,14 @@ class Limits:
         relaunch_cost: the processes are launched anew before a round once the rounds since the last launch have taken
             this many times as long as that launch did.
         peak: whether the device's peak is measured.
+        confirmation: whether the winner is timed again on fresh samples; without it nothing is CONFIRMED.
     """
 
     rounds: int = 20
     launches: int = 3
     relaunch_cost: float = 1.0
     peak: bool = True
+    confirmation: bool = True
 
     @property
     def stopping(self) -> dict[str, float]:

@@ -84,7 +84,7 @@ def bench(network, data, tmp_path, monkeypatch, capsys, limit):
     monkeypatch.setenv("VOXBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]), prepend=os.pathsep)
     monkeypatch.setenv("FAULT", "")
-    limit(launches=1)  # each takes seconds; tests of the launches ask for three
+    limit(launches=1, confirmation=False)  # each launch takes seconds; tests of the confirmation ask for it
 
     def run(*options: str) -> tuple[int, dict, str]:
         most = () if "--max-cases" in options else ("--max-cases", str(FEW))

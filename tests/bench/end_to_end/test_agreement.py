@@ -39,7 +39,8 @@ def unmasked_bench(bench, unmasked, monkeypatch):
     return lambda *options: bench("--data", str(unmasked), "--split", "test", "--rounds", "1", *options)
 
 
-def test_without_masks_the_verdict_is_on_the_agreement_and_says_so(unmasked_bench, capsys):
+def test_without_masks_the_verdict_is_on_the_agreement_and_says_so(unmasked_bench, limit, capsys):
+    limit(confirmation=True)
     code, summary, printed = unmasked_bench("--backends", "plain", "--max-cases", str(CASES), *ALLOWED)
     assert (code, summary["verdict"], summary["shown_by"]) == (0, "CONFIRMED", "agreement")
     assert printed.startswith("CONFIRMED: plain reduces the case time by ")

@@ -70,6 +70,7 @@ def test_a_command_is_held_against_the_network(bench, network):
 
 def test_a_call_over_all_cases_is_held_against_the_sum_of_the_baselines(bench, limit):
     """Five calls are the least, and the processes are launched anew before each."""
+    limit(confirmation=True)
     commands = (option("slow", "server", seconds=0.2), option("fast", "folder", seconds=0.02))
     code, summary, printed = bench(*alone(*commands), "--rounds", "5")
     fast = row(summary, "fast")
@@ -107,7 +108,8 @@ def test_a_round_that_a_call_left_half_done_is_made_anew(bench):
         assert len(set(rounds)) == 2, "each round is of one launch"
 
 
-def test_commands_alone_need_a_task_and_no_network(bench, data, tmp_path, capsys):
+def test_commands_alone_need_a_task_and_no_network(bench, data, limit, tmp_path, capsys):
+    limit(confirmation=True)
     task = tmp_path / "task.toml"
     task.write_text('channels = ["CT"]\n[labels]\nbackground = 0\npancreas = 1\nlesion = 2\n')
     where = ("run", "--data", str(data), "--task", str(task), "--out", "run", "--max-cases", str(CASES))

@@ -38,7 +38,7 @@ def data(tmp_path) -> Path:
 def command(tmp_path, monkeypatch, capsys, limit):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VOXBENCH_CACHE", str(tmp_path / "cache"))
-    limit(launches=1)
+    limit(launches=1, confirmation=False)
 
     def call(*options):
         code = main([*map(str, options)])

@@ -59,7 +59,7 @@ def _check_files(run: Path, summary: dict) -> None:
 
 
 def test_a_backend_that_is_really_faster_is_confirmed_on_a_fresh_pass(bench, limit, monkeypatch):
-    limit(launches=3)
+    limit(launches=3, confirmation=True)
     monkeypatch.setitem(engines.BACKENDS, "plain", engines.BACKENDS["torch-fp32"])
     fault(monkeypatch, "slow=0.2", "torch-fp32")
     options = ("--backends", "plain", "--rounds", "1", "--require", "plain", "--max-cases", str(ENOUGH_FOR_F1))
@@ -89,7 +89,8 @@ def test_a_backend_that_is_really_faster_is_confirmed_on_a_fresh_pass(bench, lim
     assert not workers, "every worker of every launch is gone"
 
 
-def test_in_a_race_losers_leave_and_one_round_settles_it(bench, monkeypatch):
+def test_in_a_race_losers_leave_and_one_round_settles_it(bench, limit, monkeypatch):
+    limit(confirmation=True)
     monkeypatch.setitem(engines.BACKENDS, "plain", engines.BACKENDS["torch-fp32"])
     monkeypatch.setitem(engines.BACKENDS, "lossy", Backend("tests.bench.faulty:Shifted", "fp32"))
     monkeypatch.setitem(engines.BACKENDS, "slowest", Backend("tests.bench.faulty:Slow", "fp32"))
@@ -125,7 +126,7 @@ def _undo_confirmation(name: str) -> list[dict]:
 
 def test_rounds_are_launched_anew_once_the_last_launch_is_amortised(bench, limit, monkeypatch):
     """And the confirmation has as many launches as the rounds before, where these are more than the least."""
-    limit(relaunch_cost=0)
+    limit(relaunch_cost=0, confirmation=True)
     monkeypatch.setitem(engines.BACKENDS, "plain", engines.BACKENDS["torch-fp32"])
     fault(monkeypatch, "slow=0.2", "torch-fp32")
     _, summary, _ = bench("--backends", "plain", "--rounds", "2")
@@ -139,7 +140,7 @@ def test_rounds_are_launched_anew_once_the_last_launch_is_amortised(bench, limit
 
 def test_a_half_done_confirmation_is_finished(bench, limit, monkeypatch):
     """Left within its second launch: the first one keeps its samples, the second is made anew as a whole."""
-    limit(launches=3)
+    limit(launches=3, confirmation=True)
     monkeypatch.setitem(engines.BACKENDS, "plain", engines.BACKENDS["torch-fp32"])
     fault(monkeypatch, "slow=0.2", "torch-fp32")
     assert bench("--backends", "plain", "--rounds", "1")[0] == 3, "five cases prove nothing about classes"
@@ -162,7 +163,7 @@ def test_a_half_done_confirmation_is_finished(bench, limit, monkeypatch):
 
 
 def test_a_backend_that_does_not_open_again_has_failed(bench, limit, monkeypatch, tmp_path):
-    limit(launches=3)
+    limit(launches=3, confirmation=True)
     monkeypatch.setitem(engines.BACKENDS, "plain", Backend("tests.bench.unstartable:Unstartable", "fp32"))
     monkeypatch.setenv("STARTED", str(tmp_path / "started"))
     fault(monkeypatch, "slow=0.2", "torch-fp32")

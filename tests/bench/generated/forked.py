@@ -59,7 +59,7 @@ def bench(*arguments: str) -> Ended:
 @contextlib.contextmanager
 def small_runs(fork: bool = True) -> Iterator[None]:
     """Within it runs are as short as they can be, and workers forks where `fork` says so."""
-    limits = replace(DEFAULT, launches=1, peak=False)
+    limits = replace(DEFAULT, launches=1, peak=False, confirmation=False)
     with (
         patch.object(bench_run, "run", partial(bench_run.run, limits=limits)),
         patch.object(process.subprocess, "Popen", Forked) if fork else contextlib.nullcontext(),

@@ -20,7 +20,7 @@ CASES = 2
 
 def quick(patch: pytest.MonkeyPatch) -> None:
     """Launch each backend of a run once, and do not measure the device's peak."""
-    limits = replace(DEFAULT, launches=1, peak=False)
+    limits = replace(DEFAULT, launches=1, peak=False, confirmation=False)
     patch.setattr(run_module, "run", partial(run_module.run, limits=limits))
     patch.setattr(measure_module, "start", partial(run_module.start, limits=limits))
 

@@ -303,7 +303,7 @@ def test_calibration_tiles_are_prepared_by_the_plans(trained, tmp_path):
 
 @pytest.fixture
 def bench(tmp_path, monkeypatch, capsys, limit):
-    limit(launches=1)
+    limit(launches=1, confirmation=False)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VOXBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))

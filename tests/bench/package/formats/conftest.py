@@ -25,7 +25,11 @@ def small_run(root: Path, *options: object) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         patch.setenv("VOXBENCH_CACHE", str(root / "cache"))
-        patch.setattr(run_module, "run", partial(run_module.run, limits=replace(DEFAULT, launches=1, peak=False)))
+        patch.setattr(
+            run_module,
+            "run",
+            partial(run_module.run, limits=replace(DEFAULT, launches=1, peak=False, confirmation=False)),
+        )
         main(["run", *map(str, options), "--device", "cpu", "--threads", "1", "--rounds", "1", "--out", "run"])
     assert json.loads((root / "run" / "run.json").read_text())["status"] == "complete"
     return root / "run"

@@ -158,7 +158,7 @@ def test_images_that_cannot_be_prepared(affine: np.ndarray, value: int, said: st
 def bench(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], limit: Callable[..., None]
 ) -> Callable[..., Any]:
-    limit(launches=1)
+    limit(launches=1, confirmation=False)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VOXBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[4]))
