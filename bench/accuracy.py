@@ -172,7 +172,7 @@ def score(
     others, and nowhere else. Voxels of the truth outside the boxes of `roi` are counted whatever the network finds, and
     those that differ from the baseline's wherever they lie, ignored ones too.
     """
-    region, space = _region(case, settings), read_space(Path(case.image))
+    region, space = compared_box(case, settings), read_space(Path(case.image))
     own = MaskValues.of(task)
     labels, reference = (read_mask(path, space, own)[region] for path in (prediction, baseline))
     structures = {name: StructureScore() for name in task.structures}
@@ -211,7 +211,8 @@ def disagreement(case: Case, task: TaskRecord, mask_path: Path, other_path: Path
     return a.size, int((a != b).sum())
 
 
-def _region(case: Case, settings: Settings) -> tiles.Box:
+def compared_box(case: Case, settings: Settings) -> tiles.Box:
+    """The part of a case that is compared: under `center-patch` what was predicted, else all of it."""
     if settings.protocol == "center-patch":
         return tiles.covered(tiles.center_patch(tiles.triple(case.shape), settings.tile))
     return full_box(case.shape)

@@ -19,7 +19,7 @@ from bench.schedule.confirmation import confirm
 from bench.schedule.groups import interleave_in_groups
 from bench.schedule.interleave import Interleaver
 from bench.schedule.limits import DEFAULT, Limits
-from bench.schedule.run_directory import LATEST, RunDirectory, write_text
+from bench.schedule.run_directory import LATEST, RunDirectory, write_files, write_text
 from bench.schedule.scoring import first_samples, first_subtypes, score_predictions
 from bench.schedule.store import RunStore
 from bench.worker.process import WorkerError, WorkerProcess
@@ -39,7 +39,7 @@ from reports.records.record import (
     VariantRecord,
 )
 from reports.records.store import read_run
-from reports.render import render
+from reports.render import markdown_files
 from reports.render.csv_tables import cases_csv
 from reports.summary.summarise import summarise
 
@@ -250,4 +250,4 @@ def _finish(record: RunRecord, store: RunStore) -> None:
         directory.drop_repeats()
     current = store.run(record)
     write_text(directory.folder / "cases.csv", cases_csv(current))
-    write_text(directory.folder / "report.md", render(summarise(current), "markdown"))
+    write_files(directory.folder, markdown_files(summarise(current)))

@@ -2,7 +2,7 @@
 
 python scripts/fill_tables.py        writes README.md and docs/**/*.md (`make docs`)
 
-Before that the report and the table of cases of each run are written anew, by today's renderers.
+Before that the report, its picture and the table of cases of each run are written anew, by today's renderers.
 """
 
 import csv
@@ -24,7 +24,7 @@ from reports.decision.verdict import CONFIRMED, INCONCLUSIVE, REFUTED
 from reports.formatting import NOT_MEASURED, bounded, change, factor, plain_percent, rate, seconds, share
 from reports.records.record import OK
 from reports.records.store import read_run
-from reports.render import render
+from reports.render import markdown_files
 from reports.render.csv_tables import cases_csv
 from reports.summary.summarise import summarise
 from reports.summary.summary import Row, Summary
@@ -325,8 +325,8 @@ def write_reports() -> None:
     os.chdir(ROOT)
     for record in sorted(Path("docs/results").glob("*/run.json")):
         run = read_run(record.parent)
-        (record.parent / "report.md").write_text(render(summarise(run), "markdown"), encoding="utf-8")
-        (record.parent / "cases.csv").write_text(cases_csv(run), encoding="utf-8")
+        for name, text in (markdown_files(summarise(run)) | {"cases.csv": cases_csv(run)}).items():
+            (record.parent / name).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

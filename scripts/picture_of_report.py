@@ -10,6 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from PIL import Image
+
 from reports.records.store import read_run
 from reports.render import render
 from reports.summary.summarise import summarise
@@ -17,6 +19,7 @@ from reports.summary.summarise import summarise
 ROOT = Path(__file__).resolve().parents[1]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SIZE = "1360,925"  # pixels
+COLOURS = 256  # of the picture: it shows text, lines and their rims
 
 
 def main() -> None:
@@ -33,6 +36,9 @@ def main() -> None:
         options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size={SIZE}"]
         command = [browser, *options, f"--user-data-dir={folder}/profile", f"--screenshot={arguments.out.resolve()}"]
         subprocess.run([*command, page.as_uri()], check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    with Image.open(arguments.out) as picture:
+        small = picture.convert("RGB").quantize(COLOURS)
+    small.save(arguments.out, optimize=True)
 
 
 if __name__ == "__main__":

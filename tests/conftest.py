@@ -1,7 +1,9 @@
 """Shared by all tests."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Before any library that reads them: two tests run at a time on two cores, and a pool of OpenMP that spins while it
 # waits takes the core from the thread that it waits for.
@@ -13,6 +15,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.browser import Chromium, Opener
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -35,3 +40,23 @@ def reference_checkpoint() -> Path:
     if not path.is_file():
         pytest.skip("the reference checkpoint is not beside this checkout")
     return path
+
+
+@pytest.fixture(scope="session")
+def chromium() -> "Iterator[Chromium]":
+    """One browser for the session, or for each process of pytest-xdist."""
+    from tests.browser import Chromium, executable
+
+    path = executable()
+    if path is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    browser = Chromium(path)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def browser(chromium: "Chromium") -> "Iterator[Opener]":
+    """Opens pages, `browser.open(path)`, and closes them after the test."""
+    with chromium.pages() as opener:
+        yield opener

@@ -31,7 +31,7 @@ from models.task import Task
 from reports.records.package import GoldenCase, PackageRecord, Proof
 from reports.records.record import EvidenceRecord, VariantRecord
 from reports.records.store import RUN_FILE, Run, read_run
-from reports.render import render
+from reports.render import markdown_files, render
 from reports.summary.summarise import summarise
 
 
@@ -211,5 +211,6 @@ def _copy_proof(run: Run, work: Path) -> None:
     (work / PROOF).mkdir()
     shutil.copyfile(run.folder / RUN_FILE, work / PROOF / RUN_FILE)
     summary = summarise(run)
-    for name, kind in (("report.md", "markdown"), ("report.html", "html"), ("summary.json", "json")):
-        (work / PROOF / name).write_text(render(summary, kind), encoding="utf-8", errors="backslashreplace")
+    documents = {"report.html": render(summary, "html"), "summary.json": render(summary, "json")}
+    for name, text in (markdown_files(summary) | documents).items():
+        (work / PROOF / name).write_text(text, encoding="utf-8", errors="backslashreplace")

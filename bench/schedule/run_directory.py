@@ -209,21 +209,25 @@ def write_text(path: Path, text: str) -> None:
         raise StorageError(f"{path}: cannot be written ({error.strerror}); choose another file") from None
 
 
-def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+def write_files(folder: Path, files: Mapping[str, str | bytes]) -> None:
     """Write files, by name, into a folder, which is made where it is missing; all are there before any gets its name.
+
+    The first, which may name the others, gets its own last.
 
     Raises:
         StorageError: the folder cannot be made or written to.
     """
-    unfinished = {name: folder / f".{name}.unfinished" for name in files}
+    unfinished, at = {name: folder / f".{name}.unfinished" for name in files}, folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, path in unfinished.items():
-            path.write_bytes(files[name])
-        for name, path in unfinished.items():
-            path.replace(folder / name)
+            at, content = folder / name, files[name]
+            path.write_bytes(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
+        for name, path in reversed(unfinished.items()):
+            at = folder / name
+            path.replace(at)
     except OSError as error:
         for path in unfinished.values():
             with suppress(OSError):
                 path.unlink(missing_ok=True)
-        raise StorageError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from None
+        raise StorageError(f"{at}: cannot be written ({error.strerror}); choose another folder") from None

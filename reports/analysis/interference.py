@@ -69,7 +69,7 @@ class Interference:
 
 def assess_interference(run: Run, claim: Claim) -> Interference:
     """Flag the run's samples, and decide again without the pairs in which either is flagged."""
-    median_mhz = _median_mhz(run)
+    median_mhz = typical_mhz(run)
     timed = [
         sample for variant in run.variants for sample in variant.samples if sample.phase in (INTERLEAVED, CONFIRMATION)
     ]
@@ -95,7 +95,7 @@ def assess_interference(run: Run, claim: Claim) -> Interference:
 
 def without_interference(run: Run) -> Run:
     """The run without its flagged samples. A sample left without its partner is in no pair, so it counts nowhere."""
-    median_mhz = _median_mhz(run)
+    median_mhz = typical_mhz(run)
     variants = (
         replace(variant, samples=tuple(sample for sample in variant.samples if not flags(sample, median_mhz)))
         for variant in run.variants
@@ -130,7 +130,8 @@ def _gpu_reasons(gpu: GpuState, workers: int | None) -> Iterator[str]:
         yield SHARED
 
 
-def _median_mhz(run: Run) -> float:
+def typical_mhz(run: Run) -> float:
+    """Median clock of the processor over the run's samples; NaN where it was not recorded."""
     loads = (sample.system_load for variant in run.variants for sample in variant.samples)
     return median([load.mhz for load in loads if load is not None and load.mhz is not None])
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from reports.records.record import ALL_CASES, INTERLEAVED, Sample, VariantRecord
 from reports.records.store import Run
-from reports.stats.bootstrap import Bootstrap, Floats, Interval, of_crossed, of_mean
+from reports.stats.bootstrap import Bootstrap, Floats, Interval, of_cases, of_crossed, of_mean
 from reports.stats.scores import exponential, time_reduction_pct
 
 Pair = tuple[Sample, Sample]  # the baseline's sample and the candidate's: same phase, launch, round and case
@@ -131,6 +131,13 @@ def log_ratios(paired: Iterable[Pair], time_ns: Callable[[Sample], int]) -> dict
         if before > 0 and after > 0:
             ratios.setdefault((candidate.case, candidate.launch), []).append(log(before / after))
     return ratios
+
+
+def log_speedups(paired: Iterable[Pair], time_ns: Callable[[Sample], int]) -> dict[str, float]:
+    """The log speedup of each case by name; their mean is that of `speed`, where it has a time of each case."""
+    ratios = log_ratios(paired, time_ns)
+    names = sorted({case for case, _ in ratios})
+    return dict(zip(names, of_cases(_log_ratio_array(ratios)).tolist(), strict=True))
 
 
 def _log_ratio_array(ratios: dict[tuple[str, int], list[float]]) -> Floats:

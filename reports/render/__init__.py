@@ -2,18 +2,19 @@
 
 `verification` is the report that is filed, `exchange` what other programs take. `several` has the documents of `bench
 compare` and `bench history`; `sections` are the parts of the markdown page, `commonmark` its marks; `page` is the frame
-of all HTML.
+of all HTML, and `cases` the rows of cases with their images, which `assets/` shows.
 """
 
 from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 if TYPE_CHECKING:
-    from reports.records.store import Run
+    from reports.render.cases.images import CaseImages
     from reports.summary.summary import Summary
 
-__all__ = ["FOLDERS", "FORMATS", "render", "render_folder"]
+__all__ = ["FOLDERS", "FORMATS", "markdown_files", "render", "render_folder"]
 
 _RENDERERS = {
     "markdown": "reports.render.markdown",
@@ -32,26 +33,39 @@ FOLDERS = tuple(_FOLDER_RENDERERS)
 """Formats that are several files, some of them no text."""
 
 
-def render(summary: "Summary", form: str) -> str:
-    """The summary as one document in one of `FORMATS`, ending in a newline.
+def render(summary: "Summary", form: str, images: "CaseImages | None" = None) -> str:
+    """The summary as one document in one of `FORMATS`, ending in a newline; of these HTML alone shows `images`.
 
     Raises:
         ValueError: there is no such format.
     """
-    text = _renderer(_RENDERERS, form).render(summary)
+    renderer = _renderer(_RENDERERS, form)
+    text = renderer.render(summary, images) if form == "html" else renderer.render(summary)
     assert isinstance(text, str)
     return text
 
 
-def render_folder(run: "Run", summary: "Summary", form: str) -> Mapping[str, bytes]:
-    """The run and its summary as files in one of `FOLDERS`: what each holds, by its name.
+def render_folder(summary: "Summary", form: str) -> Mapping[str, bytes]:
+    """The summary and its run as files in one of `FOLDERS`: what each holds, by its name.
 
     Raises:
         ValueError: there is no such format.
         ImportError: the package that writes them is not installed.
     """
-    files: Mapping[str, bytes] = _renderer(_FOLDER_RENDERERS, form).render(run, summary)
+    files: Mapping[str, bytes] = _renderer(_FOLDER_RENDERERS, form).render(summary)
     return files
+
+
+def markdown_files(summary: "Summary", stem: str = "report") -> dict[str, str]:
+    """The Markdown report as files by name, ``STEM.md`` and, where it has a picture to show, ``STEM.svg``.
+
+    `render` gives the same report without the picture, for where no second file can lie beside it.
+    """
+    from reports.render.markdown import with_picture  # which imports matplotlib
+
+    name = f"{stem}.svg"
+    text, picture = with_picture(summary, quote(name.encode("utf-8", "surrogateescape")))
+    return {f"{stem}.md": text} | ({name: picture.file} if picture else {})
 
 
 def _renderer(known: Mapping[str, str], form: str) -> Any:

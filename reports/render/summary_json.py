@@ -6,6 +6,7 @@ from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
+from reports.analysis.cases import CaseChange
 from reports.analysis.diagnostics import Diagnostics
 from reports.analysis.latency import Latency
 from reports.analysis.peers import PeerTime
@@ -51,6 +52,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "confirmation": _speed_json(summary.confirmation) if summary.confirmation else None,
         "noise_floor": _noise_floor_json(summary) if summary.noise else None,
         "peers": {"of": summary.subject, "times": [_peer_json(peer) for peer in summary.peers]},
+        "worst_cases": {"of": summary.cases_of, "cases": [_case_json(change) for change in summary.worst_cases]},
         "requirements": [_requirement_json(requirement, record.task) for requirement in summary.requirements],
         "missing_required": list(summary.missing_required),
         "warnings": list(summary.warnings),
@@ -225,6 +227,23 @@ def _peer_json(peer: PeerTime) -> dict[str, Any]:
         "samples": peer.time.pairs,
         "voxel_disagreement": peer.voxel_disagreement,
         "class_flips": peer.class_flips,
+    }
+
+
+def _case_json(change: CaseChange) -> dict[str, Any]:
+    """`structure`: whose DSC falls most; null where the case has none."""
+    return {
+        "name": change.case,
+        "flipped": change.flipped,
+        "truth": change.truth,
+        "baseline_class": change.baseline_class,
+        "variant_class": change.variant_class,
+        "structure": change.structure or None,
+        "dsc": change.variant_dsc,
+        "baseline_dsc": change.baseline_dsc,
+        "delta": change.dsc_change,
+        "differing_voxels": change.differing_voxels,
+        "voxel_disagreement": change.changed,
     }
 
 

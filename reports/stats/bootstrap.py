@@ -145,8 +145,8 @@ def of_crossed(values: ArrayLike, seed: int = SEED) -> Bootstrap:
     if not y.size:
         return Bootstrap()
     launches = y.shape[1]
-    effects = _effects_of_launches(y) if launches > 1 else np.zeros(1)
-    by_case = np.nanmedian((y - effects[:, None]).reshape(len(y), -1), axis=1)
+    effects = _effects_of_launches(y)
+    by_case = _case_values(y, effects)
     resampled = resampled_means(by_case, seed)
     variance = float(effects.var(ddof=1)) / launches if launches > 1 else 0.0
     if variance:
@@ -154,8 +154,25 @@ def of_crossed(values: ArrayLike, seed: int = SEED) -> Bootstrap:
     return Bootstrap.of(float(by_case.mean()), resampled, len(y), _freedom(by_case, variance, launches))
 
 
+def of_cases(values: ArrayLike) -> Floats:
+    """The value of each case [cases] that `of_crossed` takes the mean of; NaN where it was not run."""
+    y = np.asarray(values, dtype=np.float64)
+    of_each = np.full(len(y), nan)
+    run = np.isfinite(y).any(axis=(1, 2))
+    if run.any():
+        of_each[run] = _case_values(y[run], _effects_of_launches(y[run]))
+    return of_each
+
+
+def _case_values(y: Floats, effects: Floats) -> Floats:
+    values: Floats = np.nanmedian((y - effects[:, None]).reshape(len(y), -1), axis=1)
+    return values
+
+
 def _effects_of_launches(y: Floats) -> Floats:
     """What each launch adds to all cases, less the mean of these effects [launches]."""
+    if y.shape[1] == 1:
+        return np.zeros(1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of cells without any round, which stay NaN
         cells = np.nanmedian(y, axis=2)

@@ -72,7 +72,15 @@ def macro_f1_difference(truth: ArrayLike, candidate: ArrayLike, baseline: ArrayL
 
     In each resample both are computed afresh over the classes that occur in it.
     """
-    t, c, b = (np.asarray(labels, dtype=np.int64) for labels in (truth, candidate, baseline))
+    labels = (tuple(np.asarray(each, dtype=np.int64).tolist()) for each in (truth, candidate, baseline))
+    return _interval_of_f1(*labels, seed)
+
+
+@lru_cache(maxsize=1024)  # most variants flip no class
+def _interval_of_f1(
+    truth: tuple[int, ...], candidate: tuple[int, ...], baseline: tuple[int, ...], seed: int
+) -> Interval:
+    t, c, b = (np.array(labels, dtype=np.int64) for labels in (truth, candidate, baseline))
     if t.size == 0:
         return Interval()
     of_candidate, of_baseline = _class_counts(t, c), _class_counts(t, b)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import isfinite, nan
 
+from reports.analysis.cases import worst_cases
 from reports.analysis.diagnostics import diagnose
 from reports.analysis.gpu import gpu_use
 from reports.analysis.interference import assess_interference
@@ -48,6 +49,7 @@ def summarise(run: Run, claim: Claim | None = None) -> Summary:
     outcome = decide(run, claim, judged)
     rows = tuple(_variant_row(run, variant, judged, claim) for variant in run.variants)
     baseline, diagnostics, interference = run.variant(record.baseline), diagnose(run), assess_interference(run, claim)
+    cases_of = outcome.subject or _fastest(rows)
     rounds = Counter(case for sample in baseline.samples if sample.phase == INTERLEAVED for case in sample.subtypes)
     return Summary(
         verdict=outcome.verdict,
@@ -74,9 +76,17 @@ def summarise(run: Run, claim: Claim | None = None) -> Summary:
         interference=interference,
         diagnostics=diagnostics,
         peers=peer_times(run, outcome.subject),
-        record=record,
-        run_sha256=run.sha256,
+        cases_of=cases_of,
+        worst_cases=worst_cases(run, cases_of),
+        run=run,
     )
+
+
+def _fastest(rows: Sequence[Row]) -> str | None:
+    """Of the candidates with scores, that of the largest speedup."""
+    able = [row for row in rows if row.accuracy.cases and not (row.is_baseline or row.is_peer)]
+    timed = [row for row in able if isfinite(row.case.speedup.estimate)]
+    return max(timed, key=lambda row: row.case.speedup.estimate).name if timed else None
 
 
 def _variant_row(run: Run, variant: VariantRecord, judged: Mapping[str, Candidate], claim: Claim) -> Row:

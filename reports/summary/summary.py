@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite, nan
 
+from reports.analysis.cases import CaseChange
 from reports.analysis.diagnostics import Diagnostics
 from reports.analysis.gpu import GpuUse
 from reports.analysis.interference import Interference
@@ -18,6 +19,7 @@ from reports.decision.speed import Speed
 from reports.decision.verdict import Claim, SpeedVerdict, severity
 from reports.formatting import SHOWN
 from reports.records.record import OK, EvidenceRecord, RunRecord, VariantSettings
+from reports.records.store import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +122,9 @@ class Summary:
         interference: how much other load there was during the samples, and the verdict without it.
         diagnostics: order effects, drift and autocorrelation of the samples.
         peers: the subject's case time against each peer's.
-        run_sha256: of the run's ``run.json``; empty for one that was not read from a folder.
+        run: the raw values that all of it comes from.
+        cases_of: the variant whose cases are shown: the subject, or where none meets the claim the fastest.
+        worst_cases: those that it changes most, the worst first; empty without scores.
     """
 
     verdict: str
@@ -140,12 +144,30 @@ class Summary:
     interference: Interference
     diagnostics: Diagnostics
     peers: tuple[PeerTime, ...]
-    record: RunRecord = field(repr=False)
-    run_sha256: str = ""
+    cases_of: str | None
+    worst_cases: tuple[CaseChange, ...]
+    run: Run = field(repr=False)
+
+    @property
+    def record(self) -> RunRecord:
+        """What was run, on what, and with which settings."""
+        return self.run.record
 
     def row(self, name: str | None) -> Row | None:
         """The row of a variant, if the run has it."""
         return next((row for row in self.rows if row.name == name), None)
+
+    @property
+    def compared(self) -> Row | None:
+        """The variant that stands beside the baseline, that of `cases_of`; None where it was not timed."""
+        row = self.row(self.cases_of)
+        return row if row is not None and row.case.cases else None
+
+    @property
+    def speed(self) -> Speed:
+        """Of `compared`: by the samples that the verdict rests on, the confirmation's where there are any."""
+        row = self.compared
+        return self.confirmation or (row.case if row else Speed())
 
     @property
     def measured(self) -> list[Row]:

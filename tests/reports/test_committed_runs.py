@@ -13,7 +13,7 @@ import pytest
 
 from bench.cli.main import main
 from reports.records.store import read_run
-from reports.render import render
+from reports.render import markdown_files
 from reports.render.csv_tables import cases_csv
 from reports.render.summary_json import summary_json
 from reports.summary.summarise import summarise
@@ -47,8 +47,12 @@ def test_verdict_and_figures_are_those_of_the_day(name: str, capsys: pytest.Capt
 def test_report_and_table_of_cases_are_up_to_date(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(RESULTS.parents[1])  # the report of a run that was cut short names its folder
     run = read_run(Path("docs/results", name))
-    for file, text in (("report.md", render(summarise(run), "markdown")), ("cases.csv", cases_csv(run))):
+    files = markdown_files(summarise(run)) | {"cases.csv": cases_csv(run)}
+    for file, text in files.items():
         path = RESULTS / name / file
+        if path.suffix == ".svg":  # another version of matplotlib may draw other bytes
+            assert path.read_text(encoding="utf-8").startswith("<svg "), path
+            continue
         assert path.read_text(encoding="utf-8") == text, f"{path}: write it again with `bench report {path.parent}`"
 
 

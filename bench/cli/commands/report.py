@@ -9,8 +9,10 @@ from bench.errors import InputError, StorageError
 from bench.schedule.run_directory import LATEST, write_files, write_text
 from models.errors import install
 from reports.records.store import Run, read_run
-from reports.render import FOLDERS, render, render_folder
+from reports.render import FOLDERS, markdown_files, render, render_folder
+from reports.render.cases.images import CaseImages
 from reports.summary.summarise import summarise
+from reports.summary.summary import Summary
 
 
 def execute(options: Namespace) -> int:
@@ -18,16 +20,21 @@ def execute(options: Namespace) -> int:
     if options.format in FOLDERS and options.out is None:
         raise InputError(f"--format {options.format} writes several files: name a folder for them with --out DIR")
     run = read_run(folder)
+    summary = summarise(run)
     if options.format in FOLDERS:
-        _write_folder(run, options.format, options.out)
+        _write_folder(summary, options.format, options.out)
         return DONE
-    text = render(summarise(run), options.format)
     if options.format == "markdown":
         try:
-            write_text(folder / "report.md", text)
+            write_files(folder, markdown_files(summary))
         except StorageError as error:  # a run may lie where nothing can be written
             print(f"bench: the report is not renewed: {error}", file=sys.stderr)
-    show(text, options.out)
+        if options.out is not None and _takes_picture(options.out):
+            document, *picture = markdown_files(summary, options.out.stem).items()
+            write_files(options.out.parent, {options.out.name: document[1], **dict(picture)})
+            return DONE
+    images = None if options.format != "html" or options.no_images else _images(run, summary, options.max_size)
+    show(render(summary, options.format, images), options.out)
     return DONE
 
 
@@ -39,9 +46,9 @@ def show(text: str, out: Path | None) -> None:
         write_text(out, text)
 
 
-def _write_folder(run: Run, form: str, out: Path) -> None:
+def _write_folder(summary: Summary, form: str, out: Path) -> None:
     try:
-        files = render_folder(run, summarise(run), form)
+        files = render_folder(summary, form)
     except ModuleNotFoundError as error:
         if error.name != "pyarrow":
             raise
@@ -49,3 +56,16 @@ def _write_folder(run: Run, form: str, out: Path) -> None:
             f"--format {form} is written by pyarrow, which is not installed; {install('parquet')}"
         ) from None
     write_files(out, files)
+
+
+def _takes_picture(out: Path) -> bool:
+    """Whether a picture can lie beside the document: not where that is a pipe, or a picture by its name."""
+    return (out.is_file() or not out.exists()) and out.suffix.lower() != ".svg"
+
+
+def _images(run: Run, summary: Summary, max_bytes: int) -> CaseImages | None:
+    from bench.images.case_images import case_images  # which reads volumes, as no other format does
+
+    if summary.cases_of is None:
+        return None
+    return case_images(run, summary.worst_cases, summary.cases_of, max_bytes)

@@ -34,7 +34,7 @@ from bench.cli.options.groups import (
     tta,
     which_run,
 )
-from bench.cli.options.values import device, number, rounds, whole
+from bench.cli.options.values import device, number, rounds, size, whole
 from bench.peers import PEERS
 from bench.plan.request import Request
 from engines import BACKENDS
@@ -219,6 +219,12 @@ def _report(report: argparse.ArgumentParser) -> None:
     report.add_argument(
         "--out", type=Path, metavar="FILE",
         help=f"write there rather than to the terminal; a folder with {', '.join(FOLDERS)}",
+    )  # fmt: skip
+    page = report.add_argument_group("the page (--format html)")
+    page.add_argument("--no-images", action="store_true", help="leave out the images of the cases")
+    page.add_argument(
+        "--max-size", type=size, default="20MiB", metavar="SIZE",
+        help="of the page, such as 5MiB: the worst cases get images while there is room (20MiB)",
     )  # fmt: skip
 
 

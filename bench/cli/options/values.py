@@ -34,6 +34,17 @@ def number(least: float, most: float = float("inf")) -> Callable[[str], float]:
     return parse
 
 
+_SIZES = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+def size(text: str) -> int:
+    """``20MiB``: a number of KiB, MiB or GiB, in bytes."""
+    amount, unit = text[:-3].strip(), text[-3:]
+    if unit not in _SIZES or not amount.replace(".", "", 1).isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size, as in 20MiB")
+    return int(float(amount) * _SIZES[unit])
+
+
 def tile(text: str) -> tuple[int, int, int]:
     """``64,64,64``: sides of a tile in voxels."""
     parts = text.split(",")

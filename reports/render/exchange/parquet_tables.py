@@ -29,7 +29,7 @@ _SAMPLE_COLUMNS = ("variant", "phase", "case", "round")  # of a table without ro
 _SCORE_COLUMNS = ("variant", "case", "structure", "metric", "column", "value", "baseline", "counts")
 
 
-def render(run: Run, summary: Summary) -> dict[str, bytes]:
+def render(summary: Summary) -> dict[str, bytes]:
     """The files of a folder, by name.
 
     ``samples.parquet`` has a row for each timed case, ``scores.parquet`` for each variant, case and score of a
@@ -38,6 +38,7 @@ def render(run: Run, summary: Summary) -> dict[str, bytes]:
     Raises:
         ImportError: pyarrow is not installed.
     """
+    run = summary.run
     tables = {
         "samples": (sample_rows(run), _SAMPLE_COLUMNS),
         "scores": (score_rows(run), _SCORE_COLUMNS),

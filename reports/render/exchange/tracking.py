@@ -67,7 +67,7 @@ def _whole(record: RunRecord, summary: Summary, of_subject: Mapping[str, float])
             column = "confirmation_time_reduction_pct" if name == "reduction" else "confirmation_speedup"
             confirmed |= interval_cells(column, getattr(summary.confirmation, name))
     tags = _tags(summary) | {"voxbench.kind": "run", "voxbench.headline": summary.headline}
-    tags |= {"voxbench.run_sha256": summary.run_sha256, "voxbench.status": record.status}
+    tags |= {"voxbench.run_sha256": summary.run.sha256, "voxbench.status": record.status}
     return TrackedRun(
         name=record.id,
         parameters=dict(_parameters(summary)),

@@ -34,7 +34,7 @@ def traceability_section(title: str, summary: Summary) -> str:
 
 def _hashes(summary: Summary) -> Iterator[tuple[str, str]]:
     record = summary.record
-    yield "the run's record (`run.json`)", summary.run_sha256
+    yield "the run's record (`run.json`)", summary.run.sha256
     yield "the network's file", record.checkpoint.sha256
     yield "its weights as they are run", record.checkpoint.weights_sha256
     for number, member in enumerate(record.checkpoint.members, 2):

@@ -44,7 +44,10 @@ def test_the_baseline_against_itself_is_never_confirmed(bench):
 
 
 def _check_files(run: Path, summary: dict) -> None:
-    assert (run / "report.md").read_text().startswith(f"# {summary['verdict']}: ")
+    report = (run / "report.md").read_text()
+    assert report.startswith(f"# {summary['verdict']}: ")
+    assert "](report.svg)" in report
+    assert (run / "report.svg").read_text().startswith("<svg ")
     lines = (run / "cases.csv").read_text().splitlines()
     assert len(lines) > 2 * 2 * CASES
     masks = sorted(path.name for path in (run / "predictions" / "torch-fp32").iterdir())

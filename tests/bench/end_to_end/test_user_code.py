@@ -104,8 +104,9 @@ def test_every_kind_of_backend_runs_their_network(bench, options):
 
 
 def test_a_network_of_one_organ_has_neither_f1_nor_lesions_and_is_resumed_only_with_its_code(
-    bench, options, theirs, capsys
+    bench, options, theirs, limit, capsys
 ):
+    limit(confirmation=True)
     _, summary, printed = bench(*options("organ", "torchscript,ort-fp32"))
     assert Path("run/report.md").is_file(), printed
     assert "lesion DSC is not applicable, as the network has no lesion class" in printed

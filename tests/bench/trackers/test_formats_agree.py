@@ -95,7 +95,7 @@ class Formats:
         self.card = ET.fromstring(render(self.summary, "model-card"))
         self.verification = render(self.summary, "verification")
         self.verification_page = said(render(self.summary, "verification-html"))
-        files = render_folder(run, self.summary, "parquet")
+        files = render_folder(self.summary, "parquet")
         self.parquet = {each: pq.read_table(io.BytesIO(content)) for each, content in files.items()}
         mlflow_store.log(tracked(run, self.summary), {}, uri=uri, experiment=name, again=True)
 

@@ -136,7 +136,7 @@ def test_the_section_and_its_rows():
     assert SLOW not in variants
     assert BEST in variants
     assert SLOW in document.partition("## Where the time goes")[2], "where its time goes is shown beside the others'"
-    assert "<h2>Against what is run today</h2>" in render(summary, "html")
+    assert "<h3>Against what is run today</h3>" in render(summary, "html")
     assert FAST in render(summary, "csv")
     assert FAST in cases_csv(run_of(PEERS))
 

@@ -56,7 +56,7 @@ def test_the_report_names_fallbacks_and_cases_that_lost_a_lesion_voxel():
     assert f"openvino-int8 fails the safety: lesion voxels lost in 1 case: {third}." in section
     assert f"fell back to the full volume in: {second}." in section
     assert "**fails**" in section
-    assert "<h2>ROI</h2>" in render(summarise(run), "html")
+    assert "<h3>ROI</h3>" in render(summarise(run), "html")
     reported = {variant["name"]: variant["roi_use"] for variant in summary_json(summarise(run))["variants"]}
     assert reported["openvino-int8"]["lost"] == [third]
     assert reported["openvino-int8"]["outside"]["lesion"] == 3

@@ -221,7 +221,10 @@ def test_html_is_one_well_formed_page(name: str) -> None:
     page.feed(text := render(summary, "html"))
     assert page.open == []
     assert len(re.findall(rf'<h1 class="\w+">{summary.verdict}: ', text)) == 1
-    assert text.count('<div class="table">') == text.count("<table>") > 3
+    tables = re.findall(r'<div class="table" role="region" tabindex="0" aria-label="([^"]+)">\n<table>', text)
+    assert len(set(tables)) == len(tables) == text.count("<table>") > 3
+    assert set(re.findall(r'<a [^>]*href="#([\w-]+)"', text)) <= page.ids
+    assert text == render(summarise(RUNS[name]()), "html"), "the same run gives the same bytes"
 
 
 def test_html_shows_foreign_text_as_text() -> None:

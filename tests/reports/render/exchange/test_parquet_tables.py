@@ -16,7 +16,7 @@ from tests.reports.factory import BASELINE, LESION, WHOLE, Candidate, make_run, 
 
 
 def tables(run: Run) -> dict[str, bytes]:
-    return dict(render_folder(run, summarise(run), "parquet"))
+    return dict(render_folder(summarise(run), "parquet"))
 
 
 def frame(files: dict[str, bytes], name: str) -> pd.DataFrame:
@@ -120,4 +120,4 @@ def test_many_structures_and_names_that_are_no_text():
 def test_a_folder_is_no_document():
     assert FOLDERS == ("parquet",)
     with pytest.raises(ValueError, match="no report format 'csv'; there are parquet"):
-        render_folder(fast(), summarise(fast()), "csv")
+        render_folder(summarise(fast()), "csv")

@@ -1,0 +1,94 @@
+"""What is asked first, of runs in any state."""
+
+from dataclasses import replace
+
+import pytest
+
+from reports.records.record import FAILED, INTERRUPTED, PENDING
+from reports.summary.answer import Answer, answer
+from reports.summary.summarise import summarise
+from tests.reports.factory import BASELINE, Candidate, by_agreement, make_run, on_gpu, segmenting, variant
+
+
+def of(candidates, **settings) -> Answer:
+    return answer(summarise(make_run(candidates, **settings)))
+
+
+def test_the_figures_are_those_of_the_confirmation() -> None:
+    said = of({"fast": Candidate(5.0, confirmed_speedup=4.0)}, confirmed="fast")
+    assert (said.time.value, said.time.label, said.time.state) == ("75.0 %", "less time a case", "kept")
+    assert said.time.detail == "at least 75.0 % with 95 % confidence, on fresh samples"
+    before, after = (float(each) for each in said.throughput.value.split(" → "))
+    assert before == pytest.approx(60 / 1.4, rel=0.01), "16 cases of 0.8 s and a tenth of that more each"
+    assert after == pytest.approx(4 * before, rel=0.01), "by the fresh samples too"
+    assert said.throughput.detail == f"by {BASELINE} and by fast"
+    assert (said.accuracy.value, said.accuracy.state) == ("kept", "kept")
+
+
+def test_speed_and_accuracy_are_judged_each_for_itself() -> None:
+    said = of({"fast": Candidate(5.0, lesion=-0.02)})
+    assert (said.time.state, said.accuracy.state) == ("kept", "lost")
+    assert said.accuracy.detail == "nearest to a loss: lesion DSC fell by 0.0200 (margin 0.005)"
+    said = of({"slow": Candidate(0.5)})
+    assert (said.time.label, said.time.value, said.time.state) == ("more time a case", "99.9 %", "lost")
+    assert said.time.detail.startswith("at least 99.")
+    assert said.accuracy.state == "kept"
+
+
+def test_what_hardly_differs_has_both_bounds() -> None:
+    said = of({"same": Candidate(1.0, (1.0, 1.05, 0.95))})
+    assert " more to " in said.time.detail
+    assert said.time.state == "lost"
+
+
+def test_few_cases_have_no_bound() -> None:
+    said = of({"fast": Candidate(2.0)}, cases=3)
+    assert (said.time.value, said.time.detail) == ("50.0 %", "without a bound: 3 cases only")
+    assert said.time.state == said.accuracy.state == "undecided"
+
+
+def test_the_claim_is_a_sentence() -> None:
+    assert of({"fast": Candidate(2.0)}).claim == (
+        f"a case takes at least 10 % less time than by {BASELINE}, and no mean score falls by more than its margin "
+        "(DSC 0.005, NSD 0.01, macro-F1 0.02)"
+    )
+    run = make_run({"fast": Candidate(2.0)}, cases=36)
+    assert "macro-F1" not in answer(summarise(segmenting(run))).claim
+    summary = summarise(run, replace(summarise(run).claim, variant="fast"))
+    assert "10 % less time by fast than by" in answer(summary).claim
+    agreed = answer(summarise(by_agreement(run)))
+    assert "its masks agree with the baseline's: mean DSC at least 0.995 and NSD 0.99" in agreed.claim
+    assert agreed.accuracy.label == "agreement with the baseline"
+
+
+def test_the_worst_case_is_named_with_what_it_lost() -> None:
+    lesion = (0.0, 0.0, -0.003, *(0.0,) * 13)
+    assert of({"fast": Candidate(2.0, lesion=lesion)}).worst_case == (
+        "quiz_2_002: lesion DSC -0.0030, 0.019 % of its voxels changed, the same class"
+    )
+    assert of({"fast": Candidate(2.0, flips=2)}).worst_case.endswith("class 0 and not 1")
+    assert of({"fast": Candidate(2.0)}).worst_case == (
+        "none: no mask or class of the 16 cases differs from the baseline's"
+    )
+
+
+def test_the_machine_is_that_of_the_run() -> None:
+    run = make_run({"fast": Candidate(2.0)}, device="cuda")
+    assert answer(summarise(on_gpu(run))).machine == "Example GPU, Example CPU, 2 cores, 8.00 GiB"
+    assert of({"fast": Candidate(2.0)}).machine == "Example CPU, 2 cores, 8.00 GiB"
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        make_run({}),
+        make_run({"fast": variant("fast", PENDING)}, status=INTERRUPTED),
+        make_run({"fast": variant("fast", FAILED, "killed")}),
+        make_run({}, baseline=variant(BASELINE, FAILED, "out of memory"), cases=0),
+    ],
+)
+def test_what_was_not_measured_says_so(run) -> None:
+    said = answer(summarise(run))
+    assert {each.value for each in said.figures} == {"not measured"}
+    assert said.worst_case == "not measured"
+    assert not any(each.state for each in said.figures)
