@@ -24,6 +24,9 @@ SHARED = ROOT.parent / "shared"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "chromium" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("chromium"))
     gpu = [item for item in items if item.get_closest_marker("gpu")]
     if gpu:
         import torch
@@ -42,9 +45,9 @@ def reference_checkpoint() -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> "Iterator[Chromium]":
-    """One browser for the session, or for each process of pytest-xdist."""
+    """A browser for the tests of a file; other tests look for processes that were left, and stop them."""
     from tests.browser import Chromium, executable
 
     path = executable()

@@ -119,10 +119,14 @@ def _mask(what: str, path: Path, space: Space, values: MaskValues, box: tuple[sl
 
 
 def _without_path(error: InputError, paths: Sequence[Path]) -> str:
-    """What the error says, without the folders of the file."""
+    """What the error says, without the folders of the file; a path may stand in it cut short."""
     words = str(error)
     for path in paths:
-        words = words.removeprefix(f"{path}: ").replace(str(path), path.name)
+        text = str(path)
+        words = words.removeprefix(f"{text}: ").replace(text, path.name)
+        beginnings = (text[:end] for end in range(len(text), 1, -1))
+        cut = next((beginning for beginning in beginnings if beginning in words), None)
+        words = words if cut is None else words.replace(cut, "...")
     return words
 
 

@@ -114,4 +114,4 @@ class Shifted(Faulty):
 
 
 class Slow(Faulty):
-    fault = "slow=0.6"
+    fault = "slow=0.3"

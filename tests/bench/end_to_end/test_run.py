@@ -64,7 +64,7 @@ def _check_files(run: Path, summary: dict) -> None:
 def test_a_backend_that_is_really_faster_is_confirmed_on_a_fresh_pass(bench, limit, monkeypatch):
     limit(launches=3, confirmation=True)
     monkeypatch.setitem(engines.BACKENDS, "plain", engines.BACKENDS["torch-fp32"])
-    fault(monkeypatch, "slow=0.2", "torch-fp32")
+    fault(monkeypatch, "slow=0.1", "torch-fp32")
     options = ("--backends", "plain", "--rounds", "1", "--require", "plain", "--max-cases", str(ENOUGH_FOR_F1))
     code, summary, printed = bench(*options)
     assert (code, summary["verdict"], summary["best"]) == (0, "CONFIRMED", "plain")
@@ -97,7 +97,7 @@ def test_in_a_race_losers_leave_and_one_round_settles_it(bench, limit, monkeypat
     monkeypatch.setitem(engines.BACKENDS, "plain", engines.BACKENDS["torch-fp32"])
     monkeypatch.setitem(engines.BACKENDS, "lossy", Backend("tests.bench.faulty:Shifted", "fp32"))
     monkeypatch.setitem(engines.BACKENDS, "slowest", Backend("tests.bench.faulty:Slow", "fp32"))
-    fault(monkeypatch, "slow=0.2", "torch-fp32")
+    fault(monkeypatch, "slow=0.1", "torch-fp32")
     code, summary, _ = bench("--backends", "plain,lossy,slowest", "--max-cases", str(ENOUGH_FOR_F1))
     assert (code, summary["verdict"], summary["best"], summary["rounds"]) == (0, "CONFIRMED", "plain", 1)
     assert row(summary, "slowest")["left"].startswith("slower than the claim beyond doubt after 5 pairs of samples")
@@ -131,7 +131,7 @@ def test_rounds_are_launched_anew_once_the_last_launch_is_amortised(bench, limit
     """And the confirmation has as many launches as the rounds before, where these are more than the least."""
     limit(relaunch_cost=0, confirmation=True)
     monkeypatch.setitem(engines.BACKENDS, "plain", engines.BACKENDS["torch-fp32"])
-    fault(monkeypatch, "slow=0.2", "torch-fp32")
+    fault(monkeypatch, "slow=0.1", "torch-fp32")
     _, summary, _ = bench("--backends", "plain", "--rounds", "2")
     for name in ("torch-fp32", "plain"):
         record = json.loads(Path(f"run/variants/{name}.json").read_text())
@@ -145,7 +145,7 @@ def test_a_half_done_confirmation_is_finished(bench, limit, monkeypatch):
     """Left within its second launch: the first one keeps its samples, the second is made anew as a whole."""
     limit(launches=2, confirmation=True)
     monkeypatch.setitem(engines.BACKENDS, "plain", engines.BACKENDS["torch-fp32"])
-    fault(monkeypatch, "slow=0.2", "torch-fp32")
+    fault(monkeypatch, "slow=0.1", "torch-fp32")
     assert bench("--backends", "plain", "--rounds", "1")[0] == 3, "five cases prove nothing about classes"
     before = {name: read_samples(name) for name in ("torch-fp32", "plain")}
     for name, samples in before.items():
@@ -169,7 +169,7 @@ def test_a_backend_that_does_not_open_again_has_failed(bench, limit, monkeypatch
     limit(launches=3, confirmation=True)
     monkeypatch.setitem(engines.BACKENDS, "plain", Backend("tests.bench.unstartable:Unstartable", "fp32"))
     monkeypatch.setenv("STARTED", str(tmp_path / "started"))
-    fault(monkeypatch, "slow=0.2", "torch-fp32")
+    fault(monkeypatch, "slow=0.1", "torch-fp32")
     code, summary, _ = bench("--backends", "plain", "--rounds", "1", "--require", "plain")
     result = row(summary, "plain")
     assert (code, result["status"], result["reason"]) == (4, "failed", "launch 2: RuntimeError: no second restart")
@@ -179,7 +179,7 @@ def test_a_backend_that_does_not_open_again_has_failed(bench, limit, monkeypatch
 
 def test_no_difference_on_few_cases_does_not_read_as_proof(bench, monkeypatch):
     monkeypatch.setitem(engines.BACKENDS, "plain", engines.BACKENDS["torch-fp32"])
-    fault(monkeypatch, "slow=0.2", "torch-fp32")
+    fault(monkeypatch, "slow=0.1", "torch-fp32")
     code, summary, printed = bench("--backends", "plain", "--rounds", "1")
     result = row(summary, "plain")
     assert (result["speed_claim"]["verdict"], result["accuracy"]["class_flips"]) == ("CONFIRMED", 0)

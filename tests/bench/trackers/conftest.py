@@ -9,17 +9,17 @@ import pytest
 from tests.bench.trackers.listener import Listener, listening
 
 
-@pytest.fixture(scope="session")
-def listener() -> Iterator[Listener]:
-    """Stands in the place of the network while the store is used."""
-    with listening() as own, pytest.MonkeyPatch.context() as patch:
+@pytest.fixture(autouse=True)
+def listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[Listener]:
+    """Stands in the place of the network during a test."""
+    with listening() as own:
         for name, value in own.variables.items():
-            patch.setenv(name, value)
+            monkeypatch.setenv(name, value)
         yield own
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory, listener: Listener) -> Iterator[Path]:
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder of a database that MLflow has made."""
     from sqlalchemy import Engine, event
 

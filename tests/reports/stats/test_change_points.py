@@ -1,13 +1,16 @@
 """Change points: found where they are, alarms as rare as promised, and what a single odd run is."""
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from reports.stats.bootstrap import Interval
 from reports.stats.change_points import ALPHA, LEAST, LEAST_PART, band, change_points, log_error
-from scripts.validity.history_alarms import experiment
 
+ROOT = Path(__file__).resolve().parents[3]
 ALIKE = 0.01  # the error of every value
 
 
@@ -84,6 +87,7 @@ def test_values_that_were_measured_badly_count_less() -> None:
 
 def test_alarms_are_as_rare_as_promised_and_steps_are_found() -> None:
     """A short form of `scripts/validity/history_alarms.py`: looks after each of 20 runs."""
+    experiment = runpy.run_path(str(ROOT / "scripts/validity/history_alarms.py"))["experiment"]
     for noise in ("normal", "odd runs"):
         none = experiment(noise, 0.01, 0, series=60, runs=20, seed=1)
         assert none.any_look <= 6, "of 60; were it more than 5 % in truth, up to 6 would still be seen often"
