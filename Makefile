@@ -28,7 +28,7 @@ bench-peers: setup
 	$(BIN)/bench run --backends $(AGAINST),$(PEERS); status=$$?; $(BIN)/bench report; exit $$status
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 3 --dist loadgroup
 
 # The figures and tables of the documents, from the committed runs; the picture of a report needs Chromium.
 docs: setup

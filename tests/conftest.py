@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-# Before any library that reads them: two tests run at a time on two cores, and a pool of OpenMP that spins while it
+# Before any library that reads them: three tests run at a time on two cores, and a pool of OpenMP that spins while it
 # waits takes the core from the thread that it waits for.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("KMP_BLOCKTIME", "0")
@@ -24,9 +24,10 @@ SHARED = ROOT.parent / "shared"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if "chromium" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("chromium"))
+    for item in items:  # what is made once for many tests is made once in all
+        for fixture in ("chromium", "run_and_package"):
+            if fixture in getattr(item, "fixturenames", ()) and item.get_closest_marker("xdist_group") is None:
+                item.add_marker(pytest.mark.xdist_group(fixture))
     gpu = [item for item in items if item.get_closest_marker("gpu")]
     if gpu:
         import torch

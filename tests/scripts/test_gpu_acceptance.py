@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def accept(out: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     env = os.environ | {
-        "PYTHON": sys.executable, "DEVICE": "cpu", "WIDTH": "8", "CASES": "2", "BUDGET": "1", "TESTS": "no",
+        "PYTHON": sys.executable, "DEVICE": "cpu", "WIDTH": "8", "CASES": "1", "BUDGET": "1", "TESTS": "no",
         "BACKENDS": "torch-fp32",
     } | settings  # fmt: skip
     command = ["bash", str(ROOT / "scripts/gpu_acceptance.sh"), str(out)]

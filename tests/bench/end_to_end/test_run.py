@@ -90,6 +90,28 @@ def test_a_backend_that_is_really_faster_is_confirmed_on_a_fresh_pass(bench, lim
             assert sample["usage"]["flare_memory_mb_s"] > 0
     workers = psutil.Process().children()
     assert not workers, "every worker of every launch is gone"
+    _check_half_done_is_finished()
+
+
+def _check_half_done_is_finished() -> None:
+    """Left within its second launch: the first one keeps its samples, the others are made anew as a whole."""
+    before = {name: read_samples(name) for name in ("torch-fp32", "plain")}
+    launch = 1 + ENOUGH_FOR_F1  # with the case before anything counts
+    for name, samples in before.items():
+        put_samples(name, samples[: 2 * launch + 1 + (3 if name == "torch-fp32" else 2)])
+        path = Path(f"run/variants/{name}.json")
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "pending"}))
+    run = json.loads(Path("run/run.json").read_text())
+    Path("run/run.json").write_text(json.dumps(run | {"status": "interrupted"}))
+    assert main(["run", "--resume", "--out", "run"]) == 0
+    for name, samples in before.items():
+        for number in (0, 1, 2, 3):
+            ours, theirs = (
+                [s for s in some if s["launch"] == number and s["phase"] != "warmup"]
+                for some in (samples, read_samples(name))
+            )
+            assert len(theirs) == ENOUGH_FOR_F1
+            assert (ours == theirs) == (number < 2), "what was complete is kept, the rest is new"
 
 
 def test_in_a_race_losers_leave_and_one_round_settles_it(bench, limit, monkeypatch):
@@ -139,30 +161,6 @@ def test_rounds_are_launched_anew_once_the_last_launch_is_amortised(bench, limit
         assert places == {("interleaved", 0, 0), ("interleaved", 1, 1), ("confirmation", 2, 0), ("confirmation", 3, 1)}
         assert {"passes", "passes_1", "passes_2", "passes_3"} <= record["warmup"].keys()
     assert (row(summary, "plain")["launches"], summary["confirmation"]["launches"]) == (2, 2)
-
-
-def test_a_half_done_confirmation_is_finished(bench, limit, monkeypatch):
-    """Left within its second launch: the first one keeps its samples, the second is made anew as a whole."""
-    limit(launches=2, confirmation=True)
-    monkeypatch.setitem(engines.BACKENDS, "plain", engines.BACKENDS["torch-fp32"])
-    fault(monkeypatch, "slow=0.1", "torch-fp32")
-    assert bench("--backends", "plain", "--rounds", "1")[0] == 3, "five cases prove nothing about classes"
-    before = {name: read_samples(name) for name in ("torch-fp32", "plain")}
-    for name, samples in before.items():
-        put_samples(name, samples[: 1 + CASES + (1 + CASES) + 1 + (3 if name == "torch-fp32" else 2)])
-        path = Path(f"run/variants/{name}.json")
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "pending"}))
-    run = json.loads(Path("run/run.json").read_text())
-    Path("run/run.json").write_text(json.dumps(run | {"status": "interrupted"}))
-    assert main(["run", "--resume", "--out", "run"]) == 3
-    for name, samples in before.items():
-        for launch in (0, 1, 2):
-            ours, theirs = (
-                [s for s in some if s["launch"] == launch and s["phase"] != "warmup"]
-                for some in (samples, read_samples(name))
-            )
-            assert len(theirs) == CASES
-            assert (ours == theirs) == (launch < 2), "what was complete is kept, the rest is new"
 
 
 def test_a_backend_that_does_not_open_again_has_failed(bench, limit, monkeypatch, tmp_path):

@@ -103,7 +103,6 @@ def test_a_package_does_what_the_run_did(
             images = [Path(path) for path in (case["image"], *case["further_channels"])]
             answer = tried.predict(images, tmp_path / "mask.nii.gz")
             assert answer.mask.read_bytes() == Path(f"run/predictions/{variant}/{case['name']}.nii.gz").read_bytes()
-    assert main(["verify", "package", "--threads", "1"]) == 0, capsys.readouterr().out
 
 
 def test_code_that_the_backend_needs_is_named(tmp_path, monkeypatch, capsys):
