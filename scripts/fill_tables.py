@@ -111,7 +111,7 @@ def runs(page: Path) -> Table:
             about["machine"],
             str(summary_of(name).cases),
             summary_of(name).verdict,
-            f"`{summary_of(name).subject}`",
+            f"`{subject}`" if (subject := summary_of(name).subject) else "none",
             reduction(headline(name)),
             f"`{re.sub(r' --out [^ ]+', '', summary_of(name).record.command)}`",
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from axe_playwright_python.sync_playwright import Axe
 from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
@@ -42,6 +43,15 @@ class View:
 
     def assert_clean(self) -> None:
         assert (self.said, self.thrown, self.requested) == ([], [], [])
+
+    def axe_faults(self) -> list[str]:
+        """What axe-core finds that is serious or critical: its rule and the element."""
+        return [
+            f"{rule['id']}: {node['html'][:200]}"
+            for rule in Axe().run(self.page).response["violations"]
+            if rule["impact"] in ("serious", "critical")
+            for node in rule["nodes"]
+        ]
 
 
 @dataclass

@@ -183,7 +183,7 @@ def _accuracy(summary: Summary) -> Figure:
 
 
 def _worst_score(row: Row) -> str:
-    """The score nearest to a loss, and how it stands; of a structure, where there are any."""
+    """The score that is lost most or is nearest to it, and how it stands; of a structure, where there are any."""
     states = {key: metric_state(key, metric, row.margins[key]) for key, metric in row.accuracy.metrics.items()}
     judged = [key for key, state in states.items() if state not in (NOT_APPLICABLE, ABSENT)]
     judged = [key for key in judged if row.accuracy.metrics[key].cases]
@@ -191,7 +191,8 @@ def _worst_score(row: Row) -> str:
         return ""
     key = max(judged, key=lambda key: severity(key, row.accuracy.metrics[key], row.margins[key]))
     reason = score_reason if row.accuracy.shown_by == TRUTH else agreement_reason
-    return f"nearest to a loss: {reason(key, row.accuracy.metrics[key], states[key], row.margins[key])}"
+    place = "lost most" if states[key] == LOST else "nearest to a loss"
+    return f"{place}: {reason(key, row.accuracy.metrics[key], states[key], row.margins[key])}"
 
 
 # --- the rest ---------------------------------------------------------------------------------------------------------

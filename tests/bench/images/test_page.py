@@ -47,6 +47,7 @@ def test_a_click_shows_where_the_masks_differ_in_two_colours(browser, page, them
     view.page.get_by_role("button", name="Show the images of quiz_0_000").click()
     wait_for_images(view)
     assert min(colours(view).values()) > 100
+    assert view.axe_faults() == []
     view.page.get_by_label("image alone").check()
     assert colours(view) == {"added": 0, "removed": 0}
     view.page.get_by_label("Channel").select_option("MR 1")

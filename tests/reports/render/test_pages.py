@@ -6,25 +6,21 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 
-from reports.records.store import Run, read_run
+from reports.records.store import read_run
 from reports.render import markdown_files, render
 from reports.summary.answer import answer
 from reports.summary.summarise import summarise
 from reports.summary.summary import Summary
-from tests.reports.render.test_renderers import agreement, refuted
-from tests.reports.render.test_structures import many
 
 RESULTS = Path(__file__).parents[3] / "docs/results"
-RUNS: dict[str, Callable[[], Run]] = {
-    "cpu": lambda: read_run(RESULTS / "peers-width32-vnni"),
-    "gpu": lambda: read_run(RESULTS / "gpu-h100-first"),
-    "refuted": refuted,
-    "105-structures": lambda: many(part_042=-0.02, part_007=(-0.02, 0.012)),
-    "agreement": agreement,
+RUNS = {
+    "cpu": "peers-width32-vnni",
+    "gpu": "gpu-h100-first",
+    "refuted": "demo-int8",
+    "105-structures": "many-structures",
+    "agreement": "demo-agreement",
 }
-OPENED = ("cpu", "refuted")  # of which axe sees all tables; it takes its time with them
 SCREEN = {"width": 1360, "height": 925}
 FOCUSED = """() => {
   const e = document.activeElement, box = e.getBoundingClientRect();
@@ -38,7 +34,7 @@ pytestmark = pytest.mark.xdist_group("chromium")
 
 @cache
 def summary_of(name: str) -> Summary:
-    return summarise(RUNS[name]())
+    return summarise(read_run(RESULTS / RUNS[name]))
 
 
 @pytest.fixture(scope="module")
@@ -54,17 +50,6 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return written
 
 
-def faults(view) -> list[str]:
-    """What axe-core finds that is serious or critical."""
-    found = Axe().run(view.page).response["violations"]
-    return [
-        f"{each['id']}: {node['html'][:200]}"
-        for each in found
-        if each["impact"] in ("serious", "critical")
-        for node in each["nodes"]
-    ]
-
-
 @pytest.mark.parametrize("name", RUNS)
 def test_a_page_is_quiet_and_accessible_and_its_answer_fits_a_screen(browser, pages, name) -> None:
     view = browser.open(pages(name), **SCREEN)
@@ -76,22 +61,22 @@ def test_a_page_is_quiet_and_accessible_and_its_answer_fits_a_screen(browser, pa
     shown = view.page.locator("header").inner_text()
     for text in (said.worst_case, said.machine, *(each.value for each in said.figures)):
         assert text in shown
-    if name in OPENED:
-        view.page.evaluate("document.querySelectorAll('details').forEach(e => e.open = true)")
-    assert faults(view) == []
+    view.page.evaluate("document.querySelectorAll('details').forEach(e => e.open = true)")
+    assert view.axe_faults() == []
     view.assert_clean()
 
 
 def test_faults_of_a_page_are_noticed(browser, tmp_path) -> None:
     (tmp_path / "page.html").write_text('<html lang="en"><title>x</title><main><img src="data:,">a', encoding="utf-8")
-    assert [fault.partition(":")[0] for fault in faults(browser.open(tmp_path / "page.html"))] == ["image-alt"]
+    faults = browser.open(tmp_path / "page.html").axe_faults()
+    assert [fault.partition(":")[0] for fault in faults] == ["image-alt"]
 
 
 @pytest.mark.parametrize("name", ["cpu"])
 def test_in_the_dark_it_is_as_readable(browser, pages, name) -> None:
     view = browser.open(pages(name), colours="dark", **SCREEN)
     assert view.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(13, 17, 23)"
-    assert faults(view) == []
+    assert view.axe_faults() == []
     ink = "[...document.querySelectorAll('#charts svg text')].map(e => getComputedStyle(e).fill)"
     assert set(view.page.evaluate(ink)) == {"rgb(230, 237, 243)"}, "the charts' text follows"
 

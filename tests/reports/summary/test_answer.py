@@ -28,7 +28,7 @@ def test_the_figures_are_those_of_the_confirmation() -> None:
 def test_speed_and_accuracy_are_judged_each_for_itself() -> None:
     said = of({"fast": Candidate(5.0, lesion=-0.02)})
     assert (said.time.state, said.accuracy.state) == ("kept", "lost")
-    assert said.accuracy.detail == "nearest to a loss: lesion DSC fell by 0.0200 (margin 0.005)"
+    assert said.accuracy.detail == "lost most: lesion DSC fell by 0.0200 (margin 0.005)"
     said = of({"slow": Candidate(0.5)})
     assert (said.time.label, said.time.value, said.time.state) == ("more time a case", "99.9 %", "lost")
     assert said.time.detail.startswith("at least 99.")
