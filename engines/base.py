@@ -154,8 +154,24 @@ class Evidence:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class ClassCheck:
+    """The network's classification in FP32, for cases whose class a lower precision leaves uncertain.
+
+    Attributes:
+        lead: of the likeliest class over the next, in logits; with less of it the class is uncertain.
+        infer: maps float32 ``[batch, channels, D, H, W]`` to the logits of the classification, float32 ``[batch, K]``.
+    """
+
+    lead: float
+    infer: "Callable[[Tensor], Tensor]"
+
+
 class Session(Protocol):
-    """A built engine, ready to infer."""
+    """A built engine, ready to infer.
+
+    One of a lower precision may also have a `class_check`, see `class_check_of`.
+    """
 
     def infer(self, x: "Tensor") -> "tuple[Tensor, Tensor]":
         """Map float32 ``[batch, channels, D, H, W]`` to float32 logits.
@@ -172,6 +188,12 @@ class Session(Protocol):
     def evidence(self) -> Evidence:
         """Report what ran. Called once, after the first `infer` and outside every timed region."""
         ...
+
+
+def class_check_of(session: Session) -> ClassCheck | None:
+    """What checks the classes that `session` gives; None where it needs none, or has none."""
+    check: ClassCheck | None = getattr(session, "class_check", None)
+    return check
 
 
 class Engine(ABC):

@@ -163,13 +163,13 @@ class Merger:
             choose(logits[:, rows], self._classes, labels[rows])
         return labels
 
-    def case_class(self) -> CaseClass:
-        """Class of the case, as by `vote`.
+    def case_class(self, logits: Tensor | None = None) -> CaseClass:
+        """Class of the case, as by `vote`; of `logits` ``[n, K]`` of the tiles, where others are given than were added.
 
         Raises:
             NotFiniteError: as `vote`.
         """
-        return classify(torch.cat(self._votes), torch.cat(self._foreground))
+        return classify(torch.cat(self._votes) if logits is None else logits, torch.cat(self._foreground))
 
     def _whole(self) -> "Part":
         assert self.receiver is None, "the logits have gone to their receiver"

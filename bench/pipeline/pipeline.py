@@ -25,7 +25,7 @@ from bench.pipeline.roi import STRATEGIES, choose_region
 from bench.pipeline.settings import CaseClass, CaseTiming, InferenceSettings
 from bench.pipeline.tile_runner import LogitsSink, TileRunner, traced
 from bench.pipeline.tiles import Box, Grid, triple
-from engines.base import Session
+from engines.base import ClassCheck, Session, class_check_of
 from reports.records.record import Roi
 
 
@@ -59,6 +59,7 @@ class Labelled:
     tiles: int
     device_ns: int | None
     roi: Roi | None
+    class_checked: bool
 
     def timing(self, case_ns: int, stages_ns: dict[str, int]) -> CaseTiming:
         """Of the case, now that its mask is on disk."""
@@ -69,7 +70,18 @@ class Labelled:
             stages_ns=stages_ns,
             device_ns=self.device_ns,
             roi=self.roi,
+            class_checked=self.class_checked,
         )
+
+
+class _ClassesAlone:
+    """Stands for the session where a class is checked: its segmentation is of no class."""
+
+    def __init__(self, check: ClassCheck) -> None:
+        self._check = check
+
+    def infer(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x[:, :0], self._check.infer(x)
 
 
 class Pipeline:
@@ -83,6 +95,7 @@ class Pipeline:
 
     def __init__(self, session: Session, settings: InferenceSettings, device: str = "cpu") -> None:
         self._session = session
+        self._class_check = class_check_of(session)
         self._settings = settings
         self._device = torch.device(device)
         self._preprocessor, self._tiling = preparation_of(settings, self._device)
@@ -137,13 +150,36 @@ class Pipeline:
                 runner.run(volume, boxes, merger.aggregate)
                 with watch.stage("stitch", device=True):
                     labels = self._preprocessor.restore(geometry, merger)
-                    case_class = merger.case_class() if self._settings.subtypes else None
+                case_class, checked = self._case_class(merger, volume, watch)
             except NotFiniteError as error:
                 all_boxes = merger.boxes + boxes[len(merger.boxes) :] if merger.receiver else merger.boxes
                 raise traced(error, partial(runner.run, volume), all_boxes, self._settings.subtypes > 0) from None
             roi = None if self._settings.roi == "none" else geometry.region.record()
             names = dict(self._settings.names)
-            return Labelled(geometry.nifti, labels, names, case_class, runner.tiles, runner.device_ns(), roi)
+            return Labelled(
+                nifti=geometry.nifti,
+                labels=labels,
+                names=names,
+                case_class=case_class,
+                tiles=runner.tiles,
+                device_ns=runner.device_ns(),
+                roi=roi,
+                class_checked=checked,
+            )
+
+    def _case_class(self, merger: Merger, volume: Tensor, watch: Stopwatch) -> tuple[CaseClass | None, bool]:
+        """The class, if the network gives any, and whether it was uncertain and is that of logits in FP32."""
+        if not self._settings.subtypes:
+            return None, False
+        with watch.stage("stitch", device=True):
+            case_class = merger.case_class()
+        check = self._class_check
+        if check is None or case_class.lead >= check.lead:
+            return case_class, False
+        logits = list[Tensor]()
+        runner = TileRunner(_ClassesAlone(check), self._settings, self._device, watch)
+        runner.run(volume, merger.boxes, lambda _boxes, _segmentation, classes: logits.append(classes.clone()))
+        return merger.case_class(torch.cat(logits)), True
 
     def _crop(self, volume: Volume, runner: TileRunner | None, watch: Stopwatch) -> Prepared:
         with watch.stage("roi", device=runner is not None):

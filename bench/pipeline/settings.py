@@ -1,6 +1,7 @@
 """What a pipeline from file to file is: its settings, what it reports of a case, and the protocol of all of them."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,6 +131,12 @@ class CaseClass:
     number: int
     probabilities: tuple[float, ...]
 
+    @property
+    def lead(self) -> float:
+        """How far the logit of this class lies above the next: the logarithm of the ratio of their probabilities."""
+        *_, second, first = sorted((0.0, *self.probabilities))
+        return math.log(first / second) if second > 0 else math.inf
+
 
 @dataclass(frozen=True, kw_only=True)
 class CaseTiming:
@@ -142,6 +149,7 @@ class CaseTiming:
         stages_ns: of it, by stage: ``read``, ``preprocess``, ``roi``, ``forward``, ``stitch`` and ``write``.
         device_ns: of all forwards, by device events; None on a CPU.
         roi: None where the whole volume was asked for.
+        class_checked: whether the class was uncertain, and computed again in FP32.
     """
 
     subtype: int | None
@@ -150,6 +158,7 @@ class CaseTiming:
     stages_ns: dict[str, int]
     device_ns: int | None = None
     roi: Roi | None = None
+    class_checked: bool = False
 
 
 class CasePipeline(Protocol):

@@ -1,6 +1,7 @@
 """Tiles through a session, mirrored or not, in batches of the one size that it takes, timed and counted."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -10,7 +11,6 @@ from bench.machine.clock import DeviceClock, Stopwatch
 from bench.pipeline.finite import TileCounts
 from bench.pipeline.settings import InferenceSettings
 from bench.pipeline.tiles import Box
-from engines.base import Session
 
 # Receives the logits of some tiles: their boxes, [n, C, D, H, W] and [n, K].
 LogitsSink = Callable[[list[Box], Tensor, Tensor], None]
@@ -25,6 +25,14 @@ def traced(error: NotFiniteError, run: RunTiles, boxes: list[Box], classifies: b
     return counts.error(error)
 
 
+class Infers(Protocol):
+    """What a session does with a batch of tiles."""
+
+    def infer(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map ``[batch, channels, D, H, W]`` to logits, as `engines.base.Session` does."""
+        ...
+
+
 class TileRunner:
     """Runs the tiles of one case.
 
@@ -33,7 +41,7 @@ class TileRunner:
         batches: forward passes so far.
     """
 
-    def __init__(self, session: Session, settings: InferenceSettings, device: torch.device, watch: Stopwatch) -> None:
+    def __init__(self, session: Infers, settings: InferenceSettings, device: torch.device, watch: Stopwatch) -> None:
         self.settings = settings
         self.device = device
         self.tiles = 0

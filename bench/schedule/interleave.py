@@ -271,6 +271,7 @@ class Interleaver:
                 cpu_ns=reply.cpu_ns,
                 gpu=reply.gpu,
                 roi=timing.roi,
+                class_checked=timing.class_checked,
             )
         one_call = self._one_call(name)
         classes = reply.classes if self._run.classifies else dict.fromkeys(reply.classes)

@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from bench.peers import Peer
-from engines.base import Backend, Engine, Evidence, Session, Target
+from engines.base import Backend, ClassCheck, Engine, Evidence, Session, Target, class_check_of
 from models.ensemble import ensemble_of
 
 if TYPE_CHECKING:
@@ -59,6 +59,19 @@ class EnsembleSession:
         classification /= len(self._sessions)
         return segmentation if self._apart else segmentation.div_(len(self._sessions)), classification
 
+    @property
+    def class_check(self) -> ClassCheck | None:
+        """That of all networks together: a mean changes by no more than the one that changes most."""
+        checks = [check for session in self._sessions if (check := class_check_of(session)) is not None]
+        if len(checks) < len(self._sessions):
+            return None
+
+        def infer(x: "Tensor") -> "Tensor":
+            first, *others = (check.infer(x) for check in checks)
+            return sum(others, first) / len(checks)
+
+        return ClassCheck(max(check.lead for check in checks), infer)
+
     def sync(self) -> None:
         for session in self._sessions:
             session.sync()
@@ -69,6 +82,8 @@ class EnsembleSession:
         precisions = dict.fromkeys(name for evidence in each for name in evidence.mac_share)
         share = {name: sum(evidence.mac_share.get(name, 0.0) for evidence in each) / len(each) for name in precisions}
         details = {**each[0].details, "networks": len(each)}
+        if self.class_check is not None:
+            details["class_check_below"] = self.class_check.lead
         if "cached" in details:
             details["cached"] = all(evidence.details.get("cached") for evidence in each)
         return Evidence(" + ".join(dict.fromkeys(evidence.provider for evidence in each)), share, details)

@@ -1,1 +1,1 @@
-"""OpenVINO on the CPU: `engine`, and `matrix_product`, from which its peak is measured."""
+"""OpenVINO on the CPU: `engine`, `class_check` of classes that INT8 leaves uncertain, `matrix_product` for its peak."""

@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engines.base import Availability, Engine, Evidence, Target
+from engines.base import Availability, ClassCheck, Engine, Evidence, Target
 from engines.cache import artefact, key_of
 from engines.evidence.mac_counter import layers_for
 from engines.host.cpu import weight_bits
 from engines.layers import INPUT, UNKNOWN, Tally
 from engines.onnx.export import PACKAGES, calibration_batches, onnx_file
+from engines.openvino.class_check import open_class_check, write_class_check
 from engines.probe import check, unavailable
 
 if TYPE_CHECKING:
@@ -49,14 +50,20 @@ class OpenVino(Engine):
     def open(self, model: "Model", target: Target) -> Iterator["OpenVinoSession"]:
         import openvino
 
-        whole, target, bits = target.batch, _single(model, target), {}
+        whole, target, bits, check = target.batch, _single(model, target), {}, None
         if self.backend.precision == "int8":
             assert target.calibration is not None, "an INT8 engine was opened without asking its probe"
             used = ("torch", "openvino", "nncf", *PACKAGES)
             bits = {"weight_bits": weight_bits()}
-            key = key_of(model, target, used, precision="int8", calibration=target.calibration.sha256, **bits)
-            built = artefact(target, "openvino-int8", key, lambda folder: _quantize(model, target, folder))
+            key = key_of(
+                model, target, used, precision="int8", calibration=target.calibration.sha256,
+                class_check=model.subtypes > 0, **bits,
+            )  # fmt: skip
+            built = artefact(
+                target, "openvino-int8", key, lambda folder: _quantize(model, target, folder, self._hint())
+            )
             path = built.folder / _FILE
+            check = open_class_check(built.folder, target)
         else:
             path, built = onnx_file(model, target)
         settings = {
@@ -65,7 +72,8 @@ class OpenVino(Engine):
             "NUM_STREAMS": min(whole // target.batch, target.threads),
         }
         compiled = openvino.Core().compile_model(str(path), "CPU", settings)
-        yield OpenVinoSession(compiled, model, target, whole // target.batch, {"cached": built.cached, **bits})
+        details = {"cached": built.cached, **bits}
+        yield OpenVinoSession(compiled, model, target, whole // target.batch, details, check)
 
     def _hint(self) -> str:
         """Precision of whatever is not quantized. The default would be BF16 on every CPU that has it."""
@@ -98,8 +106,8 @@ def _has_bf16() -> bool:
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def _quantize(model: "Model", target: Target, folder: Path) -> None:
-    """Write ``int8.xml`` and its weights into `folder`.
+def _quantize(model: "Model", target: Target, folder: Path, hint: str) -> None:
+    """Write ``int8.xml`` and its weights into `folder`, and what checks its classes.
 
     The MIXED preset takes asymmetric activations; norms (MVN) stay in float, without which the small lesion
     class suffers; so does the classification head, whose few MACs are not worth its accuracy. Where the processor
@@ -122,6 +130,8 @@ def _quantize(model: "Model", target: Target, folder: Path) -> None:
                 overflow_fix=nncf.OverflowFix.ENABLE if weight_bits() == 7 else None
             ),
         )
+        if model.subtypes:
+            write_class_check(folder, path, quantized, batches, hint)
         openvino.save_model(quantized, str(folder / _FILE), compress_to_fp16=False)
 
 
@@ -139,10 +149,16 @@ class OpenVinoSession:
     Args:
         target: of one request; `requests`: so many make a batch.
         details: of how it was built, for the evidence.
+
+    Attributes:
+        class_check: of INT8, where the network has a classification.
     """
 
-    def __init__(self, compiled: Any, model: "Model", target: Target, requests: int, details: dict[str, Any]) -> None:
-        self._compiled, self._target, self._details = compiled, target, details
+    def __init__(
+        self, compiled: Any, model: "Model", target: Target, requests: int, details: dict[str, Any],
+        class_check: ClassCheck | None,
+    ) -> None:  # fmt: skip
+        self._compiled, self._target, self._details, self.class_check = compiled, target, details, class_check
         self._layers = layers_for(model, target)
         self._outputs = [_empty(requests, output) for output in compiled.outputs]
         self._requests = [self._request(number) for number in range(requests)]
@@ -192,5 +208,7 @@ class OpenVinoSession:
             "openvino": openvino.__version__,
             **self._details,
         }
+        if self.class_check is not None:
+            details["class_check_below"] = self.class_check.lead
         devices = "+".join(self._compiled.get_property("EXECUTION_DEVICES"))
         return Evidence(f"openvino {devices}", tally.share(), details)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from models.errors import misfit, refusal, sides, some
 from models.model import REFERENCE_TILE, REFERENCE_WINDOW, Model, Program, first_width, weights_sha256
 from models.networks.batch_norm_folding import fold_batch_norms
-from models.networks.channels import NAME_IT, counted, run_on_noise
+from models.networks.channels import NAME_IT, counted, other_count, run_on_noise
 from models.networks.dataflow import Observer
 from models.networks.outputs import OutputError, Pair, find_outputs, tensor_at
 from models.networks.unet import BATCH, FIRST_WEIGHT, MultiTaskUNet, Shape
@@ -154,6 +154,9 @@ def describe_network(
         ]
     if task is None and channels is None:
         remarks += [f"no task is named: its classes are taken for {', '.join(list(known.labels)[:classes])}"]
+        others = other_count(network, (batch, *tile))
+        if others is not None:
+            remarks += [f"it runs on {counted(others, 'channel')} too, and is taken for a network of 1"]
         remarks += ["it has no lesion class: lesion DSC is not applicable"] if classes == 2 else []
     convert = any(tensor.dtype != torch.float32 for tensor in logits)
     module = Pair(network, segmentation, classification, convert, autograd).eval()

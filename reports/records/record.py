@@ -138,6 +138,7 @@ class Sample:
         system_load, usage: None where they were not taken.
         roi: None with the strategy ``none``.
         classes: of a call over all cases, the predicted class of each, None without; None of a single case.
+        class_checked: whether a lower precision left the class uncertain, and it was computed again in FP32.
 
     Raises:
         ValueError: the case took no time, or something less than none.
@@ -160,6 +161,7 @@ class Sample:
     usage: Usage | None = None
     roi: Roi | None = None
     classes: Mapping[str, int | None] | None = None
+    class_checked: bool = False
 
     @property
     def subtypes(self) -> Mapping[str, int | None]:

@@ -130,6 +130,7 @@ def _variant_row(run: Run, variant: VariantRecord, judged: Mapping[str, Candidat
         gpu=gpu_use(samples),
         resources=resources(variant, samples, run.variant(run.record.baseline)),
         roi=roi_use(samples, variant.scores, run.record.task),
+        checked_classes=len({sample.case for sample in samples if sample.class_checked}),
     )
 
 

@@ -42,6 +42,7 @@ class Row:
         resources: what a case took beside time, and when the build has paid off.
         is_peer: what is run elsewhere, there to be compared with; its verdict is None as the baseline's is.
         roi: what a ROI strategy cost and lost; None without one.
+        checked_classes: cases whose class a lower precision left uncertain, so that it was computed again in FP32.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Row:
     resources: Resources
     roi: RoiUse | None = None
     is_peer: bool = False
+    checked_classes: int = 0
 
     @property
     def label(self) -> str:

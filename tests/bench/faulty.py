@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from engines.base import ClassCheck
 from engines.pytorch.eager import Eager
 
 
@@ -43,6 +44,8 @@ class _Session:
         if kind == "shifted":
             segmentation = segmentation.clone()
             segmentation[:, 2] += float(value)
+        if kind == "misclassified":
+            classification = -classification
         if kind == "eroded":
             labels = segmentation.argmax(1)
             inner = [ndimage.binary_erosion(mask) for mask in (labels > 0).numpy()]
@@ -50,6 +53,11 @@ class _Session:
                 torch.nn.functional.one_hot(labels * torch.from_numpy(np.stack(inner)), 3).movedim(-1, 1).float()
             )
         return segmentation, classification
+
+    @property
+    def class_check(self):
+        exact = ClassCheck(float("inf"), lambda x: self._real.infer(x)[1])
+        return exact if self._fault == "misclassified" else None
 
     def sync(self):
         self._real.sync()

@@ -162,7 +162,7 @@ def _changed_cell(row: Row) -> str:
     return "reference" if row.is_baseline else formatting.share(row.accuracy.voxel_disagreement)
 
 
-def _flips_and_tests(summary: Summary, rows: list[Row]) -> tuple[str, str]:
+def _flips_and_tests(summary: Summary, rows: list[Row]) -> tuple[str, str, str]:
     names = summary.record.task.class_names
     by_truth = summary.record.settings.accuracy != AGREEMENT
     flips = [
@@ -183,7 +183,13 @@ def _flips_and_tests(summary: Summary, rows: list[Row]) -> tuple[str, str]:
         if isfinite(test.p)
     )
     head = ["variant", "flipped case", *(["truth"] if by_truth else []), "baseline", "variant's class"]
-    return words(head, flips) if flips else "", tests
+    checked = bullets(
+        f"{text(row.name)}: in {row.checked_classes} of {count(row.accuracy.cases, 'case')} lower precision left the "
+        "class uncertain, and it was computed again in FP32."
+        for row in rows
+        if row.checked_classes
+    )
+    return words(head, flips) if flips else "", tests, checked
 
 
 def _class_name(names: Sequence[str], subtype: int | None) -> str:

@@ -149,6 +149,15 @@ def _undo_confirmation(name: str) -> list[dict]:
     return [sample for sample in read_samples(name) if sample["phase"] == "interleaved"]
 
 
+def test_classes_that_are_uncertain_are_computed_again(bench, monkeypatch):
+    fault(monkeypatch, "misclassified")
+    _, summary, _ = bench("--backends", "faulty")
+    result = row(summary, "faulty")
+    assert (result["accuracy"]["class_flips"], result["checked_classes"]) == (0, CASES)
+    said = f"faulty: in {CASES} of {CASES} cases lower precision left the class uncertain"
+    assert said in Path("run/report.md").read_text()
+
+
 def test_rounds_are_launched_anew_once_the_last_launch_is_amortised(bench, limit, monkeypatch):
     """And the confirmation has as many launches as the rounds before, where these are more than the least."""
     limit(relaunch_cost=0, confirmation=True)

@@ -17,6 +17,7 @@ from bench.pipeline.preprocess import normalise
 from bench.pipeline.roi import Body
 from bench.pipeline.settings import InferenceSettings
 from bench.pipeline.tile_runner import TileRunner
+from engines.base import ClassCheck
 from models.networks.unet import MultiTaskUNet
 from tests.bench.pipeline.whole_volume import logits_of
 from tests.bench.values import read_labels
@@ -176,3 +177,47 @@ def test_body_roi_maps_back_exactly(network, tmp_path):
     np.testing.assert_array_equal(labels[box], inside.argmax(0).numpy())
     labels[box] = 0
     assert not labels.any()
+
+
+class Lowered(Module):
+    """A session whose classification is off by `shift` logits, and which may check it."""
+
+    def __init__(self, module: torch.nn.Module, shift: Tensor, below: float) -> None:
+        super().__init__(module)
+        self.shift, self.checked = shift, 0
+        self.class_check = ClassCheck(below, self._exact)
+
+    def infer(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        segmentation, classification = super().infer(x)
+        return segmentation, classification + self.shift
+
+    def _exact(self, x: Tensor) -> Tensor:
+        self.checked += len(x)
+        return self.module(x)[1]
+
+
+@pytest.mark.parametrize("changes", [{}, {"batch": 3}, {"mirror_axes": (0, 2)}], ids=["tile", "batch", "mirrors"])
+def test_an_uncertain_class_is_that_of_the_exact_logits(network, tmp_path, changes):
+    rng = np.random.default_rng(0)
+    image = tmp_path / "a_0000.nii.gz"
+    nib.save(nib.Nifti1Image(rng.integers(-1000, 1000, (50, 41, 21)).astype(np.int16), np.eye(4)), image)
+    own = settings(**changes)
+    watch = Stopwatch(lambda: None)
+    exact = Pipeline(Module(network), own)
+    exact_class = exact.label(exact.prepare([image], watch), watch).case_class
+    wrong = sorted(range(3), key=exact_class.probabilities.__getitem__)[1]  # the next likely one
+    shift = torch.zeros(3)
+    shift[wrong] = exact_class.lead + 0.01  # so that it leads by a hundredth
+
+    uncertain = Pipeline(session := Lowered(network, shift, below=0.02), own)
+    labelled = uncertain.label(uncertain.prepare([image], watch), watch)
+    assert labelled.case_class.number == exact_class.number
+    assert labelled.case_class.probabilities == pytest.approx(exact_class.probabilities, abs=1e-6)
+    timing = uncertain.run([image], tmp_path / "a.nii.gz")
+    assert (timing.subtype, timing.class_checked) == (exact_class.number, True)
+    assert timing.tiles == exact.run([image], tmp_path / "b.nii.gz").tiles, "those of the check are not counted"
+    assert session.checked >= timing.tiles
+
+    sure = Pipeline(session := Lowered(network, shift, below=0.005), own)
+    timing = sure.run([image], tmp_path / "a.nii.gz")
+    assert (timing.subtype, timing.class_checked, session.checked) == (wrong, False, 0)

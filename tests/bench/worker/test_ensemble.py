@@ -9,7 +9,7 @@ from torch import Tensor
 
 import engines
 from bench.worker.ensemble import EnsembleSession, open_all
-from engines.base import Calibration, Evidence, Target
+from engines.base import Calibration, Evidence, Target, class_check_of
 from models.model import Model, weights_sha256
 from models.networks.unet import MultiTaskUNet
 
@@ -55,7 +55,11 @@ def test_any_engine_gives_the_mean_of_the_networks(name, batch, tolerance, membe
     with open_all(engine, engines.BACKENDS[name], members, wanted) as session:
         averaged = [logits.clone() for logits in session.infer(x)]
         session.sync()
-        evidence = session.evidence()
+        evidence, check = session.evidence(), class_check_of(session)
+        if name == "openvino-int8":
+            assert (check.infer(x) - expected[1]).abs().max() < 1e-4, "the exact mean"
+        else:
+            assert check is None
     for ours, logits in zip(averaged, expected, strict=True):
         assert (ours - logits).abs().max() <= tolerance * logits.abs().max()
     assert evidence.details["networks"] == 3
@@ -63,6 +67,7 @@ def test_any_engine_gives_the_mean_of_the_networks(name, batch, tolerance, membe
     if name == "openvino-int8":
         assert evidence.mac_share["int8"] > 0.5
         assert len(list(tmp_path.glob("openvino-int8-*"))) == 3, "each network is calibrated"
+        assert evidence.details["class_check_below"] > 0
 
 
 def test_a_single_network_is_opened_as_it_is(members, tmp_path):

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import engines
-from engines.base import Target
+from engines.base import Target, class_check_of
 from engines.host.cpu import weight_bits
 from models.model import Model, weights_sha256
 from models.networks.unet import MultiTaskUNet
@@ -77,3 +77,40 @@ def test_a_system_that_reports_no_instructions_gets_seven_bits(tmp_path: Path, m
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     monkeypatch.setattr("engines.host.cpu.CPU_INFO", tmp_path / "nothing")
     assert weight_bits() == 7
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_int8_checks_classes_that_it_leaves_uncertain(
+    model: Model, target: Callable[..., Target], tiles: Callable[[int, int], Tensor], batch: int
+) -> None:
+    """Uncertain is what lies nearer to a tie than INT8 has moved any two logits of a calibration tile."""
+    with engines.load("openvino-int8").open(model, target(batch=batch)) as session, torch.inference_mode():
+        check = class_check_of(session)
+        assert check is not None
+        x = tiles(batch, 3)
+        torch.testing.assert_close(check.infer(x), model.module(x)[1], rtol=1e-3, atol=1e-4)
+        changes = []
+        for tile in tiles(5, 1).split(1):
+            change = session.infer(tile.expand(batch, -1, -1, -1, -1))[1][:1] - model.module(tile)[1]
+            changes.append(float(change.max() - change.min()))
+        assert check.lead == pytest.approx(max(changes), rel=0.02)
+        assert session.evidence().details["class_check_below"] == check.lead
+
+
+def test_a_network_without_a_classification_has_no_class_to_check(model: Model, target: Callable[..., Target]) -> None:
+    segments = replace(model, module=SegmentsOnly(model.module), subtypes=0)
+    with engines.load("openvino-int8").open(segments, target()) as session:
+        assert class_check_of(session) is None
+        assert "class_check_below" not in session.evidence().details
+    with engines.load("openvino-fp32").open(model, target()) as session:
+        assert class_check_of(session) is None
+
+
+class SegmentsOnly(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        segmentation, _ = self.network(x)
+        return segmentation, segmentation.new_zeros(len(segmentation), 0)

@@ -80,12 +80,33 @@ def test_without_a_task_it_is_taken_for_one_of_the_pancreas() -> None:
     )
 
 
+class ChannelsFirst(Net):
+    """A product of channels, which is no convolution and broadcasts, comes before the first one."""
+
+    def __init__(self) -> None:
+        super().__init__(4, 2)
+        self._modules["heads"] = self._modules.pop("heads")
+        self.weight = nn.Parameter(torch.randn(4, 1))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return super().forward(torch.einsum("kc,bcxyz->bkxyz", self.weight, x))
+
+
+def test_without_a_task_a_network_that_runs_on_one_channel_is_given_one() -> None:
+    model = described(ChannelsFirst())
+    assert model.channels == 1
+    assert model.remarks[1:3] == (
+        "no task is named: its classes are taken for background, pancreas",
+        "it runs on 4 channels too, and is taken for a network of 1",
+    )
+
+
 @pytest.mark.parametrize(
     ("network", "task", "said", "remedy"),
     [
         (StemFirst(2, 3), None, "its network takes 2 channels and gives 3 classes, and nothing says what", NAME_IT),
         (Net(1, 5), None, "its network takes 1 channel and gives 5 classes, and nothing says what they are", NAME_IT),
-        (Net(2, 3), None, r"runs neither on 4 nor on 1 channel \(Given groups=1, weight of size",
+        (Net(2, 3), None, r"runs neither on 1 nor on 4 channel \(Given groups=1, weight of size",
          "name its channels with --task FILE.toml, or choose another tile with --tile"),
         (StemFirst(1, 4), SIDES, r"its network takes 1 channel, and the task sides has 2 \(T1w, T2w\)", NAME_IT),
         (Net(2, 3), SIDES, r"gives 3 classes, and the task sides has 4 labels \(background, right, left", NAME_IT),

@@ -195,6 +195,7 @@ def test_int8_graphs_are_those_that_ran(quantized_run, exported):
     assert "FakeQuantize" in {operation.get_type_name() for operation in model.get_ops()}
     hint = said["precision"]["openvino_hint"]
     assert any(f"INFERENCE_PRECISION_HINT={hint}" in remark for remark in said["remarks"])
+    assert any("a class that INT8 leaves uncertain" in remark for remark in said["remarks"])
 
 
 def test_a_precision_that_a_format_does_not_carry_is_said(quantized_run, exported):
