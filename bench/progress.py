@@ -1,6 +1,24 @@
 """How a run tells what it is doing; the command line decides how that looks."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is known of a variant while a run goes on.
+
+    Attributes:
+        state: what it has come to, in words.
+        speedup: over the baseline so far, without bounds; None before both have had a case.
+        accuracy: in words; empty before it is known.
+    """
+
+    name: str
+    state: str
+    speedup: float | None
+    accuracy: str
 
 
 class Progress(Protocol):
@@ -16,4 +34,8 @@ class Progress(Protocol):
 
     def note(self, line: str) -> None:
         """Something worth a line of its own."""
+        ...
+
+    def stand(self, rows: Sequence[Standing]) -> None:
+        """Where the variants stand now; called often."""
         ...

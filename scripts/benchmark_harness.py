@@ -41,6 +41,7 @@ from bench.machine.host import describe
 from bench.pipeline.pipeline import Pipeline
 from bench.plan.plan import Plan, make_plan
 from bench.plan.request import Request
+from bench.progress import Standing
 from bench.schedule.interleave import Interleaver
 from bench.schedule.run_directory import RunDirectory
 from bench.schedule.store import RunStore
@@ -64,6 +65,9 @@ class Silent:
 
     def note(self, line: str) -> None:
         print(line)
+
+    def stand(self, rows: Sequence[Standing]) -> None:
+        pass
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def _rounds(
     as `Limits.relaunch_cost` says. No claim counts as converged in fewer than `Limits.launches` launches, without which
     nobody knows how much these differ. Beside a command that runs all cases in one call they are launched anew before
     every round: then each call and the cases that it is held against are of one launch. Where the run is a race, they
-    end as soon as that is settled.
+    end as soon as that is settled, and within the first one those wait that others are faster than.
 
     `share`: of the budget, by the group's share of the variants. Returns the number of the next group's first round.
     """
@@ -108,8 +108,12 @@ def _rounds(
             interleaver.relaunch(interleaver.fleet.open_names, store.next_launch)
         progress.start(f"round {first + done + 1}", len(record.cases) * len(interleaver.fleet.open_names))
         interleaver.round(INTERLEAVED, first + done, None if done else race.look_early)
-        done += 1
         race.look()
+        while race.resume():
+            progress.start(f"round {first + done + 1}, the rest", len(record.cases) * len(interleaver.fleet.open_names))
+            interleaver.round(INTERLEAVED, first + done, race.look_early)
+            race.look()
+        done += 1
         if settings.rounds is None:
             variants = tuple(store.records[name] for name in names)
             late = _spent(variants, first, done, interleaver.fleet.open_names) > settings.budget_s * share

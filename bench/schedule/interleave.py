@@ -9,7 +9,7 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from bench.machine.system_load import Counters, between
 from bench.machine.usage import INTERVAL_S, UsageMeter
 from bench.progress import Progress
 from bench.schedule.fleet import Fleet
+from bench.schedule.standings import standings
 from bench.schedule.store import RunStore
 from bench.worker.messages import Broke, CommandRan, Open, OpenCommand, Opened, Predicted, RunCommand
 from engines.base import Availability
@@ -50,6 +51,8 @@ class Interleaver:
         fleet: the workers.
         first_round: of the open group; the masks of a variant's first round are kept.
         opening_s: seconds that a variant's last launch took, with its warm-up and the case before anything counts.
+        waiting: open variants that are left out of rounds for now.
+        accuracy: states of the variants whose accuracy is known, for whoever watches.
     """
 
     def __init__(self, store: RunStore, run: RunRecord, progress: Progress) -> None:
@@ -57,6 +60,8 @@ class Interleaver:
         self.fleet = Fleet(store.directory.log, run.settings.timeout_s)
         self.first_round = 0
         self.opening_s: dict[str, float] = {}
+        self.waiting: set[str] = set()
+        self.accuracy: Mapping[str, str] = {}
         self._run = run
         self._progress = progress
         self._launch = store.next_launch if any(record.samples for record in store.records.values()) else 0
@@ -71,6 +76,7 @@ class Interleaver:
         """Build one variant in a new worker; record why if that is not possible."""
         begin = time.monotonic()
         self._open(request)
+        self._show()
         self.opening_s[request.name] = time.monotonic() - begin
         self._launching_s += self.opening_s[request.name]
 
@@ -81,6 +87,7 @@ class Interleaver:
     def leave(self, name: str, reason: str) -> None:
         """Record that a variant takes no further part in the rounds, and why, and stop it."""
         self.fleet.close(name)
+        self.waiting.discard(name)
         self.store.update(name, left=reason)
         self._progress.note(f"{name} leaves the race: {reason}")
 
@@ -101,7 +108,7 @@ class Interleaver:
         self._launching_s, self._running_s = time.monotonic() - begin, 0.0
 
     def round(self, phase: str, number: int, after_case: Callable[[int], None] | None = None) -> None:
-        """Run every case through every open variant once; a case that all of them have had already is left out.
+        """Run every case through every open variant once, but for those that wait; one that all have had is left out.
 
         `after_case` is called behind each case with how many there were; it may let variants leave.
         """
@@ -117,12 +124,18 @@ class Interleaver:
             done += 1
             if after_case is not None:
                 after_case(done)
+            self._show()
         self._running_s += time.monotonic() - begin
+
+    def _show(self) -> None:
+        self._progress.stand(standings(self._run, self.store, self.waiting, self.accuracy))
 
     def _case(self, case: Case, phase: str, number: int, shuffle: Callable[[list[str]], None]) -> None:
         """Run a case through every open variant, in random order."""
-        order = [name for name in self.fleet.open_names if not self._one_call(name)]
+        order = [name for name in self.fleet.open_names if not (name in self.waiting or self._one_call(name))]
         shuffle(order)
+        for _ in self.waiting:
+            self._progress.advance()
         if all(self.store.has(name, phase, number, case) for name in order):
             for _ in order:
                 self._progress.advance()
@@ -328,6 +341,7 @@ class Interleaver:
 
     def _fail(self, name: str, reason: str) -> None:
         self.fleet.close(name)
+        self.waiting.discard(name)
         self.store.update(name, status=FAILED, reason=reason, log=self.store.log(name))
         self._progress.note(f"{name} failed: {reason}")
         if name == self._run.baseline:

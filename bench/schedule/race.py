@@ -3,8 +3,10 @@
 from bench.progress import Progress
 from bench.schedule.interleave import Interleaver
 from bench.schedule.scoring import score_predictions
-from reports.decision.racing import accuracy_states, is_settled, leaving, level_after, level_early, looks
+from reports.decision.comparison import candidates
+from reports.decision.racing import accuracy_states, behind, is_settled, leaving, level_after, level_early, looks
 from reports.decision.verdict import Claim
+from reports.formatting import listed
 from reports.records.record import RunRecord
 from reports.records.store import Run
 
@@ -12,30 +14,53 @@ from reports.records.store import Run
 class Race:
     """Looks at the samples within a group's first round and after each round, and lets variants leave.
 
-    What a look found is saved with the variant, so that a resumed run goes on without it. In a run that is no race
-    nothing is looked at.
+    What a look found is saved with the variant, so that a resumed run goes on without it. Within the first round,
+    variants that others are faster than wait, until the accuracy of these is known: most will then leave. In a run that
+    is no race nothing is looked at.
     """
 
     def __init__(self, record: RunRecord, names: tuple[str, ...], interleaver: Interleaver, progress: Progress) -> None:
         self._record, self._names = record, names
         self._claim = Claim.of(record.settings)
         self._interleaver, self._progress = interleaver, progress
-        self._early = looks(len(record.cases))
-        self._rounds = 0
+        self._early = set(looks(len(record.cases)))
+        self._looks = 0
         self._accuracy: dict[str, tuple[str, str]] = {}
 
     def look_early(self, cases: int) -> None:
-        """Look within the first round, after so many of its `cases`, where it is worth it."""
+        """Look within the first round, after so many of its `cases`, where it is worth it; once at each number."""
         if self._record.settings.race and cases in self._early:
+            self._early.discard(cases)
             self._look(level_early(len(self._record.cases)))
+            self._wait()
 
     def look(self) -> None:
-        """Look at complete rounds; after the first one the accuracy is known."""
+        """Look at complete rounds; the accuracy of those that have had the first one is known."""
         if self._record.settings.race:
-            score_predictions(self._record, self._interleaver.store, self._progress)
-            self._rounds += 1
-            self._accuracy = self._accuracy or accuracy_states(self._run, self._claim)
-            self._look(level_after(self._rounds))
+            store, waiting = self._interleaver.store, self._interleaver.waiting
+            score_predictions(self._record, store, self._progress, waiting)
+            self._looks += 1
+            self._accuracy = accuracy_states(self._run, self._claim) | self._accuracy
+            self._interleaver.accuracy = {name: state for name, (state, _) in self._accuracy.items()}
+            self._look(level_after(self._looks))
+
+    def resume(self) -> bool:
+        """Whether variants wait that may still be the answer; those that seem fastest among them wait no more."""
+        waiting = self._interleaver.waiting
+        if not waiting:
+            return False
+        waiting.clear()
+        self._wait()
+        return True
+
+    def _wait(self) -> None:
+        """Have those wait that others are faster than, among variants whose accuracy is not known yet."""
+        can = [each.name for each in candidates(self._run) if not each.left and not each.settings.one_call]
+        slower = behind(self._run, [name for name in can if name not in self._accuracy])
+        more = [name for name in slower if name not in self._interleaver.waiting]
+        if more:
+            self._interleaver.waiting.update(more)
+            self._progress.note(f"waiting until the accuracy of what is faster is known: {listed(more)}")
 
     @property
     def is_settled(self) -> bool:

@@ -1,5 +1,7 @@
 """The masks of a run's first round against the truth, or against the baseline's own."""
 
+from collections.abc import Collection
+
 from bench import accuracy
 from bench.errors import BackendLostError, InputError
 from bench.progress import Progress
@@ -9,13 +11,13 @@ from reports.decision.verdict import SHOWN_BY
 from reports.records.record import FAILED, INTERLEAVED, PENDING, RunRecord, Sample, Score, VariantRecord
 
 
-def score_predictions(record: RunRecord, store: RunStore, progress: Progress) -> None:
-    """Record the scores of every variant that still runs and whose cases do not all have them yet.
+def score_predictions(record: RunRecord, store: RunStore, progress: Progress, waiting: Collection[str] = ()) -> None:
+    """Record the scores of every variant that still runs and whose cases do not all have them yet, but of `waiting`.
 
     Raises:
         BackendLostError: a mask of the baseline cannot be used.
     """
-    names = [name for name in record.settings.variants if _is_to_be_scored(store.records[name])]
+    names = [n for n in record.settings.variants if n not in waiting and _is_to_be_scored(store.records[n])]
     if not names:
         return
     progress.start(f"checking {SHOWN_BY[record.settings.accuracy]}", len(names))

@@ -7,7 +7,7 @@ rounds as `spent` has it, shared by those that still race. So the variant that i
 5 % of the runs. What remains is confirmed on fresh samples whatever the race did, so that it makes no claim of its own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from math import log
 
 from reports.decision.accuracy import compare_accuracy
@@ -79,6 +79,21 @@ def leaving(run: Run, claim: Claim, level: float, accuracy: Mapping[str, tuple[s
             undecided, f"its accuracy is undecided, which more rounds do not change; {leader}'s is kept"
         )
     return why
+
+
+def behind(run: Run, names: Collection[str]) -> tuple[str, ...]:
+    """Those of `names` that take longer than the fastest of them, as far as the samples of the rounds show.
+
+    They may wait until the accuracy of the fastest is known. That changes the order of what is run alone, and so spends
+    no error.
+    """
+    speeds = {name: speed(pairs(run, name, INTERLEAVED), case_ns) for name in names}
+    timed = [name for name, own in speeds.items() if own.cases]
+    if not timed:
+        return ()
+    fastest = max(timed, key=lambda name: speeds[name].speedup.estimate)
+    beside = {name: speed(pairs(run, name, INTERLEAVED, fastest), case_ns) for name in timed if name != fastest}
+    return tuple(name for name, own in beside.items() if _is_below(own, 0.0, ALPHA))
 
 
 def is_settled(run: Run, claim: Claim) -> bool:

@@ -18,9 +18,8 @@ remembers half of its last value (0.028), and, for one sample in fifty, 20 to 20
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +29,7 @@ from bench.choices import RACES
 from bench.schedule.limits import DEFAULT
 from models.task import PANCREAS
 from reports.decision.outcome import choose, converged, decide, judge_candidates
-from reports.decision.racing import accuracy_states, is_settled, leaving, level_after, level_early, looks
+from reports.decision.racing import accuracy_states, behind, is_settled, leaving, level_after, level_early, looks
 from reports.decision.verdict import CONFIRMED, Claim
 from reports.records.record import (
     COMPLETE,
@@ -149,24 +148,69 @@ def simulate(
 def _interleave(run: Run, machine: Machine, truths: dict[str, Truth]) -> tuple[Run, int]:
     """The rounds of a run, a launch each, and how many they were; the accuracy is known after the first."""
     claim, race = Claim.of(run.record.settings), run.record.settings.race
-    accuracy: dict[str, tuple[str, str]] = {}
-    for rounds in range(1, min(DEFAULT.rounds, BUDGET_ROUNDS) + 1):
-        stops = (*(looks(machine.cases) if race and rounds == 1 else ()), machine.cases)
-        order = machine.random.permutation(machine.cases).tolist()
-        for first, end in pairwise((0, *stops)):
-            racing = [variant.name for variant in run.variants if not variant.left]
-            run = _cases(run, machine, racing, order[first:end], INTERLEAVED, rounds - 1, rounds - 1)
-            if rounds == 1 and end == machine.cases:
-                run = replace(run, variants=tuple(_scored(each, truths[each.name]) for each in run.variants))
-            if race:
-                level = level_after(rounds) if end == machine.cases else level_early(machine.cases)
-                accuracy = accuracy or accuracy_states(run, claim)
-                left = leaving(run, claim, level, accuracy)
-                run = replace(run, variants=tuple(replace(v, left=left.get(v.name, v.left)) for v in run.variants))
-        if (race and is_settled(run, claim)) or (rounds >= DEFAULT.launches and converged(run, claim)):
+    run = _first_round(run, machine, truths)
+    accuracy, rounds = accuracy_states(run, claim), 1
+    while not (race and is_settled(run, claim)) and not (rounds >= DEFAULT.launches and converged(run, claim)):
+        if rounds == min(DEFAULT.rounds, BUDGET_ROUNDS):
             break
         machine.restart([variant.name for variant in run.variants])
+        rounds += 1
+        racing = [variant.name for variant in run.variants if not variant.left]
+        run = _round(run, machine, racing, INTERLEAVED, rounds - 1, rounds - 1)
+        if race:
+            run = _left(run, leaving(run, claim, level_after(rounds), accuracy))
     return run, rounds
+
+
+def _first_round(run: Run, machine: Machine, truths: dict[str, Truth]) -> Run:
+    """The cases in passes: in a race variants wait until the accuracy of those that are faster is known.
+
+    A pass runs the cases that one of its variants lacks through all of them, as `bench run` does.
+    """
+    claim, race = Claim.of(run.record.settings), run.record.settings.race
+    order = machine.random.permutation(machine.cases).tolist()
+    early, passes, waiting = set(looks(machine.cases)), 0, set[str]()
+    while True:
+        unknown = [variant.name for variant in run.variants[1:] if not (variant.left or variant.scores)]
+        waiting = set(behind(run, unknown)) if passes else waiting
+        for number, case in enumerate(order, 1):
+            names = [variant.name for variant in run.variants if not variant.left and variant.name not in waiting]
+            had = [{sample.case for sample in run.variant(name).samples} for name in names]
+            if not all(f"case{case}" in cases for cases in had):
+                run = _cases(_without(run, names, case), machine, names, [case], INTERLEAVED, 0, 0)
+            if race and number in early:
+                early.discard(number)
+                run = _left(run, leaving(run, claim, level_early(machine.cases), accuracy_states(run, claim)))
+                waiting |= set(behind(run, [name for name in unknown if not run.variant(name).left]))
+        passes += 1
+        run = _with_scores(run, truths, waiting)
+        if race:
+            run = _left(run, leaving(run, claim, level_after(passes), accuracy_states(run, claim)))
+        waiting = {name for name in waiting if not run.variant(name).left}
+        if not waiting:
+            return run
+
+
+def _left(run: Run, why: Mapping[str, str]) -> Run:
+    return replace(run, variants=tuple(replace(each, left=why.get(each.name, each.left)) for each in run.variants))
+
+
+def _without(run: Run, names: Collection[str], case: int) -> Run:
+    """Without what these variants have of a case, of which they are run again."""
+
+    def others(variant: VariantRecord) -> tuple[Sample, ...]:
+        return tuple(s for s in variant.samples if variant.name not in names or s.case != f"case{case}")
+
+    return replace(run, variants=tuple(replace(each, samples=others(each)) for each in run.variants))
+
+
+def _with_scores(run: Run, truths: dict[str, Truth], waiting: Collection[str]) -> Run:
+    return replace(
+        run,
+        variants=tuple(
+            each if each.name in waiting or each.scores else _scored(each, truths[each.name]) for each in run.variants
+        ),
+    )
 
 
 def _scored(variant: VariantRecord, truth: Truth) -> VariantRecord:

@@ -123,3 +123,11 @@ class Shifted(Faulty):
 
 class Slow(Faulty):
     fault = "slow=0.3"
+
+
+class Late(Faulty):
+    fault = "slow=0.06"
+
+
+class Medium(Faulty):
+    fault = "slow=0.03"

@@ -112,6 +112,9 @@ class Silent:
     def note(self, line):
         pass
 
+    def stand(self, rows):
+        pass
+
 
 def test_a_case_that_breaks_meanwhile_is_one_line_and_loses_no_mask(here, data, network, tmp_path, monkeypatch):
     cases = tmp_path / "cases"

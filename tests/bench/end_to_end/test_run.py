@@ -141,6 +141,22 @@ def test_in_a_race_losers_leave_and_one_round_settles_it(bench, limit, monkeypat
         assert after == samples, "who has left stays so, and nobody races again"
 
 
+def test_in_a_race_the_slower_wait_until_the_accuracy_of_the_fastest_is_known(bench, monkeypatch):
+    for name in ("shifted", "medium", "late"):
+        monkeypatch.setitem(engines.BACKENDS, name, Backend(f"tests.bench.faulty:{name.capitalize()}", "fp32"))
+    fault(monkeypatch, "slow=0.1", "torch-fp32")
+    _, summary, printed = bench("--backends", "shifted,medium,late", "--max-cases", str(ENOUGH_FOR_F1))
+    notes = [line for line in printed.splitlines() if line.startswith("waiting until the accuracy of what is faster")]
+    assert [note.partition(": ")[2] for note in notes] == ["medium, late", "late"]
+    assert row(summary, "shifted")["left"].startswith("its accuracy lost")
+    assert row(summary, "medium")["left"] is None
+    assert row(summary, "late")["left"].startswith("beaten beyond doubt after 5 pairs of samples")
+    for name in ("torch-fp32", "shifted", "medium"):
+        assert [s["phase"] for s in read_samples(name)].count("interleaved") == ENOUGH_FOR_F1
+    assert [s["phase"] for s in read_samples("late")].count("interleaved") == 5
+    assert row(summary, "medium")["accuracy"]["cases"] == ENOUGH_FOR_F1
+
+
 def _undo_confirmation(name: str) -> list[dict]:
     """Leave a variant as the end of the rounds did, and give its samples in them."""
     path = Path(f"run/variants/{name}.json")

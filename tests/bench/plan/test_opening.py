@@ -24,6 +24,9 @@ class Notes(list[str]):
     def note(self, line):
         self.append(line)
 
+    def stand(self, rows):
+        pass
+
 
 def test_the_confirmed_variant_is_the_winner():
     run = make_run({"slow": Candidate(1.5), "quick": Candidate(3.0, confirmed_speedup=3.0)}, confirmed="quick")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from reports.decision.outcome import choose, judge_candidates
-from reports.decision.racing import accuracy_states, is_settled, leaving, level_after, level_early, looks
+from reports.decision.racing import accuracy_states, behind, is_settled, leaving, level_after, level_early, looks
 from reports.decision.verdict import REFUTED, Claim
 from reports.records.record import VariantRecord
 from reports.records.store import Run
@@ -71,6 +71,17 @@ def test_what_is_beaten_by_one_whose_accuracy_is_kept_leaves() -> None:
     }
     few, claim = race({"fast": FAST, "faster": Candidate(3.0)}, cases=8)  # too few to know the classes
     assert leave(few, claim) == {}
+
+
+def test_those_that_others_are_faster_than_may_wait() -> None:
+    run, _ = race({"fast": FAST, "faster": Candidate(3.0), "near": Candidate(2.98)})
+    assert behind(run, ["fast", "faster"]) == ("fast",)
+    run = replace(run, variants=tuple(map(of_one_launch, run.variants)))
+    assert behind(run, ["fast", "faster", "near"]) == ("fast",), "by more than the luck of a launch"
+    assert behind(run, ["faster", "near"]) == ()
+    assert behind(run, ["fast"]) == behind(run, []) == ()
+    few, _ = race({"fast": FAST, "faster": Candidate(3.0)}, cases=4)
+    assert behind(few, ["fast", "faster"]) == (), "of which nothing is known"
 
 
 @pytest.mark.parametrize(("speedup", "leaves"), [(2.08, False), (2.3, True)])
