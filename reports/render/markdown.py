@@ -148,7 +148,7 @@ def _short_row(row: Row, summary: Summary) -> list[str]:
     state = judge_accuracy(row.accuracy, summary.claim)[0] if row.accuracy.cases else NOT_MEASURED
     return [
         text(row.name), row.verdict or NOT_MEASURED, formatting.bounded(r.estimate, r.low, r.high),
-        formatting.seconds(row.latency.median), state,
+        formatting.seconds(row.latency.median) + row.of_cases, state,
     ]  # fmt: skip
 
 

@@ -136,6 +136,7 @@ def _variant_json(row: Row) -> dict[str, Any]:
         "gpu": vars(row.gpu) if row.gpu else None,
         "resources": vars(row.resources),
         "roi_use": vars(row.roi) if row.roi else None,
+        "few_cases": row.few_cases,
         "checked_classes": row.checked_classes,
     }
 

@@ -130,8 +130,14 @@ def _variant_row(run: Run, variant: VariantRecord, judged: Mapping[str, Candidat
         gpu=gpu_use(samples),
         resources=resources(variant, samples, run.variant(run.record.baseline)),
         roi=roi_use(samples, variant.scores, run.record.task),
+        few_cases=_few_cases(run, variant, samples),
         checked_classes=len({sample.case for sample in samples if sample.class_checked}),
     )
+
+
+def _few_cases(run: Run, variant: VariantRecord, samples: Sequence[Sample]) -> int | None:
+    timed = len({sample.case for sample in samples})
+    return timed if 0 < timed < len(run.record.cases) and not variant.settings.one_call else None
 
 
 def _comparison(

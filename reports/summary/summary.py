@@ -17,7 +17,7 @@ from reports.analysis.roofline import Roofline
 from reports.decision.accuracy import Accuracy, MetricKey
 from reports.decision.speed import Speed
 from reports.decision.verdict import Claim, SpeedVerdict, severity
-from reports.formatting import SHOWN
+from reports.formatting import SHOWN, count
 from reports.records.record import OK, EvidenceRecord, RunRecord, VariantSettings
 from reports.records.store import Run
 
@@ -43,6 +43,7 @@ class Row:
         is_peer: what is run elsewhere, there to be compared with; its verdict is None as the baseline's is.
         roi: what a ROI strategy cost and lost; None without one.
         checked_classes: cases whose class a lower precision left uncertain, so that it was computed again in FP32.
+        few_cases: how many it was timed on, where that is not all; None elsewhere.
     """
 
     name: str
@@ -78,11 +79,17 @@ class Row:
     roi: RoiUse | None = None
     is_peer: bool = False
     checked_classes: int = 0
+    few_cases: int | None = None
+
+    @property
+    def of_cases(self) -> str:
+        """What to put behind a median that no other row's is comparable with, as it is of fewer cases."""
+        return "" if self.few_cases is None else f" ({count(self.few_cases, 'case')})"
 
     @property
     def label(self) -> str:
-        """For tables of what a case takes: says of a variant that ran all cases in one call that it is a call's."""
-        return f"{self.name} (a whole call)" if self.settings.one_call else self.name
+        """For tables of what a case takes: says where it is that of a call over all cases, or of fewer cases."""
+        return f"{self.name} (a whole call)" if self.settings.one_call else self.name + self.of_cases
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,5 +218,6 @@ class Summary:
 
     @property
     def pareto_front(self) -> tuple[str, ...]:
-        """The measured variants that no other one beats in both time and accuracy."""
-        return front({row.name: (row.case.speedup.estimate, row.accuracy) for row in self.measured})
+        """The variants measured on all cases that no other one beats in both time and accuracy."""
+        whole = (row for row in self.measured if row.few_cases is None)
+        return front({row.name: (row.case.speedup.estimate, row.accuracy) for row in whole})

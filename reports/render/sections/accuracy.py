@@ -43,7 +43,12 @@ def _agreement_section(summary: Summary, rows: list[Row]) -> str:
     ends = {WORST_DSC: "case"}
     head = ["variant", *(f"{text(key.label)} [{ends.get(key.kind, 'low')}]" for key in keys)]
     body = [
-        [text(row.name), *(_agreement_cell(row, key) for key in keys), _flips_cell(row), _changed_cell(row)]
+        [
+            text(row.name + row.of_cases),
+            *(_agreement_cell(row, key) for key in keys),
+            _flips_cell(row),
+            _changed_cell(row),
+        ]
         for row in rows
     ]
     required = {key: 1 - margins[key] for key, metric in metrics.items() if metric.applicable and key.structure}
@@ -123,7 +128,7 @@ def folded_scores(
         return ""
     body = [[text(key.label), *(cell(row, key) for row in rows)] for key in keys]
     title = f"All {len(keys)} scores; above are the {SHOWN} nearest to a loss"
-    return fold(title, table(["score", *(text(row.name) for row in rows)], body))
+    return fold(title, table(["score", *(text(row.name + row.of_cases) for row in rows)], body))
 
 
 _NO_TRUTH_OR_PREDICTION = (
@@ -144,7 +149,7 @@ def _absent_note(of_baseline: Mapping[MetricKey, Metric], intro: str) -> str:
 def _accuracy_row(row: Row, keys: Iterable[MetricKey]) -> list[str]:
     metrics: Iterable[Metric] = (row.accuracy.metric(key) for key in keys)
     cells = (_metric_cell(metric, row.is_baseline) for metric in metrics)
-    return [text(row.name), *cells, _flips_cell(row), _changed_cell(row)]
+    return [text(row.name + row.of_cases), *cells, _flips_cell(row), _changed_cell(row)]
 
 
 def _flips_cell(row: Row) -> str:

@@ -65,7 +65,8 @@ def _variant_row(row: Row, made_of: Iterable[str], summary: Summary, on_front: b
     scores = [form(row.accuracy.metric(key).value) for key in _keys(summary, row)]
     state = "reference" if row.is_baseline else _accuracy_state(row, summary)
     return [
-        text(row.name), *(_SETTINGS[name](row.settings) for name in made_of), formatting.seconds(row.latency.median),
+        text(row.name), *(_SETTINGS[name](row.settings) for name in made_of),
+        formatting.seconds(row.latency.median) + row.of_cases,
         formatting.factor(row.case.speedup.estimate), *scores, state, "yes" if on_front else "no",
     ]  # fmt: skip
 

@@ -12,7 +12,7 @@ def roofline_section(summary: Summary) -> str:
     head = ["variant", "arithmetic", "memory traffic", "forward, median", "share of the peak", "reached"]
     rows = [
         [
-            text(row.name), formatting.seconds(row.roofline.arithmetic_s), formatting.seconds(row.roofline.traffic_s),
+            text(row.label), formatting.seconds(row.roofline.arithmetic_s), formatting.seconds(row.roofline.traffic_s),
             formatting.seconds(row.forward_latency.median),
             formatting.percent(100 * row.roofline.share), formatting.rate(row.roofline.flops),
         ]

@@ -64,7 +64,7 @@ def _variant_row(row: Row) -> list[str]:
     return [
         text(row.name), "baseline" if row.is_baseline else row.verdict or NOT_MEASURED,
         "reference" if row.is_baseline else formatting.bounded(r.estimate, r.low, r.high),
-        formatting.seconds(row.latency.median) + a_call, formatting.seconds(row.latency.p95) + a_call,
+        formatting.seconds(row.latency.median) + a_call + row.of_cases, formatting.seconds(row.latency.p95) + a_call,
         formatting.seconds(row.forward_latency.median),
         "reference" if row.is_baseline else formatting.factor(row.forward.speedup.estimate),
         build, formatting.mebibytes(row.peak_memory_bytes), _evidence_cell(row),
