@@ -1,1 +1,4 @@
-"""OpenVINO on the CPU: `engine`, `class_check` of classes that INT8 leaves uncertain, `matrix_product` for its peak."""
+"""OpenVINO on the CPU: `engine`; INT8 by `quantize`, with `class_check` of classes that it leaves uncertain.
+
+`matrix_product` is what the peak is measured by.
+"""

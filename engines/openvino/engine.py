@@ -1,20 +1,17 @@
 """OpenVINO on the CPU; INT8 through NNCF's post-training quantization."""
 
-import os
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engines.base import Availability, ClassCheck, Engine, Evidence, Target
 from engines.cache import artefact, key_of
 from engines.evidence.mac_counter import layers_for
 from engines.host.cpu import weight_bits
-from engines.layers import INPUT, UNKNOWN, Tally
-from engines.onnx.export import PACKAGES, calibration_batches, onnx_file
-from engines.openvino.class_check import open_class_check, write_class_check
+from engines.layers import UNKNOWN, Tally
+from engines.onnx.export import PACKAGES, onnx_file
+from engines.openvino.class_check import open_class_check
 from engines.probe import check, unavailable
 
 if TYPE_CHECKING:
@@ -22,7 +19,6 @@ if TYPE_CHECKING:
 
     from models.model import Model
 
-_FILE = "int8.xml"
 _MULTIPLY = ("Convolution", "GroupConvolution", "Deconvolution", "FullyConnected", "MatMul", "RNNCell", "RNNSeq")
 _RUNTIME_INFO = ("layerType", "runtimePrecision", "primitiveType")
 _PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
@@ -50,19 +46,21 @@ class OpenVino(Engine):
     def open(self, model: "Model", target: Target) -> Iterator["OpenVinoSession"]:
         import openvino
 
-        whole, target, bits, check = target.batch, _single(model, target), {}, None
+        whole, target, check = target.batch, _single(model, target), None
+        known: dict[str, Any] = {}
         if self.backend.precision == "int8":
+            from engines.openvino.quantize import FILE, details_of, write
+            from engines.quantization.sensitivity import AGREEMENT
+
             assert target.calibration is not None, "an INT8 engine was opened without asking its probe"
             used = ("torch", "openvino", "nncf", *PACKAGES)
-            bits = {"weight_bits": weight_bits()}
+            bits = weight_bits()
             key = key_of(
-                model, target, used, precision="int8", calibration=target.calibration.sha256,
-                class_check=model.subtypes > 0, **bits,
+                model, target, used, precision="int8", calibration=target.calibration.sha256, weight_bits=bits,
+                class_check=model.subtypes > 0, agreement=AGREEMENT, regions=model.painting is not None,
             )  # fmt: skip
-            built = artefact(
-                target, "openvino-int8", key, lambda folder: _quantize(model, target, folder, self._hint())
-            )
-            path = built.folder / _FILE
+            built = artefact(target, "openvino-int8", key, lambda folder: write(model, target, folder, self._hint()))
+            path, known = built.folder / FILE, {"weight_bits": bits, **details_of(built.folder)}
             check = open_class_check(built.folder, target)
         else:
             path, built = onnx_file(model, target)
@@ -72,7 +70,7 @@ class OpenVino(Engine):
             "NUM_STREAMS": min(whole // target.batch, target.threads),
         }
         compiled = openvino.Core().compile_model(str(path), "CPU", settings)
-        details = {"cached": built.cached, **bits}
+        details = {"cached": built.cached, **known}
         yield OpenVinoSession(compiled, model, target, whole // target.batch, details, check)
 
     def _hint(self) -> str:
@@ -104,35 +102,6 @@ def _has_bf16() -> bool:
     import openvino
 
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-
-def _quantize(model: "Model", target: Target, folder: Path, hint: str) -> None:
-    """Write ``int8.xml`` and its weights into `folder`, and what checks its classes.
-
-    The MIXED preset takes asymmetric activations; norms (MVN) stay in float, without which the small lesion
-    class suffers; so does the classification head, whose few MACs are not worth its accuracy. Where the processor
-    cuts off sums of products, all weights take 7 bits: NNCF's default does so in the first layer only.
-    """
-    os.environ.setdefault("NNCF_CI", "1")  # before the import: NNCF reports its use over the network otherwise
-    with redirect_stdout(sys.stderr):  # its progress bars
-        import nncf
-        import openvino
-
-        path, _ = onnx_file(model, target)
-        batches = calibration_batches(model, target)
-        quantized = nncf.quantize(
-            openvino.Core().read_model(str(path)),
-            nncf.Dataset(batches, lambda batch: {INPUT: batch.numpy()}),
-            preset=nncf.QuantizationPreset.MIXED,
-            ignored_scope=nncf.IgnoredScope(types=["MVN", "MatMul"], validate=False),
-            subset_size=len(batches),
-            advanced_parameters=nncf.AdvancedQuantizationParameters(
-                overflow_fix=nncf.OverflowFix.ENABLE if weight_bits() == 7 else None
-            ),
-        )
-        if model.subtypes:
-            write_class_check(folder, path, quantized, batches, hint)
-        openvino.save_model(quantized, str(folder / _FILE), compress_to_fp16=False)
 
 
 def _empty(requests: int, output: Any) -> "Tensor":

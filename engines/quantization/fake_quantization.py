@@ -16,6 +16,9 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# Of the magnitudes of a convolution's input; the rest is clipped. On the calibration tiles of the demo (width 8) it
+# gave the smallest error of 100, 99.999, 99.99 and 99.9 %: 0.016 against 0.022, 0.019 and 0.024.
+PERCENTILE = 99.99
 LARGEST = 127  # of the symmetric range: -128 is left out, so that a sign may be turned
 _SMALLEST = 2.0**-24  # the smallest positive number of float16
 
@@ -47,14 +50,19 @@ def candidates(module: nn.Module, channels: int = 1) -> list[str]:
 
 
 @torch.inference_mode()
-def calibrate(module: nn.Module, batches: Sequence[Tensor], percentile: float) -> dict[str, Scales]:
-    """Scales of all `candidates` that run, from what of `batches` ``[B, C, D, H, W]`` passes through them.
+def calibrate(
+    module: nn.Module, batches: Sequence[Tensor], percentile: float, convolutions: Sequence[str] | None = None
+) -> dict[str, Scales]:
+    """Scales of `convolutions` that run, from what of `batches` ``[B, C, D, H, W]`` passes through them.
+
+    These are all `candidates` where none are named.
 
     `percentile` of the magnitudes is not clipped: outliers beyond it would stretch the scale for everyone else (Wu et
     al. 2020, Integer Quantization for Deep Learning Inference, section 5.2). It is taken of each tile
     ``[C, D, H, W]``, and the largest of all tiles counts, so that the scales are the same whatever the batch.
     """
-    layers = {name: module.get_submodule(name) for name in candidates(module, batches[0].shape[1])}
+    names = candidates(module, batches[0].shape[1]) if convolutions is None else convolutions
+    layers = {name: module.get_submodule(name) for name in names}
     largest = dict[str, float]()
 
     def record(name: str) -> Callable[[Any, Any], None]:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from math import inf, isfinite
 from typing import Any
 
@@ -11,13 +12,14 @@ from torch import Tensor, nn
 
 from engines.base import EngineError
 from engines.layers import Layer
-from engines.quantization.fake_quantization import FakeQuantized, Scales
+from engines.quantization.fake_quantization import PERCENTILE, FakeQuantized, Scales, calibrate
 
 # Dice of each foreground label or region between INT8's prediction and FP32's own, summed over the calibration tiles,
-# that INT8 must reach; beside it no tile may change its class. Whether accuracy is kept on evaluated cases, the run
-# itself shows.
+# that INT8 must reach; for TensorRT no tile may change its class beside it. Whether accuracy is kept on evaluated
+# cases, the run itself shows.
 AGREEMENT = 0.99
 LEAST_SHARE = 0.5  # of the network's MACs: an engine with less in INT8 would not be called INT8
+LABELS = 256  # of a mask, at most
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,8 @@ def select(
     before = after = _divergence(network, scales, batches, reference, regions)
     chosen, fp16 = list(scales), dict[str, float]()
     if not after.acceptable:
-        alone = {name: _divergence(network, [name], batches, reference, regions).error for name in scales}
-        for name in sorted(scales, key=lambda name: alone[name] / cost[name], reverse=True):
+        alone = _errors(network, scales, batches, reference, regions)
+        for name in _costliest_first(alone, cost):
             chosen.remove(name)
             fp16[name] = alone[name]
             if _share(chosen, cost) < LEAST_SHARE:
@@ -112,6 +114,31 @@ def select(
             f"{AGREEMENT} needed), also with the sensitive half of the network in FP16: use FP16"
         )
     return Selection(tuple(chosen), fp16, before, after, share)
+
+
+def ranking(module: nn.Module, batches: Sequence[Tensor], cost: Mapping[str, int], regions: bool) -> list[str]:
+    """All convolutions of `module` that run, first the one whose INT8 brings most error for its multiply-accumulates.
+
+    Args:
+        cost: multiply-accumulates of each layer.
+        regions: as of `select`.
+    """
+    convolutions = [name for name, layer in module.named_modules() if isinstance(layer, nn.Conv3d) and cost.get(name)]
+    scales = calibrate(module, batches, PERCENTILE, convolutions)
+    network = FakeQuantized(module, scales)
+    return _costliest_first(_errors(network, scales, batches, _answers(module, batches), regions), cost)
+
+
+def _errors(
+    network: FakeQuantized, scales: Mapping[str, Scales], batches: Sequence[Tensor],
+    reference: list[tuple[Tensor, Tensor]], regions: bool,
+) -> dict[str, float]:  # fmt: skip
+    """The error that each layer alone brings."""
+    return {name: _divergence(network, [name], batches, reference, regions).error for name in scales}
+
+
+def _costliest_first(errors: Mapping[str, float], cost: Mapping[str, int]) -> list[str]:
+    return sorted(errors, key=lambda name: errors[name] / cost[name], reverse=True)
 
 
 def _share(names: Iterable[str], cost: Mapping[str, int]) -> float:
@@ -135,9 +162,13 @@ def _divergence(
         answers = _answers(module, batches)
     error = sum(_relative([a[i] for a in answers], [r[i] for r in reference]) for i in range(2))
     error = error if isfinite(error) else inf  # NaN has no place in an order
-    classes = [(a.argmax(1) != r.argmax(1)).sum() for (_, a), (_, r) in zip(answers, reference, strict=True)]
-    pairs = [(_present(a, regions), _present(r, regions)) for (a, _), (r, _) in zip(answers, reference, strict=True)]
-    return Divergence(error, _least_dice(pairs), int(sum(classes)))
+    classes = [
+        (a.argmax(1) != r.argmax(1)).sum()
+        for (_, a), (_, r) in zip(answers, reference, strict=True)
+        if a.shape[1]  # else the network has no classification
+    ]
+    pairs = ((masks_of(a, regions), masks_of(r, regions)) for (a, _), (r, _) in zip(answers, reference, strict=True))
+    return Divergence(error, least_dice(pairs), int(sum(classes)))
 
 
 def _relative(answers: list[Tensor], reference: list[Tensor]) -> float:
@@ -146,17 +177,27 @@ def _relative(answers: list[Tensor], reference: list[Tensor]) -> float:
     return float((difference / max(norm, 1e-30)) ** 0.5)
 
 
-def _present(logits: Tensor, regions: bool) -> Tensor:
-    """Where each region is, or each likeliest class but the background: bool ``[B, classes, D, H, W]``."""
-    if regions:
-        return logits > 0
-    likeliest: Tensor = logits.argmax(1, keepdim=True)
-    return likeliest == torch.arange(1, logits.shape[1]).reshape(1, -1, 1, 1, 1)
+def masks_of(logits: Tensor, regions: bool) -> Tensor:
+    """Masks out of logits ``[B, C, D, H, W]``: where each region is, bool of that shape, or labels ``[B, D, H, W]``."""
+    return logits > 0 if regions else logits.argmax(1)
 
 
-def _least_dice(pairs: list[tuple[Tensor, Tensor]]) -> float:
-    """Dice similarity over all tiles, of the class with the smallest; 1 of a class that neither has."""
-    axes = (0, 2, 3, 4)
-    both = torch.stack([(a & r).sum(axes) for a, r in pairs]).sum(0)
-    each = torch.stack([a.sum(axes) + r.sum(axes) for a, r in pairs]).sum(0)
-    return float(torch.where(each > 0, (2 * both).double() / each, 1).min())
+def least_dice(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """Dice similarity over all pairs of masks as of `masks_of`, of the region or foreground label with the smallest.
+
+    It is 1 where no mask holds any.
+    """
+    both, each = (sum(counts) for counts in zip(*starmap(_overlap, pairs), strict=True))
+    return float(torch.where(each > 0, 2 * both / each, 1).min())
+
+
+def _overlap(own: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Voxels of each region or foreground label in both masks, and in either of them, float64."""
+    if own.dtype == torch.bool:
+        axes = (0, 2, 3, 4)
+        return (own & other).sum(axes).double(), (own.sum(axes) + other.sum(axes)).double()
+
+    def count(labels: Tensor) -> Tensor:
+        return torch.bincount(labels.flatten(), minlength=LABELS)[1:].double()
+
+    return count(own[own == other]), count(own) + count(other)

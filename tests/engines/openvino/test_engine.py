@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import engines
 from engines.base import Target, class_check_of
@@ -14,6 +14,7 @@ from engines.host.cpu import weight_bits
 from models.model import Model, weights_sha256
 from models.networks.unet import MultiTaskUNet
 from models.networks.widening import widen
+from tests.engines.networks import SegmentsOnly
 
 pytest.importorskip("openvino")
 
@@ -104,13 +105,3 @@ def test_a_network_without_a_classification_has_no_class_to_check(model: Model, 
         assert "class_check_below" not in session.evidence().details
     with engines.load("openvino-fp32").open(model, target()) as session:
         assert class_check_of(session) is None
-
-
-class SegmentsOnly(nn.Module):
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        segmentation, _ = self.network(x)
-        return segmentation, segmentation.new_zeros(len(segmentation), 0)

@@ -18,9 +18,9 @@ from engines.evidence.mac_counter import layers_of
 from engines.layers import Layer
 from engines.onnx.export import calibration_batches, onnx_file
 from engines.quantization import sensitivity
-from engines.quantization.fake_quantization import FakeQuantized, calibrate, candidates
+from engines.quantization.fake_quantization import PERCENTILE, FakeQuantized, calibrate, candidates
 from engines.quantization.sensitivity import select
-from engines.tensorrt.qdq import PERCENTILE, qdq_file, write
+from engines.tensorrt.qdq import qdq_file, write
 from models.model import Model
 
 Make = Callable[..., Target]

@@ -1,0 +1,144 @@
+"""A network in INT8 for OpenVINO, by NNCF; layers stay in float where INT8 would change the masks too much."""
+
+import json
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engines.base import Target
+from engines.evidence.mac_counter import layers_for
+from engines.host.cpu import weight_bits
+from engines.layers import INPUT
+from engines.onnx.export import calibration_batches, onnx_file
+from engines.openvino.class_check import write_class_check
+from engines.quantization import sensitivity
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from models.model import Model
+
+FILE, _REPORT = "int8.xml", "quantization.json"
+_RANKED = 8  # calibration tiles by which layers are ranked: a pass for each layer, of a wide network seconds a tile
+
+
+def write(model: "Model", target: Target, folder: Path, hint: str) -> None:
+    """Write ``int8.xml`` and its weights into `folder`, what is known of them, and what checks their classes.
+
+    Where a label or region of the calibration tiles falls below a Dice of `sensitivity.AGREEMENT` with FP32's, layers
+    go back to `hint`, the precision of whatever is not quantized: those that cost most error per multiply-accumulate,
+    twice as many each time. Where half of the multiply-accumulates do not suffice, all stay in INT8, and the run shows
+    what that costs.
+    """
+    os.environ.setdefault("NNCF_CI", "1")  # before the import: NNCF reports its use over the network otherwise
+    path, _ = onnx_file(model, target)
+    batches = calibration_batches(model, target)
+    with redirect_stdout(sys.stderr):  # NNCF's progress bars
+        import openvino
+
+        quantizer = _Quantizer(path, batches, hint, model.painting is not None)
+        network = quantizer.quantized()
+        agreement = all_int8 = quantizer.agreement(network)
+        in_float = list[str]()
+        if agreement < sensitivity.AGREEMENT and model.program is None:
+            for layers in _retreats(model, target, batches):
+                candidate = quantizer.quantized(layers)
+                reached = quantizer.agreement(candidate)
+                if reached >= sensitivity.AGREEMENT:
+                    network, agreement, in_float = candidate, reached, layers
+                    break
+        if model.subtypes:
+            write_class_check(folder, path, network, batches, hint)
+        openvino.save_model(network, str(folder / FILE), compress_to_fp16=False)
+    details = {
+        "agreement_required": sensitivity.AGREEMENT,
+        "agreement_all_int8": all_int8,
+        "agreement": agreement,
+        "layers_in_float": in_float,
+    }
+    (folder / _REPORT).write_text(json.dumps(details))
+
+
+def details_of(folder: Path) -> dict[str, Any]:
+    """What is known of the network in `folder`, for the evidence."""
+    details: dict[str, Any] = json.loads((folder / _REPORT).read_text())
+    return details
+
+
+def _retreats(model: "Model", target: Target, batches: "Sequence[Tensor]") -> Iterator[list[str]]:
+    """Layers to leave in float, ever more, while at least half of the multiply-accumulates stay in INT8."""
+    cost = Counter[str]()
+    for layer in layers_for(model, target):
+        cost[layer.name] += layer.macs
+    order = sensitivity.ranking(model.module, batches[:_RANKED], cost, model.painting is not None)
+    number = 1
+    while number <= len(order):
+        layers = order[:number]
+        if sum(cost[name] for name in layers) > (1 - sensitivity.LEAST_SHARE) * cost.total():
+            return
+        yield layers
+        number *= 2
+
+
+class _Quantizer:
+    """Quantizes one ONNX file, and compares what comes of it with FP32."""
+
+    def __init__(self, path: Path, batches: "Sequence[Tensor]", hint: str, regions: bool) -> None:
+        import openvino
+
+        self._core = openvino.Core()
+        self._path, self._batches, self._hint, self._regions = path, batches, hint, regions
+        exact = self._core.compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        self._exact = [sensitivity.masks_of(_logits(exact, batch), regions) for batch in batches]
+
+    def quantized(self, in_float: Collection[str] = ()) -> Any:
+        """The network as an `openvino.Model`, with these layers in float.
+
+        The MIXED preset takes asymmetric activations; norms (MVN) stay in float, without which the small lesion
+        class suffers; so does the classification head, whose few MACs are not worth its accuracy. Where the processor
+        cuts off sums of products, all weights take 7 bits: NNCF's default does so in the first layer only.
+        """
+        import nncf
+
+        return nncf.quantize(
+            self._core.read_model(str(self._path)),
+            nncf.Dataset(self._batches, lambda batch: {INPUT: batch.numpy()}),
+            preset=nncf.QuantizationPreset.MIXED,
+            ignored_scope=nncf.IgnoredScope(
+                types=["MVN", "MatMul"], patterns=_patterns(self._path, in_float), validate=False
+            ),
+            subset_size=len(self._batches),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                overflow_fix=nncf.OverflowFix.ENABLE if weight_bits() == 7 else None
+            ),
+        )
+
+    def agreement(self, network: Any) -> float:
+        """The least Dice of a label or region between the masks of all calibration tiles and FP32's."""
+        compiled = self._core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": self._hint})
+        masks = (sensitivity.masks_of(_logits(compiled, batch), self._regions) for batch in self._batches)
+        return sensitivity.least_dice(zip(masks, self._exact, strict=True))
+
+
+def _logits(compiled: Any, batch: "Tensor") -> "Tensor":
+    import torch
+
+    return torch.from_numpy(compiled(batch.numpy())[0])
+
+
+def _patterns(path: Path, layers: Collection[str]) -> list[str]:
+    """The nodes of convolutions with the weights of `layers`, as OpenVINO calls them: a bias is a node of its own."""
+    import onnx
+
+    weights = {f"{name}.weight" for name in layers}
+    nodes = onnx.load(str(path), load_external_data=False).graph.node if weights else []
+    return [
+        f"{re.escape(node.name)}(/WithoutBiases)?"
+        for node in nodes
+        if node.op_type == "Conv" and node.input[1] in weights
+    ]
