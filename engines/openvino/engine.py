@@ -1,6 +1,6 @@
 """OpenVINO on the CPU; INT8 through NNCF's post-training quantization."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -9,7 +9,7 @@ from engines.base import Availability, ClassCheck, Engine, Evidence, Target
 from engines.cache import artefact, key_of
 from engines.evidence.mac_counter import layers_for
 from engines.host.cpu import weight_bits
-from engines.layers import UNKNOWN, Tally
+from engines.layers import UNKNOWN, Layer, Tally
 from engines.onnx.export import PACKAGES, onnx_file
 from engines.openvino.class_check import open_class_check
 from engines.probe import check, unavailable
@@ -88,6 +88,23 @@ def precision_of(operation: Any) -> str | None:
     return _PRECISIONS.get(info["runtimePrecision"], UNKNOWN) if info["layerType"] in _MULTIPLY else None
 
 
+def matched(compiled: Any, layers: Sequence[Layer]) -> tuple[Tally, set[str]]:
+    """The multiply-accumulates of `layers` by precision, as a compiled model's runtime graph has them, and its kernels.
+
+    Only kernels of operations that are layers are named.
+    """
+    tally, kernels = Tally(layers), set[str]()
+    for operation in compiled.get_runtime_model().get_ordered_ops():
+        precision = precision_of(operation)
+        if precision is None:
+            continue
+        tensors = [*operation.inputs(), *operation.outputs()]
+        if tally.add(precision, [list(tensor.get_shape()) for tensor in tensors]):
+            info = _runtime_info(operation)
+            kernels.add(f"{info['layerType']} {info['primitiveType']}")
+    return tally, kernels
+
+
 def _runtime_info(operation: Any) -> dict[str, str]:
     return {name: value.astype(str) for name, value in operation.get_rt_info().items() if name in _RUNTIME_INFO}
 
@@ -159,15 +176,7 @@ class OpenVinoSession:
     def evidence(self) -> Evidence:
         import openvino
 
-        tally, kernels = Tally(self._layers), set[str]()
-        for operation in self._compiled.get_runtime_model().get_ordered_ops():
-            precision = precision_of(operation)
-            if precision is None:
-                continue
-            tensors = [*operation.inputs(), *operation.outputs()]
-            if tally.add(precision, [list(tensor.get_shape()) for tensor in tensors]):
-                info = _runtime_info(operation)
-                kernels.add(f"{info['layerType']} {info['primitiveType']}")
+        tally, kernels = matched(self._compiled, self._layers)
         details = {
             "read_from": "precisions and kernels in the compiled model's runtime graph",
             "kernels": sorted(kernels),

@@ -16,11 +16,13 @@ from engines.host.cpu import weight_bits
 from engines.layers import INPUT
 from engines.onnx.export import calibration_batches, onnx_file
 from engines.openvino.class_check import write_class_check
+from engines.openvino.engine import matched
 from engines.quantization import sensitivity
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from engines.layers import Layer
     from models.model import Model
 
 FILE, _REPORT = "int8.xml", "quantization.json"
@@ -41,16 +43,19 @@ def write(model: "Model", target: Target, folder: Path, hint: str) -> None:
     with redirect_stdout(sys.stderr):  # NNCF's progress bars
         import openvino
 
-        quantizer = _Quantizer(path, batches, hint, model.painting is not None)
+        layers = layers_for(model, target)
+        quantizer = _Quantizer(path, batches, hint, model.painting is not None, layers)
         network = quantizer.quantized()
-        agreement = all_int8 = quantizer.agreement(network)
+        agreement = all_int8 = quantizer.judged(network)[0]
         in_float = list[str]()
         if agreement < sensitivity.AGREEMENT and model.program is None:
-            for layers in _retreats(model, target, batches):
-                candidate = quantizer.quantized(layers)
-                reached = quantizer.agreement(candidate)
+            for names in _retreats(model, layers, batches):
+                candidate = quantizer.quantized(names)
+                reached, share = quantizer.judged(candidate)
+                if share < sensitivity.LEAST_SHARE:
+                    break
                 if reached >= sensitivity.AGREEMENT:
-                    network, agreement, in_float = candidate, reached, layers
+                    network, agreement, in_float = candidate, reached, names
                     break
         if model.subtypes:
             write_class_check(folder, path, network, batches, hint)
@@ -70,29 +75,28 @@ def details_of(folder: Path) -> dict[str, Any]:
     return details
 
 
-def _retreats(model: "Model", target: Target, batches: "Sequence[Tensor]") -> Iterator[list[str]]:
-    """Layers to leave in float, ever more, while at least half of the multiply-accumulates stay in INT8."""
+def _retreats(model: "Model", layers: "Sequence[Layer]", batches: "Sequence[Tensor]") -> Iterator[list[str]]:
+    """Names of layers to leave in float, ever more of them."""
     cost = Counter[str]()
-    for layer in layers_for(model, target):
+    for layer in layers:
         cost[layer.name] += layer.macs
     order = sensitivity.ranking(model.module, batches[:_RANKED], cost, model.painting is not None)
     number = 1
     while number <= len(order):
-        layers = order[:number]
-        if sum(cost[name] for name in layers) > (1 - sensitivity.LEAST_SHARE) * cost.total():
-            return
-        yield layers
+        yield order[:number]
         number *= 2
 
 
 class _Quantizer:
     """Quantizes one ONNX file, and compares what comes of it with FP32."""
 
-    def __init__(self, path: Path, batches: "Sequence[Tensor]", hint: str, regions: bool) -> None:
+    def __init__(
+        self, path: Path, batches: "Sequence[Tensor]", hint: str, regions: bool, layers: "Sequence[Layer]"
+    ) -> None:
         import openvino
 
         self._core = openvino.Core()
-        self._path, self._batches, self._hint, self._regions = path, batches, hint, regions
+        self._path, self._batches, self._hint, self._regions, self._layers = path, batches, hint, regions, layers
         exact = self._core.compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         self._exact = [sensitivity.masks_of(_logits(exact, batch), regions) for batch in batches]
 
@@ -118,11 +122,15 @@ class _Quantizer:
             ),
         )
 
-    def agreement(self, network: Any) -> float:
-        """The least Dice of a label or region between the masks of all calibration tiles and FP32's."""
+    def judged(self, network: Any) -> tuple[float, float]:
+        """The least Dice of a label or region between the masks of all calibration tiles and FP32's.
+
+        And the share of the multiply-accumulates that run in INT8: a layer in float may take neighbours with it.
+        """
         compiled = self._core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": self._hint})
         masks = (sensitivity.masks_of(_logits(compiled, batch), self._regions) for batch in self._batches)
-        return sensitivity.least_dice(zip(masks, self._exact, strict=True))
+        share = matched(compiled, self._layers)[0].share().get("int8", 0.0)
+        return sensitivity.least_dice(zip(masks, self._exact, strict=True)), share
 
 
 def _logits(compiled: Any, batch: "Tensor") -> "Tensor":

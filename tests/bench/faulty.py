@@ -126,8 +126,8 @@ class Slow(Faulty):
 
 
 class Late(Faulty):
-    fault = "slow=0.06"
+    fault = "slow=0.04"
 
 
 class Medium(Faulty):
-    fault = "slow=0.03"
+    fault = "slow=0.015"

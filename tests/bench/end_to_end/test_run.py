@@ -144,7 +144,7 @@ def test_in_a_race_losers_leave_and_one_round_settles_it(bench, limit, monkeypat
 def test_in_a_race_the_slower_wait_until_the_accuracy_of_the_fastest_is_known(bench, monkeypatch):
     for name in ("shifted", "medium", "late"):
         monkeypatch.setitem(engines.BACKENDS, name, Backend(f"tests.bench.faulty:{name.capitalize()}", "fp32"))
-    fault(monkeypatch, "slow=0.1", "torch-fp32")
+    fault(monkeypatch, "slow=0.06", "torch-fp32")
     _, summary, printed = bench("--backends", "shifted,medium,late", "--max-cases", str(ENOUGH_FOR_F1))
     notes = [line for line in printed.splitlines() if line.startswith("waiting until the accuracy of what is faster")]
     assert [note.partition(": ")[2] for note in notes] == ["medium, late", "late"]

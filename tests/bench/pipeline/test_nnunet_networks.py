@@ -91,7 +91,8 @@ def test_networks_of_every_kind(kind, tmp_path):
         ours = np.asarray(nib.load(tmp_path / "ours.nii.gz").dataobj)
         for label in model.labels:
             own, expected = ours == label, theirs == label
-            assert 2 * (own & expected).sum() >= 0.9999 * (own.sum() + expected.sum()), (backend, label)
+            others = (own != expected).sum()  # of a small label 0.9999 allows none, and one voxel may lie at a tie
+            assert others <= max(1, 0.0001 * (own.sum() + expected.sum())), (backend, label)
         assert backend != "torch-fp32" or np.array_equal(ours, theirs)
 
 
