@@ -26,6 +26,7 @@ class Race:
         self._early = set(looks(len(record.cases)))
         self._looks = 0
         self._accuracy: dict[str, tuple[str, str]] = {}
+        self._known = 0  # of these, when variants waited last
 
     def look_early(self, cases: int) -> None:
         """Look within the first round, after so many of its `cases`, where it is worth it; once at each number."""
@@ -46,11 +47,13 @@ class Race:
 
     def resume(self) -> bool:
         """Whether variants wait that may still be the answer; those that seem fastest among them wait no more."""
-        waiting = self._interleaver.waiting
+        waiting, known = self._interleaver.waiting, len(self._accuracy)
         if not waiting:
             return False
         waiting.clear()
-        self._wait()
+        if known > self._known:  # else the last pass has shown nothing, and to wait again would show no more
+            self._wait()
+        self._known = known
         return True
 
     def _wait(self) -> None:
