@@ -1,6 +1,6 @@
 """OpenVINO on the CPU; INT8 through NNCF's post-training quantization."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -9,19 +9,15 @@ from engines.base import Availability, ClassCheck, Engine, Evidence, Target
 from engines.cache import artefact, key_of
 from engines.evidence.mac_counter import layers_for
 from engines.host.cpu import weight_bits
-from engines.layers import UNKNOWN, Layer, Tally
 from engines.onnx.export import PACKAGES, onnx_file
 from engines.openvino.class_check import open_class_check
+from engines.openvino.runtime_graph import matched
 from engines.probe import check, unavailable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from models.model import Model
-
-_MULTIPLY = ("Convolution", "GroupConvolution", "Deconvolution", "FullyConnected", "MatMul", "RNNCell", "RNNSeq")
-_RUNTIME_INFO = ("layerType", "runtimePrecision", "primitiveType")
-_PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
 
 
 class OpenVino(Engine):
@@ -80,33 +76,6 @@ class OpenVino(Engine):
             # at width 32 and the same at width 8. The logits' error is INT8's own and stays (0.064 against 0.063).
             return "bf16" if _has_bf16() else "f32"
         return {"fp32": "f32", "bf16": "bf16"}[self.backend.precision]
-
-
-def precision_of(operation: Any) -> str | None:
-    """Precision in which a node of a compiled model's runtime graph multiplies; None for one that does not."""
-    info = _runtime_info(operation)
-    return _PRECISIONS.get(info["runtimePrecision"], UNKNOWN) if info["layerType"] in _MULTIPLY else None
-
-
-def matched(compiled: Any, layers: Sequence[Layer]) -> tuple[Tally, set[str]]:
-    """The multiply-accumulates of `layers` by precision, as a compiled model's runtime graph has them, and its kernels.
-
-    Only kernels of operations that are layers are named.
-    """
-    tally, kernels = Tally(layers), set[str]()
-    for operation in compiled.get_runtime_model().get_ordered_ops():
-        precision = precision_of(operation)
-        if precision is None:
-            continue
-        tensors = [*operation.inputs(), *operation.outputs()]
-        if tally.add(precision, [list(tensor.get_shape()) for tensor in tensors]):
-            info = _runtime_info(operation)
-            kernels.add(f"{info['layerType']} {info['primitiveType']}")
-    return tally, kernels
-
-
-def _runtime_info(operation: Any) -> dict[str, str]:
-    return {name: value.astype(str) for name, value in operation.get_rt_info().items() if name in _RUNTIME_INFO}
 
 
 def _single(model: "Model", target: Target) -> Target:

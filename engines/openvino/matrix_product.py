@@ -7,7 +7,7 @@ import openvino
 from numpy.typing import NDArray
 from openvino import opset8 as ops
 
-from engines.openvino.engine import precision_of
+from engines.openvino.runtime_graph import precision_of
 
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 _LEVELS = (256, 255)  # of activations and of weights, whose zero is in the middle

@@ -16,7 +16,7 @@ from engines.host.cpu import weight_bits
 from engines.layers import INPUT
 from engines.onnx.export import calibration_batches, onnx_file
 from engines.openvino.class_check import write_class_check
-from engines.openvino.engine import matched
+from engines.openvino.runtime_graph import matched
 from engines.quantization import sensitivity
 
 if TYPE_CHECKING:
