@@ -1,6 +1,6 @@
 """How a run tells what it is doing; the command line decides how that looks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,6 +36,6 @@ class Progress(Protocol):
         """Something worth a line of its own."""
         ...
 
-    def stand(self, rows: Sequence[Standing]) -> None:
-        """Where the variants stand now; called often."""
+    def stand(self, rows: Callable[[], Sequence[Standing]]) -> None:
+        """Where the variants stand now; called often, so that `rows` is to be called only where they are shown."""
         ...

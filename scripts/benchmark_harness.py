@@ -66,7 +66,7 @@ class Silent:
     def note(self, line: str) -> None:
         print(line)
 
-    def stand(self, rows: Sequence[Standing]) -> None:
+    def stand(self, rows: Callable[[], Sequence[Standing]]) -> None:
         pass
 
 

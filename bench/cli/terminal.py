@@ -1,7 +1,7 @@
 """A run's progress on a terminal, or as plain lines where there is none."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _SECONDS_BETWEEN_LINES = 20
+_SECONDS_BETWEEN_TABLES = 1.0  # on a terminal
 
 
 class PlainProgress:
@@ -46,12 +47,12 @@ class PlainProgress:
     def note(self, line: str) -> None:
         print(line, file=self._stream, flush=True)
 
-    def stand(self, rows: Sequence[Standing]) -> None:
+    def stand(self, rows: Callable[[], Sequence[Standing]]) -> None:
         """As a table in lines, where it has changed and the last one is some time ago."""
         now = time.monotonic()
         if now - self._tabled < _SECONDS_BETWEEN_LINES:
             return
-        cells = [_cells(row) for row in rows]
+        cells = [_cells(row) for row in rows()]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines = ("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)) for row in cells)
         text = "\n".join(f"  {line.rstrip()}" for line in lines)
@@ -74,7 +75,9 @@ class LiveProgress:
             TextColumn("[dim]{task.fields[doing]}"), console=console,
         )  # fmt: skip
         self._rows: Sequence[Standing] = ()
-        self._live = Live(get_renderable=self._shown, console=console, refresh_per_second=4)
+        self._stood = -_SECONDS_BETWEEN_TABLES
+        # It is drawn while cases are timed: milliseconds of a core, and therefore seldom.
+        self._live = Live(get_renderable=self._shown, console=console, refresh_per_second=1)
         self._task: object = None
 
     def __enter__(self) -> "LiveProgress":
@@ -93,8 +96,10 @@ class LiveProgress:
     def note(self, line: str) -> None:
         self._live.console.print(line, markup=False, highlight=False)
 
-    def stand(self, rows: Sequence[Standing]) -> None:
-        self._rows = rows
+    def stand(self, rows: Callable[[], Sequence[Standing]]) -> None:
+        now = time.monotonic()
+        if now - self._stood >= _SECONDS_BETWEEN_TABLES:
+            self._rows, self._stood = rows(), now
 
     def _shown(self) -> "Group":
         from rich.console import Group

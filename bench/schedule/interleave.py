@@ -128,7 +128,7 @@ class Interleaver:
         self._running_s += time.monotonic() - begin
 
     def _show(self) -> None:
-        self._progress.stand(standings(self._run, self.store, self.waiting, self.accuracy))
+        self._progress.stand(lambda: standings(self._run, self.store, self.waiting, self.accuracy))
 
     def _case(self, case: Case, phase: str, number: int, shuffle: Callable[[list[str]], None]) -> None:
         """Run a case through every open variant, in random order."""

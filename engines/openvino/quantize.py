@@ -5,8 +5,9 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,31 +41,22 @@ def write(model: "Model", target: Target, folder: Path, hint: str) -> None:
     os.environ.setdefault("NNCF_CI", "1")  # before the import: NNCF reports its use over the network otherwise
     path, _ = onnx_file(model, target)
     batches = calibration_batches(model, target)
+    layers, regions = layers_for(model, target), model.painting is not None
     with redirect_stdout(sys.stderr):  # NNCF's progress bars
         import openvino
 
-        layers = layers_for(model, target)
-        quantizer = _Quantizer(path, batches, hint, model.painting is not None, layers)
-        network = quantizer.quantized()
-        agreement = all_int8 = quantizer.judged(network)[0]
-        in_float = list[str]()
-        if agreement < sensitivity.AGREEMENT and model.program is None:
-            for names in _retreats(model, layers, batches):
-                candidate = quantizer.quantized(names)
-                reached, share = quantizer.judged(candidate)
-                if share < sensitivity.LEAST_SHARE:
-                    break
-                if reached >= sensitivity.AGREEMENT:
-                    network, agreement, in_float = candidate, reached, names
-                    break
+        quantizer = _Quantizer(path, batches, hint, regions, layers)
+        chosen = whole = quantizer.quantized()
+        if whole.agreement < sensitivity.AGREEMENT and model.program is None:
+            chosen = _with_layers_in_float(quantizer, _retreats(model, layers, batches)) or whole
         if model.subtypes:
-            write_class_check(folder, path, network, batches, hint)
-        openvino.save_model(network, str(folder / FILE), compress_to_fp16=False)
+            write_class_check(folder, path, chosen.classes - quantizer.exact_classes)
+        openvino.save_model(chosen.network, str(folder / FILE), compress_to_fp16=False)
     details = {
         "agreement_required": sensitivity.AGREEMENT,
-        "agreement_all_int8": all_int8,
-        "agreement": agreement,
-        "layers_in_float": in_float,
+        "agreement_all_int8": whole.agreement,
+        "agreement": chosen.agreement,
+        "layers_in_float": chosen.in_float,
     }
     (folder / _REPORT).write_text(json.dumps(details))
 
@@ -87,6 +79,36 @@ def _retreats(model: "Model", layers: "Sequence[Layer]", batches: "Sequence[Tens
         number *= 2
 
 
+@dataclass(frozen=True)
+class _Quantized:
+    """A network in INT8, and what it does to the calibration tiles.
+
+    Attributes:
+        network: an `openvino.Model`.
+        in_float: names of the layers that were left so.
+        agreement: the least Dice of a label or region between its masks of all tiles and FP32's.
+        share: of the multiply-accumulates that run in INT8; a layer in float may take neighbours with it.
+        classes: its logits of the classification, ``[N, K]``.
+    """
+
+    network: Any
+    in_float: list[str]
+    agreement: float
+    share: float
+    classes: "Tensor"
+
+
+def _with_layers_in_float(quantizer: "_Quantizer", retreats: Iterable[list[str]]) -> _Quantized | None:
+    """The first of `retreats` that agrees with FP32; None where too little would be left in INT8 before."""
+    for names in retreats:
+        candidate = quantizer.quantized(names)
+        if candidate.share < sensitivity.LEAST_SHARE:
+            return None
+        if candidate.agreement >= sensitivity.AGREEMENT:
+            return candidate
+    return None
+
+
 class _Quantizer:
     """Quantizes one ONNX file, and compares what comes of it with FP32."""
 
@@ -94,22 +116,25 @@ class _Quantizer:
         self, path: Path, batches: "Sequence[Tensor]", hint: str, regions: bool, layers: "Sequence[Layer]"
     ) -> None:
         import openvino
+        import torch
 
         self._core = openvino.Core()
         self._path, self._batches, self._hint, self._regions, self._layers = path, batches, hint, regions, layers
         exact = self._core.compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        self._exact = [sensitivity.masks_of(_logits(exact, batch), regions) for batch in batches]
+        masks, classes = zip(*self._answers(exact), strict=True)
+        self._exact_masks, self.exact_classes = masks, torch.cat(classes)
 
-    def quantized(self, in_float: Collection[str] = ()) -> Any:
-        """The network as an `openvino.Model`, with these layers in float.
+    def quantized(self, in_float: Sequence[str] = ()) -> _Quantized:
+        """The network with these layers in float.
 
         The MIXED preset takes asymmetric activations; norms (MVN) stay in float, without which the small lesion
         class suffers; so does the classification head, whose few MACs are not worth its accuracy. Where the processor
         cuts off sums of products, all weights take 7 bits: NNCF's default does so in the first layer only.
         """
         import nncf
+        import torch
 
-        return nncf.quantize(
+        network = nncf.quantize(
             self._core.read_model(str(self._path)),
             nncf.Dataset(self._batches, lambda batch: {INPUT: batch.numpy()}),
             preset=nncf.QuantizationPreset.MIXED,
@@ -121,22 +146,23 @@ class _Quantizer:
                 overflow_fix=nncf.OverflowFix.ENABLE if weight_bits() == 7 else None
             ),
         )
-
-    def judged(self, network: Any) -> tuple[float, float]:
-        """The least Dice of a label or region between the masks of all calibration tiles and FP32's.
-
-        And the share of the multiply-accumulates that run in INT8: a layer in float may take neighbours with it.
-        """
         compiled = self._core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": self._hint})
-        masks = (sensitivity.masks_of(_logits(compiled, batch), self._regions) for batch in self._batches)
-        share = matched(compiled, self._layers)[0].share().get("int8", 0.0)
-        return sensitivity.least_dice(zip(masks, self._exact, strict=True)), share
+        masks, classes = zip(*self._answers(compiled), strict=True)
+        return _Quantized(
+            network=network,
+            in_float=list(in_float),
+            agreement=sensitivity.least_dice(zip(masks, self._exact_masks, strict=True)),
+            share=matched(compiled, self._layers)[0].share().get("int8", 0.0),
+            classes=torch.cat(classes),
+        )
 
+    def _answers(self, compiled: Any) -> "Iterator[tuple[Tensor, Tensor]]":
+        """Of each batch the masks, as small as they can be kept, and the logits of the classification."""
+        import torch
 
-def _logits(compiled: Any, batch: "Tensor") -> "Tensor":
-    import torch
-
-    return torch.from_numpy(compiled(batch.numpy())[0])
+        for batch in self._batches:
+            segmentation, classification = (torch.from_numpy(output) for output in compiled(batch.numpy()).values())
+            yield sensitivity.masks_of(segmentation, self._regions), classification
 
 
 def _patterns(path: Path, layers: Collection[str]) -> list[str]:

@@ -148,7 +148,7 @@ def simulate(
 def _interleave(run: Run, machine: Machine, truths: dict[str, Truth]) -> tuple[Run, int]:
     """The rounds of a run, a launch each, and how many they were; the accuracy is known after the first."""
     claim, race = Claim.of(run.record.settings), run.record.settings.race
-    run = _first_round(run, machine, truths)
+    run, looked = _first_round(run, machine, truths)
     accuracy, rounds = accuracy_states(run, claim), 1
     while not (race and is_settled(run, claim)) and not (rounds >= DEFAULT.launches and converged(run, claim)):
         if rounds == min(DEFAULT.rounds, BUDGET_ROUNDS):
@@ -157,15 +157,17 @@ def _interleave(run: Run, machine: Machine, truths: dict[str, Truth]) -> tuple[R
         rounds += 1
         racing = [variant.name for variant in run.variants if not variant.left]
         run = _round(run, machine, racing, INTERLEAVED, rounds - 1, rounds - 1)
+        looked += 1
         if race:
-            run = _left(run, leaving(run, claim, level_after(rounds), accuracy))
+            run = _left(run, leaving(run, claim, level_after(looked), accuracy))
     return run, rounds
 
 
-def _first_round(run: Run, machine: Machine, truths: dict[str, Truth]) -> Run:
+def _first_round(run: Run, machine: Machine, truths: dict[str, Truth]) -> tuple[Run, int]:
     """The cases in passes: in a race variants wait until the accuracy of those that are faster is known.
 
-    A pass runs the cases that one of its variants lacks through all of them, as `bench run` does.
+    A pass runs the cases that one of its variants lacks through all of them, as `bench run` does. Returned is also how
+    many passes there were, since each ends with a look at the samples.
     """
     claim, race = Claim.of(run.record.settings), run.record.settings.race
     order = machine.random.permutation(machine.cases).tolist()
@@ -188,7 +190,7 @@ def _first_round(run: Run, machine: Machine, truths: dict[str, Truth]) -> Run:
             run = _left(run, leaving(run, claim, level_after(passes), accuracy_states(run, claim)))
         waiting = {name for name in waiting if not run.variant(name).left}
         if not waiting:
-            return run
+            return run, passes
 
 
 def _left(run: Run, why: Mapping[str, str]) -> Run:

@@ -26,7 +26,7 @@ def test_lines_hold_a_table_now_and_then_and_only_where_it_has_changed(clock) ->
     progress = terminal.PlainProgress(shown)
     for seconds, rows in ((1, ROWS), (21, ROWS), (22, ROWS[:2]), (50, ROWS), (80, ROWS[:2])):
         clock[0] = seconds
-        progress.stand(rows)
+        progress.stand(lambda rows=rows: rows)
     assert shown.getvalue().splitlines() == [
         "  torch-fp32     1.00x  reference  5 of 36 cases",
         "  openvino-int8  4.61x  kept       5 of 36 cases",
@@ -39,7 +39,7 @@ def test_lines_hold_a_table_now_and_then_and_only_where_it_has_changed(clock) ->
 def test_a_terminal_shows_the_table_above_the_bar(capsys) -> None:
     with terminal.LiveProgress() as progress:
         progress.start("round 1", 10)
-        progress.stand(ROWS)
+        progress.stand(lambda: ROWS)
         progress.advance("quiz_0_000 openvino-int8")
         progress.note("[bold]a note[/bold] as it is")
     lines = [line.rstrip() for line in capsys.readouterr().err.splitlines()]

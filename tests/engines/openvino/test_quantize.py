@@ -1,8 +1,6 @@
 """INT8 for OpenVINO: which layers stay in float, and how masks are compared."""
 
-import copy
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,24 +10,13 @@ from torch import Tensor, nn
 import engines
 from engines.base import Target
 from engines.quantization import sensitivity
-from models.model import Model, weights_sha256
-from tests.engines.networks import SegmentsOnly
+from models.model import Model
+from tests.engines.networks import SegmentsOnly, with_hostile_layer
 
 pytest.importorskip("openvino")
 pytest.importorskip("nncf")
 
 HOSTILE = "enc3.3"
-
-
-def with_hostile_layer(model: Model, name: str) -> Model:
-    """A network in whose layer `name` one channel of the input is a thousand times as large, and counts as little."""
-    network = copy.deepcopy(model.module)
-    layer: Any = network.get_submodule(name)
-    scale = torch.ones(1, layer.in_channels, 1, 1, 1)
-    scale[:, 0] = 1000
-    layer.weight.data = layer.weight.data / scale
-    layer.register_forward_pre_hook(lambda _layer, inputs: (inputs[0] * scale,))
-    return replace(model, module=network, sha256=weights_sha256(network))
 
 
 def details_of(model: Model, target: Target) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from engines.quantization.fake_quantization import PERCENTILE, FakeQuantized, ca
 from engines.quantization.sensitivity import select
 from engines.tensorrt.qdq import qdq_file, write
 from models.model import Model
+from tests.engines.networks import with_hostile_layer
 
 Make = Callable[..., Target]
 Tiles = Callable[[int, int], Tensor]
@@ -145,23 +146,6 @@ def test_tensorrt_for_rtx_builds_it_in_int8(
     plan = build(trt, quantized[0], logger(trt))
     assert len(plan.data) > 100_000
     assert plan.typed == (), "which of the Q/DQ pairs became INT8 kernels, only the engine can tell"
-
-
-def with_hostile_layer(model: Model, name: str) -> Model:
-    """The same function in FP32, but one channel that `name` reads is a thousand times larger than the others."""
-    module = copy.deepcopy(model.module)
-    with torch.no_grad():
-        layer = module.get_submodule(name)
-        layer.weight[:, 0] /= 1000
-    before = module.get_submodule(name.replace(".3", ".2"))
-    before.register_forward_hook(lambda _module, _inputs, output: output * scale_of(output))
-    return replace(model, module=module)
-
-
-def scale_of(output: Tensor) -> Tensor:
-    scale = torch.ones(1, output.shape[1], 1, 1, 1)
-    scale[:, 0] = 1000
-    return scale
 
 
 def chosen_for(model: Model, here: Target, macs: list[Layer]) -> sensitivity.Selection:
