@@ -15,7 +15,7 @@ from bench.plan.declaration import Declaration, read_declaration, refuse_other
 from bench.plan.plan import Plan, make_plan, resume_plan
 from bench.plan.request import Request
 from bench.progress import Progress
-from bench.schedule.confirmation import confirm
+from bench.schedule.confirmation import confirm, plan_confirmation
 from bench.schedule.groups import interleave_in_groups
 from bench.schedule.interleave import Interleaver
 from bench.schedule.limits import DEFAULT, Limits
@@ -169,9 +169,10 @@ def _measure(plan: Plan, store: RunStore, limits: Limits, progress: Progress) ->
         score_predictions(record, store, progress)
         chosen = record.confirmed or choose(store.run(record), Claim.of(record.settings))
         if limits.confirmation and chosen is not None and store.records[chosen].status == PENDING:
-            record = replace(record, confirmed=chosen)
+            planned = record.confirmation or plan_confirmation(record, interleaver, chosen, limits.launches)
+            record = replace(record, confirmed=chosen, confirmation=planned)
             directory.save_run(record)
-            confirm(record, interleaver, limits.launches, progress)
+            confirm(record, interleaver, progress)
         _record_noise(record, store)
         interleaver.fleet.close_all_but(())
         _finish(replace(record, status=COMPLETE), store)

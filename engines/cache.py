@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
 from engines.base import EngineError, Target
 from engines.host import cpu
 from engines.host.cuda import driver
@@ -138,6 +140,17 @@ def _cached(root: Path, kind: str, key: Mapping[str, Any], build: Callable[[Path
     if _whole(place):
         return Artefact(place, cached=True)
     root.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(root / f".{place.name}.lock")  # workers that build side by side take the same parts
+    try:
+        with lock:
+            if _whole(place):
+                return Artefact(place, cached=True)
+            return _built(root, kind, key, place, build)
+    finally:  # who waits for it already may build the same beside who comes later, which costs time alone
+        Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def _built(root: Path, kind: str, key: Mapping[str, Any], place: Path, build: Callable[[Path], None]) -> Artefact:
     work = Path(tempfile.mkdtemp(prefix=f".{kind}-", dir=root))
     try:
         build(work)

@@ -146,7 +146,8 @@ def harness(plan: Plan, backend: str, how: str, scratch: Path) -> Iterator[Inter
         RunStore(directory, {backend: VariantRecord(name=backend, settings=own)}), plan.record, Silent()
     )
     opening = next(each for each in plan.opens if isinstance(each, Open) and each.name == backend)
-    interleaver.open(replace(opening, keep_memory=how == allocator.KEEP))
+    requests = [replace(opening, keep_memory=how == allocator.KEEP)]
+    interleaver.open(lambda _: requests.pop() if requests else None, 1, lambda _: None)
     try:
         yield interleaver
     finally:
@@ -167,7 +168,7 @@ def launch(options: argparse.Namespace, backend: str, number: int) -> dict[str, 
             for side in random.Random(f"{number} {index}").sample(list(sides), len(sides)):
                 start = time.perf_counter()
                 if side[0] == HARNESS:
-                    sides[side].round(INTERLEAVED, index)
+                    sides[side].round(INTERLEAVED, index, plan.record.cases)
                     seconds[side] = time.perf_counter() - start
                 else:
                     seconds[side] = sides[side]()

@@ -4,37 +4,72 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from bench.progress import Progress
-from bench.schedule.interleave import Interleaver
-from reports.records.record import CONFIRMATION, INTERLEAVED, RunRecord
+from bench.schedule.interleave import Interleaver, spread_out
+from reports.decision.confirmation_plan import ConfirmationPlan, Cost, soonest
+from reports.decision.speed import case_ns
+from reports.decision.verdict import Claim
+from reports.records.record import CONFIRMATION as PHASE
+from reports.records.record import INTERLEAVED, ConfirmationRecord, RunRecord
 from reports.stats.bootstrap import MIN_CASES
 
 
-def confirm(record: RunRecord, interleaver: Interleaver, least_launches: int, progress: Progress) -> None:
-    """Run `record.confirmed` and the baseline as often as they were interleaved, in as many launches.
+def plan_confirmation(
+    record: RunRecord, interleaver: Interleaver, chosen: str, least_launches: int
+) -> ConfirmationRecord:
+    """How much the confirmation of the variant `chosen` measures: fixed now, by the interleaved samples alone.
 
-    These are `least_launches` at least, and both numbers are thus fixed beforehand. Where one of both runs all cases in
-    one call, each call has a launch of its own, and there are as many as a claim needs at the least. Launches that an
-    interrupted run finished keep their samples; one that it left half done is made anew as a whole, since its processes
-    are gone.
+    All cases as often as they were interleaved, in as many launches, which are `least_launches` at least. Where the run
+    is a race, fewer cases may do, of all sizes (`reports.decision.confirmation_plan`). Where one of both runs all cases
+    in one call, each call has a launch of its own, and there are as many as a claim needs at the least.
     """
-    assert record.confirmed is not None
-    store, pair = interleaver.store, (record.baseline, record.confirmed)
-    interleaver.fleet.close_all_but(pair)
-    before = {(s.launch, s.round) for s in store.records[record.confirmed].samples if s.phase == INTERLEAVED}
+    pair, cases = (record.baseline, chosen), record.cases
+    before = {(s.launch, s.round) for s in interleaver.store.records[chosen].samples if s.phase == INTERLEAVED}
     launches = max(len({launch for launch, _ in before}), least_launches)
     rounds = max(len({number for _, number in before}), launches)
+    plan = ConfirmationPlan(cases=len(cases), launches=launches, rounds=rounds)
     if any(record.settings.variants[name].one_call for name in pair):
-        launches = rounds = max(rounds, MIN_CASES)
+        launches = max(rounds, MIN_CASES)
+        plan = ConfirmationPlan(cases=len(cases), launches=launches, rounds=launches)
+    elif record.settings.race:
+        run, claim = interleaver.store.run(record, pair), Claim.of(record.settings)
+        plan = soonest(run, chosen, claim, _cost(pair, interleaver), plan, least_launches)
+    if plan.cases < len(cases):
+        cases = tuple(spread_out(cases, f"{record.settings.seed} {PHASE} cases")[: plan.cases])
+    return ConfirmationRecord(cases=tuple(case.name for case in cases), launches=plan.launches, rounds=plan.rounds)
+
+
+def confirm(record: RunRecord, interleaver: Interleaver, progress: Progress) -> None:
+    """Run `record.confirmed` and the baseline as `record.confirmation` says.
+
+    Launches that an interrupted run finished keep their samples; one that it left half done is made anew as a whole,
+    since its processes are gone.
+    """
+    plan = record.confirmation
+    assert record.confirmed is not None
+    assert plan is not None
+    store, pair, names = interleaver.store, (record.baseline, record.confirmed), set(plan.cases)
+    cases = [case for case in record.cases if case.name in names]
+    interleaver.fleet.close_all_but(pair)
     first = 1 + max(s.launch for r in store.records.values() for s in r.samples if s.phase == INTERLEAVED)
-    progress.start(f"confirming {record.confirmed}", rounds * len(record.cases) * 2)
-    for launch, numbers in enumerate(_split(rounds, launches), first):
-        if store.complete(pair, CONFIRMATION, launch, numbers, record.cases):
+    progress.start(f"confirming {record.confirmed}", plan.rounds * len(cases) * 2)
+    for launch, numbers in enumerate(_split(plan.rounds, plan.launches), first):
+        if store.complete(pair, PHASE, launch, numbers, cases):
             continue
         interleaver.relaunch(pair, launch)
         for number in numbers:
             if record.confirmed not in interleaver.fleet.open_names:
                 return  # it has failed, and the baseline alone confirms nothing
-            interleaver.round(CONFIRMATION, number)
+            interleaver.round(PHASE, number, cases)
+
+
+def _cost(pair: Sequence[str], interleaver: Interleaver) -> Cost:
+    """By the interleaved samples, and the last launch of both."""
+    samples = [interleaver.store.records[name].samples for name in pair]
+    timed = [[case_ns(s) for s in own if s.phase == INTERLEAVED] for own in samples]
+    return Cost(
+        case_s=sum(1e-9 * sum(own) / len(own) for own in timed),
+        launch_s=sum(interleaver.opening_s.get(name, 0.0) for name in pair),
+    )
 
 
 def _split(rounds: int, launches: int) -> list[Sequence[int]]:

@@ -1,13 +1,28 @@
 """The workers of the open variants, a process each."""
 
+import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 from bench.machine import host
 from bench.peers import Peer
 from bench.schedule import memory
-from bench.worker.messages import Broke, CommandRan, Open, OpenCommand, Opened, Predict, Predicted, RunCommand
+from bench.worker.messages import (
+    Broke,
+    Built,
+    CommandRan,
+    MakeReady,
+    Open,
+    OpenCommand,
+    Opened,
+    Predict,
+    Predicted,
+    RunCommand,
+)
 from bench.worker.process import WorkerLostError, WorkerProcess
 from engines.base import Availability
 
@@ -27,24 +42,56 @@ class Fleet:
         self._timeout_s = timeout_s
         self._workers: dict[str, WorkerProcess] = {}
         self._requests: dict[str, Open | OpenCommand] = {}
+        self._building: dict[str, float] = {}  # by name, until when at the latest
         self._largest: dict[str, int] = {}  # bytes of memory that a worker took at most, by where
         self._device_memory: tuple[int, int] | None = None  # free and total, when the last worker was open
 
     @property
     def open_names(self) -> list[str]:
-        """Variants that have a worker."""
-        return list(self._workers)
+        """Variants that have a worker, but for those that are being built."""
+        return [name for name in self._workers if name not in self._building]
 
-    def open(self, request: Open | OpenCommand) -> Opened | Availability | Broke:
-        """Launch a worker and have it build a variant; `Broke` also where it died or hung."""
-        self._requests[request.name] = request
-        reply = self.reopen(request.name)
+    @property
+    def building(self) -> list[str]:
+        """Variants that are being built."""
+        return list(self._building)
+
+    def begin(self, request: Open | OpenCommand) -> None:
+        """Launch a worker and have it build a variant, without waiting for that, and without warming up."""
+        name = request.name
+        self._requests[name] = request
+        self._workers[name] = WorkerProcess(request.target.threads, self._log(name))
+        self._building[name] = time.monotonic() + self._timeout_s
+        with suppress(WorkerLostError):  # the reply will say so
+            self._workers[name].send(replace(request, warm=False) if isinstance(request, Open) else request)
+
+    def built(self) -> tuple[str, Built | Opened | Availability | Broke]:
+        """Wait for the first of those that are being built: its name and the reply, `Broke` also where it hung."""
+        connections = {name: self._workers[name].connection for name in self._building}
+        first = min(self._building, key=lambda name: self._building[name])
+        ready = wait(connections.values(), max(0.0, self._building[first] - time.monotonic()))
+        name = next((each for each, connection in connections.items() if connection in ready), first)
+        del self._building[name]
+        worker = self._workers[name]
+        if not ready:
+            return name, Broke(str(worker.given_up(self._timeout_s)))
+        try:
+            reply: Built | Opened | Availability | Broke = worker.receive(self._timeout_s)
+        except WorkerLostError as lost:
+            return name, Broke(str(lost))
+        if isinstance(reply, Built | Opened):
+            self._note_memory(self._requests[name], reply)
+        return name, reply
+
+    def warm_up(self, name: str) -> Opened | Broke:
+        """Warm up a variant that is built."""
+        reply: Opened | Broke = self._ask(name, MakeReady())
         if isinstance(reply, Opened):
-            self._note_memory(request, reply)
+            self._note_memory(self._requests[name], reply)
         return reply
 
     def reopen(self, name: str) -> Opened | Availability | Broke:
-        """Open a variant again, whose worker was closed."""
+        """Build a variant again, whose worker was closed, and warm it up; `Broke` also where it died or hung."""
         request = self._requests[name]
         self._workers[name] = WorkerProcess(request.target.threads, self._log(name))
         reply: Opened | Availability | Broke = self._ask(name, request)
@@ -80,6 +127,7 @@ class Fleet:
 
     def close(self, name: str) -> None:
         """Stop the worker of a variant."""
+        self._building.pop(name, None)
         self._workers.pop(name).stop()
 
     def close_all_but(self, names: Iterable[str]) -> None:
@@ -88,10 +136,16 @@ class Fleet:
             self.close(name)
 
     def has_room(self) -> bool:
-        """Whether memory, also of the device where that is known, suffices for one more worker as large as any yet."""
-        if self._device_memory is not None and not memory.fits(self._largest.get("device", 0), *self._device_memory):
-            return False
-        return memory.fits(self._largest.get("machine", 0), *host.memory())
+        """Whether memory, also of the device where that is known, suffices for one more worker as large as any yet.
+
+        Those that are being built count as if they had taken nothing yet.
+        """
+        more = 1 + len(self._building)
+        if self._device_memory is not None:
+            needed = more * self._largest.get("device", 0)
+            if not memory.fits(needed, *self._device_memory):
+                return False
+        return memory.fits(more * self._largest.get("machine", 0), *host.memory())
 
     def _ask(self, name: str, request: Any, *meanwhile: Any, timeout_s: float | None = None) -> Any:
         try:
@@ -99,11 +153,11 @@ class Fleet:
         except WorkerLostError as lost:
             return Broke(str(lost))
 
-    def _note_memory(self, request: Open | OpenCommand, opened: Opened) -> None:
+    def _note_memory(self, request: Open | OpenCommand, reply: Built | Opened) -> None:
         taken = {"machine": self._workers[request.name].memory_bytes()}
-        if opened.peak_memory_bytes is not None:
-            taken["device" if request.target.on_cuda else "machine"] = opened.peak_memory_bytes
+        if reply.peak_memory_bytes is not None:
+            taken["device" if request.target.on_cuda else "machine"] = reply.peak_memory_bytes
         for where, size in taken.items():
             self._largest[where] = max(self._largest.get(where, 0), size)
-        if opened.device_memory is not None:
-            self._device_memory = opened.device_memory
+        if isinstance(reply, Opened) and reply.device_memory is not None:
+            self._device_memory = reply.device_memory

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import inf
 
+from bench.machine import host
 from bench.plan.plan import Plan
 from bench.progress import Progress
 from bench.schedule import availability
@@ -15,6 +17,8 @@ from reports.decision.verdict import Claim
 from reports.records.record import INTERLEAVED, PENDING, RunRecord, VariantRecord
 from reports.stats.bootstrap import MIN_CASES
 
+MOST_AT_ONCE = 8  # builds: beyond that they wait for memory and disk
+
 
 def interleave_in_groups(
     plan: Plan, record: RunRecord, interleaver: Interleaver, limits: Limits, progress: Progress
@@ -26,8 +30,10 @@ def interleave_in_groups(
     records = interleaver.store.records
     waiting = [each for each in plan.opens if records[each.name].status == PENDING and not records[each.name].left]
     progress.start("building backends", len(waiting))
-    waiting.sort(key=lambda request: request.name != record.baseline)  # stable: the baseline first
-    _open(waiting.pop(0), interleaver, progress)
+    place = _places(record)
+    waiting.sort(key=lambda request: (request.name != record.baseline, place.get(request.name, inf), _alone(request)))
+    first_of_all = [waiting.pop(0)]
+    interleaver.open(lambda _: first_of_all.pop() if first_of_all else None, 1, progress.advance)
     waiting = _available(waiting, record, interleaver, progress)
     others, first = len(waiting), 0
     while True:
@@ -57,25 +63,40 @@ def _build(
     waiting: list[Open | OpenCommand], record: RunRecord, interleaver: Interleaver, progress: Progress
 ) -> tuple[list[str], bool]:
     """Open the next group, taken from the front of `waiting`; also whether the record has it already."""
-    place = {name: number for number, group in enumerate(record.groups) for name in group if name != record.baseline}
+    place = _places(record)
     if not waiting:
         return [], bool(record.groups)
     this = place.get(waiting[0].name)
-    group: list[str] = []
-    while (
-        waiting
-        and place.get(waiting[0].name) == this
-        and (this is not None or not group or interleaver.fleet.has_room())
-    ):
-        request = waiting.pop(0)
-        _open(request, interleaver, progress)
-        group.append(request.name)
+    begun = 0
+
+    def next_one(building: Sequence[Open | OpenCommand]) -> Open | OpenCommand | None:
+        nonlocal begun
+        if not waiting or place.get(waiting[0].name) != this:
+            return None
+        if building and any(map(_alone, (waiting[0], *building))):
+            return None
+        if this is None and begun and not interleaver.fleet.has_room():
+            return None
+        begun += 1
+        return waiting.pop(0)
+
+    group = interleaver.open(next_one, _at_once(record.settings.device), progress.advance)
     return group, this is not None
 
 
-def _open(request: Open | OpenCommand, interleaver: Interleaver, progress: Progress) -> None:
-    interleaver.open(request)
-    progress.advance(request.name)
+def _places(record: RunRecord) -> dict[str, int]:
+    """The group of each variant, as far as groups are recorded; without the baseline, which is in all."""
+    return {name: number for number, group in enumerate(record.groups) for name in group if name != record.baseline}
+
+
+def _alone(request: Open | OpenCommand) -> bool:
+    """Whether nothing else is built meanwhile: calibration takes all threads, and two at once five times as long."""
+    return isinstance(request, Open) and request.backend.precision == "int8"
+
+
+def _at_once(device: str) -> int:
+    """How many variants are built side by side; on a GPU one, as engines choose kernels there by timing them."""
+    return 1 if device.startswith("cuda") else min(host.physical_threads(), MOST_AT_ONCE)
 
 
 def _rounds(
@@ -107,11 +128,11 @@ def _rounds(
             progress.start(f"launching anew for round {first + done + 1}", 1)
             interleaver.relaunch(interleaver.fleet.open_names, store.next_launch)
         progress.start(f"round {first + done + 1}", len(record.cases) * len(interleaver.fleet.open_names))
-        interleaver.round(INTERLEAVED, first + done, None if done else race.look_early)
+        interleaver.round(INTERLEAVED, first + done, record.cases, None if done else race.look_early)
         race.look()
         while race.resume():
             progress.start(f"round {first + done + 1}, the rest", len(record.cases) * len(interleaver.fleet.open_names))
-            interleaver.round(INTERLEAVED, first + done, race.look_early)
+            interleaver.round(INTERLEAVED, first + done, record.cases, race.look_early)
             race.look()
         done += 1
         if settings.rounds is None:

@@ -26,7 +26,7 @@ from bench.progress import Progress
 from bench.schedule.fleet import Fleet
 from bench.schedule.standings import standings
 from bench.schedule.store import RunStore
-from bench.worker.messages import Broke, CommandRan, Open, OpenCommand, Opened, Predicted, RunCommand
+from bench.worker.messages import Broke, Built, CommandRan, Open, OpenCommand, Opened, Predicted, RunCommand
 from engines.base import Availability
 from reports.records.record import (
     ALL_CASES,
@@ -65,6 +65,8 @@ class Interleaver:
         self._run = run
         self._progress = progress
         self._launch = store.next_launch if any(record.samples for record in store.records.values()) else 0
+        self._requests: dict[str, Open | OpenCommand] = {}
+        self._beside: dict[str, int] = {}  # how many others were being built at the same time at most
         self._launching_s = self._running_s = 0.0
 
     @property
@@ -72,13 +74,41 @@ class Interleaver:
         """Time of the rounds since the last launch over that of the launch; infinite where that took none."""
         return self._running_s / self._launching_s if self._launching_s else float("inf")
 
-    def open(self, request: Open | OpenCommand) -> None:
-        """Build one variant in a new worker; record why if that is not possible."""
-        begin = time.monotonic()
-        self._open(request)
-        self._show()
-        self.opening_s[request.name] = time.monotonic() - begin
-        self._launching_s += self.opening_s[request.name]
+    def open(
+        self,
+        next_one: Callable[[Sequence[Open | OpenCommand]], Open | OpenCommand | None],
+        at_once: int,
+        built: Callable[[str], None],
+    ) -> list[str]:
+        """Build variants in new workers, up to `at_once` side by side, and then warm up one after the other.
+
+        One at a time is warmed up as it comes, so that what it takes of the memory is known before the next. What
+        cannot be opened is recorded with its reason.
+
+        Args:
+            next_one: gives the request that may begin beside those that are being built; None where none may yet.
+            built: called with the name of each that is.
+
+        Returns:
+            The names of all that were to be opened.
+        """
+        begin, begun = time.monotonic(), dict[str, float]()
+        while True:
+            while len(self.fleet.building) < at_once and (request := next_one(self._building)) is not None:
+                begun[request.name] = time.monotonic()
+                self._begin(request)
+            if not self.fleet.building:
+                break
+            name = self._take_built()
+            self.opening_s[name] = time.monotonic() - begun[name]
+            built(name)
+            if at_once == 1:
+                self._warm_up_built(name)
+            self._show()
+        for name in begun if at_once > 1 else ():
+            self._warm_up_built(name)
+        self._launching_s += time.monotonic() - begin
+        return list(begun)
 
     def skip(self, name: str, absent: Availability) -> None:
         """Record that a variant cannot run, and why."""
@@ -107,13 +137,19 @@ class Interleaver:
             self.opening_s[name] = time.monotonic() - opening
         self._launching_s, self._running_s = time.monotonic() - begin, 0.0
 
-    def round(self, phase: str, number: int, after_case: Callable[[int], None] | None = None) -> None:
+    def round(
+        self,
+        phase: str,
+        number: int,
+        cases: Sequence[Case],
+        after_case: Callable[[int], None] | None = None,
+    ) -> None:
         """Run every case through every open variant once, but for those that wait; one that all have had is left out.
 
         `after_case` is called behind each case with how many there were; it may let variants leave.
         """
         begin = time.monotonic()
-        cases = self._order_of_cases(phase, number)
+        cases = self._in_order(cases, phase, number)
         shuffle = random.Random(f"{self._run.settings.seed} {phase} {number} variants").shuffle
         done = 0
         for turn in self._with_calls(cases, phase, number):
@@ -146,13 +182,14 @@ class Interleaver:
             self._sample(name, phase, number, case)
             self._progress.advance(f"{case.name} {name}")
 
-    def _order_of_cases(self, phase: str, number: int) -> list[Case]:
+    def _in_order(self, cases: Sequence[Case], phase: str, number: int) -> list[Case]:
         """In random order; in a race's first round so that the first cases are of all sizes, whatever their number."""
-        cases, seed = list(self._run.cases), f"{self._run.settings.seed} {phase} {number}"
+        seed = f"{self._run.settings.seed} {phase} {number}"
         if self._run.settings.race and (phase, number) == (INTERLEAVED, self.first_round):
             return spread_out(cases, seed)
-        random.Random(seed).shuffle(cases)
-        return cases
+        shuffled = list(cases)
+        random.Random(seed).shuffle(shuffled)
+        return shuffled
 
     def _one_call(self, name: str) -> bool:
         return self._run.settings.variants[name].one_call
@@ -180,31 +217,63 @@ class Interleaver:
         for _ in self._run.cases:
             self._progress.advance(name)
 
-    def _open(self, request: Open | OpenCommand) -> None:
-        name = request.name
-        match self.fleet.open(request):
-            case Opened() as reply:
-                self.store.update(
-                    name,
-                    build_s=reply.build_s,
-                    build_cached=reply.cached,
-                    evidence=EvidenceRecord(**reply.evidence),
-                    peak_memory_bytes=reply.peak_memory_bytes,
-                    warmup={**self.store.records[name].warmup, **reply.warmup},
-                    log=self.store.log(name),
-                )
-                self._warm_up(name)
-            case Availability() as reply:
+    @property
+    def _building(self) -> list[Open | OpenCommand]:
+        return [self._requests[name] for name in self.fleet.building]
+
+    def _begin(self, request: Open | OpenCommand) -> None:
+        self.fleet.begin(request)
+        self._requests[request.name] = request
+        self._beside[request.name] = 0
+        for name in self.fleet.building:
+            self._beside[name] = max(self._beside[name], len(self.fleet.building) - 1)
+
+    def _take_built(self) -> str:
+        """Wait for the next variant that is built, and record it where that is all, or where it failed."""
+        name, reply = self.fleet.built()
+        match reply:
+            case Availability():
                 self.fleet.close(name)
                 self.store.directory.log(name).unlink(missing_ok=True)
                 self.skip(name, reply)
                 if name == self._run.baseline:
                     raise BackendLostError(f"the baseline {name} cannot run: {reply.reason}; {reply.fix}")
-            case Broke() as reply:
-                full = ""
+            case Broke():
+                request, full = self._requests[name], ""
                 if isinstance(request, Open):  # it was to be built
                     full = full_folders(request.target.cache, Path(tempfile.gettempdir()))
                 self._fail(name, reply.reason + full)
+            case Built():
+                self.store.update(name, build_s=reply.build_s)
+            case Opened():  # an own command, which is not warmed up
+                self._record_opened(name, reply)
+        return name
+
+    def _warm_up_built(self, name: str) -> None:
+        """Warm up what was not skipped and did not fail; nothing else is built, since its own times say when it is."""
+        if name not in self.fleet.open_names:
+            return
+        begin = time.monotonic()
+        if isinstance(self._requests[name], Open):
+            reply = self.fleet.warm_up(name)
+            if isinstance(reply, Broke):
+                self._fail(name, reply.reason)
+                return
+            self._record_opened(name, reply)
+        self._warm_up(name)
+        self.opening_s[name] += time.monotonic() - begin
+
+    def _record_opened(self, name: str, opened: Opened) -> None:
+        self.store.update(
+            name,
+            build_s=opened.build_s,
+            build_cached=opened.cached,
+            built_beside=self._beside[name],
+            evidence=EvidenceRecord(**opened.evidence),
+            peak_memory_bytes=opened.peak_memory_bytes,
+            warmup={**self.store.records[name].warmup, **opened.warmup},
+            log=self.store.log(name),
+        )
 
     def _reopen(self, name: str, launch: int) -> None:
         match self.fleet.reopen(name):

@@ -24,6 +24,7 @@ class Open:
     `rewrites`: of the network, by their names in `engines.rewrites`.
     `keep_memory`: what the worker frees stays with it (`bench.worker.allocator`).
     With `cold`, neither is it warmed up nor does it tell what ran: it is there for one case and that case's latency.
+    Without `warm`, it then waits for `MakeReady`, so that others may be built meanwhile.
     """
 
     name: str
@@ -36,8 +37,14 @@ class Open:
     incompatible: Availability | None = None
     rewrites: tuple[str, ...] = ()
     cold: bool = False
+    warm: bool = True
     keep_memory: bool = False
     further_checkpoints: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class MakeReady:
+    """Warm up what was `Built`; the reply is that of an `Open` that does both."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,14 @@ class Returned:
     """What the function returned."""
 
     value: Any
+
+
+@dataclass(frozen=True)
+class Built:
+    """It is built, and waits for `MakeReady`."""
+
+    build_s: float
+    peak_memory_bytes: int
 
 
 @dataclass(frozen=True)
@@ -197,5 +212,5 @@ class Broke:
     no_room: bool = False
 
 
-Request = Open | OpenCommand | Predict | PredictAll | PredictBatch | RunCommand | Call
-Reply = Opened | Availability | Predicted | PredictedAll | BatchRan | CommandRan | Returned | Broke
+Request = Open | MakeReady | OpenCommand | Predict | PredictAll | PredictBatch | RunCommand | Call
+Reply = Opened | Built | Availability | Predicted | PredictedAll | BatchRan | CommandRan | Returned | Broke

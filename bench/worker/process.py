@@ -94,6 +94,11 @@ class WorkerProcess:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def connection(self) -> Connection:
+        """To wait for: it can be read once the process has replied or is gone."""
+        return self._connection
+
     def memory_bytes(self) -> int:
         """Its resident memory; 0 where it is gone."""
         try:
@@ -109,14 +114,37 @@ class WorkerProcess:
         Raises:
             WorkerLostError: no reply came.
         """
+        self.send(request)
+        return self.receive(timeout_s, meanwhile, every_s)
+
+    def send(self, request: Any) -> None:
+        """Send a request, whose reply is still to be received.
+
+        Raises:
+            WorkerLostError: the process is gone.
+        """
         try:
             self._connection.send(request)
+        except (EOFError, ConnectionError):
+            raise WorkerLostError(self._epitaph()) from None
+
+    def receive(self, timeout_s: float, meanwhile: Callable[[], None] | None = None, every_s: float = 0.1) -> Any:
+        """Wait for the reply to the request that was sent last; `meanwhile` as of `ask`.
+
+        Raises:
+            WorkerLostError: none came.
+        """
+        try:
             if not self._wait(timeout_s, meanwhile, every_s):
-                self.stop()
-                raise WorkerLostError(f"no answer within {timeout_s:g} s; it was stopped (--timeout gives it longer)")
+                raise self.given_up(timeout_s)
             return self._connection.recv()
         except (EOFError, ConnectionError):
             raise WorkerLostError(self._epitaph()) from None
+
+    def given_up(self, timeout_s: float) -> WorkerLostError:
+        """Stop the process, which did not reply within so many seconds; returned is what to raise."""
+        self.stop()
+        return WorkerLostError(f"no answer within {timeout_s:g} s; it was stopped (--timeout gives it longer)")
 
     def call(
         self,

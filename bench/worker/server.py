@@ -11,8 +11,10 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
+from functools import partial
 from importlib import import_module
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
@@ -26,8 +28,10 @@ from bench.worker import allocator
 from bench.worker.messages import (
     BatchRan,
     Broke,
+    Built,
     Call,
     CommandRan,
+    MakeReady,
     Open,
     OpenCommand,
     Opened,
@@ -69,6 +73,7 @@ class _Server:
         self._harness = harness
         self._pipeline: CasePipeline | None = None
         self._command: Runner | None = None
+        self._warm_up: Callable[[], Opened | Broke] | None = None
         self._device = "cpu"
         self._meter = Meter()
         self._grown_by: int | None = None
@@ -78,6 +83,9 @@ class _Server:
             match request:
                 case Open():
                     return self._open(request)
+                case MakeReady():
+                    assert self._warm_up is not None, "MakeReady before Open"
+                    return self._warm_up()
                 case OpenCommand():
                     return self._open_command(request)
                 case RunCommand():
@@ -98,7 +106,7 @@ class _Server:
                     traceback.print_exc()
             return Broke(_one_line(error), _no_room(error))
 
-    def _open(self, request: Open) -> Opened | Availability | Broke:
+    def _open(self, request: Open) -> Opened | Built | Availability | Broke:
         if request.incompatible is not None:
             return request.incompatible
         engine = engines.load(request.name, request.backend)
@@ -141,14 +149,21 @@ class _Server:
             return Opened(time.perf_counter() - start, False, {}, self._peak_memory(), {}, None)
         _pass(session, x)
         build_s = time.perf_counter() - start
-        warmup = warm_up(lambda: _pass(session, x))
+        self._pipeline = case_pipeline(session, request.settings, self._device)
+        self._warm_up = partial(self._warmed_up, request, session, partial(_pass, session, x), build_s, used)
+        return self._warm_up() if request.warm else Built(build_s, self._peak_memory())
+
+    def _warmed_up(
+        self, request: Open, session: Session, one_pass: Callable[[], None], build_s: float, used: int | None
+    ) -> Opened | Broke:
+        """Warm up what is built, and say what ran; `used`: bytes of the device's memory before it was built."""
+        warmup = warm_up(one_pass)
         now = self._meter.used_memory_bytes()
         self._grown_by = None if used is None or now is None else now - used
         evidence = session.evidence()
         wrong = evidence_mismatch(request.backend, request.target, evidence)
         if wrong is not None:
             return Broke(wrong)
-        self._pipeline = case_pipeline(session, request.settings, self._device)
         cached, peak, memory = bool(evidence.details.get("cached")), self._peak_memory(), self._meter.device_memory()
         return Opened(build_s, cached, asdict(evidence), peak, warmup, memory)
 

@@ -1,14 +1,15 @@
 """How many cases and rounds a variant's claim needs, as a pilot lets expect."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from math import ceil, exp, isfinite, log, nan
+from statistics import fmean, variance
 
 from reports.decision.accuracy import CLASS_AGREEMENT, DSC, MACRO_F1, NSD, Metric, compare_accuracy
-from reports.decision.speed import case_ns, log_ratios, pairs, speed
+from reports.decision.speed import Pair, case_ns, log_ratios, pairs, speed
 from reports.decision.verdict import Claim
-from reports.records.record import INTERLEAVED
+from reports.records.record import ALL_CASES, INTERLEAVED
 from reports.records.store import Run
 from reports.stats.bootstrap import MIN_CASES
 from reports.stats.power import ENOUGH_FOR_F1, cases_to_bound
@@ -55,11 +56,7 @@ class Needed:
 def needed(pilot: Run, name: str, claim: Claim, planned: Planned) -> Needed:
     """Of variant `name` of a pilot, whose launches have a round each."""
     paired = pairs(pilot, name, INTERLEAVED)
-    measured, ratios = speed(paired, case_ns), log_ratios(paired, case_ns)
-    launches = sorted({launch for _, launch in ratios})
-    cases = [case for case, launch in ratios if launch == launches[0]]
-    complete = [case for case in cases if all((case, launch) in ratios for launch in launches)]
-    parts = components([[ratios[case, launch][0] for launch in launches] for case in complete])
+    measured, parts = speed(paired, case_ns), _crossed(log_ratios(paired, case_ns))
     scores = dict(_scores(pilot, name, claim))
     if parts is None:
         return Needed(reduction_pct=measured.reduction.estimate, cases_for={TIME: None, **scores})
@@ -75,6 +72,29 @@ def needed(pilot: Run, name: str, claim: Claim, planned: Planned) -> Needed:
         rounds=fewest(gain, by_rounds, range(planned.launches, planned.most_rounds + 1)) if enough else None,
         least_reduction_pct=100 * (1 - exp(-claimed - by_cases(planned.cases))) if enough else nan,
     )
+
+
+def variances(paired: Iterable[Pair]) -> Components | None:
+    """The variance components of pairs in any number of launches; None of fewer than two cases, and of whole calls.
+
+    Those of a single launch do not tell cases from rounds, and nothing of launches: all is taken for the cases'.
+    """
+    ratios = log_ratios(paired, case_ns)
+    if any(case == ALL_CASES for case, _ in ratios):
+        return None
+    crossed = _crossed(ratios)
+    if crossed is not None:
+        return crossed
+    of_case = [fmean(values) for values in ratios.values()]
+    return Components(cases=variance(of_case), launches=0.0, rounds=0.0) if len(of_case) > 1 else None
+
+
+def _crossed(ratios: Mapping[tuple[str, int], list[float]]) -> Components | None:
+    """Of the cases that every launch has; None below two of either."""
+    launches = sorted({launch for _, launch in ratios})
+    cases = [case for case, launch in ratios if launch == launches[0]]
+    complete = [case for case in cases if all((case, launch) in ratios for launch in launches)]
+    return components([[fmean(ratios[case, launch]) for launch in launches] for case in complete])
 
 
 def _scores(pilot: Run, name: str, claim: Claim) -> Iterator[tuple[str, int | None]]:

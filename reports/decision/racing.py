@@ -81,19 +81,21 @@ def leaving(run: Run, claim: Claim, level: float, accuracy: Mapping[str, tuple[s
     return why
 
 
-def behind(run: Run, names: Collection[str]) -> tuple[str, ...]:
-    """Those of `names` that take longer than the fastest of them, as far as the samples of the rounds show.
+def behind(run: Run, names: Collection[str], looks: int) -> tuple[str, ...]:
+    """Those of `names` that would be beaten by the fastest of them, if its accuracy turned out to be kept.
 
-    They may wait until the accuracy of the fastest is known. That changes the order of what is run alone, and so spends
-    no error.
+    They may wait until it is known. That changes the order of what is run alone, and so spends no error. They are those
+    alone that would leave at once then, after so many earlier `looks` at complete rounds: one that had to go on would
+    need the baseline beside it a second time.
     """
+    level = level_after(looks + 1) / max(1, sum(not variant.left for variant in candidates(run)))
     speeds = {name: speed(pairs(run, name, INTERLEAVED), case_ns) for name in names}
     timed = [name for name, own in speeds.items() if own.cases]
     if not timed:
         return ()
     fastest = max(timed, key=lambda name: speeds[name].speedup.estimate)
     beside = {name: speed(pairs(run, name, INTERLEAVED, fastest), case_ns) for name in timed if name != fastest}
-    return tuple(name for name, own in beside.items() if _is_below(own, 0.0, ALPHA))
+    return tuple(name for name, own in beside.items() if _is_below(own, 0.0, level))
 
 
 def is_settled(run: Run, claim: Claim) -> bool:

@@ -352,6 +352,7 @@ class VariantRecord:
         log: the worker's log, relative to the run directory.
         build_s: seconds to build the engine (or load it from the cache) and warm it up.
         build_cached: the artefacts came from the cache.
+        built_beside: how many others were being built at the same time at most, which makes `build_s` longer.
         peak_memory_bytes: largest resident set of the worker (CPU), or device memory (CUDA): of its process by NVML,
             else what the device's use grew by while it was built, else what PyTorch alone took.
         evidence: what ran; None where it was not built.
@@ -370,6 +371,7 @@ class VariantRecord:
     log: str | None = None
     build_s: float | None = None
     build_cached: bool = False
+    built_beside: int = 0
     peak_memory_bytes: int | None = None
     evidence: EvidenceRecord | None = None
     samples: tuple[Sample, ...] = ()
@@ -546,6 +548,21 @@ class HostRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConfirmationRecord:
+    """How much the confirmation measures, fixed before it begins.
+
+    Attributes:
+        cases: names of those that are timed.
+        launches: of the pair of processes.
+        rounds: over these cases, spread over the launches.
+    """
+
+    cases: tuple[str, ...]
+    launches: int
+    rounds: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunRecord:
     """What was run, on what, and with which settings.
 
@@ -560,6 +577,7 @@ class RunRecord:
         baseline: name of the variant that all others are held against; `baseline_chosen`: the user named it, so that it
             is another than usual.
         confirmed: name of the variant that was chosen for the confirmation pass; None before it.
+        confirmation: how much that pass measures; None before it, and in runs of older versions, which took all cases.
         peers: variants that are what is run elsewhere, there to be compared with; they make no claim.
         declared: when the plan that the run was held to was declared; empty without.
     """
@@ -586,6 +604,7 @@ class RunRecord:
     peak_libraries: Mapping[str, str] = field(default_factory=dict)
     declared: str = ""
     baseline_chosen: bool = False
+    confirmation: ConfirmationRecord | None = None
 
     @property
     def classifies(self) -> bool:

@@ -48,17 +48,24 @@ def components(values: ArrayLike) -> Components | None:
     )
 
 
-def least_gain(parts: Components, cases: int, rounds: int, launches: int) -> float:
-    """By how much a mean log ratio must exceed a bound, for `CONFIDENCE` to show that it does with `POWER`.
+def mean_variance(parts: Components, cases: int, rounds: int, launches: int) -> tuple[float, float]:
+    """The expected variance of a mean log ratio, and its degrees of freedom.
 
-    (t_confidence + t_power) sqrt(variance), as in `reports.stats.power.detectable_drop`, with the variance and the
-    degrees of freedom of `reports.stats.bootstrap.of_crossed`: cases and launches vary, and each launch has its share
-    of the `rounds`.
+    As `reports.stats.bootstrap.of_crossed` has both: cases and launches vary, and each launch has its share of the
+    `rounds`.
     """
     of_cases = (parts.cases + parts.rounds / rounds) / cases
     of_launches = parts.launches / launches + parts.rounds / rounds / cases if launches > 1 else 0.0
-    freedom = satterthwaite(of_cases, cases - 1, of_launches, launches - 1)
-    return float(stats.t.ppf(CONFIDENCE, freedom) + stats.t.ppf(POWER, freedom)) * sqrt(of_cases + of_launches)
+    return of_cases + of_launches, satterthwaite(of_cases, cases - 1, of_launches, launches - 1)
+
+
+def least_gain(parts: Components, cases: int, rounds: int, launches: int) -> float:
+    """By how much a mean log ratio must exceed a bound, for `CONFIDENCE` to show that it does with `POWER`.
+
+    (t_confidence + t_power) sqrt(variance), as in `reports.stats.power.detectable_drop`.
+    """
+    variance, freedom = mean_variance(parts, cases, rounds, launches)
+    return float(stats.t.ppf(CONFIDENCE, freedom) + stats.t.ppf(POWER, freedom)) * sqrt(variance)
 
 
 def least_kept(deviation: float, cases: int) -> float:

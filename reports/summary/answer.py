@@ -138,6 +138,8 @@ def _time(summary: Summary) -> Figure:
     if r.estimate < 0:
         label = label.replace("less", "more")
     samples = "on fresh samples" if summary.confirmation else "by the interleaved samples"
+    if summary.confirmed_on_fewer:
+        samples += f" of {count(speed.cases, speed.unit)}"
     detail = f"without a bound: {count(speed.cases, speed.unit)} only"
     if isfinite(r.low):
         detail = f"{_bound(r)} with 95 % confidence, {samples}"

@@ -131,6 +131,7 @@ def _variant_row(run: Run, variant: VariantRecord, judged: Mapping[str, Candidat
         resources=resources(variant, samples, run.variant(run.record.baseline)),
         roi=roi_use(samples, variant.scores, run.record.task),
         few_cases=_few_cases(run, variant, samples),
+        built_beside=variant.built_beside,
         checked_classes=len({sample.case for sample in samples if sample.class_checked}),
     )
 

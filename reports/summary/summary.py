@@ -44,6 +44,7 @@ class Row:
         roi: what a ROI strategy cost and lost; None without one.
         checked_classes: cases whose class a lower precision left uncertain, so that it was computed again in FP32.
         few_cases: how many it was timed on, where that is not all; None elsewhere.
+        built_beside: how many others were being built at the same time at most.
     """
 
     name: str
@@ -80,6 +81,13 @@ class Row:
     is_peer: bool = False
     checked_classes: int = 0
     few_cases: int | None = None
+    built_beside: int = 0
+
+    @property
+    def of_build(self) -> str:
+        """What to put behind the seconds of its build, where they are not those of a first build alone."""
+        parts = ["cached"] * self.build_cached + ["beside others"] * (self.built_beside > 0)
+        return f" ({', '.join(parts)})" if parts and self.build_s is not None else ""
 
     @property
     def of_cases(self) -> str:
@@ -161,6 +169,12 @@ class Summary:
     def record(self) -> RunRecord:
         """What was run, on what, and with which settings."""
         return self.run.record
+
+    @property
+    def confirmed_on_fewer(self) -> bool:
+        """Whether the confirmation took some of the cases only, as it was planned to."""
+        planned = self.record.confirmation
+        return self.confirmation is not None and planned is not None and len(planned.cases) < len(self.record.cases)
 
     def row(self, name: str | None) -> Row | None:
         """The row of a variant, if the run has it."""

@@ -8,8 +8,8 @@ and a pass of fresh samples by newly started processes. Prints the share of verd
 of the case time; for 0 (A/A, all candidates equal to the baseline) and all below 10 % that is the rate of false claims.
 With ``--lead`` one candidate takes so many percent less time than each of the others, whose reduction is that of the
 row; of the others the ``--lossy`` first are faster still and lose accuracy. *Leader chosen*: how often it was the one
-that the run confirmed on fresh samples, or nothing was to be confirmed. *Samples*: of all the rounds, beside a run
-without a race.
+that the run confirmed on fresh samples, or nothing was to be confirmed. *Samples*: of all the rounds, and of the
+confirmation. *Bound above the truth*: how often the lower bound of a confirmation is; it should be at most 5 %.
 
 A sample's log time is the sum of the case's own (standard deviation 0.3), the backend's, what the backend does with
 this case (0.01), what this launch of its process is like (``--start-sd``: 0.004, as two equal processes differed on one
@@ -28,6 +28,7 @@ from bench.accuracy import task_of
 from bench.choices import RACES
 from bench.schedule.limits import DEFAULT
 from models.task import PANCREAS
+from reports.decision.confirmation_plan import ConfirmationPlan, Cost, soonest
 from reports.decision.outcome import choose, converged, decide, judge_candidates
 from reports.decision.racing import accuracy_states, behind, is_settled, leaving, level_after, level_early, looks
 from reports.decision.verdict import CONFIRMED, Claim
@@ -54,6 +55,7 @@ from reports.stats.bootstrap import Interval
 BASELINE = "baseline"
 REDUCTIONS = (0.0, 5.0, 9.0, 10.0, 11.0, 15.0, 25.0)  # %
 LOSS = 0.02  # of a lossy candidate's DSC
+LAUNCH_S = 5.0  # of the pair of processes that is confirmed; a case takes about a second
 BUDGET_ROUNDS = 6  # what the default budget leaves of the rounds with some 36 cases of 1.4 s
 OF_CASE, OF_BACKEND_IN_CASE, OF_SAMPLE, MEMORY = 0.3, 0.01, 0.028, 0.5
 DRIFT, WAVE, OUTLIERS = 0.10, 0.03, 0.02
@@ -138,11 +140,24 @@ def simulate(
     chosen = choose(run, Claim.of(record.settings))
     if chosen is None:
         return run
+    plan = _confirmation(run, chosen, rounds)
+    order = machine.random.permutation(cases)[: plan.cases].tolist()
     run = replace(run, record=replace(record, confirmed=chosen))
-    for number in range(max(rounds, DEFAULT.launches)):
+    for number in range(plan.rounds):
         machine.restart([BASELINE, chosen])
-        run = _round(run, machine, [BASELINE, chosen], CONFIRMATION, number, rounds + number)
+        run = _round(run, machine, [BASELINE, chosen], CONFIRMATION, number, rounds + number, order)
     return run
+
+
+def _confirmation(run: Run, chosen: str, rounds: int) -> ConfirmationPlan:
+    """As `bench run` plans it; each of the `rounds` before was a launch."""
+    launches = max(rounds, DEFAULT.launches)
+    plan = ConfirmationPlan(cases=len(run.record.cases), launches=launches, rounds=launches)
+    if not run.record.settings.race:
+        return plan
+    pair = [s.case_ns for name in (BASELINE, chosen) for s in run.variant(name).samples]
+    cost = Cost(case_s=2e-9 * float(np.mean(pair)), launch_s=LAUNCH_S)
+    return soonest(run, chosen, Claim.of(run.record.settings), cost, plan, DEFAULT.launches)
 
 
 def _interleave(run: Run, machine: Machine, truths: dict[str, Truth]) -> tuple[Run, int]:
@@ -174,7 +189,7 @@ def _first_round(run: Run, machine: Machine, truths: dict[str, Truth]) -> tuple[
     early, passes, waiting = set(looks(machine.cases)), 0, set[str]()
     while True:
         unknown = [variant.name for variant in run.variants[1:] if not (variant.left or variant.scores)]
-        waiting = set(behind(run, unknown)) if passes else waiting
+        waiting = set(behind(run, unknown, passes)) if passes else waiting
         for number, case in enumerate(order, 1):
             names = [variant.name for variant in run.variants if not variant.left and variant.name not in waiting]
             had = [{sample.case for sample in run.variant(name).samples} for name in names]
@@ -183,7 +198,7 @@ def _first_round(run: Run, machine: Machine, truths: dict[str, Truth]) -> tuple[
             if race and number in early:
                 early.discard(number)
                 run = _left(run, leaving(run, claim, level_early(machine.cases), accuracy_states(run, claim)))
-                waiting |= set(behind(run, [name for name in unknown if not run.variant(name).left]))
+                waiting |= set(behind(run, [name for name in unknown if not run.variant(name).left], passes))
         passes += 1
         run = _with_scores(run, truths, waiting)
         if race:
@@ -231,8 +246,12 @@ def _scored(variant: VariantRecord, truth: Truth) -> VariantRecord:
     return replace(variant, scores=tuple(scores))
 
 
-def _round(run: Run, machine: Machine, names: list[str], phase: str, number: int, start: int) -> Run:
-    return _cases(run, machine, names, machine.random.permutation(machine.cases).tolist(), phase, number, start)
+def _round(
+    run: Run, machine: Machine, names: list[str], phase: str, number: int, start: int, cases: Sequence[int] = ()
+) -> Run:
+    """Over these cases, by default over all."""
+    order = machine.random.permutation(cases or machine.cases).tolist()
+    return _cases(run, machine, names, order, phase, number, start)
 
 
 def _cases(
@@ -253,29 +272,42 @@ def _cases(
 
 @dataclass(frozen=True)
 class Outcome:
-    """`leads`: the first candidate was the one that the run confirmed, or none was."""
+    """Of one run.
+
+    Attributes:
+        leads: the first candidate was the one that the run confirmed, or none was.
+        samples, confirmation: how many were taken in the rounds, and in the confirmation.
+        above: the lower bound of the confirmation is above the truth.
+    """
 
     confirmed: bool
     leads: bool
     rounds: int
     samples: int
+    confirmation: int
+    above: bool
     reduction: Interval
 
 
 def outcomes(options: argparse.Namespace, cases: int, candidates: int, reduction: float) -> Iterator[Outcome]:
     for number in range(options.runs):
         random = np.random.default_rng([options.seed, number, cases, candidates, round(10 * reduction)])
-        run = simulate(random, cases, _field(options, candidates, reduction), options.start_sd, options.race == "on")
+        truths = _field(options, candidates, reduction)
+        run = simulate(random, cases, truths, options.start_sd, options.race == "on")
         claim = Claim.of(run.record.settings)
         judged = judge_candidates(run, claim)
         decision = decide(run, claim, judged)
         shown = decision.confirmation or next(iter(judged.values())).comparison.case
-        interleaved = [s for variant in run.variants for s in variant.samples if s.phase == INTERLEAVED]
+        taken = [s for variant in run.variants for s in variant.samples]
+        interleaved = [s for s in taken if s.phase == INTERLEAVED]
         yield Outcome(
             confirmed=decision.verdict == CONFIRMED,
             leads=run.record.confirmed in (None, "candidate0"),
             rounds=1 + max(sample.round for sample in interleaved),
             samples=len(interleaved),
+            confirmation=len(taken) - len(interleaved),
+            above=decision.confirmation is not None
+            and shown.reduction.low > truths[int((decision.subject or "").removeprefix("candidate"))].reduction,
             reduction=shown.reduction,
         )
 
@@ -303,8 +335,20 @@ def main() -> None:
     parser.add_argument("--lossy", type=int, default=0, help="candidates that are faster still and lose accuracy")
     options = parser.parse_args()
     head = ["true reduction", "cases", "candidates", "CONFIRMED", "leader chosen", "rounds, median"]
-    print("| " + " | ".join([*head, "samples, mean", "half-width of the interval, median"]) + " |")
-    print("|" + "---:|" * 8)
+    print(
+        "| "
+        + " | ".join(
+            [
+                *head,
+                "samples, mean",
+                "of the confirmation",
+                "bound above the truth",
+                "half-width of the interval, median",
+            ]
+        )
+        + " |"
+    )
+    print("|" + "---:|" * len(head))
     for candidates in map(int, options.candidates.split(",")):
         for cases in map(int, options.cases.split(",")):
             for reduction in map(float, options.reductions.split(",")):
@@ -317,6 +361,8 @@ def main() -> None:
                     f"{100 * np.mean([run.leads for run in runs]):.1f} %",
                     f"{np.median([run.rounds for run in runs]):g}",
                     f"{np.mean([run.samples for run in runs]):.0f}",
+                    f"{np.mean([run.confirmation for run in runs]):.0f}",
+                    f"{100 * np.mean([run.above for run in runs]):.1f} %",
                     f"{np.median([(run.reduction.high - run.reduction.low) / 2 for run in runs]):.2f} points",
                 ]
                 print("| " + " | ".join(map(str, cells)) + " |", flush=True)

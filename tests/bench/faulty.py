@@ -5,6 +5,7 @@ import signal
 import time
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -131,3 +132,43 @@ class Late(Faulty):
 
 class Medium(Faulty):
     fault = "slow=0.015"
+
+
+class Stuck(Faulty):
+    """Never built."""
+
+    @contextmanager
+    def open(self, model, target):
+        time.sleep(3600)
+        yield
+
+
+class Sociable(Faulty):
+    """Built once two of its kind are being built; it notes that and each pass in a file of the folder MEETING."""
+
+    fault = ""
+
+    @contextmanager
+    def open(self, model, target):
+        self._note("begun")
+        while self._events().read_text().count("begun") < 2:
+            time.sleep(0.05)
+        with self._real.open(model, target) as session:
+            yield _Noting(session, self._note)
+
+    def _events(self):
+        return Path(os.environ["MEETING"], "events")
+
+    def _note(self, what):
+        with self._events().open("a") as file:
+            file.write(f"{what} {os.getpid()}\n")
+
+
+class _Noting(_Session):
+    def __init__(self, real, note):
+        super().__init__(real, "")
+        self._note = note
+
+    def infer(self, x):
+        self._note("pass")
+        return super().infer(x)

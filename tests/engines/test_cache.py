@@ -1,6 +1,8 @@
 """Artefacts on disk: whole, keyed by all they depend on, and rebuilt when they are not whole."""
 
+import multiprocessing
 import resource
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -112,12 +114,36 @@ def test_an_interrupted_build_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_the_first_of_two_builders_wins(tmp_path: Path) -> None:
-    def overtaken(folder: Path) -> None:
-        artefact(_target(tmp_path), "thing", {"a": 1}, _write)
+    def overtaken(folder: Path) -> None:  # by another machine with the same cache, which no lock holds back
+        other = artefact(_target(tmp_path / "other"), "thing", {"a": 1}, _write)
+        other.folder.rename(tmp_path / other.folder.name)
+        (tmp_path / "other").rmdir()
         _write(folder)
 
     built = artefact(_target(tmp_path), "thing", {"a": 1}, overtaken)
     assert [path.name for path in tmp_path.iterdir()] == [built.folder.name]
+
+
+def test_what_two_processes_need_is_built_once(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready, found = context.Barrier(2), context.Queue()
+    builders = [context.Process(target=_build_slowly, args=(tmp_path, ready, found)) for _ in range(2)]
+    for each in builders:
+        each.start()
+    assert sorted(found.get(timeout=60) for _ in builders) == [False, True]
+    for each in builders:
+        each.join(60)
+
+
+def _build_slowly(
+    cache: Path, ready: "multiprocessing.synchronize.Barrier", found: "multiprocessing.Queue[bool]"
+) -> None:
+    def build(folder: Path) -> None:
+        time.sleep(1)
+        _write(folder)
+
+    ready.wait(60)
+    found.put(artefact(_target(cache), "thing", {"a": 1}, build).cached)
 
 
 def test_the_key_holds_all_that_matters(target: Callable[..., Target], model: Model, tmp_path: Path) -> None:

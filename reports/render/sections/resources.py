@@ -30,11 +30,13 @@ def resources_section(summary: Summary) -> str:
         note += f"{FLARE22_FREE_MB:,} MB."
     if any(row.build_cached for row in measured):
         note += " *Cached*: the engine came from the cache, so that a first build takes longer and pays off later."
+    if any(row.built_beside for row in measured):
+        note += " *Beside others*: while others were built too, so that a build alone takes less."
     return section("Resources", table(head, [_resources_row(row, on_gpu) for row in measured]), note)
 
 
 def _resources_row(row: Row, on_gpu: bool) -> list[str]:
-    use, cached = row.resources, " (cached)" if row.build_cached else ""
+    use = row.resources
     cells = [
         text(row.label),
         _quantity_cell(use.cpu_cores, "cores"),
@@ -42,8 +44,8 @@ def _resources_row(row: Row, on_gpu: bool) -> list[str]:
         formatting.mebibytes(row.peak_memory_bytes),
         _integral_cell(use.memory_mb_s, use.flare_memory_mb_s),
         _quantity_cell(use.cpu_energy_j, "J"),
-        formatting.seconds(row.build_s) + (cached if row.build_s is not None else ""),
-        _break_even_cell(row) + (cached if use.break_even_cases is not None else ""),
+        formatting.seconds(row.build_s) + row.of_build,
+        _break_even_cell(row) + (row.of_build if use.break_even_cases is not None else ""),
     ]
     if on_gpu:
         cells.append(_quantity_cell(use.gpu_energy_j, "J"))

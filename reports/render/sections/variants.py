@@ -1,6 +1,7 @@
 """The report's variants: the verdict of each, the confirmation of the best, and those that did not run."""
 
 from reports import formatting
+from reports.decision.outcome import WIDEST
 from reports.decision.speed import PER_CALL, Speed
 from reports.decision.verdict import CONFIRMED, LOST, SHOWN_BY
 from reports.formatting import NOT_MEASURED, count
@@ -59,7 +60,7 @@ def _deciding_reasons(row: Row) -> str:
 
 def _variant_row(row: Row) -> list[str]:
     r = row.case.reduction
-    build = formatting.seconds(row.build_s) + (" (cached)" if row.build_cached else "")
+    build = formatting.seconds(row.build_s) + row.of_build
     a_call = " a call" if row.settings.one_call else ""
     return [
         text(row.name), "baseline" if row.is_baseline else row.verdict or NOT_MEASURED,
@@ -94,7 +95,18 @@ def confirmation_section(summary: Summary) -> str:
     rows = [_speed_row("interleaved (chosen by these)", row.case), _speed_row("confirmation (verdict)", confirmation)]
     if confirmation.unit == PER_CALL:
         head = ["", "reduction of a call's time", "speedup", "calls", "paired samples"]
-    return section("Confirmation", why, table(head, rows))
+    return section("Confirmation", why, table(head, rows), _fewer_cases(summary, confirmation))
+
+
+def _fewer_cases(summary: Summary, confirmation: Speed) -> str:
+    """Why a confirmation did not take all cases; empty where it did."""
+    if not summary.confirmed_on_fewer:
+        return ""
+    return (
+        f"It took {confirmation.cases} of the {count(summary.cases, 'case')}, of all sizes and drawn by the seed: by "
+        f"the interleaved samples, these were expected to give bounds at most {100 * WIDEST:g} % of the baseline's "
+        f"time from their middle. The accuracy rests on all {summary.cases}."
+    )
 
 
 def _speed_row(name: str, speed: Speed) -> list[str]:

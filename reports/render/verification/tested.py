@@ -111,7 +111,7 @@ def method_section(title: str, summary: Summary) -> str:
         f"Order: every round runs each case by all variants, one after the other, in random order (seed "
         f"{settings.seed}); {launches} {'launch' if launches == 1 else 'launches'} of the processes.",
         f"Stopping: {rounds}; budget {settings.budget_s:g} s of interleaved samples.",
-        f"Confirmation: {_CONFIRMATION[summary.confirmation is not None]}.",
+        f"Confirmation: {_CONFIRMATION[summary.confirmation is not None]}{_on_fewer(summary)}.",
     ])  # fmt: skip
     equal = words(
         ["held equal for all variants", ""], [[text(k), text(v)] for k, v in record.controlled_settings.items()]
@@ -119,6 +119,11 @@ def method_section(title: str, summary: Summary) -> str:
     return section(
         title, points, "How the figures and the verdict are made:", method_list(summary.claim.accuracy), equal
     )
+
+
+def _on_fewer(summary: Summary) -> str:
+    fewer = summary.confirmation if summary.confirmed_on_fewer else None
+    return f", of {fewer.cases} of the {count(summary.cases, 'case')}" if fewer else ""
 
 
 def _declaration(summary: Summary) -> str:

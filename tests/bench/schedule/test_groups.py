@@ -6,10 +6,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+import engines
 from bench.cli.main import main
 from bench.machine import host
 from bench.schedule import memory
 from bench.schedule.interleave import Interleaver
+from engines.base import Backend
 from tests.bench.run_files import read_samples
 
 CASES, GIB = 5, 2**30
@@ -72,3 +74,32 @@ def test_groups_follow_one_another_each_with_the_baseline(bench, monkeypatch):
             "each kept its own first masks"
         )
         assert [score["structures"]["lesion"]["nsd"] for score in record["scores"]] == [1.0] * CASES
+
+
+def test_backends_are_built_side_by_side_and_warmed_up_alone(bench, monkeypatch, tmp_path):
+    """Each build waits until another one has begun, which a single one at a time would do in vain."""
+    for name in ("left", "right"):
+        monkeypatch.setitem(engines.BACKENDS, name, Backend("tests.bench.faulty:Sociable", "fp32"))
+    monkeypatch.setenv("MEETING", str(tmp_path))
+    monkeypatch.setattr(host, "physical_threads", lambda: 2)
+    code, _, printed = bench("--backends", "left,right,torch-fp32,torch-fp32", "--rounds", "1", "--threads", "1")
+    assert code in (1, 3), printed
+    for name, beside in (("torch-fp32", 0), ("left", 1), ("right", 1)):
+        record = json.loads(Path(f"run/variants/{name}.json").read_text())
+        assert (record["status"], record["built_beside"]) == ("ok", beside), record
+        assert record["warmup"]["passes"] >= 3
+    assert "beside others" in Path("run/report.md").read_text()
+    events = [line.split() for line in (tmp_path / "events").read_text().splitlines()]
+    assert [what for what, _ in events[:2]] == ["begun", "begun"]
+    warming = [who for what, who in events if what == "pass"][2:8]  # behind the first pass of each, part of its build
+    assert warming[:3] == warming[:1] * 3, "no pass of the other comes between"
+
+
+def test_what_hangs_while_it_is_built_costs_its_row_alone(bench, monkeypatch):
+    monkeypatch.setitem(engines.BACKENDS, "stuck", Backend("tests.bench.faulty:Stuck", "fp32"))
+    monkeypatch.setattr(host, "physical_threads", lambda: 2)
+    options = ("--backends", "stuck,torch-fp32,torch-fp32", "--rounds", "1", "--timeout", "15")
+    _, summary, printed = bench(*options)
+    assert "stuck failed: no answer within 15 s; it was stopped" in printed
+    statuses = {row["name"]: row["status"] for row in summary["variants"]}
+    assert statuses == {"torch-fp32": "ok", "stuck": "failed", "torch-fp32#2": "ok"}

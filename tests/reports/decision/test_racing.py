@@ -75,13 +75,24 @@ def test_what_is_beaten_by_one_whose_accuracy_is_kept_leaves() -> None:
 
 def test_those_that_others_are_faster_than_may_wait() -> None:
     run, _ = race({"fast": FAST, "faster": Candidate(3.0), "near": Candidate(2.98)})
-    assert behind(run, ["fast", "faster"]) == ("fast",)
+    assert behind(run, ["fast", "faster"], 0) == ("fast",)
     run = replace(run, variants=tuple(map(of_one_launch, run.variants)))
-    assert behind(run, ["fast", "faster", "near"]) == ("fast",), "by more than the luck of a launch"
-    assert behind(run, ["faster", "near"]) == ()
-    assert behind(run, ["fast"]) == behind(run, []) == ()
+    assert behind(run, ["fast", "faster", "near"], 0) == ("fast",), "by more than the luck of a launch"
+    assert behind(run, ["faster", "near"], 0) == ()
+    assert behind(run, ["fast"], 0) == behind(run, [], 0) == ()
     few, _ = race({"fast": FAST, "faster": Candidate(3.0)}, cases=4)
-    assert behind(few, ["fast", "faster"]) == (), "of which nothing is known"
+    assert behind(few, ["fast", "faster"], 0) == (), "of which nothing is known"
+
+
+def test_who_waits_leaves_once_the_accuracy_of_the_fastest_is_known() -> None:
+    """Else it would have to go on, and need the baseline beside it a second time."""
+    speedups = [2.0 + 0.1 * step for step in range(10)]
+    candidates = {f"{speedup:.1f}": Candidate(speedup, (1.0, 1.03, 0.96)) for speedup in speedups}
+    run, claim = race(candidates, cases=16)
+    run = replace(run, variants=tuple(map(of_one_launch, run.variants)))
+    waiting = behind(run, list(candidates), 0)
+    assert 0 < len(waiting) < len(candidates) - 1
+    assert set(waiting) == leave(run, claim).keys()
 
 
 @pytest.mark.parametrize(("speedup", "leaves"), [(2.08, False), (2.3, True)])
