@@ -101,6 +101,9 @@ class Target:
         cache: folder that keeps built artefacts between runs.
         calibration: None where no training cases are at hand; engines that need it are then unavailable.
         channels: images that go in together.
+        streams: requests that OpenVINO runs side by side; None for as many as a batch has tiles.
+        int8_dice: what INT8 must keep of FP32's masks of the calibration tiles; below it layers stay in float. None for
+            the usual, `engines.quantization.sensitivity.AGREEMENT`.
         prebuilt: folder of artefacts that came with an exported package, taken before those of `cache`; never changed.
         layers: those of the network in a pass over one tile, where they are known: to find them takes seconds.
     """
@@ -114,6 +117,8 @@ class Target:
     layers: tuple[Layer, ...] | None = None
     channels: int = 1
     prebuilt: Path | None = None
+    streams: int | None = None
+    int8_dice: float | None = None
 
     @property
     def input_shape(self) -> tuple[int, int, int, int, int]:

@@ -7,11 +7,14 @@ from importlib import metadata
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from engines.base import Availability, Backend, Target
+from engines.base import Availability, Backend, EngineError, Target
 from engines.host import cuda, known_faults
+from models.errors import one_line
 from models.reader.container import EXPORTED, ONNX, TORCHSCRIPT
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from models.model import Program
 
 _PROGRAMS = {TORCHSCRIPT: "a TorchScript program", EXPORTED: "an exported program", ONNX: "an ONNX graph"}
@@ -94,6 +97,24 @@ def ungraphable_reason(backend: Backend, only_python: str) -> Availability | Non
         f"the network's forward {only_python}, of which there is no graph, and this backend needs one",
         "give a forward without branches on values, checks of them, NumPy and gradients",
     )
+
+
+def refuse_tile(network: "nn.Module", target: Target) -> None:
+    """Run `network` once on a tile of the target's size.
+
+    Raises:
+        EngineError: it does not take one.
+    """
+    import torch
+
+    try:
+        with torch.inference_mode():
+            network.eval()(torch.zeros(1, *target.input_shape[1:]))
+    except (RuntimeError, ValueError) as error:
+        sides = " x ".join(map(str, target.tile))
+        raise EngineError(
+            f"the network does not take tiles of {sides} ({one_line(error)}); choose another tile in the recipe"
+        ) from None
 
 
 def _runtime_too_new(packages: Sequence[str]) -> Availability | None:

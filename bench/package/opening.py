@@ -104,8 +104,10 @@ def calibration_of(record: PackageRecord) -> Calibration | None:
 def target_of(folder: Path, record: PackageRecord, model: Model, device: str, threads: int | None) -> Target:
     """Where and how its engine runs."""
     return Target(
-        device, record.tile, record.settings.batch, threads or host.physical_threads(), cache_folder(),
+        device, record.tile, record.settings.batch,
+        threads or record.settings.threads or host.physical_threads(), cache_folder(),
         calibration_of(record), None, model.channels, (folder / ARTEFACTS).absolute(),
+        record.settings.streams, record.settings.int8_dice,
     )  # fmt: skip
 
 
@@ -114,10 +116,9 @@ def _inference(record: PackageRecord, model: Model) -> InferenceSettings:
     return InferenceSettings.of(
         model,
         protocol=record.protocol,
-        tile=record.tile,
         official=record.preprocessing == "nnunet",
         networks=len(record.network.paths),
-        **of_variant(record.settings),
+        **{"tile": record.tile, **of_variant(record.settings)},
     )
 
 

@@ -50,12 +50,18 @@ class Strategy:
     Attributes:
         needs_network: `crop` does.
         leaves_out_tiles: `select` may.
+        margin_mm: around what it finds, where the settings name none.
     """
 
     needs_network = leaves_out_tiles = False
+    margin_mm = 0.0
 
     def crop(
-        self, intensities: NDArray[np.float32], _spacing_mm: tuple[float, ...], _runner: TileRunner | None
+        self,
+        intensities: NDArray[np.float32],
+        _spacing_mm: tuple[float, ...],
+        _runner: TileRunner | None,
+        _margin_mm: float,
     ) -> Region:
         """Choose a box of images ``[C, x, y, z]``; without a runner there is no network to ask."""
         return Region.of(full_box(intensities.shape[1:]))
@@ -77,15 +83,21 @@ class Body(Strategy):
     The full volume where there is none.
     """
 
+    margin_mm = BODY_MARGIN_MM
+
     def crop(
-        self, intensities: NDArray[np.float32], spacing_mm: tuple[float, ...], _runner: TileRunner | None
+        self,
+        intensities: NDArray[np.float32],
+        spacing_mm: tuple[float, ...],
+        _runner: TileRunner | None,
+        margin_mm: float,
     ) -> Region:
         shape = intensities.shape[1:]
         tissue = intensities[0, ::_STRIDE, ::_STRIDE, ::_STRIDE] > BODY_ABOVE_HU
         bodies = components(tissue, spacing_mm)
         if not bodies:
             return replace(Region.of(full_box(shape)), fallback=True)
-        margin = tuple(_STRIDE + m for m in _voxels(BODY_MARGIN_MM, spacing_mm))
+        margin = tuple(_STRIDE + m for m in _voxels(margin_mm, spacing_mm))
         return Region.of(widened(bodies[0].box, margin, shape, (_STRIDE,) * 3))
 
 
@@ -98,9 +110,14 @@ class Coarse(Strategy):
     """
 
     needs_network = True
+    margin_mm = COARSE_MARGIN_MM
 
     def crop(
-        self, intensities: NDArray[np.float32], spacing_mm: tuple[float, ...], runner: TileRunner | None
+        self,
+        intensities: NDArray[np.float32],
+        spacing_mm: tuple[float, ...],
+        runner: TileRunner | None,
+        margin_mm: float,
     ) -> Region:
         shape, whole = triple(intensities.shape[1:]), Region.of(full_box(intensities.shape[1:]))
         if runner is None:
@@ -126,7 +143,7 @@ class Coarse(Strategy):
         pieces = components(foreground.mask().cpu().numpy(), coarse_mm)
         region, sure = whole, _sure(pieces, settings)
         if sure:
-            margin = _voxels(COARSE_MARGIN_MM, spacing_mm)
+            margin = _voxels(margin_mm, spacing_mm)
             boxes = [piece.box for piece in pieces if piece.volume_ml >= PIECE_ML]
             region = Region.of(widened(around(boxes), margin, shape, factor))
         batches, passed = runner.batches - before[0], runner.tiles - before[1]
@@ -142,6 +159,7 @@ class Foreground(Strategy):
     """
 
     leaves_out_tiles = True
+    margin_mm = NEAR_MARGIN_MM
 
     def select(
         self, region: Region, grid: Grid, settings: InferenceSettings, spacing_mm: tuple[float, ...],
@@ -169,7 +187,7 @@ class Foreground(Strategy):
         mirrors = len(settings.flips)
         passed, reused = mirrors * len(first), mirrors * len(seen & wanted)
         region = replace(region, batches=-(-passed // settings.batch), tiles=passed, reused=reused)
-        near = _near(mask[grid.interior], settings, spacing_mm)
+        near = _near(mask[grid.interior], settings, spacing_mm, margin_of(self, settings))
         if not near:
             return replace(region, fallback=True), rest
         kept = tuple(shifted(box, region.corner) for box in near)
@@ -185,9 +203,15 @@ def choose_region(volume: Volume, settings: InferenceSettings, runner: TileRunne
 
     Without `runner` no strategy is applied that needs the network.
     """
-    region = STRATEGIES[settings.roi].crop(volume.intensities, volume.spacing_mm, runner)
+    strategy = STRATEGIES[settings.roi]
+    region = strategy.crop(volume.intensities, volume.spacing_mm, runner, margin_of(strategy, settings))
     shape = volume.intensities.shape[1:]
     return region.grown(tiles.expand_to_tiles(region.box, triple(shape), settings.tile, settings.overlap))
+
+
+def margin_of(strategy: Strategy, settings: InferenceSettings) -> float:
+    """The margin in mm around what `strategy` finds."""
+    return strategy.margin_mm if settings.margin_mm is None else settings.margin_mm
 
 
 class _ForegroundMerger:
@@ -214,13 +238,15 @@ class _ForegroundMerger:
         return self._lead[self._grid.interior] > 0
 
 
-def _near(mask: NDArray[np.bool_], settings: InferenceSettings, spacing_mm: tuple[float, ...]) -> list[Box]:
+def _near(
+    mask: NDArray[np.bool_], settings: InferenceSettings, spacing_mm: tuple[float, ...], margin_mm: float
+) -> list[Box]:
     """Boxes around the pieces of `mask` plus a margin; none where the finding is not sure."""
     stride = (_NEAR_STRIDE,) * 3
     pieces = components(mask[:: stride[0], :: stride[1], :: stride[2]], tuple(_NEAR_STRIDE * mm for mm in spacing_mm))
     if not _sure(pieces, settings):
         return []
-    margin = tuple(_NEAR_STRIDE + m for m in _voxels(NEAR_MARGIN_MM, spacing_mm))
+    margin = tuple(_NEAR_STRIDE + m for m in _voxels(margin_mm, spacing_mm))
     return [widened(piece.box, margin, mask.shape, stride) for piece in pieces if piece.volume_ml >= PIECE_ML]
 
 

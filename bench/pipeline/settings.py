@@ -50,6 +50,7 @@ class InferenceSettings:
         mirror_axes: of a tile, along which it is mirrored; none without test-time augmentation.
         networks: of an ensemble, 1 without.
         names: of labels, for masks in formats that hold them.
+        margin_mm: around what `roi` finds; None for that of the strategy.
     """
 
     protocol: str
@@ -69,6 +70,7 @@ class InferenceSettings:
     mirror_axes: tuple[int, ...] = ()
     networks: int = 1
     names: tuple[tuple[int, str], ...] = ()
+    margin_mm: float | None = None
 
     @classmethod
     def of(cls, model: Model, **asked: Any) -> "InferenceSettings":

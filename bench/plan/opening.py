@@ -10,6 +10,7 @@ from bench.errors import InputError
 from bench.plan.cache import prepare_cache
 from bench.plan.networks import Networks
 from bench.plan.plan import (
+    Calibrations,
     classes_of,
     inference_settings,
     opens,
@@ -59,7 +60,7 @@ def of_run(folder: Path, variant: str | None, progress: Progress, threads: int |
     settings = replace(record.settings, variants={name: own}, threads=threads or record.settings.threads)
     networks = recorded_networks(record)
     inference = inference_settings(settings, networks.model, len(networks.paths))
-    tiles = None
+    tiles: Calibrations = {}
     if row_of(own.backend).precision == "int8":
         tiles = recorded_calibration(_readable(record, name), settings, inference, progress)
     (opened,) = opens(settings, record.checkpoint, networks, inference, tiles)
@@ -85,7 +86,7 @@ def of_checkpoint(request: Request, backend: str | None, progress: Progress) -> 
         )
     prepare_cache(progress.note)
     settings = replace(setup.settings, variants={name: own})
-    (opened,) = opens(settings, setup.checkpoint, setup.networks, setup.inference, None)
+    (opened,) = opens(settings, setup.checkpoint, setup.networks, setup.inference, {})
     return _opening(opened, own, settings, setup.networks, f"{setup.networks.paths[0]} by {name}")
 
 
@@ -146,7 +147,7 @@ def _opening(opened: object, own: VariantSettings, settings: Settings, networks:
         "variant": opened.name,
         "settings": str(own),
         "device": settings.device.partition(":")[0],
-        "tile": " x ".join(map(str, settings.tile)),
+        "tile": " x ".join(map(str, opened.target.tile)),
         "protocol": settings.protocol,
         "classes": ", ".join(task.classes),
         "calibration_sha256": "" if calibration is None else calibration.sha256,

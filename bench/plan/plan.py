@@ -44,6 +44,7 @@ from bench.plan.variants import (
     required_names,
     roi_absent,
     row_of,
+    setting_absent,
 )
 from bench.progress import Progress
 from bench.worker import allocator
@@ -54,6 +55,9 @@ from engines.probe import incompatible_reason, ungraphable_reason
 from models.model import Model
 from models.task import PANCREAS, Task
 from reports.records.record import Case, CheckpointRecord, HostRecord, RunRecord, Settings, VariantSettings
+
+Calibrations = Mapping[tuple[int, int, int], Calibration | None]
+"""By the size of tiles; None, or none of a size, where there are no training cases for it."""
 
 AnyCase = TypeVar("AnyCase")  # its files, or its record
 
@@ -149,7 +153,7 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
     if not _alone(variants):
         remarks = (*remarks, *_remarks_on_memory(cases, inference, progress))
     tiles, calibration_cases = _calibrate(settings, root, case_files, inference, values)
-    remarks = (*remarks, *_remarks_on_names(tiles, root, case_files, progress))
+    remarks = (*remarks, *_remarks_on_names(calibration_cases, root, case_files, progress))
     prepare_cache(progress.note)
     record = RunRecord(
         id=run_id,
@@ -220,8 +224,8 @@ def recorded_networks(record: RunRecord) -> Networks:
 
 def recorded_calibration(
     record: RunRecord, settings: Settings, inference: InferenceSettings, progress: Progress
-) -> Calibration | None:
-    """What INT8 variants among those of `settings` are calibrated on; None where there are none.
+) -> Calibrations:
+    """What INT8 variants among those of `settings` are calibrated on.
 
     Raises:
         InputError: the cases are no longer those that the run began with.
@@ -326,7 +330,10 @@ def inference_settings(settings: Settings, model: Model, networks: int = 1) -> I
 
 def of_variant(own: Settings | VariantSettings) -> dict[str, Any]:
     """What a variant may have of its own among the inference settings, as theirs are named."""
-    return {"overlap": own.overlap, "batch": own.batch, "roi": own.roi, "mirror_axes": mirror_axes(own.tta)}
+    shared = {"overlap": own.overlap, "batch": own.batch, "roi": own.roi, "mirror_axes": mirror_axes(own.tta)}
+    if isinstance(own, Settings):
+        return shared
+    return shared | {"margin_mm": own.margin_mm} | ({} if own.tile is None else {"tile": own.tile})
 
 
 def evenly(cases: list[AnyCase], most: int | None) -> list[AnyCase]:
@@ -395,10 +402,14 @@ def _check_tta(request: Request, model: Model) -> None:
 
 def _calibrate(
     settings: Settings, root: Path, case_files: list[CaseFiles], inference: InferenceSettings, values: MaskValues
-) -> tuple[Calibration | None, list[str]]:
-    if all(row_of(own.backend).precision != "int8" for own in settings.variants.values()):
-        return None, []
-    return calibration.from_training_cases(root, case_files, inference, values)
+) -> tuple[Calibrations, list[str]]:
+    """Of each size of tile that an INT8 variant has, and the names of the cases that they are from."""
+    sizes = {own.tile or settings.tile for own in settings.variants.values() if row_of(own.backend).precision == "int8"}
+    calibrations, cases = dict[tuple[int, int, int], Calibration | None](), list[str]()
+    for tile in sorted(sizes):
+        of_tile = replace(inference, tile=tile)
+        calibrations[tile], cases = calibration.from_training_cases(root, case_files, of_tile, values)
+    return calibrations, cases
 
 
 def opens(
@@ -406,7 +417,7 @@ def opens(
     checkpoint: CheckpointRecord,
     networks: Networks,
     inference: InferenceSettings,
-    tiles: Calibration | None,
+    tiles: Calibrations,
     images: Collection[str] = (),
 ) -> tuple[Open | OpenCommand, ...]:
     """A request for a worker for each variant; `images` are those of the cases, as far as they are known."""
@@ -420,10 +431,13 @@ def opens(
             target = Target(settings.device, settings.tile, own.batch, settings.threads, cache)
             command = Command(record=own.command, environment=users_environment(), timeout_s=settings.timeout_s)
             return OpenCommand(name, command, target)
-        known = None if own.rewrites or model.program else layers  # a program's batch may be another
+        # A program's batch may be another.
+        known = None if own.rewrites or model.program or own.tile is not None else layers
+        tile = own.tile or settings.tile
         target = Target(
-            settings.device, settings.tile, own.batch, settings.threads, cache, tiles, known, model.channels
-        )
+            settings.device, tile, own.batch, own.threads or settings.threads, cache, tiles.get(tile), known,
+            model.channels, streams=own.streams, int8_dice=own.int8_dice,
+        )  # fmt: skip
         backend = row_of(own.backend, settings.device)
         own_settings = replace(inference, **of_variant(own))
         absent = (
@@ -433,6 +447,7 @@ def opens(
             or peers.unreadable_reason(backend, images)
             or roi_absent(own.roi, model)
             or tta_absent(own.tta, model)
+            or setting_absent(own, backend, model)
         )
         return Open(
             name, backend, path, widen_to, options, target, own_settings, absent, own.rewrites, keep_memory=keep,
@@ -480,9 +495,9 @@ def _remarks_on_memory(cases: list[Case], inference: InferenceSettings, progress
 
 
 def _remarks_on_names(
-    tiles: Calibration | None, root: Path, case_files: list[CaseFiles], progress: Progress
+    calibration_cases: Collection[str], root: Path, case_files: list[CaseFiles], progress: Progress
 ) -> tuple[str, ...]:
-    remarks = () if tiles is None else tuple(calibration.remark_on_names(root, case_files))
+    remarks = tuple(calibration.remark_on_names(root, case_files)) if calibration_cases else ()
     for remark in remarks:
         progress.note(remark)
     return remarks

@@ -11,6 +11,11 @@ Each table of the file is a recipe; what it leaves out is the run's::
     batch = 2
     tta = "none"
     rewrites = ["drop-biases"]
+    tile = [64, 64, 64]
+    margin_mm = 10.0
+    streams = 2
+    threads = 2
+    int8_dice = 0.99
 
 A table with a command is an own command, as ``--command NAME='...'`` is (`bench.commands.command`)::
 
@@ -37,8 +42,11 @@ from engines.rewrites import REWRITES
 from reports.records.record import VariantSettings
 
 BUILT_IN: Path = Path(__file__).with_name("recipes.toml")
+MOST_SIDE, MOST_MARGIN_MM, MOST_THREADS = 1024, 200.0, 1024  # beyond these it is a slip of the keyboard
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_KEYS = ("backend", "roi", "overlap", "batch", "tta", "rewrites")
+_KEYS = (
+    "backend", "roi", "overlap", "batch", "tta", "rewrites", "tile", "margin_mm", "streams", "threads", "int8_dice",
+)  # fmt: skip
 _OF_COMMAND = ("command", "mode", "classes")
 _OPTION = re.compile(r"([^=:]*)(?::([^=]*))?=(.*)", re.DOTALL)
 
@@ -109,6 +117,11 @@ def _recipe(where: str, name: str, table: Any, defaults: Mapping[str, Any]) -> V
         batch=_batch(where, merged["batch"]),
         tta=_tta(where, merged["tta"]),
         rewrites=_rewrites(where, merged.get("rewrites", [])),
+        tile=_tile(where, table.get("tile")),
+        margin_mm=_number(where, "margin_mm", table.get("margin_mm"), MOST_MARGIN_MM),
+        streams=_count(where, "streams", table.get("streams")),
+        threads=_count(where, "threads", table.get("threads")),
+        int8_dice=_number(where, "int8_dice", table.get("int8_dice"), 1.0),
         recipe=True,
     )
 
@@ -133,6 +146,31 @@ def _overlap(where: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= MAX_OVERLAP:
         raise InputError(f"{where}: overlap = {value!r}: give a share of the tile's side from 0 to {MAX_OVERLAP}")
     return float(value)
+
+
+def _tile(where: str, value: Any) -> tuple[int, int, int] | None:
+    if value is None:
+        return None
+    sides = value if isinstance(value, list) else []
+    if len(sides) != 3 or any(type(side) is not int or not 1 <= side <= MOST_SIDE for side in sides):
+        raise InputError(
+            f"{where}: tile = {value!r}: give three sides from 1 to {MOST_SIDE} voxels, as in [64, 64, 64]"
+        )
+    return sides[0], sides[1], sides[2]
+
+
+def _number(where: str, key: str, value: Any, most: float) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
+        raise InputError(f"{where}: {key} = {value!r}: give a number from 0 to {most:g}")
+    return float(value)
+
+
+def _count(where: str, key: str, value: Any) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_THREADS):
+        raise InputError(f"{where}: {key} = {value!r}: give a number from 1 to {MOST_THREADS}")
+    return value
 
 
 def _batch(where: str, value: Any) -> int:

@@ -131,6 +131,20 @@ def roi_absent(roi: str, model: Model) -> Availability | None:
     return None
 
 
+def setting_absent(own: VariantSettings, backend: Backend, model: Model) -> Availability | None:
+    """Why a setting that only recipes have cannot be used with this backend or network; None where all can."""
+    is_openvino = "openvino" in backend.runtime.packages
+    if own.tile is not None and model.program is not None:
+        return unavailable("the checkpoint is a program, whose tile is its own", "leave tile out of this recipe")
+    if own.margin_mm is not None and own.roi == "none":
+        return unavailable("a margin is around what a ROI finds, and there is none", "add roi, or leave margin_mm out")
+    if own.streams is not None and not is_openvino:
+        return unavailable("streams are OpenVINO's", "leave streams out of this recipe")
+    if own.int8_dice is not None and not (is_openvino and backend.precision == "int8"):
+        return unavailable("int8_dice says which layers OpenVINO has in INT8", "use openvino-int8, or leave it out")
+    return None
+
+
 def required_names(text: str, variants: Iterable[str]) -> tuple[str, ...]:
     """Split a comma-separated list of variants that must not be skipped or fail.
 

@@ -120,6 +120,7 @@ class _Server:
 
         from bench.peers.session import case_pipeline
         from bench.worker.ensemble import open_all
+        from engines.probe import refuse_tile
         from engines.rewrites import rewritten
         from models.load import load_models
 
@@ -137,6 +138,8 @@ class _Server:
             from engines.pytorch.self_check import check_convolutions
 
             check_convolutions(models[0].module, request.target, request.backend.precision)
+        if request.target.tile != models[0].tile:
+            refuse_tile(models[0].module, request.target)
         self._meter = Meter.of(self._device)
         used = self._meter.used_memory_bytes()
         x = torch.rand(request.target.input_shape).to(self._device)

@@ -46,14 +46,14 @@ class OpenVino(Engine):
         known: dict[str, Any] = {}
         if self.backend.precision == "int8":
             from engines.openvino.quantize import FILE, details_of, write
-            from engines.quantization.sensitivity import AGREEMENT
+            from engines.quantization.sensitivity import required_dice
 
             assert target.calibration is not None, "an INT8 engine was opened without asking its probe"
             used = ("torch", "openvino", "nncf", *PACKAGES)
             bits = weight_bits()
             key = key_of(
                 model, target, used, precision="int8", calibration=target.calibration.sha256, weight_bits=bits,
-                class_check=model.subtypes > 0, agreement=AGREEMENT, regions=model.painting is not None,
+                class_check=model.subtypes > 0, agreement=required_dice(target), regions=model.painting is not None,
             )  # fmt: skip
             built = artefact(target, "openvino-int8", key, lambda folder: write(model, target, folder, self._hint()))
             path, known = built.folder / FILE, {"weight_bits": bits, **details_of(built.folder)}
@@ -63,7 +63,7 @@ class OpenVino(Engine):
         settings = {
             "INFERENCE_PRECISION_HINT": self._hint(),
             "INFERENCE_NUM_THREADS": target.threads,
-            "NUM_STREAMS": min(whole // target.batch, target.threads),
+            "NUM_STREAMS": target.streams or min(whole // target.batch, target.threads),
         }
         compiled = openvino.Core().compile_model(str(path), "CPU", settings)
         details = {"cached": built.cached, **known}

@@ -33,7 +33,7 @@ _RANKED = 8  # calibration tiles by which layers are ranked: a pass for each lay
 def write(model: "Model", target: Target, folder: Path, hint: str) -> None:
     """Write ``int8.xml`` and its weights into `folder`, what is known of them, and what checks their classes.
 
-    Where a label or region of the calibration tiles falls below a Dice of `sensitivity.AGREEMENT` with FP32's, layers
+    Where a label or region of the calibration tiles falls below the Dice with FP32's that the target requires, layers
     go back to `hint`, the precision of whatever is not quantized: those that cost most error per multiply-accumulate,
     twice as many each time. Where half of the multiply-accumulates do not suffice, all stay in INT8, and the run shows
     what that costs.
@@ -41,19 +41,19 @@ def write(model: "Model", target: Target, folder: Path, hint: str) -> None:
     os.environ.setdefault("NNCF_CI", "1")  # before the import: NNCF reports its use over the network otherwise
     path, _ = onnx_file(model, target)
     batches = calibration_batches(model, target)
-    layers, regions = layers_for(model, target), model.painting is not None
+    layers, regions, required = layers_for(model, target), model.painting is not None, sensitivity.required_dice(target)
     with redirect_stdout(sys.stderr):  # NNCF's progress bars
         import openvino
 
         quantizer = _Quantizer(path, batches, hint, regions, layers)
         chosen = whole = quantizer.quantized()
-        if whole.agreement < sensitivity.AGREEMENT and model.program is None:
-            chosen = _with_layers_in_float(quantizer, _retreats(model, layers, batches)) or whole
+        if whole.agreement < required and model.program is None:
+            chosen = _with_layers_in_float(quantizer, _retreats(model, layers, batches), required) or whole
         if model.subtypes:
             write_class_check(folder, path, chosen.classes - quantizer.exact_classes)
         openvino.save_model(chosen.network, str(folder / FILE), compress_to_fp16=False)
     details = {
-        "agreement_required": sensitivity.AGREEMENT,
+        "agreement_required": required,
         "agreement_all_int8": whole.agreement,
         "agreement": chosen.agreement,
         "layers_in_float": chosen.in_float,
@@ -98,13 +98,13 @@ class _Quantized:
     classes: "Tensor"
 
 
-def _with_layers_in_float(quantizer: "_Quantizer", retreats: Iterable[list[str]]) -> _Quantized | None:
+def _with_layers_in_float(quantizer: "_Quantizer", retreats: Iterable[list[str]], required: float) -> _Quantized | None:
     """The first of `retreats` that agrees with FP32; None where too little would be left in INT8 before."""
     for names in retreats:
         candidate = quantizer.quantized(names)
         if candidate.share < sensitivity.LEAST_SHARE:
             return None
-        if candidate.agreement >= sensitivity.AGREEMENT:
+        if candidate.agreement >= required:
             return candidate
     return None
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engines.base import EngineError
+from engines.base import EngineError, Target
 from engines.layers import Layer
 from engines.quantization.fake_quantization import PERCENTILE, FakeQuantized, Scales, calibrate
 
@@ -20,6 +20,11 @@ from engines.quantization.fake_quantization import PERCENTILE, FakeQuantized, Sc
 AGREEMENT = 0.99
 LEAST_SHARE = 0.5  # of the network's MACs: an engine with less in INT8 would not be called INT8
 LABELS = 256  # of a mask, at most
+
+
+def required_dice(target: Target) -> float:
+    """What a target asks of INT8's masks."""
+    return AGREEMENT if target.int8_dice is None else target.int8_dice
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def roofline(record: RunRecord, variant: VariantRecord, samples: Sequence[Sample
     """Figures of one variant. Tiles that only fill a batch are not counted as work."""
     macs = record.checkpoint.macs_per_tile
     forward = [sample.stages_ns.get("forward", 0) / 1e9 for sample in samples]
-    if not macs or not samples or not all(forward):
+    if not macs or not samples or not all(forward) or variant.settings.tile is not None:  # whose work is another
         return Roofline()
     operations = [2 * macs * sample.tiles for sample in samples]
     mac_share = variant.evidence.mac_share if variant.evidence else {}

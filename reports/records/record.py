@@ -4,7 +4,7 @@ A run directory holds one `RunRecord` (``run.json``), and of each variant a `Var
 whose samples lie beside it (``samples/NAME.jsonl``), a `Sample` a line. All are frozen: a change is a new record.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -311,6 +311,11 @@ class VariantSettings:
         batch: tiles in every forward pass.
         tta: test-time augmentation: ``none``, or ``mirror:x,y`` with the axes of the network's input.
         rewrites: exact ones of the network, by name.
+        tile: sides in voxels; None for the run's, as for what follows.
+        margin_mm: around what the ROI finds.
+        streams: tiles that OpenVINO runs side by side.
+        threads: of the CPU pool.
+        int8_dice: Dice with FP32's masks of the calibration tiles below which OpenVINO puts layers back to float.
         repeat: 1, and 2 for the second variant of the same backend and batch.
         recipe: whether the user named it in a TOML file.
         command: of the user's, which then is all that it is made of.
@@ -322,6 +327,11 @@ class VariantSettings:
     batch: int
     tta: str = "none"
     rewrites: tuple[str, ...] = ()
+    tile: tuple[int, int, int] | None = None
+    margin_mm: float | None = None
+    streams: int | None = None
+    threads: int | None = None
+    int8_dice: float | None = None
     repeat: int = 1
     recipe: bool = False
     command: CommandRecord | None = None
@@ -334,9 +344,21 @@ class VariantSettings:
     def __str__(self) -> str:
         if self.command is not None:
             return str(self.command)
-        rewrites = f", rewritten: {' and '.join(self.rewrites)}" if self.rewrites else ""
-        tta = f", test-time augmentation {self.tta}" if self.tta != "none" else ""
-        return f"{self.backend}, ROI {self.roi}, overlap {self.overlap:g}, batch {self.batch}{tta}{rewrites}"
+        return ", ".join(self._parts())
+
+    def _parts(self) -> Iterator[str]:
+        margin = "" if self.margin_mm is None else f" with {self.margin_mm:g} mm"
+        yield f"{self.backend}, ROI {self.roi}{margin}, overlap {self.overlap:g}, batch {self.batch}"
+        if self.tile is not None:
+            yield f"tile {' x '.join(map(str, self.tile))}"
+        if self.tta != "none":
+            yield f"test-time augmentation {self.tta}"
+        if self.rewrites:
+            yield f"rewritten: {' and '.join(self.rewrites)}"
+        counts = {"streams": self.streams, "threads": self.threads}
+        yield from (f"{count} {what}" for what, count in counts.items() if count is not None)
+        if self.int8_dice is not None:
+            yield f"INT8 to a Dice of {self.int8_dice:g}"
 
 
 @dataclass(frozen=True, kw_only=True)

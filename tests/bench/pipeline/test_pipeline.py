@@ -169,7 +169,7 @@ def test_body_roi_maps_back_exactly(network, tmp_path):
     nib.save(nib.Nifti1Image(volume, np.diag([2.0, 2.0, 2.0, 1])), tmp_path / "a_0000.nii.gz")
     Pipeline(Module(network), settings(roi="body")).run([tmp_path / "a_0000.nii.gz"], tmp_path / "a.nii.gz")
     labels = read_labels(tmp_path / "a.nii.gz")
-    body = Body().crop(volume.astype(np.float32)[None], (2.0, 2.0, 2.0), None).box
+    body = Body().crop(volume.astype(np.float32)[None], (2.0, 2.0, 2.0), None, Body.margin_mm).box
     assert all(a.start <= b.start and a.stop >= b.stop for a, b in zip(body, np.s_[20:70, 24:64, 10:50], strict=True))
     box = tiles.expand_to_tiles(body, volume.shape, settings().tile, settings().overlap)
     cut = torch.from_numpy(volume[box].astype(np.float32))[None]

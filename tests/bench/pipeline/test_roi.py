@@ -98,11 +98,14 @@ def test_labels_are_those_of_the_full_volume_and_nothing_of_the_structure_is_los
         assert not mask.all()
 
 
-@pytest.mark.parametrize(("roi", "margin_mm"), [("coarse", COARSE_MARGIN_MM), ("foreground", NEAR_MARGIN_MM)])
+@pytest.mark.parametrize(("roi", "usual_mm"), [("coarse", COARSE_MARGIN_MM), ("foreground", NEAR_MARGIN_MM)])
+@pytest.mark.parametrize("own_mm", [None, 4.0])
 @pytest.mark.parametrize("spacing", [(2.0, 2.0, 2.0), (1.6, 2.4, 5.0)])
-def test_the_margin_is_kept_in_mm_along_every_axis(tmp_path, roi, margin_mm, spacing):
+def test_the_margin_is_kept_in_mm_along_every_axis(tmp_path, roi, usual_mm, own_mm, spacing):
     # Tiles a voxel apart, so that the box is not grown to fill them.
-    _, outcome = predict(Threshold(), scene(SHAPE, [PLACES["middle"]]), tmp_path, spacing, roi=roi, overlap=0.9)
+    volume = scene(SHAPE, [PLACES["middle"]])
+    _, outcome = predict(Threshold(), volume, tmp_path, spacing, roi=roi, overlap=0.9, margin_mm=own_mm)
+    margin_mm = usual_mm if own_mm is None else own_mm
     (box,) = outcome.roi.boxes
     sides = zip(box[::2], box[1::2], PLACES["middle"], SHAPE, spacing, strict=True)
     for first, last, side, n, mm in sides:
@@ -284,11 +287,11 @@ def test_without_a_network_coarse_and_foreground_take_everything():
     """As calibration asks for a region."""
     image = np.zeros((1, 30, 31, 32), np.float32)
     for roi in ("none", "coarse", "foreground"):
-        assert STRATEGIES[roi].crop(image, (1.0, 1.0, 1.0), None) == Region.of(np.s_[0:30, 0:31, 0:32])
+        assert STRATEGIES[roi].crop(image, (1.0, 1.0, 1.0), None, 10.0) == Region.of(np.s_[0:30, 0:31, 0:32])
 
 
 def test_body_falls_back_to_the_full_volume():
-    region = Body().crop(np.full((1, 8, 9, 10), -1000, np.float32), (1, 1, 1), None)
+    region = Body().crop(np.full((1, 8, 9, 10), -1000, np.float32), (1, 1, 1), None, 10.0)
     assert region.box == np.s_[0:8, 0:9, 0:10]
     assert region.fallback
 

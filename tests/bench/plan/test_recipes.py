@@ -1,5 +1,6 @@
 """Recipes: read, refused, and carried to engine and pipeline."""
 
+import shutil
 from io import StringIO
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from bench.plan.recipes import BUILT_IN, read_recipes
 from bench.plan.request import Request
 from engines.rewrites import REWRITES
 from reports.records.record import VariantSettings
+from tests.bench.plan.test_calibration import write
 
 
 def written(folder: Path, text: str) -> Path:
@@ -57,9 +59,19 @@ def test_the_built_in_recipes_can_be_read():
         ("[a]\nbackend = 'torch-amp'\nbatch = 0", "batch = 0: give a number of tiles from 1 to 1024"),
         ("[a]\nbackend = 'torch-amp'\nbatch = 1.0", "batch = 1.0"),
         (
-            "[a]\nbackend = 'torch-amp'\ntile = 3",
-            "[a]: unknown key 'tile'; known are backend, roi, overlap, batch, tta, rewrites",
+            "[a]\nbackend = 'torch-amp'\nwindow = 3",
+            "[a]: unknown key 'window'; known are backend, roi, overlap, batch, tta, rewrites, tile, margin_mm",
         ),
+        (
+            "[a]\nbackend = 'torch-amp'\ntile = 64",
+            "tile = 64: give three sides from 1 to 1024 voxels, as in [64, 64, 64]",
+        ),
+        ("[a]\nbackend = 'torch-amp'\ntile = [64, 64]", "tile = [64, 64]: give three sides"),
+        ("[a]\nbackend = 'torch-amp'\ntile = [64, 64, true]", "tile = [64, 64, True]: give three sides"),
+        ("[a]\nbackend = 'torch-amp'\nmargin_mm = -1", "margin_mm = -1: give a number from 0 to 200"),
+        ("[a]\nbackend = 'torch-amp'\nint8_dice = 1.5", "int8_dice = 1.5: give a number from 0 to 1"),
+        ("[a]\nbackend = 'torch-amp'\nstreams = 0", "streams = 0: give a number from 1 to 1024"),
+        ("[a]\nbackend = 'torch-amp'\nthreads = 1.0", "threads = 1.0: give a number from 1 to 1024"),
         (
             "[a]\nbackend = 'torch-amp'\nrewrites = 'drop-biases'",
             "rewrites = 'drop-biases': give a list of drop-biases",
@@ -107,6 +119,84 @@ def test_a_recipe_reaches_engine_and_pipeline(tmp_path, network, data):
     )
     assert (baseline.rewrites, lean.rewrites) == ((), ("drop-biases",))
     assert plan.record.controlled_settings["ROI"] == "none"
+
+
+def test_what_recipes_alone_say_reaches_engine_and_pipeline(tmp_path, network, data):
+    with_training = tmp_path / "data"
+    shutil.copytree(data, with_training)
+    write(with_training, "train", 0)
+    path = written(
+        tmp_path,
+        """
+        [every-one]
+        backend = "openvino-int8"
+        roi = "foreground"
+        tile = [16, 24, 32]
+        margin_mm = 4
+        streams = 2
+        threads = 3
+        int8_dice = 0.9
+        [as-the-run]
+        backend = "openvino-int8"
+        """,
+    )
+    request = Request(
+        checkpoint=network[0], data=with_training, recipes=str(path), device="cpu", threads=1, backends="torch-amp"
+    )
+    plan = make_plan(request, "", "", PlainProgress(StringIO()))
+    opens = {each.name: each for each in plan.opens}
+    own, usual = opens["every-one"], opens["as-the-run"]
+    assert (own.target.tile, own.settings.tile, own.settings.margin_mm) == ((16, 24, 32), (16, 24, 32), 4.0)
+    assert (own.target.streams, own.target.threads, own.target.int8_dice) == (2, 3, 0.9)
+    assert own.target.calibration.tiles().shape[1:] == (1, 16, 24, 32)
+    assert usual.target.tile == usual.settings.tile == opens["torch-amp"].target.tile == (64, 64, 64)
+    assert (usual.target.streams, usual.target.threads, usual.target.int8_dice) == (None, 1, None)
+    assert usual.target.calibration.sha256 != own.target.calibration.sha256
+    assert plan.record.controlled_settings["but recipe every-one"] == (
+        "openvino-int8, ROI foreground with 4 mm, overlap 0.5, batch 1, tile 16 x 24 x 32, 2 streams, 3 threads, "
+        "INT8 to a Dice of 0.9"
+    )
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("streams = 2", "streams are OpenVINO's"),
+        ("int8_dice = 0.9", "int8_dice says which layers OpenVINO has in INT8"),
+        ("margin_mm = 5", "a margin is around what a ROI finds, and there is none"),
+    ],
+)
+def test_a_setting_that_means_nothing_there_is_a_row_with_its_reason(tmp_path, network, data, setting, reason):
+    path = written(tmp_path, f'[odd]\nbackend = "torch-amp"\n{setting}\n')
+    request = Request(checkpoint=network[0], data=data, recipes=str(path), device="cpu")
+    _, odd = make_plan(request, "", "", PlainProgress(StringIO())).opens
+    assert odd.incompatible.reason == reason
+
+
+def test_a_run_with_tiles_of_its_own(bench, tmp_path):
+    path = written(
+        tmp_path,
+        """
+        [long]
+        backend = "torch-fp32"
+        tile = [32, 32, 64]
+        [openvino]
+        backend = "openvino-fp32"
+        tile = [32, 32, 64]
+        batch = 2
+        streams = 1
+        [odd]
+        backend = "torch-fp32"
+        tile = [15, 16, 16]
+        """,
+    )
+    _, summary, printed = bench("--recipes", str(path), "--rounds", "1")
+    rows = {row["name"]: row for row in summary["variants"]}
+    assert rows["long"]["accuracy"]["voxel_disagreement"] > 0, "norms over more voxels"
+    assert rows["openvino"]["evidence"]["details"]["streams"] == 1
+    assert rows["odd"]["status"] == "failed"
+    assert "the network does not take tiles of 15 x 16 x 16" in printed
+    assert "choose another tile in the recipe" in rows["odd"]["reason"]
 
 
 def test_a_recipe_may_differ_in_test_time_augmentation(tmp_path, network, data):
