@@ -138,7 +138,7 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
         raise InputError(f"--demo {request.demo}: chooses among the demo's volumes; leave --data out")
     root = (request.data or demo_data(progress, request.demo, request.max_cases)).absolute()
     layout, listed = find_cases(root, request.split)
-    case_files = evenly(listed, request.max_cases)
+    case_files = evenly([case for case in listed if not request.cases or case.name in request.cases], request.max_cases)
     progress.start("checking cases", len(case_files))
     task, values = classes_of(model), _values(root, layout, model, case_files)
     for name, own in settings.commands.items():
@@ -152,8 +152,9 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
     inference = setup.inference
     if not _alone(variants):
         remarks = (*remarks, *_remarks_on_memory(cases, inference, progress))
-    tiles, calibration_cases = _calibrate(settings, root, case_files, inference, values)
-    remarks = (*remarks, *_remarks_on_names(calibration_cases, root, case_files, progress))
+    evaluated = [] if request.tuning else case_files
+    tiles, calibration_cases = calibrate(settings, root, evaluated, inference, values)
+    remarks = (*remarks, *_remarks_on_names(calibration_cases if evaluated else [], root, case_files, progress))
     prepare_cache(progress.note)
     record = RunRecord(
         id=run_id,
@@ -238,7 +239,7 @@ def recorded_calibration(
     if fingerprint(case_files) != record.data.sha256:
         raise InputError(f"{root}: the cases are not those this run began with; start a new run")
     values = MaskValues.of(record.task, record.data.mask_values)
-    return _calibrate(settings, root, case_files, inference, values)[0]
+    return calibrate(settings, root, case_files, inference, values)[0]
 
 
 def _networks(request: Request, alone: bool) -> Networks:
@@ -400,15 +401,19 @@ def _check_tta(request: Request, model: Model) -> None:
         raise InputError(f"--tta {request.tta}: {absent.reason}; {absent.fix}")
 
 
-def _calibrate(
-    settings: Settings, root: Path, case_files: list[CaseFiles], inference: InferenceSettings, values: MaskValues
+def calibrate(
+    settings: Settings, root: Path, evaluated: list[CaseFiles], inference: InferenceSettings, values: MaskValues
 ) -> tuple[Calibrations, list[str]]:
-    """Of each size of tile that an INT8 variant has, and the names of the cases that they are from."""
+    """Of each size of tile that an INT8 variant has, and the names of the cases that they are from.
+
+    Raises:
+        InputError: one of these is among the `evaluated` cases.
+    """
     sizes = {own.tile or settings.tile for own in settings.variants.values() if row_of(own.backend).precision == "int8"}
     calibrations, cases = dict[tuple[int, int, int], Calibration | None](), list[str]()
     for tile in sorted(sizes):
         of_tile = replace(inference, tile=tile)
-        calibrations[tile], cases = calibration.from_training_cases(root, case_files, of_tile, values)
+        calibrations[tile], cases = calibration.from_training_cases(root, evaluated, of_tile, values)
     return calibrations, cases
 
 

@@ -14,7 +14,9 @@ from reports.records.record import Settings, VariantSettings
 class Request:
     """What the user asked for; None where an option was left out and the default depends on something else.
 
-    `variants`: timed beside those that the options name, such as that of a package.
+    `variants`: timed beside those that the options name, such as that of a package. `cases`: names of those that are
+    taken of the split, all without. `tuning`: they are searched on and prove nothing, so that INT8 may be calibrated on
+    some of them.
     """
 
     checkpoint: Path | None = None
@@ -42,6 +44,8 @@ class Request:
     budget_s: float = 600.0
     race: str = "on"
     max_cases: int | None = None
+    cases: tuple[str, ...] = ()
+    tuning: bool = False
     threads: int | None = None
     allocator: str | None = None
     seed: int = 0

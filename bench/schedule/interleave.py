@@ -70,6 +70,15 @@ class Interleaver:
         self._launching_s = self._running_s = 0.0
 
     @property
+    def run(self) -> RunRecord:
+        """What is run."""
+        return self._run
+
+    def extend(self, run: RunRecord, first_round: int) -> None:
+        """Go on with `run`, which has further variants, whose first round is that of this number."""
+        self._run, self.first_round = run, first_round
+
+    @property
     def run_share(self) -> float:
         """Time of the rounds since the last launch over that of the launch; infinite where that took none."""
         return self._running_s / self._launching_s if self._launching_s else float("inf")

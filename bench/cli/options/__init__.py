@@ -61,6 +61,7 @@ def parser() -> Parser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _run(commands.add_parser("run", help="time every backend against a baseline and judge the speedup"))
     _plan(commands.add_parser("plan", help="declare beforehand what a run will do, and what it will take"))
+    _tune(commands.add_parser("tune", help="search for the fastest recipe whose accuracy is kept, and confirm it"))
     _report(
         commands.add_parser("report", help="show a run to people and programs: a page, tables, a report to be filed")
     )
@@ -121,6 +122,59 @@ def beside_plan(arguments: list[str]) -> list[str]:
 
 def _measurement(run: argparse.ArgumentParser) -> None:
     """All that `bench plan` declares."""
+    what = _what(run)
+    what.add_argument(
+        "--command", dest="commands", action="append", default=[], metavar="NAME='PROGRAM {image} {mask}'",
+        help="time a command of yours too: a new process for each case; with {images_dir} {masks_dir} one call for "
+        "all; with NAME:server=... a process that gets a line of JSON for each case. May be given several times",
+    )  # fmt: skip
+    what.add_argument(
+        "--require",
+        dest="required",
+        default=Request.required,
+        metavar="A,B",
+        help="exit 4 if one of these is skipped or fails",
+    )
+    _how(run)
+    much = run.add_argument_group("how much is measured, and what is claimed")
+    much.add_argument(
+        "--rounds", type=rounds, default=Request.rounds, metavar="auto|N", help="passes over all cases (auto)"
+    )
+    much.add_argument(
+        "--budget",
+        dest="budget_s",
+        type=number(0),
+        default=Request.budget_s,
+        metavar="S",
+        help="seconds of rounds with auto (600)",
+    )
+    much.add_argument(
+        "--race", choices=RACES, default=Request.race,
+        help="with --rounds auto a variant leaves the rounds once nothing more of it would change the answer (on)",
+    )  # fmt: skip
+    _claimed(much)
+
+
+def _tune(tune: argparse.ArgumentParser) -> None:
+    _what(tune)
+    _how(tune)
+    much = tune.add_argument_group("how long it searches, and what is claimed")
+    much.add_argument(
+        "--budget", dest="search_s", type=number(0), default=600.0, metavar="S",
+        help="seconds of trials, without the shipped variants before them and the confirmation after them (600)",
+    )  # fmt: skip
+    much.add_argument("--trials", type=whole(1), metavar="N", help="at most so many (as many as the budget allows)")
+    much.add_argument(
+        "--tuning-split", choices=SPLITS,
+        help="whose cases the search sees (train, or half of --split where train has too few cases with masks)",
+    )  # fmt: skip
+    _claimed(much)
+    out = tune.add_argument_group("where it goes")
+    out.add_argument("--out", type=Path, metavar="DIR", help="of the search (default: a new one under tuning/)")
+    out.add_argument("--resume", action="store_true", help="go on with the search in --out, which asked for the same")
+
+
+def _what(run: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     what = run.add_argument_group("what to run")
     checkpoint(what)
     network(what)
@@ -149,18 +203,10 @@ def _measurement(run: argparse.ArgumentParser) -> None:
         help="what all are held against, in time and in accuracy: any of these names, or a recipe's (torch-fp32; "
         "ort-fp32 for an ONNX graph)",
     )
-    what.add_argument(
-        "--command", dest="commands", action="append", default=[], metavar="NAME='PROGRAM {image} {mask}'",
-        help="time a command of yours too: a new process for each case; with {images_dir} {masks_dir} one call for "
-        "all; with NAME:server=... a process that gets a line of JSON for each case. May be given several times",
-    )  # fmt: skip
-    what.add_argument(
-        "--require",
-        dest="required",
-        default=Request.required,
-        metavar="A,B",
-        help="exit 4 if one of these is skipped or fails",
-    )
+    return what
+
+
+def _how(run: argparse.ArgumentParser) -> None:
     how = run.add_argument_group("how a case is run (the same for every backend)")
     how.add_argument("--device", type=device, default=Request.device, metavar="auto|cpu|cuda[:N]")
     how.add_argument("--protocol", choices=PROTOCOLS, default=Request.protocol)
@@ -184,22 +230,9 @@ def _measurement(run: argparse.ArgumentParser) -> None:
     how.add_argument("--batch", type=whole(1), default=Request.batch, metavar="N", help="tiles in a forward pass (1)")
     how.add_argument("--threads", type=whole(1), metavar="N", help="CPU threads of each backend (one a core)")
     allocator(how)
-    much = run.add_argument_group("how much is measured, and what is claimed")
-    much.add_argument(
-        "--rounds", type=rounds, default=Request.rounds, metavar="auto|N", help="passes over all cases (auto)"
-    )
-    much.add_argument(
-        "--budget",
-        dest="budget_s",
-        type=number(0),
-        default=Request.budget_s,
-        metavar="S",
-        help="seconds of rounds with auto (600)",
-    )
-    much.add_argument(
-        "--race", choices=RACES, default=Request.race,
-        help="with --rounds auto a variant leaves the rounds once nothing more of it would change the answer (on)",
-    )  # fmt: skip
+
+
+def _claimed(much: argparse._ActionsContainer) -> None:
     timeout(much)
     much.add_argument(
         "--seed", type=whole(0), default=Request.seed, metavar="N", help="of the order of backends and cases (0)"

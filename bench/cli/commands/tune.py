@@ -1,0 +1,34 @@
+"""`bench tune`."""
+
+import signal
+import sys
+from argparse import Namespace
+from importlib.util import find_spec
+
+from bench.cli.commands.check import exit_code, print_verdict
+from bench.cli.terminal import progress
+from bench.errors import InputError
+from bench.plan.request import Request
+from reports.records.store import read_run
+from reports.render.tuning import REPORT
+from reports.summary.summarise import summarise
+
+_NEEDED = {"optuna": "optuna", "tomli_w": "tomli-w"}  # modules and their distributions
+
+
+def execute(options: Namespace) -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is an interrupt too
+    missing = [distribution for module, distribution in _NEEDED.items() if find_spec(module) is None]
+    if missing:
+        raise InputError(f'a search needs {" and ".join(missing)}; in the checkout of voxbench: pip install ".[tune]"')
+    from bench.tune.search import Budget
+    from bench.tune.tuning import Search, tune
+
+    wanted = Search(budget=Budget(seconds=options.search_s, trials=options.trials), tuning_split=options.tuning_split)
+    with progress(sys.stderr) as shown:
+        folder, confirmed = tune(Request.of(options), wanted, options.out, options.resume, shown)
+    summary = summarise(read_run(confirmed))
+    print_verdict(summary)
+    print((folder / REPORT).read_text(encoding="utf-8").split("\n\n")[1])
+    print(f"Report: {folder / REPORT}")
+    return exit_code(summary)

@@ -1,0 +1,88 @@
+"""Which cases a search may see, and which are kept for the confirmation."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench.data.cases import find_cases, sha256_of
+from bench.data.layouts import CaseFiles
+from bench.errors import InputError
+from bench.plan.cache import demo_data
+from bench.plan.plan import evenly
+from bench.plan.request import Request
+from bench.progress import Progress
+from reports.stats.bootstrap import MIN_CASES
+from reports.stats.power import ENOUGH_FOR_F1
+
+MOST = ENOUGH_FOR_F1
+"""Tuning cases: the fewest on which an unchanged macro-F1 counts. With twice as many a trial takes twice as long, and the
+confirmation decides in any case."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Two requests of the same network and data.
+
+    Attributes:
+        tuning: over the cases that a search may see. evaluation: over others.
+        remark: where the former are from, a sentence.
+    """
+
+    tuning: Request
+    evaluation: Request
+    remark: str
+
+
+def part(request: Request, tuning_split: str | None, progress: Progress) -> Parts:
+    """Take tuning cases from another split than the evaluated one, or from that where there is no other with masks.
+
+    Args:
+        tuning_split: the user's; None for ``train`` where that has enough cases with masks, else half of the
+            evaluated split.
+
+    Raises:
+        InputError: there are too few cases, or the same image is in both.
+    """
+    root = (request.data or demo_data(progress, request.demo, request.max_cases)).absolute()
+    _, evaluated = find_cases(root, request.split)
+    if tuning_split == request.split:
+        return _halves(request, evaluated)
+    try:
+        _, others = find_cases(root, tuning_split or "train")
+    except InputError:
+        if tuning_split is not None:
+            raise
+        return _halves(request, evaluated)
+    with_masks = [case for case in others if case.mask_path is not None]
+    if tuning_split is None and (len(with_masks) < MIN_CASES or request.split == "train"):
+        return _halves(request, evaluated)
+    chosen = evenly(with_masks or others, min(MOST, request.max_cases or MOST))
+    _refuse_same(chosen, evaluated, root)
+    split = tuning_split or "train"
+    tuning = replace(request, split=split, cases=tuple(case.name for case in chosen), max_cases=None, tuning=True)
+    known = ", which the network was trained on, so that a loss may show less there" if split == "train" else ""
+    return Parts(tuning, request, f"{len(chosen)} cases of the split {split}{known}")
+
+
+def _halves(request: Request, cases: list[CaseFiles]) -> Parts:
+    """Every second case of the split is tuned on, and the others are evaluated."""
+    cases = evenly(cases, request.max_cases)
+    if len(cases) < 2 * MIN_CASES:
+        raise InputError(
+            f"--split {request.split}: {len(cases)} cases, and no split train with masks beside it; a search and its "
+            f"confirmation need at least {MIN_CASES} each: add cases, or name another split with --tuning-split"
+        )
+    tuned, kept = ([case.name for case in cases[start::2]] for start in (1, 0))
+    tuning = replace(request, cases=tuple(evenly(tuned, MOST)), max_cases=None)
+    evaluation = replace(request, cases=tuple(kept), max_cases=None)
+    return Parts(tuning, evaluation, f"every second case of the split {request.split}; the others are evaluated")
+
+
+def _refuse_same(tuning: list[CaseFiles], evaluated: list[CaseFiles], root: Path) -> None:
+    """By content alone, since splits number their cases anew."""
+    seen = {sha256_of(case.image_path): case for case in tuning}
+    for case in evaluated:
+        if (twin := seen.get(sha256_of(case.image_path))) is not None:
+            raise InputError(
+                f"{case.image_path}: also a tuning case ({twin.image_path}); a search must not see what confirms it: "
+                f"remove one from {root}"
+            )

@@ -1,0 +1,202 @@
+"""The job: shipped variants on tuning cases -> search -> the best recipe, confirmed once on evaluation cases."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench import run
+from bench.errors import InputError, InterruptedRunError
+from bench.machine import host
+from bench.plan.plan import Plan, make_plan, recorded_networks
+from bench.plan.request import Request
+from bench.progress import Progress
+from bench.schedule.limits import Limits
+from bench.schedule.run_directory import locked, write_files
+from bench.tune.cases import Parts, part
+from bench.tune.recipe_file import recipe_text, write_recipe
+from bench.tune.search import Budget, Log, search
+from bench.tune.space import Space, space_of
+from bench.tune.steps import Step, steps
+from bench.tune.trials import Shipped, opened
+from engines import BACKENDS
+from reports.decision.comparison import candidates
+from reports.decision.outcome import judge_candidates
+from reports.decision.speed import interleaved_speedup
+from reports.decision.tuning import Trial, best_of, front, judged
+from reports.decision.verdict import KEPT, Claim
+from reports.records.record import COMPLETE, OK, VariantSettings
+from reports.records.store import RUN_FILE, Run, read_run
+from reports.render.tuning import Tuned, tuning_files
+
+RECIPE = "tuned"
+SHIPPED, SEARCH, CONFIRMATION = "shipped", "search", "confirmation"  # run directories of a search
+TRIALS_FILE, RECIPE_FILE = "trials.jsonl", "recipe.toml"
+LEAST_TIMEOUT_S, LONGEST = 60.0, 0.1  # for a step of a trial: seconds, and the share of the budget where that is more
+WORTH_A_TRY = 0.5  # of the fastest shipped variant's speedup: slower backends are left out of the space
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """What is asked of a search beyond what a run is asked for.
+
+    Attributes:
+        budget: of the search itself, without the shipped variants before it and the confirmation after it.
+        tuning_split: whose cases it may see; None for the training split where that will do.
+    """
+
+    budget: Budget
+    tuning_split: str | None = None
+
+
+def tune(request: Request, wanted: Search, out: Path | None, resume: bool, progress: Progress) -> tuple[Path, Path]:
+    """Search for the fastest recipe, confirm it, and return the search's folder and that of the confirming run.
+
+    With `resume`, what an earlier search of the same request left in `out` counts.
+
+    Raises:
+        InputError and its like: something cannot be used; nothing was lost.
+        BackendLostError: the baseline or the reference failed.
+        InterruptedRunError: it was stopped; what was measured is saved.
+    """
+    folder = _folder(out, resume)
+    try:
+        with locked(folder, "another search is at work there"):
+            parts = part(request, wanted.tuning_split, progress)
+            shipped = _shipped(parts, folder, progress)
+            space, reference = _space(shipped), _reference(shipped)
+            log = Log(folder / TRIALS_FILE)
+            if not log.trials:
+                log.append(reference)
+            best, taken = _searched(shipped, space, log, wanted.budget, folder, progress)
+            remark = f"found by bench tune in {len(log.trials)} trials; confirmed by the run in {CONFIRMATION}"
+            write_recipe(folder / RECIPE_FILE, RECIPE, best.settings, remark)
+            confirmed = _confirmed(parts.evaluation, shipped, best, folder, progress)
+            found = Tuned(
+                reference=shipped.reference, best=best, front=tuple(front(log.trials)), trials=tuple(log.trials),
+                steps=tuple((step.setting, step.value, step.trial) for step in taken), tuned_on=parts.remark,
+                recipe=recipe_text(RECIPE, best.settings, remark), name=RECIPE,
+            )  # fmt: skip
+            write_files(folder, tuning_files(found, read_run(confirmed)))
+            return folder, confirmed
+    except KeyboardInterrupt:
+        raise InterruptedRunError(
+            f"interrupted; what was measured is kept. To finish it: the same command with --resume --out {folder}"
+        ) from None
+
+
+def _folder(out: Path | None, resume: bool) -> Path:
+    if resume:
+        if out is None or not (out / SHIPPED).is_dir():
+            raise InputError(f"--resume: {out or 'no --out'} holds no search; name the folder of one with --out")
+        return out
+    folder = out or Path("tuning") / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder}: exists and is not empty; choose another --out, or go on with it by --resume")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _shipped(parts: Parts, folder: Path, progress: Progress) -> Shipped:
+    """Everything that is shipped on the tuning cases, in one round of a race."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    asked = replace(parts.tuning, backends=parts.tuning.backends or "all", recipes=parts.tuning.recipes or "builtin")
+    plan = make_plan(asked, SHIPPED, now, progress)
+    place = folder / SHIPPED
+    if (place / RUN_FILE).exists() and (before := read_run(place)).record.status == COMPLETE:
+        _refuse_other(before, plan, place)
+    else:
+        shutil.rmtree(place, ignore_errors=True)
+        run.start(plan, place, progress, Limits(rounds=1, peak=False, confirmation=False))
+    ran = read_run(place)
+    return Shipped(ran, _fastest_kept(ran))
+
+
+def _refuse_other(before: Run, plan: Plan, place: Path) -> None:
+    then, now = before.record, plan.record
+    same = (
+        ("the cases", then.data.sha256, now.data.sha256),
+        ("the weights", then.checkpoint.weights_sha256, now.checkpoint.weights_sha256),
+        ("the settings", then.settings, now.settings),
+    )
+    for what, early, late in same:
+        if early != late:
+            raise InputError(f"{place}: {what} are not those that this search began with; begin another one")
+
+
+def _fastest_kept(ran: Run) -> str:
+    """The variant that recipes are timed beside; the baseline where the accuracy of no other one is kept."""
+    judged_all = judge_candidates(ran, Claim.of(ran.record.settings))
+    kept = {
+        name: each.comparison.case.speedup.estimate
+        for name, each in judged_all.items()
+        if each.judgement.accuracy == KEPT and each.comparison.case.speedup.estimate > 1
+    }
+    return max(kept, key=lambda name: kept[name], default=ran.record.baseline)
+
+
+def _reference(shipped: Shipped) -> Trial:
+    """The reference as a trial, which is as fast as itself."""
+    ran = shipped.run
+    claim, own = Claim.of(ran.record.settings), ran.variant(shipped.reference)
+    if shipped.reference == ran.record.baseline:
+        itself = Trial(number=1, settings=own.settings, state="measured", accuracy=KEPT, margin_used=0.0)
+    else:
+        compared = judge_candidates(ran, claim)[shipped.reference].comparison
+        itself = judged(1, own.settings, compared.case, compared.accuracy, claim)
+    cases = len({sample.case for sample in own.samples})
+    return replace(itself, speedup=1.0, low=1.0, high=1.0, cases=cases)
+
+
+def _space(shipped: Shipped) -> Space:
+    ran = shipped.run
+    settings, model = ran.record.settings, recorded_networks(ran.record).model
+    usual = VariantSettings(
+        backend=next(iter(BACKENDS)), roi=settings.roi, overlap=settings.overlap, batch=settings.batch,
+        tta=settings.tta,
+    )  # fmt: skip
+    threads = [settings.threads, max(1, settings.threads // 2), len(host.allowed_cpus())]
+    return space_of(
+        model, usual, _worth_a_try(shipped), ran.record.cases, settings.device, list(dict.fromkeys(threads))
+    )
+
+
+def _worth_a_try(shipped: Shipped) -> Sequence[str]:
+    """Backends of the variants that are half as fast as the fastest at the least, the reference's own first."""
+    ran = shipped.run
+    fastest = {own.name: interleaved_speedup(ran, own.name).estimate for own in candidates(ran) if own.status == OK}
+    most = max((value for value in fastest.values() if value == value), default=1.0)
+    names = sorted((name for name, value in fastest.items() if value >= WORTH_A_TRY * most), key=lambda n: -fastest[n])
+    backends = [ran.variant(name).settings.backend for name in (shipped.reference, *names)]
+    return [backend for backend in dict.fromkeys(backends) if backend in BACKENDS]
+
+
+def _searched(
+    shipped: Shipped, space: Space, log: Log, budget: Budget, folder: Path, progress: Progress
+) -> tuple[Trial, list[Step]]:
+    """The best of the search, and the steps that lead to it."""
+    number = 1 + sum(1 for _ in (folder / SEARCH).glob("*"))
+    reference = log.trials[0]
+    timeout_s = min(shipped.run.record.settings.timeout_s, max(LEAST_TIMEOUT_S, LONGEST * budget.seconds))
+    with opened(shipped, folder / SEARCH / str(number), timeout_s, progress) as trials:
+        search(space, reference.settings, log, trials.measure, budget, shipped.run.record.settings.seed, progress)
+        best = best_of(log.trials)
+        assert best is not None, "the reference's accuracy is kept"
+        taken = [] if best is reference else steps(space, reference, best, log, trials.measure)
+    return best, taken
+
+
+def _confirmed(evaluation: Request, shipped: Shipped, best: Trial, folder: Path, progress: Progress) -> Path:
+    """The one run over the evaluation cases: the recipe, and the fastest that is shipped beside it."""
+    place = folder / CONFIRMATION
+    if (place / RUN_FILE).exists():
+        return place if read_run(place).record.status == COMPLETE else run.resume(place, progress)
+    own = shipped.run.variant(shipped.reference).settings
+    beside = {} if best.number == 1 or shipped.reference == shipped.run.record.baseline else {shipped.reference: own}
+    variants = {**beside, RECIPE: replace(best.settings, recipe=True)}
+    asked = replace(evaluation, backends="", recipes=None, variants=variants)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    plan = make_plan(asked, CONFIRMATION, now, progress)
+    chosen = replace(plan, record=replace(plan.record, confirmed=RECIPE))  # beforehand, whatever these cases show
+    return run.start(chosen, place, progress, Limits(rounds=1))

@@ -1,0 +1,137 @@
+"""A search for the fastest recipe: what its trials were, and which of them is the best.
+
+A trial is timed beside one reference on tuning cases. Nothing is proved by it: the best of many trials looks faster and
+more accurate than it is, so that it is confirmed on evaluation cases that the search has not seen.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from math import exp, isfinite, log, nan
+
+from reports.decision.accuracy import Accuracy
+from reports.decision.speed import Speed
+from reports.decision.verdict import ABSENT, KEPT, LOST, Claim, judge_accuracy, metric_state
+from reports.formatting import NOT_APPLICABLE
+from reports.records.record import VariantSettings
+from reports.stats.bootstrap import ALPHA, MIN_CASES
+
+MEASURED, PRUNED, FAILED = "measured", "pruned", "failed"  # states of a trial
+NEAR = log(1.02)  # log ratio of times that a search does not tell apart
+LAUNCH = 0.06
+"""How far, as a log ratio, the luck of a single launch may carry two equal recipes from each other: see
+`reports.decision.racing.ONE_LAUNCH`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A recipe and what the search found of it.
+
+    Attributes:
+        state: `MEASURED` on all tuning cases; `PRUNED` after some, once it was slower than the best or had lost
+            accuracy beyond doubt; `FAILED`, and then `reason` says why.
+        speedup: over the reference; `low`, `high`: its one-sided 95 % bounds. None where it is not known.
+        cases: that it was timed on.
+        accuracy: ``kept``, ``undecided`` or ``lost`` beside the run's baseline; empty where it was not scored.
+        margin_used: the largest share of its margin that a mean score fell by; below 0 where all rose. None where it is
+            not known.
+        seconds: that the search spent on it.
+    """
+
+    number: int
+    settings: VariantSettings
+    state: str
+    reason: str = ""
+    speedup: float | None = None
+    low: float | None = None
+    high: float | None = None
+    cases: int = 0
+    accuracy: str = ""
+    accuracy_reason: str = ""
+    margin_used: float | None = None
+    seconds: float = 0.0
+
+    @property
+    def log_speedup(self) -> float:
+        """Of the estimate; NaN where it was not timed."""
+        return log(self.speedup) if self.speedup else nan
+
+
+def timed(number: int, settings: VariantSettings, state: str, reason: str, speed: Speed) -> Trial:
+    """A trial that was timed, and not scored."""
+    estimate, low, high = (own if isfinite(own) else None for own in vars(speed.speedup).values())
+    return Trial(
+        number=number, settings=settings, state=state, reason=reason, speedup=estimate, low=low, high=high,
+        cases=speed.cases,
+    )  # fmt: skip
+
+
+def judged(number: int, settings: VariantSettings, speed: Speed, accuracy: Accuracy, claim: Claim) -> Trial:
+    """A trial on all tuning cases."""
+    state, reason = judge_accuracy(accuracy, claim)
+    used = _margin_used(accuracy, claim)
+    return replace(
+        timed(number, settings, MEASURED, "", speed), accuracy=state, accuracy_reason=reason, margin_used=used
+    )
+
+
+def is_beaten(speed: Speed, best: Trial | None) -> bool:
+    """Whether a recipe is slower than the `best` so far whatever the luck of its launch; never below `MIN_CASES`."""
+    if best is None or speed.cases < MIN_CASES:
+        return False
+    return speed.log_speedup.high(ALPHA) + LAUNCH < best.log_speedup
+
+
+def is_lost(accuracy: Accuracy, claim: Claim) -> bool:
+    """Whether the cases so far show beyond doubt that a score falls by more than its margin."""
+    return any(
+        metric.applicable and metric.delta.high < -claim.margin(key, metric.own_margin)
+        for key, metric in accuracy.metrics.items()
+    )
+
+
+def best_of(trials: Iterable[Trial]) -> Trial | None:
+    """The fastest whose accuracy is kept; of those that are as fast to `NEAR`, the one that is furthest from a loss.
+
+    Where none is kept, as with too few tuning cases, the undecided ones stand in. None without any.
+    """
+    able = [t for t in trials if t.state == MEASURED and t.accuracy != LOST and isfinite(t.log_speedup)]
+    kept = [trial for trial in able if trial.accuracy == KEPT] or able
+    if not kept:
+        return None
+    fastest = max(trial.log_speedup for trial in kept)
+    near = [trial for trial in kept if trial.log_speedup >= fastest - NEAR]
+    return min(near, key=lambda trial: (_used(trial), -trial.log_speedup, trial.number))
+
+
+def front(trials: Sequence[Trial]) -> list[Trial]:
+    """The measured trials that no other one beats in both time and accuracy, the fastest first.
+
+    Two that are equal in both are one.
+    """
+    measured = [t for t in trials if t.state == MEASURED and isfinite(t.log_speedup) and t.margin_used is not None]
+    measured.sort(key=lambda trial: (-trial.log_speedup, _used(trial), trial.number))
+    chosen: list[Trial] = []
+    for trial in measured:
+        if all(_used(trial) < _used(faster) for faster in chosen):
+            chosen.append(trial)
+    return chosen
+
+
+def speedup_of(trial: Trial, reference: Trial) -> float:
+    """How many times as fast as `reference` a trial is, both by their speedups over the same third."""
+    return exp(trial.log_speedup - reference.log_speedup)
+
+
+def _used(trial: Trial) -> float:
+    return trial.margin_used if trial.margin_used is not None else 0.0
+
+
+def _margin_used(accuracy: Accuracy, claim: Claim) -> float | None:
+    used = []
+    for key, metric in accuracy.metrics.items():
+        margin = claim.margin(key, metric.own_margin)
+        if metric_state(key, metric, margin) in (NOT_APPLICABLE, ABSENT) or not isfinite(metric.delta.estimate):
+            continue
+        fall = -metric.delta.estimate
+        used.append(fall / margin if margin else (1e3 if fall > 0 else 0.0))
+    return max(used, default=None)

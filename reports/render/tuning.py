@@ -1,0 +1,140 @@
+"""The report of a search for the fastest recipe."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from reports.charts.tuning import tuning_chart
+from reports.decision.speed import Speed, case_ns, pairs, speed
+from reports.decision.tuning import FAILED, MEASURED, PRUNED, Trial, speedup_of
+from reports.formatting import count, factor
+from reports.records.record import INTERLEAVED
+from reports.records.store import Run
+from reports.render.commonmark import bullets, section, table, text
+from reports.summary.summarise import summarise
+
+REPORT, CHART = "tuning.md", "tuning.svg"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """What a search found.
+
+    Attributes:
+        reference: the shipped variant beside which everything was timed, by name.
+        best, front, trials: the first of `trials` is the reference.
+        steps: from the reference to the best: which setting, its value, and the trial with all changes so far.
+        tuned_on: which cases the search saw.
+        recipe: as a TOML file; `name`: its name in there, and in the confirming run.
+    """
+
+    reference: str
+    best: Trial
+    front: tuple[Trial, ...]
+    trials: tuple[Trial, ...]
+    steps: tuple[tuple[str, Any, Trial], ...]
+    tuned_on: str
+    recipe: str
+    name: str
+
+
+def tuning_files(found: Tuned, confirmed: Run) -> Mapping[str, str | bytes]:
+    """The report and its chart by their names; `confirmed` is the run over the evaluation cases."""
+    chart = tuning_chart(found.trials, found.front, found.reference)
+    picture = f"![{chart.title}]({CHART})" if chart else ""
+    parts = [
+        f"# {text(summarise(confirmed).headline)}",
+        bullets(_answers(found, confirmed)),
+        picture,
+        section("The recipe", f"```toml\n{found.recipe.strip()}\n```"),
+        _steps(found),
+        _front(found),
+    ]
+    files: dict[str, str | bytes] = {REPORT: "\n\n".join(part for part in parts if part) + "\n"}
+    return files | ({CHART: chart.file} if chart else {})
+
+
+def over_shipped(found: Tuned, confirmed: Run) -> Speed | None:
+    """The recipe against the fastest shipped variant, on evaluation cases; None where it is that variant."""
+    names = {variant.name for variant in confirmed.variants}
+    if found.reference not in names or found.reference == found.name:
+        return None
+    return speed(pairs(confirmed, found.name, INTERLEAVED, found.reference), case_ns)
+
+
+def _answers(found: Tuned, confirmed: Run) -> list[str]:
+    beside = over_shipped(found, confirmed)
+    states = [trial.state for trial in found.trials]
+    number = {state: states.count(state) for state in (MEASURED, PRUNED, FAILED)}
+    return [
+        _against_shipped(found, beside),
+        f"Searched on {text(found.tuned_on)}; confirmed once, on {count(len(confirmed.record.cases), 'case')} that the "
+        "search did not see.",
+        f"{count(len(states), 'trial')}: {number[MEASURED]} measured to the end, {number[PRUNED]} ended early as they "
+        f"were slower than the best, {number[FAILED]} failed.",
+        "To use it: `bench run --recipes recipe.toml`, or `bench predict confirmation`.",
+    ]
+
+
+def _against_shipped(found: Tuned, beside: Speed | None) -> str:
+    if found.best is found.trials[0] or found.best.number == found.trials[0].number:
+        return (
+            f"Nothing that was tried is faster than {text(found.reference)}, the fastest that is shipped, with its "
+            "accuracy kept; the recipe is that variant."
+        )
+    shipped = text(found.reference)
+    if beside is None or not beside.cases:
+        return f"On the tuning cases it was {factor(found.best.speedup)} as fast as {shipped}, the fastest shipped one."
+    s = beside.speedup
+    return (
+        f"On {count(beside.cases, 'case')} that the search did not see it is {factor(s.estimate)} "
+        f"[{s.low:.2f}, {s.high:.2f}] as fast as {shipped}, the fastest that is shipped."
+    )
+
+
+def _steps(found: Tuned) -> str:
+    if not found.steps:
+        return ""
+    rows, before = [], found.trials[0]
+    for setting, value, trial in found.steps:
+        known = trial.state == MEASURED
+        gain = factor(speedup_of(trial, before)) if known else "not measured"
+        rows.append([text(setting), text(_shown(value)), gain, _speedup(trial), text(trial.accuracy or trial.reason)])
+        before = trial if known else before
+    head = ["change", "to", "brings", f"all so far, beside {text(found.reference)}", "accuracy"]
+    note = "On the tuning cases, each row with all changes above it. A difference below 2 % may be chance."
+    return section("What each step brings", table(head, rows, (0, 1, 4)), note)
+
+
+def _front(found: Tuned) -> str:
+    head = ["trial", "recipe", f"times as fast as {text(found.reference)}", "margin used", "accuracy"]
+    rows = [
+        [str(trial.number), text(str(trial.settings)), _speedup(trial), _margin(trial), text(trial.accuracy)]
+        for trial in found.front
+    ]
+    note = (
+        "On the tuning cases: what no other trial beats in both time and accuracy. *Margin used*: the largest share of "
+        "its margin that a mean score fell by, 0 % where none fell. All trials are in `trials.jsonl`, their samples in "
+        "`search`. The best of many looks better here than it is, so that none of these figures is a claim."
+    )
+    return section("Time against accuracy", table(head, rows, (1, 4)), note)
+
+
+def _speedup(trial: Trial) -> str:
+    if trial.speedup is None:
+        return "not measured"
+    if trial.low is None or trial.high is None or trial.low == trial.high:
+        return factor(trial.speedup)
+    return f"{factor(trial.speedup)} [{trial.low:.2f}, {trial.high:.2f}]"
+
+
+def _margin(trial: Trial) -> str:
+    return "not measured" if trial.margin_used is None else f"{100 * max(0.0, trial.margin_used):.0f} %"
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "the usual"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return " x ".join(map(str, value)) if isinstance(value, tuple) else str(value)

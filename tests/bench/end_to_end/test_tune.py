@@ -1,0 +1,141 @@
+"""`bench tune` from end to end: real workers on a small network, a search, and its confirmation."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from bench.cli.main import main
+from bench.plan.recipes import read_recipes
+from bench.tune import trials as trials_module
+from reports.records.store import read_run
+
+SIDE = 32  # of a tile, and of the fixtures' cases
+FEW, MORE = 8, 6  # cases to tune on; trials
+
+
+@pytest.fixture
+def with_training(network, data, tmp_path) -> Path:
+    """The cases of the fixture `data`, and some of a training split likewise."""
+    root, rng = tmp_path / "data", np.random.default_rng(1)
+    shutil.copytree(data, root)
+    for number in range(FEW):
+        folder = root / "train" / f"subtype{number % 3}"
+        folder.mkdir(parents=True, exist_ok=True)
+        hu = rng.normal(0, 400, (SIDE, SIDE, SIDE)).astype(np.int16)
+        with torch.inference_mode():
+            x = torch.from_numpy(hu.clip(-1000, 1000).astype(np.float32)).add(1000).div(2000)
+            truth = network[1](x[None, None])[0][0].argmax(0).numpy().astype(np.uint8)
+        nib.save(nib.Nifti1Image(hu, np.eye(4)), folder / f"train_{number:03}_0000.nii.gz")
+        nib.save(nib.Nifti1Image(truth, np.eye(4)), folder / f"train_{number:03}.nii.gz")
+    return root
+
+
+@pytest.fixture
+def tune(network, with_training, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VOXBENCH_CACHE", str(tmp_path / "cache"))
+
+    def call(*options: str) -> tuple[int, str]:
+        where = ("--checkpoint", str(network[0]), "--data", str(with_training), "--device", "cpu", "--threads", "1")
+        where += ("--tile", f"{SIDE},{SIDE},{SIDE}", "--backends", "torchscript,openvino-fp32")
+        code = main(["tune", *where, "--out", "search", "--budget", "1000", *options])
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.out + printed.err
+        return code, printed.out + printed.err
+
+    return call
+
+
+def lines() -> list[dict]:
+    return [json.loads(line) for line in Path("search/trials.jsonl").read_text().splitlines()]
+
+
+def test_a_search_ends_in_a_recipe_that_is_confirmed_on_other_cases(tune):
+    code, printed = tune("--trials", str(MORE))
+    assert code in (0, 1, 3), printed
+    trials = lines()
+    assert len(trials) >= MORE, "the steps may add some"
+    assert trials[0]["speedup"] == 1.0
+    assert {trial["state"] for trial in trials} <= {"measured", "pruned", "failed"}
+    shipped, confirmed = read_run(Path("search/shipped")), read_run(Path("search/confirmation"))
+    seen, evaluated = ({case.name for case in run.record.cases} for run in (shipped, confirmed))
+    assert (len(seen), len(evaluated)) == (FEW, 16)
+    assert not seen & evaluated
+    assert confirmed.record.confirmed == "tuned"
+    recipe = read_recipes(Path("search/recipe.toml"), "none", 0.5, 1)["tuned"]
+    assert recipe == confirmed.record.settings.variants["tuned"]
+    assert any(s.phase == "confirmation" for s in confirmed.variant("tuned").samples)
+    report = Path("search/tuning.md").read_text()
+    for part in (
+        "## The recipe",
+        "## Time against accuracy",
+        "8 cases of the split train",
+        "once, on 16 cases that the",
+    ):
+        assert part in report
+    assert "Report: search/tuning.md" in printed
+    assert not list(Path("search/search/1/predictions").glob("trial-*")), "what is scored is not kept"
+
+
+def test_an_interrupted_search_goes_on(tune, monkeypatch):
+    measure, calls = trials_module.Trials.measure, []
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return measure(*arguments)
+
+    monkeypatch.setattr(trials_module.Trials, "measure", interrupted)
+    code, printed = tune("--trials", str(MORE))
+    assert code == 130
+    assert "To finish it: the same command with --resume --out search" in printed
+    before = lines()
+    assert len(before) == 3
+    monkeypatch.setattr(trials_module.Trials, "measure", measure)
+    refused = "bench: search: exists and is not empty; choose another --out, or go on with it by --resume\n"
+    assert tune("--trials", str(MORE)) == (2, refused)
+    code, printed = tune("--trials", str(MORE), "--overlap", "0.25", "--resume")
+    assert code == 2
+    assert "search/shipped: the settings are not those that this search began with; begin another one" in printed
+    code, printed = tune("--trials", str(MORE), "--resume")
+    assert code in (0, 1, 3), printed
+    assert lines()[:3] == before
+    assert len(lines()) >= MORE
+
+
+def test_without_a_training_split_half_of_the_cases_is_tuned_on(tune, with_training):
+    shutil.rmtree(with_training / "train")
+    code, printed = tune("--trials", "2")
+    assert code in (0, 1, 3), printed
+    shipped, confirmed = read_run(Path("search/shipped")), read_run(Path("search/confirmation"))
+    seen, evaluated = ({case.name for case in run.record.cases} for run in (shipped, confirmed))
+    assert (len(seen), len(evaluated), len(seen | evaluated)) == (8, 8, 16)
+    assert "every second case of the split validation; the others are evaluated" in Path("search/tuning.md").read_text()
+
+
+def test_a_case_that_is_both_tuned_on_and_evaluated_is_refused(tune, with_training):
+    twin = with_training / "validation" / "subtype0" / "quiz_0_000_0000.nii.gz"
+    shutil.copy(with_training / "train" / "subtype0" / "train_000_0000.nii.gz", twin)
+    code, printed = tune("--trials", "2")
+    assert code == 2
+    assert "also a tuning case" in printed
+    assert "a search must not see what confirms it" in printed
+
+
+def test_too_few_cases_are_refused(tune, with_training):
+    shutil.rmtree(with_training / "train")
+    code, printed = tune("--max-cases", "9")
+    assert code == 2
+    assert "a search and its confirmation need at least 5 each" in printed
+
+
+def test_what_it_needs_is_named(tune, monkeypatch):
+    monkeypatch.setattr("bench.cli.commands.tune.find_spec", lambda name: None if name == "optuna" else sys)
+    assert tune() == (2, 'bench: a search needs optuna; in the checkout of voxbench: pip install ".[tune]"\n')
