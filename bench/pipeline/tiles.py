@@ -69,7 +69,7 @@ def sliding_window(shape: Shape, tile: Shape, overlap: float) -> Grid:
     per_axis = []
     for n, side in zip(shape, tile, strict=True):
         n = max(n, side)
-        count, step = _along(n, side, overlap)
+        count, step = along(n, side, overlap)
         per_axis.append([min(i * step, n - side) for i in range(count)])
     return grid_of(shape, tile, per_axis)
 
@@ -81,7 +81,7 @@ def expand_to_tiles(box: Box, shape: Shape, tile: Shape, overlap: float) -> Box:
     """
     sides = []
     for own, n, side in zip(box, shape, tile, strict=True):
-        count, step = _along(max(own.stop - own.start, side), side, overlap)
+        count, step = along(max(own.stop - own.start, side), side, overlap)
         length = min(side + (count - 1) * step, n)
         start = min(max((own.start + own.stop - length) // 2, 0), n - length)
         sides.append(slice(start, start + length))
@@ -132,7 +132,7 @@ def gaussian_weights(tile: Shape) -> Tensor:
     return weights.clamp(min=max(float(weights.min()), SMALLEST_WEIGHT))
 
 
-def _along(n: int, side: int, overlap: float) -> tuple[int, int]:
+def along(n: int, side: int, overlap: float) -> tuple[int, int]:
     """Tiles along an axis of `n` voxels, at least `side`, and voxels from one to the next."""
     step = max(int(side * (1 - overlap)), 1)
     return math.ceil((n - side) / step) + 1, step

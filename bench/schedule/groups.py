@@ -122,7 +122,7 @@ def _rounds(
     store, names = interleaver.store, (record.baseline, *group)
     most, interleaver.first_round = settings.rounds or limits.rounds, first
     calls = any(settings.variants[name].one_call for name in names)
-    race = Race(record, names, interleaver, progress)
+    race = Race(record, names, settings.budget_s * share, interleaver, progress)
     while done < most:
         if done and (calls or interleaver.run_share >= limits.relaunch_cost):
             progress.start(f"launching anew for round {first + done + 1}", 1)

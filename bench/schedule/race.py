@@ -4,23 +4,38 @@ from bench.progress import Progress
 from bench.schedule.interleave import Interleaver
 from bench.schedule.scoring import score_predictions
 from reports.decision.comparison import candidates
-from reports.decision.racing import accuracy_states, behind, is_settled, leaving, level_after, level_early, looks
+from reports.decision.outcome import WIDEST
+from reports.decision.racing import (
+    accuracy_states,
+    behind,
+    is_settled,
+    known_peers,
+    leaving,
+    level_after,
+    level_early,
+    looks,
+)
 from reports.decision.verdict import Claim
 from reports.formatting import listed
-from reports.records.record import RunRecord
+from reports.records.record import INTERLEAVED, RunRecord
 from reports.records.store import Run
 
 
 class Race:
     """Looks at the samples within a group's first round and after each round, and lets variants leave.
 
+    Reference pipelines leave only once the group's share of the budget is spent, which must buy no figure of theirs
+    that is better than known.
+
     What a look found is saved with the variant, so that a resumed run goes on without it. Within the first round,
     variants that others are faster than wait, until the accuracy of these is known: most will then leave. In a run that
     is no race nothing is looked at.
     """
 
-    def __init__(self, record: RunRecord, names: tuple[str, ...], interleaver: Interleaver, progress: Progress) -> None:
-        self._record, self._names = record, names
+    def __init__(
+        self, record: RunRecord, names: tuple[str, ...], budget_s: float, interleaver: Interleaver, progress: Progress
+    ) -> None:
+        self._record, self._names, self._budget_s = record, names, budget_s
         self._claim = Claim.of(record.settings)
         self._interleaver, self._progress = interleaver, progress
         self._early = set(looks(len(record.cases)))
@@ -76,6 +91,16 @@ class Race:
     def _run(self) -> Run:
         return self._interleaver.store.run(self._record, self._names)
 
+    def _is_spent(self) -> bool:
+        """Whether the samples of this group's rounds have taken its share of the budget."""
+        first = self._interleaver.first_round
+        records = [self._interleaver.store.records[name] for name in self._names]
+        taken = (s.case_ns for r in records for s in r.samples if s.phase == INTERLEAVED and s.round >= first)
+        return self._record.settings.rounds is None and 1e-9 * sum(taken) > self._budget_s
+
     def _look(self, level: float) -> None:
+        if self._is_spent():
+            for name in known_peers(self._run):
+                self._interleaver.leave(name, f"its time is known to {100 * WIDEST:g} %, and the budget is spent")
         for name, reason in leaving(self._run, self._claim, level, self._accuracy).items():
             self._interleaver.leave(name, reason)

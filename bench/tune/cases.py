@@ -11,11 +11,9 @@ from bench.plan.plan import evenly
 from bench.plan.request import Request
 from bench.progress import Progress
 from reports.stats.bootstrap import MIN_CASES
-from reports.stats.power import ENOUGH_FOR_F1
 
-MOST = ENOUGH_FOR_F1
-"""Tuning cases: the fewest on which an unchanged macro-F1 counts. With twice as many a trial takes twice as long, and the
-confirmation decides in any case."""
+MOST = 24
+"""Tuning cases. With more a trial takes longer, and the confirmation decides in any case."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ Estimator", JAIR 73, 2022).
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from bench.progress import Progress
 from bench.schedule.run_directory import write_text
-from bench.tune.space import Space
+from bench.tune.space import Space, Tile
 from reports.decision.tuning import FAILED, MEASURED, Trial, best_of
 from reports.decision.verdict import LOST
 from reports.formatting import factor
@@ -80,6 +80,7 @@ def search(
     for trial in log.trials:
         study.add_trial(_frozen(space, trial))
     neighbours = space.neighbours(reference)
+    tried = {str(own): own.tile for own in neighbours if own.tile is not None}
     repeats = 0
     while not budget.is_spent(log.trials) and repeats < MOST_REPEATS:
         known = {str(trial.settings): trial for trial in log.trials}
@@ -89,6 +90,11 @@ def search(
             if asked is not None:
                 _tell(study, asked, before)
             continue
+        if asked is not None and own.tile in _lossy_tiles(tried, log.trials):
+            repeats += 1
+            asked.set_constraint("accuracy", 1.0)
+            study.tell(asked, [0.0, _WORST])
+            continue
         repeats = 0
         trial = measure(len(log.trials) + 1, own, best_of(log.trials))
         log.append(trial)
@@ -97,6 +103,13 @@ def search(
             study.add_trial(_frozen(space, trial))
         else:
             _tell(study, asked, trial)
+
+
+def _lossy_tiles(tried: Mapping[str, Tile], trials: Sequence[Trial]) -> set[Tile]:
+    """Tiles with which the accuracy was lost, or nothing was built, in the recipes `tried`: they alone were new."""
+    known = {str(trial.settings): trial for trial in trials}
+    lossy = (own for own in tried if own in known and (known[own].accuracy == LOST or known[own].state == FAILED))
+    return {tried[own] for own in lossy}
 
 
 def _next(

@@ -1,26 +1,33 @@
 """The recipes that a search may try: for each setting the values that may make a case faster on this machine."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from bench.choices import ROIS
+from bench.pipeline.roi import STRATEGIES
+from bench.pipeline.tiles import along
 from bench.plan.augmentation import OFF
 from bench.plan.variants import roi_absent, row_of
 from engines.rewrites import REWRITES
 from models.model import Model
-from reports.records.record import Case, VariantSettings
+from reports.records.record import VariantSettings
 
 Tile = tuple[int, int, int]
 
 OVERLAPS = (0.125, 0.25, 0.375, 0.5, 0.625)
 BATCHES_ON_CPU, BATCHES_ON_CUDA = (1, 2, 3, 4), (1, 2, 4, 8, 16)
 MARGINS_MM = (2.5, 5.0, 10.0, 15.0, 20.0)
-INT8_DICE = (0.9, 0.99, 0.995)
-ISOTROPIC = (1.5, 2.0)  # times the trained tile
-MOST_LARGER = 8.0  # times the voxels of the trained tile
+INT8_DICE = (0.9, 0.995)  # beside the usual
+LIMITS = (1.125, 1.25, 1.5, 2.0)
+"""How far a tile's sides may be from the trained ones, as factors: a network copes less with what is further away."""
+
+LESS_WORK = 0.95  # of another tile's: less than that is not worth a try
 _OF_TORCH = "channels-last"
+_MARGIN = "margin_mm of "  # a ROI's
+_SLOW_TO_BUILD = ("int8_dice",)
 
 
 class Choose(Protocol):
@@ -64,7 +71,7 @@ class Space:
             tile=value("tile"),
             overlap=value("overlap"),
             roi=roi,
-            margin_mm=choose("margin_mm", (None, *self.settings["margin_mm"])) if roi != "none" else None,
+            margin_mm=choose(f"{_MARGIN}{roi}", self._margins(roi)) if roi != "none" else None,
             batch=value("batch"),
             streams=value("streams") if is_openvino else None,
             threads=value("threads"),
@@ -79,7 +86,7 @@ class Space:
 
         def as_own(name: str, values: Sequence[Any]) -> Any:
             rewrite = name.partition("rewrite ")[2]
-            chosen[name] = rewrite in own.rewrites if rewrite else getattr(own, name)
+            chosen[name] = rewrite in own.rewrites if rewrite else getattr(own, name.partition(" of ")[0])
             if chosen[name] not in values:
                 chosen[name] = values[0]
             return chosen[name]
@@ -88,29 +95,40 @@ class Space:
         return chosen
 
     def neighbours(self, own: VariantSettings) -> list[VariantSettings]:
-        """Recipes that differ from `own` in one setting."""
+        """Recipes that differ from `own` in one setting; those that take long to build come last.
+
+        Another tile is tried without INT8, which would be calibrated anew: what it does to the masks is known then.
+        """
         base = self.values_of(own)
+        in_float = next((name for name in self.backends if row_of(name).precision != "int8"), own.backend)
         found: list[VariantSettings] = []
-        for name in sorted(base, key=lambda name: name == "tile"):  # last, as they take longest to build
-            values = self.backends if name == "backend" else self._values(name)
-            for other in values:
+        for name in sorted(base, key=_SLOW_TO_BUILD.__contains__):
+            beside = {**base, "backend": in_float} if name == "tile" else base
+            for other in self._values(name):
                 if other != base[name]:
-                    recipe = self.recipe(with_values({**base, name: other}))
+                    recipe = self.recipe(with_values({**beside, name: other}))
                     if recipe not in found:
                         found.append(recipe)
         return found
 
     def _values(self, name: str) -> tuple[Any, ...]:
+        if name == "backend":
+            return self.backends
         if name.startswith("rewrite "):
             return (False, True)
-        return (None, *self.settings[name]) if name == "margin_mm" else self.settings[name]
+        roi = name.partition(_MARGIN)[2]
+        return self._margins(roi) if roi else self.settings[name]
+
+    def _margins(self, roi: str) -> tuple[Any, ...]:
+        """The strategy's own first."""
+        return (None, *(margin for margin in self.settings["margin_mm"] if margin != STRATEGIES[roi].margin_mm))
 
 
 def space_of(
     model: Model,
     usual: VariantSettings,
     backends: Sequence[str],
-    cases: Sequence[Case],
+    tiles: Sequence[Tile],
     device: str,
     threads: Sequence[int],
 ) -> Space:
@@ -119,54 +137,56 @@ def space_of(
     Args:
         usual: the run's own settings.
         backends: those that run here and are worth a try.
-        cases: by whose shapes larger tiles are chosen.
+        tiles: other ones than the trained, that the network takes.
         threads: numbers of threads, the run's own first.
     """
-    on_cuda = device.startswith("cuda")
-    as_stored = model.plans is None and model.bundle is None
-    batches = BATCHES_ON_CUDA if on_cuda else BATCHES_ON_CPU
-    program = model.program is not None
-    streams = (None,) if on_cuda else (None, *range(1, max(threads) + 1))
+    on_cuda, program = device.startswith("cuda"), model.program
+    batches = _first(usual.batch, BATCHES_ON_CUDA if on_cuda else BATCHES_ON_CPU)
     return Space(
         backends=tuple(backends),
         settings={
-            "tile": (None,)
-            if program
-            else (None, *larger_tiles(model.tile, [case.shape for case in cases] * as_stored)),
+            "tile": (None, *tiles),
             "overlap": _first(usual.overlap, OVERLAPS),
             "roi": tuple(roi for roi in ROIS if roi_absent(roi, model) is None),
             "margin_mm": MARGINS_MM,
-            "batch": (usual.batch,)
-            if program and model.program and model.program.batch
-            else _first(usual.batch, batches),
-            "streams": streams,
+            "batch": (usual.batch,) if program is not None and program.batch else batches,
+            "streams": (None,) if on_cuda else (None, *range(1, max(threads) + 1)),
             "threads": (None,) if on_cuda else (None, *threads[1:]),
             "tta": (usual.tta,) if usual.tta == OFF else (usual.tta, OFF),
-            "rewrites": () if program else tuple(REWRITES),
-            "int8_dice": (None, *(dice for dice in INT8_DICE if dice != 0.99)),
+            "rewrites": tuple(REWRITES) if program is None else (),
+            "int8_dice": (None, *INT8_DICE),
         },
         usual=usual,
     )
 
 
-def larger_tiles(trained: Tile, shapes: Sequence[Sequence[int]]) -> list[Tile]:
-    """Tiles that cover a case in fewer passes: multiples of the trained one, and such as cover most cases.
+def tiles_of_less_work(trained: Tile, shapes: Sequence[Sequence[int]], overlap: float, step: int) -> list[Tile]:
+    """Tiles with which fewer voxels go through the network, over cases of these shapes; those nearest to it first.
 
-    Sides are multiples of what divides the trained ones, up to 32, since poolings must divide them.
+    Neighbours overlap, and the last of an axis reaches back as far as it must, so that a tile that fits the cases can
+    spare half of the work. Sides are multiples of `step`. There is one for each of `LIMITS`, where it spares more than
+    the one before.
     """
-    step = next(n for n in (32, 16, 8, 4, 2, 1) if all(side % n == 0 for side in trained))
+    chosen, least = list[Tile](), _work(trained, shapes, overlap)
+    for limit in LIMITS:
+        sides = [
+            [n for n in range(step, 2 * side + 1, step) if side <= limit * n and n <= limit * side] for side in trained
+        ]
+        best = min(itertools.product(*sides), key=lambda tile: _work(tile, shapes, overlap), default=trained)
+        work = _work(best, shapes, overlap)
+        if work < LESS_WORK * least:
+            chosen.append((best[0], best[1], best[2]))
+            least = work
+    return chosen
 
-    def rounded(sides: Sequence[float]) -> Tile:
-        x, y, z = (max(step, step * math.ceil(side / step)) for side in sides)
-        return x, y, z
 
-    wanted = [rounded([factor * side for side in trained]) for factor in ISOTROPIC]
-    for share in (0.5, 0.9) if shapes else ():
-        covering = [sorted(sides)[min(len(sides) - 1, int(share * len(sides)))] for sides in zip(*shapes, strict=True)]
-        wanted.append(rounded(covering))
-        wanted.append(rounded([min(cover, 1.5 * side) for cover, side in zip(covering, trained, strict=True)]))
-    most = MOST_LARGER * math.prod(trained)
-    return [tile for tile in dict.fromkeys(wanted) if tile != trained and math.prod(tile) <= most]
+def _work(tile: Sequence[int], shapes: Sequence[Sequence[int]], overlap: float) -> int:
+    """Voxels that go through the network."""
+    passes = (
+        math.prod(along(max(n, side), side, overlap)[0] for n, side in zip(shape, tile, strict=True))
+        for shape in shapes
+    )
+    return sum(passes) * math.prod(tile)
 
 
 def _first(own: Any, values: Sequence[Any]) -> tuple[Any, ...]:

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 from bench import run
 from bench.errors import InputError, InterruptedRunError
 from bench.machine import host
+from bench.plan.cache import cache_folder
+from bench.plan.controlled_settings import model_options_of
 from bench.plan.plan import Plan, make_plan, recorded_networks
 from bench.plan.request import Request
 from bench.progress import Progress
@@ -17,10 +20,14 @@ from bench.schedule.run_directory import locked, write_files
 from bench.tune.cases import Parts, part
 from bench.tune.recipe_file import recipe_text, write_recipe
 from bench.tune.search import Budget, Log, search
-from bench.tune.space import Space, space_of
+from bench.tune.space import Space, space_of, tiles_of_less_work
 from bench.tune.steps import Step, steps
 from bench.tune.trials import Shipped, opened
+from bench.worker.process import WorkerError, WorkerProcess
+from bench.worker.questions import takes_tiles
 from engines import BACKENDS
+from engines.base import Target
+from models.model import Model
 from reports.decision.comparison import candidates
 from reports.decision.outcome import judge_candidates
 from reports.decision.speed import interleaved_speedup
@@ -33,6 +40,7 @@ from reports.render.tuning import Tuned, tuning_files
 RECIPE = "tuned"
 SHIPPED, SEARCH, CONFIRMATION = "shipped", "search", "confirmation"  # run directories of a search
 TRIALS_FILE, RECIPE_FILE = "trials.jsonl", "recipe.toml"
+STEPS = (8, 16, 32)  # between sides of tiles: what poolings most often divide by
 LEAST_TIMEOUT_S, LONGEST = 60.0, 0.1  # for a step of a trial: seconds, and the share of the budget where that is more
 WORTH_A_TRY = 0.5  # of the fastest shipped variant's speedup: slower backends are left out of the space
 
@@ -151,15 +159,29 @@ def _reference(shipped: Shipped) -> Trial:
 
 def _space(shipped: Shipped) -> Space:
     ran = shipped.run
-    settings, model = ran.record.settings, recorded_networks(ran.record).model
+    settings, networks = ran.record.settings, recorded_networks(ran.record)
+    model = networks.model
     usual = VariantSettings(
-        backend=next(iter(BACKENDS)), roi=settings.roi, overlap=settings.overlap, batch=settings.batch,
-        tta=settings.tta,
-    )  # fmt: skip
-    threads = [settings.threads, max(1, settings.threads // 2), len(host.allowed_cpus())]
-    return space_of(
-        model, usual, _worth_a_try(shipped), ran.record.cases, settings.device, list(dict.fromkeys(threads))
+        backend=next(iter(BACKENDS)), roi=settings.roi, overlap=settings.overlap, batch=settings.batch, tta=settings.tta
     )
+    threads = [settings.threads, max(1, settings.threads // 2), len(host.allowed_cpus())]
+    tiles = [] if model.program is not None else _tiles(ran, model, networks.paths[0])
+    return space_of(model, usual, _worth_a_try(shipped), tiles, settings.device, list(dict.fromkeys(threads)))
+
+
+def _tiles(ran: Run, model: Model, path: Path) -> list[tuple[int, int, int]]:
+    """Other tiles that the network takes and that spare work; none where volumes are resampled before."""
+    settings, checkpoint = ran.record.settings, ran.record.checkpoint
+    if model.plans is not None or model.bundle is not None or settings.protocol != "sliding-window":
+        return []
+    target = Target("cpu", settings.tile, 1, settings.threads, cache_folder(), channels=model.channels)
+    options = model_options_of(checkpoint)
+    with WorkerProcess(settings.threads) as worker, suppress(WorkerError):
+        arguments = (path, options, checkpoint.widened_to, target, STEPS)
+        step = worker.call(takes_tiles, *arguments, timeout_s=settings.timeout_s)
+        shapes = [case.shape for case in ran.record.cases]
+        return tiles_of_less_work(settings.tile, shapes, settings.overlap, step) if step else []
+    return []
 
 
 def _worth_a_try(shipped: Shipped) -> Sequence[str]:
@@ -178,7 +200,8 @@ def _searched(
     """The best of the search, and the steps that lead to it."""
     number = 1 + sum(1 for _ in (folder / SEARCH).glob("*"))
     reference = log.trials[0]
-    timeout_s = min(shipped.run.record.settings.timeout_s, max(LEAST_TIMEOUT_S, LONGEST * budget.seconds))
+    longest = max(LEAST_TIMEOUT_S, LONGEST * budget.seconds)
+    timeout_s = min(shipped.run.record.settings.timeout_s, longest)
     with opened(shipped, folder / SEARCH / str(number), timeout_s, progress) as trials:
         search(space, reference.settings, log, trials.measure, budget, shipped.run.record.settings.seed, progress)
         best = best_of(log.trials)

@@ -4,13 +4,17 @@ Each runs in a process of its own, since a broken runtime can take its process a
 """
 
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import engines
 from bench.machine.gpu import Meter
-from engines.base import Availability, Backend, Target
+from engines.base import Availability, Backend, EngineError, Target
+from models.options import ModelOptions
 from reports.records.record import GpuState
 
 
@@ -64,6 +68,20 @@ def find_faults(device: str) -> tuple[str, ...]:
     from engines.host import known_faults
 
     return tuple(f"{known_faults.words(fault)} ({fault.source})" for fault in known_faults.present(device))
+
+
+def takes_tiles(path: Path, options: ModelOptions, widen_to: int | None, target: Target, steps: Sequence[int]) -> int:
+    """The first of `steps` by which all sides of the target's tile may be larger for this network; 0 for none."""
+    from engines.probe import refuse_tile
+    from models.load import load_models
+
+    with load_models((path,), options, widen_to) as (model,):
+        for step in steps:
+            x, y, z = target.tile
+            with suppress(EngineError):
+                refuse_tile(model.module, replace(target, tile=(x + step, y + step, z + step), batch=1))
+                return step
+    return 0
 
 
 def try_import(package: str) -> None:

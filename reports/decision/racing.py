@@ -12,7 +12,7 @@ from math import log
 
 from reports.decision.accuracy import compare_accuracy
 from reports.decision.comparison import candidates
-from reports.decision.outcome import interim_analyses
+from reports.decision.outcome import WIDEST, interim_analyses
 from reports.decision.speed import Speed, case_ns, pairs, speed
 from reports.decision.verdict import CONFIRMED, KEPT, LOST, UNDECIDED, Claim, judge_accuracy, judge_speeds
 from reports.formatting import count, factor, percent, plain_percent
@@ -79,6 +79,14 @@ def leaving(run: Run, claim: Claim, level: float, accuracy: Mapping[str, tuple[s
             undecided, f"its accuracy is undecided, which more rounds do not change; {leader}'s is kept"
         )
     return why
+
+
+def known_peers(run: Run) -> tuple[str, ...]:
+    """The reference pipelines that still run and whose time is known to `WIDEST` by the samples of the rounds."""
+    there = [variant.name for variant in run.variants if not variant.left]
+    running = [name for name in run.record.peers if name in there]
+    speeds = {name: speed(pairs(run, name, INTERLEAVED), case_ns) for name in running if name != run.record.baseline}
+    return tuple(name for name, own in speeds.items() if own.cases >= MIN_CASES and own.half_width <= WIDEST)
 
 
 def behind(run: Run, names: Collection[str], looks: int) -> tuple[str, ...]:

@@ -1,11 +1,15 @@
 """What a search may try."""
 
+import math
+from itertools import pairwise
+
 import pytest
 
 from bench.choices import ROIS
+from bench.pipeline.tiles import sliding_window
 from bench.plan.recipes import read_recipes
 from bench.tune.recipe_file import recipe_text
-from bench.tune.space import Space, larger_tiles, with_values
+from bench.tune.space import LIMITS, Space, tiles_of_less_work, with_values
 from engines.rewrites import REWRITES
 from reports.records.record import VariantSettings
 
@@ -56,15 +60,17 @@ def test_what_a_recipe_was_made_of_is_read_from_it():
     assert SPACE.recipe(with_values(SPACE.values_of(own))) == own
 
 
-def test_neighbours_differ_in_one_setting_and_large_tiles_come_last():
+def test_neighbours_differ_in_one_setting_and_those_that_take_long_to_build_come_last():
     own = some(backend="openvino-int8")
     before, neighbours = SPACE.values_of(own), SPACE.neighbours(own)
     assert len({str(each) for each in neighbours}) == len(neighbours)
     for each in neighbours:
         after = SPACE.values_of(each)
-        assert sum(before[name] != after.get(name) for name in before if name in after) == 1, each
+        differing = [name for name in before if name in after and before[name] != after[name]]
+        assert len(differing) == 1 or (each.tile is not None and differing == ["backend", "tile"]), each
     assert {each.roi for each in neighbours} == {"none", "body", "foreground"}
-    assert [each.tile for each in neighbours].index((96, 96, 96)) == len(neighbours) - 1
+    assert some(backend="openvino-fp32", tile=(96, 96, 96)) in neighbours, "a tile without INT8"
+    assert neighbours[-1].int8_dice == 0.9
 
 
 @pytest.mark.parametrize("own", SPACE.neighbours(some(backend="openvino-int8", roi="foreground")), ids=str)
@@ -75,20 +81,26 @@ def test_a_recipe_comes_back_from_its_file(tmp_path, own):
     assert read_recipes(path, "coarse", 0.625, 7, "mirror") == {"tuned": own}, "whatever the run's own settings are"
 
 
-@pytest.mark.parametrize(
-    ("trained", "shapes", "expected"),
-    [
-        ((64, 64, 64), [(100, 90, 40)] * 3, {(96, 96, 96), (128, 128, 128), (128, 96, 64), (96, 96, 64)}),
-        ((28, 256, 256), [], {(44, 384, 384), (56, 512, 512)}),
-        ((64, 64, 64), [(300, 300, 300)], {(96, 96, 96), (128, 128, 128)}),
-        ((5, 5, 5), [], {(8, 8, 8), (10, 10, 10)}),
-    ],
-)
-def test_larger_tiles_cover_cases_or_are_multiples(trained, shapes, expected):
-    tiles = larger_tiles(trained, shapes)
-    assert set(tiles) == expected
-    step = next(n for n in (32, 16, 8, 4, 2, 1) if all(side % n == 0 for side in trained))
-    assert all(side % step == 0 for tile in tiles for side in tile)
+def test_tiles_that_fit_the_cases_spare_work_and_are_near_the_trained_one():
+    shapes = [(103, 91, 43), (120, 101, 61), (97, 95, 54)]
+    tiles = tiles_of_less_work((64, 64, 64), shapes, 0.5, 8)
+    assert tiles
+    spared = [work((64, 64, 64), shapes)]
+    for tile, limit in zip(tiles, LIMITS[-len(tiles) :], strict=True):
+        assert all(side % 8 == 0 and 64 / limit <= side <= 64 * limit for side in tile)
+        spared.append(work(tile, shapes))
+    assert all(after < 0.95 * before for before, after in pairwise(spared))
+    assert spared[-1] < 0.6 * spared[0]
+
+
+def work(tile, shapes):
+    """Voxels in all tiles, counted one by one."""
+    return sum(len(sliding_window(shape, tile, 0.5).starts) for shape in shapes) * math.prod(tile)
+
+
+def test_there_is_no_tile_of_less_work_where_cases_are_as_large_as_the_trained_one():
+    assert tiles_of_less_work((64, 64, 64), [(64, 64, 64)], 0.5, 8) == []
+    assert tiles_of_less_work((5, 5, 5), [(5, 5, 5)], 0.5, 32) == [], "no side that poolings divide"
 
 
 def test_rois_of_the_space_are_those_of_recipes():

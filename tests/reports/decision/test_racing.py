@@ -5,7 +5,16 @@ from dataclasses import replace
 import pytest
 
 from reports.decision.outcome import choose, judge_candidates
-from reports.decision.racing import accuracy_states, behind, is_settled, leaving, level_after, level_early, looks
+from reports.decision.racing import (
+    accuracy_states,
+    behind,
+    is_settled,
+    known_peers,
+    leaving,
+    level_after,
+    level_early,
+    looks,
+)
 from reports.decision.verdict import REFUTED, Claim
 from reports.records.record import VariantRecord
 from reports.records.store import Run
@@ -137,3 +146,14 @@ def test_a_row_that_left_is_judged_by_the_rounds_that_it_had() -> None:
     judged = judge_candidates(run, claim)
     assert judged["slow"].judgement.test.analysis.number == 1
     assert judged["fast"].judgement.test.analysis.number == 6
+
+
+def test_a_reference_pipeline_whose_time_is_known_may_leave_and_others_may_not() -> None:
+    noisy = Candidate(1.0, (1.0, 1.3, 0.8))
+    run, claim = race({"fast": FAST, "steady": Candidate(1.1), "noisy": noisy})
+    run = replace(run, record=replace(run.record, peers=("steady", "noisy")))
+    assert known_peers(run) == ("steady",)
+    assert known_peers(after(run, {"steady": "known"})) == ()
+    assert set(leave(run, claim)) <= {"fast"}, "a peer makes no claim that could be lost"
+    few, _ = race({"steady": Candidate(1.1)}, cases=4)
+    assert known_peers(replace(few, record=replace(few.record, peers=("steady",)))) == ()
