@@ -21,12 +21,13 @@ class Parts:
     """Two requests of the same network and data.
 
     Attributes:
-        tuning: over the cases that a search may see. evaluation: over others.
+        tuning: over the cases that a search may see. evaluation: over others, so many as `evaluated` says.
         remark: where the former are from, a sentence.
     """
 
     tuning: Request
     evaluation: Request
+    evaluated: int
     remark: str
 
 
@@ -58,7 +59,9 @@ def part(request: Request, tuning_split: str | None, progress: Progress) -> Part
     split = tuning_split or "train"
     tuning = replace(request, split=split, cases=tuple(case.name for case in chosen), max_cases=None, tuning=True)
     known = ", which the network was trained on, so that a loss may show less there" if split == "train" else ""
-    return Parts(tuning, request, f"{len(chosen)} cases of the split {split}{known}")
+    return Parts(
+        tuning, request, len(evenly(evaluated, request.max_cases)), f"{len(chosen)} cases of the split {split}{known}"
+    )
 
 
 def _halves(request: Request, cases: list[CaseFiles]) -> Parts:
@@ -72,7 +75,9 @@ def _halves(request: Request, cases: list[CaseFiles]) -> Parts:
     tuned, kept = ([case.name for case in cases[start::2]] for start in (1, 0))
     tuning = replace(request, cases=tuple(evenly(tuned, MOST)), max_cases=None)
     evaluation = replace(request, cases=tuple(kept), max_cases=None)
-    return Parts(tuning, evaluation, f"every second case of the split {request.split}; the others are evaluated")
+    return Parts(
+        tuning, evaluation, len(kept), f"every second case of the split {request.split}; the others are evaluated"
+    )
 
 
 def _refuse_same(tuning: list[CaseFiles], evaluated: list[CaseFiles], root: Path) -> None:

@@ -33,11 +33,13 @@ class Shipped:
 
     Attributes:
         run: complete.
-        reference: the fastest of its variants whose accuracy is kept, by name.
+        reference: the fastest of its variants whose accuracy is expected to be kept, by name.
+        evaluated: how many cases will confirm what is found.
     """
 
     run: Run
     reference: str
+    evaluated: int
 
     @property
     def baseline(self) -> VariantRecord:
@@ -99,7 +101,7 @@ class Trials:
                 pruned = timed(number, own, PRUNED, reason, measured)
                 return replace(pruned, accuracy=LOST) if is_lost(scored, self._claim) else pruned
         store.update(name, status=OK)
-        return judged(number, own, measured, scored, self._claim)
+        return judged(number, own, measured, scored, self._claim, self._shipped.evaluated)
 
     def _hopeless(self, measured: Speed, scored: Accuracy, best: Trial | None) -> str:
         """Why a recipe will not be the best; empty where it may."""

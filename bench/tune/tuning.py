@@ -31,7 +31,7 @@ from models.model import Model
 from reports.decision.comparison import candidates
 from reports.decision.outcome import judge_candidates
 from reports.decision.speed import interleaved_speedup
-from reports.decision.tuning import Trial, best_of, front, judged
+from reports.decision.tuning import Trial, best_of, front, is_promising, judged
 from reports.decision.verdict import KEPT, Claim
 from reports.records.record import COMPLETE, OK, VariantSettings
 from reports.records.store import RUN_FILE, Run, read_run
@@ -118,7 +118,7 @@ def _shipped(parts: Parts, folder: Path, progress: Progress) -> Shipped:
         shutil.rmtree(place, ignore_errors=True)
         run.start(plan, place, progress, Limits(rounds=1, peak=False, confirmation=False))
     ran = read_run(place)
-    return Shipped(ran, _fastest_kept(ran))
+    return Shipped(ran, _fastest(ran, parts.evaluated), parts.evaluated)
 
 
 def _refuse_other(before: Run, plan: Plan, place: Path) -> None:
@@ -133,15 +133,17 @@ def _refuse_other(before: Run, plan: Plan, place: Path) -> None:
             raise InputError(f"{place}: {what} are not those that this search began with; begin another one")
 
 
-def _fastest_kept(ran: Run) -> str:
-    """The variant that recipes are timed beside; the baseline where the accuracy of no other one is kept."""
-    judged_all = judge_candidates(ran, Claim.of(ran.record.settings))
-    kept = {
+def _fastest(ran: Run, evaluated: int) -> str:
+    """The variant that recipes are timed beside: the baseline where no other one is promising."""
+    claim, judged_all = Claim.of(ran.record.settings), judge_candidates(ran, Claim.of(ran.record.settings))
+    promising = {
         name: each.comparison.case.speedup.estimate
         for name, each in judged_all.items()
-        if each.judgement.accuracy == KEPT and each.comparison.case.speedup.estimate > 1
+        if is_promising(each.comparison.accuracy, claim, evaluated)
+        and each.comparison.accuracy.cases == len(ran.record.cases)
+        and each.comparison.case.speedup.estimate > 1
     }
-    return max(kept, key=lambda name: kept[name], default=ran.record.baseline)
+    return max(promising, key=lambda name: promising[name], default=ran.record.baseline)
 
 
 def _reference(shipped: Shipped) -> Trial:
@@ -149,10 +151,12 @@ def _reference(shipped: Shipped) -> Trial:
     ran = shipped.run
     claim, own = Claim.of(ran.record.settings), ran.variant(shipped.reference)
     if shipped.reference == ran.record.baseline:
-        itself = Trial(number=1, settings=own.settings, state="measured", accuracy=KEPT, margin_used=0.0)
+        itself = Trial(
+            number=1, settings=own.settings, state="measured", accuracy=KEPT, promising=True, margin_used=0.0
+        )
     else:
         compared = judge_candidates(ran, claim)[shipped.reference].comparison
-        itself = judged(1, own.settings, compared.case, compared.accuracy, claim)
+        itself = judged(1, own.settings, compared.case, compared.accuracy, claim, shipped.evaluated)
     cases = len({sample.case for sample in own.samples})
     return replace(itself, speedup=1.0, low=1.0, high=1.0, cases=cases)
 

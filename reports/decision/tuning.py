@@ -6,11 +6,11 @@ more accurate than it is, so that it is confirmed on evaluation cases that the s
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from math import exp, isfinite, log, nan
+from math import exp, inf, isfinite, log, nan, sqrt
 
-from reports.decision.accuracy import Accuracy
+from reports.decision.accuracy import WORST_DSC, Accuracy
 from reports.decision.speed import Speed
-from reports.decision.verdict import ABSENT, KEPT, LOST, Claim, judge_accuracy, metric_state
+from reports.decision.verdict import ABSENT, LOST, Claim, judge_accuracy, metric_state
 from reports.formatting import NOT_APPLICABLE
 from reports.records.record import VariantSettings
 from reports.stats.bootstrap import ALPHA, MIN_CASES
@@ -32,6 +32,7 @@ class Trial:
         speedup: over the reference; `low`, `high`: its one-sided 95 % bounds. None where it is not known.
         cases: that it was timed on.
         accuracy: ``kept``, ``undecided`` or ``lost`` beside the run's baseline; empty where it was not scored.
+        promising: whether the accuracy is expected to be kept on the evaluation cases: see `is_promising`.
         margin_used: the largest share of its margin that a mean score fell by; below 0 where all rose. None where it is
             not known.
         seconds: that the search spent on it.
@@ -47,6 +48,7 @@ class Trial:
     cases: int = 0
     accuracy: str = ""
     accuracy_reason: str = ""
+    promising: bool = False
     margin_used: float | None = None
     seconds: float = 0.0
 
@@ -65,13 +67,35 @@ def timed(number: int, settings: VariantSettings, state: str, reason: str, speed
     )  # fmt: skip
 
 
-def judged(number: int, settings: VariantSettings, speed: Speed, accuracy: Accuracy, claim: Claim) -> Trial:
-    """A trial on all tuning cases."""
+def judged(
+    number: int, settings: VariantSettings, speed: Speed, accuracy: Accuracy, claim: Claim, evaluated: int
+) -> Trial:
+    """A trial on all tuning cases, of a search that is confirmed on so many `evaluated` cases."""
     state, reason = judge_accuracy(accuracy, claim)
-    used = _margin_used(accuracy, claim)
     return replace(
-        timed(number, settings, MEASURED, "", speed), accuracy=state, accuracy_reason=reason, margin_used=used
+        timed(number, settings, MEASURED, "", speed),
+        accuracy=state,
+        accuracy_reason=reason,
+        promising=is_promising(accuracy, claim, evaluated),
+        margin_used=_margin_used(accuracy, claim),
     )
+
+
+def is_promising(accuracy: Accuracy, claim: Claim, evaluated: int) -> bool:
+    """Whether the accuracy would be kept on so many cases, were they like the tuning cases.
+
+    A bound lies as far from its estimate as the square root of the number of cases lets it. So few tuning cases may
+    leave a score undecided that more evaluation cases are expected to decide.
+    """
+    nearer = sqrt(accuracy.cases / evaluated) if evaluated else inf
+    for key, metric in accuracy.metrics.items():
+        margin, delta = claim.margin(key, metric.own_margin), metric.delta
+        if metric_state(key, metric, margin) in (NOT_APPLICABLE, ABSENT):
+            continue
+        away = 0.0 if key.kind == WORST_DSC else nearer * (delta.estimate - delta.low)
+        if not delta.estimate - away >= -margin:  # nor where it is not known
+            return False
+    return bool(accuracy.cases)
 
 
 def is_beaten(speed: Speed, best: Trial | None) -> bool:
@@ -90,16 +114,16 @@ def is_lost(accuracy: Accuracy, claim: Claim) -> bool:
 
 
 def best_of(trials: Iterable[Trial]) -> Trial | None:
-    """The fastest whose accuracy is kept; of those that are as fast to `NEAR`, the one that is furthest from a loss.
+    """The fastest that is promising; of those that are as fast to `NEAR`, the one that is furthest from a loss.
 
-    Where none is kept, as with too few tuning cases, the undecided ones stand in. None without any.
+    Where none is, as with too few tuning cases, those stand in whose accuracy is not lost. None without any.
     """
     able = [t for t in trials if t.state == MEASURED and t.accuracy != LOST and isfinite(t.log_speedup)]
-    kept = [trial for trial in able if trial.accuracy == KEPT] or able
-    if not kept:
+    promising = [trial for trial in able if trial.promising] or able
+    if not promising:
         return None
-    fastest = max(trial.log_speedup for trial in kept)
-    near = [trial for trial in kept if trial.log_speedup >= fastest - NEAR]
+    fastest = max(trial.log_speedup for trial in promising)
+    near = [trial for trial in promising if trial.log_speedup >= fastest - NEAR]
     return min(near, key=lambda trial: (_used(trial), -trial.log_speedup, trial.number))
 
 

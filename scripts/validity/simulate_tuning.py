@@ -63,7 +63,9 @@ def run_of(record: RunRecord, baseline: np.ndarray, falls: np.ndarray) -> Run:
 
 
 def record_of(cases: int) -> RunRecord:
-    held = tuple(Case(f"case{i:03d}", f"case{i}", f"mask{i}", None, (64, 64, 64), (1.0, 1.0, 1.0)) for i in range(cases))
+    held = tuple(
+        Case(f"case{i:03d}", f"case{i}", f"mask{i}", None, (64, 64, 64), (1.0, 1.0, 1.0)) for i in range(cases)
+    )
     task = TaskRecord(name="made up", structures={"structure": StructureRecord(labels=(1,))}, classes=0)
     return RunRecord(
         id="simulated", created="", command="", settings=settings([BASELINE, CANDIDATE], race=False),
@@ -77,14 +79,16 @@ def search(random: np.random.Generator, options: argparse.Namespace) -> tuple[bo
     tuning, evaluation = record_of(options.tuning_cases), record_of(options.cases)
     claim = Claim.of(tuning.settings)
     before = random.normal(DSC, OF_CASES, options.tuning_cases)
-    losses = MARGIN * (np.ones(options.candidates) if options.at_margin else random.uniform(1, MOST_MARGINS, options.candidates))
+    losses = MARGIN * (
+        np.ones(options.candidates) if options.at_margin else random.uniform(1, MOST_MARGINS, options.candidates)
+    )
     trials: list[Trial] = []
     for number, loss in enumerate(losses):
         falls = random.normal(loss, options.noise, options.tuning_cases)
         accuracy = compare_accuracy(run_of(tuning, before, falls), CANDIDATE)
         timed = Speed(cases=options.tuning_cases, speedup=Interval(1.0 + 0.001 * number, 1.0, 1.0))
-        trials.append(judged(number, variant_settings(f"candidate{number}"), timed, accuracy, claim))
-    best = best_of(trial for trial in trials if trial.accuracy == KEPT)
+        trials.append(judged(number, variant_settings(f"candidate{number}"), timed, accuracy, claim, options.cases))
+    best = best_of(trial for trial in trials if trial.promising)
     if best is None:
         return False, False
     falls = random.normal(losses[best.number], options.noise, options.cases)

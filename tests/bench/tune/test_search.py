@@ -15,7 +15,7 @@ from reports.records.record import VariantSettings
 from tests.bench.tune.test_space import SPACE, some
 
 REFERENCE = some(backend="openvino-int8")
-FIRST = Trial(number=1, settings=REFERENCE, state=MEASURED, speedup=1.0, accuracy=KEPT, margin_used=0.0)
+FIRST = Trial(number=1, settings=REFERENCE, state=MEASURED, speedup=1.0, accuracy=KEPT, promising=True, margin_used=0.0)
 
 
 class Quiet(Progress):
@@ -56,7 +56,8 @@ class World:
         lost = own.overlap == 0.25
         trial = Trial(
             number=number, settings=own, state=MEASURED, speedup=speedup, cases=24,
-            accuracy=LOST if lost else KEPT, margin_used=4.0 if lost else 0.1, seconds=1.0,
+            accuracy=LOST if lost else KEPT, promising=not lost,
+            margin_used=4.0 if lost else 0.1, seconds=1.0,
         )  # fmt: skip
         if best is not None and trial.log_speedup < best.log_speedup - 0.2:
             return Trial(
@@ -124,7 +125,9 @@ def test_a_space_of_a_few_recipes_is_done_when_all_were_measured(tmp_path):
     space = Space(("openvino-fp32",), alone, SPACE.usual)
     reference, world = space.recipe(with_values({})), World()
     trials = Log(tmp_path / "trials.jsonl")
-    trials.append(Trial(number=1, settings=reference, state=MEASURED, speedup=1.0, accuracy=KEPT, margin_used=0.0))
+    trials.append(
+        Trial(number=1, settings=reference, state=MEASURED, speedup=1.0, accuracy=KEPT, promising=True, margin_used=0.0)
+    )
     search(space, reference, trials, world, Budget(seconds=1e9), 0, Quiet())
     assert [own.streams for own in world.asked] == [2]
 

@@ -15,11 +15,12 @@ from reports.decision.tuning import (
     front,
     is_beaten,
     is_lost,
+    is_promising,
     judged,
     speedup_of,
     timed,
 )
-from reports.decision.verdict import KEPT, LOST, UNDECIDED, Claim
+from reports.decision.verdict import KEPT, LOST, UNDECIDED, Claim, judge_accuracy
 from reports.records.record import INTERLEAVED
 from tests.reports.factory import Candidate, made_of, make_run
 
@@ -28,7 +29,10 @@ def trial(
     number: int, speedup: float | None, accuracy: str = KEPT, used: float | None = 0.1, state: str = MEASURED
 ) -> Trial:
     own = made_of(f"a@{number}")
-    return Trial(number=number, settings=own, state=state, speedup=speedup, accuracy=accuracy, margin_used=used)
+    return Trial(
+        number=number, settings=own, state=state, speedup=speedup, accuracy=accuracy, margin_used=used,
+        promising=accuracy == KEPT,
+    )  # fmt: skip
 
 
 def test_the_best_is_the_fastest_whose_accuracy_is_kept():
@@ -68,10 +72,19 @@ def test_a_trial_has_the_state_of_its_accuracy_and_what_it_used_of_its_margins()
     claim = Claim.of(run.record.settings)
     for name, state, used, lost in (("a", KEPT, 0.4, False), ("b", LOST, 4.0, True)):
         own, accuracy = speed(pairs(run, name, INTERLEAVED), case_ns), compare_accuracy(run, name)
-        made = judged(7, made_of(name), own, accuracy, claim)
+        made = judged(7, made_of(name), own, accuracy, claim, 16)
         assert (made.number, made.state, made.accuracy, made.cases) == (7, MEASURED, state, 16)
         assert made.margin_used == pytest.approx(used)
         assert made.low < made.speedup < made.high
         assert is_lost(accuracy, claim) == lost
     unknown = timed(1, made_of("a"), FAILED, "broken", replace(own, speedup=type(own.speedup)()))
     assert (unknown.speedup, unknown.low, unknown.high, unknown.margin_used) == (None, None, None, None)
+
+
+def test_what_few_tuning_cases_leave_undecided_may_be_promising_on_more_evaluation_cases():
+    uneven = [0.012 * (-1) ** i for i in range(16)]
+    run = make_run({"a": Candidate(2.0, lesion=uneven), "b": Candidate(2.0, lesion=[-0.006] * 16)}, rounds=1)
+    claim = Claim.of(run.record.settings)
+    assert judge_accuracy(compare_accuracy(run, "a"), claim)[0] == UNDECIDED
+    assert [is_promising(compare_accuracy(run, "a"), claim, cases) for cases in (16, 36, 100)] == [False, True, True]
+    assert not any(is_promising(compare_accuracy(run, "b"), claim, cases) for cases in (16, 36, 10_000))
