@@ -59,9 +59,8 @@ def part(request: Request, tuning_split: str | None, progress: Progress) -> Part
     split = tuning_split or "train"
     tuning = replace(request, split=split, cases=tuple(case.name for case in chosen), max_cases=None, tuning=True)
     known = ", which the network was trained on, so that a loss may show less there" if split == "train" else ""
-    return Parts(
-        tuning, request, len(evenly(evaluated, request.max_cases)), f"{len(chosen)} cases of the split {split}{known}"
-    )
+    remark = f"{len(chosen)} cases of the split {split}{known}"
+    return Parts(tuning, request, len(evenly(evaluated, request.max_cases)), remark)
 
 
 def _halves(request: Request, cases: list[CaseFiles]) -> Parts:
@@ -75,9 +74,8 @@ def _halves(request: Request, cases: list[CaseFiles]) -> Parts:
     tuned, kept = ([case.name for case in cases[start::2]] for start in (1, 0))
     tuning = replace(request, cases=tuple(evenly(tuned, MOST)), max_cases=None)
     evaluation = replace(request, cases=tuple(kept), max_cases=None)
-    return Parts(
-        tuning, evaluation, len(kept), f"every second case of the split {request.split}; the others are evaluated"
-    )
+    remark = f"every second case of the split {request.split}; the others are evaluated"
+    return Parts(tuning, evaluation, len(kept), remark)
 
 
 def _refuse_same(tuning: list[CaseFiles], evaluated: list[CaseFiles], root: Path) -> None:

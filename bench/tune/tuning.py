@@ -31,7 +31,7 @@ from models.model import Model
 from reports.decision.comparison import candidates
 from reports.decision.outcome import judge_candidates
 from reports.decision.speed import interleaved_speedup
-from reports.decision.tuning import Trial, best_of, front, is_promising, judged
+from reports.decision.tuning import MEASURED, Trial, best_of, front, is_promising, judged
 from reports.decision.verdict import KEPT, Claim
 from reports.records.record import COMPLETE, OK, VariantSettings
 from reports.records.store import RUN_FILE, Run, read_run
@@ -152,8 +152,8 @@ def _reference(shipped: Shipped) -> Trial:
     claim, own = Claim.of(ran.record.settings), ran.variant(shipped.reference)
     if shipped.reference == ran.record.baseline:
         itself = Trial(
-            number=1, settings=own.settings, state="measured", accuracy=KEPT, promising=True, margin_used=0.0
-        )
+            number=1, settings=own.settings, state=MEASURED, accuracy=KEPT, promising=True, margin_used=0.0
+        )  # fmt: skip
     else:
         compared = judge_candidates(ran, claim)[shipped.reference].comparison
         itself = judged(1, own.settings, compared.case, compared.accuracy, claim, shipped.evaluated)

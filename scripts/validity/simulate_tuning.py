@@ -2,12 +2,12 @@
 
     python scripts/validity/simulate_tuning.py [--runs 200] [--candidates 300] [--seed 0]
 
-Every candidate of a search loses accuracy: its true mean DSC falls by the whole margin (0.005) or more, evenly spread up
-to four margins, or with ``--at-margin`` by the margin exactly, which is the hardest to find. A case's own fall differs
-from the mean by a normal deviation (``--noise``, 0.01), drawn anew for the tuning and for the evaluation cases. The
-candidates are timed without noise, and each next one is faster by a little, so that the search is never short of a faster
-one that seems accurate. The best by `reports.decision.tuning.best_of` is then held against the evaluation cases, and
-counts as CONFIRMED where its accuracy is kept there: its time is taken to be confirmed in any case.
+Every candidate of a search loses accuracy: its true mean DSC falls by the whole margin (0.005) or more, evenly spread
+up to four margins, or with ``--at-margin`` by the margin exactly, which is the hardest to find. A case's own fall
+differs from the mean by a normal deviation (``--noise``, 0.01), drawn anew for the tuning and for the evaluation cases.
+The candidates are timed without noise, and each next one is faster by a little, so that the search is never short of a
+faster one that seems accurate. The best by `reports.decision.tuning.best_of` is then held against the evaluation cases,
+and counts as CONFIRMED where its accuracy is kept there: its time is taken to be confirmed in any case.
 
 Prints the share of searches in which a candidate seemed accurate on the tuning cases, and the share that was CONFIRMED,
 which should be at most 5 %.
@@ -79,9 +79,8 @@ def search(random: np.random.Generator, options: argparse.Namespace) -> tuple[bo
     tuning, evaluation = record_of(options.tuning_cases), record_of(options.cases)
     claim = Claim.of(tuning.settings)
     before = random.normal(DSC, OF_CASES, options.tuning_cases)
-    losses = MARGIN * (
-        np.ones(options.candidates) if options.at_margin else random.uniform(1, MOST_MARGINS, options.candidates)
-    )
+    spread = np.ones(options.candidates) if options.at_margin else random.uniform(1, MOST_MARGINS, options.candidates)
+    losses = MARGIN * spread
     trials: list[Trial] = []
     for number, loss in enumerate(losses):
         falls = random.normal(loss, options.noise, options.tuning_cases)

@@ -1,6 +1,7 @@
 """The search: what it proposes, remembers and ends by, on made-up recipes whose speed is known."""
 
 import json
+from dataclasses import replace
 from math import log
 
 import pytest
@@ -125,9 +126,7 @@ def test_a_space_of_a_few_recipes_is_done_when_all_were_measured(tmp_path):
     space = Space(("openvino-fp32",), alone, SPACE.usual)
     reference, world = space.recipe(with_values({})), World()
     trials = Log(tmp_path / "trials.jsonl")
-    trials.append(
-        Trial(number=1, settings=reference, state=MEASURED, speedup=1.0, accuracy=KEPT, promising=True, margin_used=0.0)
-    )
+    trials.append(replace(FIRST, settings=reference))
     search(space, reference, trials, world, Budget(seconds=1e9), 0, Quiet())
     assert [own.streams for own in world.asked] == [2]
 
