@@ -40,7 +40,7 @@ class Tuned:
 
 def tuning_files(found: Tuned, confirmed: Run) -> Mapping[str, str | bytes]:
     """The report and its chart by their names; `confirmed` is the run over the evaluation cases."""
-    chart = tuning_chart(found.trials, found.front, found.reference)
+    chart = tuning_chart(found.trials, found.front, found.best, found.reference)
     picture = f"![{chart.title}]({CHART})" if chart else ""
     parts = [
         f"# {text(summarise(confirmed).headline)}",
@@ -108,16 +108,22 @@ def _steps(found: Tuned) -> str:
 
 def _front(found: Tuned) -> str:
     head = ["trial", "recipe", f"times as fast as {text(found.reference)}", "margin used", "accuracy"]
+    beside = [found.best] if found.best.number not in {trial.number for trial in found.front} else []
     rows = [
-        [str(trial.number), text(str(trial.settings)), _speedup(trial), _margin(trial), text(trial.accuracy)]
-        for trial in found.front
+        [_number(trial, found), text(str(trial.settings)), _speedup(trial), _margin(trial), text(trial.accuracy)]
+        for trial in (*found.front, *beside)
     ]
     note = (
-        "On the tuning cases: what no other trial beats in both time and accuracy. *Margin used*: the largest share of "
+        "On the tuning cases: what no other trial beats in both time and accuracy, and in bold the recipe: the fastest "
+        "whose accuracy is expected to be kept on the evaluation cases. *Margin used*: the largest share of "
         "its margin that a mean score fell by, 0 % where none fell. All trials are in `trials.jsonl`, their samples in "
         "`search`. The best of many looks better here than it is, so that none of these figures is a claim."
     )
     return section("Time against accuracy", table(head, rows, (1, 4)), note)
+
+
+def _number(trial: Trial, found: Tuned) -> str:
+    return f"**{trial.number}**" if trial.number == found.best.number else str(trial.number)
 
 
 def _speedup(trial: Trial) -> str:

@@ -40,7 +40,7 @@ from reports.stats.bootstrap import Interval
 
 BASELINE, CANDIDATE = "baseline", "candidate"
 MARGIN, MOST_MARGINS = 0.005, 4.0
-DSC, OF_CASES = 0.85, 0.05  # of the baseline: its mean, and how much cases differ
+DSC, OF_CASES = 0.8, 0.03  # of the baseline: its mean, and how much cases differ
 
 
 def run_of(record: RunRecord, baseline: np.ndarray, falls: np.ndarray) -> Run:
