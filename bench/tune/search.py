@@ -174,10 +174,10 @@ def _frozen(space: Space, trial: Trial) -> optuna.trial.FrozenTrial:
 
 
 def _line(trial: Trial) -> str:
-    found = trial.reason
+    outcome = trial.reason
     if trial.state == MEASURED:
-        found = f"{factor(trial.speedup)} the reference, accuracy {trial.accuracy}"
-    return f"trial {trial.number}: {trial.settings}: {found}"
+        outcome = f"{factor(trial.speedup)} the reference, accuracy {trial.accuracy}"
+    return f"trial {trial.number}: {trial.settings}: {outcome}"
 
 
 def _read(path: Path) -> Iterator[tuple[str, Trial]]:

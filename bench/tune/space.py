@@ -101,15 +101,15 @@ class Space:
         """
         base = self.values_of(own)
         in_float = next((name for name in self.backends if row_of(name).precision != "int8"), own.backend)
-        found: list[VariantSettings] = []
+        recipes: list[VariantSettings] = []
         for name in sorted(base, key=_SLOW_TO_BUILD.__contains__):
             beside = {**base, "backend": in_float} if name == "tile" else base
             for other in self._values(name):
                 if other != base[name]:
                     recipe = self.recipe(with_values({**beside, name: other}))
-                    if recipe not in found:
-                        found.append(recipe)
-        return found
+                    if recipe not in recipes:
+                        recipes.append(recipe)
+        return recipes
 
     def _values(self, name: str) -> tuple[Any, ...]:
         if name == "backend":

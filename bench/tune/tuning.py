@@ -81,12 +81,12 @@ def tune(request: Request, wanted: Search, out: Path | None, resume: bool, progr
             remark = f"found by bench tune in {len(log.trials)} trials; confirmed by the run in {CONFIRMATION}"
             write_recipe(folder / RECIPE_FILE, RECIPE, best.settings, remark)
             confirmed = _confirmed(parts.evaluation, shipped, best, folder, progress)
-            found = Tuned(
+            tuned = Tuned(
                 reference=shipped.reference, best=best, front=tuple(front(log.trials)), trials=tuple(log.trials),
                 steps=tuple((step.setting, step.value, step.trial) for step in taken), tuned_on=parts.remark,
                 recipe=recipe_text(RECIPE, best.settings, remark), name=RECIPE,
             )  # fmt: skip
-            write_files(folder, tuning_files(found, read_run(confirmed)))
+            write_files(folder, tuning_files(tuned, read_run(confirmed)))
             return folder, confirmed
     except KeyboardInterrupt:
         raise InterruptedRunError(

@@ -1,8 +1,9 @@
 """Summaries to documents, a format a file: `markdown`, `html_page`, `summary_json`, `csv_tables`, `junit`.
 
 `verification` is the report that is filed, `exchange` what other programs take. `several` has the documents of `bench
-compare` and `bench history`; `sections` are the parts of the markdown page, `commonmark` its marks; `page` is the frame
-of all HTML, and `cases` the rows of cases with their images, which `assets/` shows.
+compare` and `bench history`, `tuning` that of ``bench tune``; `sections` are the parts of the markdown page,
+`commonmark` its marks; `page` is the frame of all HTML, and `cases` the rows of cases with their images, which
+`assets/` shows.
 """
 
 from collections.abc import Mapping

@@ -38,37 +38,37 @@ class Tuned:
     name: str
 
 
-def tuning_files(found: Tuned, confirmed: Run) -> Mapping[str, str | bytes]:
+def tuning_files(tuned: Tuned, confirmed: Run) -> Mapping[str, str | bytes]:
     """The report and its chart by their names; `confirmed` is the run over the evaluation cases."""
-    chart = tuning_chart(found.trials, found.front, found.best, found.reference)
+    chart = tuning_chart(tuned.trials, tuned.front, tuned.best, tuned.reference)
     picture = f"![{chart.title}]({CHART})" if chart else ""
     parts = [
         f"# {text(summarise(confirmed).headline)}",
-        bullets(_answers(found, confirmed)),
+        bullets(_answers(tuned, confirmed)),
         picture,
-        section("The recipe", f"```toml\n{found.recipe.strip()}\n```"),
-        _steps(found),
-        _front(found),
+        section("The recipe", f"```toml\n{tuned.recipe.strip()}\n```"),
+        _steps(tuned),
+        _front(tuned),
     ]
     files: dict[str, str | bytes] = {REPORT: "\n\n".join(part for part in parts if part) + "\n"}
     return files | ({CHART: chart.file} if chart else {})
 
 
-def over_shipped(found: Tuned, confirmed: Run) -> Speed | None:
+def over_shipped(tuned: Tuned, confirmed: Run) -> Speed | None:
     """The recipe against the fastest shipped variant, on evaluation cases; None where it is that variant."""
     names = {variant.name for variant in confirmed.variants}
-    if found.reference not in names or found.reference == found.name:
+    if tuned.reference not in names or tuned.reference == tuned.name:
         return None
-    return speed(pairs(confirmed, found.name, INTERLEAVED, found.reference), case_ns)
+    return speed(pairs(confirmed, tuned.name, INTERLEAVED, tuned.reference), case_ns)
 
 
-def _answers(found: Tuned, confirmed: Run) -> list[str]:
-    beside = over_shipped(found, confirmed)
-    states = [trial.state for trial in found.trials]
+def _answers(tuned: Tuned, confirmed: Run) -> list[str]:
+    beside = over_shipped(tuned, confirmed)
+    states = [trial.state for trial in tuned.trials]
     number = {state: states.count(state) for state in (MEASURED, PRUNED, FAILED)}
     return [
-        _against_shipped(found, beside),
-        f"Searched on {text(found.tuned_on)}; confirmed once, on {count(len(confirmed.record.cases), 'case')} that the "
+        _against_shipped(tuned, beside),
+        f"Searched on {text(tuned.tuned_on)}; confirmed once, on {count(len(confirmed.record.cases), 'case')} that the "
         "search did not see.",
         f"{count(len(states), 'trial')}: {number[MEASURED]} measured to the end, {number[PRUNED]} ended early as they "
         f"were slower than the best, {number[FAILED]} failed.",
@@ -76,15 +76,15 @@ def _answers(found: Tuned, confirmed: Run) -> list[str]:
     ]
 
 
-def _against_shipped(found: Tuned, beside: Speed | None) -> str:
-    if found.best is found.trials[0] or found.best.number == found.trials[0].number:
+def _against_shipped(tuned: Tuned, beside: Speed | None) -> str:
+    if tuned.best is tuned.trials[0] or tuned.best.number == tuned.trials[0].number:
         return (
-            f"Nothing that was tried is faster than {text(found.reference)}, the fastest that is shipped, with its "
+            f"Nothing that was tried is faster than {text(tuned.reference)}, the fastest that is shipped, with its "
             "accuracy kept; the recipe is that variant."
         )
-    shipped = text(found.reference)
+    shipped = text(tuned.reference)
     if beside is None or not beside.cases:
-        return f"On the tuning cases it was {factor(found.best.speedup)} as fast as {shipped}, the fastest shipped one."
+        return f"On the tuning cases it was {factor(tuned.best.speedup)} as fast as {shipped}, the fastest shipped one."
     s = beside.speedup
     return (
         f"On {count(beside.cases, 'case')} that the search did not see it is {factor(s.estimate)} "
@@ -92,26 +92,26 @@ def _against_shipped(found: Tuned, beside: Speed | None) -> str:
     )
 
 
-def _steps(found: Tuned) -> str:
-    if not found.steps:
+def _steps(tuned: Tuned) -> str:
+    if not tuned.steps:
         return ""
-    rows, before = [], found.trials[0]
-    for setting, value, trial in found.steps:
+    rows, before = [], tuned.trials[0]
+    for setting, value, trial in tuned.steps:
         known = trial.state == MEASURED
         gain = factor(speedup_of(trial, before)) if known else "not measured"
         rows.append([text(setting), text(_shown(value)), gain, _speedup(trial), text(trial.accuracy or trial.reason)])
         before = trial if known else before
-    head = ["change", "to", "brings", f"all so far, beside {text(found.reference)}", "accuracy"]
+    head = ["change", "to", "brings", f"all so far, beside {text(tuned.reference)}", "accuracy"]
     note = "On the tuning cases, each row with all changes above it. A difference below 2 % may be chance."
     return section("What each step brings", table(head, rows, (0, 1, 4)), note)
 
 
-def _front(found: Tuned) -> str:
-    head = ["trial", "recipe", f"times as fast as {text(found.reference)}", "margin used", "accuracy"]
-    beside = [found.best] if found.best.number not in {trial.number for trial in found.front} else []
+def _front(tuned: Tuned) -> str:
+    head = ["trial", "recipe", f"times as fast as {text(tuned.reference)}", "margin used", "accuracy"]
+    beside = [tuned.best] if tuned.best.number not in {trial.number for trial in tuned.front} else []
     rows = [
-        [_number(trial, found), text(str(trial.settings)), _speedup(trial), _margin(trial), text(trial.accuracy)]
-        for trial in (*found.front, *beside)
+        [_number(trial, tuned), text(str(trial.settings)), _speedup(trial), _margin(trial), text(trial.accuracy)]
+        for trial in (*tuned.front, *beside)
     ]
     note = (
         "On the tuning cases: what no other trial beats in both time and accuracy, and in bold the recipe: the fastest "
@@ -122,8 +122,8 @@ def _front(found: Tuned) -> str:
     return section("Time against accuracy", table(head, rows, (1, 4)), note)
 
 
-def _number(trial: Trial, found: Tuned) -> str:
-    return f"**{trial.number}**" if trial.number == found.best.number else str(trial.number)
+def _number(trial: Trial, tuned: Tuned) -> str:
+    return f"**{trial.number}**" if trial.number == tuned.best.number else str(trial.number)
 
 
 def _speedup(trial: Trial) -> str:

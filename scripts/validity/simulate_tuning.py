@@ -105,8 +105,8 @@ def main() -> None:
     parser.add_argument("--at-margin", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    found = [search(np.random.default_rng([options.seed, number]), options) for number in range(options.runs)]
-    seemed, confirmed = (100 * float(np.mean(column)) for column in zip(*found, strict=True))
+    outcomes = [search(np.random.default_rng([options.seed, number]), options) for number in range(options.runs)]
+    seemed, confirmed = (100 * float(np.mean(column)) for column in zip(*outcomes, strict=True))
     print(f"{options.runs} searches over {options.candidates} lossy candidates: one seemed accurate in {seemed:.1f} %, "
           f"CONFIRMED {confirmed:.1f} %")  # fmt: skip
 

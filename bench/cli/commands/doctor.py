@@ -10,7 +10,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import engines
-from bench.cli.commands import stability
+from bench.cli import stability
 from bench.cli.exit_codes import DONE
 from bench.errors import InputError
 from bench.machine import host

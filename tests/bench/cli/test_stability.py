@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from bench.cli.commands import stability
-from bench.cli.commands.stability import NOISY, QUIET, USABLE, Stability, findings, governors, rating, text
+from bench.cli import stability
 from bench.cli.main import main
+from bench.cli.stability import NOISY, QUIET, USABLE, Stability, findings, governors, rating, text
 from reports.records.record import GpuState
 
 STILL = Stability(
