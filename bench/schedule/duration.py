@@ -42,8 +42,8 @@ def expect(
 ) -> tuple[Duration, Duration]:
     """The least and the most of a run with these `groups` of variants that work, the baseline first in each.
 
-    With ``--rounds auto`` the least is what the launches ask for, in a race a single round, and the most what the
-    budget allows.
+    With ``--rounds auto`` the least is what the launches ask for, in a race a single round and a confirmation on the
+    fewest cases, and the most what the budget allows.
     """
     return (
         _run_of(groups, pace, cases, settings, limits, most=False),
@@ -64,7 +64,8 @@ def _run_of(
         own_launches = 1 + (own - 1) // each
         seconds += own * round_s + own_launches * opening_s
         rounds, launches = max(rounds, own), max(launches, own_launches)
-    seconds += _confirmation(groups, pace, cases, rounds, max(launches, limits.launches), settings)
+    confirmed = min(cases, MIN_CASES) if settings.race and not most else cases  # the shortest that a race may plan
+    seconds += _confirmation(groups, pace, confirmed, rounds, max(launches, limits.launches), settings)
     return Duration(rounds=rounds, launches=launches, seconds=seconds)
 
 

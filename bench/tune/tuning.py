@@ -35,7 +35,7 @@ from reports.decision.tuning import MEASURED, Trial, best_of, front, is_promisin
 from reports.decision.verdict import KEPT, Claim
 from reports.records.record import COMPLETE, OK, VariantSettings
 from reports.records.store import RUN_FILE, Run, read_run
-from reports.render.tuning import Tuned, tuning_files
+from reports.render.tuning import REPORT, Tuned, tuning_files
 
 RECIPE = "tuned"
 SHIPPED, SEARCH, CONFIRMATION = "shipped", "search", "confirmation"  # run directories of a search
@@ -77,8 +77,11 @@ def tune(request: Request, wanted: Search, out: Path | None, resume: bool, progr
             log = Log(folder / TRIALS_FILE)
             if not log.trials:
                 log.append(reference)
-            best, taken = _searched(shipped, space, log, wanted.budget, folder, progress)
-            remark = f"found by bench tune in {len(log.trials)} trials; confirmed by the run in {CONFIRMATION}"
+            budget = replace(wanted.budget, seconds=0.0) if _is_confirming(folder) else wanted.budget
+            best, taken = _searched(shipped, space, log, budget, folder, progress)
+            remark = (
+                f"the best of {len(log.trials)} trials of bench tune; its verdict is that of the run in {CONFIRMATION}"
+            )
             write_recipe(folder / RECIPE_FILE, RECIPE, best.settings, remark)
             confirmed = _confirmed(parts.evaluation, shipped, best, folder, progress)
             tuned = Tuned(
@@ -88,7 +91,7 @@ def tune(request: Request, wanted: Search, out: Path | None, resume: bool, progr
             )  # fmt: skip
             write_files(folder, tuning_files(tuned, read_run(confirmed)))
             return folder, confirmed
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, InterruptedRunError):
         raise InterruptedRunError(
             f"interrupted; what was measured is kept. To finish it: the same command with --resume --out {folder}"
         ) from None
@@ -98,12 +101,19 @@ def _folder(out: Path | None, resume: bool) -> Path:
     if resume:
         if out is None or not (out / SHIPPED).is_dir():
             raise InputError(f"--resume: {out or 'no --out'} holds no search; name the folder of one with --out")
+        if _is_confirming(out) and read_run(out / CONFIRMATION).record.status == COMPLETE:
+            raise InputError(f"{out}: this search is complete, and judged once; see {REPORT} there, or begin another")
         return out
     folder = out or Path("tuning") / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: exists and is not empty; choose another --out, or go on with it by --resume")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def _is_confirming(folder: Path) -> bool:
+    """Whether the evaluation cases have been looked at: then nothing is searched any more."""
+    return (folder / CONFIRMATION / RUN_FILE).exists()
 
 
 def _shipped(parts: Parts, folder: Path, progress: Progress) -> Shipped:
@@ -217,8 +227,8 @@ def _searched(
 def _confirmed(evaluation: Request, shipped: Shipped, best: Trial, folder: Path, progress: Progress) -> Path:
     """The one run over the evaluation cases: the recipe, and the fastest that is shipped beside it."""
     place = folder / CONFIRMATION
-    if (place / RUN_FILE).exists():
-        return place if read_run(place).record.status == COMPLETE else run.resume(place, progress)
+    if _is_confirming(folder):
+        return run.resume(place, progress, Limits(rounds=1))
     own = shipped.run.variant(shipped.reference).settings
     beside = {} if best.number == 1 or shipped.reference == shipped.run.record.baseline else {shipped.reference: own}
     variants = {**beside, RECIPE: replace(best.settings, recipe=True)}

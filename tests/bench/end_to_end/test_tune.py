@@ -12,6 +12,7 @@ import torch
 
 from bench.cli.main import main
 from bench.plan.recipes import read_recipes
+from bench.schedule.interleave import Interleaver
 from bench.tune import trials as trials_module
 from reports.records.store import read_run
 
@@ -81,6 +82,8 @@ def test_a_search_ends_in_a_recipe_that_is_confirmed_on_other_cases(tune):
         assert part in report
     assert "Report: search/tuning.md" in printed
     assert not list(Path("search/search/1/predictions").glob("trial-*")), "what is scored is not kept"
+    assert tune("--trials", "99", "--resume")[0] == 2, "no second look at the evaluation cases"
+    assert len(lines()) == len(trials)
 
 
 def test_an_interrupted_search_goes_on(tune, monkeypatch):
@@ -108,6 +111,25 @@ def test_an_interrupted_search_goes_on(tune, monkeypatch):
     assert code in (0, 1, 3), printed
     assert lines()[:3] == before
     assert len(lines()) >= MORE
+
+
+def test_an_interrupted_confirmation_goes_on_with_the_same_recipe(tune, monkeypatch):
+    rounds = Interleaver.round
+
+    def interrupted(self, phase, *arguments):
+        if self.run.id == "confirmation":
+            raise KeyboardInterrupt
+        return rounds(self, phase, *arguments)
+
+    monkeypatch.setattr(Interleaver, "round", interrupted)
+    code, printed = tune("--trials", "3")
+    assert code == 130
+    assert "the same command with --resume --out search" in printed
+    before, recipe = lines(), Path("search/recipe.toml").read_text()
+    monkeypatch.setattr(Interleaver, "round", rounds)
+    code, printed = tune("--trials", "99", "--resume")
+    assert code in (0, 1, 3), printed
+    assert (lines(), Path("search/recipe.toml").read_text()) == (before, recipe), "nothing more is searched"
 
 
 def test_without_a_training_split_half_of_the_cases_is_tuned_on(tune, with_training):

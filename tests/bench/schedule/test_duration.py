@@ -31,3 +31,10 @@ def test_the_budget_ends_the_rounds_where_the_run_ends_them(budget_s):
 def test_a_baseline_alone_has_no_confirmation():
     least, _ = expect([["base"]], PACE, 10, make_settings(VARIANTS, rounds=1), DEFAULT)
     assert least.seconds == 8 + 20 + 5
+
+
+def test_the_shortest_race_is_one_round_and_a_confirmation_on_the_fewest_cases():
+    settings = make_settings(VARIANTS, rounds=None, budget_s=400.0, race=True)
+    least, most = expect([["base", "a", "b"]], PACE, 10, settings, DEFAULT)
+    assert least.seconds == 40 + 16 + DEFAULT.launches * (5 * 3 + 12) + 0.5 * 10 * 3
+    assert most.seconds > least.seconds + most.rounds * 10
