@@ -1,0 +1,73 @@
+"""Which cases a search may see."""
+
+import shutil
+from io import StringIO
+
+import pytest
+
+from bench.cli.terminal import PlainProgress
+from bench.errors import InputError
+from bench.plan.request import Request
+from bench.tune.cases import MOST, part
+from tests.bench.plan.test_calibration import write
+
+QUIET = PlainProgress(StringIO())
+
+
+@pytest.fixture
+def cases(tmp_path):
+    """Writes so many cases of each split."""
+
+    def make(**splits: int) -> Request:
+        for split, count in splits.items():
+            for number in range(count):
+                write(tmp_path, split, number)
+        return Request(data=tmp_path)
+
+    return make
+
+
+def test_cases_of_the_training_split_are_tuned_on(cases):
+    request = cases(train=6, validation=8)
+    parts = part(request, None, QUIET)
+    assert (parts.tuning.split, len(parts.tuning.cases), parts.tuning.tuning) == ("train", 6, True)
+    assert parts.evaluation == request
+    assert parts.evaluated == 8
+    assert parts.remark.startswith("6 cases of the split train, which the network was trained on")
+
+
+def test_many_training_cases_are_not_all_taken(cases):
+    parts = part(cases(train=MOST + 6, validation=6), None, QUIET)
+    assert len(set(parts.tuning.cases)) == MOST
+
+
+@pytest.mark.parametrize("training", [0, 4])
+def test_without_enough_of_them_half_of_the_evaluated_split_is_taken(cases, training):
+    parts = part(cases(train=training, validation=11), None, QUIET)
+    seen, kept = set(parts.tuning.cases), set(parts.evaluation.cases)
+    assert (len(seen), len(kept), parts.evaluated) == (5, 6, 6)
+    assert not seen & kept
+    assert not parts.tuning.tuning, "what is calibrated on must still be other cases"
+    assert parts.remark == "every second case of the split validation; the others are evaluated"
+
+
+def test_another_split_on_request(cases):
+    parts = part(cases(train=6, validation=8, test=7), "test", QUIET)
+    assert (parts.tuning.split, parts.remark) == ("test", "7 cases of the split test")
+    with pytest.raises(InputError):
+        part(cases(validation=1), "nowhere", QUIET)
+
+
+def test_too_few_cases_are_refused(cases):
+    with pytest.raises(InputError, match="a search and its confirmation need at least 5 each"):
+        part(cases(validation=9), None, QUIET)
+
+
+def test_an_image_that_is_in_both_is_refused_under_whatever_name(cases, tmp_path):
+    request = cases(train=6, validation=6)
+    shutil.copy(
+        tmp_path / "train" / "subtype0" / "train_000_0000.nii.gz",
+        tmp_path / "validation" / "subtype2" / "validation_002_0000.nii.gz",
+    )
+    with pytest.raises(InputError, match=r"also a tuning case .* a search must not see what confirms it"):
+        part(request, None, QUIET)
