@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import tomli_w
-
 from bench.schedule.run_directory import write_text
 from reports.records.record import VariantSettings
 
@@ -13,6 +11,8 @@ _WHERE_SET = ("tile", "margin_mm", "streams", "threads", "int8_dice")
 
 def recipe_text(name: str, own: VariantSettings, remark: str) -> str:
     """The recipe `own` as the table `name`, with all that decides what it does; `remark` is its comment, a line."""
+    import tomli_w
+
     table = {key: getattr(own, key) for key in _ALWAYS}
     table |= {key: value for key in _WHERE_SET if (value := getattr(own, key)) is not None}
     if own.rewrites:

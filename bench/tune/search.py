@@ -11,10 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from typing import TYPE_CHECKING, Any
 
 from bench.progress import Progress
 from bench.schedule.run_directory import write_text
@@ -24,6 +21,9 @@ from reports.decision.verdict import LOST
 from reports.formatting import factor
 from reports.records.record import VariantSettings
 from reports.records.store import RecordError, json_values, record_from_json
+
+if TYPE_CHECKING:
+    import optuna
 
 STARTUP = 8  # trials before the estimator proposes any
 MOST_REPEATS = 50  # proposals in a row that were measured before: then the space has nothing new
@@ -74,6 +74,8 @@ def search(
     Args:
         reference: the recipe beside which all are timed; the first trial, without being measured.
     """
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = optuna.samplers.TPESampler(multivariate=True, group=True, n_startup_trials=STARTUP, seed=seed)
     study = optuna.create_study(sampler=sampler, directions=["minimize", "minimize"])
@@ -113,8 +115,8 @@ def _lossy_tiles(tried: Mapping[str, Tile], trials: Sequence[Trial]) -> set[Tile
 
 
 def _next(
-    space: Space, study: optuna.Study, neighbours: list[VariantSettings], known: Any
-) -> tuple[VariantSettings, optuna.Trial | None]:
+    space: Space, study: "optuna.Study", neighbours: list[VariantSettings], known: Any
+) -> "tuple[VariantSettings, optuna.Trial | None]":
     """The next recipe, and the study's trial where that proposed it."""
     while neighbours:
         own = neighbours.pop(0)
@@ -129,9 +131,11 @@ def _next(
     return space.recipe(choose), asked
 
 
-def _tell(study: optuna.Study, asked: optuna.Trial, trial: Trial) -> None:
+def _tell(study: "optuna.Study", asked: "optuna.Trial", trial: Trial) -> None:
+    from optuna.trial import TrialState
+
     if trial.state == FAILED or (values := _objectives(trial)) is None:
-        study.tell(asked, state=optuna.trial.TrialState.FAIL)
+        study.tell(asked, state=TrialState.FAIL)
         return
     asked.set_constraint("accuracy", _constraint(trial))
     study.tell(asked, values)
@@ -152,8 +156,11 @@ def _constraint(trial: Trial) -> float:
     return 1.0 if trial.accuracy == LOST else 0.0
 
 
-def _frozen(space: Space, trial: Trial) -> optuna.trial.FrozenTrial:
+def _frozen(space: Space, trial: Trial) -> "optuna.trial.FrozenTrial":
     """A trial that the study did not propose, as if it had."""
+    from optuna.distributions import BaseDistribution, CategoricalDistribution
+    from optuna.trial import TrialState, create_trial
+
     distributions: dict[str, BaseDistribution] = {}
     chosen = space.values_of(trial.settings)
     parameters: dict[str, Any] = {}
@@ -165,10 +172,8 @@ def _frozen(space: Space, trial: Trial) -> optuna.trial.FrozenTrial:
     space.recipe(as_chosen)
     values = _objectives(trial)
     if trial.state == FAILED or values is None:
-        return optuna.trial.create_trial(
-            state=optuna.trial.TrialState.FAIL, params=parameters, distributions=distributions
-        )
-    return optuna.trial.create_trial(
+        return create_trial(state=TrialState.FAIL, params=parameters, distributions=distributions)
+    return create_trial(
         values=values, params=parameters, distributions=distributions, constraints={"accuracy": _constraint(trial)}
     )
 

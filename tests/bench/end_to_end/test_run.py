@@ -148,13 +148,14 @@ def test_in_a_race_the_slower_wait_until_the_accuracy_of_the_fastest_is_known(be
     fault(monkeypatch, "slow=0.06", "torch-fp32")
     _, summary, printed = bench("--backends", "shifted,medium,late", "--max-cases", str(ENOUGH_FOR_F1))
     notes = [line for line in printed.splitlines() if line.startswith("waiting until the accuracy of what is faster")]
-    assert [note.partition(": ")[2] for note in notes] == ["medium, late", "late"]
+    waited = [name for note in notes for name in note.partition(": ")[2].split(", ")]
+    assert set(waited) == {"medium", "late"}, "at which look each of them does depends on the machine"
+    assert "late" in notes[0]
     assert row(summary, "shifted")["left"].startswith("its accuracy lost")
     assert row(summary, "medium")["left"] is None
-    assert row(summary, "late")["left"].startswith("beaten beyond doubt after 5 pairs of samples")
+    assert row(summary, "late")["left"].startswith("beaten beyond doubt after ")
     for name in ("torch-fp32", "shifted", "medium"):
         assert [s["phase"] for s in read_samples(name)].count("interleaved") == ENOUGH_FOR_F1
-    assert [s["phase"] for s in read_samples("late")].count("interleaved") == 5
     assert row(summary, "medium")["accuracy"]["cases"] == ENOUGH_FOR_F1
 
 
