@@ -228,7 +228,7 @@ def _confirmed(evaluation: Request, shipped: Shipped, best: Trial, folder: Path,
     """The one run over the evaluation cases: the recipe, and the fastest that is shipped beside it."""
     place = folder / CONFIRMATION
     if _is_confirming(folder):
-        return run.resume(place, progress, Limits(rounds=1))
+        return run.resume(place, progress, limits=Limits(rounds=1))
     own = shipped.run.variant(shipped.reference).settings
     beside = {} if best.number == 1 or shipped.reference == shipped.run.record.baseline else {shipped.reference: own}
     variants = {**beside, RECIPE: replace(best.settings, recipe=True)}
