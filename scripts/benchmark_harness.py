@@ -146,8 +146,7 @@ def harness(plan: Plan, backend: str, how: str, scratch: Path) -> Iterator[Inter
         RunStore(directory, {backend: VariantRecord(name=backend, settings=own)}), plan.record, Silent()
     )
     opening = next(each for each in plan.opens if isinstance(each, Open) and each.name == backend)
-    requests = [replace(opening, keep_memory=how == allocator.KEEP)]
-    interleaver.open(lambda _: requests.pop() if requests else None, 1, lambda _: None)
+    interleaver.open_one(replace(opening, keep_memory=how == allocator.KEEP))
     try:
         yield interleaver
     finally:

@@ -32,8 +32,9 @@ def interleave_in_groups(
     progress.start("building backends", len(waiting))
     place = _places(record)
     waiting.sort(key=lambda request: (request.name != record.baseline, place.get(request.name, inf), _alone(request)))
-    first_of_all = [waiting.pop(0)]
-    interleaver.open(lambda _: first_of_all.pop() if first_of_all else None, 1, progress.advance)
+    baseline = waiting.pop(0)
+    interleaver.open_one(baseline)
+    progress.advance(baseline.name)
     waiting = _available(waiting, record, interleaver, progress)
     others, first = len(waiting), 0
     while True:

@@ -119,6 +119,11 @@ class Interleaver:
         self._launching_s += time.monotonic() - begin
         return list(begun)
 
+    def open_one(self, request: Open | OpenCommand) -> None:
+        """Build one variant in a new worker, and warm it up."""
+        requests = [request]
+        self.open(lambda _: requests.pop() if requests else None, 1, lambda _: None)
+
     def skip(self, name: str, absent: Availability) -> None:
         """Record that a variant cannot run, and why."""
         self.store.update(name, status=SKIPPED, reason=absent.reason, fix=absent.fix)

@@ -24,8 +24,7 @@ from reports.records.store import Run
 class Race:
     """Looks at the samples within a group's first round and after each round, and lets variants leave.
 
-    Reference pipelines leave only once the group's share of the budget is spent, which must buy no figure of theirs
-    that is better than known.
+    Reference pipelines leave only once the group's share of the budget is spent and their time is known.
 
     What a look found is saved with the variant, so that a resumed run goes on without it. Within the first round,
     variants that others are faster than wait, until the accuracy of these is known: most will then leave. In a run that
@@ -96,7 +95,7 @@ class Race:
         first = self._interleaver.first_round
         records = [self._interleaver.store.records[name] for name in self._names]
         taken = (s.case_ns for r in records for s in r.samples if s.phase == INTERLEAVED and s.round >= first)
-        return self._record.settings.rounds is None and 1e-9 * sum(taken) > self._budget_s
+        return 1e-9 * sum(taken) > self._budget_s
 
     def _look(self, level: float) -> None:
         if self._is_spent():

@@ -1,8 +1,5 @@
 """A recipe as a TOML file that ``bench run --recipes`` reads."""
 
-from pathlib import Path
-
-from bench.schedule.run_directory import write_text
 from reports.records.record import VariantSettings
 
 _ALWAYS = ("backend", "roi", "overlap", "batch", "tta")
@@ -20,8 +17,3 @@ def recipe_text(name: str, own: VariantSettings, remark: str) -> str:
     if own.tile is not None:
         table["tile"] = list(own.tile)
     return f"# {remark}\n\n{tomli_w.dumps({name: table})}"
-
-
-def write_recipe(path: Path, name: str, own: VariantSettings, remark: str) -> None:
-    """Write it to `path`."""
-    write_text(path, recipe_text(name, own, remark))

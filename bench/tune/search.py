@@ -87,15 +87,14 @@ def search(
     while not budget.is_spent(log.trials) and repeats < MOST_REPEATS:
         known = {str(trial.settings): trial for trial in log.trials}
         own, asked = _next(space, study, neighbours, known)
-        if (before := known.get(str(own))) is not None:
+        before, lossy = known.get(str(own)), own.tile in _lossy_tiles(tried, known)
+        if asked is not None and (before is not None or lossy):
             repeats += 1
-            if asked is not None:
+            if before is not None:
                 _tell(study, asked, before)
-            continue
-        if asked is not None and own.tile in _lossy_tiles(tried, log.trials):
-            repeats += 1
-            asked.set_constraint("accuracy", 1.0)
-            study.tell(asked, [0.0, _WORST])
+            else:
+                asked.set_constraint("accuracy", 1.0)
+                study.tell(asked, [0.0, _WORST])
             continue
         repeats = 0
         trial = measure(len(log.trials) + 1, own, best_of(log.trials))
@@ -107,15 +106,14 @@ def search(
             _tell(study, asked, trial)
 
 
-def _lossy_tiles(tried: Mapping[str, Tile], trials: Sequence[Trial]) -> set[Tile]:
+def _lossy_tiles(tried: Mapping[str, Tile], known: Mapping[str, Trial]) -> set[Tile]:
     """Tiles with which the accuracy was lost, or nothing was built, in the recipes `tried`: they alone were new."""
-    known = {str(trial.settings): trial for trial in trials}
     lossy = (own for own in tried if own in known and (known[own].accuracy == LOST or known[own].state == FAILED))
     return {tried[own] for own in lossy}
 
 
 def _next(
-    space: Space, study: "optuna.Study", neighbours: list[VariantSettings], known: Any
+    space: Space, study: "optuna.Study", neighbours: list[VariantSettings], known: Mapping[str, Trial]
 ) -> "tuple[VariantSettings, optuna.Trial | None]":
     """The next recipe, and the study's trial where that proposed it."""
     while neighbours:

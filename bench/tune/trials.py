@@ -12,6 +12,7 @@ from bench.data.volume import MaskValues
 from bench.errors import InputError
 from bench.plan.networks import Networks
 from bench.plan.plan import Calibrations, calibrate, inference_settings, opens, recorded_networks
+from bench.plan.variants import row_of
 from bench.progress import Progress
 from bench.schedule.interleave import Interleaver, spread_out
 from bench.schedule.run_directory import RunDirectory
@@ -61,7 +62,7 @@ class Trials:
         self._claim = Claim.of(record.settings)
         self._cases = spread_out(record.cases, f"{record.settings.seed} tuning")
         self._chunks = (*looks(len(self._cases)), len(self._cases))
-        self._calibrations: dict[tuple[int, int, int], Calibrations] = {}
+        self._calibrations: Calibrations = {}
 
     def measure(self, number: int, own: VariantSettings, best: Trial | None) -> Trial:
         """Build a recipe, and time and score it; it ends early where it is slower than the `best` beyond doubt."""
@@ -84,13 +85,11 @@ class Trials:
         self._variants[name] = own
         self._directory.save_run(self._with(self._variants))
         interleaver.extend(self._with({self._record.baseline: self._reference, name: own}), first_round=number)
-        requests = [self._opening(name, own)]
-        interleaver.open(lambda _: requests.pop() if requests else None, 1, lambda _: None)
+        interleaver.open_one(self.opening(name, own))
         done = 0
         for until in self._chunks:
-            if (failed := store.records[name]).status != PENDING:
-                return Trial(number=number, settings=own, state=FAILED, reason=failed.reason or "")
-            interleaver.round(INTERLEAVED, number, self._cases[done:until])
+            if store.records[name].status == PENDING:
+                interleaver.round(INTERLEAVED, number, self._cases[done:until])
             if (failed := store.records[name]).status != PENDING:
                 return Trial(number=number, settings=own, state=FAILED, reason=failed.reason or "")
             self._score(name, self._cases[done:until])
@@ -105,9 +104,11 @@ class Trials:
 
     def _hopeless(self, measured: Speed, scored: Accuracy, best: Trial | None) -> str:
         """Why a recipe will not be the best; empty where it may."""
-        if best is not None and is_beaten(measured, best):
+        if best is None:  # it is to be measured to the end
+            return ""
+        if is_beaten(measured, best):
             return f"slower than trial {best.number} beyond doubt"
-        return "its accuracy is lost beyond doubt" if best is not None and is_lost(scored, self._claim) else ""
+        return "its accuracy is lost beyond doubt" if is_lost(scored, self._claim) else ""
 
     def _speed(self, name: str) -> Speed:
         run = self._interleaver.store.run(self._interleaver.run, (self._interleaver.run.baseline, name))
@@ -134,17 +135,17 @@ class Trials:
         )  # fmt: skip
         store.update(name, scores=(*store.records[name].scores, *scores))
 
-    def _opening(self, name: str, own: VariantSettings) -> Open:
+    def opening(self, name: str, own: VariantSettings) -> Open:
+        """The request for a worker of a recipe; an INT8 one is calibrated as in every run."""
         record = self._record
         settings = replace(record.settings, variants={name: own})
         inference = inference_settings(settings, self._networks.model, len(self._networks.paths))
-        tile = own.tile or settings.tile
-        if tile not in self._calibrations:  # takes a look at every training case
+        if row_of(own.backend).precision == "int8" and (own.tile or settings.tile) not in self._calibrations:
             values = MaskValues.of(record.task, record.data.mask_values)
-            self._calibrations[tile], _ = calibrate(settings, Path(record.data.root), [], inference, values)
+            of_tile, _ = calibrate(settings, Path(record.data.root), [], inference, values)  # reads all training cases
+            self._calibrations = {**self._calibrations, **of_tile}
         images = [case.image for case in record.cases]
-        tiles = self._calibrations[tile]
-        (opening,) = opens(settings, record.checkpoint, self._networks, inference, tiles, images)
+        (opening,) = opens(settings, record.checkpoint, self._networks, inference, self._calibrations, images)
         assert isinstance(opening, Open), "a recipe is no own command"
         return opening
 
@@ -174,8 +175,7 @@ def opened(shipped: Shipped, folder: Path, timeout_s: float, progress: Progress)
     interleaver = Interleaver(store, record, progress)
     trials = Trials(shipped, directory, interleaver, recorded_networks(record))
     try:
-        requests = [trials._opening(shipped.reference, own)]
-        interleaver.open(lambda _: requests.pop() if requests else None, 1, lambda _: None)
+        interleaver.open_one(trials.opening(shipped.reference, own))
         yield trials
     finally:
         interleaver.fleet.close_all_but(())

@@ -16,20 +16,19 @@ from bench.plan.plan import Plan, make_plan, recorded_networks
 from bench.plan.request import Request
 from bench.progress import Progress
 from bench.schedule.limits import Limits
-from bench.schedule.run_directory import locked, write_files
+from bench.schedule.run_directory import locked, write_files, write_text
 from bench.tune.cases import Parts, part
-from bench.tune.recipe_file import recipe_text, write_recipe
+from bench.tune.recipe_file import recipe_text
 from bench.tune.search import Budget, Log, search
 from bench.tune.space import Space, space_of, tiles_of_less_work
 from bench.tune.steps import Step, steps
 from bench.tune.trials import Shipped, opened
 from bench.worker.process import WorkerError, WorkerProcess
-from bench.worker.questions import takes_tiles
+from bench.worker.questions import step_between_tiles
 from engines import BACKENDS
 from engines.base import Target
 from models.model import Model
-from reports.decision.comparison import candidates
-from reports.decision.outcome import judge_candidates
+from reports.decision.comparison import candidates, compare
 from reports.decision.speed import interleaved_speedup
 from reports.decision.tuning import MEASURED, Trial, best_of, front, is_promising, judged
 from reports.decision.verdict import KEPT, Claim
@@ -58,8 +57,8 @@ class Search:
     tuning_split: str | None = None
 
 
-def tune(request: Request, wanted: Search, out: Path | None, resume: bool, progress: Progress) -> tuple[Path, Path]:
-    """Search for the fastest recipe, confirm it, and return the search's folder and that of the confirming run.
+def tune(request: Request, wanted: Search, out: Path | None, resume: bool, progress: Progress) -> tuple[Path, Tuned]:
+    """Search for the fastest recipe, confirm it, and return the search's folder and what was found.
 
     With `resume`, what an earlier search of the same request left in `out` counts.
 
@@ -82,15 +81,16 @@ def tune(request: Request, wanted: Search, out: Path | None, resume: bool, progr
             remark = (
                 f"the best of {len(log.trials)} trials of bench tune; its verdict is that of the run in {CONFIRMATION}"
             )
-            write_recipe(folder / RECIPE_FILE, RECIPE, best.settings, remark)
+            recipe = recipe_text(RECIPE, best.settings, remark)
+            write_text(folder / RECIPE_FILE, recipe)
             confirmed = _confirmed(parts.evaluation, shipped, best, folder, progress)
             tuned = Tuned(
                 reference=shipped.reference, best=best, front=tuple(front(log.trials)), trials=tuple(log.trials),
                 steps=tuple((step.setting, step.value, step.trial) for step in taken), tuned_on=parts.remark,
-                recipe=recipe_text(RECIPE, best.settings, remark), name=RECIPE,
+                recipe=recipe, name=RECIPE,
             )  # fmt: skip
             write_files(folder, tuning_files(tuned, read_run(confirmed)))
-            return folder, confirmed
+            return folder, tuned
     except (KeyboardInterrupt, InterruptedRunError):
         raise InterruptedRunError(
             f"interrupted; what was measured is kept. To finish it: the same command with --resume --out {folder}"
@@ -145,15 +145,13 @@ def _refuse_other(before: Run, plan: Plan, place: Path) -> None:
 
 def _fastest(ran: Run, evaluated: int) -> str:
     """The variant that recipes are timed beside: the baseline where no other one is promising."""
-    claim, judged_all = Claim.of(ran.record.settings), judge_candidates(ran, Claim.of(ran.record.settings))
-    promising = {
-        name: each.comparison.case.speedup.estimate
-        for name, each in judged_all.items()
-        if is_promising(each.comparison.accuracy, claim, evaluated)
-        and each.comparison.accuracy.cases == len(ran.record.cases)
-        and each.comparison.case.speedup.estimate > 1
-    }
-    return max(promising, key=lambda name: promising[name], default=ran.record.baseline)
+    claim, speedups = Claim.of(ran.record.settings), dict[str, float]()
+    for variant in candidates(ran):
+        compared = compare(ran, variant.name)
+        whole = compared.accuracy.cases == len(ran.record.cases)
+        if whole and compared.case.speedup.estimate > 1 and is_promising(compared.accuracy, claim, evaluated):
+            speedups[variant.name] = compared.case.speedup.estimate
+    return max(speedups, key=lambda name: speedups[name], default=ran.record.baseline)
 
 
 def _reference(shipped: Shipped) -> Trial:
@@ -165,7 +163,7 @@ def _reference(shipped: Shipped) -> Trial:
             number=1, settings=own.settings, state=MEASURED, accuracy=KEPT, promising=True, margin_used=0.0
         )  # fmt: skip
     else:
-        compared = judge_candidates(ran, claim)[shipped.reference].comparison
+        compared = compare(ran, shipped.reference)
         itself = judged(1, own.settings, compared.case, compared.accuracy, claim, shipped.evaluated)
     cases = len({sample.case for sample in own.samples})
     return replace(itself, speedup=1.0, low=1.0, high=1.0, cases=cases)
@@ -192,7 +190,7 @@ def _tiles(ran: Run, model: Model, path: Path) -> list[tuple[int, int, int]]:
     options = model_options_of(checkpoint)
     with WorkerProcess(settings.threads) as worker, suppress(WorkerError):
         arguments = (path, options, checkpoint.widened_to, target, STEPS)
-        step = worker.call(takes_tiles, *arguments, timeout_s=settings.timeout_s)
+        step = worker.call(step_between_tiles, *arguments, timeout_s=settings.timeout_s)
         shapes = [case.shape for case in ran.record.cases]
         return tiles_of_less_work(settings.tile, shapes, settings.overlap, step) if step else []
     return []

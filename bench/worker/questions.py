@@ -70,14 +70,16 @@ def find_faults(device: str) -> tuple[str, ...]:
     return tuple(f"{known_faults.words(fault)} ({fault.source})" for fault in known_faults.present(device))
 
 
-def takes_tiles(path: Path, options: ModelOptions, widen_to: int | None, target: Target, steps: Sequence[int]) -> int:
+def step_between_tiles(
+    path: Path, options: ModelOptions, widen_to: int | None, target: Target, steps: Sequence[int]
+) -> int:
     """The first of `steps` by which all sides of the target's tile may be larger for this network; 0 for none."""
     from engines.probe import refuse_tile
     from models.load import load_models
 
+    x, y, z = target.tile
     with load_models((path,), options, widen_to) as (model,):
         for step in steps:
-            x, y, z = target.tile
             with suppress(EngineError):
                 refuse_tile(model.module, replace(target, tile=(x + step, y + step, z + step), batch=1))
                 return step

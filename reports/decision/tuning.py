@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from math import exp, inf, isfinite, log, nan, sqrt
 
 from reports.decision.accuracy import WORST_DSC, Accuracy
+from reports.decision.racing import ONE_LAUNCH
 from reports.decision.speed import Speed
 from reports.decision.verdict import ABSENT, LOST, Claim, judge_accuracy, metric_state
 from reports.formatting import NOT_APPLICABLE
@@ -17,9 +18,6 @@ from reports.stats.bootstrap import ALPHA, MIN_CASES
 
 MEASURED, PRUNED, FAILED = "measured", "pruned", "failed"  # states of a trial
 NEAR = log(1.02)  # log ratio of times that a search does not tell apart
-LAUNCH = 0.06
-"""How far, as a log ratio, the luck of a single launch may carry two equal recipes from each other: see
-`reports.decision.racing.ONE_LAUNCH`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,11 +96,9 @@ def is_promising(accuracy: Accuracy, claim: Claim, evaluated: int) -> bool:
     return bool(accuracy.cases)
 
 
-def is_beaten(speed: Speed, best: Trial | None) -> bool:
+def is_beaten(speed: Speed, best: Trial) -> bool:
     """Whether a recipe is slower than the `best` so far whatever the luck of its launch; never below `MIN_CASES`."""
-    if best is None or speed.cases < MIN_CASES:
-        return False
-    return speed.log_speedup.high(ALPHA) + LAUNCH < best.log_speedup
+    return speed.cases >= MIN_CASES and speed.log_speedup.high(ALPHA) + ONE_LAUNCH < best.log_speedup
 
 
 def is_lost(accuracy: Accuracy, claim: Claim) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 from reports.charts.tuning import tuning_chart
 from reports.decision.speed import Speed, case_ns, pairs, speed
 from reports.decision.tuning import FAILED, MEASURED, PRUNED, Trial, speedup_of
-from reports.formatting import count, factor
+from reports.formatting import NOT_MEASURED, count, factor
 from reports.records.record import INTERLEAVED
 from reports.records.store import Run
 from reports.render.commonmark import bullets, section, table, text
@@ -44,7 +44,7 @@ def tuning_files(tuned: Tuned, confirmed: Run) -> Mapping[str, str | bytes]:
     picture = f"![{chart.title}]({CHART})" if chart else ""
     parts = [
         f"# {text(summarise(confirmed).headline)}",
-        bullets(_answers(tuned, confirmed)),
+        bullets(answers(tuned, confirmed)),
         picture,
         section("The recipe", f"```toml\n{tuned.recipe.strip()}\n```"),
         _steps(tuned),
@@ -62,7 +62,8 @@ def over_shipped(tuned: Tuned, confirmed: Run) -> Speed | None:
     return speed(pairs(confirmed, tuned.name, INTERLEAVED, tuned.reference), case_ns)
 
 
-def _answers(tuned: Tuned, confirmed: Run) -> list[str]:
+def answers(tuned: Tuned, confirmed: Run) -> list[str]:
+    """What a reader asks first, in sentences of Markdown."""
     beside = over_shipped(tuned, confirmed)
     states = [trial.state for trial in tuned.trials]
     number = {state: states.count(state) for state in (MEASURED, PRUNED, FAILED)}
@@ -71,13 +72,13 @@ def _answers(tuned: Tuned, confirmed: Run) -> list[str]:
         f"Searched on {text(tuned.tuned_on)}; confirmed once, on {count(len(confirmed.record.cases), 'case')} that the "
         "search did not see.",
         f"{count(len(states), 'trial')}: {number[MEASURED]} measured to the end, {number[PRUNED]} ended early as they "
-        f"were slower than the best, {number[FAILED]} failed.",
+        f"were slower than the best or lost accuracy, {number[FAILED]} failed.",
         "To use it: `bench run --recipes recipe.toml`, or `bench predict confirmation`.",
     ]
 
 
 def _against_shipped(tuned: Tuned, beside: Speed | None) -> str:
-    if tuned.best is tuned.trials[0] or tuned.best.number == tuned.trials[0].number:
+    if tuned.best.number == tuned.trials[0].number:
         return (
             f"Nothing that was tried is faster than {text(tuned.reference)}, the fastest that is shipped, with its "
             "accuracy kept; the recipe is that variant."
@@ -98,7 +99,7 @@ def _steps(tuned: Tuned) -> str:
     rows, before = [], tuned.trials[0]
     for setting, value, trial in tuned.steps:
         known = trial.state == MEASURED
-        gain = factor(speedup_of(trial, before)) if known else "not measured"
+        gain = factor(speedup_of(trial, before)) if known else NOT_MEASURED
         rows.append([text(setting), text(_shown(value)), gain, _speedup(trial), text(trial.accuracy or trial.reason)])
         before = trial if known else before
     head = ["change", "to", "brings", f"all so far, beside {text(tuned.reference)}", "accuracy"]
@@ -127,15 +128,13 @@ def _number(trial: Trial, tuned: Tuned) -> str:
 
 
 def _speedup(trial: Trial) -> str:
-    if trial.speedup is None:
-        return "not measured"
     if trial.low is None or trial.high is None or trial.low == trial.high:
         return factor(trial.speedup)
     return f"{factor(trial.speedup)} [{trial.low:.2f}, {trial.high:.2f}]"
 
 
 def _margin(trial: Trial) -> str:
-    return "not measured" if trial.margin_used is None else f"{100 * max(0.0, trial.margin_used):.0f} %"
+    return NOT_MEASURED if trial.margin_used is None else f"{100 * max(0.0, trial.margin_used):.0f} %"
 
 
 def _shown(value: Any) -> str:

@@ -334,20 +334,9 @@ def main() -> None:
     parser.add_argument("--lead", type=float, help="percent of the others' time that the first candidate saves")
     parser.add_argument("--lossy", type=int, default=0, help="candidates that are faster still and lose accuracy")
     options = parser.parse_args()
-    head = ["true reduction", "cases", "candidates", "CONFIRMED", "leader chosen", "rounds, median"]
-    print(
-        "| "
-        + " | ".join(
-            [
-                *head,
-                "samples, mean",
-                "of the confirmation",
-                "bound above the truth",
-                "half-width of the interval, median",
-            ]
-        )
-        + " |"
-    )
+    head = ["true reduction", "cases", "candidates", "CONFIRMED", "leader chosen", "rounds, median", "samples, mean"]
+    head += ["of the confirmation", "bound above the truth", "half-width of the interval, median"]
+    print("| " + " | ".join(head) + " |")
     print("|" + "---:|" * len(head))
     for candidates in map(int, options.candidates.split(",")):
         for cases in map(int, options.cases.split(",")):

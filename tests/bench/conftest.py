@@ -6,7 +6,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -16,9 +15,9 @@ from bench import run as run_module
 from bench.cli.main import main
 from bench.schedule.limits import DEFAULT
 from models.networks.unet import MultiTaskUNet
+from tests.bench.written_cases import SIDE, write_cases
 
 CASES = 16  # the fewest on which an unchanged macro-F1 counts
-SIDE = 32  # of a tile and of the cases: an eighth of the default work in each pass
 FEW = 5  # what a test runs unless it says otherwise: enough for a claim about time
 
 
@@ -38,17 +37,7 @@ def network(tmp_path_factory) -> tuple[Path, MultiTaskUNet]:
 def data(network, tmp_path_factory) -> Path:
     """Cases of one tile each whose truth is what the network says, so that any change of its output costs accuracy."""
     root = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    for number in range(CASES):
-        folder = root / "validation" / f"subtype{number % 3}"
-        folder.mkdir(parents=True, exist_ok=True)
-        hu = rng.normal(0, 400, (SIDE, SIDE, SIDE)).astype(np.int16)
-        with torch.inference_mode():
-            x = torch.from_numpy(hu.clip(-1000, 1000).astype(np.float32)).add(1000).div(2000)
-            truth = network[1](x[None, None])[0][0].argmax(0).numpy().astype(np.uint8)
-        assert set(np.unique(truth)) == {0, 1, 2}
-        nib.save(nib.Nifti1Image(hu, np.eye(4)), folder / f"quiz_{number % 3}_{number:03}_0000.nii.gz")
-        nib.save(nib.Nifti1Image(truth, np.eye(4)), folder / f"quiz_{number % 3}_{number:03}.nii.gz")
+    write_cases(root / "validation", "quiz_{subtype}", CASES, network[1], seed=0)
     return root
 
 

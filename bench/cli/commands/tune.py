@@ -10,7 +10,7 @@ from bench.cli.terminal import progress
 from bench.errors import InputError
 from bench.plan.request import Request
 from reports.records.store import read_run
-from reports.render.tuning import REPORT
+from reports.render.tuning import REPORT, answers
 from reports.summary.summarise import summarise
 
 _NEEDED = {"optuna": "optuna", "tomli_w": "tomli-w"}  # modules and their distributions
@@ -22,13 +22,15 @@ def execute(options: Namespace) -> int:
     if missing:
         raise InputError(f'a search needs {" and ".join(missing)}; in the checkout of voxbench: pip install ".[tune]"')
     from bench.tune.search import Budget
-    from bench.tune.tuning import Search, tune
+    from bench.tune.tuning import CONFIRMATION, Search, tune
 
     wanted = Search(budget=Budget(seconds=options.search_s, trials=options.trials), tuning_split=options.tuning_split)
     with progress(sys.stderr) as shown:
-        folder, confirmed = tune(Request.of(options), wanted, options.out, options.resume, shown)
-    summary = summarise(read_run(confirmed))
+        folder, tuned = tune(Request.of(options), wanted, options.out, options.resume, shown)
+    confirmed = read_run(folder / CONFIRMATION)
+    summary = summarise(confirmed)
     print_verdict(summary)
-    print((folder / REPORT).read_text(encoding="utf-8").split("\n\n")[1])
+    for line in answers(tuned, confirmed):
+        print(f"  {line}")
     print(f"Report: {folder / REPORT}")
     return exit_code(summary)

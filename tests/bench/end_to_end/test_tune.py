@@ -5,35 +5,24 @@ import shutil
 import sys
 from pathlib import Path
 
-import nibabel as nib
-import numpy as np
 import pytest
-import torch
 
 from bench.cli.main import main
 from bench.plan.recipes import read_recipes
 from bench.schedule.interleave import Interleaver
 from bench.tune import trials as trials_module
 from reports.records.store import read_run
+from tests.bench.written_cases import SIDE, write_cases
 
-SIDE = 32  # of a tile, and of the fixtures' cases
 FEW, MORE = 8, 5  # cases to tune on; trials
 
 
 @pytest.fixture
 def with_training(network, data, tmp_path) -> Path:
     """The cases of the fixture `data`, and some of a training split likewise."""
-    root, rng = tmp_path / "data", np.random.default_rng(1)
+    root = tmp_path / "data"
     shutil.copytree(data, root)
-    for number in range(FEW):
-        folder = root / "train" / f"subtype{number % 3}"
-        folder.mkdir(parents=True, exist_ok=True)
-        hu = rng.normal(0, 400, (SIDE, SIDE, SIDE)).astype(np.int16)
-        with torch.inference_mode():
-            x = torch.from_numpy(hu.clip(-1000, 1000).astype(np.float32)).add(1000).div(2000)
-            truth = network[1](x[None, None])[0][0].argmax(0).numpy().astype(np.uint8)
-        nib.save(nib.Nifti1Image(hu, np.eye(4)), folder / f"train_{number:03}_0000.nii.gz")
-        nib.save(nib.Nifti1Image(truth, np.eye(4)), folder / f"train_{number:03}.nii.gz")
+    write_cases(root / "train", "train", FEW, network[1], seed=1)
     return root
 
 
