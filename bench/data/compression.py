@@ -65,6 +65,25 @@ def gunzip_to_the_end(path: Path, size: int) -> bytes:
     return content
 
 
+def gunzip_within(packed: bytes, most: int) -> bytes | None:
+    """Unpack a gzip file of one or more members; None, and no more memory taken, where it holds more than `most` bytes.
+
+    Raises:
+        EOFError or one of ERRORS: it is damaged or cut short.
+    """
+    content, rest = list[bytes](), packed
+    while rest:
+        stream = _codec.decompressobj(_GZIP)
+        content.append(stream.decompress(rest, most + 1))
+        most -= len(content[-1])
+        if most < 0:
+            return None
+        if not stream.eof:
+            raise EOFError("the stream is cut short")
+        rest = stream.unused_data
+    return content[0] if len(content) == 1 else b"".join(content)
+
+
 def inflate(packed: bytes) -> bytes:
     """Unpack a zlib stream; what stands behind it is ignored.
 

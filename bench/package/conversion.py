@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from bench.choices import SERVED
 from bench.errors import BenchError, InputError
-from bench.package.export import Wanted, predict_again, refuse_place, unfinished
-from bench.package.formats import monai_bundle, onnx_graph, openvino_ir, torchscript, triton
+from bench.package.export import Wanted, export, predict_again, refuse_place, unfinished
+from bench.package.formats import mlserver, monai_bundle, onnx_graph, openvino_ir, torchscript, triton
 from bench.package.formats.description import Subject, Written, write_description
 from bench.package.proof import proof_of
 from bench.package.trial import trial
@@ -50,6 +51,7 @@ FORMATS: Mapping[str, Format] = {
     "torchscript": torchscript,
     "monai-bundle": monai_bundle,
     "triton": triton,
+    "mlserver": mlserver,
 }
 
 
@@ -63,7 +65,7 @@ def convert(folder: Path, wanted: Wanted, name_of_format: str, out: Path, progre
         InputError and its like: it cannot be exported, or not so, or `out` cannot be written to; nothing was written.
         BackendLostError: the variant does not work any more, or gives other masks than the run's.
     """
-    if wanted.code:
+    if wanted.code and name_of_format not in SERVED:
         raise InputError(f"--code: takes code along in a package, and not with --format {name_of_format}; leave it out")
     form, run = FORMATS[name_of_format], read_run(folder)
     refuse_place(out)
@@ -82,6 +84,7 @@ def convert(folder: Path, wanted: Wanted, name_of_format: str, out: Path, progre
             mac_share={},
             details={},
             proof=proof,
+            pack=lambda place: export(folder, replace(wanted, variant=name), place, progress),
         )
         form.refuse(subject)
         with tempfile.TemporaryDirectory() as scratch, trial(opening, wanted.timeout_s, Path(scratch) / "log") as tried:

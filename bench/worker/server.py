@@ -46,7 +46,7 @@ from bench.worker.messages import (
     RunCommand,
 )
 from bench.worker.warmup import warm_up
-from engines.base import TORCH, Availability, Session
+from engines.base import Availability, Session
 from engines.evidence.mismatch import evidence_mismatch
 from models.errors import one_line
 from models.user_code.isolation import OURS, our_names
@@ -120,26 +120,10 @@ class _Server:
 
         from bench.peers.session import case_pipeline
         from bench.worker.ensemble import open_all
-        from engines.probe import refuse_tile
-        from engines.rewrites import rewritten
-        from models.load import load_models
+        from bench.worker.networks import load_networks
 
         self._device = request.target.device
-        if request.target.on_cuda:
-            # For libraries that ask CUDA and not us; unlike set_device it knows what "cuda" without a number means.
-            self._stack.enter_context(torch.cuda.device(self._device))
-        torch.set_num_threads(request.target.threads)
-        torch.manual_seed(0)
-        paths = (request.checkpoint, *request.further_checkpoints)
-        # Until the worker ends: the networks are used all along.
-        loaded = load_models(paths, request.model_options, request.widen_to)
-        models = [rewritten(model, request.rewrites) for model in self._stack.enter_context(loaded)]
-        if request.backend.runtime == TORCH and not request.cold:
-            from engines.pytorch.self_check import check_convolutions
-
-            check_convolutions(models[0].module, request.target, request.backend.precision)
-        if request.target.tile != models[0].tile:
-            refuse_tile(models[0].module, request.target)
+        models = load_networks(request, self._stack)
         self._meter = Meter.of(self._device)
         used = self._meter.used_memory_bytes()
         x = torch.rand(request.target.input_shape).to(self._device)

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ class Subject:
         artefacts: folders of what was built for it.
         mac_share: how much of it ran in which precision; `details`: what else its evidence holds.
         proof: what the run has shown.
+        pack: writes the variant as a package into a new folder.
     """
 
     format: str
@@ -64,6 +66,12 @@ class Subject:
     mac_share: Mapping[str, float]
     details: Mapping[str, Any]
     proof: Proof
+    pack: Callable[[Path], object]
+
+    @property
+    def model_name(self) -> str:
+        """As a server knows it, which takes few characters."""
+        return re.sub(r"[^A-Za-z0-9_-]", "_", f"{self.models[0].task.name}-{self.name}")
 
     @property
     def precision(self) -> str:
@@ -94,6 +102,7 @@ class Written:
         precision: in which the files hold it.
         hint: OpenVINO's ``INFERENCE_PRECISION_HINT``; None for any other tool.
         code: whoever loads it runs what is in it.
+        served: name of the model that runs whole cases; None where there is none.
         remarks: what the tool cannot carry, or must be set to; one line each.
     """
 
@@ -103,6 +112,7 @@ class Written:
     precision: str
     hint: str | None = None
     code: bool = False
+    served: str | None = None
     remarks: tuple[str, ...] = ()
 
 
@@ -158,6 +168,7 @@ def write_description(folder: Path, subject: Subject, written: Written, created:
         "networks": [path.relative_to(folder).as_posix() for path in written.networks],
         "ensemble": _ensemble(settings),
         "code": written.code,
+        "served": written.served,
         "remarks": written.remarks,
         "inputs": [vars(each) for each in written.inputs],
         "outputs": [vars(each) for each in written.outputs],

@@ -160,8 +160,11 @@ def test_a_worker_that_crashes_costs_the_case_that_it_had(predict, images, netwo
     fault(monkeypatch, "killed")  # in each worker's third pass, whichever case that is of
     code, rows, out, _ = predict(network[0], images, "--backend", "faulty")
     assert code == BAD_INPUT
-    assert (statuses(rows).count("failed"), statuses(rows)[2]) == (2, "failed")
-    assert "4 cases predicted; 2 failed" in out
+    failed = statuses(rows).count("failed")
+    # A case whose mask was being written is run again, as another pass of a later worker: then there is one kill more.
+    assert failed in (2, 3)
+    assert statuses(rows)[2] == "failed"
+    assert f"{6 - failed} cases predicted; {failed} failed" in out
     reasons = {row["reason"] for row in rows.values() if row["status"] == "failed"}
     assert reasons == {"the worker was killed by SIGKILL; most often the system ran out of memory"}
 

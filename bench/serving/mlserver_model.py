@@ -1,0 +1,101 @@
+"""A package as a model of MLServer, which ``model-settings.json`` of a folder that `bench export` writes names.
+
+It runs in the server's own process. One thread predicts, and requests wait in that thread's queue.
+"""
+
+import asyncio
+import base64
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from mlserver import MLModel
+from mlserver.errors import MLServerError
+from mlserver.types import InferenceRequest, InferenceResponse, Parameters, ResponseOutput
+from mlserver.utils import get_model_uri
+from numpy.typing import NDArray
+
+from bench.errors import BenchError
+from bench.package.formats.case_tensors import BUSY, IMAGE
+from bench.serving.served_model import Options, message_of, served
+
+_BAD_REQUEST, _INTERNAL_ERROR, _UNAVAILABLE = 400, 500, 503  # of HTTP
+_TYPES = {"int32": "INT32", "float32": "FP32", "float64": "FP64", "object": "BYTES"}  # of KServe, by NumPy's
+_AS_BASE64 = Parameters(content_type="base64")  # MLServer's name of how JSON holds bytes
+
+
+class CaseModel(MLModel):
+    """The package that the settings name, one case at a time."""
+
+    async def load(self) -> bool:
+        """Open the package; what is raised here is MLServer's reason why the model is not ready."""
+        parameters = self.settings.parameters
+        assert parameters is not None, "model-settings.json has parameters"
+        extra, package = dict(parameters.extra or {}), Path(await get_model_uri(self.settings))
+        options = Options(
+            device=extra["device"],
+            threads=extra["threads"],
+            trust=package if extra["trust"] else None,
+            most_bytes=int(extra["most_gigabytes"] * 2**30),
+        )
+        self._most_waiting, self._waiting = int(extra["most_waiting"]), 0
+        self._stack = ExitStack()
+        self._thread = self._stack.enter_context(ThreadPoolExecutor(1, "case"))
+        loop = asyncio.get_running_loop()
+        self._model = await loop.run_in_executor(self._thread, self._stack.enter_context, served(package, options))
+        return True
+
+    async def predict(self, payload: InferenceRequest) -> InferenceResponse:
+        """Answer a request; one whose client is gone leaves the queue, or is stopped at the next tile."""
+        if self._waiting > self._most_waiting:
+            raise MLServerError(f"{BUSY}: {self._waiting} requests wait; ask again later", _UNAVAILABLE)
+        (files, as_text), cancelled = _files_of(payload), threading.Event()
+        self._waiting += 1
+        try:
+            loop = asyncio.get_running_loop()
+            held = await loop.run_in_executor(self._thread, self._model.outputs, files, cancelled.is_set)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+        except Exception as error:  # one case, whatever a runtime raises
+            code = _BAD_REQUEST if isinstance(error, BenchError) else _INTERNAL_ERROR
+            raise MLServerError(message_of(error), code) from None
+        finally:
+            self._waiting -= 1
+        return InferenceResponse(
+            model_name=self.name,
+            model_version=self.version,
+            outputs=[_output(name, value, as_text=as_text) for name, value in held.items()],
+        )
+
+    async def unload(self) -> bool:
+        """Close the package."""
+        self._stack.close()
+        return True
+
+
+def _files_of(payload: InferenceRequest) -> tuple[list[bytes], bool]:
+    """The files of a request, and whether it came as JSON, which holds them as base64."""
+    image = next((each for each in payload.inputs if each.name == IMAGE), None)
+    if image is None or image.datatype != "BYTES":
+        raise MLServerError(f"the request has no input {IMAGE!r} of type BYTES; send the NIfTI files there")
+    held: Any = getattr(image.data, "root", image.data)
+    held = held if isinstance(held, list) else [held]
+    as_text = any(isinstance(file, str) for file in held)
+    try:
+        return [base64.b64decode(file, validate=True) if as_text else bytes(file) for file in held], as_text
+    except (ValueError, TypeError):
+        raise MLServerError(f"{IMAGE}: is no base64, as which JSON holds files; encode them so") from None
+
+
+def _output(name: str, value: NDArray[Any], *, as_text: bool) -> ResponseOutput:
+    held, is_bytes = value.ravel().tolist(), value.dtype == object
+    return ResponseOutput(
+        name=name,
+        shape=list(value.shape),
+        datatype=_TYPES[value.dtype.name],
+        data=[base64.b64encode(each).decode() for each in held] if as_text and is_bytes else held,
+        parameters=_AS_BASE64 if as_text and is_bytes else None,
+    )

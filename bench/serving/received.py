@@ -1,0 +1,48 @@
+"""Files as they come over the network: bounded, unpacked, and under names that say nothing."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.data.compression import ERRORS, gunzip_within
+from bench.errors import InputError
+
+MOST_BYTES = 4 * 2**30
+"""Of voxels and headers in a request, unpacked. A CT of 512 x 512 x 1000 has 0.5 GiB as int16, and 1 GiB as float32."""
+
+_DAMAGED: tuple[type[Exception], ...] = (EOFError, *ERRORS)
+_GZIP = b"\x1f\x8b"
+_LEAST = 352  # bytes of a NIfTI file: its header, and four that say whether there are extensions
+
+
+def write_received(files: Sequence[bytes], folder: Path, most_bytes: int = MOST_BYTES) -> tuple[Path, ...]:
+    """Write NIfTI files of a case into `folder`, unpacked, as ``image_0000.nii`` and so on, in their order.
+
+    Raises:
+        InputError: one is no NIfTI, is damaged, or together they hold more than `most_bytes`.
+        OSError: it cannot be written.
+    """
+    paths, left = list[Path](), most_bytes
+    for number, packed in enumerate(files):
+        path = folder / f"image_{number:04}.nii"
+        content = _unpacked(path.name, packed, left, most_bytes)
+        left -= len(content)
+        path.write_bytes(content)
+        paths.append(path)
+    return tuple(paths)
+
+
+def _unpacked(name: str, packed: bytes, left: int, most_bytes: int) -> bytes:
+    content: bytes | None = packed
+    if packed.startswith(_GZIP):
+        try:
+            content = gunzip_within(packed, left)
+        except _DAMAGED as error:
+            raise InputError(f"{name}: damaged or cut short ({' '.join(str(error).split())}); send it again") from None
+    if content is None or len(content) > left:
+        raise InputError(
+            f"{name}: the case has more than {most_bytes / 2**30:.3g} GiB unpacked, which is all that is taken here; "
+            "send a part of it, or raise most_gigabytes where the model is served"
+        )
+    if len(content) < _LEAST:
+        raise InputError(f"{name}: {len(content)} bytes, which is no NIfTI file; send one, gzipped or not")
+    return content
