@@ -1,4 +1,4 @@
-"""Joining a Ray cluster, or starting one on this machine, so that Ray prints nothing and gets to know no file's name."""
+"""Joining a Ray cluster, or starting one here, so that Ray prints nothing and gets to know no file's name."""
 
 import logging
 import os

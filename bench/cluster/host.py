@@ -36,7 +36,7 @@ class Host:
         """Of what must be equal on all nodes."""
         return versions()
 
-    def make(self, factory: str, *arguments: Any) -> None | Raised:
+    def make(self, factory: str, *arguments: Any) -> Raised | None:
         """Make the object."""
         module, _, name = factory.partition(":")
         try:
