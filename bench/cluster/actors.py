@@ -9,7 +9,6 @@ from bench.cluster.connection import ray
 from bench.cluster.host import Host, versions
 from bench.cluster.places import Place
 from bench.errors import InputError
-from models.errors import one_line
 
 _START_S = 120.0  # for a node to start a process and import voxbench
 _CLOSE_S = 10.0  # for what an actor does at its end
@@ -133,7 +132,7 @@ class RayActors:
             try:
                 there: dict[str, str] = self._ray.get(reference)
             except Exception as error:  # Ray's own are of many kinds
-                self._lose(actor, f"it cannot be started there ({_reason(error)})")
+                self._lose(actor, f"voxbench cannot be started there ({type(error).__name__})")
                 continue
             other = next((name for name in here if there.get(name) != here[name]), None)
             if other is not None:
@@ -161,5 +160,5 @@ class RayActors:
 
 
 def _reason(error: BaseException) -> str:
-    """What Ray says in many lines, without its advice."""
-    return one_line(error).partition(". ")[0][:200]
+    """Without Ray's own text, which is long and may say what was called."""
+    return f"its process or its node died ({type(error).__name__})"

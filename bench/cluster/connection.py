@@ -5,8 +5,9 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import chdir, contextmanager
+from contextlib import chdir, contextmanager, redirect_stdout
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from bench.errors import InputError
@@ -28,7 +29,7 @@ def ray(option: str = "--ray") -> Any:
 
 @contextmanager
 def connected(address: str) -> Iterator[None]:
-    """Within it this process is a driver of the cluster at `address`, ``HOST:PORT``.
+    """Within it this process is a driver of the cluster at `address`, ``HOST:PORT``, and prints nothing to stdout.
 
     ``auto`` is the cluster that $RAY_ADDRESS names or that was started on this machine, and where there is none, one of
     this process's own.
@@ -41,11 +42,13 @@ def connected(address: str) -> Iterator[None]:
             f"--ray {address}: Ray's client is not used; call bench on a machine of the cluster, with HOST:PORT or auto"
         )
     library = ray()
-    _join(library, address)
-    try:
-        yield
-    finally:
-        library.shutdown()
+    # Where Ray prints what nodes report, from a thread of its own.
+    with Path(os.devnull).open("w") as silence, redirect_stdout(silence):
+        try:
+            _join(library, address)
+            yield
+        finally:
+            library.shutdown()
 
 
 def _join(library: Any, address: str) -> None:

@@ -1,14 +1,14 @@
 """What predicts on a node: a worker behind a journal of its own, in a folder that is deleted with it."""
 
-import fcntl
-import os
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO
 
 from bench.errors import BenchError
 from bench.package.document import write_content
@@ -19,14 +19,11 @@ from bench.predict.journal import Journal
 from bench.predict.source import Source
 from bench.predict.transport import Finder, Outcome, Place, SentCase, hidden, packed_labels
 from bench.progress import Unshown
-from bench.schedule.run_directory import locked
 from bench.worker.lines import FAILED, OK, Line
 from bench.worker.messages import BatchCase, Opened
 
 FACTORY = f"{__name__}:Predictor"
 
-_PREFIX = "voxbench-node-"
-_LEFT_S = 60.0  # the age from which a folder that nobody holds was left by a process that was killed
 _UNSEEN = "cannot be seen any more as it was when the cases were listed; call again"
 
 
@@ -43,11 +40,10 @@ class Predictor:
     """Predicts cases that are sent; a `bench.cluster.host.Host` holds it."""
 
     def __init__(self, salt: bytes, read_ahead: int, timeout_s: float) -> None:
-        _sweep()
         self._stack = ExitStack()
-        self._folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        self._folder = Path(tempfile.mkdtemp(prefix="voxbench-node-"))
+        self._stack.enter_context(_deleted_in_the_end(self._folder))
         self._stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
-        self._stack.enter_context(locked(self._folder, "not this process's"))
         self._finder = Finder(salt)
         self._read_ahead = read_ahead
         self._timeout_s = timeout_s
@@ -152,20 +148,13 @@ def _mask(label: str) -> str:
     return f"{label}.nii.gz"
 
 
-def _sweep() -> None:
-    """Delete folders that predictors have left which were killed with their node's Ray."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        with suppress(OSError):
-            if time.time() - folder.stat().st_mtime > _LEFT_S and _is_free(folder):
-                shutil.rmtree(folder, ignore_errors=True)
+def _deleted_in_the_end(folder: Path) -> IO[bytes]:
+    """Have a process of its own delete the folder when what is returned is closed, however this process ends.
 
-
-def _is_free(folder: Path) -> bool:
-    held = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    finally:
-        os.close(held)
-    return True
+    It is no child of this one: Ray kills those of an actor that it stops.
+    """
+    waiting = 'exec 3<&0; (read -r _ <&3; rm -rf -- "$0") &'
+    shell = subprocess.Popen(["sh", "-c", waiting, str(folder)], stdin=subprocess.PIPE, start_new_session=True)
+    shell.wait()
+    assert shell.stdin is not None
+    return shell.stdin
