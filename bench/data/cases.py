@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -134,17 +135,20 @@ def _with_classes(root: Path, layout: str, cases: list[CaseFiles]) -> list[CaseF
     return [replace(case, subtype=tables.classes.get(case.name)) for case in cases]
 
 
-def refuse_other_channels(case: CaseFiles, wanted: int, names: Sequence[str] = ()) -> None:
+def refuse_other_channels(case: CaseFiles, wanted: int, names: Sequence[str] = ()) -> list[Any]:
     """Refuse a case that has more or fewer channels than the network takes; its voxels are not read.
+
+    Returned are its channels, as of `open_channels`.
 
     `names` are those of the network's channels.
 
     Raises:
         InputError: so it is, or as of `open_channels`.
     """
-    held = len(open_channels(case.image_paths))
+    niftis = open_channels(case.image_paths)
+    held = len(niftis)
     if held == wanted:
-        return
+        return niftis
     network = f"the network takes {wanted}" + (f" ({', '.join(names)})" if names else "")
     first = case.image_path
     if len(case.image_paths) > wanted:

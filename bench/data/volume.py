@@ -129,14 +129,14 @@ def read_as_stored(path: Path, nifti: Any, out: NDArray[np.float32]) -> None:
     Raises:
         InputError: its voxels cannot be read, or are not finite.
     """
-    with _damage_reported(path):
+    with damage_reported(path):
         copy_as_stored(nifti, out)
     if not all_finite(nifti, out):
         raise InputError(f"{path}: {_NOT_FINITE}")
 
 
 def _finite_voxels(path: Path, nifti: Any, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-    with _damage_reported(path):
+    with damage_reported(path):
         voxels = read_voxels(nifti, out) if len(nifti.shape) == 3 else read_channels(nifti)
     if not all_finite(nifti, voxels):
         raise InputError(f"{path}: {_NOT_FINITE}")
@@ -210,7 +210,7 @@ def read_mask(path: Path, space: Space | None, values: MaskValues) -> NDArray[np
     """
     nifti = _opened(path, "mask", grid=_grid(space))
     turn = None if space is None else _turn(path, Space.of(nifti, path), space)
-    with _damage_reported(path):
+    with damage_reported(path):
         labels, unknown, table = np.empty(nifti.shape, np.uint8), [np.empty(0)], values.table()
         gaps, renamed = bool((table < 0).any()), bool(values.pairs)
         for block, stored in scaled_blocks(nifti):
@@ -290,7 +290,8 @@ def _open(path: Path, grid: Grid | None) -> Any:
 
 
 @contextmanager
-def _damage_reported(path: Path) -> Iterator[None]:
+def damage_reported(path: Path) -> Iterator[None]:
+    """Word what is raised while voxels are read as an InputError."""
     try:
         yield
     except MemoryError:

@@ -7,7 +7,7 @@ of networks look for files beside the weights.
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -50,6 +50,26 @@ def read_package(folder: Path) -> PackageRecord:
         if _sha256(folder / name) != sha256:
             raise InputError(f"{folder / name}: not the file that {FILE} lists (another SHA-256); {_REMEDY}")
     return record
+
+
+def content_of(folder: Path) -> dict[str, bytes]:
+    """Every file of a package, by its path in it, to be sent.
+
+    Raises:
+        InputError: one cannot be read, or is a link.
+    """
+    try:
+        return {name: (folder / name).read_bytes() for name in sorted(_files(folder))}
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror}); {_REMEDY}") from None
+
+
+def write_content(folder: Path, content: Mapping[str, bytes]) -> None:
+    """Write what `content_of` gave into a new folder."""
+    for name, held in content.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(held)
 
 
 def document_sha256(folder: Path) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from bench.errors import BackendLostError, InputError, StorageError
 from bench.plan.opening import Opening
 from bench.predict.journal import IN_FLIGHT, LOG, Journal
+from bench.predict.runner import NodeRow
 from bench.progress import Progress
 from bench.worker.in_flight import InFlight
 from bench.worker.lines import FAILED, OK, Line
@@ -31,11 +32,11 @@ class Batch:
     """Predicts cases into the journal's folder.
 
     Attributes:
-        opened: what the last worker's backend reported when it was ready; None before.
-        peak_memory_bytes: of the workers that came to their end; None before.
-        wall_s: seconds in which there were cases to run and a worker was ready.
-        forward_s: of the predicted cases, what their forwards took.
+        opened, peak_memory_bytes, wall_s, forward_s: as of `bench.predict.runner.Runner`.
+        broke: names of the cases that failed because their worker broke.
     """
+
+    nodes: Sequence[NodeRow] = ()
 
     def __init__(
         self, opening: Opening, journal: Journal, read_ahead: int, timeout_s: float, progress: Progress
@@ -43,6 +44,7 @@ class Batch:
         self.opened: Opened | None = None
         self.peak_memory_bytes: int | None = None
         self.wall_s = self.forward_s = 0.0
+        self.broke = set[str]()
         self._opening = opening
         self._journal = journal
         self._read_ahead = read_ahead
@@ -52,15 +54,15 @@ class Batch:
         self._lines: dict[str, Line] = {}  # of this call, by case
         self._lost = 0
 
+    @property
+    def worker_s(self) -> float:
+        """As of `Runner`: there is one worker."""
+        return self.wall_s
+
     def run(self, fresh: Iterable[BatchCase], failed: Iterable[BatchCase], faults: Sequence[Line] = ()) -> None:
         """Run the fresh cases in a stream, then each that failed before alone, so that what breaks is its own fault.
 
-        `faults`: lines of cases that cannot be run at all.
-
-        Raises:
-            InputError: the backend cannot run here.
-            StorageError: a mask or a line cannot be written.
-            BackendLostError: the backend cannot be built, or loses its worker again and again.
+        As of `Runner`.
         """
         queue, alone = list(fresh), list(failed)
         self._progress.start("predicting", len(queue) + len(alone) + len(faults))
@@ -68,15 +70,30 @@ class Batch:
             self._journal.add(line)
         self._follow()
         try:
-            while queue or alone:
-                if queue:
-                    queue, suspects = self._run(queue)
-                    alone += suspects
-                else:
-                    self._run(alone[:1])
-                    alone = alone[1:]
+            self.go_on(queue, alone)
         finally:
             self.stop()
+
+    def go_on(self, queue: list[BatchCase], alone: Sequence[BatchCase] = ()) -> None:
+        """As `run`, but the worker stays open for more cases."""
+        alone = list(alone)
+        while queue or alone:
+            if queue:
+                queue, suspects = self._run(queue)
+                alone += suspects
+            else:
+                self._run(alone[:1])
+                alone = alone[1:]
+
+    def open(self) -> Opened:
+        """Have a worker ready, and return what its backend reports.
+
+        Raises:
+            as `run`
+        """
+        self._ready()
+        assert self.opened is not None
+        return self.opened
 
     def stop(self) -> None:
         if self._worker is not None:
@@ -155,6 +172,7 @@ class Batch:
         left = (case for case in cases if not self._ended(case))
         guilty = in_hand[0] if in_hand else next(left, None)
         if guilty is not None:  # else it ended after the last case
+            self.broke.add(guilty.name)
             self._journal.add(Line(case=guilty.name, images=guilty.images, status=FAILED, reason=reason))
         self._follow()
         self._lost += 1

@@ -42,7 +42,7 @@ def list_cases(inputs: Sequence[Path], split: str | None) -> list[CaseFiles]:
 
 def batch_case(case: CaseFiles) -> BatchCase:
     """The case as a worker gets it, with its files as they are now."""
-    images = tuple(map(_image_file, case.image_paths))
+    images = tuple(map(image_file, case.image_paths))
     return BatchCase(case.name, images, f"{case.name}{mask_ending(case.image_path)}")
 
 
@@ -100,7 +100,8 @@ def _series(folder: Path) -> CaseFiles:
     return CaseFiles(folder.name, (folder,), None, None)
 
 
-def _image_file(path: Path) -> ImageFile:
+def image_file(path: Path) -> ImageFile:
+    """An image as it is now."""
     try:
         parts = [each.stat() for each in _files(path)]
     except OSError:

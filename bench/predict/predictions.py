@@ -12,9 +12,9 @@ from bench.errors import BackendLostError, InputError, InterruptedRunError, Stor
 from bench.machine import host
 from bench.plan.opening import Opening
 from bench.predict import tables
-from bench.predict.batch import Batch
 from bench.predict.inputs import batch_case, list_cases, refuse_folder
 from bench.predict.journal import Journal
+from bench.predict.runner import Machines, NodeRow, Runner, Work
 from bench.predict.source import Source
 from bench.progress import Progress
 from bench.schedule.run_directory import write_text
@@ -27,6 +27,7 @@ class Asked:
 
     Attributes:
         split: of inputs that are data sets; None for all of them.
+        machines: where cases are run.
         again: the command line, as typed: called once more, it goes on.
     """
 
@@ -38,6 +39,7 @@ class Asked:
     read_ahead: int
     timeout_s: float
     again: str
+    machines: Machines
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,9 @@ class Predictions:
     Attributes:
         lines: a line for each case, by name.
         before: how many of them were done already.
-        wall_s, forward_s: while cases ran, the time that went by, and what of it the forward took.
+        wall_s, worker_s, forward_s: while cases ran, the time that went by, that of all workers together, and what of
+            the latter the forward took.
+        nodes: what each actor of a cluster did.
     """
 
     source: str
@@ -55,7 +59,9 @@ class Predictions:
     lines: tuple[Line, ...]
     before: int
     wall_s: float
+    worker_s: float
     forward_s: float
+    nodes: tuple[NodeRow, ...]
 
     @property
     def failed(self) -> tuple[Line, ...]:
@@ -77,21 +83,21 @@ def predict(asked: Asked, progress: Progress) -> Predictions:
     refuse_folder(asked.out, cases)
     opening = asked.source.open(progress)
     journal = Journal(asked.out, opening.identity, opening.task.classes)
-    with journal.opened():
-        batch = Batch(opening, journal, asked.read_ahead, asked.timeout_s, progress)
-        before = _run(batch, journal, cases, asked.again)
+    work = Work(asked.source, opening, journal, asked.read_ahead, asked.timeout_s, progress)
+    with asked.machines.runner(work) as runner, journal.opened():
+        before = _run(runner, journal, cases, asked.again)
         result = Predictions(
-            opening.source, asked.out, tuple(journal.lines[case.name] for case in cases), before, batch.wall_s,
-            batch.forward_s,
+            opening.source, asked.out, tuple(journal.lines[case.name] for case in cases), before, runner.wall_s,
+            runner.worker_s, runner.forward_s, tuple(runner.nodes),
         )  # fmt: skip
         _write_tables(journal, opening.task.classes)
     if asked.report is not None:
-        seconds = {"whole": time.monotonic() - started, "cases": batch.wall_s, "forward": batch.forward_s}
-        write_text(asked.report, tables.json_text(_report(asked, opening, batch, result, begun, seconds)))
+        seconds = {"whole": time.monotonic() - started, "cases": runner.wall_s, "forward": runner.forward_s}
+        write_text(asked.report, tables.json_text(_report(asked, opening, runner, result, begun, seconds)))
     return result
 
 
-def _run(batch: Batch, journal: Journal, cases: Sequence[CaseFiles], again: str) -> int:
+def _run(runner: Runner, journal: Journal, cases: Sequence[CaseFiles], again: str) -> int:
     """Predict what is to be done; return how many cases were done before."""
     work = journal.sort(batch_case(case) for case in cases if not case.fault)
     faults = [
@@ -101,11 +107,11 @@ def _run(batch: Batch, journal: Journal, cases: Sequence[CaseFiles], again: str)
     ]
     kept = f"what was predicted is kept. To go on: {again}"
     try:
-        batch.run(work.fresh, work.failed, faults)
+        runner.run(work.fresh, work.failed, faults)
     except KeyboardInterrupt:
         raise InterruptedRunError(f"interrupted; {kept}") from None
     except (StorageError, BackendLostError) as error:
-        raise type(error)(f"{error}; {kept}" if batch.opened is not None else str(error)) from None
+        raise type(error)(f"{error}; {kept}" if runner.opened is not None else str(error)) from None
     return len(work.done)
 
 
@@ -118,9 +124,9 @@ def _write_tables(journal: Journal, classes: Sequence[str]) -> None:
 
 
 def _report(
-    asked: Asked, opening: Opening, batch: Batch, result: Predictions, begun: datetime, seconds: Mapping[str, float]
+    asked: Asked, opening: Opening, runner: Runner, result: Predictions, begun: datetime, seconds: Mapping[str, float]
 ) -> dict[str, Any]:
-    target, opened = opening.open.target, batch.opened
+    target, opened = opening.open.target, runner.opened
     return {
         "command": asked.again,
         "created": begun.isoformat(timespec="seconds"),
@@ -133,9 +139,10 @@ def _report(
         "versions": host.versions(),
         "evidence": None if opened is None else opened.evidence,
         "build_s": None if opened is None else opened.build_s,
-        "peak_memory_bytes": batch.peak_memory_bytes,
+        "peak_memory_bytes": runner.peak_memory_bytes,
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
-        "forward_share": batch.forward_s / batch.wall_s if batch.forward_s else None,
+        "forward_share": result.forward_s / result.worker_s if result.forward_s else None,
+        "nodes": [vars(row) for row in result.nodes],
         "folder": str(asked.out.absolute()),
         "predicted": len(result.lines) - len(result.failed),
         "predicted_before": result.before,

@@ -1,6 +1,6 @@
 """What predicts: a run's variant, a package, or a checkpoint with a backend."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.errors import InputError
@@ -45,9 +45,49 @@ class Source:
         self._refuse_chosen(f"chooses among the variants of a run, and there is no {RUN_FILE} here", named)
         return of_checkpoint(self.request, self.backend, progress)
 
+    @property
+    def is_package(self) -> bool:
+        """Whether all that predicts lies in one folder, which can be sent."""
+        return is_package(self.path)
+
+    def sent(self) -> "Source":
+        """The same for another machine: with whole paths, and without the command line, which may name cases."""
+        request, options = self.request, self.request.model_options
+        file, _, factory = (options.arch or "").rpartition(":")
+        return replace(
+            self,
+            path=self.path.absolute(),
+            request=replace(
+                request,
+                checkpoint=_whole(request.checkpoint),
+                further_checkpoints=tuple(path.absolute() for path in request.further_checkpoints),
+                task=_whole(request.task),
+                model_options=replace(
+                    options,
+                    arch=None if options.arch is None else f"{Path(file).absolute()}:{factory}",
+                    trust=_whole(options.trust),
+                ),
+                command=Request.command,
+            ),
+        )
+
+    def on(self, device: str, threads: int) -> "Source":
+        """The same on this device and so many threads."""
+        return replace(self, request=replace(self.request, device=device, threads=threads))
+
+    def moved(self, folder: Path) -> "Source":
+        """The same package in another folder, where it is trusted as it was."""
+        options = self.request.model_options
+        trust = folder if options.trusts(self.path) else options.trust
+        return replace(self, path=folder, request=replace(self.request, model_options=replace(options, trust=trust)))
+
     def _but_of_package(self) -> tuple[str, ...]:
         return tuple(option for option in self.chosen if option not in ("--device", "--trust"))
 
     def _refuse_chosen(self, why: str, options: tuple[str, ...]) -> None:
         if options:
             raise InputError(f"{self.path}: {options[0]}: {why}; leave the option out")
+
+
+def _whole(path: Path | None) -> Path | None:
+    return None if path is None else path.absolute()

@@ -8,7 +8,9 @@ from bench.cli.exit_codes import BAD_INPUT, DONE
 from bench.cli.terminal import progress
 from bench.plan.request import Request
 from bench.predict import tables
+from bench.predict.machines import RayCluster, ThisMachine
 from bench.predict.predictions import Asked, Predictions, predict
+from bench.predict.runner import NodeRow
 from bench.predict.source import Source
 from reports.formatting import count, percent, seconds
 
@@ -33,10 +35,17 @@ def text(result: Predictions) -> str:
     before = f", {result.before} of them before" if result.before else ""
     lines = [f"{result.source}: {count(done, 'case')} predicted{before}; {len(result.failed)} failed"]
     if computed:
-        share = percent(100 * result.forward_s / result.wall_s)
+        share = percent(100 * result.forward_s / result.worker_s)
         lines.append(f"{seconds(result.wall_s / computed)} a case; the forward ran {share} of the time")
+    lines += [_of_node(row) for row in result.nodes]
     lines.append(f"Predictions: {result.folder / tables.CSV}")
     return "\n".join(lines)
+
+
+def _of_node(row: NodeRow) -> str:
+    what = "GPU" if row.device == "cuda" else count(row.cores, "core")
+    lost = "" if row.lost is None else f"; lost: {row.lost}"
+    return f"node {row.node}, {what}: {count(row.cases, 'case')} in {seconds(row.seconds)}{lost}"
 
 
 def _asked(options: Namespace) -> Asked:
@@ -52,4 +61,5 @@ def _asked(options: Namespace) -> Asked:
         read_ahead=options.read_ahead,
         timeout_s=options.timeout_s,
         again=options.typed,
+        machines=ThisMachine() if options.ray is None else RayCluster(options.ray, options.ray_cpus),
     )

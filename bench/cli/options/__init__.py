@@ -381,6 +381,12 @@ def _predict(predict: argparse.ArgumentParser) -> None:
         "--report", type=Path, metavar="FILE.json", help="write versions, hashes, times and cases there"
     )
     one_worker(predict, "cases that are read before their turn (2)")
+    cluster = predict.add_argument_group("on the nodes of a Ray cluster")
+    cluster.add_argument(
+        "--ray", metavar="auto|ADDRESS",
+        help="spread the cases over this cluster; auto: the one of this machine, or one of the call's own",
+    )  # fmt: skip
+    cluster.add_argument("--ray-cpus", type=whole(1), metavar="N", help="cores of each actor (as of --threads)")
     of_checkpoint = predict.add_argument_group("of a checkpoint, which does not say how it is run")
     network(of_checkpoint)
     folds(of_checkpoint)

@@ -1,5 +1,6 @@
 """pydicom and highdicom, which may be missing, and which speak of values that may be a patient's."""
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,6 +40,7 @@ def quiet(path: Path) -> Iterator[None]:
     puts the settings back.
     """
     settings = library("pydicom.config", path).settings
+    logging.getLogger("highdicom").setLevel(logging.ERROR)
     with _lock:
         _quiet.append((settings.reading_validation_mode, settings.writing_validation_mode))
         settings.reading_validation_mode = settings.writing_validation_mode = 0  # IGNORE

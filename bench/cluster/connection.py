@@ -1,0 +1,99 @@
+"""Joining a Ray cluster, or starting one here, so that Ray prints nothing and gets to know no file's name."""
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager, redirect_stdout
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from bench.errors import InputError
+from bench.imports import HOME
+from models.errors import install
+
+AUTO = "auto"
+_TITLE = "bench"  # what Ray takes down as the command of its caller, and `ps` shows meanwhile
+
+
+def ray(option: str = "--ray") -> Any:
+    """The package.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    return _library("ray", option)
+
+
+@contextmanager
+def connected(address: str) -> Iterator[None]:
+    """Within it this process is a driver of the cluster at `address`, ``HOST:PORT``, and prints nothing to stdout.
+
+    ``auto`` is the cluster that $RAY_ADDRESS names or that was started on this machine, and where there is none, one of
+    this process's own.
+
+    Raises:
+        InputError: Ray is not installed, there is no such cluster, or its Python or Ray is another version.
+    """
+    if "://" in address:
+        raise InputError(
+            f"--ray {address}: Ray's client is not used; call bench on a machine of the cluster, with HOST:PORT or auto"
+        )
+    library = ray()
+    # Where Ray prints what nodes report, from a thread of its own.
+    with Path(os.devnull).open("w") as silence, redirect_stdout(silence):
+        try:
+            _join(library, address)
+            yield
+        finally:
+            library.shutdown()
+
+
+def _join(library: Any, address: str) -> None:
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    with _unnamed(), _own_signals():
+        try:
+            library.init(
+                address=None if address == AUTO else address, include_dashboard=False, log_to_driver=False,
+                logging_level=logging.CRITICAL,
+            )  # fmt: skip
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise InputError(
+                f"--ray {address}: no cluster that can be joined ({reason}); start one with `ray start --head`"
+            ) from None
+
+
+@contextmanager
+def _unnamed() -> Iterator[None]:
+    """Hide the command line and the current folder, which Ray sends to the cluster and which may hold names."""
+    titles = _library("setproctitle", "--ray")
+    title = titles.getproctitle()
+    titles.setproctitle(_TITLE)
+    try:
+        with chdir(HOME):
+            yield
+    finally:
+        titles.setproctitle(title)
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep what this process does on SIGTERM, which Ray would change."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _library(name: str, option: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError:
+        raise InputError(f"{option}: takes {name}, which is not installed; {install('ray')}") from None
