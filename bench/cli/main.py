@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("nibabel.global").disabled = True  # likewise: odd headers, each in a line of its own
     try:
         _check_current_folder()
-        module = import_module(f"bench.cli.commands.{_MODULES.get(options.command, options.command)}")
+        module = import_module(f"bench.cli.commands.{_module(options)}")
         return int(module.execute(options))
     except BackendLostError as error:
         return _refuse(error, BACKEND_LOST)
@@ -51,6 +51,13 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(error, ImportError) and (error.name or "").partition(".")[0] not in OURS:
             return _refuse(ImportError(f"a package is broken ({error}); `bench doctor` shows which"), BAD_INPUT)
         return _print_error(internal_error.describe(error, options.typed, _folders(options, begun)), INTERNAL_ERROR)
+
+
+def _module(options: Namespace) -> str:
+    """A prediction by a server has a module of its own, since it needs none of what runs networks."""
+    if getattr(options, "url", None) is not None:
+        return "predict_remotely"
+    return _MODULES.get(options.command, str(options.command))
 
 
 def _check_current_folder() -> None:

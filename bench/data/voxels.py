@@ -14,7 +14,6 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-import torch
 from nibabel.arrayproxy import ArrayProxy
 from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import NDArray
@@ -87,8 +86,14 @@ def _scale(voxels: NDArray[np.float32], stored: NDArray[Any], slope: float, inte
     if len(parts) == 1:
         scale(parts[0])  # a pool of threads takes longer to start
     else:
-        with ThreadPoolExecutor(min(torch.get_num_threads(), _MOST_THREADS)) as pool:
+        with ThreadPoolExecutor(_threads()) as pool:
             list(pool.map(scale, parts))
+
+
+def _threads() -> int:
+    import torch  # not needed by who reads headers, or sends voxels as they are stored
+
+    return min(torch.get_num_threads(), _MOST_THREADS)
 
 
 def scaled_blocks(nifti: Any) -> Iterator[tuple[tuple[slice, slice], NDArray[np.float64]]]:
@@ -157,7 +162,7 @@ def copy_as_stored(nifti: Any, out: NDArray[np.float32]) -> None:
     assert stored is not None
     flat, target = stored.ravel(order="K"), out.reshape(-1)  # both views
     parts = [slice(first, first + _PART) for first in range(0, flat.size, _PART)]
-    with ThreadPoolExecutor(min(torch.get_num_threads(), _MOST_THREADS)) as pool:
+    with ThreadPoolExecutor(_threads()) as pool:
         list(pool.map(lambda part: np.copyto(target[part], flat[part], casting="unsafe"), parts))
 
 
@@ -170,4 +175,6 @@ def all_finite(nifti: Any, voxels: NDArray[np.float32]) -> bool:
             bounds = apply_read_scaling(bounds, proxy.slope, proxy.inter).astype(np.float32)
         if np.isfinite(bounds).all():  # scaling is monotone: what lies between is finite
             return True
+    import torch  # whose pass over a volume is several times as fast as NumPy's two
+
     return all(math.isfinite(bound) for bound in torch.aminmax(torch.from_numpy(voxels)))  # NaN where one voxel is

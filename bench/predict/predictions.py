@@ -1,24 +1,24 @@
 """The whole of `bench predict`: cases listed, the source opened, what is not done yet predicted, tables written."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.data.layouts import CaseFiles
-from bench.errors import BackendLostError, InputError, InterruptedRunError, StorageError
+from bench.errors import InputError
 from bench.machine import host
 from bench.plan.opening import Opening
 from bench.predict import tables
-from bench.predict.inputs import batch_case, list_cases, refuse_folder
+from bench.predict.calls import run_cases
+from bench.predict.inputs import list_cases, refuse_folder
 from bench.predict.journal import Journal
 from bench.predict.runner import Machines, NodeRow, Runner, Work
 from bench.predict.source import Source
 from bench.progress import Progress
 from bench.schedule.run_directory import write_text
-from bench.worker.lines import FAILED, OK, Line
+from bench.worker.lines import OK, Line
 
 
 @dataclass(frozen=True)
@@ -85,42 +85,16 @@ def predict(asked: Asked, progress: Progress) -> Predictions:
     journal = Journal(asked.out, opening.identity, opening.task.classes)
     work = Work(asked.source, opening, journal, asked.read_ahead, asked.timeout_s, progress)
     with asked.machines.runner(work) as runner, journal.opened():
-        before = _run(runner, journal, cases, asked.again)
+        before = run_cases(runner, journal, cases, asked.again)
         result = Predictions(
             opening.source, asked.out, tuple(journal.lines[case.name] for case in cases), before, runner.wall_s,
             runner.worker_s, runner.forward_s, tuple(runner.nodes),
         )  # fmt: skip
-        _write_tables(journal, opening.task.classes)
+        tables.write_tables(journal.folder, journal.lines.values(), opening.task.classes)
     if asked.report is not None:
         seconds = {"whole": time.monotonic() - started, "cases": runner.wall_s, "forward": runner.forward_s}
         write_text(asked.report, tables.json_text(_report(asked, opening, runner, result, begun, seconds)))
     return result
-
-
-def _run(runner: Runner, journal: Journal, cases: Sequence[CaseFiles], again: str) -> int:
-    """Predict what is to be done; return how many cases were done before."""
-    work = journal.sort(batch_case(case) for case in cases if not case.fault)
-    faults = [
-        Line(case=case.name, images=batch_case(case).images, status=FAILED, reason=case.fault)
-        for case in cases
-        if case.fault
-    ]
-    kept = f"what was predicted is kept. To go on: {again}"
-    try:
-        runner.run(work.fresh, work.failed, faults)
-    except KeyboardInterrupt:
-        raise InterruptedRunError(f"interrupted; {kept}") from None
-    except (StorageError, BackendLostError) as error:
-        raise type(error)(f"{error}; {kept}" if runner.opened is not None else str(error)) from None
-    return len(work.done)
-
-
-def _write_tables(journal: Journal, classes: Sequence[str]) -> None:
-    """Of all cases in the folder, also those of earlier calls."""
-    lines = [journal.lines[name] for name in sorted(journal.lines)]
-    write_text(journal.folder / tables.CSV, tables.csv_text(lines, classes))
-    document = {"classes": list(classes), "cases": tables.entries(lines, classes)}
-    write_text(journal.folder / tables.JSON, tables.json_text(document))
 
 
 def _report(

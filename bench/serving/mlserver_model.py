@@ -26,7 +26,7 @@ _TYPES = {"int32": "INT32", "float32": "FP32", "float64": "FP64", "object": "BYT
 _AS_BASE64 = Parameters(content_type="base64")  # MLServer's name of how JSON holds bytes
 
 
-class CaseModel(MLModel):
+class CaseModel(MLModel):  # type: ignore[misc]  # MLServer has no types
     """The package that the settings name, one case at a time."""
 
     async def load(self) -> bool:

@@ -104,7 +104,7 @@ class _TileModel:
 
     def _logits(self, response: Any, name: str, x: "Tensor") -> "Tensor":
         tensor = _triton().get_output_tensor_by_name(response, name)
-        return torch.from_dlpack(tensor.to_dlpack()).to(x.device, torch.float32)
+        return torch.utils.dlpack.from_dlpack(tensor.to_dlpack()).to(x.device, torch.float32)
 
 
 def _triton() -> Any:

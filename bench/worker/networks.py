@@ -1,4 +1,4 @@
-"""What a backend is built of, made ready in this process: threads, the networks of a checkpoint, and what is checked."""
+"""What a backend is built of, made ready in this process: threads, the networks of a checkpoint, and checks of both."""
 
 from contextlib import ExitStack
 from typing import TYPE_CHECKING

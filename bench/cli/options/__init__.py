@@ -380,7 +380,10 @@ def _predict(predict: argparse.ArgumentParser) -> None:
     predict.add_argument(
         "--report", type=Path, metavar="FILE.json", help="write versions, hashes, times and cases there"
     )
-    one_worker(predict, "cases that are read before their turn (2)")
+    one_worker(predict, "cases that are read before their turn, or that a server has at a time (2)")
+    predict.add_argument(
+        "--url", metavar="grpc://HOST:PORT", help="have a model server predict; SOURCE is the name of its model"
+    )
     cluster = predict.add_argument_group("on the nodes of a Ray cluster")
     cluster.add_argument(
         "--ray", metavar="auto|ADDRESS",

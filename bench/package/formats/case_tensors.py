@@ -1,4 +1,4 @@
-"""The tensors of a served model that runs whole cases: one contract in KServe's protocol v2 for all servers and clients.
+"""The tensors of a served model that runs whole cases: one contract in KServe's protocol v2, whoever serves it.
 
 Each has a first axis of length 1, which is the batch. An image that is an empty file asks what the model is: the answer
 has `ABOUT` alone.

@@ -19,8 +19,8 @@ from urllib.request import urlopen
 
 START_S = 120.0
 OLDER_NUMPY = Path(sys.prefix) / "numpy-of-pytriton"
-"""NumPy 1, which `make setup` puts beside the other packages: PyTriton 0.7 ships Triton 24.10, whose Python backend gives
-empty tensors with NumPy 2. Triton 24.12 and later take it (triton-inference-server/python_backend, pull request 384)."""
+"""NumPy 1, which `make setup` puts beside the other packages: PyTriton 0.7 ships Triton 24.10, whose Python backend
+gives empty tensors with NumPy 2. Later ones take it (triton-inference-server/python_backend, pull request 384)."""
 
 # Stands for Triton's backend of ONNX Runtime, which the server of PyTriton comes without.
 TILE_MODEL = """

@@ -1,0 +1,53 @@
+"""`bench predict --url`, which needs no PyTorch."""
+
+import signal
+import sys
+from argparse import Namespace
+
+from bench.cli.exit_codes import BAD_INPUT, DONE
+from bench.cli.terminal import progress
+from bench.errors import InputError
+from bench.plan.request import Request
+from bench.predict import tables
+from bench.serving.predictions import Asked, Predictions, predict
+from reports.formatting import count, percent, seconds
+
+# Options that say what predicts and how, by the names of their values: the server does.
+_OF_THE_SERVER = (
+    "variant", "arch", "tile", "window", "task", "trust", "folds", "backend", "device", "overlap", "roi",
+    "preprocessing", "tta", "allocator", "threads", "ray", "ray_cpus", "shard",
+)  # fmt: skip
+
+
+def execute(options: Namespace) -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for name in _OF_THE_SERVER:
+        if getattr(options, name, None) != getattr(Request, name, None):
+            raise InputError(f"--{name.replace('_', '-')}: the server says how cases are run; leave it out with --url")
+    asked = Asked(
+        url=options.url,
+        model=str(options.source),
+        inputs=tuple(options.inputs),
+        out=options.out,
+        split=options.only_split,
+        report=options.report,
+        in_flight=options.read_ahead,
+        timeout_s=options.timeout_s,
+        again=options.typed,
+    )
+    with progress(sys.stderr) as shown:
+        result = predict(asked, shown)
+    print(text(result))
+    return BAD_INPUT if result.failed else DONE
+
+
+def text(result: Predictions) -> str:
+    """For the terminal."""
+    done, computed = len(result.lines) - len(result.failed), len(result.lines) - len(result.failed) - result.before
+    before = f", {result.before} of them before" if result.before else ""
+    lines = [f"{result.source}: {count(done, 'case')} predicted{before}; {len(result.failed)} failed"]
+    if computed:
+        share = percent(100 * result.server_s / result.wall_s)
+        lines.append(f"{seconds(result.wall_s / computed)} a case; the server worked {share} of the time")
+    lines.append(f"Predictions: {result.folder / tables.CSV}")
+    return "\n".join(lines)
