@@ -3,8 +3,8 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 # Without what it asks for: through timm that is torchvision, and with it a PyTorch other than the pinned one.
 NNUNET := nnunetv2 dynamic-network-architectures acvl-utils batchgenerators batchgeneratorsv2
-# Triton's schema of a configuration, for a test; it asks for an older ml-dtypes than ONNX has.
-TRITON := tritonclient
+# NVIDIA Triton's server for tests, whose Python backend takes NumPy 1 alone: that stands beside the other packages.
+TRITON := nvidia-pytriton
 
 .PHONY: setup bench bench-peers test docs check clean
 
@@ -14,6 +14,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[cpu,dev]'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps $(NNUNET) $(TRITON)
+	-$(BIN)/python -m pip install --quiet --no-deps --only-binary :all: --target .venv/numpy-of-pytriton numpy==1.26.4
 	touch $@
 
 # The main job on the bundled demo, and its report; fails unless the claim is confirmed.

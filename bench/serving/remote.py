@@ -10,6 +10,8 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from bench.data.anonymous import anonymised
@@ -25,7 +27,9 @@ from bench.worker.lines import FAILED, OK, Line, append
 from bench.worker.messages import BatchCase
 
 _HEADER = 2**16  # bytes of a mask that are no voxels, at most
-_UNREADABLE: tuple[type[Exception], ...] = (ImageFileError, ValueError, EOFError, *ERRORS)
+_UNREADABLE: tuple[type[Exception], ...] = (
+    ImageFileError, HeaderDataError, WrapStructError, ValueError, EOFError, *ERRORS
+)  # fmt: skip
 
 
 class Remote:

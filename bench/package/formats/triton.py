@@ -112,7 +112,7 @@ def _openvino(subject: Subject, names: list[str], places: list[Path]) -> _Tiles:
     hint = openvino_ir.hint_of(subject)
     remarks = _on_openvino(hint) + openvino_ir.unlike_the_run(subject, precision)
     return _Tiles(
-        names=names, files=files, inputs=inputs, outputs=_not_empty(outputs), precision=precision, hint=hint,
+        names=names, files=files, inputs=inputs, outputs=outputs, precision=precision, hint=hint,
         remarks=remarks,
     )  # fmt: skip
 
@@ -122,14 +122,7 @@ def _onnx(subject: Subject, names: list[str], places: list[Path]) -> _Tiles:
     files = onnx_graph.copy_graphs(sources, places)
     inputs, outputs = onnx_graph.tensors_of(files[0])
     remarks = other_precision(subject, precision) + other_runtime(subject, "ort")
-    return _Tiles(
-        names=names, files=files, inputs=inputs, outputs=_not_empty(outputs), precision=precision, remarks=remarks
-    )
-
-
-def _not_empty(outputs: tuple[TensorInfo, ...]) -> tuple[TensorInfo, ...]:
-    """Without the classes of a network that has none, since Triton knows no axis of length 0."""
-    return tuple(each for each in outputs if all(each.shape))
+    return _Tiles(names=names, files=files, inputs=inputs, outputs=outputs, precision=precision, remarks=remarks)
 
 
 def _without_option(error: InputError) -> str:

@@ -72,13 +72,13 @@ class Served:
 
 
 def pytriton() -> Path | None:
-    """The folder of PyTriton's server; None where the package is missing, or has no stub for this Python."""
+    """The folder of PyTriton's server; None where it is missing, or what it needs for this Python."""
     spec = importlib.util.find_spec("pytriton")
     if spec is None or spec.origin is None:
         return None
     folder = Path(spec.origin).parent / "tritonserver"
     stubs = folder / "python_backend_stubs" / f"{sys.version_info.major}.{sys.version_info.minor}"
-    return folder if stubs.is_dir() else None
+    return folder if stubs.is_dir() and OLDER_NUMPY.is_dir() else None
 
 
 def with_python_tiles(repository: Path) -> None:

@@ -31,5 +31,5 @@ def subject_of(
     own = VariantSettings(backend=backend, roi="none", overlap=settings.overlap, batch=settings.batch)
     return Subject(
         format=name, name=backend, settings=own, opening=opening, models=(model,), artefacts=(),
-        mac_share={engines.BACKENDS[backend].precision: 1.0}, details={}, proof=PROOF,
+        mac_share={engines.BACKENDS[backend].precision: 1.0}, details={}, proof=PROOF, pack=lambda place: place.mkdir(),
     )  # fmt: skip

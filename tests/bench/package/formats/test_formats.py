@@ -130,18 +130,23 @@ def model_config() -> Any:
     return module
 
 
+def config(folder: Path) -> Any:
+    """``config.pbtxt`` by Triton's own schema."""
+    from google.protobuf import text_format
+
+    return text_format.Parse((folder / "config.pbtxt").read_text(), model_config().ModelConfig())
+
+
 @pytest.mark.parametrize(
     ("variant", "backend", "file"),
     [("openvino-fp32", "openvino", "model.xml"), ("torch-fp32", "onnxruntime", "model.onnx")],
 )
-def test_triton_reads_the_repository(variant, backend, file, run, exported, tile, expected):
-    from google.protobuf import text_format
-
+def test_triton_reads_the_networks(variant, backend, file, run, exported, tile, expected):
     schema = model_config()
     folder, said = exported(run, variant, "triton")
-    name = f"pancreas-{variant}"
+    name = f"pancreas-{variant}-tile"
     assert said["networks"] == [f"{name}/1/{file}"]
-    held = text_format.Parse((folder / name / "config.pbtxt").read_text(), schema.ModelConfig())
+    held = config(folder / name)
     assert (held.name, held.backend, held.max_batch_size) == (name, backend, 0)
     types = {schema.TYPE_FP32: "float32"}
     assert {port.name: (types[port.data_type], tuple(port.dims)) for port in held.input} == IMAGE
@@ -149,6 +154,33 @@ def test_triton_reads_the_repository(variant, backend, file, run, exported, tile
     assert [(group.count, group.kind) for group in held.instance_group] == [(1, schema.ModelInstanceGroup.KIND_CPU)]
     assert list(held.version_policy.specific.versions) == [1]
     assert_close(_inferred(folder / name / "1" / file, tile), expected)
+    logits = config(folder / f"pancreas-{variant}-logits")
+    (step,) = logits.ensemble_scheduling.step
+    assert (step.model_name, [port.name for port in logits.output]) == (name, ["segmentation"])
+
+
+@pytest.mark.parametrize("variant", ["openvino-fp32", "torch-fp32"])
+def test_triton_reads_the_model_of_whole_cases(variant, run, exported):
+    """Its package is one; where Triton would run the network otherwise than the run did, it runs it by itself."""
+    schema = model_config()
+    folder, said = exported(run, variant, "triton")
+    held = config(folder / said["served"])
+    assert (held.name, held.backend, held.max_batch_size) == (f"pancreas-{variant}", "python", 1)
+    assert [(port.name, port.data_type, list(port.dims)) for port in held.input] == [
+        ("image", schema.TYPE_STRING, [-1])
+    ]
+    assert {port.name: (port.data_type, list(port.dims)) for port in held.output} == {
+        "mask": (schema.TYPE_STRING, [1]),
+        "class": (schema.TYPE_INT32, [1]),
+        "probabilities": (schema.TYPE_FP32, [3]),
+        "seconds": (schema.TYPE_FP64, [1]),
+        "about": (schema.TYPE_STRING, [1]),
+    }
+    assert held.dynamic_batching.default_queue_policy.max_queue_size == 32
+    assert held.parameters["networks"].string_value == ""
+    assert f"so pancreas-{variant} runs the network by itself, as the run did" in said["remarks"]
+    package = folder / f"pancreas-{variant}" / "1" / "package"
+    assert open_package(package).open.name == variant
 
 
 def _inferred(file: Path, tile: np.ndarray) -> list[np.ndarray]:
@@ -232,6 +264,7 @@ def test_the_terminal_says_what_it_is(run, exported):
     assert f"{folder}: openvino-fp32 (" in out
     assert "UNPROVEN: its accuracy was undecided in the run" in out
     assert "Triton's OpenVINO backend has no setting for FP32" in out
+    assert "so pancreas-openvino-fp32 runs the network by itself, as the run did" in out
     assert f"how it is used: {folder}/model.json" in out
 
 
@@ -245,8 +278,6 @@ def graph_of(subject: Subject, graph: Path, tmp_path: Path) -> Subject:
 
 @pytest.mark.parametrize("kind", ["bf16", "gpu"])
 def test_triton_is_asked_for_what_ran(kind, run, network, exported, tmp_path):
-    from google.protobuf import text_format
-
     schema = model_config()
     backend, device = ("openvino-bf16", "cpu") if kind == "bf16" else ("ort-fp32", "cuda")
     model, _ = load(network[0])
@@ -254,11 +285,15 @@ def test_triton_is_asked_for_what_ran(kind, run, network, exported, tmp_path):
     subject = graph_of(subject, exported(run, "openvino-fp32", "onnx")[0], tmp_path)
     (tmp_path / "out").mkdir()
     said = triton.write(subject, tmp_path / "out")
-    assert not said.remarks
-    held = text_format.Parse(
-        (tmp_path / "out" / f"pancreas-{backend}" / "config.pbtxt").read_text(), schema.ModelConfig()
-    )
+    name = f"pancreas-{backend}"
+    assert said.remarks[1:] == (f"{name} has Triton run {name}-tile",)
+    whole = config(tmp_path / "out" / name)
+    assert (whole.parameters["networks"].string_value, whole.parameters["tile_type"].string_value) == (
+        f"{name}-tile", "float32",
+    )  # fmt: skip
+    held = config(tmp_path / "out" / f"{name}-tile")
     (group,) = held.instance_group
+    assert whole.instance_group[0].kind == group.kind
     if kind == "bf16":
         assert (said.hint, held.parameters["HINT_BF16"].string_value) == ("bf16", "YES")
         assert group.kind == schema.ModelInstanceGroup.KIND_CPU
