@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bench.data.anonymous import anonymised
+from bench.images.anonymous import anonymised
 from bench.data.volume import open_channels, read_image
 from bench.errors import InputError
 from tests.bench.data.dicom.made import ID, PATIENT, Made, noise, oblique
