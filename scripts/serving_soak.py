@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from bench.data.anonymous import anonymised
+from bench.images.anonymous import anonymised
 from bench.serving.server import Server
 
 LINES = 60  # that are printed in all
@@ -40,7 +40,9 @@ def main() -> int:
                 print(f"{elapsed:8.0f} s {cases:8d} cases {samples[-1][1] / 2**20:8.1f} MiB", flush=True)
                 next_line += 3600 * options.hours / LINES
     early, late = (median_between(samples, share) for share in ((0.1, 0.2), (0.9, 1.0)))
-    print(f"{cases} cases in {samples[-1][0]:.0f} s; resident {early / 2**20:.1f} MiB early, {late / 2**20:.1f} MiB late")
+    print(
+        f"{cases} cases in {samples[-1][0]:.0f} s; resident {early / 2**20:.1f} MiB early, {late / 2**20:.1f} MiB late"
+    )
     print(f"grown by {(late - early) / 2**20:.1f} MiB, {1000 * (late - early) / 2**20 / cases:.2f} MiB in 1,000 cases")
     return 0
 

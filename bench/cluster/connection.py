@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager, redirect_stdout
@@ -15,6 +16,7 @@ from bench.imports import HOME
 from models.errors import install
 
 AUTO = "auto"
+_REACHED_S = 10.0
 _TITLE = "bench"  # what Ray takes down as the command of its caller, and `ps` shows meanwhile
 
 
@@ -42,6 +44,7 @@ def connected(address: str) -> Iterator[None]:
             f"--ray {address}: Ray's client is not used; call bench on a machine of the cluster, with HOST:PORT or auto"
         )
     library = ray()
+    _refuse_unreachable(address)
     # Where Ray prints what nodes report, from a thread of its own.
     with Path(os.devnull).open("w") as silence, redirect_stdout(silence):
         try:
@@ -53,7 +56,7 @@ def connected(address: str) -> Iterator[None]:
 
 def _join(library: Any, address: str) -> None:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    with _unnamed(), _own_signals():
+    with _unnamed(), _own_signals(), _silent_stderr():
         try:
             library.init(
                 address=None if address == AUTO else address, include_dashboard=False, log_to_driver=False,
@@ -81,15 +84,49 @@ def _unnamed() -> Iterator[None]:
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Keep what this process does on SIGTERM, which Ray would change."""
+    """Keep what this process does on SIGTERM, which Ray changes; meanwhile it is an interrupt."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     handler = signal.getsignal(signal.SIGTERM)
     try:
         yield
+    except SystemExit:  # Ray's answer to it
+        raise KeyboardInterrupt from None
     finally:
         signal.signal(signal.SIGTERM, handler)
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Swallow what Ray's own code in C++ writes there while it looks for a cluster."""
+    stderr, silence = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(silence)
+
+
+def _refuse_unreachable(address: str) -> None:
+    """Refuse an address at which nobody listens, for which Ray would wait for minutes.
+
+    Raises:
+        InputError: so it is.
+    """
+    named = os.environ.get("RAY_ADDRESS", AUTO) if address == AUTO else address
+    host, _, port = named.rpartition(":")
+    if not host or not port.isdecimal():
+        return  # Ray finds it, or words what is wrong with it
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _REACHED_S).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(
+            f"--ray {address}: nobody listens at {named} ({reason}); start a cluster there with `ray start --head`"
+        ) from None
 
 
 def _library(name: str, option: str) -> Any:

@@ -1,5 +1,7 @@
-"""NIfTI files for others' eyes: voxels and where they lie, and no word of the file that they came from."""
+"""NIfTI files for others: voxels and where they lie, and no word of the file that they came from."""
 
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import nibabel as nib
@@ -7,8 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.compression import gzip
+from bench.data.formats import load
+from bench.data.volume import damage_reported
+from bench.data.voxels import stored_voxels
 
 _HEADER_BYTES = 352  # with four bytes that say that there is no extension
+
+# Of a header: how voxels are stored, and where they lie. Texts and extensions are not among it, nor are numbers for the
+# programs of a maker.
+_KEPT = (
+    "dim", "datatype", "bitpix", "pixdim", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d",
+    "qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z", "xyzt_units", "intent_code",
+)  # fmt: skip
 
 
 def packed(voxels: NDArray[np.uint8], affine: NDArray[np.float64], slope: float = 1.0, intercept: float = 0.0) -> bytes:
@@ -26,3 +38,31 @@ def packed(voxels: NDArray[np.uint8], affine: NDArray[np.float64], slope: float 
     header["scl_slope"], header["scl_inter"] = slope, intercept
     header["cal_min"], header["cal_max"] = intercept, intercept + float(voxels.max()) * slope
     return gzip(header.binaryblock.ljust(_HEADER_BYTES, b"\0") + voxels.tobytes(order="F"))
+
+
+def anonymised(path: Path) -> bytes:
+    """The image in `path`, which `open_channels` takes, as a gzipped NIfTI file: voxels as stored, slope, affine.
+
+    Raises:
+        InputError: its voxels cannot be read.
+    """
+    with damage_reported(path):
+        image = load(path)
+        voxels = stored_voxels(image)
+        if voxels is None:
+            voxels = image.dataobj.get_unscaled()
+    header = _header(image)
+    content = BytesIO()
+    header.write_to(content)
+    content.write(voxels.astype(header.get_data_dtype(), copy=False).tobytes(order="F"))
+    return gzip(content.getbuffer())
+
+
+def _header(image: Any) -> Any:
+    """A new one with the fields that count."""
+    header = type(image.header)(endianness=image.header.endianness)
+    for name in _KEPT:
+        header[name] = image.header[name]
+    header["scl_slope"], header["scl_inter"] = image.dataobj.slope, image.dataobj.inter
+    header["vox_offset"] = header.single_vox_offset
+    return header

@@ -19,8 +19,8 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data.anonymous import anonymised
 from bench.data.compression import gunzip, gzip
+from bench.images.anonymous import anonymised
 from bench.predict.inputs import image_file
 from bench.worker.lines import Line
 from bench.worker.messages import BatchCase

@@ -2,5 +2,5 @@
 
 `served_model` predicts cases in the server's process, whatever server that is: `received` takes apart what comes over
 the network, `triton_model` is called by NVIDIA Triton's Python backend and `mlserver_model` by MLServer. `server` is
-what a client sees of either, `remote` has it predict many cases into a folder, as `bench predict` does here.
+what a client sees of either, `remote` has it run many cases, and `predictions` is all of `bench predict --url`.
 """

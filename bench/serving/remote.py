@@ -14,12 +14,12 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
-from bench.data.anonymous import anonymised
 from bench.data.cases import refuse_other_channels
 from bench.data.compression import ERRORS, gunzip_within
 from bench.data.layouts import CaseFiles
 from bench.data.write import write_mask
 from bench.errors import InputError, StorageError
+from bench.images.anonymous import anonymised
 from bench.predict.journal import Journal
 from bench.progress import Progress
 from bench.serving.server import About, CaseRefusedError, Prediction, Server

@@ -23,3 +23,9 @@ def test_an_address_that_is_none():
     pytest.importorskip("ray", reason="Ray is not installed: pip install '.[ray]'")
     with pytest.raises(InputError, match=r"^--ray nonsense: no cluster that can be joined \(.*\); start one with `ray"):
         connected("nonsense").__enter__()
+
+
+def test_an_address_at_which_nobody_listens():
+    pytest.importorskip("ray", reason="Ray is not installed: pip install '.[ray]'")
+    with pytest.raises(InputError, match=r"^--ray 127\.0\.0\.1:1: nobody listens at .*:1 \(Connection refused\)"):
+        connected("127.0.0.1:1").__enter__()

@@ -6,9 +6,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bench.data.anonymous import anonymised
 from bench.data.volume import open_channels, read_image
 from bench.errors import InputError
+from bench.images.anonymous import anonymised
 from tests.bench.data.dicom.made import ID, PATIENT, Made, noise, oblique
 
 AFFINE = np.array([[-0.7, 0.1, 0, 30], [0.1, 0.8, 0, -20], [0, 0, 2.5, 7], [0, 0, 0, 1]])
