@@ -35,7 +35,10 @@ Event = Answer | Lost
 
 
 class Actors(Protocol):
-    """Actors by their numbers, from 0, which are those of their places. Each does its calls one after the other."""
+    """Actors by their numbers, from 0, which are those of their places. Each does its calls one after the other.
+
+    One that is gone does nothing, and `wait` has said so, or will.
+    """
 
     @property
     def places(self) -> Sequence[Place]:
@@ -87,10 +90,12 @@ class RayActors:
         return self._ray.put(value)
 
     def make(self, actor: int, key: Hashable, factory: str, *arguments: Any) -> None:
-        self._pending[self._handles[actor].make.remote(factory, *arguments)] = actor, key
+        if actor in self._handles:
+            self._pending[self._handles[actor].make.remote(factory, *arguments)] = actor, key
 
     def call(self, actor: int, key: Hashable, method: str, *arguments: Any) -> None:
-        self._pending[self._handles[actor].call.remote(method, *arguments)] = actor, key
+        if actor in self._handles:
+            self._pending[self._handles[actor].call.remote(method, *arguments)] = actor, key
 
     def wait(self, timeout_s: float) -> list[Event]:
         events, self._lost = self._lost, []
@@ -126,7 +131,7 @@ class RayActors:
         asked = {handle.versions.remote(): number for number, handle in self._handles.items()}
         answered, late = self._ray.wait(list(asked), num_returns=len(asked), timeout=_START_S)
         for reference in late:
-            self._lose(asked[reference], f"it was not started within {_START_S:g} s")
+            self._lose(asked[reference], f"not started within {_START_S:g} s; other work may have its cores")
         for reference in answered:
             actor = asked[reference]
             try:

@@ -1,5 +1,6 @@
 """Joining a Ray cluster, or starting one here, so that Ray prints nothing and gets to know no file's name."""
 
+import ctypes
 import logging
 import os
 import signal
@@ -17,16 +18,19 @@ from models.errors import install
 
 AUTO = "auto"
 _REACHED_S = 10.0
-_TITLE = "bench"  # what Ray takes down as the command of its caller, and `ps` shows meanwhile
+_TITLE = b"bench"  # what Ray takes down as the command of its caller
 
 
-def ray(option: str = "--ray") -> Any:
+def ray() -> Any:
     """The package.
 
     Raises:
         InputError: it is not installed.
     """
-    return _library("ray", option)
+    try:
+        return import_module("ray")
+    except ImportError:
+        raise InputError(f"--ray: takes Ray, which is not installed; {install('ray')}") from None
 
 
 @contextmanager
@@ -71,15 +75,28 @@ def _join(library: Any, address: str) -> None:
 
 @contextmanager
 def _unnamed() -> Iterator[None]:
-    """Hide the command line and the current folder, which Ray sends to the cluster and which may hold names."""
-    titles = _library("setproctitle", "--ray")
-    title = titles.getproctitle()
-    titles.setproctitle(_TITLE)
+    """Hide the command line and the current folder, which Ray sends to the cluster and which may hold names.
+
+    The command line is overwritten where the system keeps it (proc_pid_stat(5): arg_start, arg_end). The package
+    setproctitle fails silently once a process has cleared its environment, as `bench.imports` does.
+
+    Raises:
+        InputError: it cannot be hidden.
+    """
+    try:
+        start, end = map(int, Path("/proc/self/stat").read_text().rpartition(")")[2].split()[45:47])
+        typed = ctypes.string_at(start, end - start) if start else b""
+    except (OSError, ValueError):
+        typed = b""
+    if not typed:
+        raise InputError("--ray: the command line, which may hold names, cannot be hidden from Ray here; use Linux")
+    hidden = _TITLE[: len(typed) - 1].ljust(len(typed) - 1, b".") + b"\0"
+    ctypes.memmove(start, hidden, len(typed))
     try:
         with chdir(HOME):
             yield
     finally:
-        titles.setproctitle(title)
+        ctypes.memmove(start, typed, len(typed))
 
 
 @contextmanager
@@ -127,10 +144,3 @@ def _refuse_unreachable(address: str) -> None:
         raise InputError(
             f"--ray {address}: nobody listens at {named} ({reason}); start a cluster there with `ray start --head`"
         ) from None
-
-
-def _library(name: str, option: str) -> Any:
-    try:
-        return import_module(name)
-    except ImportError:
-        raise InputError(f"{option}: takes {name}, which is not installed; {install('ray')}") from None

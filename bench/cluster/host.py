@@ -8,10 +8,10 @@ import os
 import platform
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from typing import Any
 
-_COMPARED = ("voxbench", "torch")
+import bench
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,4 @@ def raised(error: BaseException) -> Raised:
 
 def versions() -> dict[str, str]:
     """Of what must be equal on all nodes, as it is here."""
-    there = {"python": platform.python_version()}
-    for name in _COMPARED:
-        try:
-            there[name] = version(name)
-        except PackageNotFoundError:
-            there[name] = "none"
-    return there
+    return {"voxbench": bench.__version__, "python": platform.python_version(), "torch": version("torch")}

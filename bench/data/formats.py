@@ -35,6 +35,11 @@ Grid = segmentation.Grid
 _RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _PIXEL = re.compile(r"(?:vector of )?(\d+)-bit (signed integer|unsigned integer|float)")
 _KINDS = {"signed integer": "i", "unsigned integer": "u", "float": "f"}
+_ELEMENTS = {
+    "i1": "CHAR", "u1": "UCHAR", "i2": "SHORT", "u2": "USHORT", "i4": "INT", "u4": "UINT", "i8": "LONG_LONG",
+    "u8": "ULONG_LONG", "f4": "FLOAT", "f8": "DOUBLE",
+}  # fmt: skip
+"""MetaIO's names of types, by numpy's."""
 _MILLIMETRES = ("mm", "millimeter", "millimeters", "millimetre", "millimetres", "", "?", "none")
 _MOST_HEADER = 2**20  # bytes
 
@@ -131,6 +136,15 @@ def packed_mask(path: Path, labels: NDArray[np.uint8], source: Any, names: Mappi
     return "".join(f"{line}\n" for line in _metaimage_fields(labels.shape, geometry, len(packed))).encode() + packed
 
 
+def packed_image(image: Any) -> bytes:
+    """A MetaImage file of a 3-D image of `load` that ITK reads: its voxels and where they lie, and nothing else."""
+    voxels = image.dataobj.get_unscaled()
+    element, geometry = _ELEMENTS[voxels.dtype.str[1:]], image.extra["itk"]
+    packed = deflate(np.ascontiguousarray(voxels.T).reshape(-1).view(np.uint8))
+    fields = _metaimage_fields(image.shape, geometry, len(packed), element)
+    return "".join(f"{line}\n" for line in fields).encode() + packed
+
+
 def _nrrd_fields(shape: tuple[int, ...], geometry: Geometry) -> tuple[str, ...]:
     """As teem's NRRD 4 has them."""
     columns = (np.reshape(geometry.direction, (3, 3)) * geometry.spacing).T.tolist()
@@ -146,7 +160,7 @@ def _nrrd_fields(shape: tuple[int, ...], geometry: Geometry) -> tuple[str, ...]:
     )
 
 
-def _metaimage_fields(shape: tuple[int, ...], geometry: Geometry, size: int) -> tuple[str, ...]:
+def _metaimage_fields(shape: tuple[int, ...], geometry: Geometry, size: int, element: str = "UCHAR") -> tuple[str, ...]:
     """As MetaIO has them; its matrix holds an axis a row."""
     return (
         "ObjectType = Image",
@@ -160,7 +174,7 @@ def _metaimage_fields(shape: tuple[int, ...], geometry: Geometry, size: int) -> 
         "CenterOfRotation = 0 0 0",
         f"ElementSpacing = {_listed(geometry.spacing)}",
         f"DimSize = {_listed(shape)}",
-        "ElementType = MET_UCHAR",
+        f"ElementType = MET_{element}",
         "ElementDataFile = LOCAL",
     )
 

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.compression import gzip
-from bench.data.formats import load
+from bench.data.formats import ItkVoxels, load, packed_image
 from bench.data.volume import damage_reported
 from bench.data.voxels import stored_voxels
 
 _HEADER_BYTES = 352  # with four bytes that say that there is no extension
-
+_SPATIAL = 3
 # Of a header: how voxels are stored, and where they lie. Texts and extensions are not among it, nor are numbers for the
 # programs of a maker.
 _KEPT = (
@@ -40,14 +40,19 @@ def packed(voxels: NDArray[np.uint8], affine: NDArray[np.float64], slope: float 
     return gzip(header.binaryblock.ljust(_HEADER_BYTES, b"\0") + voxels.tobytes(order="F"))
 
 
-def anonymised(path: Path) -> bytes:
-    """The image in `path`, which `open_channels` takes, as a gzipped NIfTI file: voxels as stored, slope, affine.
+def anonymised(path: Path) -> tuple[str, bytes]:
+    """The image in `path`, which `open_channels` takes, as another file: voxels as stored, slope, and where they lie.
+
+    Of what ITK reads in three dimensions it is a MetaImage, whose geometry is ITK's own to the last bit; of all else a
+    NIfTI file. Before its content stands the ending of its name.
 
     Raises:
         InputError: its voxels cannot be read.
     """
     with damage_reported(path):
         image = load(path)
+        if isinstance(image.dataobj, ItkVoxels) and len(image.shape) == _SPATIAL:
+            return ".mha", packed_image(image)
         voxels = stored_voxels(image)
         if voxels is None:
             voxels = image.dataobj.get_unscaled()
@@ -55,7 +60,7 @@ def anonymised(path: Path) -> bytes:
     content = BytesIO()
     header.write_to(content)
     content.write(voxels.astype(header.get_data_dtype(), copy=False).tobytes(order="F"))
-    return gzip(content.getbuffer())
+    return ".nii.gz", gzip(content.getbuffer())
 
 
 def _header(image: Any) -> Any:

@@ -116,8 +116,8 @@ class Predictor:
                 if path is None:
                     return ()
             else:
-                path = self._folder / f"image-{case.label}-{number}.nii.gz"
-                path.write_bytes(image)
+                path = self._folder / f"image-{case.label}-{number}{image.ending}"
+                path.write_bytes(image.content)
             paths.append(path)
         return tuple(paths)
 

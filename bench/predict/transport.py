@@ -37,11 +37,19 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Content:
+    """A file of `bench.images.anonymous.anonymised`, and the ending of its name."""
+
+    ending: str
+    content: bytes
+
+
+@dataclass(frozen=True)
 class SentCase:
-    """A case, by a label that is new each time it is sent, and each of its images as a place or as a NIfTI file."""
+    """A case, by a label that is new each time it is sent, and each of its images where it lies or as it is."""
 
     label: str
-    images: tuple[Place | bytes, ...]
+    images: tuple[Place | Content, ...]
 
 
 @dataclass(frozen=True)
@@ -95,7 +103,7 @@ class Sender:
         """
         if seen:
             return SentCase(label, self.places(case))
-        return SentCase(label, tuple(anonymised(Path(image.path)) for image in case.images))
+        return SentCase(label, tuple(Content(*anonymised(Path(image.path))) for image in case.images))
 
 
 class Finder:

@@ -11,11 +11,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 from nibabel import affines, orientations
 from numpy.typing import NDArray
 
-from bench.data.formats import is_series
 from bench.data.space import TOLERANCE, Space, spacing_of
 from bench.data.volume import read_as_stored, read_header
 from bench.data.voxels import needs_no_scaling
@@ -48,7 +48,7 @@ class Reader:
             if self.name != "SimpleITKIO":
                 channels = [self._by_nibabel(nifti) for nifti in niftis]
                 return np.vstack([data for data, _ in channels]), channels[0][1]
-            if any(map(_is_dicom, niftis)):
+            if any(map(_is_unknown_to_itk, niftis)):
                 return self._as_itk(paths, niftis)
             data, properties = self._reader.read_images([str(path) for path in paths])
         expected = (len(niftis), *niftis[0].shape[::-1])
@@ -66,6 +66,8 @@ class Reader:
             InputError: as of `read`, or a voxel is NaN or infinite.
         """
         if self._reorients or len(niftis) > len(paths) or not all(map(needs_no_scaling, niftis)):
+            return self.read(paths, niftis)
+        if self.name == "SimpleITKIO" and any(map(_is_unknown_to_itk, niftis)):
             return self.read(paths, niftis)
         data = np.empty((len(niftis), *niftis[0].shape[::-1]), np.float32)
         for path, nifti, channel in zip(paths, niftis, data, strict=True):
@@ -95,7 +97,7 @@ class Reader:
         return np.asfortranarray(stored)
 
     def _as_itk(self, paths: Sequence[Path], niftis: Sequence[Any]) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """What SimpleITKIO gives of volumes in NIfTI; it does not read a series of DICOM."""
+        """What SimpleITKIO gives of volumes in NIfTI-1; it reads neither NIfTI-2 nor a series of DICOM."""
         for path, nifti in zip(paths, niftis, strict=True):
             _refuse_tilted(path, nifti)
         data = np.stack([nifti.get_fdata(dtype=np.float32, caching="unchanged").transpose(2, 1, 0) for nifti in niftis])
@@ -126,8 +128,8 @@ def refuse_unreadable(plans: Plans, images: Iterable[Path]) -> None:
     if plans.plans["image_reader_writer"] != "SimpleITKIO":
         return
     for path in images:
-        if is_series(path):
-            _refuse_tilted(path, read_header(path))
+        if _is_unknown_to_itk(nifti := read_header(path)):
+            _refuse_tilted(path, nifti)
             continue
         with _errors_shortened(path, "SimpleITKIO"):
             itk_header(path)
@@ -170,13 +172,21 @@ def _itk_place(affine: NDArray[np.float64]) -> dict[str, Any]:
     return {"spacing": tuple(spacing), "origin": tuple(itk[:3, 3]), "direction": tuple(direction)}
 
 
-def _is_dicom(nifti: Any) -> bool:
-    return "dicom" in (nifti.extra or {})
+def _is_unknown_to_itk(nifti: Any) -> bool:
+    """Whether it is a series of DICOM, or NIfTI-2."""
+    return isinstance(nifti, nib.Nifti2Image) and "itk" not in (nifti.extra or {})
 
 
 def _refuse_tilted(path: Path, nifti: Any) -> None:
     """ITK has no axes that are not perpendicular."""
-    if not _is_dicom(nifti):
+    if not _is_unknown_to_itk(nifti):
+        return
+    if "dicom" not in (nifti.extra or {}):
+        if Space.of(nifti, path).sheared:
+            raise InputError(
+                f"{path}: its axes are not perpendicular, which nnU-Net's SimpleITKIO does not read; resample it onto "
+                "a straight grid"
+            )
         return
     stack = nifti.extra["dicom"].stack
     if stack.tilted:

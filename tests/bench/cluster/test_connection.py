@@ -10,7 +10,7 @@ from bench.errors import InputError
 
 def test_without_the_package_the_line_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(InputError, match=r'^--ray: takes ray, which is not installed; .*pip install "\.\[ray\]"$'):
+    with pytest.raises(InputError, match=r'^--ray: takes Ray, which is not installed; .*pip install "\.\[ray\]"$'):
         connected("auto").__enter__()
 
 

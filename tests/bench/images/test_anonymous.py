@@ -1,6 +1,7 @@
 """Images without names: the same voxels and places, and not a word of the file."""
 
 import gzip
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from bench.data.volume import open_channels, read_image
 from bench.errors import InputError
 from bench.images.anonymous import anonymised
+from bench.pipeline.nnunet.reader import Reader
 from tests.bench.data.dicom.made import ID, PATIENT, Made, noise, oblique
 
 AFFINE = np.array([[-0.7, 0.1, 0, 30], [0.1, 0.8, 0, -20], [0, 0, 2.5, 7], [0, 0, 0, 1]])
@@ -30,10 +32,11 @@ def named(kind, voxels, path, **scaling):
 
 def same(path, tmp_path):
     """Whether voxels and affine are bit by bit those of the file, and no word of it is left."""
-    content = anonymised(path)
-    sent = tmp_path / "sent.nii.gz"
+    ending, content = anonymised(path)
+    sent = tmp_path / f"sent{ending}"
     sent.write_bytes(content)
-    assert not [word for word in WORDS if word.encode() in gzip.decompress(content)]
+    plain = gzip.decompress(content) if ending == ".nii.gz" else content
+    assert not [word for word in WORDS if word.encode() in plain]
     before, after = read_image((path,)), read_image((sent,))
     np.testing.assert_array_equal(before.intensities, after.intensities)
     np.testing.assert_array_equal(before.nifti.affine, after.nifti.affine)
@@ -62,15 +65,18 @@ def test_channels_in_one_file_and_axes_of_length_1(tmp_path):
     same(named(nib.Nifti1Image, noise((5, 4, 3, 1)), tmp_path / "b.nii.gz"), tmp_path)
 
 
+@pytest.mark.parametrize("dtype", ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"])
 @pytest.mark.parametrize("ending", [".nrrd", ".mha"])
-def test_what_itk_reads(ending, tmp_path):
+def test_what_itk_reads(ending, dtype, tmp_path):
     itk = pytest.importorskip("SimpleITK")
-    image = itk.GetImageFromArray(noise())
+    image = itk.GetImageFromArray(np.abs(noise()).astype(dtype))
     image.SetOrigin((1.5, -2.25, 3.1))
-    image.SetSpacing((0.7, 0.8, 2.5))
+    image.SetSpacing((0.48828125, 0.8, 2.5))
     image.SetMetaData("PatientName", "Muster")
     itk.WriteImage(image, str(tmp_path / f"a{ending}"))
     same(tmp_path / f"a{ending}", tmp_path)
+    places = [open_channels((tmp_path / name,))[0].extra["itk"] for name in (f"a{ending}", "sent.mha")]
+    assert places[0] == places[1]
 
 
 @pytest.mark.parametrize("slopes", [(1.0,), (2.0, 0.5)])
@@ -83,3 +89,24 @@ def test_what_is_cut_short_is_one_line(tmp_path):
     path.write_bytes(path.read_bytes()[:-60])
     with pytest.raises(InputError, match=r"a\.nii\.gz: damaged or cut short"):
         anonymised(path)
+
+
+@pytest.mark.parametrize("kind", ["series", "nrrd"])
+def test_nnunets_reader_of_itk_reads_the_same(kind, tmp_path):
+    itk = pytest.importorskip("SimpleITK")
+    reader = pytest.importorskip("nnunetv2.imageio.simpleitk_reader_writer").SimpleITKIO
+    if kind == "series":
+        path = Made(cosines=oblique(3), spacing=(0.48828125, 0.7)).write(tmp_path / "series", noise())
+    else:
+        image = itk.GetImageFromArray(noise())
+        image.SetSpacing((0.48828125, 0.7, 2.5))
+        itk.WriteImage(image, str(path := tmp_path / "a.nrrd"))
+    ending, content = anonymised(path)
+    sent = tmp_path / f"sent{ending}"
+    sent.write_bytes(content)
+    plans = SimpleNamespace(image_reader_writer_class=reader)
+    for read in (Reader(plans).read, Reader(plans).read_quickly):
+        before, after = read([path], open_channels([path])), read([sent], open_channels([sent]))
+        np.testing.assert_array_equal(before[0], after[0])
+        assert "sitk_stuff" in before[1]
+        assert str(before[1]) == str(after[1])

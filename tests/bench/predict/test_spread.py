@@ -60,8 +60,8 @@ class Blind(transport.Sender):
 transport.Sender = Blind
 import bench.predict.spread
 bench.predict.spread.Sender = Blind
-from bench.cli.main import main
-sys.exit(main(sys.argv[1:]))
+from bench.cli.main import entry
+entry()
 """
 
 
@@ -178,7 +178,7 @@ def _names_nobody(cluster: Any) -> None:
 
     with connection.connected(cluster.address):
         kept = str(jobs())
-    assert "Entrypoint" in kept
+    assert "'Entrypoint': 'bench" in kept.replace('"', "")
     session = Path(cluster.head_node.get_session_dir_path())
     assert not [secret for secret in SECRETS if secret in kept]
 
