@@ -5,10 +5,10 @@ Bounds are NaN with fewer than `MIN_CASES` cases.
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import inf, nan, sqrt
+from math import fsum, inf, nan, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +24,7 @@ and the first n with 1/2^n <= 1 - `CONFIDENCE` is 5 (1/32; with 4 it is 1/16).""
 
 _ELEMENTS = 1_000_000  # of a block of resamples, which keeps memory near 10 MB whatever the number of cases
 
+Seed = int | tuple[int, ...]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -50,7 +51,7 @@ class Bootstrap:
     Attributes:
         resampled: the estimate in each resample, ascending [resamples]; empty without cases.
         cases: how many were resampled.
-        freedom: degrees of freedom; n - 1 unless the launches of the processes vary too.
+        freedom: degrees of freedom; n - 1 unless the launches of the processes, or shards, vary too.
     """
 
     estimate: float = nan
@@ -114,7 +115,7 @@ class Bootstrap:
         return float(self.resampled.std())
 
 
-def resampled_means(values: ArrayLike, seed: int = SEED) -> Floats:
+def resampled_means(values: ArrayLike, seed: Seed = SEED) -> Floats:
     """Means of `RESAMPLES` samples of cases drawn with replacement from `values` [cases].
 
     Source: Efron & Tibshirani, An Introduction to the Bootstrap (1993), chapter 6.
@@ -152,6 +153,48 @@ def of_crossed(values: ArrayLike, seed: int = SEED) -> Bootstrap:
     if variance:
         resampled = resampled + np.random.default_rng((seed, 1)).normal(0, sqrt(variance), RESAMPLES)
     return Bootstrap.of(float(by_case.mean()), resampled, len(y), _freedom(by_case, variance, launches))
+
+
+def of_shards(shards: Sequence[ArrayLike], seed: int = SEED) -> Bootstrap:
+    """The mean over the cases of all `shards`, each [cases, launches, rounds] of cases and launches of its own.
+
+    Each shard ran on a machine that may shift all of it. Within a shard all is as in `of_crossed`. Resamples draw the
+    cases within their shard, and add normal draws of what the launches and the shards do to the mean: the variance of
+    the former weighted by the squares of the shards' shares of the cases, that of the latter the variance of the
+    shards' own means times the sum of these squares. Those means also differ by their cases and launches, which are so
+    counted twice: it claims less, never more (in a two-stage sample the variance between the first units alone covers
+    all stages below: Cochran, Sampling Techniques, 3rd edition, 1977, chapter 10). A single shard shows no variance
+    between shards: then this is `of_crossed` of it.
+    """
+    arrays = [np.asarray(each, dtype=np.float64) for each in shards]
+    run = [y for each in arrays if each.size and len(y := each[np.isfinite(each).any(axis=(1, 2))])]
+    if len(run) < 2:
+        return of_crossed(run[0], seed) if run else Bootstrap()
+    effects = [_effects_of_launches(y) for y in run]
+    by_case = [_case_values(y, own) for y, own in zip(run, effects, strict=True)]
+    shares = np.array([len(y) for y in run]) / sum(map(len, run))
+    means = np.array([values.mean() for values in by_case])
+    of_launches = [_variance_of_mean(own) for own in effects]
+    of_machines = float(means.var(ddof=1)) * float((shares**2).sum())
+    drawn = (
+        share * resampled_means(values, (seed, 2, i))
+        for i, (share, values) in enumerate(zip(shares, by_case, strict=True))
+    )
+    resampled: Floats = np.sum(list(drawn), axis=0)
+    variance = fsum(share**2 * own for share, own in zip(shares, of_launches, strict=True)) + of_machines
+    if variance:
+        resampled = resampled + np.random.default_rng((seed, 1)).normal(0, sqrt(variance), RESAMPLES)
+    parts = [(of_machines, len(run) - 1)]
+    for share, values, own in zip(shares, by_case, effects, strict=True):
+        parts += [(share**2 * _variance_of_mean(values), len(values) - 1)]
+        parts += [(share**2 * _variance_of_mean(own), len(own) - 1)]
+    cases = sum(map(len, run))
+    return Bootstrap.of(float(np.concatenate(by_case).mean()), resampled, cases, joint_freedom(parts, cases - 1))
+
+
+def _variance_of_mean(values: Floats) -> float:
+    """0 of a single value, which shows none."""
+    return float(values.var(ddof=1)) / len(values) if len(values) > 1 else 0.0
 
 
 def of_cases(values: ArrayLike) -> Floats:
@@ -197,7 +240,15 @@ def satterthwaite(of_cases: float, freedom: float, of_launches: float, freedom_o
     """
     if not of_launches:
         return freedom
-    return min((of_cases + of_launches) ** 2 / (of_cases**2 / freedom + of_launches**2 / freedom_of_launches), freedom)
+    return joint_freedom([(of_cases, freedom), (of_launches, freedom_of_launches)], freedom)
+
+
+def joint_freedom(parts: Sequence[tuple[float, float]], most: float) -> float:
+    """The same of the sum of any number of estimated variances, each with its degrees of freedom; at most `most`."""
+    known = [(variance, freedom) for variance, freedom in parts if variance]
+    if not known:
+        return most
+    return min(sum(own for own, _ in known) ** 2 / sum(own**2 / freedom for own, freedom in known), most)
 
 
 def resampled_counts(cases: int, seed: int = SEED) -> Iterator[Floats]:
@@ -205,7 +256,7 @@ def resampled_counts(cases: int, seed: int = SEED) -> Iterator[Floats]:
     return (_counts(drawn) for drawn in _draws(cases, seed))
 
 
-def _draws(cases: int, seed: int) -> Iterator[Ints]:
+def _draws(cases: int, seed: Seed) -> Iterator[Ints]:
     """`RESAMPLES` rows [resamples, cases] of case numbers drawn with replacement, in blocks."""
     generator = np.random.default_rng(seed)
     block = max(1, _ELEMENTS // max(1, cases))
