@@ -12,7 +12,7 @@ from bench.data.volume import MaskValues, read_mask, read_space
 from bench.data.write import write_subtypes
 from bench.errors import InputError, InterruptedRunError, StorageError
 from bench.plan.declaration import Declaration, read_declaration, refuse_other
-from bench.plan.plan import Plan, make_plan, resume_plan
+from bench.plan.plan import Plan, make_plan, resume_plan, sharded
 from bench.plan.request import Request
 from bench.progress import Progress
 from bench.schedule.confirmation import confirm, plan_confirmation
@@ -63,6 +63,8 @@ def run(
     plan = make_plan(request, run_id, now.isoformat(timespec="seconds"), progress)
     if declaration is not None:
         plan = _held_to(declaration, plan, limits)
+    if request.shard is not None:
+        plan = sharded(plan, request.shard)
     return start(plan, out, progress, limits, declaration)
 
 

@@ -13,11 +13,13 @@ from bench.machine import host
 from bench.plan.opening import Opening
 from bench.predict import tables
 from bench.predict.batch import Batch
+from bench.predict.header import ShardHeader, identity_of_shard
 from bench.predict.inputs import batch_case, list_cases, refuse_folder
 from bench.predict.journal import Journal
 from bench.predict.source import Source
 from bench.progress import Progress
 from bench.schedule.run_directory import write_text
+from bench.shard import Shard
 from bench.worker.lines import FAILED, OK, Line
 
 
@@ -28,6 +30,7 @@ class Asked:
     Attributes:
         split: of inputs that are data sets; None for all of them.
         again: the command line, as typed: called once more, it goes on.
+        shard: of the cases; None for all of them.
     """
 
     source: Source
@@ -38,6 +41,7 @@ class Asked:
     read_ahead: int
     timeout_s: float
     again: str
+    shard: Shard | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def predict(asked: Asked, progress: Progress) -> Predictions:
     cases = list_cases(asked.inputs, asked.split)
     refuse_folder(asked.out, cases)
     opening = asked.source.open(progress)
-    journal = Journal(asked.out, opening.identity, opening.task.classes)
+    journal, cases = _journal(asked, opening, cases)
     with journal.opened():
         batch = Batch(opening, journal, asked.read_ahead, asked.timeout_s, progress)
         before = _run(batch, journal, cases, asked.again)
@@ -84,11 +88,23 @@ def predict(asked: Asked, progress: Progress) -> Predictions:
             opening.source, asked.out, tuple(journal.lines[case.name] for case in cases), before, batch.wall_s,
             batch.forward_s,
         )  # fmt: skip
-        _write_tables(journal, opening.task.classes)
+        tables.write_tables(journal.folder, journal.lines.values(), opening.task.classes)
     if asked.report is not None:
         seconds = {"whole": time.monotonic() - started, "cases": batch.wall_s, "forward": batch.forward_s}
         write_text(asked.report, tables.json_text(_report(asked, opening, batch, result, begun, seconds)))
     return result
+
+
+def _journal(asked: Asked, opening: Opening, cases: list[CaseFiles]) -> tuple[Journal, list[CaseFiles]]:
+    """Of all cases, or of a shard; and those that it is of."""
+    classes, shard = opening.task.classes, asked.shard
+    if shard is None:
+        return Journal(asked.out, opening.identity, classes), cases
+    names = [case.name for case in cases]
+    own = shard.names(names)
+    header = ShardHeader(shard.number, shard.count, tuple(own), asked.again)
+    identity = {**opening.identity, **identity_of_shard(shard, names)}
+    return Journal(asked.out, identity, classes, header), [case for case in cases if case.name in set(own)]
 
 
 def _run(batch: Batch, journal: Journal, cases: Sequence[CaseFiles], again: str) -> int:
@@ -107,14 +123,6 @@ def _run(batch: Batch, journal: Journal, cases: Sequence[CaseFiles], again: str)
     except (StorageError, BackendLostError) as error:
         raise type(error)(f"{error}; {kept}" if batch.opened is not None else str(error)) from None
     return len(work.done)
-
-
-def _write_tables(journal: Journal, classes: Sequence[str]) -> None:
-    """Of all cases in the folder, also those of earlier calls."""
-    lines = [journal.lines[name] for name in sorted(journal.lines)]
-    write_text(journal.folder / tables.CSV, tables.csv_text(lines, classes))
-    document = {"classes": list(classes), "cases": tables.entries(lines, classes)}
-    write_text(journal.folder / tables.JSON, tables.json_text(document))
 
 
 def _report(

@@ -5,12 +5,25 @@ import io
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from bench.schedule.run_directory import write_text
 from bench.worker.lines import Line
 
 SCHEMA = 1
 CSV, JSON = "predictions.csv", "predictions.json"
+
+
+def write_tables(folder: Path, lines: Iterable[Line], classes: Sequence[str]) -> None:
+    """Of all cases in the folder, also those of earlier calls.
+
+    Raises:
+        StorageError: it cannot be written to.
+    """
+    shown = sorted(lines, key=lambda line: line.case)
+    write_text(folder / CSV, csv_text(shown, classes))
+    write_text(folder / JSON, json_text({"classes": list(classes), "cases": entries(shown, classes)}))
 
 
 def csv_text(lines: Iterable[Line], classes: Sequence[str]) -> str:

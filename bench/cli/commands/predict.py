@@ -52,4 +52,5 @@ def _asked(options: Namespace) -> Asked:
         read_ahead=options.read_ahead,
         timeout_s=options.timeout_s,
         again=options.typed,
+        shard=options.shard,
     )
