@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from bench.choices import PLAN_FILE
+from bench.data.formats import mask_ending
 from bench.errors import InputError
 from bench.merge.shards import Part, refuse_foreign, whole
 from bench.merge.unlike import first_unlike
@@ -27,7 +28,7 @@ from reports.records.record import (
     ShardRecord,
     VariantRecord,
 )
-from reports.records.store import Run, read_run, write_run
+from reports.records.store import VARIANTS_FOLDER, Run, read_run, write_run
 
 Value = TypeVar("Value")
 
@@ -209,7 +210,7 @@ def _evidence(own: Sequence[EvidenceRecord | None]) -> EvidenceRecord | None:
 
 def _log(name: str, number: int) -> str:
     """The log of a variant's worker on one shard, relative to the run directory."""
-    return f"variants/{name}.shard-{number}.log"
+    return f"{VARIANTS_FOLDER}/{name}.shard-{number}.log"
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
@@ -218,12 +219,15 @@ def _log(name: str, number: int) -> str:
 def _copy(part: Part[Run], work: Path) -> None:
     """The masks of each variant, its log, and the plan."""
     theirs, ours = RunDirectory(part.folder), RunDirectory(work)
-    (work / "variants").mkdir(exist_ok=True)
+    (work / VARIANTS_FOLDER).mkdir(exist_ok=True)
     for variant in part.content.variants:
+        masks = theirs.predictions(variant.name)
+        if variant.samples:
+            ours.predictions(variant.name).mkdir(parents=True, exist_ok=True)
         for case in part.content.record.cases:
-            mask = theirs.prediction(variant.name, case)
+            mask = masks / f"{case.name}{mask_ending(case.image)}"
             if mask.is_file():
-                shutil.copyfile(mask, ours.prediction(variant.name, case))
+                shutil.copyfile(mask, ours.predictions(variant.name) / mask.name)
         if theirs.log(variant.name).is_file():
             shutil.copyfile(theirs.log(variant.name), work / _log(variant.name, part.shard.number))
     if (part.folder / PLAN_FILE).is_file():

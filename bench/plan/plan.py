@@ -124,8 +124,6 @@ def set_up(request: Request) -> SetUp:
     variants = {name: replace(own, tta=_tta_of(own, model)) for name, own in _variants(request, recipes, usual).items()}
     _check_batch(request, model)
     settings = _settings(request, variants, device, model)
-    if request.shard is not None:
-        _check_shard(request.shard, settings)
     return SetUp(request, networks, described, settings, next(iter(variants)))
 
 
@@ -138,6 +136,8 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
     setup = set_up(request)
     request, networks, settings, baseline = setup.request, setup.networks, setup.settings, setup.baseline
     model, variants = networks.model, settings.variants
+    if request.shard is not None:
+        _check_shard(request.shard, settings)
     if request.data is not None and request.demo != "pancreas":
         raise InputError(f"--demo {request.demo}: chooses among the demo's volumes; leave --data out")
     root = (request.data or demo_data(progress, request.demo, request.max_cases)).absolute()
