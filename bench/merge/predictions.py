@@ -111,7 +111,10 @@ def _refuse_unfinished(part: Part[Content]) -> None:
 
 
 def _is_there(folder: Path, line: Line) -> bool:
-    return line.status != OK or (line.mask is not None and (folder / line.mask).is_file())
+    """Whether it failed or has its mask; the name of one leads to no other folder."""
+    return line.status != OK or (
+        line.mask is not None and Path(line.mask).name == line.mask and (folder / line.mask).is_file()
+    )
 
 
 def _copy(part: Part[Content], work: Path, progress: Progress) -> None:
@@ -128,7 +131,7 @@ def _copy(part: Part[Content], work: Path, progress: Progress) -> None:
 
 
 def _masks(part: Part[Content]) -> Iterator[tuple[str, Line]]:
-    """Those on disk, by names without any folder, since a line of another's journal could lead elsewhere."""
+    """Those on disk, by their names."""
     for line in part.content.lines.values():
         if line.status == OK and line.mask is not None:
-            yield Path(line.mask).name, line
+            yield line.mask, line

@@ -78,7 +78,7 @@ def _checked(parts: Sequence[Part[Run]]) -> list[Part[Run]]:
                 f"{part.folder}: shard {part.shard} is not finished ({record.status}); to finish it: "
                 f"{RunDirectory(part.folder).command_to_resume}"
             )
-        if [case.name for case in record.cases] != part.shard.names(record.listed_cases):
+        if sorted(case.name for case in record.cases) != part.shard.names(record.listed_cases):
             raise InputError(f"{part.folder}: its cases are not those of shard {part.shard}; run it again")
     return ordered
 
@@ -222,8 +222,7 @@ def _copy(part: Part[Run], work: Path) -> None:
     (work / VARIANTS_FOLDER).mkdir(exist_ok=True)
     for variant in part.content.variants:
         masks = theirs.predictions(variant.name)
-        if variant.samples:
-            ours.predictions(variant.name).mkdir(parents=True, exist_ok=True)
+        ours.predictions(variant.name).mkdir(parents=True, exist_ok=True)
         for case in part.content.record.cases:
             mask = masks / f"{case.name}{mask_ending(case.image)}"
             if mask.is_file():

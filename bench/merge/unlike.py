@@ -1,7 +1,6 @@
 """What the shards of one run must have in common: everything but the cases, the machine and its threads."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
@@ -32,7 +31,8 @@ def _facts(record: RunRecord) -> dict[str, Any]:
     facts |= {f"task: {name}": own for name, own in vars(record.task).items() if name != "sources"}
     facts |= {"baseline": record.baseline, "peers": record.peers, "plan": settings.plan_sha256}
     facts["device"] = settings.device.partition(":")[0]
-    facts |= {f"variant {name}": _made_of(own) for name, own in settings.variants.items()}
+    for name, variant in settings.variants.items():
+        facts |= {f"{name}: {what}": value for what, value in vars(_made_of(variant)).items()}
     own = (each.name for each in fields(settings) if each.name not in _OF_MACHINE)
     facts |= {f"setting {name}": getattr(settings, name) for name in own}
     facts |= {f"controlled setting {name}": _but_number(name, own) for name, own in record.controlled_settings.items()}
@@ -53,12 +53,5 @@ def _but_number(name: str, value: str) -> str:
 def _short(value: Any) -> str:
     if value is None:
         return "absent"
-    if isinstance(value, (VariantSettings, str)):
-        text = str(value)
-    else:
-        text = json.dumps(_plain(value))
+    text = value if isinstance(value, str) else json.dumps(json_values(value))
     return text if len(text) <= _LETTERS else f"{text[: _LETTERS - 3]}..."
-
-
-def _plain(value: Any) -> Any:
-    return dict(json_values(value)) if isinstance(value, Mapping) else json_values(value)
