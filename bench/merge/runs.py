@@ -221,12 +221,12 @@ def _copy(part: Part[Run], work: Path) -> None:
     theirs, ours = RunDirectory(part.folder), RunDirectory(work)
     (work / VARIANTS_FOLDER).mkdir(exist_ok=True)
     for variant in part.content.variants:
-        masks = theirs.predictions(variant.name)
-        ours.predictions(variant.name).mkdir(parents=True, exist_ok=True)
-        for case in part.content.record.cases:
-            mask = masks / f"{case.name}{mask_ending(case.image)}"
-            if mask.is_file():
-                shutil.copyfile(mask, ours.predictions(variant.name) / mask.name)
+        names = (f"{case.name}{mask_ending(case.image)}" for case in part.content.record.cases)
+        masks = [mask for name in names if (mask := theirs.predictions(variant.name) / name).is_file()]
+        if masks or variant.samples:
+            ours.predictions(variant.name).mkdir(parents=True, exist_ok=True)
+        for mask in masks:
+            shutil.copyfile(mask, ours.predictions(variant.name) / mask.name)
         if theirs.log(variant.name).is_file():
             shutil.copyfile(theirs.log(variant.name), work / _log(variant.name, part.shard.number))
     if (part.folder / PLAN_FILE).is_file():
