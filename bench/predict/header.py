@@ -24,10 +24,6 @@ class ShardHeader:
     cases: tuple[str, ...]
     command: str
 
-    @property
-    def shard(self) -> Shard:
-        return Shard(self.number, self.count)
-
 
 @dataclass(frozen=True)
 class Header:

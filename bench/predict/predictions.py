@@ -103,8 +103,8 @@ def _journal(asked: Asked, opening: Opening, cases: list[CaseFiles]) -> tuple[Jo
     names = [case.name for case in cases]
     own = shard.names(names)
     header = ShardHeader(shard.number, shard.count, tuple(own), asked.again)
-    identity = {**opening.identity, **identity_of_shard(shard, names)}
-    return Journal(asked.out, identity, classes, header), [case for case in cases if case.name in set(own)]
+    identity, kept = {**opening.identity, **identity_of_shard(shard, names)}, set(own)
+    return Journal(asked.out, identity, classes, header), [case for case in cases if case.name in kept]
 
 
 def _run(batch: Batch, journal: Journal, cases: Sequence[CaseFiles], again: str) -> int:

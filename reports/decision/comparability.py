@@ -88,6 +88,7 @@ def _controlled(record: RunRecord) -> dict[str, str]:
         "threads": record.threads,
         **{name: _shortened(value) for name, value in identity.items() if value},
         "cases": str(len(record.cases)),
+        **({"shard": settings.shard} if settings.shard else {}),
         "device": kind,
         "baseline": record.baseline,
     }

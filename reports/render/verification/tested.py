@@ -111,6 +111,7 @@ def method_section(title: str, summary: Summary) -> str:
         f"{record.threads} {'thread' if record.threads == '1' else 'threads'}.",
         f"Order: every round runs each case by all variants, one after the other, in random order (seed "
         f"{settings.seed}); {launches} {'launch' if launches == 1 else 'launches'} of the processes.",
+        *_shards(record),
         f"Stopping: {rounds}; budget {settings.budget_s:g} s of interleaved samples.",
         f"Confirmation: {_CONFIRMATION[summary.confirmation is not None]}{_on_fewer(summary)}.",
     ])  # fmt: skip
@@ -124,6 +125,12 @@ def method_section(title: str, summary: Summary) -> str:
         method_list(summary.claim.accuracy, shards=bool(record.shards)),
         equal,
     )
+
+
+def _shards(record: RunRecord) -> list[str]:
+    """How the cases were divided, where they were."""
+    number = len(record.shards)
+    return [f"Shards: {number}, each with a part of the cases on one machine; a level of the bounds."] * (number > 0)
 
 
 def _on_fewer(summary: Summary) -> str:

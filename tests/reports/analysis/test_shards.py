@@ -4,19 +4,22 @@ from dataclasses import replace
 
 import pytest
 
+from bench.shard import Shard
 from reports.analysis.diagnostics import diagnose
 from reports.analysis.interference import SLOW
 from reports.analysis.shards import farthest_apart, opposite, shard_times, unlike_evidence
 from reports.charts.course import course_chart
+from reports.decision.comparability import controlled_differences
+from reports.decision.regression import NO_REGRESSION, regression
 from reports.decision.speed import case_ns, pairs, speed
-from reports.decision.verdict import CONFIRMED, INCONCLUSIVE, REFUTED
+from reports.decision.verdict import CONFIRMED, INCONCLUSIVE, REFUTED, UNDECIDED
 from reports.records.record import CONFIRMATION, INTERLEAVED, EvidenceRecord, SystemLoad
 from reports.records.store import Run
 from reports.render import render
 from reports.stats.bootstrap import of_crossed
 from reports.summary.summarise import summarise
 from tests.reports.factory import BASELINE, Candidate, make_run
-from tests.reports.sharded import merged
+from tests.reports.sharded import merged, shard_of
 
 X = "openvino-fp32"
 
@@ -147,3 +150,18 @@ def test_autocorrelation_does_not_lead_from_one_machine_to_the_next() -> None:
     before, after = diagnose(run).autocorrelation[X], diagnose(replace(run, variants=later)).autocorrelation[X]
     assert before == after
     assert BASELINE not in diagnose(run).autocorrelation
+
+
+def test_against_a_reference_the_shards_are_a_level_too() -> None:
+    reference = a_run()
+    assert regression(reference, merged(reference, 3)).state == NO_REGRESSION
+    unlike = merged(reference, 3, {1: 1.2, 3: 0.85})
+    (change,) = [each for each in regression(reference, unlike).changes if each.name == X]
+    assert (change.state, change.cases) == (UNDECIDED, 24), "by the cases alone it would be a regression or none"
+    (back,) = [each for each in regression(unlike, reference).changes if each.name == X]
+    assert back.speedup.high > 1.2, "also where it is the reference that was merged"
+
+
+def test_two_shards_are_not_compared_with_each_other() -> None:
+    first, second = (shard_of(a_run(), Shard(number, 2)) for number in (1, 2))
+    assert ("shard", "1/2", "2/2") in controlled_differences(first.record, second.record)
