@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
 from bench.errors import InputError
 from bench.shard import Shard
@@ -35,7 +35,9 @@ def whole(parts: Sequence[Part[Content]]) -> list[Part[Content]]:
             )
         other = by_number.setdefault(part.shard.number, part)
         if other is not part:
-            raise InputError(f"{part.folder}: shard {part.shard}, as is {other.folder}; name each shard once")
+            same = other.folder.resolve() == part.folder.resolve()
+            twice = "is named twice" if same else f"shard {part.shard}, as is {other.folder}"
+            raise InputError(f"{part.folder}: {twice}; name each shard once")
     missing = [number for number in range(1, first.shard.count + 1) if number not in by_number]
     if missing:
         noun = "shard" if len(missing) == 1 else "shards"
@@ -45,7 +47,7 @@ def whole(parts: Sequence[Part[Content]]) -> list[Part[Content]]:
     return [by_number[number] for number in sorted(by_number)]
 
 
-def refuse_foreign(part: Part[Content], first: Part[Content], what: str, own: str, other: str) -> None:
+def refuse_foreign(part: Part[Content], first: Part[Content], what: str, own: str, other: str) -> NoReturn:
     """Refuse a part that does not belong to the first, as `what` is `own` in it and `other` there.
 
     Raises:

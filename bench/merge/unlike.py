@@ -1,6 +1,8 @@
 """What the shards of one run must have in common: everything but the cases, the machine and its threads."""
 
+import hashlib
 import json
+import re
 from dataclasses import fields, replace
 from typing import Any
 
@@ -12,6 +14,7 @@ _OF_NETWORK = ("weights_sha256", "members", "code", "architecture", "widened_to"
 _OF_DATA = ("sha256", "split", "calibration_cases", "calibration_sha256", "mask_values")
 _OF_MACHINE = {"shard", "threads", "device", "variants"}  # settings that may differ, or are compared otherwise
 _LETTERS = 40  # of a value in a message
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def first_unlike(own: RunRecord, other: RunRecord) -> tuple[str, str, str] | None:
@@ -54,4 +57,9 @@ def _short(value: Any) -> str:
     if value is None:
         return "absent"
     text = value if isinstance(value, str) else json.dumps(json_values(value))
-    return text if len(text) <= _LETTERS else f"{text[: _LETTERS - 3]}..."
+    if _SHA256.fullmatch(text):
+        return text[:12]
+    if len(text) <= _LETTERS:
+        return text
+    digest = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()  # two may begin alike
+    return f"{text[:_LETTERS]}... (sha256 {digest[:8]})"

@@ -128,7 +128,8 @@ def other(shards: list[Path], names: list[str] = CASES, shard: Shard | None = No
     ("make", "said"),
     [
         (lambda s: s[:1], "bench: shards 2, 3 of 3 missing; name the folder of each"),
-        (lambda s: [*s, s[0]], "1: shard 1/3, as is"),
+        (lambda s: [*s, s[0]], "1: is named twice; name each shard once"),
+        (lambda s: other(s, shard=Shard(2, 3)), "other: shard 2/3, as is "),
         (lambda s: other(s, shard=Shard(3, 4)), "other: shard 3/4, while"),
         (lambda s: other(s), "other: predictions of all cases, and no shard; name folders of"),
         (lambda s: other(s, CASES[1:], Shard(3, 3)), "the list of cases is"),

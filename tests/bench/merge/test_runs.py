@@ -1,6 +1,7 @@
 """Shards of runs: one run, judged by the same rules; or a refusal in one line with nothing written."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -146,6 +147,11 @@ def data(run: Run) -> Run:
     return with_record(data=replace(run.record.data, sha256="99" * 32))(run)
 
 
+def calibrated(run: Run) -> Run:
+    others = ("other", *run.record.data.calibration_cases[1:])
+    return with_record(data=replace(run.record.data, calibration_cases=others))(run)
+
+
 def recipe(run: Run) -> Run:
     own = {**run.record.settings.variants, X: replace(run.record.settings.variants[X], batch=4)}
     return with_setting(variants=own)(run)
@@ -154,8 +160,9 @@ def recipe(run: Run) -> Run:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (network, f"network: weights_sha256 is {'99' * 18}9..., there {'cd' * 18}c..."),
-        (data, f"data: sha256 is {'99' * 18}9..., there"),
+        (network, f"network: weights_sha256 is {'99' * 6}, there {'cd' * 6};"),
+        (data, f"data: sha256 is {'99' * 6}, there {'ef' * 6};"),
+        (calibrated, 'data: calibration_cases is ["other", "quiz_0_001", "quiz_0_002", "q... (sha256 '),
         (recipe, f"{X}: batch is 4, there 1"),
         (versions(torch="2.12.0"), "version of torch is 2.12.0, there 2.13.0"),
         (versions(onnx="1.0"), "version of onnx is 1.0, there absent"),
@@ -179,7 +186,8 @@ def test_what_is_unlike_is_refused_by_name(change, said, shards, merge, tmp_path
     ("make", "said"),
     [
         (lambda s: [s[0], s[2]], "shard 2 of 3 missing; name the folder of each"),
-        (lambda s: [*s, s[1]], "2: shard 2/3, as is"),
+        (lambda s: [*s, s[1]], "2: is named twice; name each shard once"),
+        (lambda s: [*s, Path(shutil.copytree(s[1], s[1].with_name("copy")))], "copy: shard 2/3, as is "),
         (lambda s: [*s[:2], written(whole(), s[0].with_name("all"))], "all: a run of all cases, and no shard"),
         (
             lambda s: [*s[:2], written(shard_of(whole(), Shard(3, 4)), s[0].with_name("4"))],
