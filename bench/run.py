@@ -1,5 +1,6 @@
 """The main job: plan -> interleaved rounds -> accuracy -> verdict -> run directory."""
 
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from bench.data.volume import MaskValues, read_mask, read_space
 from bench.data.write import write_subtypes
 from bench.errors import InputError, InterruptedRunError, StorageError
 from bench.plan.declaration import Declaration, read_declaration, refuse_other
-from bench.plan.plan import Plan, make_plan, resume_plan
+from bench.plan.plan import Plan, make_plan, resume_plan, sharded
 from bench.plan.request import Request
 from bench.progress import Progress
 from bench.schedule.confirmation import confirm, plan_confirmation
@@ -38,7 +39,7 @@ from reports.records.record import (
     RunRecord,
     VariantRecord,
 )
-from reports.records.store import read_run
+from reports.records.store import Run, read_run
 from reports.render import markdown_files
 from reports.render.csv_tables import cases_csv
 from reports.summary.summarise import summarise
@@ -63,6 +64,8 @@ def run(
     plan = make_plan(request, run_id, now.isoformat(timespec="seconds"), progress)
     if declaration is not None:
         plan = _held_to(declaration, plan, limits)
+    if request.shard is not None:
+        plan = sharded(plan, request.shard)
     return start(plan, out, progress, limits, declaration)
 
 
@@ -241,14 +244,22 @@ def _finish(record: RunRecord, store: RunStore) -> None:
     for backend in list(store.records.values()):
         if backend.status == PENDING and record.status == COMPLETE:
             store.put(replace(backend, status=OK))
-    for backend in store.records.values():
-        subtypes = {case: subtype for case, subtype in first_subtypes(backend).items() if subtype is not None}
-        if subtypes:
-            path = directory.predictions(backend.name) / "subtype_results.csv"
-            write_subtypes(path, sorted(subtypes.items()))
+    write_classes(directory, store.records.values())
     directory.save_run(record)
     if record.status == COMPLETE:
         directory.drop_repeats()
-    current = store.run(record)
-    write_text(directory.folder / "cases.csv", cases_csv(current))
-    write_files(directory.folder, markdown_files(summarise(current)))
+    write_documents(directory, store.run(record))
+
+
+def write_classes(directory: RunDirectory, variants: Iterable[VariantRecord]) -> None:
+    """Write the classes that each variant predicted beside its masks."""
+    for variant in variants:
+        subtypes = {case: subtype for case, subtype in first_subtypes(variant).items() if subtype is not None}
+        if subtypes:
+            write_subtypes(directory.predictions(variant.name) / "subtype_results.csv", sorted(subtypes.items()))
+
+
+def write_documents(directory: RunDirectory, run: Run) -> None:
+    """Write the table of all samples and the report of `run` into its directory."""
+    write_text(directory.folder / "cases.csv", cases_csv(run))
+    write_files(directory.folder, markdown_files(summarise(run)))

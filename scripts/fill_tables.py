@@ -286,6 +286,29 @@ def history(_: Path) -> Table:
     )  # fmt: skip
 
 
+def shards(_: Path) -> Table:
+    """False claims and power of runs in shards, by how much the machines differ."""
+    rows: dict[tuple[str, str], dict[str, dict[str, str]]] = defaultdict(dict)
+    with (RESULTS / "claims/shards.csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            rows[row["shards"], row["machine_sd"]][row["reduction"]] = row
+
+    def part(row: dict[str, str], name: str) -> str:
+        return f"{100 * int(row[name]) / int(row['runs']):.1f} %"
+
+    head = (
+        "shards", "machines differ by", "bound above the truth", "CONFIRMED at the claim, 10 %", "CONFIRMED at 15 %",
+        "half-width there",
+    )  # fmt: skip
+    return head, (
+        (
+            number, f"{100 * float(spread):g} %", part(own["10"], "above"), part(own["10"], "confirmed"),
+            part(own["15"], "confirmed"), f"{own['15']['half_width']} points",
+        )
+        for (number, spread), own in rows.items()
+    )  # fmt: skip
+
+
 def roi_safety(_: Path) -> Table:
     lines = (RESULTS / "roi-safety.txt").read_text(encoding="utf-8").splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
@@ -295,7 +318,7 @@ def roi_safety(_: Path) -> Table:
 TABLES: dict[str, Callable[[Path], Table]] = {
     "results-by-machine": results_by_machine, "runs": runs, "demo": demo, "peers": peers, "recipes": recipes,
     "rewrites": rewrites, "roofline": roofline, "cuda": cuda, "claims": claims, "simulated": simulated,
-    "roi-safety": roi_safety, "history": history,
+    "roi-safety": roi_safety, "history": history, "shards": shards,
     "allocator": lambda _: beside(("allocator-keep", "allocator-system"), ("kept", "given back")),
     "batch": lambda _: beside(("demo-cpu", "demo-cpu-batch2"), ("one tile a pass", "two tiles a pass")),
 }  # fmt: skip

@@ -23,7 +23,7 @@ LINES = 60  # that are printed in all
 
 def main() -> int:
     options = _options()
-    files, mask = [anonymised(path) for path in options.image], None
+    files, mask = [anonymised(path)[1] for path in options.image], None
     begun, samples, cases = time.monotonic(), list[tuple[float, int]](), 0
     end, next_line = begun + 3600 * options.hours, 0.0
     with Server(options.url, options.model, 600) as server, ThreadPoolExecutor(options.at_once) as pool:

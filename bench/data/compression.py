@@ -84,15 +84,15 @@ def gunzip_within(packed: bytes, most: int) -> bytes | None:
     return content[0] if len(content) == 1 else b"".join(content)
 
 
-def inflate(packed: bytes) -> bytes:
-    """Unpack a zlib stream; what stands behind it is ignored.
+def inflate(packed: bytes, most: int) -> bytes:
+    """Unpack a zlib stream as far as `most` bytes and one; what stands behind it is ignored.
 
     Raises:
         one of ERRORS: it is damaged or cut short; the content is checked against its Adler-32.
     """
     stream = _codec.decompressobj(zlib.MAX_WBITS)
-    content: bytes = stream.decompress(packed)
-    if not stream.eof:
+    content: bytes = stream.decompress(packed, most + 1)
+    if len(content) <= most and not stream.eof:
         raise zlib.error("the stream is cut short")
     return content
 

@@ -336,7 +336,7 @@ class _Header:
         if self._nrrd:
             return
         if self._fields.get("compresseddata", "").casefold() == "true":
-            held = len(inflate(self.voxels.read_bytes()[self.start :]))
+            held = len(inflate(self.voxels.read_bytes()[self.start :], size))
         else:
             held = self.voxels.stat().st_size - self.start
         if held < size:

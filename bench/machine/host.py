@@ -90,7 +90,7 @@ def limits_of(record: HostRecord) -> tuple[str, ...]:
         limits.append(
             f"the control group allows {record.cpu_quota:g} CPUs of {record.cores}, so no pool should have more threads"
         )
-    if record.memory_limit_bytes is not None:
+    if record.memory_limit_bytes is not None and record.memory_bytes is not None:
         allowed, there = (f"{size / 2**30:.1f} GiB" for size in (record.memory_limit_bytes, record.memory_bytes))
         limits.append(f"the control group allows {allowed} of the machine's {there} of memory")
     return tuple(limits)

@@ -72,7 +72,7 @@ def parts_of(plan: Plan, stopping: Mapping[str, Any]) -> dict[str, Any]:
         InputError: a file cannot be read.
     """
     record, settings, claim = plan.record, plan.record.settings, Claim.of(plan.record.settings)
-    placed = {"variants", "required", "seed", "rounds", "budget_s", "plan_sha256", *vars(claim)}
+    placed = {"variants", "required", "seed", "rounds", "budget_s", "plan_sha256", "shard", *vars(claim)}
     rounds = "auto" if settings.rounds is None else settings.rounds
     parts = {
         "claim": {name: value for name, value in vars(claim).items() if name != "variant"},
@@ -138,16 +138,18 @@ def _is_plan(document: Mapping[str, Any]) -> bool:
 
 
 def refuse_other(declaration: Declaration, plan: Plan, stopping: Mapping[str, Any]) -> None:
-    """Refuse to run a plan that is not the declared one.
+    """Refuse to run a plan that is not the declared one, or go on with a shard of another.
 
     Raises:
         InputError: so it is; the first differences are named.
     """
-    current = parts_of(plan, stopping)
+    current, declared = parts_of(plan, stopping), dict(declaration.document)
+    if plan.record.settings.shard:  # whose data have the hash of all cases
+        declared["cases"] = {name: own for name, own in declared["cases"].items() if name in current["cases"]}
     differing = [
         f"{where} is {_short(now)}, declared {_short(before)}"
         for part in _PARTS
-        for where, now, before in _differences(current[part], declaration.document[part], part)
+        for where, now, before in _differences(current[part], declared[part], part)
     ]
     if differing:
         more = f"; and {count(len(differing) - _SHOWN, 'more difference')}" if len(differing) > _SHOWN else ""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import engines
 from bench.errors import InputError
+from bench.machine import host
 from bench.plan.cache import prepare_cache
 from bench.plan.networks import Networks
 from bench.plan.plan import (
@@ -57,7 +58,8 @@ def of_run(folder: Path, variant: str | None, progress: Progress, threads: int |
     name = _checked(run, variant) if variant is not None else winner(run, progress)
     record, own = run.record, run.record.settings.variants[name]
     prepare_cache(progress.note)
-    settings = replace(record.settings, variants={name: own}, threads=threads or record.settings.threads)
+    threads = threads or record.settings.threads or host.physical_threads()  # shards may have had unlike ones
+    settings = replace(record.settings, variants={name: own}, threads=threads)
     networks = recorded_networks(record)
     inference = inference_settings(settings, networks.model, len(networks.paths))
     tiles: Calibrations = {}

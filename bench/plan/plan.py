@@ -1,5 +1,6 @@
 """What a run will do: options and files checked, before anything is written or any backend is built."""
 
+import hashlib
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
@@ -47,6 +48,7 @@ from bench.plan.variants import (
     setting_absent,
 )
 from bench.progress import Progress
+from bench.shard import Shard
 from bench.worker import allocator
 from bench.worker.messages import Open, OpenCommand
 from engines.base import Calibration, Target
@@ -134,6 +136,8 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
     setup = set_up(request)
     request, networks, settings, baseline = setup.request, setup.networks, setup.settings, setup.baseline
     model, variants = networks.model, settings.variants
+    if request.shard is not None:
+        _check_shard(request.shard, settings)
     if request.data is not None and request.demo != "pancreas":
         raise InputError(f"--demo {request.demo}: chooses among the demo's volumes; leave --data out")
     root = (request.data or demo_data(progress, request.demo, request.max_cases)).absolute()
@@ -163,7 +167,10 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
         settings=settings,
         checkpoint=setup.checkpoint,
         task=task_of(task, model.labels, model.subtypes),
-        data=describe_data(root, layout, request, case_files, calibration_cases, values, remarks),
+        data=replace(
+            describe_data(root, layout, request, case_files, calibration_cases, values, remarks),
+            calibration_sha256=_calibration_sha256(tiles),
+        ),
         cases=tuple(cases),
         host=_host(settings.device, settings),
         versions=host.versions(),
@@ -173,6 +180,28 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
         peers=peers_among(variants),
     )
     return Plan(record, opens(settings, record.checkpoint, networks, inference, tiles, _images(record)))
+
+
+def sharded(plan: Plan, shard: Shard) -> Plan:
+    """The part of a plan that one shard runs: of its cases alone, while data and calibration are those of all.
+
+    Raises:
+        InputError: there are fewer cases than shards.
+    """
+    record = plan.record
+    names = [case.name for case in record.cases]
+    if shard.count > len(names):
+        raise InputError(
+            f"--shard {shard}: there are {len(names)} cases, and each shard needs one; take at most {len(names)} shards"
+        )
+    own = set(shard.names(names))
+    record = replace(
+        record,
+        settings=replace(record.settings, shard=str(shard)),
+        cases=tuple(case for case in record.cases if case.name in own),
+        listed_cases=tuple(names),
+    )
+    return replace(plan, record=record)
 
 
 def _images(record: RunRecord) -> tuple[str, ...]:
@@ -233,7 +262,7 @@ def recorded_calibration(
     """
     root = Path(record.data.root)
     _, listed = find_cases(root, record.data.split)
-    names = {case.name for case in record.cases}
+    names = set(record.listed_cases) or {case.name for case in record.cases}
     case_files = [case for case in listed if case.name in names]
     progress.start("checking cases", 1)
     if fingerprint(case_files) != record.data.sha256:
@@ -344,6 +373,19 @@ def evenly(cases: list[AnyCase], most: int | None) -> list[AnyCase]:
     return [cases[i * len(cases) // most] for i in range(most)]
 
 
+def _check_shard(shard: Shard, settings: Settings) -> None:
+    if settings.rounds is None:
+        raise InputError(
+            f"--shard {shard}: a shard that ends by what it alone has seen would bias what all show together; fix the "
+            "number of rounds with --rounds N"
+        )
+    calls = [name for name, own in settings.variants.items() if own.one_call]
+    if calls:
+        raise InputError(
+            f"--shard {shard}: {calls[0]} runs all cases in one call, which no shard has; leave it or --shard out"
+        )
+
+
 def _check_batch(request: Request, model: Model) -> None:
     takes = model.program and model.program.batch
     if takes and takes != request.batch:
@@ -369,6 +411,7 @@ def _settings(
         "allocator": _allocator(request),
         "required": required_names(request.required, variants),
         "race": request.race == "on" and request.rounds is None,
+        "shard": "",  # until `sharded`
     }
     return Settings(**same | resolved)
 
@@ -415,6 +458,14 @@ def calibrate(
         of_tile = replace(inference, tile=tile)
         calibrations[tile], cases = calibration.from_training_cases(root, evaluated, of_tile, values)
     return calibrations, cases
+
+
+def _calibration_sha256(tiles: Calibrations) -> str:
+    """Of the calibration of every size of tile; empty without any."""
+    hashes = [own.sha256 for _, own in sorted(tiles.items()) if own is not None]
+    if len(hashes) < 2:
+        return "".join(hashes)
+    return hashlib.sha256(" ".join(hashes).encode()).hexdigest()
 
 
 def opens(

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from bench.shard import Shard
 from models.options import ModelOptions
 from models.task_file import read_task
 from reports.records.record import Settings, VariantSettings
@@ -43,6 +44,7 @@ class Request:
     rounds: int | None = None
     budget_s: float = 600.0
     race: str = "on"
+    shard: Shard | None = None
     max_cases: int | None = None
     cases: tuple[str, ...] = ()
     tuning: bool = False

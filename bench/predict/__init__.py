@@ -1,7 +1,8 @@
 """`bench predict`: a verified way of inference over thousands of cases, which can be killed and called again.
 
 `predictions` is the whole of it, `calls` what it has in common with a prediction by a server. `source` opens what the
-user names, `inputs` lists the cases, `journal` keeps what became of each, `tables` show it. `machines` are where cases
-run, each with a `runner`: `batch` has a worker run them and starts another where that breaks; `spread` has the nodes of
-a cluster run them, after `openings` of the source there: on each a `predictor` gets what `transport` made of a case.
+user names, `inputs` lists the cases, `journal`, which begins with a `header`, keeps what became of each, `tables` show
+it. `machines` are where cases run, each with a `runner`: `batch` has a worker run them and starts another where that
+breaks; `spread` has the nodes of a cluster run them, after `openings` of the source there: on each a `predictor` gets
+what `transport` made of a case.
 """

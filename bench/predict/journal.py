@@ -5,25 +5,21 @@ that no case whose mask is on disk is computed again. A line without its mask, a
 nothing.
 """
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from bench import __version__
 from bench.data.write import unfinished_of
 from bench.errors import InputError
+from bench.predict.header import Header, ShardHeader, first_difference
 from bench.schedule.run_directory import locked, write_text
 from bench.worker.lines import OK, ImageFile, Line, append
 from bench.worker.messages import BatchCase
 
-SCHEMA = 1
 NAME, LOG, IN_FLIGHT = "predictions.jsonl", "worker.log", ".in-flight"
 _LAST_BREATH_S = 30.0  # that the worker of a call which was killed may take to notice it
-_SHOWN = 40  # characters of a value in a message
 
 
 @dataclass(frozen=True)
@@ -41,6 +37,13 @@ class Sorted:
     failed: tuple[BatchCase, ...]
 
 
+def read_lines(path: Path) -> dict[str, Line]:
+    """The last line of each case in a journal that no process writes to; one that was cut off counts as nothing."""
+    _, *lines = path.read_bytes().partition(b"\0")[0].rpartition(b"\n")[0].split(b"\n")
+    decoded = (Line.decoded(each) for each in lines)
+    return {line.case: line for line in decoded if line is not None}
+
+
 class Journal:
     """The folder of predictions, whose `identity` all calls have in common.
 
@@ -48,12 +51,13 @@ class Journal:
         lines: the last of each case, by its name.
     """
 
-    def __init__(self, folder: Path, identity: Mapping[str, str], classes: Sequence[str]) -> None:
+    def __init__(
+        self, folder: Path, identity: Mapping[str, str], classes: Sequence[str], shard: ShardHeader | None = None
+    ) -> None:
         self.folder = folder
         self.path = folder / NAME
         self.lines: dict[str, Line] = {}
-        self._identity = dict(identity)
-        self._classes = list(classes)
+        self._header = Header(dict(identity), tuple(classes), shard)
         self._read = 0  # bytes
 
     @contextmanager
@@ -134,8 +138,7 @@ class Journal:
             self.follow()
 
     def _write_header(self) -> None:
-        header = {"schema": SCHEMA, "voxbench": __version__, "identity": self._identity, "classes": self._classes}
-        write_text(self.path, json.dumps(header) + "\n")
+        write_text(self.path, self._header.text)
 
     def _whole(self) -> int:
         """Bytes of the lines that are whole; a power cut may leave zeros behind them."""
@@ -143,27 +146,19 @@ class Journal:
         return content.rfind(b"\n") + 1
 
     def _refuse_other(self) -> None:
+        remedy = "choose another --out"
         with self.path.open("rb") as file:
             first = file.readline()
         self._read = len(first)
-        remedy = "choose another --out"
-        try:
-            header: dict[str, Any] = json.loads(first)
-            schema, identity = header["schema"], dict[str, str](header["identity"])
-        except (ValueError, TypeError, KeyError):
-            raise InputError(f"{self.path}: its first line does not say what predicted; {remedy}") from None
-        if schema != SCHEMA:
-            raise InputError(f"{self.path}: schema {schema!r}, while this version reads schema {SCHEMA}; {remedy}")
-        for key in dict.fromkeys((*self._identity, *identity)):
-            if self._identity.get(key) != identity.get(key):
-                if self.path.stat().st_size == len(first):  # of a call that predicted nothing
-                    self._write_header()
-                    self._read = self.path.stat().st_size
-                    return
-                was, now = (str(value.get(key))[:_SHOWN] for value in (identity, self._identity))
-                raise InputError(
-                    f"{self.folder}: holds predictions of something else ({key} is {was}, here {now}); {remedy}"
-                )
+        difference = first_difference(Header.read(self.path, remedy).identity, self._header.identity)
+        if difference is None:
+            return
+        if self.path.stat().st_size == len(first):  # of a call that predicted nothing
+            self._write_header()
+            self._read = self.path.stat().st_size
+            return
+        key, was, now = difference
+        raise InputError(f"{self.folder}: holds predictions of something else ({key} is {was}, here {now}); {remedy}")
 
 
 def _content(images: Sequence[ImageFile]) -> list[tuple[int | None, int | None]]:

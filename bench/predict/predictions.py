@@ -7,17 +7,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bench.data.layouts import CaseFiles
 from bench.errors import InputError
 from bench.machine import host
 from bench.plan.opening import Opening
 from bench.predict import tables
 from bench.predict.calls import run_cases
+from bench.predict.header import ShardHeader, identity_of_shard
 from bench.predict.inputs import list_cases, refuse_folder
 from bench.predict.journal import Journal
 from bench.predict.runner import Machines, NodeRow, Runner, Work
 from bench.predict.source import Source
 from bench.progress import Progress
 from bench.schedule.run_directory import write_text
+from bench.shard import Shard
 from bench.worker.lines import OK, Line
 
 
@@ -29,6 +32,7 @@ class Asked:
         split: of inputs that are data sets; None for all of them.
         machines: where cases are run.
         again: the command line, as typed: called once more, it goes on.
+        shard: of the cases; None for all of them.
     """
 
     source: Source
@@ -40,6 +44,7 @@ class Asked:
     timeout_s: float
     again: str
     machines: Machines
+    shard: Shard | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ def predict(asked: Asked, progress: Progress) -> Predictions:
     cases = list_cases(asked.inputs, asked.split)
     refuse_folder(asked.out, cases)
     opening = asked.source.open(progress)
-    journal = Journal(asked.out, opening.identity, opening.task.classes)
+    journal, cases = _journal(asked, opening, cases)
     work = Work(asked.source, opening, journal, asked.read_ahead, asked.timeout_s, progress)
     with asked.machines.runner(work) as runner, journal.opened():
         before = run_cases(runner, journal, cases, asked.again)
@@ -95,6 +100,18 @@ def predict(asked: Asked, progress: Progress) -> Predictions:
         seconds = {"whole": time.monotonic() - started, "cases": runner.wall_s, "forward": runner.forward_s}
         write_text(asked.report, tables.json_text(_report(asked, opening, runner, result, begun, seconds)))
     return result
+
+
+def _journal(asked: Asked, opening: Opening, cases: list[CaseFiles]) -> tuple[Journal, list[CaseFiles]]:
+    """Of all cases, or of a shard; and those that it is of."""
+    classes, shard = opening.task.classes, asked.shard
+    if shard is None:
+        return Journal(asked.out, opening.identity, classes), cases
+    names = [case.name for case in cases]
+    own = shard.names(names)
+    header = ShardHeader(shard.number, shard.count, tuple(own), asked.again)
+    identity, kept = {**opening.identity, **identity_of_shard(shard, names)}, set(own)
+    return Journal(asked.out, identity, classes, header), [case for case in cases if case.name in kept]
 
 
 def _report(

@@ -82,7 +82,7 @@ class Remote:
         begun = time.monotonic()
         try:
             header = self._header(case)
-            answer = self._server.predict([anonymised(Path(image.path)) for image in case.images])
+            answer = self._server.predict([anonymised(Path(image.path))[1] for image in case.images])
             self._write(case, header, answer, begun)
         except StorageError:
             raise

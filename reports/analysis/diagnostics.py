@@ -61,7 +61,7 @@ class Autocorrelation:
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """What the samples show; empty or None where there are too few."""
+    """What the samples show; empty or None where there are too few. Several shards have no drift in common."""
 
     order: Mapping[str, OrderEffect] = field(default_factory=dict)
     drift: Drift | None = None
@@ -78,7 +78,7 @@ def diagnose(run: Run) -> Diagnostics:
     lags = {variant.name: _autocorrelation(run, variant.name) for variant in candidates(run)}
     return Diagnostics(
         _order_effects(timed),
-        _drift(timed.get(run.record.baseline, [])),
+        None if run.record.shards else _drift(timed.get(run.record.baseline, [])),
         {name: lag for name, lag in lags.items() if lag},
     )
 
@@ -123,19 +123,21 @@ def _drift(samples: Sequence[Sample]) -> Drift | None:
 
 
 def _autocorrelation(run: Run, name: str) -> Autocorrelation | None:
-    paired = sorted(pairs(run, name, INTERLEAVED), key=lambda pair: pair[1].started_unix_s)
+    paired = sorted(pairs(run, name, INTERLEAVED), key=lambda pair: (pair[1].shard, pair[1].started_unix_s))
     ratios = [(new, log(case_ns(old) / case_ns(new))) for old, new in paired if case_ns(old) and case_ns(new)]
     residuals = _within_groups([sample.case for sample, _ in ratios], [ratio for _, ratio in ratios])
     residuals = _within_groups(
-        [sample.launch for sample, _ in ratios], residuals
+        [f"{sample.shard} {sample.launch}" for sample, _ in ratios], residuals
     )  # the bounds take account of the starts
     if not (squares := float(residuals @ residuals)):
         return None
-    lag1 = float(residuals[1:] @ residuals[:-1]) / squares
+    shards = np.array([sample.shard for sample, _ in ratios])
+    neighbours = shards[1:] == shards[:-1]
+    lag1 = float(residuals[1:][neighbours] @ residuals[:-1][neighbours]) / squares
     return Autocorrelation(lag1=lag1, standard_error=1 / sqrt(len(residuals)), samples=len(residuals))
 
 
-def _within_groups(labels: Sequence[str] | Sequence[int], values: Iterable[float]) -> Floats:
+def _within_groups(labels: Sequence[str], values: Iterable[float]) -> Floats:
     """The values less the mean of their group."""
     array = np.array(list(values), dtype=np.float64)
     if not array.size:

@@ -69,11 +69,11 @@ class Interference:
 
 def assess_interference(run: Run, claim: Claim) -> Interference:
     """Flag the run's samples, and decide again without the pairs in which either is flagged."""
-    median_mhz = typical_mhz(run)
+    usual = typical_mhz(run)
     timed = [
         sample for variant in run.variants for sample in variant.samples if sample.phase in (INTERLEAVED, CONFIRMATION)
     ]
-    reasons = [flags(sample, median_mhz) for sample in timed]
+    reasons = [flags(sample, usual[sample.shard]) for sample in timed]
     recorded = sum(sample.system_load is not None or sample.gpu is not None for sample in timed)
     flagged = sum(map(bool, reasons))
     if not flagged:
@@ -95,9 +95,9 @@ def assess_interference(run: Run, claim: Claim) -> Interference:
 
 def without_interference(run: Run) -> Run:
     """The run without its flagged samples. A sample left without its partner is in no pair, so it counts nowhere."""
-    median_mhz = typical_mhz(run)
+    usual = typical_mhz(run)
     variants = (
-        replace(variant, samples=tuple(sample for sample in variant.samples if not flags(sample, median_mhz)))
+        replace(variant, samples=tuple(s for s in variant.samples if not flags(s, usual[s.shard])))
         for variant in run.variants
     )
     return replace(run, variants=tuple(variants))
@@ -106,7 +106,7 @@ def without_interference(run: Run) -> Run:
 def flags(sample: Sample, median_mhz: float = nan) -> tuple[str, ...]:
     """Which of `CRITERIA` the sample meets; what was not recorded is not held against it.
 
-    `median_mhz` is the median clock of the processor over the run's samples, NaN where unknown.
+    `median_mhz` is the median clock of the processor over the machine's samples, NaN where unknown.
     """
     reasons = list(_load_reasons(sample.system_load, median_mhz)) if sample.system_load else []
     return (*reasons, *(_gpu_reasons(sample.gpu, sample.workers) if sample.gpu else ()))
@@ -130,10 +130,16 @@ def _gpu_reasons(gpu: GpuState, workers: int | None) -> Iterator[str]:
         yield SHARED
 
 
-def typical_mhz(run: Run) -> float:
-    """Median clock of the processor over the run's samples; NaN where it was not recorded."""
-    loads = (sample.system_load for variant in run.variants for sample in variant.samples)
-    return median([load.mhz for load in loads if load is not None and load.mhz is not None])
+def typical_mhz(run: Run) -> dict[int, float]:
+    """Median clock of the processor over the samples of each shard, of a run that was not merged over those of 0.
+
+    NaN where it was not recorded.
+    """
+    clocks: dict[int, list[float]] = {0: []}
+    for sample in (sample for variant in run.variants for sample in variant.samples):
+        load, own = sample.system_load, clocks.setdefault(sample.shard, [])
+        own += [load.mhz] if load is not None and load.mhz is not None else []
+    return {shard: median(own) for shard, own in clocks.items()}
 
 
 def _count_pairs(run: Run) -> int:

@@ -38,7 +38,7 @@ class TileFit:
 
     Attributes:
         intercept_s: what a case costs without any tile; `slope_s`: each tile. r2: share of the variance explained.
-        sizes: distinct numbers of tiles; below `FEWEST_SIZES` nothing is fitted.
+        sizes: distinct numbers of tiles; below `FEWEST_SIZES` nothing is fitted. 0 of samples from several shards.
     """
 
     intercept_s: float = nan
@@ -63,7 +63,9 @@ def spread(samples: Sequence[Sample]) -> Spread:
 
 
 def tile_fit(samples: Sequence[Sample]) -> TileFit:
-    """Of a variant's samples."""
+    """Of a variant's samples, unless they are of several machines, each of which has a line of its own."""
+    if len({sample.shard for sample in samples}) > 1:
+        return TileFit()
     seconds = _medians_by_case(samples, lambda sample: sample.case_ns / 1e9)
     tiles = _medians_by_case(samples, lambda sample: sample.tiles)
     sizes = len(set(tiles.values()))

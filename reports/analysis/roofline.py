@@ -36,7 +36,11 @@ class Roofline:
 
 
 def roofline(record: RunRecord, variant: VariantRecord, samples: Sequence[Sample]) -> Roofline:
-    """Figures of one variant. Tiles that only fill a batch are not counted as work."""
+    """Figures of one variant. Tiles that only fill a batch are not counted as work. Of shards there are none: each ran
+    on a device of its own.
+    """
+    if record.shards:
+        return Roofline()
     macs = record.checkpoint.macs_per_tile
     forward = [sample.stages_ns.get("forward", 0) / 1e9 for sample in samples]
     if not macs or not samples or not all(forward) or variant.settings.tile is not None:  # whose work is another

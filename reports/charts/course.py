@@ -35,13 +35,18 @@ class _Timed:
 
 
 def course_chart(summary: Summary, most: int = MOST) -> Chart | None:
-    """A row for each variant, a dash for each sample, of which about `most` are drawn; None where nothing was timed."""
+    """A row for each variant, a dash for each sample, of which about `most` are drawn.
+
+    None where nothing was timed, and of shards, which have a time line each.
+    """
     run = summary.run
+    if run.record.shards:
+        return None
     timed = [s for v in run.variants for s in v.samples if s.phase in (INTERLEAVED, CONFIRMATION)]
     if not timed:
         return None
     clock, pauses = _clock(timed)
-    usual_mhz = typical_mhz(run)
+    usual_mhz = typical_mhz(run)[0]
     rows = [v for v in run.variants if any(s.phase in (INTERLEAVED, CONFIRMATION) for s in v.samples)]
     last = max(clock[s.started_unix_s] + s.case_ns / 1e9 for s in timed) / 60
     step = ceil(len(timed) / most)

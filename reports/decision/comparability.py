@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from reports.formatting import count
-from reports.records.record import RunRecord
+from reports.records.record import HostRecord, RunRecord
 from reports.records.store import RecordError, Run
 
 _NOT_STATED = "not stated"
@@ -39,12 +39,21 @@ def controlled_differences(reference: RunRecord, other: RunRecord) -> tuple[Diff
 
 
 def machine(record: RunRecord) -> str:
-    """The machine in words, the same for all runs on it, whatever its system and drivers."""
-    host = record.host
+    """The machine in words, the same for all runs on it, whatever its system and drivers; of shards each machine."""
+    return " and ".join(machines(record))
+
+
+def machines(record: RunRecord) -> list[str]:
+    """The unlike machines of a run, in words: of each of its shards, or the only one."""
+    own = [(shard.host, shard.device) for shard in record.shards] or [(record.host, record.settings.device)]
+    return sorted({_machine(*each) for each in own})
+
+
+def _machine(host: HostRecord, device: str) -> str:
     quota = f"a quota of {host.cpu_quota:g} CPUs" if host.cpu_quota is not None else ""
-    gpu = host.gpu or "" if record.settings.device.startswith("cuda") else ""
-    parts = (gpu, host.processor, host.cpu_features or "", count(host.cores, "core"), quota)
-    return ", ".join(part for part in parts if part)
+    gpu = host.gpu or "" if device.startswith("cuda") else ""
+    cores = "" if host.cores is None else count(host.cores, "core")
+    return ", ".join(part for part in (gpu, host.processor, host.cpu_features or "", cores, quota) if part)
 
 
 def uncontrolled_differences(reference: Run, other: Run) -> tuple[Difference, ...]:
@@ -76,9 +85,10 @@ def _controlled(record: RunRecord) -> dict[str, str]:
     kind = settings.device.partition(":")[0]  # which of the GPUs is a matter of the host
     return {
         **controlled,
-        "threads": str(settings.threads),
+        "threads": record.threads,
         **{name: _shortened(value) for name, value in identity.items() if value},
         "cases": str(len(record.cases)),
+        **({"shard": settings.shard} if settings.shard else {}),
         "device": kind,
         "baseline": record.baseline,
     }

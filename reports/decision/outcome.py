@@ -121,8 +121,7 @@ def decide(run: Run, claim: Claim, judged: Mapping[str, Candidate]) -> Outcome:
     subject = _checked(run, claim.variant) or best
     if subject is None:
         return _without_subject(run, judged)
-    fresh = speed(pairs(run, subject, CONFIRMATION), case_ns)
-    confirmation = fresh if fresh.cases else None
+    confirmation = _confirmation(run, subject)
     judgement = _judge_subject(run, claim, subject, confirmation, judged)
     shown = confirmation or (judged[subject].comparison.case if subject in judged else Speed())
     return Outcome(
@@ -134,6 +133,14 @@ def decide(run: Run, claim: Claim, judged: Mapping[str, Candidate]) -> Outcome:
         confirmation=confirmation,
         speed=judgement.speed,
     )
+
+
+def _confirmation(run: Run, subject: str) -> Speed | None:
+    """The subject on fresh samples; of shards only where all of them took some."""
+    if run.record.shards and run.record.confirmed != subject:
+        return None
+    fresh = speed(pairs(run, subject, CONFIRMATION), case_ns)
+    return fresh if fresh.cases else None
 
 
 def _best(run: Run, judged: Mapping[str, Candidate]) -> str | None:
@@ -177,6 +184,8 @@ def _judge_subject(
     chosen_by_run = claim.variant is None
     if judgement.verdict == CONFIRMED and run.record.status != COMPLETE:
         return _withheld(judgement, f"the run did not come to its end: {_resume(run)} finishes it")
+    if run.record.shards and confirmation is None and chosen_by_run and not _all_refuted(judged):
+        return _withheld(judgement, _unlike_confirmations(run, subject))
     if judgement.verdict == CONFIRMED and confirmation is None and chosen_by_run:
         return _withheld(
             judgement, f"{subject} was not confirmed on fresh samples after it was chosen: {_resume(run)} takes them"
@@ -184,6 +193,18 @@ def _judge_subject(
     if judgement.verdict == REFUTED and chosen_by_run and run.record.status != COMPLETE and not _all_refuted(judged):
         return _withheld(judgement, f"the run did not come to its end, and others may do better: {_resume(run)}")
     return judgement
+
+
+def _unlike_confirmations(run: Run, subject: str) -> str:
+    """Which shard confirmed what, and what to do."""
+    by_name: dict[str, list[str]] = {}
+    for shard in run.record.shards:
+        by_name.setdefault(shard.confirmed or "nothing", []).append(str(shard.number))
+    confirmed = "; ".join(f"{name} on shard {', '.join(numbers)}" for name, numbers in by_name.items())
+    return (
+        f"the shards did not all confirm one variant on fresh samples ({confirmed}): run them again with `--backends "
+        f"{subject}` alone, and merge those"
+    )
 
 
 def _without_subject(run: Run, judged: Mapping[str, Candidate]) -> Outcome:

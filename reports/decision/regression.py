@@ -15,7 +15,7 @@ from reports.decision.verdict import KEPT, LOST, SHOWN_BY, UNDECIDED, Claim, met
 from reports.formatting import NOT_MEASURED, count, listed, percent
 from reports.records.record import AGREEMENT, FAILED, INTERLEAVED, OK, PENDING, SKIPPED, TRUTH
 from reports.records.store import Run
-from reports.stats.bootstrap import MIN_CASES, Interval
+from reports.stats.bootstrap import MIN_CASES, Interval, of_shards
 from reports.stats.scores import exponential, median, paired_difference
 
 REGRESSION, NO_REGRESSION = "regression", "no regression"  # or UNDECIDED
@@ -148,12 +148,17 @@ def _absence(run: Run, name: str) -> str | None:
 def _speedup_ratio(reference: Run, run: Run, name: str) -> tuple[int, Interval]:
     """How many cases, and the ratio of the speedups: geometric mean over the cases, bounds by bootstrap over them.
 
-    Of a case's rounds the median counts in either run, as in a run's own claim.
+    Of a case's rounds the median counts in either run, as in a run's own claim. Shards are a level of their own here
+    too: those of this run, else of the reference.
     """
     old, new = _log_speedups(reference, name), _log_speedups(run, name)
     cases = sorted(old.keys() & new.keys())
-    log_ratio = paired_difference([new[case] for case in cases], [old[case] for case in cases])
-    return len(cases), exponential(log_ratio)
+    shards = run.record.shards or reference.record.shards
+    if not shards:
+        log_ratio = paired_difference([new[case] for case in cases], [old[case] for case in cases])
+        return len(cases), exponential(log_ratio)
+    by_shard = [[[[new[case] - old[case]]] for case in shard.cases if case in old and case in new] for shard in shards]
+    return len(cases), exponential(of_shards(by_shard).interval)
 
 
 def _log_speedups(run: Run, name: str) -> dict[str, float]:

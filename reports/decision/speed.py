@@ -1,4 +1,4 @@
-"""How much faster one variant is than the baseline: samples paired by launch, round and case.
+"""How much faster one variant is than the baseline: samples paired by shard, launch, round and case.
 
 Where one of both ran all cases in one call, no case has a time of its own. Then the pair is the call and the sum of the
 other's cases in the same launch and round, and calls, of which every launch has the mean, are what is resampled.
@@ -12,11 +12,13 @@ import numpy as np
 
 from reports.records.record import ALL_CASES, INTERLEAVED, Sample, VariantRecord
 from reports.records.store import Run
-from reports.stats.bootstrap import Bootstrap, Floats, Interval, of_cases, of_crossed, of_mean
+from reports.stats.bootstrap import Bootstrap, Floats, Interval, of_cases, of_mean, of_shards
 from reports.stats.scores import exponential, time_reduction_pct
 
-Pair = tuple[Sample, Sample]  # the baseline's sample and the candidate's: same phase, launch, round and case
+Pair = tuple[Sample, Sample]  # the baseline's sample and the candidate's: same phase, shard, launch, round and case
 PER_CASE, PER_CALL = "case", "call"  # what is resampled
+
+_Place = tuple[int, int, int, str]  # of a sample in its phase: shard, launch, round and case
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,19 +92,28 @@ def pairs(run: Run, name: str, phase: str, baseline_name: str | None = None) -> 
 
 
 def speed(paired: Iterable[Pair], time_ns: Callable[[Sample], int]) -> Speed:
-    """The speedup over `paired` in one scope of time; cases and launches of the processes are the units, or calls."""
+    """The speedup over `paired` in one scope of time; shards, cases and launches of the processes vary, or calls."""
+    paired = tuple(paired)
     ratios = log_ratios(paired, time_ns)
     if any(case == ALL_CASES for case, _ in ratios):
         return _speed_of_calls(ratios)
-    cells = _log_ratio_array(ratios)
-    log_speedup, (cases, launches, _) = of_crossed(cells), cells.shape
+    cells = [_log_ratio_array(log_ratios(own, time_ns)) for own in by_shard(paired).values()]
+    log_speedup = of_shards(cells)
     return Speed(
-        cases=cases,
+        cases=sum(own.shape[0] for own in cells),
         pairs=sum(map(len, ratios.values())),
         speedup=exponential(log_speedup.interval),
         log_speedup=log_speedup,
-        launches=launches,
+        launches=sum(own.shape[1] for own in cells),
     )
+
+
+def by_shard(paired: Iterable[Pair]) -> dict[int, list[Pair]]:
+    """The pairs of each shard by its number; of a run that was not merged all of them, by 0."""
+    shards: dict[int, list[Pair]] = {}
+    for pair in paired:
+        shards.setdefault(pair[1].shard, []).append(pair)
+    return dict(sorted(shards.items()))
 
 
 def interleaved_speedup(run: Run, name: str) -> Interval:
@@ -124,7 +135,7 @@ def _speed_of_calls(ratios: Mapping[tuple[str, int], list[float]]) -> Speed:
 
 
 def log_ratios(paired: Iterable[Pair], time_ns: Callable[[Sample], int]) -> dict[tuple[str, int], list[float]]:
-    """Logs of baseline time / candidate time of each case and launch, over the rounds."""
+    """Logs of baseline time / candidate time of each case and launch, over the rounds; of shards, none share a case."""
     ratios: dict[tuple[str, int], list[float]] = {}
     for baseline, candidate in paired:
         before, after = time_ns(baseline), time_ns(candidate)
@@ -135,9 +146,12 @@ def log_ratios(paired: Iterable[Pair], time_ns: Callable[[Sample], int]) -> dict
 
 def log_speedups(paired: Iterable[Pair], time_ns: Callable[[Sample], int]) -> dict[str, float]:
     """The log speedup of each case by name; their mean is that of `speed`, where it has a time of each case."""
-    ratios = log_ratios(paired, time_ns)
-    names = sorted({case for case, _ in ratios})
-    return dict(zip(names, of_cases(_log_ratio_array(ratios)).tolist(), strict=True))
+    speedups: dict[str, float] = {}
+    for own in by_shard(paired).values():
+        ratios = log_ratios(own, time_ns)
+        names = sorted({case for case, _ in ratios})
+        speedups |= zip(names, of_cases(_log_ratio_array(ratios)).tolist(), strict=True)
+    return speedups
 
 
 def _log_ratio_array(ratios: dict[tuple[str, int], list[float]]) -> Floats:
@@ -150,18 +164,18 @@ def _log_ratio_array(ratios: dict[tuple[str, int], list[float]]) -> Floats:
     return cells
 
 
-def _by_place(samples: Iterable[Sample], phase: str) -> dict[tuple[int, int, str], Sample]:
-    return {(s.launch, s.round, s.case): s for s in samples if s.phase == phase}
+def _by_place(samples: Iterable[Sample], phase: str) -> dict[_Place, Sample]:
+    return {(s.shard, s.launch, s.round, s.case): s for s in samples if s.phase == phase}
 
 
-def _by_call(variant: VariantRecord, phase: str, cases: int) -> dict[tuple[int, int, str], Sample]:
+def _by_call(variant: VariantRecord, phase: str, cases: int) -> dict[_Place, Sample]:
     """Its calls over all cases; of a variant that ran case by case their sums in each launch and round with all."""
     samples = _by_place(variant.samples, phase)
     if variant.settings.one_call:
         return samples
-    rounds: dict[tuple[int, int], list[Sample]] = {}
-    for (launch, number, _), sample in samples.items():
-        rounds.setdefault((launch, number), []).append(sample)
+    rounds: dict[tuple[int, int, int], list[Sample]] = {}
+    for sample in samples.values():
+        rounds.setdefault((sample.shard, sample.launch, sample.round), []).append(sample)
     return {(*place, ALL_CASES): _summed(parts) for place, parts in rounds.items() if len(parts) == cases}
 
 

@@ -139,6 +139,8 @@ class Sample:
         roi: None with the strategy ``none``.
         classes: of a call over all cases, the predicted class of each, None without; None of a single case.
         class_checked: whether a lower precision left the class uncertain, and it was computed again in FP32.
+        shard: of a run that was merged of shards, the number of its own; 0 in others. Rounds and launches are the
+            shard's.
 
     Raises:
         ValueError: the case took no time, or something less than none.
@@ -162,6 +164,7 @@ class Sample:
     roi: Roi | None = None
     classes: Mapping[str, int | None] | None = None
     class_checked: bool = False
+    shard: int = 0
 
     @property
     def subtypes(self) -> Mapping[str, int | None]:
@@ -409,7 +412,7 @@ class Settings:
     Attributes:
         variants: everything that is timed, by name, the baseline first.
         rounds: number of rounds, or None for as many as the claim needs within `budget_s`.
-        threads: size of each worker's CPU thread pool.
+        threads: size of each worker's CPU thread pool; 0 in a run merged of shards that had unlike ones.
         min_reduction_pct, max_dsc_drop, max_nsd_drop, max_f1_drop: the claim and its margins.
         timeout_s: seconds one step of a worker may take.
         allocator: ``keep`` where the workers kept the memory that they freed, ``system`` where it went back.
@@ -422,6 +425,7 @@ class Settings:
         min_worst_dsc: required of the DSC of each case. max_class_changes: share of cases that may have another class.
         tta: as of a variant.
         race: whether variants leave the rounds once nothing more of them would change the answer.
+        shard: ``3/8`` of the third of eight shards of a run; empty of a whole one, and of one that was merged.
     """
 
     variants: Mapping[str, VariantSettings]
@@ -452,6 +456,7 @@ class Settings:
     max_class_changes: float = 0.10
     tta: str = "none"
     race: bool = False
+    shard: str = ""
 
     @property
     def recipes(self) -> dict[str, VariantSettings]:
@@ -519,8 +524,10 @@ class CheckpointRecord:
 class DataRecord:
     """The cases' folder, and `sha256` over their files; `calibration_cases`: those that INT8 ranges were taken from.
 
-    `mask_values`: pairs of a value in the masks and the label of the task that it stands for; empty where the masks
-    hold the task's own labels. `remarks`: what their files say that a reader of the report should know, one line each.
+    `calibration_sha256`: of the tiles that INT8 variants take these ranges from; empty without, and in runs made before
+    it was recorded. Of a shard all of this is of the whole run. `mask_values`: pairs of a value in the masks and the
+    label of the task that it stands for; empty where the masks hold the task's own labels. `remarks`: what their files
+    say that a reader of the report should know, one line each.
     """
 
     root: str
@@ -531,13 +538,15 @@ class DataRecord:
     calibration_cases: tuple[str, ...] = ()
     mask_values: tuple[tuple[int, int], ...] = ()
     remarks: tuple[str, ...] = ()
+    calibration_sha256: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HostRecord:
-    """A machine; what is None is not there, or was not recorded.
+    """A machine; what is None is not there, was not recorded, or is unlike on the machines of a merged run.
 
     Attributes:
+        processor: of a merged run each that its machines have.
         cpu_features: instruction sets that networks use.
         cores: logical ones that the run could use; `physical_cores`: on which they lie. `machine_cores`: of the machine
             where it has more.
@@ -548,11 +557,11 @@ class HostRecord:
 
     processor: str
     cpu_features: str | None = None
-    cores: int
+    cores: int | None
     physical_cores: int | None = None
     machine_cores: int | None = None
     cpu_quota: float | None = None
-    memory_bytes: int
+    memory_bytes: int | None
     memory_limit_bytes: int | None = None
     system: str | None = None
     python: str | None = None
@@ -585,6 +594,32 @@ class ConfirmationRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShardRecord:
+    """A run of some of the cases that was merged into another, with what was its own.
+
+    Attributes:
+        number: from 1. id, created, command: as of its run.
+        cases: names of those that it ran.
+        threads: of each worker. device: where the network ran.
+        evidence: what ran, by variant, without the details.
+        confirmed: the variant that it confirmed; None where all that it ran were refuted. confirmation: how much that
+            pass measured.
+    """
+
+    number: int
+    id: str
+    created: str
+    command: str
+    cases: tuple[str, ...]
+    host: HostRecord
+    threads: int
+    device: str
+    evidence: Mapping[str, EvidenceRecord] = field(default_factory=dict)
+    confirmed: str | None = None
+    confirmation: ConfirmationRecord | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunRecord:
     """What was run, on what, and with which settings.
 
@@ -602,6 +637,10 @@ class RunRecord:
         confirmation: how much that pass measures; None before it, and in runs of older versions, which took all cases.
         peers: variants that are what is run elsewhere, there to be compared with; they make no claim.
         declared: when the plan that the run was held to was declared; empty without.
+        listed_cases: names of the cases of all shards, where the run is a shard; empty elsewhere.
+        shards: that it was merged of, where it was. Then `confirmed` is what all of them confirmed, None where that is
+            unlike, and what is of one machine or one time line is empty: the peaks, the groups, the confirmation, and
+            the build of each variant.
     """
 
     id: str
@@ -627,6 +666,14 @@ class RunRecord:
     declared: str = ""
     baseline_chosen: bool = False
     confirmation: ConfirmationRecord | None = None
+    listed_cases: tuple[str, ...] = ()
+    shards: tuple[ShardRecord, ...] = ()
+
+    @property
+    def threads(self) -> str:
+        """The size of each worker's CPU thread pool, in figures; of shards with unlike ones the least and the most."""
+        own = sorted({shard.threads for shard in self.shards} or {self.settings.threads})
+        return str(own[0]) if len(own) == 1 else f"{own[0]} to {own[-1]}"
 
     @property
     def classifies(self) -> bool:

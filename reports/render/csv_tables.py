@@ -33,14 +33,16 @@ def cases_csv(run: Run) -> str:
 
     Times are in seconds. ``subtype`` is that sample's prediction; the scores are those of the variant's kept
     prediction of the case, and so repeat over its rounds. What the network does not give is "not applicable", and what
-    counts nothing in a case, as neither the truth nor both predictions hold it, is empty.
+    counts nothing in a case, as neither the truth nor both predictions hold it, is empty. Of a merged run each row
+    begins with its shard.
     """
     task, names = run.record.task, score_columns(run.record)
     missing = {name: NOT_APPLICABLE for key, name in names.items() if not is_applicable(task, key)}
     missing |= {} if run.record.classifies else {"subtype": NOT_APPLICABLE}
     scored = _scores_by_case(run)
     rows = [cells | scored.get((cells["variant"], cells["case"]), {}) | missing for cells in sample_rows(run)]
-    return _csv_text(rows, (*_CASE_COLUMNS, *names.values()))
+    shard = ("shard",) if run.record.shards else ()
+    return _csv_text(rows, (*shard, *_CASE_COLUMNS, *names.values()))
 
 
 def _scores_by_case(run: Run) -> dict[tuple[str, str], dict[str, Any]]:

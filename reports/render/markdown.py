@@ -17,9 +17,9 @@ from reports.render.sections.pareto import pareto_section
 from reports.render.sections.peers import peers_section
 from reports.render.sections.provenance import provenance_sections
 from reports.render.sections.requirements import requirements_section
-from reports.render.sections.resources import gpu_section, resources_section
+from reports.render.sections.resources import gpu_section, resources_section, roofline_section
 from reports.render.sections.roi import roi_section
-from reports.render.sections.roofline import roofline_section
+from reports.render.sections.shards import shards_section
 from reports.render.sections.times import case_times_section, stages_section
 from reports.render.sections.training_metrics import training_metrics_section
 from reports.render.sections.variants import confirmation_section, failed_section, skipped_section, variants_section
@@ -54,7 +54,7 @@ TOPICS = (  # the most important first
     Topic(
         "variants",
         "Variants and peers",
-        (variants_section, confirmation_section, pareto_section, peers_section),
+        (variants_section, confirmation_section, shards_section, pareto_section, peers_section),
     ),
     Topic(
         "scores",

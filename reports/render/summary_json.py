@@ -10,6 +10,7 @@ from reports.analysis.cases import CaseChange
 from reports.analysis.diagnostics import Diagnostics
 from reports.analysis.latency import Latency
 from reports.analysis.peers import PeerTime
+from reports.analysis.shards import ShardTimes
 from reports.decision.accuracy import CLASS_AGREEMENT, MACRO_F1, Accuracy, Metric, MetricKey, columns
 from reports.decision.speed import Speed
 from reports.decision.verdict import MARGINS, Claim, SpeedVerdict, metric_state
@@ -47,6 +48,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "rounds": summary.rounds,
         "variants": [_variant_json(row) for row in summary.rows],
         "pareto_front": summary.pareto_front,
+        "shards": [_shard_json(own) for own in summary.shards] or None,
         "claim": _claim_json(claim),
         "plan": _plan_json(summary) if record.settings.plan_sha256 else None,
         "confirmation": _speed_json(summary.confirmation) if summary.confirmation else None,
@@ -62,7 +64,8 @@ def summary_json(summary: Summary) -> dict[str, Any]:
             {"name": row.name, "reason": row.reason, "log": row.log} for row in summary.rows if row.status == FAILED
         ],
         "run": {"id": record.id, "created": record.created, "status": record.status, "command": record.command},
-        "settings": vars(record.settings) | {"variants": list(record.settings.variants)},
+        "settings": vars(record.settings)
+        | {"variants": list(record.settings.variants), "threads": record.settings.threads or None},
         "checkpoint": asdict(record.checkpoint),
         "data": asdict(record.data),
         "host": record.host.known(),
@@ -74,6 +77,16 @@ def summary_json(summary: Summary) -> dict[str, Any]:
     }
     clean: dict[str, Any] = finite(document)
     return clean
+
+
+def _shard_json(own: ShardTimes) -> dict[str, Any]:
+    """The figures are of the variant of ``worst_cases``, as those of the whole confirmation or rounds."""
+    shard = own.shard
+    return {
+        "number": shard.number, "run": shard.id, "created": shard.created, "command": shard.command,
+        "host": shard.host.known(), "device": shard.device, "threads": shard.threads, "cases": list(shard.cases),
+        "confirmed": shard.confirmed, "baseline_median_s": own.baseline_s, **_speed_json(own.case),
+    }  # fmt: skip
 
 
 def _plan_json(summary: Summary) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Bounds are NaN with fewer than `MIN_CASES` cases.
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import inf, nan, sqrt
@@ -24,6 +24,7 @@ and the first n with 1/2^n <= 1 - `CONFIDENCE` is 5 (1/32; with 4 it is 1/16).""
 
 _ELEMENTS = 1_000_000  # of a block of resamples, which keeps memory near 10 MB whatever the number of cases
 
+Seed = int | tuple[int, ...]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -51,12 +52,17 @@ class Bootstrap:
         resampled: the estimate in each resample, ascending [resamples]; empty without cases.
         cases: how many were resampled.
         freedom: degrees of freedom; n - 1 unless the launches of the processes vary too.
+        shards: whose cases and launches these are, each on a machine of its own; 0 where there is one machine.
+            `error_of_shards`: standard error of the estimate by the shards' own means. A bound is also Student's by
+            these alone, if that claims less.
     """
 
     estimate: float = nan
     resampled: Floats = field(default_factory=lambda: np.empty(0), repr=False, compare=False)
     cases: int = 0
     freedom: float = nan
+    shards: int = 0
+    error_of_shards: float = 0.0
 
     @classmethod
     def of(cls, estimate: float, resampled: Floats, cases: int, freedom: float | None = None) -> "Bootstrap":
@@ -73,14 +79,16 @@ class Bootstrap:
         if self.cases < MIN_CASES:
             return nan
         z = self._z(alpha)
-        return min(float(np.quantile(self.resampled, stats.norm.sf(z))), self.estimate - z * self._deviation)
+        own = min(float(np.quantile(self.resampled, stats.norm.sf(z))), self.estimate - z * self._deviation)
+        return min(own, self.estimate - self._reach_of_shards(alpha))
 
     def high(self, alpha: float) -> float:
         """The one-sided upper bound, likewise."""
         if self.cases < MIN_CASES:
             return nan
         z = self._z(alpha)
-        return max(float(np.quantile(self.resampled, stats.norm.cdf(z))), self.estimate + z * self._deviation)
+        own = max(float(np.quantile(self.resampled, stats.norm.cdf(z))), self.estimate + z * self._deviation)
+        return max(own, self.estimate + self._reach_of_shards(alpha))
 
     def p_at_most(self, value: float) -> float:
         """The p-value of "it is at most `value`": the smallest alpha whose lower bound reaches `value`.
@@ -90,8 +98,15 @@ class Bootstrap:
         if self.cases < MIN_CASES:
             return nan
         above = self.estimate - value
-        by_deviation = above / self._deviation if self._deviation else inf if above >= 0 else -inf
-        return float(stats.t.sf(min(self._z_of_percentile(value), by_deviation) / self._expansion, self.freedom))
+        z = min(self._z_of_percentile(value), _ratio(above, self._deviation))
+        own = float(stats.t.sf(z / self._expansion, self.freedom))
+        if self.shards < 2:
+            return own
+        return max(own, float(stats.t.sf(_ratio(above, self.error_of_shards), self.shards - 1)))
+
+    def _reach_of_shards(self, alpha: float) -> float:
+        """How far from the estimate the bound lies by the shards' own means."""
+        return float(stats.t.isf(alpha, self.shards - 1)) * self.error_of_shards if self.shards > 1 else 0.0
 
     def _z_of_percentile(self, value: float) -> float:
         """How far out, as a normal quantile, the percentile lies that equals `value`: the inverse of `np.quantile`."""
@@ -114,7 +129,11 @@ class Bootstrap:
         return float(self.resampled.std())
 
 
-def resampled_means(values: ArrayLike, seed: int = SEED) -> Floats:
+def _ratio(above: float, error: float) -> float:
+    return above / error if error else inf if above >= 0 else -inf
+
+
+def resampled_means(values: ArrayLike, seed: Seed = SEED) -> Floats:
     """Means of `RESAMPLES` samples of cases drawn with replacement from `values` [cases].
 
     Source: Efron & Tibshirani, An Introduction to the Bootstrap (1993), chapter 6.
@@ -152,6 +171,42 @@ def of_crossed(values: ArrayLike, seed: int = SEED) -> Bootstrap:
     if variance:
         resampled = resampled + np.random.default_rng((seed, 1)).normal(0, sqrt(variance), RESAMPLES)
     return Bootstrap.of(float(by_case.mean()), resampled, len(y), _freedom(by_case, variance, launches))
+
+
+def of_shards(shards: Sequence[ArrayLike], seed: int = SEED) -> Bootstrap:
+    """The mean over the cases of all `shards`, each [cases, launches, rounds] of cases and launches of its own.
+
+    Each shard ran on a machine that may shift all of it. Resamples draw the cases within their shard and add a normal
+    draw of what the launches do to the mean, all as in `of_crossed`, with degrees of freedom by `joint_freedom`. Beside
+    these, bounds keep to Student's interval of the shards' own means with a degree of freedom less than shards: in a
+    two-stage sample the variance between the first units alone covers all stages below (Cochran, Sampling Techniques,
+    3rd edition, 1977, chapter 10). What claims less counts. The sum of both variances with Satterthwaite's degrees of
+    freedom would not do: where few machines lie together by chance it takes their variance for known.
+    A single shard shows no variance between shards: then this is `of_crossed` of it.
+    """
+    arrays = [np.asarray(each, dtype=np.float64) for each in shards]
+    run = [y for each in arrays if each.size and len(y := each[np.isfinite(each).any(axis=(1, 2))])]
+    if len(run) < 2:
+        return of_crossed(run[0], seed) if run else Bootstrap()
+    effects = [_effects_of_launches(y) for y in run]
+    by_case = [_case_values(y, own) for y, own in zip(run, effects, strict=True)]
+    cases = sum(map(len, run))
+    shares = [len(y) / cases for y in run]
+    drawn = [s * resampled_means(y, (seed, 2, i)) for i, (s, y) in enumerate(zip(shares, by_case, strict=True))]
+    resampled: Floats = np.sum(drawn, axis=0)
+    of_cases = [(s**2 * _variance_of_mean(y), len(y) - 1.0) for s, y in zip(shares, by_case, strict=True)]
+    of_launches = [(s**2 * _variance_of_mean(y), len(y) - 1.0) for s, y in zip(shares, effects, strict=True)]
+    if variance := sum(own for own, _ in of_launches):
+        resampled = resampled + np.random.default_rng((seed, 1)).normal(0, sqrt(variance), RESAMPLES)
+    estimate, freedom = float(np.concatenate(by_case).mean()), joint_freedom([*of_cases, *of_launches], cases - 1)
+    means = np.array([values.mean() for values in by_case])
+    error = sqrt(float(means.var(ddof=1)) * sum(share**2 for share in shares))
+    return Bootstrap(estimate, np.sort(resampled), cases, freedom, shards=len(run), error_of_shards=error)
+
+
+def _variance_of_mean(values: Floats) -> float:
+    """0 of a single value, which shows none."""
+    return float(values.var(ddof=1)) / len(values) if len(values) > 1 else 0.0
 
 
 def of_cases(values: ArrayLike) -> Floats:
@@ -197,7 +252,15 @@ def satterthwaite(of_cases: float, freedom: float, of_launches: float, freedom_o
     """
     if not of_launches:
         return freedom
-    return min((of_cases + of_launches) ** 2 / (of_cases**2 / freedom + of_launches**2 / freedom_of_launches), freedom)
+    return joint_freedom([(of_cases, freedom), (of_launches, freedom_of_launches)], freedom)
+
+
+def joint_freedom(parts: Sequence[tuple[float, float]], most: float) -> float:
+    """The same of the sum of any number of estimated variances, each with its degrees of freedom; at most `most`."""
+    known = [(variance, freedom) for variance, freedom in parts if variance]
+    if not known:
+        return most
+    return min(sum(own for own, _ in known) ** 2 / sum(own**2 / freedom for own, freedom in known), most)
 
 
 def resampled_counts(cases: int, seed: int = SEED) -> Iterator[Floats]:
@@ -205,7 +268,7 @@ def resampled_counts(cases: int, seed: int = SEED) -> Iterator[Floats]:
     return (_counts(drawn) for drawn in _draws(cases, seed))
 
 
-def _draws(cases: int, seed: int) -> Iterator[Ints]:
+def _draws(cases: int, seed: Seed) -> Iterator[Ints]:
     """`RESAMPLES` rows [resamples, cases] of case numbers drawn with replacement, in blocks."""
     generator = np.random.default_rng(seed)
     block = max(1, _ELEMENTS // max(1, cases))

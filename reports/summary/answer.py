@@ -1,5 +1,6 @@
 """What a reader asks first: is it faster, by how much, is the accuracy kept, which case is worst, on what machine."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isfinite
@@ -232,8 +233,14 @@ def _cases(summary: Summary) -> str:
 
 
 def _machine(record: RunRecord) -> str:
-    host: HostRecord = record.host
-    parts = [host.processor, count(host.cores, "core"), mebibytes(host.memory_bytes)]
-    if record.settings.device.startswith("cuda") and host.gpu:
-        parts = [host.gpu, *parts]
-    return ", ".join(parts)
+    """The only one, or how many shards ran on each."""
+    if not record.shards:
+        return _words(record.host, record.settings.device)
+    shards = Counter(_words(shard.host, shard.device) for shard in record.shards)
+    return "; ".join(f"{count(number, 'shard')} on {machine}" for machine, number in shards.items())
+
+
+def _words(host: HostRecord, device: str) -> str:
+    cores = NOT_MEASURED if host.cores is None else count(host.cores, "core")
+    parts = [host.processor, cores, mebibytes(host.memory_bytes)]
+    return ", ".join([host.gpu, *parts] if device.startswith("cuda") and host.gpu else parts)

@@ -13,6 +13,7 @@ from reports.analysis.peers import peer_times
 from reports.analysis.resources import resources
 from reports.analysis.roi import roi_use
 from reports.analysis.roofline import roofline
+from reports.analysis.shards import shard_times
 from reports.decision.accuracy import Accuracy, Metric, compare_accuracy, metric_keys, target
 from reports.decision.comparison import Comparison, compare
 from reports.decision.outcome import Candidate, Outcome, decide, judge_candidates
@@ -20,6 +21,7 @@ from reports.decision.speed import PER_CALL, PER_CASE, Speed, pairs
 from reports.decision.verdict import CONFIRMED, REFUTED, Claim
 from reports.records.record import (
     AGREEMENT,
+    CONFIRMATION,
     FAILED,
     INTERLEAVED,
     OK,
@@ -34,6 +36,7 @@ from reports.records.store import Run
 from reports.stats.bootstrap import Interval
 from reports.stats.scores import median
 from reports.summary.run_warnings import agreement_warning, lossy_baseline, run_warnings
+from reports.summary.shard_warnings import shard_warnings
 from reports.summary.summary import Requirement, Row, Summary
 
 
@@ -50,6 +53,7 @@ def summarise(run: Run, claim: Claim | None = None) -> Summary:
     rows = tuple(_variant_row(run, variant, judged, claim) for variant in run.variants)
     baseline, diagnostics, interference = run.variant(record.baseline), diagnose(run), assess_interference(run, claim)
     cases_of = outcome.subject or _fastest(rows)
+    shards = shard_times(run, cases_of, CONFIRMATION if outcome.confirmation else INTERLEAVED)
     rounds = Counter(case for sample in baseline.samples if sample.phase == INTERLEAVED for case in sample.subtypes)
     return Summary(
         verdict=outcome.verdict,
@@ -71,6 +75,7 @@ def summarise(run: Run, claim: Claim | None = None) -> Summary:
             *record.data.remarks,
             *record.host.remarks,
             *lossy_baseline(record, rows),
+            *shard_warnings(record, shards, cases_of),
             *run_warnings(rows, diagnostics, interference, outcome.verdict),
         ),
         interference=interference,
@@ -78,6 +83,7 @@ def summarise(run: Run, claim: Claim | None = None) -> Summary:
         peers=peer_times(run, outcome.subject),
         cases_of=cases_of,
         worst_cases=worst_cases(run, cases_of),
+        shards=shards,
         run=run,
     )
 

@@ -14,6 +14,7 @@ from reports.analysis.peers import PeerTime
 from reports.analysis.resources import Resources
 from reports.analysis.roi import RoiUse
 from reports.analysis.roofline import Roofline
+from reports.analysis.shards import ShardTimes
 from reports.decision.accuracy import Accuracy, MetricKey
 from reports.decision.speed import Speed
 from reports.decision.verdict import Claim, SpeedVerdict, severity
@@ -142,6 +143,7 @@ class Summary:
         run: the raw values that all of it comes from.
         cases_of: the variant whose cases are shown: the subject, or where none meets the claim the fastest.
         worst_cases: those that it changes most, the worst first; empty without scores.
+        shards: of a merged run what each alone shows of the variant `cases_of`; empty of others.
     """
 
     verdict: str
@@ -163,6 +165,7 @@ class Summary:
     peers: tuple[PeerTime, ...]
     cases_of: str | None
     worst_cases: tuple[CaseChange, ...]
+    shards: tuple[ShardTimes, ...]
     run: Run = field(repr=False)
 
     @property

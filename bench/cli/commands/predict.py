@@ -62,4 +62,5 @@ def _asked(options: Namespace) -> Asked:
         timeout_s=options.timeout_s,
         again=options.typed,
         machines=ThisMachine() if options.ray is None else RayCluster(options.ray, options.ray_cpus),
+        shard=options.shard,
     )

@@ -43,6 +43,11 @@ def execute(options: Namespace) -> int:
 
 
 def _declare(options: Namespace) -> int:
+    if options.shard is not None:
+        raise InputError(
+            f"--shard {options.shard}: a plan declares the whole run, of which `bench run --plan FILE --shard I/N` "
+            "then runs a shard; leave --shard out here"
+        )
     arguments, out = shlex.split(options.typed)[1:], options.out or Path(PLAN_FILE)
     with progress(sys.stderr) as shown:
         declaration = declare.declare(Request.of(options), arguments, out, shown, with_pilot=options.pilot)
@@ -58,8 +63,8 @@ def _declared(options: Namespace) -> tuple[Request, Declaration]:
     others = beside_plan(shlex.split(options.typed)[1:])
     if others:
         raise InputError(
-            f"{others[0].partition('=')[0]}: the plan {options.plan} says what is measured, and only --out may stand "
-            f"beside --plan; leave it out, or {ANEW}"
+            f"{others[0].partition('=')[0]}: the plan {options.plan} says what is measured, and only --out and --shard "
+            f"may stand beside --plan; leave it out, or {ANEW}"
         )
     declaration, problem = read_declaration(options.plan), io.StringIO()
     try:
@@ -69,7 +74,7 @@ def _declared(options: Namespace) -> tuple[Request, Declaration]:
         raise InputError(f"{options.plan}: its options cannot be used ({problem.getvalue().strip()}); {ANEW}") from None
     if declared.command not in ("plan", "run"):
         raise InputError(f"{options.plan}: its options are those of `bench {declared.command}`; {ANEW}")
-    declared.typed = options.typed
+    declared.typed, declared.shard = options.typed, options.shard
     return Request.of(declared), declaration
 
 

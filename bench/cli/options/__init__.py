@@ -29,6 +29,7 @@ from bench.cli.options.groups import (
     folds,
     network,
     one_backend,
+    one_shard,
     one_worker,
     timeout,
     tta,
@@ -73,6 +74,9 @@ def parser() -> Parser:
     _doctor(commands.add_parser("doctor", help="which backends can run here, and how to enable the others"))
     _scenario(commands.add_parser("scenario", help="MLPerf's scenarios: latency, throughput, cold starts"))
     _predict(commands.add_parser("predict", help="run a verified way of inference over many cases"))
+    _merge(
+        commands.add_parser("merge", help="join the shards of `bench predict` or `bench run` into what one call gives")
+    )
     _export(commands.add_parser("export", help="a variant of a run as a package that can be taken elsewhere"))
     _verify(commands.add_parser("verify", help="whether a package does here what it did where it was made"))
     return top
@@ -116,6 +120,7 @@ def beside_plan(arguments: list[str]) -> list[str]:
     allowed = Parser(add_help=False)
     allowed.add_argument("command")
     _run_directory(allowed)
+    one_shard(allowed, "")
     _declared(allowed)
     return allowed.parse_known_args(arguments)[1]
 
@@ -152,6 +157,7 @@ def _measurement(run: argparse.ArgumentParser) -> None:
         "--race", choices=RACES, default=Request.race,
         help="with --rounds auto a variant leaves the rounds once nothing more of it would change the answer (on)",
     )  # fmt: skip
+    one_shard(much, "to be joined by `bench merge`; needs --rounds N")
     _claimed(much)
 
 
@@ -377,6 +383,7 @@ def _predict(predict: argparse.ArgumentParser) -> None:
     predict.add_argument("--out", type=Path, required=True, metavar="DIR", help="where masks and tables go")
     predict.add_argument("--variant", metavar="NAME", help="of a run (its winner)")
     predict.add_argument("--split", dest="only_split", choices=SPLITS, help="of data sets (all that they have)")
+    one_shard(predict, "as one of N independent calls; `bench merge` joins their folders")
     predict.add_argument(
         "--report", type=Path, metavar="FILE.json", help="write versions, hashes, times and cases there"
     )
@@ -394,3 +401,8 @@ def _predict(predict: argparse.ArgumentParser) -> None:
     network(of_checkpoint)
     folds(of_checkpoint)
     one_backend(of_checkpoint)
+
+
+def _merge(merge: argparse.ArgumentParser) -> None:
+    merge.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="the folder of each shard, all of one kind")
+    merge.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write, a new one")

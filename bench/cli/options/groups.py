@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from bench.choices import ACCURACIES, MAX_OVERLAP, PREPROCESSINGS, ROIS
-from bench.cli.options.values import augmentation, device, fold_numbers, number, tile, whole, window
+from bench.cli.options.values import augmentation, device, fold_numbers, number, shard, tile, whole, window
 from bench.plan.request import Request
 from bench.worker.allocator import ALLOCATORS
 
@@ -81,6 +81,10 @@ def timeout(group: "argparse._ActionsContainer") -> None:
         "--timeout", dest="timeout_s", type=number(0), default=Request.timeout_s, metavar="S",
         help="for a build or case (1800)",
     )  # fmt: skip
+
+
+def one_shard(group: "argparse._ActionsContainer", then: str) -> None:
+    group.add_argument("--shard", type=shard, metavar="I/N", help=f"shard I of N of the cases, {then}")
 
 
 def which_run(command: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 
 from bench.plan.augmentation import FORMS, read_tta
+from bench.shard import Shard
 
 
 def whole(least: int) -> Callable[[str], int]:
@@ -78,6 +79,14 @@ def augmentation(text: str) -> str:
     if tta is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not {FORMS}")
     return tta
+
+
+def shard(text: str) -> Shard:
+    """``3/8``"""
+    try:
+        return Shard.of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def rounds(text: str) -> int | None:

@@ -19,7 +19,7 @@ _TEXT = {
 }  # fmt: skip
 _FLAGS = {"counts", "roi_fallback", "build_cached", "never_pays_off"}
 _WHOLE = {
-    "round", "launch", "tiles", "true_subtype", "subtype", "workers", "gpu_sm_mhz", "gpu_memory_mhz",
+    "round", "shard", "launch", "tiles", "true_subtype", "subtype", "workers", "gpu_sm_mhz", "gpu_memory_mhz",
     "gpu_temperature_c", "gpu_process_memory_bytes", "gpu_processes", "roi_passes", "roi_tiles", "roi_reused", "cases",
     "samples", "peak_memory_bytes", "break_even_cases", "class_flips",
 }  # fmt: skip

@@ -97,7 +97,7 @@ def interval_cells(name: str, interval: Interval) -> Cells:
 def _sample_cells(variant: str, sample: Sample, true_subtype: int | None) -> Cells:
     load, usage = sample.system_load or SystemLoad(), sample.usage or Usage()
     cells: Cells = {"variant": variant, "phase": sample.phase, "case": sample.case, "round": sample.round}
-    cells |= {"launch": sample.launch, "case_s": _seconds(sample.case_ns)}
+    cells |= {"shard": sample.shard, "launch": sample.launch, "case_s": _seconds(sample.case_ns)}
     cells |= {f"{stage}_s": _seconds(sample.stages_ns.get(stage)) for stage in STAGES}
     cells |= {"device_s": _seconds(sample.device_ns), "cpu_s": _seconds(sample.cpu_ns), "tiles": sample.tiles}
     cells |= {"started_unix_s": sample.started_unix_s, "true_subtype": true_subtype, "subtype": sample.subtype}

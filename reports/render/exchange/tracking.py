@@ -115,7 +115,7 @@ def _parameters(summary: Summary) -> Iterator[tuple[str, str]]:
     record, settings = summary.record, summary.record.settings
     for name in ("device", "protocol", "overlap", "roi", "tta", "tile", "batch", "threads", "allocator", "seed",
                  "rounds", "budget_s", "absent", "preprocessing"):  # fmt: skip
-        value = getattr(settings, name)
+        value = record.threads if name == "threads" else getattr(settings, name)
         yield name, "auto" if value is None else " x ".join(map(str, value)) if name == "tile" else str(value)
     for name in ("min_reduction_pct", *MARGINS[summary.claim.accuracy]):
         yield f"claim.{name}", str(getattr(summary.claim, name))

@@ -29,6 +29,8 @@ def diagnostics_section(summary: Summary) -> str:
             f"Autocorrelation of the log ratios from sample to sample: at most {lag.lag1:+.2f} ({text(name)}; standard "
             f"error {lag.standard_error:.2f})."
         )
-    if not lines and summary.measured:
+    if summary.shards:
+        lines.append("Drift: in the reports of the shards, which have a time line each.")
+    elif not lines and summary.measured:
         lines.append("Drift, order effects and autocorrelation: not measured, as they take at least two rounds.")
     return section("Diagnostics", bullets(lines)) if lines else ""

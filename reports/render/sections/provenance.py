@@ -7,7 +7,7 @@ from typing import Any
 
 from reports import formatting
 from reports.decision.verdict import MARGINS
-from reports.records.record import AGREEMENT, Settings, StructureRecord, TaskRecord
+from reports.records.record import AGREEMENT, RunRecord, StructureRecord, TaskRecord
 from reports.render.commonmark import bullets, section, text, words
 from reports.stats.bootstrap import MIN_CASES, RESAMPLES
 from reports.stats.power import ENOUGH_FOR_F1
@@ -28,7 +28,9 @@ def provenance_sections(summary: Summary) -> str:
             del checkpoint[name]
     data = asdict(record.data)
     del data["remarks"]  # which are notes under the verdict
-    settings = _settings(record.settings)
+    if not data["calibration_sha256"]:
+        del data["calibration_sha256"]
+    settings = _settings(record)
     subtypes = {case.subtype for case in record.cases} - {None}
     cases = {
         "cases": f"{len(record.cases)}, {sum(c.mask is not None for c in record.cases)} with a mask, "
@@ -41,14 +43,20 @@ def provenance_sections(summary: Summary) -> str:
         section("Checkpoint", _facts_table(checkpoint)),
         section("Data", _facts_table({**data, **cases})),
         section("Settings", _facts_table(settings)),
-        section("How the figures are made", method_list(summary.claim.accuracy)),
-        section("To repeat this run", f"```sh\n{record.command}\n```", _run_note(summary)),
+        section("How the figures are made", method_list(summary.claim.accuracy, shards=bool(record.shards))),
+        section("To repeat this run", f"```sh\n{_commands(record)}\n```", _run_note(summary)),
     )
     return "\n\n".join(part for part in sections if part)
 
 
-def _settings(settings: Settings) -> dict[str, Any]:
+def _commands(record: RunRecord) -> str:
+    """What was typed: of a merged run the shards' commands before its own."""
+    return "\n".join((*(shard.command for shard in record.shards), record.command))
+
+
+def _settings(record: RunRecord) -> dict[str, Any]:
     """Without those that concern few runs, where they have their default."""
+    settings = record.settings
     usual = {each.name: each.default for each in fields(settings) if each.name not in _ALWAYS_SHOWN}
     shown = {name: value for name, value in asdict(settings).items() if value != usual.get(name, MISSING)}
     shown["variants"] = list(settings.variants)  # the recipes are among the controlled settings
@@ -56,6 +64,7 @@ def _settings(settings: Settings) -> dict[str, Any]:
     shown = {name: value for name, value in shown.items() if name not in margins or name in MARGINS[settings.accuracy]}
     if settings.accuracy == AGREEMENT:
         shown |= {name: getattr(settings, name) for name in MARGINS[AGREEMENT]}
+    shown["threads"] = settings.threads or record.threads
     return shown | ({"rounds": "auto"} if settings.rounds is None else {})
 
 
@@ -118,14 +127,17 @@ def _run_note(summary: Summary) -> str:
     return f"Run {text(record.id)}, started {text(record.created)}, {text(record.status)}."
 
 
-def method_list(accuracy: str) -> str:
+_SHARDS = ", and over the shards, whose machines may differ"
+
+
+def method_list(accuracy: str, *, shards: bool) -> str:
     """How the figures and the verdicts are made."""
     return bullets([
         "Speedup: baseline time / candidate time of each paired sample; the median over a case's rounds, then the "
         "geometric mean over the cases. Time reduction: 1 - 1 / speedup.",
-        "Bounds: bootstrap over the cases, and over the launches of the processes where there are several; "
-        f"{RESAMPLES:,} resamples, fixed seed, percentiles expanded for few cases, never narrower than the t-interval. "
-        "The patient is the unit.",
+        "Bounds: bootstrap over the cases, and over the launches of the processes where there are several"
+        f"{_SHARDS * shards}; {RESAMPLES:,} resamples, fixed seed, percentiles expanded for few cases, never narrower "
+        "than the t-interval. The patient is the unit.",
         "Rows: CONFIRMED is Holm's over all variants. Where the run could stop after each round k, the level is 0.05 / "
         "(k (k + 1)), so that the error over all rounds stays below 5 %. The confirmation has a number of rounds fixed "
         "beforehand and one claim: 5 % as it stands.",

@@ -107,9 +107,11 @@ def method_section(title: str, summary: Summary) -> str:
         f"Declaration: {_declaration(summary)}.",
         f"Cases: {_cases(record)}. Not stated: {unknown}.",
         f"Inference: {protocol}, tile {' x '.join(map(str, settings.tile))}, overlap {settings.overlap:g}, "
-        f"preprocessing as below under the settings that were held equal, {count(settings.threads, 'thread')}.",
+        f"preprocessing as below under the settings that were held equal, "
+        f"{record.threads} {'thread' if record.threads == '1' else 'threads'}.",
         f"Order: every round runs each case by all variants, one after the other, in random order (seed "
         f"{settings.seed}); {launches} {'launch' if launches == 1 else 'launches'} of the processes.",
+        *_shards(record),
         f"Stopping: {rounds}; budget {settings.budget_s:g} s of interleaved samples.",
         f"Confirmation: {_CONFIRMATION[summary.confirmation is not None]}{_on_fewer(summary)}.",
     ])  # fmt: skip
@@ -117,8 +119,18 @@ def method_section(title: str, summary: Summary) -> str:
         ["held equal for all variants", ""], [[text(k), text(v)] for k, v in record.controlled_settings.items()]
     )
     return section(
-        title, points, "How the figures and the verdict are made:", method_list(summary.claim.accuracy), equal
+        title,
+        points,
+        "How the figures and the verdict are made:",
+        method_list(summary.claim.accuracy, shards=bool(record.shards)),
+        equal,
     )
+
+
+def _shards(record: RunRecord) -> list[str]:
+    """How the cases were divided, where they were."""
+    number = len(record.shards)
+    return [f"Shards: {number}, each with a part of the cases on one machine; a level of the bounds."] * (number > 0)
 
 
 def _on_fewer(summary: Summary) -> str:

@@ -184,3 +184,38 @@ def test_a_resumed_run_is_held_to_the_plan_that_it_began_with(declared, monkeypa
 def test_what_is_no_plan_is_refused(place, refused, content):
     Path("plan.json").write_text(content)
     assert "give a file that `bench plan` wrote" in refused()
+
+
+# --- shards -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def measured_nothing(monkeypatch):
+    monkeypatch.setattr(run_module, "_measure", lambda plan, store, *_: store.directory.folder)
+
+
+def test_a_shard_of_a_plan_has_its_hash_and_is_resumed(declared, measured_nothing, monkeypatch, capsys):
+    plan, installed = declared("--rounds", "2"), declaration.versions
+    main(["run", "--plan", "plan.json", "--shard", "2/3", "--out", "run"])
+    record = json.loads(Path("run/run.json").read_text())
+    assert (record["settings"]["shard"], record["settings"]["plan_sha256"]) == ("2/3", plan["sha256"])
+    names = sorted(plan["cases"])
+    assert [case["name"] for case in record["cases"]] == names[1::3]
+    assert (record["listed_cases"], record["data"]["sha256"]) == (names, plan["data"]["sha256"])
+    assert main(["run", "--resume", "--out", "run"]) == 3, "nothing has changed, and nothing was measured"
+    capsys.readouterr()
+    monkeypatch.setattr(declaration, "versions", lambda *names: installed(*names) | {"torch": "1.0"})
+    assert main(["run", "--resume", "--out", "run"]) == 2
+    assert "run/plan.json: not what was declared: versions.torch is 1.0" in capsys.readouterr().err
+
+
+def test_a_plan_is_of_the_whole_run(place, capsys):
+    assert main(["plan", "--shard", "1/2", "--rounds", "2"]) == 2
+    assert "--shard 1/2: a plan declares the whole run, of which `bench run --plan" in capsys.readouterr().err
+    assert main(["run", "--plan-only", "--shard", "1/2", "--rounds", "2"]) == 2
+    assert not Path("plan.json").exists()
+
+
+def test_a_plan_without_fixed_rounds_has_no_shards(declared, refused):
+    declared()
+    assert "--shard 1/2: a shard that ends by what it alone has seen" in refused("--shard", "1/2")

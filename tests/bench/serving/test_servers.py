@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.request import urlopen
@@ -96,12 +97,32 @@ def bomb() -> bytes:
     return gzip.compress(bytes(MOST_BYTES + 2**20))
 
 
+def lying() -> bytes:
+    """A small file whose header says that it is large."""
+    content = bytearray(gzip.decompress(packed((SIDE,) * 3)))
+    content[40:56] = np.array([3, 4000, 4000, 4000, 1, 1, 1, 1], np.int16).tobytes()
+    return bytes(content)
+
+
+METAIMAGE = b"""ObjectType = Image
+NDims = 3
+BinaryData = True
+CompressedData = True
+CompressedDataSize = 16
+DimSize = 4000 4000 4000
+ElementType = MET_SHORT
+ElementDataFile = LOCAL
+""" + zlib.compress(bytes(100))
+
+
 FAULTS = {
     "empty": ([], "the request has no image"),
     "text": ([b"no volume at all"], "image_0000.nii: 16 bytes, which is no NIfTI file"),
     "cut short": ([packed((SIDE,) * 3)[:-40]], "image_0000.nii: damaged or cut short"),
     "unpacks to too much": ([bomb()], "more than 0.0156 GiB unpacked"),
     "huge": ([bytes(MOST_BYTES + 1)], "more than 0.0156 GiB unpacked"),
+    "a lying header": ([lying()], "image_0000.nii: damaged or cut short"),
+    "a lying MetaImage": ([METAIMAGE], "more than 0.0156 GiB unpacked"),
     "two channels": ([packed((SIDE,) * 3)] * 2, "the network takes 1 (CT); take it out"),
     "not finite": ([gzip.compress(nib.Nifti1Image(np.full((SIDE,) * 3, np.nan, np.float32), None).to_bytes())],
                    "has voxels that are NaN or infinite"),

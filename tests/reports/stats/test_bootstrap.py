@@ -6,7 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from reports.stats.bootstrap import ALPHA, MIN_CASES, RESAMPLES, Bootstrap, of_crossed, of_mean, resampled_means
+from reports.stats.bootstrap import (
+    ALPHA,
+    MIN_CASES,
+    RESAMPLES,
+    Bootstrap,
+    joint_freedom,
+    of_crossed,
+    of_mean,
+    of_shards,
+    resampled_means,
+    satterthwaite,
+)
 
 
 def percentile_of_scipy(values: np.ndarray, side: int) -> float:
@@ -162,3 +173,72 @@ def test_the_same_seed_gives_the_same_bounds_and_another_one_others() -> None:
 def test_many_cases_are_resampled_in_blocks() -> None:
     assert resampled_means(np.ones(3000)).shape == (RESAMPLES,)
     assert of_crossed(np.ones((3000, 2, 1))).resampled.shape == (RESAMPLES,)
+
+
+# --- shards -----------------------------------------------------------------------------------------------------------
+
+
+def machines(generator: np.random.Generator, sizes: list[int], of_machine: float) -> list[np.ndarray]:
+    """Shards of so many cases around 1, each on a machine that shifts all of it."""
+    return [logs(generator, size, 3, 0.004) + generator.normal(0, of_machine) for size in sizes]
+
+
+def test_a_single_shard_is_a_run_on_one_machine() -> None:
+    values = logs(np.random.default_rng(1), 12, 3, 0.004, 2)
+    one, alone = of_shards([values]), of_crossed(values)
+    assert (one, one.interval) == (alone, alone.interval)
+    assert one.resampled.tolist() == alone.resampled.tolist()
+    assert of_shards([values, np.empty((0, 0, 0)), np.full((3, 1, 1), np.nan)]) == alone
+    assert of_shards([]) == Bootstrap()
+
+
+def test_the_estimate_is_the_mean_over_the_cases_of_all_shards() -> None:
+    shards = [np.full((6, 1, 1), 1.0), np.full((4, 1, 1), 2.0)]
+    assert of_shards(shards).estimate == pytest.approx(1.4)
+
+
+def test_where_machines_differ_bounds_are_students_by_their_means() -> None:
+    shards = [np.full((5, 2, 1), value) + logs(np.random.default_rng(2), 5, 2, 0.0) for value in (0.0, 0.5, 1.0, 1.1)]
+    means = np.array([of_crossed(own).estimate for own in shards])
+    bootstrap = of_shards(shards)
+    assert bootstrap.low(ALPHA) == pytest.approx(t_bound(means, -1))
+    assert bootstrap.high(ALPHA) == pytest.approx(t_bound(means, 1))
+
+
+def test_where_machines_agree_by_chance_bounds_are_those_of_the_cases() -> None:
+    own = logs(np.random.default_rng(3), 9, 2, 0.004)
+    bootstrap = of_shards([own, own])
+    assert bootstrap.error_of_shards == 0
+    assert bootstrap.high(ALPHA) - bootstrap.low(ALPHA) == pytest.approx(
+        (of_crossed(own).high(ALPHA) - of_crossed(own).low(ALPHA)) / np.sqrt(2), rel=0.25
+    )
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 8), st.sampled_from([0.0, 0.01, 0.2]), st.floats(0.001, 0.4))
+@settings(max_examples=25, deadline=None)
+def test_the_p_value_of_shards_is_where_the_bound_reaches_the_value(
+    seed: int, count: int, of_machine: float, alpha: float
+) -> None:
+    bootstrap = of_shards(machines(np.random.default_rng(seed), [3] * count, of_machine))
+    low = bootstrap.low(alpha)
+    assert bootstrap.p_at_most(low) == pytest.approx(alpha, rel=1e-6)
+    assert bootstrap.p_at_most(low + 1e-6) > alpha > bootstrap.p_at_most(low - 1e-6)
+
+
+@pytest.mark.parametrize("count", [2, 3, 8])
+@pytest.mark.parametrize("of_machine", [0.0, 0.05])
+def test_bounds_of_shards_cover_the_truth(count: int, of_machine: float) -> None:
+    generator, runs = np.random.default_rng(11), 150
+    sizes = [24 // count] * count
+    bootstraps = [of_shards(machines(generator, sizes, of_machine), seed=i) for i in range(runs)]
+    low = np.mean([bootstrap.low(ALPHA) <= 1 for bootstrap in bootstraps])
+    high = np.mean([bootstrap.high(ALPHA) >= 1 for bootstrap in bootstraps])
+    print(f"{count} shards, machines {of_machine}: low {low:.3f}, high {high:.3f}")
+    assert min(low, high) >= 0.95 - 2.5 * np.sqrt(0.95 * 0.05 / runs)
+
+
+def test_the_freedom_of_two_variances_is_satterthwaites() -> None:
+    assert joint_freedom([(0.3, 11), (0.2, 2)], 11) == satterthwaite(0.3, 11, 0.2, 2)
+    assert joint_freedom([(0.3, 11), (0.0, 0)], 11) == 11
+    assert joint_freedom([(0.0, 4)], 7) == 7
+    assert joint_freedom([(1.0, 4), (1.0, 4), (1.0, 4)], 99) == pytest.approx(12)

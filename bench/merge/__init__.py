@@ -1,0 +1,5 @@
+"""`bench merge`: the folders of shards, joined into what one call over all cases would have left.
+
+`merging` is the whole of it. `shards` refuses what is no whole set of shards of one list of cases; `predictions` joins
+those of ``bench predict``, `runs` those of ``bench run``, of which `unlike` says what may not differ.
+"""
