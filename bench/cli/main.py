@@ -20,7 +20,11 @@ from bench.errors import BackendLostError, BenchError, InputError, InterruptedRu
 from bench.imports import OURS, adopt_environment
 from bench.schedule.run_directory import LATEST
 
-_MODULES = {"inspect": "inspection", "plan": "run"}  # `inspect` is in the standard library
+_MODULES = {
+    "inspect": "inspection",  # `inspect` is in the standard library
+    "plan": "run",
+    **{name: f"winner.{name}" for name in ("export", "predict", "verify")},
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -56,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _module(options: Namespace) -> str:
     """A prediction by a server has a module of its own, since it needs none of what runs networks."""
     if getattr(options, "url", None) is not None:
-        return "predict_remotely"
+        return "winner.predict_remotely"
     return _MODULES.get(options.command, str(options.command))
 
 

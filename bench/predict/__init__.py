@@ -3,6 +3,5 @@
 `predictions` is the whole of it, `calls` what it has in common with a prediction by a server. `source` opens what the
 user names, `inputs` lists the cases, `journal`, which begins with a `header`, keeps what became of each, `tables` show
 it. `machines` are where cases run, each with a `runner`: `batch` has a worker run them and starts another where that
-breaks; `spread` has the nodes of a cluster run them, after `openings` of the source there: on each a `predictor` gets
-what `transport` made of a case.
+breaks; those in `nodes` have a cluster run them.
 """

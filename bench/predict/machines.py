@@ -9,8 +9,8 @@ from bench.cluster.connection import connected, ray
 from bench.cluster.places import nodes_of, places
 from bench.errors import InputError
 from bench.predict.batch import Batch
+from bench.predict.nodes.spread import Spread
 from bench.predict.runner import Runner, Work
-from bench.predict.spread import Spread
 
 
 @dataclass(frozen=True)

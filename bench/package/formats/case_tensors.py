@@ -5,7 +5,7 @@ has `ABOUT` alone.
 """
 
 IMAGE = "image"
-"""BYTES ``[1, files]``: files of the channels in their order, or the only one of all: NIfTI, gzipped or not, or MetaImage."""
+"""BYTES ``[1, files]``: of the channels in their order, or the only one of all: NIfTI, gzipped or not, or MetaImage."""
 MASK = "mask"
 """BYTES ``[1, 1]``: a gzipped NIfTI file of labels, uint8, on the grid of the image."""
 CLASS = "class"

@@ -11,9 +11,9 @@ from bench.package.document import content_of
 from bench.package.opening import open_package
 from bench.plan.request import Request
 from bench.predict.inputs import image_file
-from bench.predict.predictor import Predictor
+from bench.predict.nodes.predictor import Predictor
+from bench.predict.nodes.transport import Sender
 from bench.predict.source import Source
-from bench.predict.transport import Sender
 from bench.worker.lines import FAILED, OK
 from bench.worker.messages import BatchCase
 

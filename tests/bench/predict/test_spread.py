@@ -50,7 +50,7 @@ DRIVER = """
 import sys
 
 sys.path.insert(0, sys.argv.pop(1))
-from bench.predict import transport
+from bench.predict.nodes import transport
 
 class Blind(transport.Sender):
     def places(self, case):
@@ -58,8 +58,8 @@ class Blind(transport.Sender):
         return lies if case.name[-1] in "02468" else tuple(transport.Place((b"",), at.content) for at in lies)
 
 transport.Sender = Blind
-import bench.predict.spread
-bench.predict.spread.Sender = Blind
+import bench.predict.nodes.spread
+bench.predict.nodes.spread.Sender = Blind
 from bench.cli.main import entry
 entry()
 """

@@ -18,13 +18,13 @@ from bench.cluster.host import raised
 from bench.cluster.places import Node, Place
 from bench.data.write import write_mask
 from bench.errors import BackendLostError, InputError
-from bench.predict import transport
 from bench.predict.inputs import image_file
 from bench.predict.journal import Journal
-from bench.predict.predictor import Predicted
+from bench.predict.nodes import transport
+from bench.predict.nodes.predictor import Predicted
+from bench.predict.nodes.spread import Spread
+from bench.predict.nodes.transport import Finder, Outcome, SentCase
 from bench.predict.runner import Work
-from bench.predict.spread import Spread
-from bench.predict.transport import Finder, Outcome, SentCase
 from bench.progress import Unshown
 from bench.worker.lines import FAILED, OK, Line
 from bench.worker.messages import BatchCase
@@ -86,7 +86,7 @@ class InProcess:
         return value
 
     def make(self, actor: int, key: Hashable, factory: str, *arguments: Any) -> None:
-        assert factory == "bench.predict.predictor:Predictor"
+        assert factory == "bench.predict.nodes.predictor:Predictor"
         self._predictors[actor] = Thresholds(self.places[actor].node.name, arguments[0])
         self._calls.append((actor, key, "__str__", ()))
 

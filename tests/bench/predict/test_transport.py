@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench.predict.inputs import image_file
-from bench.predict.transport import Finder, Outcome, Sender, hidden, packed_labels, shown
+from bench.predict.nodes.transport import Finder, Outcome, Sender, hidden, packed_labels, shown
 from bench.worker.lines import OK, Line
 from bench.worker.messages import BatchCase
 from tests.bench.data.dicom.made import Made, labels, noise

@@ -16,8 +16,8 @@ from bench.plan.opening import Opening
 from bench.predict.batch import Batch
 from bench.predict.inputs import image_file
 from bench.predict.journal import Journal
+from bench.predict.nodes.transport import Finder, Outcome, Place, SentCase, hidden, packed_labels
 from bench.predict.source import Source
-from bench.predict.transport import Finder, Outcome, Place, SentCase, hidden, packed_labels
 from bench.progress import Unshown
 from bench.worker.lines import FAILED, OK, Line
 from bench.worker.messages import BatchCase, Opened

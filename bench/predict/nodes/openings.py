@@ -7,9 +7,9 @@ from bench.cluster.actors import Actors, Answer, Event, Lost
 from bench.cluster.host import Raised
 from bench.errors import BackendLostError, InputError
 from bench.package.document import content_of
-from bench.predict import predictor
+from bench.predict.nodes import predictor
+from bench.predict.nodes.transport import Sender
 from bench.predict.runner import NodeRow, Work
-from bench.predict.transport import Sender
 from bench.worker.messages import BatchCase, Opened
 
 EVERY_S = 1.0  # seconds that are waited for an event at most, so that an interrupt is heard

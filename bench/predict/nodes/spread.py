@@ -16,10 +16,10 @@ from bench.data.cases import refuse_other_channels
 from bench.data.layouts import CaseFiles
 from bench.data.write import write_mask
 from bench.errors import BackendLostError, InputError, StorageError
-from bench.predict.openings import EVERY_S, Openings
-from bench.predict.predictor import Predicted
+from bench.predict.nodes.openings import EVERY_S, Openings
+from bench.predict.nodes.predictor import Predicted
+from bench.predict.nodes.transport import Outcome, Sender, SentCase, shown
 from bench.predict.runner import NodeRow, Work
-from bench.predict.transport import Outcome, Sender, SentCase, shown
 from bench.worker.lines import FAILED, OK, Line, append
 from bench.worker.messages import BatchCase, Opened
 
