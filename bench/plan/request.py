@@ -2,7 +2,7 @@
 
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from bench.shard import Shard
@@ -77,6 +77,29 @@ class Request:
             values["checkpoint"], *further = values["checkpoint"]
             values["further_checkpoints"] = tuple(further)
         return cls(**values | {"model_options": model_options(options), "command": options.typed})
+
+    def whole_paths(self) -> "Request":
+        """The same for another folder, or another machine that has the files where they are here."""
+        options = self.model_options
+        file, _, factory = (options.arch or "").rpartition(":")
+        built_in = self.recipes in (None, "builtin")
+        return replace(
+            self,
+            checkpoint=_whole(self.checkpoint),
+            further_checkpoints=tuple(path.absolute() for path in self.further_checkpoints),
+            task=_whole(self.task),
+            data=_whole(self.data),
+            recipes=self.recipes if built_in else str(Path(str(self.recipes)).absolute()),
+            model_options=replace(
+                options,
+                arch=None if options.arch is None else f"{Path(file).absolute()}:{factory}",
+                trust=_whole(options.trust),
+            ),
+        )
+
+
+def _whole(path: Path | None) -> Path | None:
+    return None if path is None else path.absolute()
 
 
 def model_options(options: Namespace) -> ModelOptions:

@@ -52,23 +52,10 @@ class Source:
 
     def sent(self) -> "Source":
         """The same for another machine: with whole paths, and without the command line, which may name cases."""
-        request, options = self.request, self.request.model_options
-        file, _, factory = (options.arch or "").rpartition(":")
         return replace(
             self,
             path=self.path.absolute(),
-            request=replace(
-                request,
-                checkpoint=_whole(request.checkpoint),
-                further_checkpoints=tuple(path.absolute() for path in request.further_checkpoints),
-                task=_whole(request.task),
-                model_options=replace(
-                    options,
-                    arch=None if options.arch is None else f"{Path(file).absolute()}:{factory}",
-                    trust=_whole(options.trust),
-                ),
-                command=Request.command,
-            ),
+            request=replace(self.request.whole_paths(), command=Request.command),
         )
 
     def on(self, device: str, threads: int) -> "Source":
@@ -87,7 +74,3 @@ class Source:
     def _refuse_chosen(self, why: str, options: tuple[str, ...]) -> None:
         if options:
             raise InputError(f"{self.path}: {options[0]}: {why}; leave the option out")
-
-
-def _whole(path: Path | None) -> Path | None:
-    return None if path is None else path.absolute()

@@ -16,6 +16,7 @@ from bench.cli.exit_codes import DONE
 from bench.cli.options import beside_plan, parser
 from bench.cli.terminal import progress
 from bench.errors import InputError
+from bench.merge.on_nodes import run_on_nodes
 from bench.plan.declaration import ANEW, Declaration, read_declaration
 from bench.plan.request import Request
 from bench.schedule.run_directory import LATEST
@@ -32,8 +33,12 @@ def execute(options: Namespace) -> int:
         if options.plan is not None:
             request, declaration = _declared(options)
             folder = run.run(request, options.out, shown, declaration=declaration)
+        elif options.resume and options.ray is not None:
+            raise InputError("--resume: with --ray the same command without it goes on with the shards that are done")
         elif options.resume:
             folder = run.resume(options.out or LATEST, shown)
+        elif options.ray is not None:
+            folder = run_on_nodes(Request.of(options), options.ray, options.out, shown)
         else:
             folder = run.run(Request.of(options), options.out, shown)
     summary = summarise(read_run(folder))

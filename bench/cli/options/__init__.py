@@ -87,6 +87,10 @@ def _run(run: argparse.ArgumentParser) -> None:
     out = run.add_argument_group("where it goes")
     _run_directory(out)
     out.add_argument("--resume", action="store_true", help="finish the run in --out (default: runs/latest)")
+    run.add_argument(
+        "--ray", metavar="auto|ADDRESS",
+        help="have each node of this Ray cluster run a shard, and merge them; needs --rounds N",
+    )  # fmt: skip
     beforehand = run.add_argument_group("a claim that is declared before the run")
     _declared(beforehand)
     beforehand.add_argument("--plan-only", action="store_true", help="declare it, as `bench plan` does, to --out FILE")

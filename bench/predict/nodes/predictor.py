@@ -1,15 +1,12 @@
 """What predicts on a node: a worker behind a journal of its own, in a folder that is deleted with it."""
 
-import shutil
-import subprocess
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
 
+from bench.cluster.scratch import scratch
 from bench.errors import BenchError
 from bench.package.document import write_content
 from bench.plan.opening import Opening
@@ -41,9 +38,7 @@ class Predictor:
 
     def __init__(self, salt: bytes, read_ahead: int, timeout_s: float) -> None:
         self._stack = ExitStack()
-        self._folder = Path(tempfile.mkdtemp(prefix="voxbench-node-"))
-        self._stack.enter_context(_deleted_in_the_end(self._folder))
-        self._stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
+        self._folder = self._stack.enter_context(scratch("voxbench-node-"))
         self._finder = Finder(salt)
         self._read_ahead = read_ahead
         self._timeout_s = timeout_s
@@ -146,15 +141,3 @@ def _batch_case(label: str, images: Sequence[Path]) -> BatchCase:
 
 def _mask(label: str) -> str:
     return f"{label}.nii.gz"
-
-
-def _deleted_in_the_end(folder: Path) -> IO[bytes]:
-    """Have a process of its own delete the folder when what is returned is closed, however this process ends.
-
-    It is no child of this one: Ray kills those of an actor that it stops.
-    """
-    waiting = 'exec 3<&0; (read -r _ <&3; rm -rf -- "$0") &'
-    shell = subprocess.Popen(["sh", "-c", waiting, str(folder)], stdin=subprocess.PIPE, start_new_session=True)
-    shell.wait()
-    assert shell.stdin is not None
-    return shell.stdin
