@@ -54,8 +54,9 @@ class Host:
 
 
 def raised(error: BaseException) -> Raised:
-    """The exception as a value."""
-    return Raised(type(error).__name__, " ".join(str(error).split()) or type(error).__name__)
+    """The exception as a value; one of the system without the file that it names."""
+    text = error.strerror or "" if isinstance(error, OSError) else str(error)
+    return Raised(type(error).__name__, " ".join(text.split()) or type(error).__name__)
 
 
 def versions() -> dict[str, str]:

@@ -39,8 +39,8 @@ class Openings:
             InputError, BackendLostError: the source is not on a node and cannot be sent, or no actor can open it.
         """
         work, device = self._work, self._work.opening.open.target.device.partition(":")[0]
-        source, identity = work.source.sent(), dict(work.opening.identity)
-        self._sources = [source.on(device, row.cores) for row in self._rows]
+        sent, identity = work.source.sent(), dict(work.opening.identity)
+        self._sources = [sent.on(device, row.cores) for row in self._rows]
         for actor, source in enumerate(self._sources):
             self._actors.make(actor, _MADE, predictor.FACTORY, sender.salt, work.read_ahead, work.timeout_s)
             self._actors.call(actor, _OPENED, "open", source, identity)

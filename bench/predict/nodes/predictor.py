@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.cluster.scratch import scratch
-from bench.errors import BenchError
+from bench.errors import BackendLostError, BenchError
 from bench.package.document import write_content
 from bench.plan.opening import Opening
 from bench.predict.batch import Batch
@@ -86,7 +86,7 @@ class Predictor:
             outcomes = tuple(self._outcome(label, paths) for label, paths in images.items())
         except BenchError as error:
             every = [path for paths in images.values() for path in paths]
-            raise type(error)(hidden(str(error), every)) from None
+            raise type(error)(hidden(_without_log(error), every)) from None
         finally:
             self._clear(cases)
         return Predicted(outcomes, time.monotonic() - begun, self._batch.peak_memory_bytes)
@@ -100,7 +100,10 @@ class Predictor:
         self._stack.enter_context(self._journal.opened())
         self._batch = Batch(opening, self._journal, self._read_ahead, self._timeout_s, Unshown())
         self._stack.callback(self._batch.stop)
-        return self._batch.open()
+        try:
+            return self._batch.open()
+        except BackendLostError as error:
+            raise BackendLostError(_without_log(error)) from None
 
     def _images(self, case: SentCase) -> tuple[Path, ...]:
         """The files of a case; empty where one is not seen any more."""
@@ -133,6 +136,11 @@ class Predictor:
             (self._journal.folder / _mask(case.label)).unlink(missing_ok=True)
             for path in self._folder.glob(f"image-{case.label}-*"):
                 path.unlink()
+
+
+def _without_log(error: BenchError) -> str:
+    """The message of an error; the log that it names is deleted with the folder."""
+    return str(error).partition("; log: ")[0]
 
 
 def _batch_case(label: str, images: Sequence[Path]) -> BatchCase:

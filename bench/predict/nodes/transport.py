@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -125,10 +126,9 @@ class Finder:
 
     def _entries(self, folder: Path) -> Mapping[bytes, str]:
         if folder not in self._folders:
-            try:
-                names = [entry.name for entry in folder.iterdir()]
-            except OSError:
-                names = []
+            names = [os.pardir]  # a path may hold it, and no folder lists it
+            with suppress(OSError):
+                names += [entry.name for entry in folder.iterdir()]
             self._folders[folder] = {_hashed(self._salt, name): name for name in names}
         return self._folders[folder]
 

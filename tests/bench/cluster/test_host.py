@@ -24,6 +24,7 @@ def test_what_is_raised_is_a_value(host):
     assert host.make("json:loads", "{") == Raised("JSONDecodeError", host.make("json:loads", "{").reason)
     assert host.call("nothing") == Raised("AttributeError", "'NoneType' object has no attribute 'nothing'")
     assert raised(ValueError("in\n  two lines")) == Raised("ValueError", "in two lines")
+    assert raised(PermissionError(13, "Permission denied", "Muster")) == Raised("PermissionError", "Permission denied")
     assert raised(ValueError()) == Raised("ValueError", "ValueError")
 
 

@@ -13,6 +13,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from bench.cli.exit_codes import BAD_INPUT
+from bench.cli.main import main
 from bench.cluster.actors import Answer, Event, Lost
 from bench.cluster.host import raised
 from bench.cluster.places import Node, Place
@@ -54,7 +56,7 @@ class Thresholds:
 
     def predict(self, cases: Sequence[SentCase]) -> Predicted:
         if self.node == "full":
-            raise OSError("no space")
+            raise OSError(28, "no space", "Muster")
         return Predicted(tuple(map(self._outcome, cases)), 0.5, 7)
 
     def _outcome(self, case: SentCase) -> Outcome:
@@ -259,3 +261,8 @@ def test_where_no_node_can_open_it_the_line_says_why(spreading):
 def test_where_all_is_done_no_actor_is_started(spreading):
     spreading.run("a")
     assert spreading.run().nodes == ()
+
+
+def test_cores_of_actors_without_a_cluster_are_one_line(capsys):
+    assert main(["predict", "package", "images", "--out", "out", "--ray-cpus", "2"]) == BAD_INPUT
+    assert capsys.readouterr().err.startswith("bench: --ray-cpus: is the cores of an actor in a cluster; name one with")

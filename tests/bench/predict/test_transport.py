@@ -42,6 +42,8 @@ def test_a_node_finds_the_files_that_it_sees_by_the_hashes_of_their_paths(case):
     sender = Sender()
     finder = Finder(sender.salt)
     assert [finder.find(place) for place in sender.places(case)] == paths_of(case)
+    above = paths_of(case)[0].parent / ".." / paths_of(case)[0].parent.name / paths_of(case)[0].name
+    assert finder.find(sender.places(replace(case, images=(image_file(above),)))[0]) == above
     assert Finder(Sender().salt).find(sender.places(case)[0]) is None, "the salt is another"
 
 

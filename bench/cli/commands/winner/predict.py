@@ -6,11 +6,12 @@ from argparse import Namespace
 
 from bench.cli.exit_codes import BAD_INPUT, DONE
 from bench.cli.terminal import progress
+from bench.errors import InputError
 from bench.plan.request import Request
 from bench.predict import tables
 from bench.predict.machines import RayCluster, ThisMachine
 from bench.predict.predictions import Asked, Predictions, predict
-from bench.predict.runner import NodeRow
+from bench.predict.runner import Machines, NodeRow
 from bench.predict.source import Source
 from reports.formatting import count, percent, seconds
 
@@ -61,6 +62,14 @@ def _asked(options: Namespace) -> Asked:
         read_ahead=options.read_ahead,
         timeout_s=options.timeout_s,
         again=options.typed,
-        machines=ThisMachine() if options.ray is None else RayCluster(options.ray, options.ray_cpus),
+        machines=_machines(options),
         shard=options.shard,
     )
+
+
+def _machines(options: Namespace) -> Machines:
+    if options.ray is not None:
+        return RayCluster(options.ray, options.ray_cpus)
+    if options.ray_cpus is not None:
+        raise InputError("--ray-cpus: is the cores of an actor in a cluster; name one with --ray, or give --threads")
+    return ThisMachine()
