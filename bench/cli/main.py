@@ -20,7 +20,8 @@ from bench.errors import BackendLostError, BenchError, InputError, InterruptedRu
 from bench.imports import OURS, adopt_environment
 from bench.schedule.run_directory import LATEST
 
-_MODULES = {"inspect": "inspection", "plan": "run"}  # `inspect` is in the standard library
+_MODULES = {"inspect": "inspection", "plan": "run", "compare": "several", "history": "several"}
+"""Of commands that share one, or whose own name, `inspect`, is in the standard library."""
 
 
 def main(arguments: list[str] | None = None) -> int:
