@@ -2,9 +2,12 @@
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,6 +42,28 @@ def data(network, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("data")
     write_cases(root / "validation", "quiz_{subtype}", CASES, network[1], seed=0)
     return root
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory) -> Iterator[Any]:
+    """A Ray cluster of two nodes of one core."""
+    pytest.importorskip("ray", reason="Ray is not installed: pip install '.[ray]'")
+    from ray.cluster_utils import Cluster
+
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        TemporaryDirectory(prefix="ray") as short,
+    ):  # as names of sockets must be
+        patch.setenv("VOXBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        for name in ("RAY_TMPDIR", "TMPDIR"):
+            patch.setenv(name, f"{short}/{name[0]}")
+            Path(short, name[0]).mkdir()
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.delenv("RAY_ADDRESS", raising=False)
+        started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        started.add_node(num_cpus=1)
+        yield started
+        started.shutdown()
 
 
 @pytest.fixture

@@ -6,9 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import nibabel as nib
@@ -23,6 +21,8 @@ from bench.errors import InputError
 from bench.predict.journal import NAME
 from bench.worker.lines import OK, Line
 from tests.bench.data.dicom.made import ID, PATIENT, Made, noise
+
+pytestmark = pytest.mark.xdist_group("ray")
 
 ROOT = Path(__file__).resolve().parents[3]
 TILE = "16,16,16"
@@ -63,28 +63,6 @@ bench.predict.nodes.spread.Sender = Blind
 from bench.cli.main import entry
 entry()
 """
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory) -> Iterator[Any]:
-    """A Ray cluster of two nodes of one core."""
-    pytest.importorskip("ray", reason="Ray is not installed: pip install '.[ray]'")
-    from ray.cluster_utils import Cluster
-
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        TemporaryDirectory(prefix="ray") as short,
-    ):  # as names of sockets must be
-        patch.setenv("VOXBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        for name in ("RAY_TMPDIR", "TMPDIR"):
-            patch.setenv(name, f"{short}/{name[0]}")
-            Path(short, name[0]).mkdir()
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.delenv("RAY_ADDRESS", raising=False)
-        started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-        started.add_node(num_cpus=1)
-        yield started
-        started.shutdown()
 
 
 @pytest.fixture
