@@ -29,7 +29,7 @@ def write_received(files: Sequence[bytes], folder: Path, most_bytes: int = MOST_
         if path.suffix == ".nii":
             content = _unpacked(path.name, content, left, most_bytes)
         path.write_bytes(content)
-        left -= len(content) if path.suffix == ".nii" else _voxel_bytes(path)
+        left -= max(len(content), _voxel_bytes(path))
         if left < 0:
             raise _too_large(path.name, most_bytes)
         paths.append(path)
@@ -37,7 +37,7 @@ def write_received(files: Sequence[bytes], folder: Path, most_bytes: int = MOST_
 
 
 def _voxel_bytes(path: Path) -> int:
-    """As many as its header says; a file that holds more is read no further."""
+    """As many as its header says, for which room is made before the first is read."""
     return sum(prod(image.shape) * image.get_data_dtype().itemsize for image in open_channels((path,)))
 
 
