@@ -43,6 +43,7 @@ PACKED = ("openvino-int8", "ort-int8")
 ABSENT = ("onnx", "onnxscript", "nncf", "monai", "nnunetv2", "lightning", "pandas", "sklearn", "pytest", "pip")
 # What cannot be imported there, and what it is for.
 NEEDS_MORE = {
+    "bench.serving.mlserver_model": "mlserver",  # called by that server
     "engines.fused.triton_norm": "triton",  # kernels for CUDA
     "engines.onnx.quantize": "onnx",  # builds
 }
