@@ -8,8 +8,9 @@ which writes the masks, may run on any core. A throughput is cases by the second
 is that of two nodes to the mean of single ones, so that a slower core counts as half of both. In the end a node of two
 is killed by SIGKILL once a third of the masks is there, and all masks must be there once, byte by byte as by one node.
 
-Printed are the processor with its instruction sets, a row for each run with the machine's load before it, and the
-ratios. Exit code 1 where the masks are not as they must be.
+Printed are the processor with its instruction sets, a row for each run with the share of the time in which its nodes
+had cases and the machine's load before it, and the ratios. Other work on these cores makes a ratio worthless; the share
+says even then whether nodes wait for the driver. Exit code 1 where the masks are not as they must be.
 """
 
 import argparse
@@ -40,12 +41,16 @@ _EVERY_S = 0.05
 
 @dataclass(frozen=True)
 class Run:
-    """A call of `bench predict`: on how many nodes, its cases and its seconds while cases ran and as a whole."""
+    """A call of `bench predict`: its nodes' cores, its cases, its seconds while cases ran and as a whole.
+
+    `busy` is the share of the former in which the nodes had cases: what is left of a core each where none waits.
+    """
 
     cores: tuple[int, ...]
     cases: int
     cases_s: float
     whole_s: float
+    busy: float
 
     @property
     def throughput(self) -> float:
@@ -90,7 +95,9 @@ def measured(cores: tuple[int, ...], out: Path, images: Path, backend: str) -> R
         if call(nodes.address, out, images, backend).wait():
             raise SystemExit(Path(f"{out}.log").read_text())
     report = json.loads(Path(f"{out}.json").read_text())
-    return Run(cores, report["predicted"], report["seconds"]["cases"], report["seconds"]["whole"])
+    seconds = report["seconds"]
+    busy = sum(row["seconds"] for row in report["nodes"]) / len(cores) / seconds["cases"]
+    return Run(cores, report["predicted"], seconds["cases"], seconds["whole"], busy)
 
 
 def killed(cores: tuple[int, ...], out: Path, images: Path, backend: str, cases: int) -> str:
@@ -148,7 +155,8 @@ def _compared(options: argparse.Namespace, cores: tuple[int, int], scratch: Path
             run = runs[kind] = measured(kind, out, images, options.backend)
             print(
                 f"round {number}, cores {kind}: {run.cases} cases in {run.cases_s:.1f} s ({run.whole_s:.1f} s with the "
-                f"start), {run.throughput:.3f} a second; load before {load:.1f}",
+                f"start), {run.throughput:.3f} a second; nodes had cases in {100 * run.busy:.0f} % of the time; load "
+                f"before {load:.1f}",
                 flush=True,
             )
         alone = statistics.mean(runs[kind].throughput for kind in kinds if len(kind) == 1)
