@@ -184,7 +184,8 @@ def _judge_subject(
     chosen_by_run = claim.variant is None
     if judgement.verdict == CONFIRMED and run.record.status != COMPLETE:
         return _withheld(judgement, f"the run did not come to its end: {_resume(run)} finishes it")
-    if run.record.shards and confirmation is None and chosen_by_run and not _all_refuted(judged):
+    unlike = bool(run.record.shards) and run.record.confirmed != subject
+    if unlike and chosen_by_run and not _all_refuted(judged):
         return _withheld(judgement, _unlike_confirmations(run, subject))
     if judgement.verdict == CONFIRMED and confirmation is None and chosen_by_run:
         return _withheld(

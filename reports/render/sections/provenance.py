@@ -127,7 +127,7 @@ def _run_note(summary: Summary) -> str:
     return f"Run {text(record.id)}, started {text(record.created)}, {text(record.status)}."
 
 
-_SHARDS = ", and over the shards, whose machines may differ"
+_SHARDS = ", and Student's over the shards' own means where that claims less"
 
 
 def method_list(accuracy: str, *, shards: bool) -> str:
