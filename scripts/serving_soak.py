@@ -34,6 +34,7 @@ def main() -> int:
                     print(f"case {cases}: another mask than before", file=sys.stderr)
                     return 1
                 mask = answer.mask
+            time.sleep(options.pause)
             elapsed = time.monotonic() - begun
             samples.append((elapsed, resident_bytes(options.pid)))
             if elapsed >= next_line:
@@ -72,6 +73,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--image", type=Path, nargs="+", required=True, help="channels of a case")
     parser.add_argument("--hours", type=float, default=2.0)
     parser.add_argument("--at-once", type=int, default=4)
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds between as many and the next")
     return parser.parse_args()
 
 
