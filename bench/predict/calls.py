@@ -1,11 +1,12 @@
 """A call over many cases: what of them is still to be done, and what is said where it ends early."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from bench.data.layouts import CaseFiles
-from bench.errors import BackendLostError, InterruptedRunError, StorageError
-from bench.predict.inputs import batch_case
+from bench.errors import BackendLostError, InputError, InterruptedRunError, StorageError
+from bench.predict.inputs import batch_case, list_cases, refuse_folder
 from bench.predict.journal import Journal
 from bench.worker.lines import FAILED, Line
 from bench.worker.messages import BatchCase
@@ -20,6 +21,19 @@ class RunsCases(Protocol):
     def run(self, fresh: Iterable[BatchCase], failed: Iterable[BatchCase], faults: Sequence[Line] = ()) -> None:
         """As of `bench.predict.runner.Runner`."""
         ...
+
+
+def listed_cases(inputs: Sequence[Path], split: str | None, out: Path, report: Path | None) -> list[CaseFiles]:
+    """The cases of a call, which writes into the folder `out`, and a `report` where that is named.
+
+    Raises:
+        InputError: an input is none, or what is to be written has no place.
+    """
+    if report is not None and not report.absolute().parent.is_dir():
+        raise InputError(f"{report}: its folder is not there; make it, or name another file with --report")
+    cases = list_cases(inputs, split)
+    refuse_folder(out, cases)
+    return cases
 
 
 def run_cases(runner: RunsCases, journal: Journal, cases: Sequence[CaseFiles], again: str) -> int:

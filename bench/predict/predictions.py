@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.data.layouts import CaseFiles
-from bench.errors import InputError
 from bench.machine import host
 from bench.plan.opening import Opening
 from bench.predict import tables
-from bench.predict.calls import run_cases
+from bench.predict.calls import listed_cases, run_cases
 from bench.predict.header import ShardHeader, identity_of_shard
-from bench.predict.inputs import list_cases, refuse_folder
 from bench.predict.journal import Journal
 from bench.predict.runner import Machines, NodeRow, Runner, Work
 from bench.predict.source import Source
@@ -82,10 +80,7 @@ def predict(asked: Asked, progress: Progress) -> Predictions:
             names the command that goes on.
     """
     begun, started = datetime.now(UTC), time.monotonic()
-    if asked.report is not None and not asked.report.absolute().parent.is_dir():
-        raise InputError(f"{asked.report}: its folder is not there; make it, or name another file with --report")
-    cases = list_cases(asked.inputs, asked.split)
-    refuse_folder(asked.out, cases)
+    cases = listed_cases(asked.inputs, asked.split, asked.out, asked.report)
     opening = asked.source.open(progress)
     journal, cases = _journal(asked, opening, cases)
     work = Work(asked.source, opening, journal, asked.read_ahead, asked.timeout_s, progress)

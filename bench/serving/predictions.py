@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from bench import __version__
-from bench.errors import InputError
 from bench.predict import tables
-from bench.predict.calls import run_cases
-from bench.predict.inputs import list_cases, refuse_folder
+from bench.predict.calls import listed_cases, run_cases
 from bench.predict.journal import Journal
 from bench.progress import Progress
 from bench.schedule.run_directory import write_text
@@ -73,10 +71,7 @@ def predict(asked: Asked, progress: Progress) -> Predictions:
             names the command that goes on.
     """
     begun, started = datetime.now(UTC), time.monotonic()
-    if asked.report is not None and not asked.report.absolute().parent.is_dir():
-        raise InputError(f"{asked.report}: its folder is not there; make it, or name another file with --report")
-    cases = list_cases(asked.inputs, asked.split)
-    refuse_folder(asked.out, cases)
+    cases = listed_cases(asked.inputs, asked.split, asked.out, asked.report)
     with Server(asked.url, asked.model, asked.timeout_s) as server:
         about = server.about()
         journal = Journal(asked.out, about.identity, about.classes)
