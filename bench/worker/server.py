@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import engines
 from bench.errors import CommandError, StorageError
+from bench.imports import LightImports
 from bench.machine.clock import peak_resident_bytes, processor_ns
 from bench.machine.gpu import Meter
 from bench.machine.process_tree import own_cpu_ns
@@ -116,13 +117,14 @@ class _Server:
         if request.keep_memory and not allocator.keep_freed():
             return Broke("the C library does not let the process keep the memory that it frees; use --allocator system")
         # Only now, so that a backend that cannot run here is skipped in no time.
-        import torch
+        with LightImports():
+            import torch
 
-        from bench.peers.session import case_pipeline
-        from bench.worker.ensemble import open_all
-        from engines.probe import refuse_tile
-        from engines.rewrites import rewritten
-        from models.load import load_models
+            from bench.peers.session import case_pipeline
+            from bench.worker.ensemble import open_all
+            from engines.probe import refuse_tile
+            from engines.rewrites import rewritten
+            from models.load import load_models
 
         self._device = request.target.device
         if request.target.on_cuda:
@@ -251,7 +253,7 @@ def main() -> None:
         server = _Server(stack, harness)
         while True:
             try:
-                with our_names():
+                with our_names(), LightImports():  # whose classes need libraries
                     request = harness.recv()
             except EOFError:
                 break
