@@ -8,7 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 import engines
@@ -18,6 +17,7 @@ from bench.worker.process import WorkerProcess
 from engines.base import Backend
 from reports.records.store import samples_path
 from reports.stats.power import ENOUGH_FOR_F1
+from tests.bench.forked import running_workers
 from tests.bench.run_files import put_samples, read_samples
 
 CASES = 5  # those of `bench` where a test does not say otherwise
@@ -89,8 +89,7 @@ def test_a_backend_that_is_really_faster_is_confirmed_on_a_fresh_pass(bench, lim
             mean = sample["usage"]["memory_byte_s"] / (sample["case_ns"] * 1e-9)
             assert mean > 0.3 * record["peak_memory_bytes"], "the memory of the worker, not of something small"
             assert sample["usage"]["flare_memory_mb_s"] > 0
-    workers = psutil.Process().children()
-    assert not workers, "every worker of every launch is gone"
+    assert not running_workers(), "every worker of every launch is gone"
     _check_half_done_is_finished()
 
 

@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import psutil
 import pytest
 
 import engines
@@ -12,6 +11,7 @@ from bench.machine import host
 from bench.schedule import memory
 from bench.schedule.interleave import Interleaver
 from engines.base import Backend
+from tests.bench.forked import running_workers
 from tests.bench.run_files import read_samples
 
 CASES, GIB = 5, 2**30
@@ -32,8 +32,7 @@ def test_a_worker_fits_where_it_leaves_the_reserve(need, available, total, expec
 
 def _two_at_most() -> tuple[int, int]:
     """A machine with room for two workers of up to 32 GiB."""
-    workers = sum("bench.worker.server" in child.cmdline() for child in psutil.Process().children())
-    return (2 - workers) * 64 * GIB, 64 * GIB
+    return (2 - len(running_workers())) * 64 * GIB, 64 * GIB
 
 
 def _interleaved(name: str) -> list[dict]:
