@@ -29,9 +29,11 @@ from bench.imports import HOME, LightImports, environment
 from bench.worker import process
 
 SERVER = "bench.worker.server"
+# Not OpenVINO and ONNX Runtime, which start threads at once: a fork takes no other thread along.
 _PRELOADED = (
     SERVER, "bench.peers.session", "bench.pipeline.stream", "bench.plan.calibration", "bench.worker.ensemble",
-    "engines.pytorch.eager", "engines.rewrites", "models.load", "nibabel", "torch",
+    "engines.pytorch.eager", "engines.rewrites", "models.load", "nibabel", "torch", "torch._dynamo",
+    "torch.export._trace", "torch.onnx._internal.exporter._core", "onnx", "onnxscript",
 )  # fmt: skip
 _START = "import sys; sys.path[:0] = [sys.argv[1]]; from tests.bench.forked import serve; serve(int(sys.argv[2]))"
 
@@ -83,7 +85,7 @@ class _Mother:
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-P", "-c", _START, HOME, str(theirs.fileno())]
-        variables = environment() | {"OMP_NUM_THREADS": "1"}  # a fork takes no other thread along
+        variables = environment() | {"OMP_NUM_THREADS": "1"}  # else NumPy starts one
         self._process = subprocess.Popen(
             command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=variables, start_new_session=True
         )
@@ -114,6 +116,7 @@ def serve(number: int) -> None:
     with LightImports():
         for name in _PRELOADED:
             __import__(name)
+    assert len(os.listdir("/proc/self/task")) == 1, "a fork would lack the threads of a library"  # noqa: PTH208
     while True:
         message, files, _, _ = socket.recv_fds(harness, 1 << 18, 2)
         if not message:
