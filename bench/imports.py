@@ -35,7 +35,7 @@ def find_ours_first() -> None:
 
 
 class LightImports:
-    """Import without what only takes time: a quarter of a worker's start, and of that of `bench run`.
+    """Import without what only takes time: a seventh of a worker's start, and a tenth of that of `bench run`.
 
     The collector of garbage looks through everything that modules define, and finds nothing to free. And nibabel imports
     pydicom, where that is installed, for an extension of NIfTI that nothing here reads; who reads DICOM imports it then.

@@ -286,9 +286,22 @@ def test_backends_of_another_device_are_rows_with_a_reason(bench, monkeypatch):
     assert started == ["torch-fp32"], "what cannot run starts no process of its own"
 
 
-def test_an_interrupt_keeps_what_was_measured_and_resume_finishes(network, data, tmp_path, monkeypatch, capsys, limit):
+# `bench`, which does not measure the device's peak.
+BENCH = """
+from dataclasses import replace
+from functools import partial
+from bench import run
+from bench.cli.main import entry
+run.run = partial(run.run, limits=replace(run.DEFAULT, peak=False))
+entry()
+"""
+
+
+def test_an_interrupt_keeps_what_was_measured_and_resume_finishes(
+    network, data, tmp_path, monkeypatch, capsys, limit, quick_start
+):
     command = [
-        sys.executable, "-m", "bench", "run", "--checkpoint", str(network[0]), "--data", str(data),
+        sys.executable, "-P", "-c", BENCH, "run", "--checkpoint", str(network[0]), "--data", str(data),
         "--backends", "torch-fp32,torch-fp32", "--rounds", "2", "--out", "run", "--max-cases", str(CASES),
         "--tile", "32,32,32", "--threads", "1",
     ]  # fmt: skip
@@ -330,7 +343,7 @@ def test_a_killed_harness_leaves_no_worker_and_loses_nothing(network, data, tmp_
     options = ["--checkpoint", str(network[0]), "--data", str(data), "--rounds", "50", "--out", "run"]
     options += ["--max-cases", str(CASES), "--tile", "32,32,32", "--threads", "1"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench", "run", "--backends", "torch-fp32,torch-fp32", *options],
+        [sys.executable, "-P", "-c", BENCH, "run", "--backends", "torch-fp32,torch-fp32", *options],
         cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     saved = samples_path(tmp_path / "run", "torch-fp32#2")
