@@ -37,8 +37,9 @@ def find_ours_first() -> None:
 class LightImports:
     """Import without what only takes time: a seventh of a worker's start, and a tenth of that of `bench run`.
 
-    The collector of garbage looks through everything that modules define, and finds nothing to free. And nibabel imports
-    pydicom, where that is installed, for an extension of NIfTI that nothing here reads; who reads DICOM imports it then.
+    The collector of garbage looks through everything that modules define, and finds nothing to free. And nibabel
+    imports pydicom, where that is installed, for an extension of NIfTI that nothing here reads; what reads DICOM
+    imports it later.
     """
 
     def __enter__(self) -> None:

@@ -1,9 +1,11 @@
 """Workers as forks of a process that has imported already what workers import.
 
 A worker is a process all the same, which runs `bench.worker.server` with its own folder, variables and log, and which
-a test may kill. Only its start is another, in hundredths of a second rather than in seconds of a core. The tests of
-starting itself (`test_imports`, `worker/test_process`, `schedule/test_groups`, `end_to_end/test_places`), those that
-call `bench` as a command, of packages and of the image start their workers as `bench` does.
+a test may kill. Only its start is another, in hundredths of a second rather than in more than one of a core. Workers
+start as users have them where the start is what is asked (`test_imports`, `worker/test_process`,
+`worker/test_allocator`, `cli/commands/test_doctor`), in scenarios and predictions, and wherever `bench` is called as a
+program: in whole runs that are interrupted and killed (`end_to_end/test_run`), in the image (`test_container`) and in
+scripts.
 """
 
 import atexit
@@ -28,14 +30,20 @@ import psutil
 from bench.imports import HOME, LightImports, environment
 from bench.worker import process
 
-SERVER = "bench.worker.server"
+WORKER = "bench.worker.server"
 # Not OpenVINO and ONNX Runtime, which start threads at once: a fork takes no other thread along.
 _PRELOADED = (
-    SERVER, "bench.peers.session", "bench.pipeline.stream", "bench.plan.calibration", "bench.worker.ensemble",
+    WORKER, "bench.peers.session", "bench.pipeline.stream", "bench.plan.calibration", "bench.worker.ensemble",
     "engines.pytorch.eager", "engines.rewrites", "models.load", "nibabel", "torch", "torch._dynamo",
     "torch.export._trace", "torch.onnx._internal.exporter._core", "onnx", "onnxscript",
 )  # fmt: skip
-_START = "import sys; sys.path[:0] = [sys.argv[1]]; from tests.bench.forked import serve; serve(int(sys.argv[2]))"
+_START = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from tests.bench.forked import serve
+del sys.path[0]
+serve(int(sys.argv[2]))
+"""
 
 
 @contextlib.contextmanager
@@ -48,44 +56,45 @@ def forked_workers() -> Iterator[None]:
 
 def running_workers() -> list[psutil.Process]:
     """Workers of this process, however they were started."""
-    mother = psutil.Process(_Mother.instance.pid) if _Mother.instance else None
-    started = [child for child in psutil.Process().children() if SERVER in child.cmdline()]
-    return started + [child for child in (mother.children() if mother else ()) if child.status() != "zombie"]
+    started = [child for child in psutil.Process().children() if WORKER in child.cmdline()]
+    forks = psutil.Process(_ForkServer.instance.pid).children() if _ForkServer.instance else []
+    return started + [fork for fork in forks if fork.status() != psutil.STATUS_ZOMBIE]
 
 
 class Forked:
     """In the place of `subprocess.Popen`, as far as workers need it."""
 
     def __init__(self, command: list[str], *, pass_fds: list[int], stdout: Any, env: dict[str, str], **_: Any) -> None:
-        assert command[-2] == SERVER, command
+        assert command[-2] == WORKER, command
         self.returncode: int | None = None
         started = {"env": env, "folder": os.getcwd(), "cores": [*os.sched_getaffinity(0)]}  # noqa: PTH109
-        self.pid = _Mother.get().ask(started, [*pass_fds, stdout.fileno()])
+        self.pid = _ForkServer.get().ask(started, [*pass_fds, stdout.fileno()])
 
     def wait(self, timeout: float | None = None) -> int:
         end = None if timeout is None else time.monotonic() + timeout
         while self.poll() is None:
             if end is not None and time.monotonic() > end:
-                raise subprocess.TimeoutExpired(SERVER, timeout or 0)
+                raise subprocess.TimeoutExpired(WORKER, timeout or 0)
             time.sleep(0.005)
         assert self.returncode is not None
         return self.returncode
 
     def poll(self) -> int | None:
         if self.returncode is None:
-            self.returncode = _Mother.get().ask({"poll": self.pid})
+            self.returncode = _ForkServer.get().ask({"poll": self.pid})
         return self.returncode
 
 
-class _Mother:
+class _ForkServer:
     """The process whose forks workers are, as this process sees it; started once."""
 
-    instance: "_Mother | None" = None
+    instance: "_ForkServer | None" = None
 
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-P", "-c", _START, HOME, str(theirs.fileno())]
-        variables = environment() | {"OMP_NUM_THREADS": "1"}  # else NumPy starts one
+        variables = environment() | {"OMP_NUM_THREADS": "1"}  # else NumPy starts threads
+        variables.pop("PYTHONPATH", None)  # each worker has its own
         self._process = subprocess.Popen(
             command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=variables, start_new_session=True
         )
@@ -95,8 +104,8 @@ class _Mother:
         atexit.register(self._end)
 
     @classmethod
-    def get(cls) -> "_Mother":
-        if cls.instance is None:
+    def get(cls) -> "_ForkServer":
+        if cls.instance is None or cls.instance._process.poll() is not None:
             cls.instance = cls()
         return cls.instance
 
@@ -151,7 +160,7 @@ def _be_a_worker(connection: int, log: int, env: dict[str, str], folder: str, co
         sys.path[:0] = [entry for entry in env.get("PYTHONPATH", "").split(os.pathsep) if entry]
         tempfile.tempdir = None
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        sys.argv = ["-c", HOME, SERVER, str(connection)]
+        sys.argv = ["-c", HOME, WORKER, str(connection)]
         from bench.worker import server
 
         server.main()

@@ -1,4 +1,4 @@
-"""Readings of a GPU, from a library that answers as NVML does; and the peak of a GPU (`test_cuda` has that of a CPU)."""
+"""Readings of a GPU, from a library that answers as NVML does; and its peak, measured (`test_cuda` has a CPU's)."""
 
 import os
 from types import SimpleNamespace

@@ -35,7 +35,7 @@ def noise(batch: int) -> Tensor:
 
 
 def target(folder: Path, batch: int) -> Target:
-    # No layer of INT8 goes back to float, whatever it does to the masks: which do is asked elsewhere, and takes minutes.
+    # No layer goes back to float, whatever INT8 does to the masks: which layers do is asked elsewhere.
     return Target("cpu", TILE, batch, 1, folder, Calibration(lambda: noise(4), "noise"), int8_dice=0.0)
 
 
