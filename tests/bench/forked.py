@@ -10,6 +10,7 @@ scripts.
 
 import atexit
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -48,8 +49,9 @@ serve(int(sys.argv[2]))
 
 @contextlib.contextmanager
 def forked_workers() -> Iterator[None]:
-    """Within it `WorkerProcess` starts forks."""
-    ours = SimpleNamespace(**{**vars(subprocess), "Popen": Forked})
+    """Within it `WorkerProcess` starts forks; on systems other than Linux, processes as ever."""
+    popen = Forked if sys.platform == "linux" else subprocess.Popen
+    ours = SimpleNamespace(**{**vars(subprocess), "Popen": popen})
     with patch.object(process, "subprocess", ours):
         yield
 
@@ -125,6 +127,7 @@ def serve(number: int) -> None:
     with LightImports():
         for name in _PRELOADED:
             __import__(name)
+    gc.freeze()  # else each fork would copy what all share
     assert len(os.listdir("/proc/self/task")) == 1, "a fork would lack the threads of a library"  # noqa: PTH208
     while True:
         message, files, _, _ = socket.recv_fds(harness, 1 << 18, 2)
