@@ -50,7 +50,7 @@ class LightImports:
 
     def __exit__(self, *_: object) -> None:
         if self._hides:
-            del sys.modules["pydicom"]
+            sys.modules.pop("pydicom", None)
         if self._collects:
             gc.enable()
 
