@@ -1,11 +1,11 @@
 """Workers as forks of a process that has imported already what workers import.
 
 A worker is a process all the same, which runs `bench.worker.server` with its own folder, variables and log, and which
-a test may kill. Only its start is another, in hundredths of a second rather than in more than one of a core. Workers
-start as users have them where the start is what is asked (`test_imports`, `worker/test_process`,
-`worker/test_allocator`, `cli/commands/test_doctor`), in scenarios and predictions, and wherever `bench` is called as a
-program: in whole runs that are interrupted and killed (`end_to_end/test_run`), in the image (`test_container`) and in
-scripts.
+a test may kill. Only its start is another, in hundredths of a second rather than in more than one of a core, and it
+warms a backend up by the least number of passes. Workers start and warm up as users have them where that is what is
+asked (`test_imports`, `worker/test_process`, `worker/test_allocator`, `cli/commands/test_doctor`), in scenarios and
+predictions, and wherever `bench` is called as a program: in whole runs that are interrupted and killed
+(`end_to_end/test_run`), in the image (`test_container`) and in scripts.
 """
 
 import atexit
@@ -29,7 +29,7 @@ from unittest.mock import patch
 import psutil
 
 from bench.imports import HOME, LightImports, environment
-from bench.worker import process
+from bench.worker import process, warmup
 
 WORKER = "bench.worker.server"
 # Not OpenVINO and ONNX Runtime, which start threads at once: a fork takes no other thread along.
@@ -128,6 +128,7 @@ def serve(number: int) -> None:
         for name in _PRELOADED:
             __import__(name)
     gc.freeze()  # else each fork would copy what all share
+    warmup.MOST = warmup.LEAST  # passes, in hundreds of workers; the rule has tests of its own
     assert len(os.listdir("/proc/self/task")) == 1, "a fork would lack the threads of a library"  # noqa: PTH208
     while True:
         message, files, _, _ = socket.recv_fds(harness, 1 << 18, 2)
