@@ -8,9 +8,9 @@ networks are legal Python in all manner of styles, with a fault now and then. Of
 those of MONAI's sliding window over the same network, and DSC and NSD those of MONAI's metrics, the truth resampled by
 SimpleITK; macro-F1 is scikit-learn's (`tests/bench/generated`).
 
-Workers are forks of this process; every `--fresh-every`-th data set has workers as `bench` starts them. Whatever is not
-as it must be is a finding: it is printed, its files are kept, and the exit code is 1. Each input follows from seed and
-number alone.
+Workers are forks (`tests/bench/forked.py`); every `--fresh-every`-th data set has workers as `bench` starts them.
+Whatever is not as it must be is a finding: it is printed, its files are kept, and the exit code is 1. Each input
+follows from seed and number alone.
 """
 
 import argparse
@@ -28,11 +28,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for `tests`
 
 
 def _start(folder: Path) -> None:
-    from tests.bench.generated.forked import preload, runs_folder
+    import torch
 
+    from tests.bench.generated.short_runs import runs_folder
+
+    torch.set_num_threads(1)
     own = folder / f"process-{os.getpid()}"
     own.mkdir()
-    preload()
     runs_folder(own)
 
 
@@ -67,7 +69,6 @@ def main() -> None:
     options = parser.parse_args()
     folder = options.out or Path(tempfile.mkdtemp(prefix="generated-"))
     folder.mkdir(parents=True, exist_ok=True)
-    os.environ["OMP_NUM_THREADS"] = "1"  # a fork takes no other thread along
     begin, outcomes, cases, findings = time.monotonic(), Counter[tuple[str, str, str]](), 0, 0
     last = options.first + options.data_sets, options.first + options.networks
     with ProcessPoolExecutor(options.processes, get_context("spawn"), _start, (folder.absolute(),)) as pool:

@@ -29,6 +29,7 @@ import bench
 from bench.cli.main import main
 from bench.plan import cache
 from models.networks.unet import MultiTaskUNet
+from tests.bench.forked import forked_workers
 from tests.bench.package.conftest import quick
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -235,7 +236,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.save({"model_state_dict": MultiTaskUNet(2).state_dict()}, root / "best_model.pth")
     options = ["--checkpoint", root / "best_model.pth", "--tile", "32,32,32", "--data", root / "data"]
     options += ["--device", "cpu", "--threads", "1", "--rounds", "1", "--backends", ",".join(PACKED)]
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, forked_workers():
         patch.setenv("VOXBENCH_CACHE", str(root / "cache"))
         quick(patch)
         main(["run", *map(str, options), "--out", str(root / "run")])

@@ -17,7 +17,7 @@ from bench.cli import internal_error
 from bench.cli.exit_codes import BACKEND_LOST, BAD_INPUT, DONE, INTERNAL_ERROR, INTERRUPTED
 from bench.cli.options import parser
 from bench.errors import BackendLostError, BenchError, InputError, InterruptedRunError
-from bench.imports import OURS, adopt_environment
+from bench.imports import OURS, LightImports, adopt_environment
 from bench.schedule.run_directory import LATEST
 
 _MODULES = {
@@ -39,7 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("nibabel.global").disabled = True  # likewise: odd headers, each in a line of its own
     try:
         _check_current_folder()
-        module = import_module(f"bench.cli.commands.{_module(options)}")
+        with LightImports():
+            module = import_module(f"bench.cli.commands.{_module(options)}")
         return int(module.execute(options))
     except BackendLostError as error:
         return _refuse(error, BACKEND_LOST)

@@ -3,6 +3,7 @@
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from bench.imports import LightImports
 from engines.base import TORCH
 
 if TYPE_CHECKING:
@@ -17,11 +18,12 @@ def load_networks(request: "Open", stack: ExitStack) -> "list[Model]":
         EngineError, models.errors.CheckpointError: one cannot be used, or this processor computes its convolutions
             wrongly.
     """
-    import torch
+    with LightImports():
+        import torch
 
-    from engines.probe import refuse_tile
-    from engines.rewrites import rewritten
-    from models.load import load_models
+        from engines.probe import refuse_tile
+        from engines.rewrites import rewritten
+        from models.load import load_models
 
     target = request.target
     if target.on_cuda:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import engines
 from bench.errors import CommandError, StorageError
+from bench.imports import LightImports
 from bench.machine.clock import peak_resident_bytes, processor_ns
 from bench.machine.gpu import Meter
 from bench.machine.process_tree import own_cpu_ns
@@ -116,11 +117,12 @@ class _Server:
         if request.keep_memory and not allocator.keep_freed():
             return Broke("the C library does not let the process keep the memory that it frees; use --allocator system")
         # Only now, so that a backend that cannot run here is skipped in no time.
-        import torch
+        with LightImports():
+            import torch
 
-        from bench.peers.session import case_pipeline
-        from bench.worker.ensemble import open_all
-        from bench.worker.networks import load_networks
+            from bench.peers.session import case_pipeline
+            from bench.worker.ensemble import open_all
+            from bench.worker.networks import load_networks
 
         self._device = request.target.device
         models = load_networks(request, self._stack)
@@ -235,7 +237,7 @@ def main() -> None:
         server = _Server(stack, harness)
         while True:
             try:
-                with our_names():
+                with our_names(), LightImports():  # whose classes need libraries
                     request = harness.recv()
             except EOFError:
                 break

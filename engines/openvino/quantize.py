@@ -72,7 +72,7 @@ def _retreats(model: "Model", layers: "Sequence[Layer]", batches: "Sequence[Tens
     cost = Counter[str]()
     for layer in layers:
         cost[layer.name] += layer.macs
-    order = sensitivity.ranking(model.module, batches[:_RANKED], cost, model.painting is not None)
+    order = sensitivity.ranking(model.module, batches[:_RANKED], cost)
     number = 1
     while number <= len(order):
         yield order[:number]

@@ -103,7 +103,7 @@ def select(
     before = after = _divergence(network, scales, batches, reference, regions)
     chosen, fp16 = list(scales), dict[str, float]()
     if not after.acceptable:
-        alone = _errors(network, scales, batches, reference, regions)
+        alone = _errors(network, scales, batches, reference)
         for name in _costliest_first(alone, cost):
             chosen.remove(name)
             fp16[name] = alone[name]
@@ -121,25 +121,33 @@ def select(
     return Selection(tuple(chosen), fp16, before, after, share)
 
 
-def ranking(module: nn.Module, batches: Sequence[Tensor], cost: Mapping[str, int], regions: bool) -> list[str]:
+def ranking(module: nn.Module, batches: Sequence[Tensor], cost: Mapping[str, int]) -> list[str]:
     """All convolutions of `module` that run, first the one whose INT8 brings most error for its multiply-accumulates.
 
     Args:
         cost: multiply-accumulates of each layer.
-        regions: as of `select`.
     """
     convolutions = [name for name, layer in module.named_modules() if isinstance(layer, nn.Conv3d) and cost.get(name)]
     scales = calibrate(module, batches, PERCENTILE, convolutions)
     network = FakeQuantized(module, scales)
-    return _costliest_first(_errors(network, scales, batches, _answers(module, batches), regions), cost)
+    return _costliest_first(_errors(network, scales, batches, _answers(module, batches)), cost)
 
 
 def _errors(
     network: FakeQuantized, scales: Mapping[str, Scales], batches: Sequence[Tensor],
-    reference: list[tuple[Tensor, Tensor]], regions: bool,
+    reference: list[tuple[Tensor, Tensor]],
 ) -> dict[str, float]:  # fmt: skip
-    """The error that each layer alone brings."""
-    return {name: _divergence(network, [name], batches, reference, regions).error for name in scales}
+    """The error that each layer alone brings, as of `Divergence`."""
+    errors = {}
+    for name in scales:
+        with network.quantized([name]) as module:
+            errors[name] = _error(_answers(module, batches), reference)
+    return errors
+
+
+def _error(answers: list[tuple[Tensor, Tensor]], reference: list[tuple[Tensor, Tensor]]) -> float:
+    error = sum(_relative([a[i] for a in answers], [r[i] for r in reference]) for i in range(2))
+    return error if isfinite(error) else inf  # NaN has no place in an order
 
 
 def _costliest_first(errors: Mapping[str, float], cost: Mapping[str, int]) -> list[str]:
@@ -165,15 +173,13 @@ def _divergence(
 ) -> Divergence:  # fmt: skip
     with network.quantized(names) as module:
         answers = _answers(module, batches)
-    error = sum(_relative([a[i] for a in answers], [r[i] for r in reference]) for i in range(2))
-    error = error if isfinite(error) else inf  # NaN has no place in an order
     classes = [
         (a.argmax(1) != r.argmax(1)).sum()
         for (_, a), (_, r) in zip(answers, reference, strict=True)
         if a.shape[1]  # else the network has no classification
     ]
     pairs = ((masks_of(a, regions), masks_of(r, regions)) for (a, _), (r, _) in zip(answers, reference, strict=True))
-    return Divergence(error, least_dice(pairs), int(sum(classes)))
+    return Divergence(_error(answers, reference), least_dice(pairs), int(sum(classes)))
 
 
 def _relative(answers: list[Tensor], reference: list[Tensor]) -> float:

@@ -18,6 +18,7 @@ from bench import run as run_module
 from bench.cli.main import main
 from bench.schedule.limits import DEFAULT
 from models.networks.unet import MultiTaskUNet
+from tests.bench.forked import forked_workers
 from tests.bench.written_cases import SIDE, write_cases
 
 CASES = 16  # the fewest on which an unchanged macro-F1 counts
@@ -92,7 +93,14 @@ def without_peak(limit):
 
 
 @pytest.fixture
-def bench(network, data, tmp_path, monkeypatch, capsys, limit):
+def quick_start() -> Iterator[None]:
+    """Workers that are forks; a file whose tests are about the start of workers puts another fixture in its place."""
+    with forked_workers():
+        yield
+
+
+@pytest.fixture
+def bench(network, data, tmp_path, monkeypatch, capsys, limit, quick_start):
     """Call `bench run` on the small network, in a folder of its own; gives exit code, summary and what was printed."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VOXBENCH_CACHE", str(tmp_path / "cache"))

@@ -76,3 +76,22 @@ def test_processes_that_a_library_starts_find_no_code_in_the_current_folder(proj
     assert "CPATH" not in variables
     subprocess.run([sys.executable, "-c", f"import {','.join(LIBRARIES[1:])}"], env=variables, check=True)
     assert ran(project) == []
+
+
+def test_light_imports_leave_pydicom_for_later():
+    """And whoever reads DICOM has it then; the collector of garbage goes on as well."""
+    pytest.importorskip("pydicom", reason="pydicom is not installed")
+    code = """
+import gc, sys
+from bench.imports import LightImports
+with LightImports():
+    import bench.data.volume
+    assert not gc.isenabled()
+assert gc.isenabled() and "nibabel" in sys.modules and "pydicom" not in sys.modules
+from bench.data.dicom import series
+from bench.data.dicom.toolkit import library
+assert library("pydicom.config", "a file").__name__ == "pydicom.config"
+with LightImports():
+    import pydicom
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

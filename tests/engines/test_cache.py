@@ -36,7 +36,7 @@ def test_engines_come_back_from_disk(
     name: str, target: Callable[..., Target], model: Model, tiles: Callable[[int, int], Tensor], tmp_path: Path
 ) -> None:
     """The second time is a hit with the same outputs; a truncated file is built again."""
-    here = target(cache=tmp_path)
+    here = replace(target(cache=tmp_path), int8_dice=0.0)  # all layers stay in INT8, whatever that does
     engine = engines.load(name)
     available = engine.probe(here)
     if not available.ok:

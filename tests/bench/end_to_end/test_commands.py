@@ -9,6 +9,7 @@ import pytest
 
 from bench.cli.main import main
 from tests.bench.commands.test_runner import MODES, PREDICTOR, REST
+from tests.bench.forked import running_workers
 from tests.bench.run_files import put_samples, read_samples
 
 CASES = 5
@@ -54,7 +55,7 @@ def test_each_fault_is_one_row_and_nothing_else_is_lost(mode, bench):
     assert row(summary, "good")["peak_memory_bytes"] or mode != "server"
     orphans = [each for each in psutil.process_iter(["cmdline"]) if "time.sleep(3600)" in str(each.info["cmdline"])]
     assert not orphans
-    assert not psutil.Process().children()
+    assert not running_workers()
 
 
 def test_a_command_is_held_against_the_network(bench, network):

@@ -23,7 +23,8 @@ def rows(summary: dict) -> dict[str, dict]:
 def test_a_run_states_the_peak_of_its_device_and_the_share_reached(bench, device, capsys):
     _, summary, _ = bench("--device", device, "--backends", "torch-fp32@2", "--rounds", "1")
     peak, found = summary["peak_flops"], rows(summary)
-    assert peak["fp32"] > 0
+    assert all(1e8 < rate < 1e17 for rate in peak.values()), peak
+    assert ("tf32" in peak) == (device != "cpu")
     assert summary["peak_bytes_per_s"] > 0
     macs = json.loads(Path("run/run.json").read_text())["checkpoint"]["macs_per_tile"]
     for name in ("torch-fp32", "torch-fp32@2"):

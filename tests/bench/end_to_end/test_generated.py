@@ -13,13 +13,12 @@ from hypothesis import strategies as st
 
 from tests.bench.generated.faults import FAULTS
 from tests.bench.generated.findings import Result, network_data, try_data_set, try_network
-from tests.bench.generated.forked import preload
 
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
     before = torch.get_num_threads()
-    preload()
+    torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
 

@@ -19,11 +19,11 @@ def test_a_bundle_is_run(bench, data, tmp_path):
     network = UNet(**DEFINITION).eval()
     with torch.no_grad():  # random weights that label some of all three classes
         bias = next(each for name, each in reversed(list(network.named_parameters())) if name.endswith("bias"))
-        bias -= network(torch.rand(1, 1, 64, 64, 64)).mean(dim=(0, 2, 3, 4))
+        bias -= network(torch.rand(1, 1, 32, 32, 32)).mean(dim=(0, 2, 3, 4))
     config = {
         "network_def": {"_target_": "UNet", **DEFINITION},
         "preprocessing": {"_target_": "Compose", "transforms": [{"_target_": "LoadImaged", "keys": "image"}, SCALING]},
-        "inferer": {"_target_": "SlidingWindowInferer", "roi_size": [64, 64, 64]},
+        "inferer": {"_target_": "SlidingWindowInferer", "roi_size": [32, 32, 32]},
     }
     init_bundle(tmp_path / "bundle", network=network, inference_str=config)
     options = ["--backends", "torch-fp32,ort-fp32", "--rounds", "1", "--max-cases", "2"]
@@ -34,5 +34,5 @@ def test_a_bundle_is_run(bench, data, tmp_path):
     assert checkpoint["path"] == str(tmp_path / "bundle")
     assert (checkpoint["architecture"], checkpoint["subtypes"], checkpoint["labels"]) == ("MONAI UNet", 0, [0, 1, 2])
     assert "it has no classification: F1 is not applicable" in checkpoint["remarks"]
-    assert record["settings"]["tile"] == [64, 64, 64]
+    assert record["settings"]["tile"] == [32, 32, 32]
     assert {row["name"]: row["status"] for row in result["variants"]} == {"torch-fp32": "ok", "ort-fp32": "ok"}

@@ -8,7 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 import engines
@@ -18,6 +17,7 @@ from bench.worker.process import WorkerProcess
 from engines.base import Backend
 from reports.records.store import samples_path
 from reports.stats.power import ENOUGH_FOR_F1
+from tests.bench.forked import running_workers
 from tests.bench.run_files import put_samples, read_samples
 
 CASES = 5  # those of `bench` where a test does not say otherwise
@@ -89,8 +89,7 @@ def test_a_backend_that_is_really_faster_is_confirmed_on_a_fresh_pass(bench, lim
             mean = sample["usage"]["memory_byte_s"] / (sample["case_ns"] * 1e-9)
             assert mean > 0.3 * record["peak_memory_bytes"], "the memory of the worker, not of something small"
             assert sample["usage"]["flare_memory_mb_s"] > 0
-    workers = psutil.Process().children()
-    assert not workers, "every worker of every launch is gone"
+    assert not running_workers(), "every worker of every launch is gone"
     _check_half_done_is_finished()
 
 
@@ -287,9 +286,22 @@ def test_backends_of_another_device_are_rows_with_a_reason(bench, monkeypatch):
     assert started == ["torch-fp32"], "what cannot run starts no process of its own"
 
 
-def test_an_interrupt_keeps_what_was_measured_and_resume_finishes(network, data, tmp_path, monkeypatch, capsys, limit):
+# `bench`, which does not measure the device's peak.
+BENCH = """
+from dataclasses import replace
+from functools import partial
+from bench import run
+from bench.cli.main import entry
+run.run = partial(run.run, limits=replace(run.DEFAULT, peak=False))
+entry()
+"""
+
+
+def test_an_interrupt_keeps_what_was_measured_and_resume_finishes(
+    network, data, tmp_path, monkeypatch, capsys, limit, quick_start
+):
     command = [
-        sys.executable, "-m", "bench", "run", "--checkpoint", str(network[0]), "--data", str(data),
+        sys.executable, "-P", "-c", BENCH, "run", "--checkpoint", str(network[0]), "--data", str(data),
         "--backends", "torch-fp32,torch-fp32", "--rounds", "2", "--out", "run", "--max-cases", str(CASES),
         "--tile", "32,32,32", "--threads", "1",
     ]  # fmt: skip
@@ -331,7 +343,7 @@ def test_a_killed_harness_leaves_no_worker_and_loses_nothing(network, data, tmp_
     options = ["--checkpoint", str(network[0]), "--data", str(data), "--rounds", "50", "--out", "run"]
     options += ["--max-cases", str(CASES), "--tile", "32,32,32", "--threads", "1"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench", "run", "--backends", "torch-fp32,torch-fp32", *options],
+        [sys.executable, "-P", "-c", BENCH, "run", "--backends", "torch-fp32,torch-fp32", *options],
         cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     saved = samples_path(tmp_path / "run", "torch-fp32#2")

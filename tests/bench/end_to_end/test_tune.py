@@ -14,7 +14,7 @@ from bench.tune import trials as trials_module
 from reports.records.store import read_run
 from tests.bench.written_cases import SIDE, write_cases
 
-FEW, MORE = 8, 5  # cases to tune on; trials
+FEW, MORE = 8, 4  # cases to tune on; trials
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def with_training(network, data, tmp_path) -> Path:
 
 
 @pytest.fixture
-def tune(network, with_training, tmp_path, monkeypatch, capsys):
+def tune(network, with_training, tmp_path, monkeypatch, capsys, quick_start):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VOXBENCH_CACHE", str(tmp_path / "cache"))
 
@@ -46,36 +46,7 @@ def lines() -> list[dict]:
     return [json.loads(line) for line in Path("search/trials.jsonl").read_text().splitlines()]
 
 
-def test_a_search_ends_in_a_recipe_that_is_confirmed_on_other_cases(tune):
-    code, printed = tune("--trials", str(MORE))
-    assert code in (0, 1, 3), printed
-    trials = lines()
-    assert len(trials) >= MORE, "the steps may add some"
-    assert trials[0]["speedup"] == 1.0
-    assert {trial["state"] for trial in trials} <= {"measured", "pruned", "failed"}
-    shipped, confirmed = read_run(Path("search/shipped")), read_run(Path("search/confirmation"))
-    seen, evaluated = ({case.name for case in run.record.cases} for run in (shipped, confirmed))
-    assert (len(seen), len(evaluated)) == (FEW, 16)
-    assert not seen & evaluated
-    assert confirmed.record.confirmed == "tuned"
-    recipe = read_recipes(Path("search/recipe.toml"), "none", 0.5, 1)["tuned"]
-    assert recipe == confirmed.record.settings.variants["tuned"]
-    assert any(s.phase == "confirmation" for s in confirmed.variant("tuned").samples)
-    report = Path("search/tuning.md").read_text()
-    for part in (
-        "## The recipe",
-        "## Time against accuracy",
-        "8 cases of the split train",
-        "once, on 16 cases that the",
-    ):
-        assert part in report
-    assert "Report: search/tuning.md" in printed
-    assert not list(Path("search/search/1/predictions").glob("trial-*")), "what is scored is not kept"
-    assert tune("--trials", "99", "--resume")[0] == 2, "no second look at the evaluation cases"
-    assert len(lines()) == len(trials)
-
-
-def test_an_interrupted_search_goes_on(tune, monkeypatch):
+def test_a_search_that_is_interrupted_twice_ends_in_a_recipe_that_is_confirmed_on_other_cases(tune, monkeypatch):
     measure, rounds, calls = trials_module.Trials.measure, Interleaver.round, []
 
     def in_the_third_trial(*arguments):
@@ -112,6 +83,33 @@ def test_an_interrupted_search_goes_on(tune, monkeypatch):
     code, printed = tune("--trials", "99", "--resume")
     assert code in (0, 1, 3), printed
     assert (lines(), Path("search/recipe.toml").read_text()) == (searched, recipe), "nothing more is searched"
+    _check_search(printed)
+    assert tune("--trials", "99", "--resume")[0] == 2, "no second look at the evaluation cases"
+    assert lines() == searched
+
+
+def _check_search(printed: str) -> None:
+    trials = lines()
+    assert trials[0]["speedup"] == 1.0
+    assert {trial["state"] for trial in trials} <= {"measured", "pruned", "failed"}
+    shipped, confirmed = read_run(Path("search/shipped")), read_run(Path("search/confirmation"))
+    seen, evaluated = ({case.name for case in run.record.cases} for run in (shipped, confirmed))
+    assert (len(seen), len(evaluated)) == (FEW, 16)
+    assert not seen & evaluated
+    assert confirmed.record.confirmed == "tuned"
+    recipe = read_recipes(Path("search/recipe.toml"), "none", 0.5, 1)["tuned"]
+    assert recipe == confirmed.record.settings.variants["tuned"]
+    assert any(s.phase == "confirmation" for s in confirmed.variant("tuned").samples)
+    report = Path("search/tuning.md").read_text()
+    for part in (
+        "## The recipe",
+        "## Time against accuracy",
+        "8 cases of the split train",
+        "once, on 16 cases that the",
+    ):
+        assert part in report
+    assert "Report: search/tuning.md" in printed
+    assert not list(Path("search/search/1/predictions").glob("trial-*")), "what is scored is not kept"
 
 
 def test_what_it_needs_is_named(tune, monkeypatch):

@@ -16,10 +16,10 @@ from sklearn.metrics import f1_score
 from tests.bench.generated import bands
 from tests.bench.generated.data_sets import Case, DataSet, folders, write_data_set
 from tests.bench.generated.faults import FAULTS, spoil
-from tests.bench.generated.forked import Ended, bench, small_runs
 from tests.bench.generated.independent import Forward, dsc, nsd, on_grid_of, predict
 from tests.bench.generated.networks import FILE_FAULTS, write_network
 from tests.bench.generated.nifti import Array, File, spacing_of
+from tests.bench.generated.short_runs import Ended, bench, small_runs
 
 PROGRESS = ("checking cases", "building backends")
 CODES = {0, 1, 2, 3, 4, 130}

@@ -14,6 +14,8 @@ from bench.package.opening import open_package
 from bench.package.trial import trial
 from tests.bench.package.conftest import quick
 
+pytestmark = pytest.mark.usefixtures("quick_start")
+
 CODE = """
 import torch
 

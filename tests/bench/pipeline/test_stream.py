@@ -81,34 +81,48 @@ def test_masks_are_equal_byte_by_byte(cases, one_at_a_time, read_ahead, threads)
 class Counting(Pipeline):
     """Counts the cases that are being read or wait, those with the network among them, and keeps the network busy."""
 
-    def __init__(self, *args) -> None:
-        super().__init__(*args)
-        self.begun = self.taken = 0
+    def __init__(self, network, settings, read_ahead, cases) -> None:
+        super().__init__(network, settings)
+        self.read_ahead, self.cases = read_ahead, cases
+        self.begun = self.taken = self.ready = 0
         self.most = 0
         self.alive: list[weakref.ref] = []
         self.most_alive = 0
-        self.gone_on = threading.Event()
+        self.gone_on = threading.Condition()
 
     def prepare(self, image, watch):
         self.begun += 1
         self.most = max(self.most, self.begun - self.taken)
         prepared = super().prepare(image, watch)
         self.alive.append(weakref.ref(prepared))
-        self.gone_on.set()
+        with self.gone_on:
+            self.ready += 1
+            self.gone_on.notify()
         return prepared
 
     def label(self, prepared, watch):
         self.taken += 1
-        while self.gone_on.wait(0.3):  # until reading stands still: as far ahead as it ever gets
-            self.gone_on.clear()
+        ahead = min(self.taken + self.read_ahead, self.cases)
+        with self.gone_on:
+            assert self.gone_on.wait_for(lambda: self.ready >= ahead, 60), "it does not read as far ahead as stated"
+            self.gone_on.wait_for(lambda: self.ready > ahead, 0.1)  # nor any further: a case is read in milliseconds
         gc.collect()
         self.most_alive = max(self.most_alive, sum(reference() is not None for reference in self.alive))
         return super().label(prepared, watch)
 
 
+@pytest.fixture
+def quick_collection():
+    """What is there already is not looked through each time that garbage is collected."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.mark.parametrize("read_ahead", [1, 2, 4])
-def test_never_more_cases_are_held_than_stated(cases, read_ahead):
-    pipeline = Counting(Network(), SETTINGS)
+def test_never_more_cases_are_held_than_stated(cases, read_ahead, quick_collection):
+    pipeline = Counting(Network(), SETTINGS, read_ahead, len(cases))
     Stream(pipeline, read_ahead).run(cases)
     assert pipeline.begun == pipeline.taken == len(cases)
     # One more is counted between a case's being taken and its reaching the network.

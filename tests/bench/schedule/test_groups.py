@@ -1,10 +1,8 @@
 """Backends in groups, as memory allows: the rule, and a run of two groups through real worker processes."""
 
 import json
-from contextlib import suppress
 from pathlib import Path
 
-import psutil
 import pytest
 
 import engines
@@ -13,6 +11,7 @@ from bench.machine import host
 from bench.schedule import memory
 from bench.schedule.interleave import Interleaver
 from engines.base import Backend
+from tests.bench.forked import running_workers
 from tests.bench.run_files import read_samples
 
 CASES, GIB = 5, 2**30
@@ -33,11 +32,7 @@ def test_a_worker_fits_where_it_leaves_the_reserve(need, available, total, expec
 
 def _two_at_most() -> tuple[int, int]:
     """A machine with room for two workers of up to 32 GiB."""
-    workers = 0
-    for child in psutil.Process().children():
-        with suppress(psutil.Error):  # of one that ends meanwhile
-            workers += "bench.worker.server" in child.cmdline()
-    return (2 - workers) * 64 * GIB, 64 * GIB
+    return (2 - len(running_workers())) * 64 * GIB, 64 * GIB
 
 
 def _interleaved(name: str) -> list[dict]:

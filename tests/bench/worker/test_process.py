@@ -20,6 +20,7 @@ from bench.worker.questions import probe, try_import
 from engines.base import Availability, Target
 from models.networks.unet import MultiTaskUNet
 from models.options import ModelOptions
+from tests.bench.forked import running_workers
 
 TILE = (32, 32, 32)
 ROOM = "make room or choose another folder"
@@ -135,8 +136,8 @@ def test_a_worker_has_a_temporary_folder_of_its_own_also_where_there_is_no_home(
 
 def test_a_stopped_worker_is_lost_to_the_next_question(files, start):
     worker, _ = start("torch-fp32")
-    for child in psutil.Process().children():
-        child.kill()
+    for each in running_workers():
+        each.kill()
     with pytest.raises(WorkerLostError, match="killed by SIGKILL"):
         worker.ask(Predict((files / "a_0000.nii.gz",), files / "a.nii.gz"), 60)
 

@@ -56,7 +56,7 @@ def test_layers_of_a_network_without_a_classification_are_ranked(
 ) -> None:
     network = SegmentsOnly(model.module)
     names = [name for name, layer in network.named_modules() if isinstance(layer, nn.Conv3d)]
-    ranked = sensitivity.ranking(network, [tiles(1, 1)], dict.fromkeys(names, 1000), regions=False)
+    ranked = sensitivity.ranking(network, [tiles(1, 1)], dict.fromkeys(names, 1000))
     assert sorted(ranked) == sorted(names)
 
 

@@ -70,12 +70,18 @@ def test_logits_are_those_of_monais_inferer(bundle, name: str, batch: int) -> No
     torch.testing.assert_close(ours, logits, rtol=1e-4, atol=1e-4)
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all, so that a network is exported once for the backends that start from the same graph."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_masks_are_those_of_monais_evaluator(bundle, backend: str, tmp_path: Path) -> None:
+def test_masks_are_those_of_monais_evaluator(bundle, backend: str, cache: Path, tmp_path: Path) -> None:
     name, model, theirs = bundle
     if name.startswith("the zoo's") and backend != "torch-fp32":
         pytest.skip("its network is that of another bundle here")
-    with engines.load(backend).open(model, target_of(model, tmp_path)) as session:
+    with engines.load(backend).open(model, target_of(model, cache)) as session:
         pipeline = Pipeline(session, settings_of(model))
         for images, expected, _ in theirs.values():
             pipeline.run(images, tmp_path / "ours.nii.gz")
@@ -156,7 +162,11 @@ def test_images_that_cannot_be_prepared(affine: np.ndarray, value: int, said: st
 
 @pytest.fixture
 def bench(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], limit: Callable[..., None]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    limit: Callable[..., None],
+    quick_start: None,
 ) -> Callable[..., Any]:
     limit(launches=1, confirmation=False)
     monkeypatch.chdir(tmp_path)

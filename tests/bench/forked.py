@@ -1,0 +1,174 @@
+"""Workers as forks of a process that has imported already what workers import.
+
+A worker is a process all the same, which runs `bench.worker.server` with its own folder, variables and log, and which
+a test may kill. Only its start is another, in hundredths of a second rather than in more than one of a core, and it
+warms a backend up by the least number of passes. Workers start and warm up as users have them where that is what is
+asked (`test_imports`, `worker/test_process`, `worker/test_allocator`, `cli/commands/test_doctor`), in scenarios and
+predictions, and wherever `bench` is called as a program: in whole runs that are interrupted and killed
+(`end_to_end/test_run`), in the image (`test_container`) and in scripts.
+"""
+
+import atexit
+import contextlib
+import gc
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import psutil
+
+from bench.imports import HOME, LightImports, environment
+from bench.worker import process, warmup
+
+WORKER = "bench.worker.server"
+# Not OpenVINO and ONNX Runtime, which start threads at once: a fork takes no other thread along.
+_PRELOADED = (
+    WORKER, "bench.peers.session", "bench.pipeline.stream", "bench.plan.calibration", "bench.worker.ensemble",
+    "engines.pytorch.eager", "engines.rewrites", "models.load", "nibabel", "torch", "torch._dynamo",
+    "torch.export._trace", "torch.onnx._internal.exporter._core", "onnx", "onnxscript",
+)  # fmt: skip
+_START = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from tests.bench.forked import serve
+del sys.path[0]
+serve(int(sys.argv[2]))
+"""
+
+
+@contextlib.contextmanager
+def forked_workers() -> Iterator[None]:
+    """Within it `WorkerProcess` starts forks; on systems other than Linux, processes as ever."""
+    popen = Forked if sys.platform == "linux" else subprocess.Popen
+    ours = SimpleNamespace(**{**vars(subprocess), "Popen": popen})
+    with patch.object(process, "subprocess", ours):
+        yield
+
+
+def running_workers() -> list[psutil.Process]:
+    """Workers of this process, however they were started."""
+    started = [child for child in psutil.Process().children() if WORKER in child.cmdline()]
+    forks = psutil.Process(_ForkServer.instance.pid).children() if _ForkServer.instance else []
+    return started + [fork for fork in forks if fork.status() != psutil.STATUS_ZOMBIE]
+
+
+class Forked:
+    """In the place of `subprocess.Popen`, as far as workers need it."""
+
+    def __init__(self, command: list[str], *, pass_fds: list[int], stdout: Any, env: dict[str, str], **_: Any) -> None:
+        assert command[-2] == WORKER, command
+        self.returncode: int | None = None
+        started = {"env": env, "folder": os.getcwd(), "cores": [*os.sched_getaffinity(0)]}  # noqa: PTH109
+        self.pid = _ForkServer.get().ask(started, [*pass_fds, stdout.fileno()])
+
+    def wait(self, timeout: float | None = None) -> int:
+        end = None if timeout is None else time.monotonic() + timeout
+        while self.poll() is None:
+            if end is not None and time.monotonic() > end:
+                raise subprocess.TimeoutExpired(WORKER, timeout or 0)
+            time.sleep(0.005)
+        assert self.returncode is not None
+        return self.returncode
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            self.returncode = _ForkServer.get().ask({"poll": self.pid})
+        return self.returncode
+
+
+class _ForkServer:
+    """The process whose forks workers are, as this process sees it; started once."""
+
+    instance: "_ForkServer | None" = None
+
+    def __init__(self) -> None:
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        command = [sys.executable, "-P", "-c", _START, HOME, str(theirs.fileno())]
+        variables = environment() | {"OMP_NUM_THREADS": "1"}  # else NumPy starts threads
+        variables.pop("PYTHONPATH", None)  # each worker has its own
+        self._process = subprocess.Popen(
+            command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=variables, start_new_session=True
+        )
+        theirs.close()
+        self.pid = self._process.pid
+        self._lock = threading.Lock()
+        atexit.register(self._end)
+
+    @classmethod
+    def get(cls) -> "_ForkServer":
+        if cls.instance is None or cls.instance._process.poll() is not None:
+            cls.instance = cls()
+        return cls.instance
+
+    def ask(self, request: dict[str, Any], files: list[int] | None = None) -> Any:
+        with self._lock:
+            socket.send_fds(self._socket, [json.dumps(request).encode()], files or [])
+            return json.loads(self._socket.recv(100))
+
+    def _end(self) -> None:
+        self._socket.close()
+        self._process.wait()
+
+
+def serve(number: int) -> None:
+    """Fork a worker, or say how one has ended, for each request until the other side closes the socket."""
+    harness = socket.socket(fileno=number)
+    with LightImports():
+        for name in _PRELOADED:
+            __import__(name)
+    gc.freeze()  # else each fork would copy what all share
+    warmup.MOST = warmup.LEAST  # passes, in hundreds of workers; the rule has tests of its own
+    assert len(os.listdir("/proc/self/task")) == 1, "a fork would lack the threads of a library"  # noqa: PTH208
+    while True:
+        message, files, _, _ = socket.recv_fds(harness, 1 << 18, 2)
+        if not message:
+            return
+        request = json.loads(message)
+        if "poll" in request:
+            pid, status = os.waitpid(request["poll"], os.WNOHANG)
+            reply = os.waitstatus_to_exitcode(status) if pid else None
+        else:
+            reply = os.fork()
+            if reply == 0:
+                harness.close()
+                _be_a_worker(*files, **request)
+            with contextlib.suppress(OSError):  # it does so too: whoever is first
+                os.setpgid(reply, reply)
+            for file in files:
+                os.close(file)
+        harness.send(json.dumps(reply).encode())
+
+
+def _be_a_worker(connection: int, log: int, env: dict[str, str], folder: str, cores: list[int]) -> None:
+    try:
+        with contextlib.suppress(OSError):
+            os.setpgid(0, 0)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.close(log)
+        os.chdir(folder)
+        os.sched_setaffinity(0, cores)
+        os.environ.clear()
+        os.environ.update(env)
+        sys.path[:0] = [entry for entry in env.get("PYTHONPATH", "").split(os.pathsep) if entry]
+        tempfile.tempdir = None
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        sys.argv = ["-c", HOME, WORKER, str(connection)]
+        from bench.worker import server
+
+        server.main()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(1)
