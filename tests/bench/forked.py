@@ -58,9 +58,16 @@ def forked_workers() -> Iterator[None]:
 
 def running_workers() -> list[psutil.Process]:
     """Workers of this process, however they were started."""
-    started = [child for child in psutil.Process().children() if WORKER in child.cmdline()]
+    started = [child for child in psutil.Process().children() if _is_worker(child)]
     forks = psutil.Process(_ForkServer.instance.pid).children() if _ForkServer.instance else []
     return started + [fork for fork in forks if fork.status() != psutil.STATUS_ZOMBIE]
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return WORKER in process.cmdline()
+    except psutil.Error:  # it has ended meanwhile
+        return False
 
 
 class Forked:
