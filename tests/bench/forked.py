@@ -3,8 +3,8 @@
 A worker is a process all the same, which runs `bench.worker.server` with its own folder, variables and log, and which
 a test may kill. Only its start is another, in hundredths of a second rather than in more than one of a core, and it
 warms a backend up by the least number of passes. Workers start and warm up as users have them where that is what is
-asked (`test_imports`, `worker/test_process`, `worker/test_allocator`, `cli/commands/test_doctor`), in scenarios and
-predictions, and wherever `bench` is called as a program: in whole runs that are interrupted and killed
+asked (`test_imports`, `worker/test_process`, `worker/test_allocator`, `cli/commands/test_doctor`), on GPUs, in
+scenarios and predictions, and wherever `bench` is called as a program: in whole runs that are interrupted and killed
 (`end_to_end/test_run`), in the image (`test_container`) and in scripts.
 """
 

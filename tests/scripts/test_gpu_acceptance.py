@@ -8,8 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-
-# Of seconds that only measure: the peak of this device, and a backend's warm-up beyond its least.
+# Without what takes seconds and is no matter of the script: the device's peak, and a warm-up beyond the least.
 QUICK = """
 from dataclasses import replace
 from bench.schedule import limits

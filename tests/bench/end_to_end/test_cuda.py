@@ -15,6 +15,11 @@ def without_peak():
     """Here it is measured."""
 
 
+@pytest.fixture
+def quick_start():
+    """Workers are started as `bench` does: no library of a GPU is met by a fork."""
+
+
 def rows(summary: dict) -> dict[str, dict]:
     return {backend["name"]: backend for backend in summary["variants"]}
 
