@@ -22,6 +22,9 @@ from bench.worker.messages import Broke, Call
 
 T = TypeVar("T")
 
+# A process that is waited for without an end can hold its harness up for ever: so it was seen once, in an actor of Ray.
+_KILLS, _DEATH_S = 6, 10.0
+
 # The current folder is not on the path (-P), and ours is while `bench` is imported, which then finds its own modules.
 _START = """
 import sys
@@ -178,10 +181,13 @@ class WorkerProcess:
     def stop(self) -> None:
         """End the process and everything it started; harmless when it is gone already."""
         self._connection.close()
-        kill_descendants(self._process.pid)  # also those that left its group
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        for _ in range(_KILLS):
+            kill_descendants(self._process.pid)  # also those that left its group
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=_DEATH_S)
+                break
         self._temporary.cleanup()
 
     def _epitaph(self) -> str:
