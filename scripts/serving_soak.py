@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from bench.images.anonymous import anonymised
+from bench.machine.process_tree import resident_bytes, usage_below
 from bench.serving.server import Server
 
 LINES = 60  # that are printed in all
@@ -23,6 +24,7 @@ LINES = 60  # that are printed in all
 
 def main() -> int:
     options = _options()
+    process = psutil.Process(options.pid)
     files, mask = [anonymised(path)[1] for path in options.image], None
     begun, samples, cases = time.monotonic(), list[tuple[float, int]](), 0
     end, next_line = begun + 3600 * options.hours, 0.0
@@ -36,7 +38,7 @@ def main() -> int:
                 mask = answer.mask
             time.sleep(options.pause)
             elapsed = time.monotonic() - begun
-            samples.append((elapsed, resident_bytes(options.pid)))
+            samples.append((elapsed, resident_bytes(process) + usage_below(process)[0]))
             if elapsed >= next_line:
                 print(f"{elapsed:8.0f} s {cases:8d} cases {samples[-1][1] / 2**20:8.1f} MiB", flush=True)
                 next_line += 3600 * options.hours / LINES
@@ -46,17 +48,6 @@ def main() -> int:
     )
     print(f"grown by {(late - early) / 2**20:.1f} MiB, {1000 * (late - early) / 2**20 / cases:.2f} MiB in 1,000 cases")
     return 0
-
-
-def resident_bytes(pid: int) -> int:
-    """Of a process and all that it started."""
-    server, total = psutil.Process(pid), 0
-    for process in (server, *server.children(recursive=True)):
-        try:
-            total += process.memory_info().rss
-        except psutil.Error:
-            continue
-    return total
 
 
 def median_between(samples: list[tuple[float, int]], shares: tuple[float, float]) -> float:

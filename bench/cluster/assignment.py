@@ -13,7 +13,9 @@ class Assignment:
     Orders become smaller towards the end, so that all actors end at about the same time.
     """
 
-    def __init__(self, tasks: int, largest: int = 1) -> None:
+    def __init__(self, tasks: int, largest: int = 1, depth: int = _DEPTH) -> None:
+        """`largest`: tasks in an order at most. `depth`: orders that an actor has at a time at most."""
+        self._depth = depth
         self._fresh = deque(range(tasks))
         self._again = deque[int]()  # that broke a worker; each goes alone
         self._largest = largest
@@ -40,14 +42,14 @@ class Assignment:
 
         A task that broke its worker goes to another node where there is one.
         """
-        if len(self._orders[actor]) >= _DEPTH:
+        if len(self._orders[actor]) >= self._depth:
             return []
         fit = next((task for task in self._again if self._may(actor, task)), None)
         if fit is not None:
             self._again.remove(fit)
             order = [fit]
         else:
-            share = len(self._fresh) // (_DEPTH * len(self._nodes))
+            share = len(self._fresh) // (self._depth * len(self._nodes))
             size = min(max(1, min(self._largest, share)), len(self._fresh))
             order = [self._fresh.popleft() for _ in range(size)]
         if order:

@@ -1,19 +1,19 @@
 """`bench run --ray`: each node of a cluster runs a shard, with the baseline beside every sample, and all are merged."""
 
 import shutil
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.cluster.actors import Actors, Lost, RayActors
+from bench.cluster.assignment import Assignment
 from bench.cluster.connection import connected, ray
 from bench.cluster.host import Raised
 from bench.cluster.places import Place, nodes_of
 from bench.errors import BackendLostError, InputError, InterruptedRunError
 from bench.merge.runs import merge_runs
-from bench.merge.shard_runner import FACTORY, unpacked
+from bench.merge.shard_runner import FACTORY, unpack
 from bench.package.export import refuse_place
 from bench.plan.request import Request
 from bench.progress import Progress
@@ -104,63 +104,70 @@ class Shards:
         Raises:
             InputError, BackendLostError: as of `run_on_nodes`.
         """
-        waiting = deque(number for number in self.numbers if not self._is_done(number))
-        self._progress.start("running shards", len(waiting))
-        in_hand, idle = dict[int, int](), list(range(len(actors.places)))
-        for actor in idle:
-            actors.make(actor, 0, FACTORY)
-        reason = ""
-        while waiting or in_hand:
-            if not (idle or in_hand):
-                raise BackendLostError(
-                    f"no node is left, the last one was lost: {reason}; the shards that are done are in {self.folder}. "
-                    f"To finish the run: {request.command}"
-                )
-            while waiting and idle:
-                actor, number = idle.pop(0), waiting.popleft()
-                in_hand[actor] = number
-                place = actors.places[actor]
-                self._progress.note(f"node {place.node.name}: shard {number}/{self._count} begins")
-                actors.call(actor, number, "run", request, Shard(number, self._count), place.cores)
+        missing = [number for number in self.numbers if not self._is_done(number, request)]
+        self._progress.start("running shards", len(missing))
+        assignment, reason = Assignment(len(missing), depth=1), ""
+        for actor, place in enumerate(actors.places):
+            actors.make(actor, None, FACTORY)
+            assignment.join(actor, place.node.name)
+        while not assignment.finished:
+            if not assignment.actors:
+                raise self._lost("no node is left", reason, request)
+            for actor in assignment.actors:
+                for task in assignment.next_order(actor):
+                    shard, place = Shard(missing[task], self._count), actors.places[actor]
+                    self._progress.note(f"node {place.node.name}: shard {shard} begins")
+                    actors.call(actor, task, "run", request, shard, place.cores)
             for event in actors.wait(_EVERY_S):
+                node = actors.places[event.actor].node.name
                 if isinstance(event, Lost):
                     reason = event.reason
-                    self._lose(event, actors, in_hand, waiting, idle)
-                elif event.key:  # not that of `make`
-                    self._take(event.value, actors.places[event.actor].node.name, in_hand.pop(event.actor))
-                    idle.append(event.actor)
+                    self._progress.note(f"node {node} is lost: {reason}; what it had in hand is run by another one")
+                    failed = assignment.leave(event.actor)
+                    if failed:
+                        two = f"two nodes were lost with shard {missing[failed[0]]}"
+                        raise self._lost(two if assignment.actors else "no node is left", reason, request)
+                elif isinstance(event.key, int):  # else that of `make`
+                    self._take(event.value, node, missing[event.key])
+                    assignment.end(event.actor, event.key)
 
-    def _lose(self, event: Lost, actors: Actors, in_hand: dict[int, int], waiting: deque[int], idle: list[int]) -> None:
-        number = in_hand.pop(event.actor, None)
-        if event.actor in idle:
-            idle.remove(event.actor)
-        again = ""
-        if number is not None:
-            waiting.append(number)
-            again = f"; another one runs shard {number}/{self._count}"
-        self._progress.note(f"node {actors.places[event.actor].node.name} is lost: {event.reason}{again}")
+    def _lost(self, what: str, reason: str, request: Request) -> BackendLostError:
+        return BackendLostError(
+            f"{what}, the last one was lost: {reason}; the shards that are done are in {self.folder}. "
+            f"To finish the run: {request.command}"
+        )
 
     def _take(self, answer: bytes | Raised, node: str, number: int) -> None:
         if isinstance(answer, Raised):
             kind = BackendLostError if answer.kind == BackendLostError.__name__ else InputError
             raise kind(f"node {node}, shard {number}/{self._count}: {answer.reason}")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with unpacked(answer) as folder:
-            unfinished = self.folder / f".{number}"
-            shutil.rmtree(unfinished, ignore_errors=True)
-            shutil.copytree(folder, unfinished)
-            shutil.rmtree(self.place(number), ignore_errors=True)  # of a shard that was cut short
-            unfinished.replace(self.place(number))
+        unfinished = self.folder / f".{number}"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        unpack(answer, unfinished)
+        shutil.rmtree(self.place(number), ignore_errors=True)  # of a shard that was cut short
+        unfinished.replace(self.place(number))
         self._progress.advance(f"shard {number}/{self._count}")
 
-    def _is_done(self, number: int) -> bool:
-        place = self.place(number)
+    def _is_done(self, number: int, request: Request) -> bool:
+        """Whether an earlier call of the same command has left it.
+
+        Raises:
+            InputError: another one has.
+        """
+        place, shard = self.place(number), str(Shard(number, self._count))
         if not (place / RUN_FILE).is_file():
             return False
-        record, shard = read_run(place).record, f"{number}/{self._count}"
+        record = read_run(place).record
+        remedy = f"remove {self.folder}, or choose another --out"
         if record.settings.shard != shard:
             raise InputError(
                 f"{place}: shard {record.settings.shard or 'of none'}, and the cluster has {self._count} nodes now; "
-                f"remove {self.folder}, or choose another --out"
+                f"{remedy}"
             )
-        return record.status == COMPLETE
+        if record.command != request.command:
+            raise InputError(f"{place}: a shard of another command ({record.command}); {remedy}")
+        if record.status != COMPLETE:
+            return False
+        self._progress.note(f"shard {shard} is of {record.created}, and not run again; to run it anew: {remedy}")
+        return True

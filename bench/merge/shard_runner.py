@@ -2,11 +2,9 @@
 
 import io
 import tarfile
-from collections.abc import Iterator
-from contextlib import chdir, contextmanager
+from contextlib import chdir
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from bench import run
 from bench.cluster.scratch import scratch
@@ -43,9 +41,7 @@ def packed(folder: Path) -> bytes:
     return content.getvalue()
 
 
-@contextmanager
-def unpacked(archive: bytes) -> Iterator[Path]:
-    """A folder with the files of an archive of `packed`, none of which can lie elsewhere."""
-    with TemporaryDirectory(prefix="voxbench-") as place, tarfile.open(fileobj=io.BytesIO(archive)) as files:
-        files.extractall(place, filter="data")
-        yield Path(place)
+def unpack(archive: bytes, folder: Path) -> None:
+    """Put the files of an archive of `packed` into a folder; none of them can lie elsewhere."""
+    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        files.extractall(folder, filter="data")

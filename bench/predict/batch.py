@@ -11,7 +11,7 @@ from bench.predict.journal import IN_FLIGHT, LOG, Journal
 from bench.predict.runner import NodeRow
 from bench.progress import Progress
 from bench.worker.in_flight import InFlight
-from bench.worker.lines import FAILED, OK, Line
+from bench.worker.lines import OK, Line
 from bench.worker.messages import BatchCase, BatchRan, Broke, Opened, PredictBatch
 from bench.worker.process import WorkerLostError, WorkerProcess
 from engines.base import Availability
@@ -59,18 +59,13 @@ class Batch:
         """As of `Runner`: there is one worker."""
         return self.wall_s
 
-    def run(self, fresh: Iterable[BatchCase], failed: Iterable[BatchCase], faults: Sequence[Line] = ()) -> None:
+    def run(self, fresh: Iterable[BatchCase], failed: Iterable[BatchCase]) -> None:
         """Run the fresh cases in a stream, then each that failed before alone, so that what breaks is its own fault.
 
         As of `Runner`.
         """
-        queue, alone = list(fresh), list(failed)
-        self._progress.start("predicting", len(queue) + len(alone) + len(faults))
-        for line in faults:
-            self._journal.add(line)
-        self._follow()
         try:
-            self.go_on(queue, alone)
+            self.go_on(list(fresh), list(failed))
         finally:
             self.stop()
 
@@ -147,12 +142,9 @@ class Batch:
         self.peak_memory_bytes = max(reply.peak_memory_bytes, self.peak_memory_bytes or 0)
 
     def _follow(self) -> None:
-        for line in self._journal.follow():
+        for line in self._journal.show(self._progress):
             self._lines[line.case] = line
-            self._progress.advance(line.case)
-            if line.status == FAILED:
-                self._progress.note(f"{line.case} failed: {line.reason}")
-            else:
+            if line.status == OK:
                 self._lost = 0
                 self.forward_s += line.seconds.get("forward", 0.0)
 
@@ -173,7 +165,7 @@ class Batch:
         guilty = in_hand[0] if in_hand else next(left, None)
         if guilty is not None:  # else it ended after the last case
             self.broke.add(guilty.name)
-            self._journal.add(Line(case=guilty.name, images=guilty.images, status=FAILED, reason=reason))
+            self._journal.add(guilty.failed(reason))
         self._follow()
         self._lost += 1
         if self._lost >= MOST_LOST:

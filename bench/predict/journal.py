@@ -14,8 +14,9 @@ from pathlib import Path
 from bench.data.write import unfinished_of
 from bench.errors import InputError
 from bench.predict.header import Header, ShardHeader, first_difference
+from bench.progress import Progress
 from bench.schedule.run_directory import locked, write_text
-from bench.worker.lines import OK, ImageFile, Line, append
+from bench.worker.lines import FAILED, OK, ImageFile, Line, append
 from bench.worker.messages import BatchCase
 
 NAME, LOG, IN_FLIGHT = "predictions.jsonl", "worker.log", ".in-flight"
@@ -121,6 +122,15 @@ class Journal:
         self._read += len(whole) + len(end)
         lines = [line for each in whole.splitlines() if (line := Line.decoded(each)) is not None]
         self.lines |= {line.case: line for line in lines}
+        return lines
+
+    def show(self, progress: Progress) -> list[Line]:
+        """As `follow`, and say of each of them what became of its case."""
+        lines = self.follow()
+        for line in lines:
+            progress.advance(line.case)
+            if line.status == FAILED:
+                progress.note(f"{line.case} failed: {line.reason}")
         return lines
 
     def _begin(self) -> None:

@@ -11,7 +11,7 @@ from bench.data.layouts import CaseFiles
 from bench.machine import host
 from bench.plan.opening import Opening
 from bench.predict import tables
-from bench.predict.calls import listed_cases, run_cases
+from bench.predict.calls import Called, listed_cases, run_cases
 from bench.predict.header import ShardHeader, identity_of_shard
 from bench.predict.journal import Journal
 from bench.predict.runner import Machines, NodeRow, Runner, Work
@@ -19,7 +19,6 @@ from bench.predict.source import Source
 from bench.progress import Progress
 from bench.schedule.run_directory import write_text
 from bench.shard import Shard
-from bench.worker.lines import OK, Line
 
 
 @dataclass(frozen=True)
@@ -45,30 +44,18 @@ class Asked:
     shard: Shard | None = None
 
 
-@dataclass(frozen=True)
-class Predictions:
+@dataclass(frozen=True, kw_only=True)
+class Predictions(Called):
     """What became of the cases of a call.
 
     Attributes:
-        lines: a line for each case, by name.
-        before: how many of them were done already.
-        wall_s, worker_s, forward_s: while cases ran, the time that went by, that of all workers together, and what of
-            the latter the forward took.
+        worker_s, forward_s: the time of all workers together, and what of it the forward took.
         nodes: what each actor of a cluster did.
     """
 
-    source: str
-    folder: Path
-    lines: tuple[Line, ...]
-    before: int
-    wall_s: float
     worker_s: float
     forward_s: float
     nodes: tuple[NodeRow, ...]
-
-    @property
-    def failed(self) -> tuple[Line, ...]:
-        return tuple(line for line in self.lines if line.status != OK)
 
 
 def predict(asked: Asked, progress: Progress) -> Predictions:
@@ -85,15 +72,22 @@ def predict(asked: Asked, progress: Progress) -> Predictions:
     journal, cases = _journal(asked, opening, cases)
     work = Work(asked.source, opening, journal, asked.read_ahead, asked.timeout_s, progress)
     with asked.machines.runner(work) as runner, journal.opened():
-        before = run_cases(runner, journal, cases, asked.again)
+        before = run_cases(runner, journal, cases, progress, asked.again)
         result = Predictions(
-            opening.source, asked.out, tuple(journal.lines[case.name] for case in cases), before, runner.wall_s,
-            runner.worker_s, runner.forward_s, tuple(runner.nodes),
-        )  # fmt: skip
+            source=opening.source,
+            folder=asked.out,
+            lines=tuple(journal.lines[case.name] for case in cases),
+            before=before,
+            wall_s=runner.wall_s,
+            worker_s=runner.worker_s,
+            forward_s=runner.forward_s,
+            nodes=tuple(runner.nodes),
+        )
         tables.write_tables(journal.folder, journal.lines.values(), opening.task.classes)
     if asked.report is not None:
-        seconds = {"whole": time.monotonic() - started, "cases": runner.wall_s, "forward": runner.forward_s}
-        write_text(asked.report, tables.json_text(_report(asked, opening, runner, result, begun, seconds)))
+        spent = {"whole": time.monotonic() - started, "cases": runner.wall_s, "forward": runner.forward_s}
+        own = _of_this_machine(opening, runner, result, spent)
+        write_text(asked.report, result.report(asked.again, begun, opening.identity, opening.task.classes, own))
     return result
 
 
@@ -109,16 +103,12 @@ def _journal(asked: Asked, opening: Opening, cases: list[CaseFiles]) -> tuple[Jo
     return Journal(asked.out, identity, classes, header), [case for case in cases if case.name in kept]
 
 
-def _report(
-    asked: Asked, opening: Opening, runner: Runner, result: Predictions, begun: datetime, seconds: Mapping[str, float]
+def _of_this_machine(
+    opening: Opening, runner: Runner, result: Predictions, spent: Mapping[str, float]
 ) -> dict[str, Any]:
+    """What a report says of where cases ran, and how."""
     target, opened = opening.open.target, runner.opened
     return {
-        "command": asked.again,
-        "created": begun.isoformat(timespec="seconds"),
-        "source": opening.source,
-        "identity": dict(opening.identity),
-        "classes": list(opening.task.classes),
         "device": target.device,
         "threads": target.threads,
         "machine": host.describe(target.device).known(),
@@ -126,12 +116,7 @@ def _report(
         "evidence": None if opened is None else opened.evidence,
         "build_s": None if opened is None else opened.build_s,
         "peak_memory_bytes": runner.peak_memory_bytes,
-        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "seconds": {name: round(value, 3) for name, value in spent.items()},
         "forward_share": result.forward_s / result.worker_s if result.forward_s else None,
         "nodes": [vars(row) for row in result.nodes],
-        "folder": str(asked.out.absolute()),
-        "predicted": len(result.lines) - len(result.failed),
-        "predicted_before": result.before,
-        "failed": len(result.failed),
-        "cases": tables.entries(result.lines, opening.task.classes),
     }

@@ -9,7 +9,6 @@ from bench.plan.opening import Opening
 from bench.predict.journal import Journal
 from bench.predict.source import Source
 from bench.progress import Progress
-from bench.worker.lines import Line
 from bench.worker.messages import BatchCase, Opened
 
 
@@ -70,8 +69,8 @@ class Runner(Protocol):
         """Seconds of all workers together, of which `forward_s` is a part."""
         ...
 
-    def run(self, fresh: Iterable[BatchCase], failed: Iterable[BatchCase], faults: Sequence[Line] = ()) -> None:
-        """Run fresh cases and those that failed before; `faults` are lines of cases that cannot be run at all.
+    def run(self, fresh: Iterable[BatchCase], failed: Iterable[BatchCase]) -> None:
+        """Run fresh cases and those that failed before.
 
         Raises:
             InputError: the backend cannot run there.

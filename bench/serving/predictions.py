@@ -4,17 +4,15 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from bench import __version__
 from bench.predict import tables
-from bench.predict.calls import listed_cases, run_cases
+from bench.predict.calls import Called, listed_cases, run_cases
 from bench.predict.journal import Journal
 from bench.progress import Progress
 from bench.schedule.run_directory import write_text
 from bench.serving.remote import Remote
 from bench.serving.server import Server
-from bench.worker.lines import OK, Line
 
 
 @dataclass(frozen=True)
@@ -40,26 +38,11 @@ class Asked:
     again: str
 
 
-@dataclass(frozen=True)
-class Predictions:
-    """What became of the cases of a call.
+@dataclass(frozen=True, kw_only=True)
+class Predictions(Called):
+    """What became of the cases of a call; `server_s` is what the server took for them."""
 
-    Attributes:
-        source: what predicted, and where.
-        lines: a line for each case, by name. before: how many of them were done already.
-        wall_s: while cases ran, the time that went by. server_s: what the server took for them.
-    """
-
-    source: str
-    folder: Path
-    lines: tuple[Line, ...]
-    before: int
-    wall_s: float
     server_s: float
-
-    @property
-    def failed(self) -> tuple[Line, ...]:
-        return tuple(line for line in self.lines if line.status != OK)
 
 
 def predict(asked: Asked, progress: Progress) -> Predictions:
@@ -77,29 +60,21 @@ def predict(asked: Asked, progress: Progress) -> Predictions:
         journal = Journal(asked.out, about.identity, about.classes)
         with journal.opened():
             remote = Remote(server, about, journal, asked.in_flight, progress)
-            before = run_cases(remote, journal, cases, asked.again)
+            before = run_cases(remote, journal, cases, progress, asked.again)
             tables.write_tables(journal.folder, journal.lines.values(), about.classes)
-    lines = tuple(journal.lines[case.name] for case in cases)
-    source = f"{about.source} by {asked.model} at {asked.url}"
-    result = Predictions(source, asked.out, lines, before, remote.wall_s, remote.server_s)
+    result = Predictions(
+        source=f"{about.source} by {asked.model} at {asked.url}",
+        folder=asked.out,
+        lines=tuple(journal.lines[case.name] for case in cases),
+        before=before,
+        wall_s=remote.wall_s,
+        server_s=remote.server_s,
+    )
     if asked.report is not None:
-        document: dict[str, Any] = {
-            "command": asked.again,
-            "created": begun.isoformat(timespec="seconds"),
-            "source": source,
-            "identity": dict(about.identity),
-            "classes": list(about.classes),
+        spent = {"whole": time.monotonic() - started, "cases": remote.wall_s, "server": remote.server_s}
+        own = {
             "versions": {"voxbench": __version__, "voxbench of the server": about.voxbench},
-            "seconds": {
-                "whole": round(time.monotonic() - started, 3),
-                "cases": round(remote.wall_s, 3),
-                "server": round(remote.server_s, 3),
-            },
-            "folder": str(asked.out.absolute()),
-            "predicted": len(lines) - len(result.failed),
-            "predicted_before": before,
-            "failed": len(result.failed),
-            "cases": tables.entries(lines, about.classes),
+            "seconds": {name: round(value, 3) for name, value in spent.items()},
         }
-        write_text(asked.report, tables.json_text(document))
+        write_text(asked.report, result.report(asked.again, begun, about.identity, about.classes, own))
     return result

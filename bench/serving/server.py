@@ -30,6 +30,7 @@ class About:
     Attributes:
         identity: as of `bench.plan.opening.Opening`. source: its name.
         channels, classes: of the network, by name. labels: in masks, by name.
+        voxbench: its version there.
     """
 
     source: str
@@ -146,7 +147,7 @@ class Server:
                 return self._client.infer(self.model, [image], outputs=wanted, client_timeout=max(left, 0.001))
             except Exception as error:  # of tritonclient's one class, and gRPC's own
                 status, message = _status(error)
-                if not (BUSY in message or _FULL_QUEUE in message) or left <= 0:
+                if not (message.startswith(f"{BUSY}: ") or _FULL_QUEUE in message) or left <= 0:
                     raise self._worded(status, message) from None
             self._sleep(next(pauses, _PAUSES_S[-1]))
 

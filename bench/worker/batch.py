@@ -22,7 +22,7 @@ from bench.pipeline.pipeline import Labelled, Pipeline, Prepared
 from bench.pipeline.settings import CaseTiming
 from bench.pipeline.stream import Made, Read, Stream
 from bench.worker.in_flight import LABEL, READ, WRITE, Noted
-from bench.worker.lines import FAILED, OK, Line, append
+from bench.worker.lines import OK, Line, append
 
 if TYPE_CHECKING:
     from bench.worker.messages import PredictBatch
@@ -77,8 +77,7 @@ class _Batch(Stream):
     def case_failed(self, number: int, error: Exception) -> None:
         if not isinstance(error, _OF_THE_CASE) or isinstance(error, StorageError):
             raise error
-        case = self._request.cases[number]
-        self._put(Line(case=case.name, images=case.images, status=FAILED, reason=" ".join(str(error).split())))
+        self._put(self._request.cases[number].failed(error))
 
     def _put(self, line: Line) -> None:
         append(self._request.journal, line.encoded())

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.worker.lines import ImageFile
+from bench.worker.lines import FAILED, ImageFile, Line
 from engines.base import Availability, Backend, Target
 from models.options import ModelOptions
 from reports.records.record import GpuState
@@ -175,6 +175,10 @@ class BatchCase:
     name: str
     images: tuple[ImageFile, ...]
     mask: str
+
+    def failed(self, reason: object) -> Line:
+        """Its line where it failed."""
+        return Line(case=self.name, images=self.images, status=FAILED, reason=" ".join(str(reason).split()))
 
 
 @dataclass(frozen=True)

@@ -1,26 +1,22 @@
 """Spreads cases over the actors of a cluster; lines and masks are written here, each case's once."""
 
-import hashlib
 import itertools
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bench.cluster.actors import Actors, Answer, Lost
 from bench.cluster.assignment import Assignment
 from bench.cluster.host import Raised
-from bench.data.cases import refuse_other_channels
-from bench.data.layouts import CaseFiles
-from bench.data.write import write_mask
 from bench.errors import BackendLostError, InputError, StorageError
+from bench.predict.labels import header_of, write_labels
 from bench.predict.nodes.openings import EVERY_S, Openings
 from bench.predict.nodes.predictor import Predicted
 from bench.predict.nodes.transport import Outcome, Sender, SentCase, shown
 from bench.predict.runner import NodeRow, Work
-from bench.worker.lines import FAILED, OK, Line, append
+from bench.worker.lines import OK
 from bench.worker.messages import BatchCase, Opened
 
 
@@ -47,13 +43,9 @@ class Spread:
         """As of `Runner`."""
         return sum(row.seconds for row in self.nodes)
 
-    def run(self, fresh: Iterable[BatchCase], failed: Iterable[BatchCase], faults: Sequence[Line] = ()) -> None:
+    def run(self, fresh: Iterable[BatchCase], failed: Iterable[BatchCase]) -> None:
         """As of `Runner`; a source that cannot be opened on the nodes is refused before the first case."""
         self._cases = (*fresh, *failed)
-        self._progress.start("predicting", len(self._cases) + len(faults))
-        for line in faults:
-            self._journal.add(line)
-        self._follow()
         if not self._cases:
             return
         with self._start() as actors:
@@ -94,7 +86,7 @@ class Spread:
             for task in order:
                 case, label = self._cases[task], f"{task}-{number}"
                 try:
-                    headers[label] = task, self._header(case)
+                    headers[label] = task, header_of(case, self._work.opening.task.channels)
                     sent.append(self._sender.sent(label, case, self._seen[actor][task]))
                 except InputError as error:
                     headers.pop(label, None)
@@ -103,12 +95,6 @@ class Spread:
             if sent:
                 self._orders[actor, number] = headers
                 self._actors.call(actor, (actor, number), "predict", sent)
-
-    def _header(self, case: BatchCase) -> Any:
-        """The image of the first channel without its voxels, on which the mask will lie."""
-        task, paths = self._work.opening.task, tuple(Path(image.path) for image in case.images)
-        files = CaseFiles(case.name, paths, None, None)
-        return refuse_other_channels(files, len(task.channels), task.channels)[0]
 
     def _take(self, event: Answer) -> None:
         """Write what became of an order's cases."""
@@ -131,17 +117,9 @@ class Spread:
         if line.status != OK:
             self._fail(case, line.reason or "")
             return
-        mask = self._journal.folder / case.mask
-
-        def write_line(content: bytes) -> None:
-            written = replace(
-                line, case=case.name, images=case.images, mask=case.mask,
-                mask_sha256=hashlib.sha256(content).hexdigest(), written_unix_s=round(time.time(), 3),
-            )  # fmt: skip
-            append(self._journal.path, written.encoded())
-
+        names = dict(self._work.opening.open.settings.names)
         try:
-            write_mask(mask, outcome.mask(), header, dict(self._work.opening.open.settings.names), write_line)
+            write_labels(self._journal, case, outcome.mask(), header, names, line)
         except StorageError:
             raise
         except InputError as error:
@@ -149,17 +127,12 @@ class Spread:
         self._follow()
 
     def _fail(self, case: BatchCase, reason: str) -> None:
-        reason = shown(reason, [Path(image.path) for image in case.images])
-        self._journal.add(Line(case=case.name, images=case.images, status=FAILED, reason=" ".join(reason.split())))
+        self._journal.add(case.failed(shown(reason, [Path(image.path) for image in case.images])))
         self._follow()
 
     def _follow(self) -> None:
-        for line in self._journal.follow():
-            self._progress.advance(line.case)
-            if line.status == FAILED:
-                self._progress.note(f"{line.case} failed: {line.reason}")
-            else:
-                self.forward_s += line.seconds.get("forward", 0.0)
+        for line in self._journal.show(self._progress):
+            self.forward_s += line.seconds.get("forward", 0.0)
 
     def _lose(self, actor: int, reason: str) -> None:
         """Have others do what the actor had in hand."""

@@ -19,7 +19,7 @@ from bench.cluster.places import Node, Place
 from bench.errors import BackendLostError, InputError
 from bench.merge import on_nodes
 from bench.merge.on_nodes import Shards, run_on_nodes
-from bench.merge.shard_runner import packed, unpacked
+from bench.merge.shard_runner import packed, unpack
 from bench.plan.request import Request
 from bench.progress import Unshown
 from bench.shard import Shard
@@ -46,7 +46,7 @@ class Nodes:
         self._events.append(Answer(actor, key, None))
 
     def call(self, actor: int, key: Hashable, method: str, request: Request, shard: Shard, cores: int) -> None:
-        assert (method, key, request, cores) == ("run", shard.number, REQUEST, 2)
+        assert (method, request, cores) == ("run", REQUEST, 2)
         self.called.append((actor, shard.number))
         does = self._does.get((actor, shard.number))
         if does == DIES:
@@ -55,7 +55,9 @@ class Nodes:
             self._events.append(Answer(actor, key, does))
         else:
             folder = Path(mkdtemp(dir=self._scratch))
-            self._events.append(Answer(actor, key, packed(written(shard_of(whole(), shard), folder))))
+            self._events.append(
+                Answer(actor, key, packed(written(shard_of(whole(), shard, command=request.command), folder)))
+            )
 
     def wait(self, timeout_s: float) -> list[Event]:
         assert timeout_s <= 1
@@ -98,6 +100,23 @@ def test_where_no_node_is_left_what_is_done_is_kept_and_not_run_again(run, tmp_p
         run(3)
 
 
+def test_a_shard_that_two_nodes_were_lost_with_ends_the_run(run, tmp_path):
+    with pytest.raises(BackendLostError, match="two nodes were lost with shard 1, the last one was lost"):
+        run(3, {(0, 1): DIES, (1, 1): DIES, (2, 1): DIES})
+    assert numbers(tmp_path) == ["2", "3"]
+
+
+def test_shards_of_another_command_are_not_taken(run, tmp_path):
+    run(2)
+    folder = tmp_path / "run-shards" / "2"
+    before = read_run(folder)
+    write_run(folder, replace(before, record=replace(before.record, command="bench run --rounds 3")))
+    with pytest.raises(
+        InputError, match=r"2: a shard of another command \(bench run --rounds 3\); remove .*run-shards"
+    ):
+        run(2)
+
+
 @pytest.mark.parametrize("kind", [InputError, BackendLostError])
 def test_what_a_node_refuses_is_one_line(kind, run, tmp_path):
     with pytest.raises(kind, match=r"^node node1, shard 2/2: no such file$"):
@@ -118,12 +137,12 @@ def test_an_archive_leads_nowhere_else(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "file").write_text("content")
     (tmp_path / "folder" / "link").symlink_to("/etc/passwd")
-    with pytest.raises(Exception, match="absolute"), unpacked(packed(tmp_path / "folder")):
-        pass
+    place = tmp_path / "place"
+    with pytest.raises(Exception, match="absolute"):
+        unpack(packed(tmp_path / "folder"), place)
     (tmp_path / "folder" / "link").unlink()
-    with unpacked(packed(tmp_path / "folder")) as place:
-        assert (place / "file").read_text() == "content"
-    assert not place.exists()
+    unpack(packed(tmp_path / "folder"), place)
+    assert (place / "file").read_text() == "content"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from bench.predict.machines import RayCluster, ThisMachine
 from bench.predict.predictions import Asked, Predictions, predict
 from bench.predict.runner import Machines, NodeRow
 from bench.predict.source import Source
-from reports.formatting import count, percent, seconds
+from reports.formatting import count, seconds
 
 # Options of a checkpoint, by the names of their values; a run and a package say these things themselves.
 _OF_CHECKPOINT = (
@@ -32,15 +32,9 @@ def execute(options: Namespace) -> int:
 
 def text(result: Predictions) -> str:
     """For the terminal."""
-    done, computed = len(result.lines) - len(result.failed), len(result.lines) - len(result.failed) - result.before
-    before = f", {result.before} of them before" if result.before else ""
-    lines = [f"{result.source}: {count(done, 'case')} predicted{before}; {len(result.failed)} failed"]
-    if computed:
-        share = percent(100 * result.forward_s / result.worker_s)
-        lines.append(f"{seconds(result.wall_s / computed)} a case; the forward ran {share} of the time")
+    lines = result.summary("the forward ran", result.forward_s / result.worker_s if result.worker_s else 0.0)
     lines += [_of_node(row) for row in result.nodes]
-    lines.append(f"Predictions: {result.folder / tables.CSV}")
-    return "\n".join(lines)
+    return "\n".join((*lines, f"Predictions: {result.folder / tables.CSV}"))
 
 
 def _of_node(row: NodeRow) -> str:

@@ -9,8 +9,7 @@ from bench.cli.terminal import progress
 from bench.errors import InputError
 from bench.plan.request import Request
 from bench.predict import tables
-from bench.serving.predictions import Asked, Predictions, predict
-from reports.formatting import count, percent, seconds
+from bench.serving.predictions import Asked, predict
 
 # Options that say what predicts and how, by the names of their values: the server does.
 _OF_THE_SERVER = (
@@ -37,17 +36,6 @@ def execute(options: Namespace) -> int:
     )
     with progress(sys.stderr) as shown:
         result = predict(asked, shown)
-    print(text(result))
+    share = result.server_s / result.wall_s if result.wall_s else 0.0
+    print("\n".join((*result.summary("the server worked", share), f"Predictions: {result.folder / tables.CSV}")))
     return BAD_INPUT if result.failed else DONE
-
-
-def text(result: Predictions) -> str:
-    """For the terminal."""
-    done, computed = len(result.lines) - len(result.failed), len(result.lines) - len(result.failed) - result.before
-    before = f", {result.before} of them before" if result.before else ""
-    lines = [f"{result.source}: {count(done, 'case')} predicted{before}; {len(result.failed)} failed"]
-    if computed:
-        share = percent(100 * result.server_s / result.wall_s)
-        lines.append(f"{seconds(result.wall_s / computed)} a case; the server worked {share} of the time")
-    lines.append(f"Predictions: {result.folder / tables.CSV}")
-    return "\n".join(lines)
