@@ -77,7 +77,7 @@ def test_help_is_light():
         (["run", "--rounds", "0"], "--rounds: '0' is not a whole number of at least 1"),
         (["run", "--overlap", "1.5"], "--overlap: '1.5' is not a number from 0 to 0.95"),
         (["run", "--device", "tpu"], "--device: 'tpu' is not auto, cpu, cuda or cuda:N"),
-        (["run", "--colour"], "unrecognized arguments: --colour"),
+        (["run", "--colour"], "bench run: unrecognized arguments: --colour; see bench run --help"),
         (["frobnicate"], "invalid choice: 'frobnicate'"),
         (["run", "--budget", "inf"], "--budget: 'inf' is not a number at least 0"),
         (["check", "--min-reduction", "nan"], "--min-reduction: 'nan' is not a number from 0 to 99"),
