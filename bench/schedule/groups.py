@@ -81,7 +81,7 @@ def _build(
         begun += 1
         return waiting.pop(0)
 
-    group = interleaver.open(next_one, _at_once(record.settings.device), progress.advance)
+    group = interleaver.open(next_one, min(host.physical_threads(), MOST_AT_ONCE), progress.advance)
     return group, this is not None
 
 
@@ -93,11 +93,6 @@ def _places(record: RunRecord) -> dict[str, int]:
 def _alone(request: Open | OpenCommand) -> bool:
     """Whether nothing else is built meanwhile: calibration takes all threads, and two at once five times as long."""
     return isinstance(request, Open) and request.backend.precision == "int8"
-
-
-def _at_once(device: str) -> int:
-    """How many variants are built side by side; on a GPU one, as engines choose kernels there by timing them."""
-    return 1 if device.startswith("cuda") else min(host.physical_threads(), MOST_AT_ONCE)
 
 
 def _rounds(

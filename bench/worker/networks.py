@@ -4,6 +4,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from bench.imports import LightImports
+from bench.machine.device_lock import to_itself
 from engines.base import TORCH
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def load_networks(request: "Open", stack: ExitStack) -> "list[Model]":
     if request.backend.runtime == TORCH and not request.cold:
         from engines.pytorch.self_check import check_convolutions
 
-        check_convolutions(models[0].module, target, request.backend.precision)
+        with to_itself(target.device):
+            check_convolutions(models[0].module, target, request.backend.precision)
     if target.tile != models[0].tile:
         refuse_tile(models[0].module, target)
     return models

@@ -23,6 +23,7 @@ import engines
 from bench.errors import CommandError, StorageError
 from bench.imports import LightImports
 from bench.machine.clock import peak_resident_bytes, processor_ns
+from bench.machine.device_lock import to_itself
 from bench.machine.gpu import Meter
 from bench.machine.process_tree import own_cpu_ns
 from bench.worker import allocator
@@ -126,21 +127,22 @@ class _Server:
 
         self._device = request.target.device
         models = load_networks(request, self._stack)
-        self._meter = Meter.of(self._device)
-        used = self._meter.used_memory_bytes()
-        x = torch.rand(request.target.input_shape).to(self._device)
-        start = time.perf_counter()
-        session = self._stack.enter_context(
-            open_all(engine, request.backend, models, request.target, request.settings.merged_apart > 1)
-        )
-        if request.cold:
+        with to_itself(self._device):
+            self._meter = Meter.of(self._device)
+            used = self._meter.used_memory_bytes()
+            x = torch.rand(request.target.input_shape).to(self._device)
+            start = time.perf_counter()
+            session = self._stack.enter_context(
+                open_all(engine, request.backend, models, request.target, request.settings.merged_apart > 1)
+            )
+            if request.cold:
+                self._pipeline = case_pipeline(session, request.settings, self._device)
+                return Opened(time.perf_counter() - start, False, {}, self._peak_memory(), {}, None)
+            _pass(session, x)
+            build_s = time.perf_counter() - start
             self._pipeline = case_pipeline(session, request.settings, self._device)
-            return Opened(time.perf_counter() - start, False, {}, self._peak_memory(), {}, None)
-        _pass(session, x)
-        build_s = time.perf_counter() - start
-        self._pipeline = case_pipeline(session, request.settings, self._device)
-        self._warm_up = partial(self._warmed_up, request, session, partial(_pass, session, x), build_s, used)
-        return self._warm_up() if request.warm else Built(build_s, self._peak_memory())
+            self._warm_up = partial(self._warmed_up, request, session, partial(_pass, session, x), build_s, used)
+            return self._warm_up() if request.warm else Built(build_s, self._peak_memory())
 
     def _warmed_up(
         self, request: Open, session: Session, one_pass: Callable[[], None], build_s: float, used: int | None
