@@ -4,7 +4,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -20,13 +20,16 @@ from engines.pytorch.session import TorchSession, torch_settings
 if TYPE_CHECKING:
     from models.model import Model
 
+TRITON = "triton"
+
 
 class Fused(TorchEngine):
     """Replays a rewritten network as a CUDA graph.
 
     Each InstanceNorm with its LeakyReLU is two passes of Triton's over a channels-last tensor. In the reference
-    U-Net they also pool, and the concatenations of the decoder are written in place. Where Triton cannot work,
-    PyTorch's own operations do the same, and the evidence says so.
+    U-Net they also pool, the concatenations of the decoder are written in place, and a convolution may be our own
+    kernel's, where that is faster than cuDNN's. Where Triton cannot work, PyTorch's own operations do the same, and
+    the evidence says so.
     """
 
     @contextmanager
@@ -35,13 +38,21 @@ class Fused(TorchEngine):
         with torch_settings(target), torch.cuda.device(target.device):
             kernels, name = choose_kernels()
             module = rewritten(copied(model.module).to(target.device, torch.float16), kernels)
+            details: dict[str, Any] = {"norm": name}
+            if name == TRITON:
+                from engines.fused.choice import choose
+
+                with torch.inference_mode():
+                    details["convolutions"] = choose(
+                        module, torch.rand(target.input_shape, device=target.device).half()
+                    )
 
             def forward(x: Tensor) -> tuple[Tensor, Tensor]:
                 segmentation, classification = module(x.half())
                 contiguous = segmentation.to(torch.float32, memory_format=torch.contiguous_format)
                 return contiguous, classification.float()
 
-            yield graph_session(forward, layers, target, {"norm": name})
+            yield graph_session(forward, layers, target, details)
 
 
 def choose_kernels() -> tuple[Kernels, str]:
@@ -61,4 +72,4 @@ def choose_kernels() -> tuple[Kernels, str]:
         return torch_norm, f"pytorch: triton cannot start, {' '.join(str(error).split())}"
     from engines.fused import triton_norm
 
-    return triton_norm, "triton"
+    return triton_norm, TRITON

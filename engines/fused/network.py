@@ -1,5 +1,6 @@
 """A network rewritten for channels-last tensors, its norms fused with their activations."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -9,6 +10,7 @@ from engines.base import EngineError
 from models.networks.unet import MultiTaskUNet
 
 LAST = torch.channels_last_3d
+Convolve = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
 
 
 class Kernels(Protocol):
@@ -21,6 +23,12 @@ class Kernels(Protocol):
         self, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, slope: float, out: Tensor,
         pooled: Tensor | None = None,
     ) -> None: ...  # fmt: skip
+
+    def coefficients(self, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor: ...
+
+    def apply(
+        self, x: Tensor, coefficients: Tensor, slope: float, out: Tensor, pooled: Tensor | None = None
+    ) -> None: ...
 
     def place(self, x: Tensor, bias: Tensor, out: Tensor) -> None: ...
 
@@ -70,7 +78,7 @@ class NormActivation(nn.Module):
     def __init__(self, norm: nn.InstanceNorm3d, activation: nn.LeakyReLU, kernels: Kernels, in_place: bool) -> None:
         super().__init__()
         self.weight, self.bias = norm.weight, norm.bias
-        self._eps, self._slope = norm.eps, activation.negative_slope
+        self.eps, self.slope = norm.eps, activation.negative_slope
         self._kernels, self._in_place = kernels, in_place
 
     def forward(self, x: Tensor, out: Tensor | None = None, pooled: Tensor | None = None) -> Tensor:
@@ -78,7 +86,52 @@ class NormActivation(nn.Module):
         x = x.contiguous(memory_format=LAST)
         if out is None:
             out = x if self._in_place else torch.empty_like(x)
-        self._kernels.normalise(x, self.weight, self.bias, self._eps, self._slope, out, pooled)
+        self._kernels.normalise(x, self.weight, self.bias, self.eps, self.slope, out, pooled)
+        return out
+
+
+class NormedConvolution(nn.Module):
+    """A convolution and the norm behind it, whose application is left to what comes next.
+
+    Attributes:
+        slope: of the LeakyReLU behind the norm.
+        before: slope of the one before the convolution, where its input comes with a norm that is left to it.
+        convolve: computes it otherwise than cuDNN: ``(x, coefficients) -> (result, coefficients)``; None for cuDNN.
+    """
+
+    def __init__(self, convolution: nn.Conv3d, norm: Any, kernels: Kernels, before: float) -> None:
+        super().__init__()
+        self.convolution, self.weight, self.bias, self.eps = convolution, norm.weight, norm.bias, norm.eps
+        self.slope, self.before, self.kernels = norm.slope, before, kernels
+        self.convolve: Convolve | None = None
+
+    def forward(self, x: Tensor, coefficients: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map ``[N, C, D, H, W]``, which is nobody else's where it comes with coefficients, to the same and its own."""
+        return (self.convolve or self.by_cudnn)(x, coefficients)
+
+    def by_cudnn(self, x: Tensor, coefficients: Tensor | None) -> tuple[Tensor, Tensor]:
+        if coefficients is not None:
+            self.kernels.apply(x, coefficients, self.before, x)
+        y = self.convolution(x).contiguous(memory_format=LAST)
+        return y, self.kernels.coefficients(y, self.weight, self.bias, self.eps)
+
+
+class Block(nn.Module):
+    """Convolution, norm and activation, twice."""
+
+    def __init__(self, block: Any, kernels: Kernels) -> None:
+        """Of a block of six, ``convolution norm-activation identity`` twice."""
+        super().__init__()
+        first, second = block[1], block[4]
+        self.first = NormedConvolution(block[0], first, kernels, first.slope)
+        self.second = NormedConvolution(block[3], second, kernels, first.slope)
+        self._kernels = kernels
+
+    def forward(self, x: Tensor, out: Tensor | None = None, pooled: Tensor | None = None) -> Tensor:
+        """Return the result, written into `out` where that is given, and its 2 x 2 x 2 maxima in `pooled`."""
+        y, coefficients = self.second(*self.first(x))
+        out = y if out is None else out
+        self._kernels.apply(y, coefficients, self.second.slope, out, pooled)
         return out
 
 
@@ -110,10 +163,10 @@ class FusedUNet(nn.Module):
 
     def __init__(self, unet: Any, kernels: Kernels) -> None:
         super().__init__()
-        self.encoder = nn.ModuleList(unet.encoder())
-        self.bottleneck, self.classifier = unet.bottleneck, unet.classifier
+        self.encoder = nn.ModuleList(Block(block, kernels) for block in unet.encoder())
+        self.bottleneck, self.classifier = Block(unet.bottleneck, kernels), unet.classifier
         self.ups = nn.ModuleList(Upsampling(up, kernels) for up, _ in unet.decoder())
-        self.decoder = nn.ModuleList(block for _, block in unet.decoder())
+        self.decoder = nn.ModuleList(Block(block, kernels) for _, block in unet.decoder())
         self.seg_out = unet.seg_out
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,15 +186,14 @@ class FusedUNet(nn.Module):
 
 
 def _encode(block: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-    """A block of six, ``convolution norm-activation identity`` twice: its result as the second half of the channels
-    of a tensor, and the maxima of that."""
-    x = block[3](block[1](block[0](x)))
-    batch, channels, *sides = x.shape
-    both = _empty(x, batch, 2 * channels, *sides)
-    pooled = _empty(x, batch, channels, *(side // 2 for side in sides))
-    block[4](x, both[:, channels:], pooled)
+    """A block's result as the second half of the channels of a tensor, and the maxima of that."""
+    batch, channels, *sides = x.shape[0], block.second.convolution.out_channels, *x.shape[2:]
+    both = empty(x, batch, 2 * channels, *sides)
+    pooled = empty(x, batch, channels, *(side // 2 for side in sides))
+    block(x, both[:, channels:], pooled)
     return both, pooled
 
 
-def _empty(like: Tensor, *shape: int) -> Tensor:
+def empty(like: Tensor, *shape: int) -> Tensor:
+    """A tensor of this shape, channels last, of the type and on the device of another."""
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=LAST)

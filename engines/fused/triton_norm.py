@@ -17,7 +17,7 @@ import triton.language as tl
 from torch import Tensor
 
 _ELEMENTS = 4096  # of a block: for each of 128 threads, four loads of 16 bytes of float16
-_PROGRAMS = 512  # at least, where there is work for so many: a few for each multiprocessor, and few moments to merge
+PROGRAMS = 512  # at least, where there is work for so many: a few for each multiprocessor, and few moments to merge
 
 
 @triton.jit
@@ -166,16 +166,16 @@ def normalise(
     Raises:
         ValueError: a tensor has another layout or shape; nothing is written.
     """
+    _check(x, out, pooled)
+    apply(x, coefficients(x, weight, bias, eps), slope, out, pooled)
+
+
+def apply(x: Tensor, coefficients: Tensor, slope: float, out: Tensor, pooled: Tensor | None = None) -> None:
+    """The same as `normalise` where the coefficients of the norm are known, as `coefficients` gives them."""
+    row = _check(x, out, pooled)
     n, channels, *sides = x.shape
     voxels = sides[0] * sides[1] * sides[2]
-    row = _row(x, out)
-    if pooled is not None and (
-        any(side % 2 for side in sides) or _row(pooled, pooled) != channels
-        or pooled.shape != (n, channels, *(side // 2 for side in sides))
-    ):  # fmt: skip
-        raise ValueError(f"the maxima of {tuple(x.shape)} cannot be written into {tuple(pooled.shape)}")
     block_s, block_c = _blocks(channels)
-    coefficients = _coefficients(x, weight, bias, eps, block_s, block_c)
     if pooled is None:
         grid = (triton.cdiv(voxels, block_s), n, triton.cdiv(channels, block_c))
         _apply_kernel[grid](
@@ -187,6 +187,18 @@ def normalise(
     _pool_kernel[grid](
         x, out, pooled, coefficients, *sides, channels, row, slope, BLOCK_S=block_s, BLOCK_C=block_c
     )  # fmt: skip
+
+
+def _check(x: Tensor, out: Tensor, pooled: Tensor | None) -> int:
+    """Elements of `out` from one voxel to the next; ValueError where shapes or layouts are others than are read."""
+    n, channels, *sides = x.shape
+    row = _row(x, out)
+    if pooled is not None and (
+        any(side % 2 for side in sides) or _row(pooled, pooled) != channels
+        or pooled.shape != (n, channels, *(side // 2 for side in sides))
+    ):  # fmt: skip
+        raise ValueError(f"the maxima of {tuple(x.shape)} cannot be written into {tuple(pooled.shape)}")
+    return row
 
 
 def place(x: Tensor, bias: Tensor, out: Tensor) -> None:
@@ -217,32 +229,57 @@ def _row(x: Tensor, out: Tensor) -> int:
             f"{tuple(x.shape)} with strides {x.stride()} cannot be written into {tuple(out.shape)}: "
             "give a dense channels-last tensor, and an output of its shape"
         )
-    _, channels, depth, height, width = out.shape
-    if out.is_contiguous(memory_format=last):
+    return row_of(out)
+
+
+def row_of(x: Tensor) -> int:
+    """Elements from one voxel to the next.
+
+    Raises:
+        ValueError: `x` is not channels last, nor a slice of the channels of such a tensor.
+    """
+    _, channels, depth, height, width = x.shape
+    if x.is_contiguous(memory_format=torch.channels_last_3d):
         return channels  # the strides of axes of one voxel tell nothing
-    row = out.stride(4)
-    if out.stride() != (depth * height * width * row, 1, height * width * row, width * row, row):
-        raise ValueError(f"an output with strides {out.stride()} is no slice of the channels of a channels-last tensor")
+    row = x.stride(4)
+    if x.stride() != (depth * height * width * row, 1, height * width * row, width * row, row):
+        raise ValueError(f"a tensor with strides {x.stride()} is no slice of the channels of a channels-last one")
     return row
 
 
-def _coefficients(
-    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, block_s: int, block_c: int
-) -> Tensor:
-    """Mean, gain and offset of every image and channel, float32 ``[N, 3, C]``."""
+def coefficients(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+    """Mean, gain and offset of every image and channel of a norm, float32 ``[N, 3, C]``.
+
+    `x` is dense and channels last, which is not checked here.
+    """
     n, channels, *sides = x.shape
     voxels = sides[0] * sides[1] * sides[2]
+    block_s, block_c = _blocks(channels)
     s_blocks, c_blocks = triton.cdiv(voxels, block_s), triton.cdiv(channels, block_c)
-    chunks = max(1, s_blocks * c_blocks * n // _PROGRAMS)
-    parts = triton.cdiv(s_blocks, chunks)  # fewer than twice _PROGRAMS
-    moments = torch.empty(n, parts, 2, channels, device=x.device)
-    _moments_kernel[(parts, n, c_blocks)](
+    chunks = max(1, s_blocks * c_blocks * n // PROGRAMS)
+    moments = torch.empty(n, triton.cdiv(s_blocks, chunks), 2, channels, device=x.device)
+    _moments_kernel[(moments.shape[1], n, c_blocks)](
         x, moments, voxels, channels, chunks, BLOCK_S=block_s, BLOCK_C=block_c
     )  # fmt: skip
-    coefficients = torch.empty(n, 3, channels, device=x.device)
+    return merged_coefficients(moments, weight, bias, eps, chunks * block_s, voxels)
+
+
+def merged_coefficients(
+    moments: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, length: int, voxels: int
+) -> Tensor:
+    """Mean, gain and offset, float32 ``[N, 3, C]``, from the moments of the parts of each image.
+
+    Args:
+        moments: mean and sum of squared deviations, float32 ``[N, parts, 2, C]``; there are fewer than twice `PROGRAMS`
+            parts.
+        weight, bias: of an affine norm, ``[C]``.
+        length: voxels of each part but the last.
+    """
+    n, parts, _, channels = moments.shape
+    merged = torch.empty(n, 3, channels, device=moments.device)
     # Eight channels, 32 bytes, are the least that memory gives; the more programs, the shorter this step.
     _merge_kernel[(n, triton.cdiv(channels, 8))](
-        moments, coefficients, weight, bias, parts, chunks * block_s, voxels, channels, eps,
+        moments, merged, weight, bias, parts, length, voxels, channels, eps,
         AFFINE=weight is not None, BLOCK_P=triton.next_power_of_2(parts), BLOCK_C=8, num_warps=8,
     )  # fmt: skip
-    return coefficients
+    return merged

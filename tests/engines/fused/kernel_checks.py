@@ -8,13 +8,14 @@ import copy
 import json
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from engines.fused import triton_norm
-from engines.fused.network import rewritten
+from engines.fused import choice, triton_conv, triton_norm
+from engines.fused.network import Block, rewritten
 from models.networks.unet import MultiTaskUNet
 
 SEED, DEVICE, DTYPE = int(sys.argv[1]), sys.argv[2], sys.argv[3]
@@ -112,26 +113,131 @@ def refused() -> float:
 
 def few_programs() -> float:
     """Two programs go through five blocks of 512 voxels, the last one shorter."""
-    before = triton_norm._PROGRAMS
-    triton_norm._PROGRAMS = 2
+    before = triton_norm.PROGRAMS
+    triton_norm.PROGRAMS = 2
     try:
         return norm(1, 8, 11, 13, 15, change=lambda x: x.add_(10))
     finally:
-        triton_norm._PROGRAMS = before
+        triton_norm.PROGRAMS = before
 
 
-def network(batch: int, *tile: int) -> float:
+SMALL = (64, 16, 16, 4, 2)  # blocks, so that there are several of each kind
+
+
+def convolution(
+    *shape: int, to: int = 16, way: triton_conv.Way = SMALL, normed: bool = False, wide: int = 0, mean: float = 0
+) -> float:
+    """A convolution beside float64, and the moments of its result; `wide` counts the channels `x` is a slice of."""
+    n, channels, *sides = shape
+    x = (random(n, wide or channels, *sides) + mean)[:, -channels:]
+    weight = (random(to, channels, 3, 3, 3) / (27 * channels) ** 0.5).to(memory_format=LAST)
+    gain, bias = torch.randn(channels, **PLACE), torch.randn(channels, **PLACE)
+    before, known = x.double(), None
+    if normed:
+        known = triton_norm.coefficients(x.contiguous(memory_format=LAST), gain, bias, 1e-5)
+        before = functional.instance_norm(before, weight=gain.double(), bias=bias.double())
+        before = functional.leaky_relu(before, 0.1)
+    true = functional.conv3d(before, weight.double(), padding=1)
+    out, voxels = empty(n, to, *sides), sides[0] * sides[1] * sides[2]
+    moments, length = triton_conv.convolve(x, known, 0.1, weight, out, way)
+    behind = triton_norm.merged_coefficients(moments, None, None, 1e-5, length, voxels)
+    variance, mean_of = torch.var_mean(out.double(), (2, 3, 4), correction=0)
+    for got, wanted in (
+        (behind[:, 0], mean_of),
+        (behind[:, 1], (variance + 1e-5).rsqrt()),
+        (behind[:, 2], 0 * mean_of),
+    ):
+        assert float((got - wanted).abs().max()) < 1e-5 * max(1.0, float(wanted.abs().max())), "moments"
+    return error(out, true)
+
+
+def convolved_by_few_programs() -> float:
+    before = triton_conv.PROGRAMS
+    triton_conv.PROGRAMS = 2
+    try:
+        return convolution(1, 16, 7, 8, 9, normed=True)
+    finally:
+        triton_conv.PROGRAMS = before
+
+
+def convolved_poison() -> float:
+    """NaN reaches its neighbours in all channels, and nothing else; 0 where it does, with the same bits twice."""
+    x, weight = random(2, 16, 5, 5, 5), random(32, 16, 3, 3, 3)
+    x[1, 3, 0, 2, 2] = torch.nan
+    first, second = empty(2, 32, 5, 5, 5), empty(2, 32, 5, 5, 5)
+    for out in (first, second):
+        triton_conv.convolve(x, None, 0.1, weight, out, SMALL)
+    gone = first.isnan()
+    assert gone[1, :, :2, 1:4, 1:4].all()
+    assert gone.sum() == 32 * 18
+    assert torch.equal(first.nan_to_num(), second.nan_to_num())
+    return 0.0
+
+
+def not_convolved() -> float:
+    """What the kernel would misread; 0 where each is refused with nothing written."""
+    x, weight, out = random(1, 16, 4, 4, 4), random(16, 16, 3, 3, 3), empty(1, 16, 4, 4, 4)
+    for source, by, to in (
+        (x.contiguous(), weight, out), (x, weight.contiguous(), out), (x, weight, out.contiguous()),
+        (x, random(16, 32, 3, 3, 3), out), (x, random(24, 16, 3, 3, 3), empty(1, 24, 4, 4, 4)),
+        (x, weight, empty(1, 16, 4, 4, 5)), (random(1, 32, 4, 4, 4)[:, ::2], weight, out),
+    ):  # fmt: skip
+        try:
+            triton_conv.convolve(source, None, 0.1, by, to, SMALL)
+        except ValueError:
+            continue
+        raise AssertionError(f"{tuple(source.shape)} by {tuple(by.shape)} was written into {tuple(to.shape)}")
+    assert bool(out.isnan().all())
+    return 0.0
+
+
+def network(batch: int, *tile: int, own: bool = False) -> float:
     """The whole rewritten network; its weights and input are exact in `DTYPE`, what lies between is not.
 
-    The tiles leave some voxels at the bottleneck: of two alone, the norm is little more than the sign.
+    The tiles leave some voxels at the bottleneck: of two alone, the norm is little more than the sign. `own`: with our
+    own convolutions wherever they can be.
     """
     unet = MultiTaskUNet(4).eval().requires_grad_(False).to(**PLACE)
     x = torch.rand(batch, 1, *tile, **PLACE)
     true = copy.deepcopy(unet).double()(x.double())
+    module = rewritten(unet, triton_norm)
     with torch.inference_mode():
-        return max(
-            error(output, expected) for output, expected in zip(rewritten(unet, triton_norm)(x), true, strict=True)
-        )
+        if own:
+            times = iter(range(10**6, 0, -1))  # each is faster than those before
+            triton_conv.WAYS = triton_conv.WAYS[-1:]
+            chosen = choice.choose(module, x, lambda _: float(next(times)))
+            assert sum(line.startswith("own") for line in chosen.values()) == 9, chosen
+        return max(error(output, expected) for output, expected in zip(module(x), true, strict=True))
+
+
+def chosen() -> float:
+    """cuDNN's stays where it is faster, where ours is off, and where ours breaks; 0 where it does."""
+    layers = [
+        layer for _ in range(2) for layer in (nn.Conv3d(16, 16, 3, padding=1), nn.InstanceNorm3d(16), nn.LeakyReLU())
+    ]
+    block = rewritten(nn.Sequential(*layers).to(**PLACE).requires_grad_(False), triton_norm)
+    module, x = Block(block, triton_norm).to(memory_format=LAST), random(1, 16, 4, 5, 6)
+    kernel = triton_conv.convolve
+
+    def off(*arguments: Any) -> object:
+        done = kernel(*arguments)
+        arguments[4].mul_(1.1)
+        return done
+
+    def broken(*_: Any) -> object:
+        raise RuntimeError("out of resource: shared memory")
+
+    try:
+        for said, ours in (("; own", kernel), ("is off by 0.1", off), ("failed: RuntimeError", broken)):
+            triton_conv.convolve = ours
+            times = iter(range(10**6))  # each is slower than those before
+            lines = choice.choose(module, x, lambda call, times=times: float(next(times)))
+            assert list(lines) == ["first", "second"]
+            assert all(line.startswith("cuDNN") and said in line for line in lines.values()), lines
+            assert module.first.convolve is module.second.convolve is None
+    finally:
+        triton_conv.convolve = kernel
+    return 0.0
 
 
 def main() -> None:
@@ -156,8 +262,20 @@ def main() -> None:
         "NaN": poisoned(),
         "again": repeated(),
         "other layouts": refused(),
+        "convolution": convolution(2, 16, 5, 6, 7),
+        "convolution behind a norm": convolution(2, 32, 5, 6, 7, normed=True, to=32),
+        "convolution behind a norm, large mean": convolution(1, 16, 4, 6, 6, normed=True, mean=20),
+        "convolution, blocks as large as can be": convolution(
+            1, 48, 3, 4, 9, to=48, way=(128, 64, 64, 4, 3), normed=True
+        ),
+        "convolution of a slice": convolution(2, 16, 4, 4, 4, wide=48),
+        "convolution, several blocks a program": convolved_by_few_programs(),
+        "convolution of NaN": convolved_poison(),
+        "convolution of other layouts": not_convolved(),
+        "convolutions chosen": chosen(),
         "network, batch 1": network(1, 32, 32, 32),
         "network, batch 2": network(2, 16, 32, 32),
+        "network, own convolutions": network(1, 16, 32, 32, own=True),
     }
     print(json.dumps(checks))
 
