@@ -1,28 +1,46 @@
 #!/usr/bin/env bash
-# Everything worth doing on a CUDA machine, in one go: what can run here, the GPU tests (kernels and engines against
-# float64), every backend at the real width with its accuracy, both time scopes, batches 1, 2, 4 and 8, what users run today
-# beside them, the share reached of the measured peak, the kernels of the best, and one report. Needs no network.
+# Everything worth doing on a CUDA machine, in stages: the most valuable first, each within a time of its own, each with
+# files that can be committed once it has ended. Needs no network. Run it again to go on where it stopped.
 #
-#   scripts/gpu_acceptance.sh [OUT]      default: runs/gpu-acceptance; run it again to go on where it stopped
+#   scripts/gpu_acceptance.sh [OUT]      default: runs/gpu-acceptance
 #
-#   DEVICE=cuda:1    another GPU                           BACKENDS=all     fewer backends, as for `bench run`
-#   CASES=36         fewer cases are faster and prove less  BUDGET=90        seconds of samples
-#   TESTS=yes        `no` leaves the GPU tests out          PYTHON=python3   default: the checkout's .venv, then python3
-#   WIDTH=32         of the demo network; DEVICE=cpu WIDTH=8 TESTS=no CASES=5 tries the script itself without a GPU
+#   stage       seconds   what it leaves
+#   claim       240       36 cases at the real width beside MONAI and nnU-Net: a verdict with its bounds
+#   scenarios   120       MLPerf's offline and single-stream of the winner
+#   kernels     120       kernels by kind, and what the convolutions reach of the measured peak
+#   coarse      150       the recipe with the coarse region of interest beside the winner without
+#   bodies      240       whole bodies beside MONAI under autocast
+#   tests       240       the GPU tests: kernels and engines against float64
+#   all         600       every backend that can run here, batches 1, 2, 4 and 8, all reference pipelines
+#
+#   STAGES='claim kernels'  only these              LIMIT=570   seconds for all; no stage is begun that cannot end in them
+#   SECONDS_EACH=60         instead of those above  PACK=FILE   .tar.gz of what can be committed (OUT-kept.tar.gz)
+#   BACKENDS=...            of `claim` and `all`    BUDGET=60   seconds of samples in a run
+#   CASES=36  BODIES=16     fewer are faster, and prove less
+#   DEVICE=cuda:1           another GPU             PYTHON=python3   default: the checkout's .venv, then python3
+#   WIDTH=32                of the demo network; DEVICE=cpu WIDTH=8 CASES=5 BODIES=1 tries the stages without a GPU
 #
 # Uses whatever of the stack is installed: a backend whose packages are missing is a row `skipped` with its reason.
-# Exit code: that of `bench check` (0 confirmed, 1 refuted, 3 inconclusive ...), or 5 where it is 0 and GPU tests failed.
-# On an H100 all steps ran with two cases (docs/results/gpu-h100-first); the whole of it has not been run yet.
+# Exit code: that of `bench check` of the stage `claim` (0 confirmed, 1 refuted, 3 inconclusive ...), or 5 where it is 0
+# and GPU tests failed. The stages have not been run on a GPU yet; parts of them have (docs/results/gpu-h100-first).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-runs/gpu-acceptance}
+logs=$out-logs
+kept=$out-kept # small copies of all results
 device=${DEVICE:-cuda}
+width=${WIDTH:-32} # 32: the real one, 22,970,150 parameters
+claimed=${BACKENDS:-torch-fp32,torch-amp,torch-half,torch-fused,torch-fused@8,ort-fp32,peer-monai-amp,peer-nnunet}
 batches=torch-fp32@2,torch-fp32@4,torch-fp32@8,torch-amp@4,torch-fused@2,torch-fused@4,torch-fused@8,ort-fp16@4
 peers=peer-monai-fp32,peer-monai-amp,peer-nnunet,peer-script
-backends=${BACKENDS:-all,$batches,$peers}
+every=${BACKENDS:-all,$batches,$peers}
+cuda=$([ "${device#cuda}" != "$device" ] && echo yes || echo no)
+fast=$([ "$cuda" = yes ] && echo torch-fused || echo openvino-fp32) # of the recipe; a CPU has no torch-fused
 python=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
+
 bench() { "$python" -m bench "$@"; }
-step() { printf '\n== %s (after %d s)\n' "$1" "$SECONDS"; }
+left() { echo $((${LIMIT:-86400} - SECONDS)); }
+within() { timeout --signal=INT --kill-after=30 "$@"; } # SECONDS COMMAND...; `bench` ends in order at this signal
 
 for module in torch nibabel rich psutil scipy onnxscript; do
     "$python" -c "import importlib.util, sys; sys.exit(importlib.util.find_spec('$module') is None)" || {
@@ -30,47 +48,115 @@ for module in torch nibabel rich psutil scipy onnxscript; do
         exit 2
     }
 done
-mkdir -p "$out-logs"
+mkdir -p "$logs" "$kept"
 
-step "what can run on $device"
-[ -s "$out-logs/doctor.txt" ] || bench doctor --device "$device" >"$out-logs/doctor.txt"
-cat "$out-logs/doctor.txt"
-
-tests=0
-if [ "${TESTS:-yes}" = yes ] && [ ! -e "$out-logs/tests-passed" ]; then
-    step "GPU tests"
-    if "$python" -c 'import pytest, pytest_timeout' 2>/dev/null; then
-        # Several at a time where pytest-xdist is there; and then a runtime that crashes takes no other test with it.
-        many=$("$python" -c 'import xdist' 2>/dev/null && echo "-n 8 --dist loadgroup" || true)
-        if "$python" -m pytest $many -m gpu -rs tests/engines tests/bench/end_to_end/test_cuda.py tests/bench/machine/test_gpu.py 2>&1 | tee "$out-logs/tests.txt"; then
-            touch "$out-logs/tests-passed"
-        else
-            tests=5
-            echo "GPU tests failed; the run goes on, since each backend is held against its evidence and its accuracy"
-        fi
+# NAME SECONDS COMMAND...: one stage, unless it has ended before or cannot end in what is left of LIMIT.
+stage() {
+    local name=$1 seconds=${SECONDS_EACH:-$2}
+    shift 2
+    case " ${STAGES:-claim scenarios kernels coarse bodies tests all} " in *" $name "*) ;; *) return 0 ;; esac
+    printf '\n== %s (after %d s, at most %d s)\n' "$name" "$SECONDS" "$seconds"
+    if [ -e "$logs/$name.ended" ]; then
+        echo "has ended before"
+    elif [ "$(left)" -lt "$seconds" ]; then
+        echo "not begun: $(left) s are left"
+    elif "$@" "$seconds"; then
+        touch "$logs/$name.ended"
     else
-        echo "not run: pytest and pytest-timeout are not installed"
+        echo "not ended; run the script again to go on"
     fi
-fi
+    tar -czf "${PACK:-$kept.tar.gz}" -C "$(dirname "$kept")" "$(basename "$kept")"
+}
 
-width=${WIDTH:-32} # 32: the real one, 22,970,150 parameters
-step "backends $backends at width $width"
-if [ ! -e "$out/run.json" ]; then
-    bench run --device "$device" --demo-width "$width" --backends "$backends" --max-cases "${CASES:-36}" \
-        --budget "${BUDGET:-90}" --out "$out" || true # the verdict comes last
-elif ! grep -q '"status": "complete"' "$out/run.json"; then
-    bench run --resume --out "$out" || true
-fi
+# OUT ARGUMENTS... SECONDS: a run, or what is left of it, with its report, and small copies of its files.
+run() {
+    local to=$1 seconds=${*: -1}
+    set -- "${@:2:$#-2}"
+    if [ -e "$to/run.json" ]; then
+        set -- --resume
+    else
+        set -- --device "$device" --demo-width "$width" --budget "${BUDGET:-60}" "$@"
+    fi
+    within "$seconds" "$python" -m bench run "$@" --out "$to" || true # the verdict comes last
+    [ -e "$to/run.json" ] || return 1
+    [ -e "$to/report.md" ] || bench report "$to" >/dev/null # of a run that was stopped
+    bench report "$to" --format json --out "$to/summary.json"
+    keep "$to"
+    grep -q '"status": "complete"' "$to/run.json"
+}
 
-if [ "${device#cuda}" != "$device" ] && [ ! -e "$out-logs/kernels.txt" ]; then
-    step "kernels"
-    "$python" scripts/kernel_times.py --device "$device" --width "$width" torch-fused torch-fused@8 torch-graph torch-amp@4 \
-        >"$out-logs/kernels.txt" 2>"$out-logs/kernels.log" || echo "not measured: $(tail -1 "$out-logs/kernels.log")"
-    cat "$out-logs/kernels.txt"
-fi
+keep() { # all of a run but its masks
+    local to
+    to=$kept/$(basename "$1")
+    rm -rf "$to"
+    mkdir -p "$to/variants"
+    cp -r "$1"/{run.json,cases.csv,samples,summary.json} "$1"/report.* "$to"
+    cp "$1"/variants/*.json "$to/variants"
+}
 
-step "report"
-bench report "$out" >/dev/null
-bench report "$out" --format json --out "$out/summary.json"
-echo "report: $out/report.md; raw files: $out/run.json, $out/variants, $out/samples, $out/cases.csv; logs: $out-logs"
-bench check "$out" && exit "$tests"
+winner() { # of the stage `claim`; the baseline where nothing is faster
+    "$python" -c "import json, sys; s = json.load(open(sys.argv[1])); print(s['subject'] or s['best'] or 'torch-fp32')" \
+        "$out/summary.json" 2>/dev/null || echo torch-fp32
+}
+
+scenarios() {
+    local each
+    for each in single-stream offline; do
+        [ -e "$kept/$each.json" ] || within "$1" "$python" -m bench scenario --device "$device" --demo-width "$width" \
+            --backend "$(winner)" --max-cases "${CASES:-36}" --scenario "$each" --out "$kept/$each.json" || return 1
+    done
+}
+
+kernels() {
+    local some=(torch-fused torch-fused@8 torch-graph torch-amp@4)
+    if [ "$cuda" = no ]; then
+        echo "only on a GPU"
+        return 0
+    fi
+    if within "$1" "$python" scripts/kernel_times.py --device "$device" --width "$width" "${some[@]}" \
+        >"$kept/kernels.txt" 2>"$logs/kernels.log"; then
+        cat "$kept/kernels.txt"
+    else
+        echo "not measured: $(tail -1 "$logs/kernels.log")"
+        return 1
+    fi
+}
+
+gpu_tests() {
+    local many
+    "$python" -c 'import pytest, pytest_timeout' 2>/dev/null || {
+        echo "not run: pytest and pytest-timeout are not installed"
+        return 0
+    }
+    # Several at a time where pytest-xdist is there; and then a runtime that crashes takes no other test with it.
+    many=$("$python" -c 'import xdist' 2>/dev/null && echo "-n 8 --dist loadgroup" || true)
+    # shellcheck disable=SC2086
+    if within "$1" "$python" -m pytest $many -m gpu -rs tests/engines tests/bench/end_to_end/test_cuda.py \
+        tests/bench/machine/test_gpu.py 2>&1 | tee "$kept/tests.txt"; then
+        rm -f "$logs/tests-failed"
+    else
+        touch "$logs/tests-failed"
+        return 1
+    fi
+}
+
+[ -s "$kept/doctor.txt" ] || bench doctor --device "$device" >"$kept/doctor.txt"
+cat "$kept/doctor.txt"
+printf '[%s-coarse]\nbackend = "%s"\nroi = "coarse"\nbatch = 2\n' "$fast" "$fast" >"$logs/coarse.toml"
+recipe=(--recipes "$logs/coarse.toml")
+few=(--max-cases "${BODIES:-16}")
+
+stage claim 240 run "$out" --backends "$claimed" --max-cases "${CASES:-36}"
+stage scenarios 120 scenarios
+stage kernels 120 kernels
+stage coarse 150 run "$out-coarse" "${recipe[@]}" --backends "torch-fp32,$fast" --max-cases "${CASES:-36}"
+stage bodies 240 run "$out-bodies" "${recipe[@]}" --demo abdomen "${few[@]}" --baseline peer-monai-amp \
+    --backends peer-monai-amp
+stage tests 240 gpu_tests
+stage all 600 run "$out-all" --backends "$every" --max-cases "${CASES:-36}"
+
+printf '\n== after %d s\n' "$SECONDS"
+echo "what can be committed: $kept; reports: $out*/report.md; logs: $logs"
+[ -e "$out/run.json" ] || exit 3
+bench check "$out" || exit
+[ ! -e "$logs/tests-failed" ] || exit 5

@@ -2,53 +2,89 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+import pytest
 
-# Without what takes seconds and is no matter of the script: the device's peak, and a warm-up beyond the least.
+ROOT = Path(__file__).resolve().parents[2]
+STAGES = ("claim", "scenarios", "kernels", "coarse", "bodies", "tests", "all")
+
+# Without what takes seconds and is no matter of the script: the device's peak, confirmations, a long warm-up.
 QUICK = """
 from dataclasses import replace
 from bench.schedule import limits
 from bench.worker import warmup
-limits.DEFAULT = replace(limits.DEFAULT, peak=False)
+limits.DEFAULT = replace(limits.DEFAULT, peak=False, rounds=1, launches=1, confirmation=False)
 warmup.MOST = warmup.LEAST
 """
 
 
-def accept(out: Path, **settings: str) -> subprocess.CompletedProcess[str]:
-    env = os.environ | {
-        "PYTHON": sys.executable, "DEVICE": "cpu", "WIDTH": "8", "CASES": "1", "BUDGET": "1", "TESTS": "no",
-        "BACKENDS": "torch-fp32",
-    } | settings  # fmt: skip
-    command = ["bash", str(ROOT / "scripts/gpu_acceptance.sh"), str(out)]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=500)
-
-
-def test_runs_all_steps_and_goes_on_where_it_stopped(tmp_path, monkeypatch):
+@pytest.fixture
+def accept(tmp_path, monkeypatch):
+    """Call the script on the CPU, with little to do."""
     (tmp_path / "quick").mkdir()
     (tmp_path / "quick" / "sitecustomize.py").write_text(QUICK)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "quick"), str(ROOT)]))
-    out = tmp_path / "accepted"
-    first = accept(out)
-    summary = json.loads((out / "summary.json").read_text())
-    assert {row["name"]: row["status"] for row in summary["variants"]} == {"torch-fp32": "ok"}
-    assert (out / "report.md").is_file()
-    assert "torch-fused" in (tmp_path / "accepted-logs" / "doctor.txt").read_text()
 
-    measured = (out / "cases.csv").read_text()
-    again = accept(out)
+    def call(**settings: str) -> subprocess.CompletedProcess[str]:
+        env = os.environ | {
+            "PYTHON": sys.executable, "DEVICE": "cpu", "WIDTH": "8", "CASES": "1", "BODIES": "1", "BUDGET": "1",
+            "BACKENDS": "torch-fp32",
+        } | settings  # fmt: skip
+        command = ["bash", str(ROOT / "scripts/gpu_acceptance.sh"), str(tmp_path / "accepted")]
+        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=500)
+
+    return call
+
+
+def test_every_stage_leaves_what_can_be_committed_and_is_not_run_again(accept, tmp_path):
+    first = accept()
+    kept = tmp_path / "accepted-kept"
+    assert first.stdout.count("\n== ") == len(STAGES) + 1, first.stdout + first.stderr
+    assert not re.search("^not (ended|begun|run|measured)", first.stdout, re.MULTILINE), first.stdout + first.stderr
+    for name, variants in {"accepted": {"torch-fp32"}, "accepted-coarse": {"torch-fp32", "openvino-fp32"}}.items():
+        summary = json.loads((kept / name / "summary.json").read_text())
+        assert {row["name"]: row["status"] for row in summary["variants"]}.items() >= dict.fromkeys(
+            variants, "ok"
+        ).items()
+    for name in ("accepted", "accepted-coarse", "accepted-bodies", "accepted-all"):
+        assert {"run.json", "cases.csv", "samples", "variants", "report.md"} <= {
+            p.name for p in (kept / name).iterdir()
+        }
+    assert json.loads((kept / "offline.json").read_text())["backend"] == "torch-fp32"
+    assert "torch-fused" in (kept / "doctor.txt").read_text()
+    assert "skipped" in (kept / "tests.txt").read_text()
+
+    measured = (tmp_path / "accepted" / "cases.csv").read_text()
+    again = accept()
     assert again.returncode == first.returncode
-    assert (out / "cases.csv").read_text() == measured, "a complete run is not measured again"
+    assert again.stdout.count("has ended before") == len(STAGES)
+    assert (tmp_path / "accepted" / "cases.csv").read_text() == measured, "a complete run is not measured again"
 
 
-def test_says_which_package_is_missing(tmp_path):
+def test_a_stage_that_takes_too_long_is_stopped_and_gone_on_with(accept, tmp_path):
+    stopped = accept(STAGES="claim", SECONDS_EACH="6", CASES="6")
+    assert "not ended; run the script again to go on" in stopped.stdout
+    gone_on = accept(STAGES="claim", SECONDS_EACH="400")
+    assert "not ended" not in gone_on.stdout, gone_on.stdout + gone_on.stderr
+    assert json.loads((tmp_path / "accepted-kept" / "accepted" / "summary.json").read_text())["cases"] == 6
+
+
+def test_no_stage_is_begun_that_cannot_end_in_what_is_left(accept, tmp_path):
+    done = accept(LIMIT="100")
+    assert done.stdout.count("not begun") == len(STAGES)
+    assert done.returncode == 3
+    assert not (tmp_path / "accepted").exists()
+
+
+def test_says_which_package_is_missing(accept, tmp_path):
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S -E "$@"\n')  # without its site-packages
     python.chmod(0o755)
-    refused = accept(tmp_path / "out", PYTHON=str(python))
+    refused = accept(PYTHON=str(python))
     assert refused.returncode == 2
     assert "has no package torch; see docs/how-to/gpu.md" in refused.stderr
-    assert not list(tmp_path.glob("out*"))
+    assert not list(tmp_path.glob("accepted*"))
