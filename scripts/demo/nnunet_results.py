@@ -1,13 +1,11 @@
-"""Writes a results folder of nnU-Net with a network of realistic size, and cases for it: to time what people run.
+"""Trains a network of nnU-Net of realistic size for some minutes, and writes cases for it: to time what people run.
 
-    python scripts/demo/nnunet_results.py --out DIR [--features 32] [--cases 8] [--folds 1]
-    bench run --checkpoint DIR/results --data DIR/raw --tta mirror --baseline peer-nnunet-stock \\
-        --backends openvino-fp32,openvino-bf16,openvino-int8
+    python scripts/demo/nnunet_results.py --out DIR [--features 32] [--steps 300] [--cases 8] [--folds 1]
+    bench run --checkpoint DIR/results --data DIR/raw --tta mirror --baseline peer-nnunet-stock --accuracy agreement \\
+        --backends openvino-fp32,openvino-bf16,openvino-int8 --rounds 1
 
-The network is nnU-Net's PlainConvUNet of six stages by plans of ``3d_fullres``. Nobody has trained it: its weights are
-random, but for one channel that carries the image's intensity through the first stage and the last, from which the
-output tells bright structures from the rest. So it costs what a trained one costs, and its masks have structures with
-borders. The cases are ellipsoids in noise, of one or two tiles, with masks.
+The network is nnU-Net's PlainConvUNet of six stages by plans of ``3d_fullres``. The cases are ellipsoids in noise, of
+one or two tiles, with masks; training sees cases of its own.
 """
 
 import argparse
@@ -20,15 +18,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 PATCH = (64, 96, 96)  # z, y, x
+TRAINING_PATCH = (32, 64, 64)
 SPACING = (2.0, 0.8, 0.8)  # mm, z, y, x
 HU = (0.0, 300.0, 700.0)  # of background and both structures
 NOISE_HU = 40.0
 MEAN, STD = 150.0, 250.0  # HU
-SHARPNESS = 4.0
+CLIP = (-150.0, 850.0)  # HU
 SPLITS = {"Tr": 8, "Val": 8}
+FIRST_TRAINING_CASE = 10_000
 
 
 def plans(features: int) -> dict[str, Any]:
@@ -74,7 +75,7 @@ def plans(features: int) -> dict[str, Any]:
         **resampling,
     }
     statistics = {"mean": MEAN, "std": STD, "median": 0.0, "min": -200.0, "max": 900.0,
-                  "percentile_00_5": -150.0, "percentile_99_5": 850.0}  # fmt: skip
+                  "percentile_00_5": CLIP[0], "percentile_99_5": CLIP[1]}  # fmt: skip
     return {
         "dataset_name": "Dataset001_Made_up",
         "plans_name": "nnUNetPlans",
@@ -99,39 +100,55 @@ DATASET = {
 }
 
 
-def weights(held: dict[str, Any], fold: int) -> dict[str, Tensor]:
-    """Random ones, with a channel that carries the image's intensity to the output."""
+def network(held: dict[str, Any]) -> nn.Module:
     from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
     architecture = held["configurations"]["3d_fullres"]["architecture"]
-    torch.manual_seed(fold)
-    network: Any = get_network_from_plans(
+    built: nn.Module = get_network_from_plans(
         architecture["network_class_name"], architecture["arch_kwargs"], architecture["_kw_requires_import"], 1, 3,
         deep_supervision=True,
     )  # fmt: skip
-    features = architecture["arch_kwargs"]["features_per_stage"][0]
-    with torch.no_grad():
-        for block in network.encoder.stages[0][0].convs:
-            _carry(block.conv, 0)
-        # The decoder's last stage sees what comes from below, then what the encoder's first stage has found.
-        first, second = network.decoder.stages[-1].convs
-        _carry(first.conv, features)
-        _carry(second.conv, 0)
-        last = network.decoder.seg_layers[-1]
-        last.weight.mul_(0.05)
-        last.weight[:, 0] = SHARPNESS * torch.tensor([0.0, 1.0, 2.0]).reshape(3, 1, 1, 1)
-        last.bias.copy_(-SHARPNESS * torch.tensor([0.0, 0.85, 6.85]))  # borders at 0.85 and 6, between the structures
-    return dict(network.state_dict())
+    return built
 
 
-def _carry(conv: Any, channel: int) -> None:
-    """Let the first output of a convolution be its input `channel`."""
-    conv.weight[0] = 0
-    conv.weight[0, channel, 1, 1, 1] = 1
-    conv.bias[0] = 0
+def trained(held: dict[str, Any], fold: int, steps: int) -> nn.Module:
+    """By cross-entropy and Dice on patches of new cases, one a step."""
+    torch.manual_seed(fold)
+    learner = network(held)
+    optimizer = torch.optim.AdamW(learner.parameters(), 1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, max(steps, 2))
+    for step in range(steps):
+        image, mask = patch(FIRST_TRAINING_CASE * (fold + 1) + step)
+        logits = learner(image)[0]  # in FP32: under autocast oneDNN 3.12 gives infinite gradients
+        loss = functional.cross_entropy(logits, mask) + 1 - _dice(logits.softmax(1), mask)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(learner.parameters(), 12)
+        optimizer.step()
+        schedule.step()
+        if step % 50 == 49:
+            print(f"fold {fold}, step {step + 1} of {steps}: loss {loss.item():.3f}", flush=True)
+    return learner
 
 
-def write_results(folder: Path, features: int, folds: int) -> None:
+def _dice(probabilities: Tensor, mask: Tensor) -> Tensor:
+    """Mean soft Dice of the structures."""
+    true = functional.one_hot(mask, 3).movedim(-1, 1)[:, 1:]
+    predicted, axes = probabilities[:, 1:], (0, 2, 3, 4)
+    return ((2 * (predicted * true).sum(axes) + 1) / (predicted.sum(axes) + true.sum(axes) + 1)).mean()
+
+
+def patch(number: int) -> tuple[Tensor, Tensor]:
+    """A case as nnU-Net's preprocessing makes it, a part of it: image and mask."""
+    image, mask = (volume.transpose(2, 1, 0) for volume in case(number))
+    rng = np.random.default_rng(number)
+    starts = [rng.integers(have - side + 1) for side, have in zip(TRAINING_PATCH, mask.shape, strict=True)]
+    window = tuple(slice(start, start + side) for start, side in zip(starts, TRAINING_PATCH, strict=True))
+    normalised = (np.clip(image[window], *CLIP).astype(np.float32) - MEAN) / STD
+    return torch.from_numpy(normalised)[None, None], torch.from_numpy(mask[window].astype(np.int64))[None]
+
+
+def write_results(folder: Path, features: int, folds: int, steps: int) -> None:
     held = plans(features)
     folder.mkdir(parents=True)
     (folder / "plans.json").write_text(json.dumps(held, indent=1))
@@ -140,7 +157,7 @@ def write_results(folder: Path, features: int, folds: int) -> None:
         place = folder / f"fold_{fold}"
         place.mkdir()
         checkpoint = {
-            "network_weights": weights(held, fold),
+            "network_weights": trained(held, fold, steps).state_dict(),
             "init_args": {"plans": held, "configuration": "3d_fullres", "fold": fold, "dataset_json": DATASET},
             "trainer_name": "nnUNetTrainer",
             "inference_allowed_mirroring_axes": (0, 1, 2),
@@ -183,10 +200,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="a new folder")
     parser.add_argument("--features", type=int, default=32, help="channels of the first stage (32)")
+    parser.add_argument("--steps", type=int, default=300, help="of training (300)")
     parser.add_argument("--cases", type=int, default=8, help="evaluated ones (8)")
     parser.add_argument("--folds", type=int, default=1, help="networks (1)")
     options = parser.parse_args()
-    write_results(options.out / "results", options.features, options.folds)
+    write_results(options.out / "results", options.features, options.folds, options.steps)
     write_cases(options.out / "raw", options.cases)
 
 

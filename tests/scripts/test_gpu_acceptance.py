@@ -66,11 +66,11 @@ def test_every_stage_leaves_what_can_be_committed_and_is_not_run_again(accept, t
 
 
 def test_a_stage_that_takes_too_long_is_stopped_and_gone_on_with(accept, tmp_path):
-    stopped = accept(STAGES="claim", SECONDS_EACH="6", CASES="6")
+    stopped = accept(STAGES="claim", SECONDS_EACH="1", CASES="2")
     assert "not ended; run the script again to go on" in stopped.stdout
-    gone_on = accept(STAGES="claim", SECONDS_EACH="400")
+    gone_on = accept(STAGES="claim", SECONDS_EACH="400", CASES="2")
     assert "not ended" not in gone_on.stdout, gone_on.stdout + gone_on.stderr
-    assert json.loads((tmp_path / "accepted-kept" / "accepted" / "summary.json").read_text())["cases"] == 6
+    assert json.loads((tmp_path / "accepted-kept" / "accepted" / "summary.json").read_text())["cases"] == 2
 
 
 def test_no_stage_is_begun_that_cannot_end_in_what_is_left(accept, tmp_path):
