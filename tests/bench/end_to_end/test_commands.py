@@ -36,6 +36,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.xdist_group("orphans")  # of which another mode has some while it runs
 @pytest.mark.parametrize("mode", MODES)
 def test_each_fault_is_one_row_and_nothing_else_is_lost(mode, bench):
     commands = [option(f"{fault}ing", mode, fault) for fault in FAULTS]
