@@ -65,7 +65,8 @@ stage() {
     else
         echo "not ended; run the script again to go on"
     fi
-    tar -czf "${PACK:-$kept.tar.gz}" -C "$(dirname "$kept")" "$(basename "$kept")"
+    tar -czf "$logs/kept.tar.gz" -C "$(dirname "$kept")" "$(basename "$kept")"
+    mv "$logs/kept.tar.gz" "${PACK:-$kept.tar.gz}"
 }
 
 # OUT ARGUMENTS... SECONDS: a run, or what is left of it, with its report, and small copies of its files.
@@ -79,9 +80,9 @@ run() {
     fi
     within "$seconds" "$python" -m bench run "$@" --out "$to" || true # the verdict comes last
     [ -e "$to/run.json" ] || return 1
-    [ -e "$to/report.md" ] || bench report "$to" >/dev/null # of a run that was stopped
-    bench report "$to" --format json --out "$to/summary.json"
-    keep "$to"
+    [ -e "$to/report.md" ] || bench report "$to" >/dev/null || return 1 # of a run that was stopped
+    bench report "$to" --format json --out "$to/summary.json" || return 1
+    keep "$to" || return 1
     grep -q '"status": "complete"' "$to/run.json"
 }
 
@@ -90,8 +91,7 @@ keep() { # all of a run but its masks
     to=$kept/$(basename "$1")
     rm -rf "$to"
     mkdir -p "$to/variants"
-    cp -r "$1"/{run.json,cases.csv,samples,summary.json} "$1"/report.* "$to"
-    cp "$1"/variants/*.json "$to/variants"
+    cp -r "$1"/{run.json,cases.csv,samples,summary.json} "$1"/report.* "$to" && cp "$1"/variants/*.json "$to/variants"
 }
 
 winner() { # of the stage `claim`; the baseline where nothing is faster
@@ -114,7 +114,8 @@ kernels() {
         return 0
     fi
     if within "$1" "$python" scripts/kernel_times.py --device "$device" --width "$width" "${some[@]}" \
-        >"$kept/kernels.txt" 2>"$logs/kernels.log"; then
+        >"$logs/kernels.txt" 2>"$logs/kernels.log"; then
+        mv "$logs/kernels.txt" "$kept"
         cat "$kept/kernels.txt"
     else
         echo "not measured: $(tail -1 "$logs/kernels.log")"

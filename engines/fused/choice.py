@@ -54,14 +54,14 @@ def _choose(layer: NormedConvolution, timer: Timer, x: Tensor, coefficients: Ten
     layer.convolve = None
     if not triton_conv.takes(layer.convolution, layer.before):
         return "cuDNN; not of the kind that the own kernel takes"
-    expected, _ = layer.by_cudnn(x.clone(), coefficients)
+    expected = _activated(layer, *layer.by_cudnn(x.clone(), coefficients))
     overwritten = x.clone()  # its norm is applied in place, each time anew
     cudnn_ms = timer(lambda: layer.by_cudnn(overwritten, coefficients))
     ways, failed = dict[triton_conv.Way, float](), list[str]()
     for way in triton_conv.ways(layer.convolution):
         own = partial(convolve, layer, way)
         try:
-            away = float((own(x, coefficients)[0] - expected).float().norm() / expected.float().norm())
+            away = float((_activated(layer, *own(x, coefficients)) - expected).norm() / expected.norm())
             if away <= FURTHEST:  # NaN is not
                 ways[way] = timer(partial(own, x, coefficients))
             else:
@@ -76,6 +76,12 @@ def _choose(layer: NormedConvolution, timer: Timer, x: Tensor, coefficients: Ten
             layer.convolve = partial(convolve, layer, best)
             times.reverse()
     return "; ".join([*times, *failed])
+
+
+def _activated(layer: NormedConvolution, y: Tensor, coefficients: Tensor) -> Tensor:
+    """The result behind its norm and activation, so that wrong coefficients show as a wrong convolution does."""
+    layer.kernels.apply(y, coefficients, layer.slope, y)
+    return y.float()
 
 
 def convolve(

@@ -166,7 +166,6 @@ def normalise(
     Raises:
         ValueError: a tensor has another layout or shape; nothing is written.
     """
-    _check(x, out, pooled)
     apply(x, coefficients(x, weight, bias, eps), slope, out, pooled)
 
 
@@ -250,9 +249,12 @@ def row_of(x: Tensor) -> int:
 def coefficients(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
     """Mean, gain and offset of every image and channel of a norm, float32 ``[N, 3, C]``.
 
-    `x` is dense and channels last, which is not checked here.
+    Raises:
+        ValueError: `x` is not dense and channels last.
     """
     n, channels, *sides = x.shape
+    if row_of(x) != channels:
+        raise ValueError(f"{tuple(x.shape)} with strides {x.stride()} is a slice; give a dense channels-last tensor")
     voxels = sides[0] * sides[1] * sides[2]
     block_s, block_c = _blocks(channels)
     s_blocks, c_blocks = triton.cdiv(voxels, block_s), triton.cdiv(channels, block_c)

@@ -72,6 +72,20 @@ def test_a_stage_that_takes_too_long_is_stopped_and_gone_on_with(accept, tmp_pat
     assert "not ended" not in gone_on.stdout, gone_on.stdout + gone_on.stderr
     assert json.loads((tmp_path / "accepted-kept" / "accepted" / "summary.json").read_text())["cases"] == 2
 
+    run, ended = tmp_path / "accepted" / "run.json", tmp_path / "accepted-logs" / "claim.ended"
+    measured = samples(tmp_path)
+    run.write_text(run.read_text().replace('"status": "complete"', '"status": "running"'))
+    ended.unlink()
+    resumed = accept(STAGES="claim", CASES="1")
+    assert ended.exists(), resumed.stdout + resumed.stderr
+    assert '"status": "complete"' in run.read_text()
+    assert samples(tmp_path) == measured, "of its own cases, none measured again"
+
+
+def samples(folder: Path) -> list[str]:
+    """Those that count."""
+    return [line for line in (folder / "accepted" / "cases.csv").read_text().splitlines() if ",warmup," not in line]
+
 
 def test_no_stage_is_begun_that_cannot_end_in_what_is_left(accept, tmp_path):
     done = accept(LIMIT="100")

@@ -69,26 +69,29 @@ def test_the_kernels_compile_for_hopper_with_wide_loads(kernel: str) -> None:
 
 
 def compiled(kernel: str) -> str:
+    from engines.fused import triton_norm
+
+    blocks = {"BLOCK_S": 32 if kernel == "_pool_kernel" else 128, "BLOCK_C": 32}
+    return str(for_hopper(getattr(triton_norm, kernel), blocks)["ptx"])
+
+
+def for_hopper(function: Any, constants: dict[str, Any], **options: int) -> Any:
+    """What Triton makes of a kernel for sm_90, by the names of its languages."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from engines.fused import triton_norm
-
-    function = getattr(triton_norm, kernel)
-    pointers = {"x": "*fp16", "out": "*fp16", "pooled": "*fp16", "bias": "*fp16"}
-    pointers |= {"moments": "*fp32", "coefficients": "*fp32"}
-    blocks = {"BLOCK_S": 32 if kernel == "_pool_kernel" else 128, "BLOCK_C": 32}
-    signature: dict[str, str] = {}
-    multiples: dict[tuple[int], Any] = {}
-    for i, name in enumerate(function.arg_names):
-        kind = "constexpr" if name in blocks else "fp32" if name == "slope" else pointers.get(name, "i32")
-        signature[name] = kind
-        if kind.startswith("*") or (kind == "i32" and name != "chunks"):
-            multiples[(i,)] = [["tt.divisibility", 16]]  # what Triton finds out by itself when a kernel is launched
-    constants = {name: value for name, value in blocks.items() if name in signature}
+    halves, floats = ("x", "weight", "out", "pooled", "bias"), ("moments", "coefficients")
+    kinds = dict.fromkeys(halves, "*fp16") | dict.fromkeys(floats, "*fp32") | {"slope": "fp32"}
+    kinds |= dict.fromkeys(constants, "constexpr")
+    signature = {name: kinds.get(name, "i32") for name in function.arg_names}
+    multiples = {
+        (i,): [["tt.divisibility", 16]]  # what Triton finds out by itself when a kernel is launched
+        for i, (name, kind) in enumerate(signature.items())
+        if kind.startswith("*") or (kind == "i32" and name != "chunks")
+    }
     source = ASTSource(fn=function, signature=signature, constexprs=constants, attrs=multiples)
-    return str(triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm["ptx"])
+    return triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options).asm
 
 
 @pytest.mark.parametrize(("channels_in", "channels_out", "normed"), [(32, 32, False), (32, 32, True), (128, 128, True)])
@@ -111,27 +114,14 @@ def compiled_convolution(
 ) -> tuple[str, str]:
     """Machine code of the kernel for sm_90, and what it takes of the multiprocessor, by NVIDIA's own tool."""
     import triton
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
 
     from engines.fused import triton_conv
 
-    function = triton_conv._convolve_kernel
     block_m, block_n, block_k = triton_conv.blocks(way, channels_in, channels_out)
     constants = {"NORMED": normed, "STEPS": channels_in // block_k}
     constants |= {"BLOCK_M": block_m, "BLOCK_N": block_n, "BLOCK_K": block_k}
-    pointers = {"x": "*fp16", "weight": "*fp16", "out": "*fp16", "moments": "*fp32", "coefficients": "*fp32"}
-    signature: dict[str, str] = {}
-    multiples: dict[tuple[int], Any] = {}
-    for i, name in enumerate(function.arg_names):
-        kind = "constexpr" if name in constants else "fp32" if name == "slope" else pointers.get(name, "i32")
-        signature[name] = kind
-        if kind.startswith("*") or (kind == "i32" and name != "chunks"):
-            multiples[(i,)] = [["tt.divisibility", 16]]
-    source = ASTSource(fn=function, signature=signature, constexprs=constants, attrs=multiples)
-    options = {"num_warps": way[3], "num_stages": way[4]}
-    binary = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options).asm["cubin"]
-    (folder / "kernel.cubin").write_bytes(binary)
+    made = for_hopper(triton_conv._convolve_kernel, constants, num_warps=way[3], num_stages=way[4])
+    (folder / "kernel.cubin").write_bytes(made["cubin"])
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
     read = [
         subprocess.run([tool, option, folder / "kernel.cubin"], capture_output=True, text=True, check=True).stdout
