@@ -42,12 +42,12 @@ bench() { "$python" -m bench "$@"; }
 left() { echo $((${LIMIT:-86400} - SECONDS)); }
 within() { timeout --signal=INT --kill-after=30 "$@"; } # SECONDS COMMAND...; `bench` ends in order at this signal
 
-for module in torch nibabel rich psutil scipy onnxscript; do
-    "$python" -c "import importlib.util, sys; sys.exit(importlib.util.find_spec('$module') is None)" || {
-        echo "$python has no package $module; see docs/how-to/gpu.md for the environments, or set PYTHON" >&2
-        exit 2
-    }
-done
+missing=$("$python" -c 'import importlib.util, sys; print(*(m for m in sys.argv[1:] if not importlib.util.find_spec(m)))' \
+    torch nibabel rich psutil scipy onnxscript)
+if [ -n "$missing" ]; then
+    echo "$python has no package ${missing%% *}; see docs/how-to/gpu.md for the environments, or set PYTHON" >&2
+    exit 2
+fi
 mkdir -p "$logs" "$kept"
 
 # NAME SECONDS COMMAND...: one stage, unless it has ended before or cannot end in what is left of LIMIT.
@@ -130,7 +130,8 @@ gpu_tests() {
         return 0
     }
     # Several at a time where pytest-xdist is there; and then a runtime that crashes takes no other test with it.
-    many=$("$python" -c 'import xdist' 2>/dev/null && echo "-n 8 --dist loadgroup" || true)
+    many=$(nproc)
+    many=$("$python" -c 'import xdist' 2>/dev/null && echo "-n $((many < 8 ? many : 8)) --dist loadgroup" || true)
     # shellcheck disable=SC2086
     if within "$1" "$python" -m pytest $many -m gpu -rs tests/engines tests/bench/end_to_end/test_cuda.py \
         tests/bench/machine/test_gpu.py 2>&1 | tee "$kept/tests.txt"; then

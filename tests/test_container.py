@@ -45,7 +45,7 @@ ABSENT = ("onnx", "onnxscript", "nncf", "monai", "nnunetv2", "lightning", "panda
 # What cannot be imported there, and what it is for.
 NEEDS_MORE = {
     "bench.serving.mlserver_model": "mlserver",  # called by that server
-    "engines.fused.triton_norm": "triton",  # kernels for CUDA
+    **dict.fromkeys(("engines.fused.choice", "engines.fused.triton_conv", "engines.fused.triton_norm"), "triton"),
     "engines.onnx.quantize": "onnx",  # builds
 }
 

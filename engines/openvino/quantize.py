@@ -5,9 +5,10 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +36,8 @@ def write(model: "Model", target: Target, folder: Path, hint: str) -> None:
 
     Where a label or region of the calibration tiles falls below the Dice with FP32's that the target requires, layers
     go back to `hint`, the precision of whatever is not quantized: those that cost most error per multiply-accumulate,
-    twice as many each time. Where half of the multiply-accumulates do not suffice, all stay in INT8, and the run shows
-    what that costs.
+    twice as many each time. Where half of the multiply-accumulates do not suffice, which is tried first, all stay in
+    INT8, and the run shows what that costs.
     """
     os.environ.setdefault("NNCF_CI", "1")  # before the import: NNCF reports its use over the network otherwise
     path, _ = onnx_file(model, target)
@@ -48,7 +49,7 @@ def write(model: "Model", target: Target, folder: Path, hint: str) -> None:
         quantizer = _Quantizer(path, batches, hint, regions, layers)
         chosen = whole = quantizer.quantized()
         if whole.agreement < required and model.program is None:
-            chosen = _with_layers_in_float(quantizer, _retreats(model, layers, batches), required) or whole
+            chosen = _with_layers_in_float(quantizer, _ranked(model, layers, batches), required) or whole
         if model.subtypes:
             write_class_check(folder, path, chosen.classes - quantizer.exact_classes)
         openvino.save_model(chosen.network, str(folder / FILE), compress_to_fp16=False)
@@ -67,16 +68,26 @@ def details_of(folder: Path) -> dict[str, Any]:
     return details
 
 
-def _retreats(model: "Model", layers: "Sequence[Layer]", batches: "Sequence[Tensor]") -> Iterator[list[str]]:
-    """Names of layers to leave in float, ever more of them."""
+@dataclass(frozen=True)
+class _Ranked:
+    """Layers of a network.
+
+    Attributes:
+        names: those that run, first the one whose INT8 costs most error per multiply-accumulate.
+        most: so many of them hold no more multiply-accumulates than may leave INT8.
+    """
+
+    names: list[str]
+    most: int
+
+
+def _ranked(model: "Model", layers: "Sequence[Layer]", batches: "Sequence[Tensor]") -> _Ranked:
     cost = Counter[str]()
     for layer in layers:
         cost[layer.name] += layer.macs
-    order = sensitivity.ranking(model.module, batches[:_RANKED], cost)
-    number = 1
-    while number <= len(order):
-        yield order[:number]
-        number *= 2
+    names = sensitivity.ranking(model.module, batches[:_RANKED], cost)
+    held = accumulate(cost[name] for name in names)
+    return _Ranked(names, sum(macs <= (1 - sensitivity.LEAST_SHARE) * cost.total() for macs in held))
 
 
 @dataclass(frozen=True)
@@ -98,15 +109,20 @@ class _Quantized:
     classes: "Tensor"
 
 
-def _with_layers_in_float(quantizer: "_Quantizer", retreats: Iterable[list[str]], required: float) -> _Quantized | None:
-    """The first of `retreats` that agrees with FP32; None where too little would be left in INT8 before."""
-    for names in retreats:
-        candidate = quantizer.quantized(names)
-        if candidate.share < sensitivity.LEAST_SHARE:
-            return None
-        if candidate.agreement >= required:
-            return candidate
-    return None
+def _with_layers_in_float(quantizer: "_Quantizer", ranked: _Ranked, required: float) -> _Quantized | None:
+    """The first that agrees with FP32 with ever more layers in float; None where too little would be left in INT8."""
+    last = quantizer.quantized(ranked.names[: ranked.most])
+    if last.agreement < required:
+        return None  # at once: each attempt takes minutes of a wide network
+    number = 1
+    while number < ranked.most:
+        candidate = quantizer.quantized(ranked.names[:number])
+        if candidate.agreement >= required or candidate.share < sensitivity.LEAST_SHARE:
+            break
+        number *= 2
+    else:
+        candidate = last
+    return candidate if candidate.share >= sensitivity.LEAST_SHARE else None
 
 
 class _Quantizer:

@@ -128,7 +128,7 @@ def _declared(group: argparse._ActionsContainer) -> None:
 
 def beside_plan(arguments: list[str]) -> list[str]:
     """What the command line of a run by ``--plan`` says of the measurement, where the plan says all of it."""
-    allowed = Parser(add_help=False)
+    allowed = argparse.ArgumentParser(add_help=False)  # which hands back what it does not know
     allowed.add_argument("command")
     _run_directory(allowed)
     one_shard(allowed, "")

@@ -217,7 +217,8 @@ def chosen() -> float:
     ]
     block = rewritten(nn.Sequential(*layers).to(**PLACE).requires_grad_(False), triton_norm)
     module, x = Block(block, triton_norm).to(memory_format=LAST), random(1, 16, 4, 5, 6)
-    kernel = triton_conv.convolve
+    kernel, ways = triton_conv.convolve, triton_conv.WAYS
+    triton_conv.WAYS = ways[-1:]
 
     def off(*arguments: Any) -> object:
         done = kernel(*arguments)
@@ -234,7 +235,7 @@ def chosen() -> float:
     try:
         for said, ours in (
             ("; own", kernel),
-            ("is off by 0.1", off),
+            ("is off by", off),
             ("is off by", misjudged),
             ("failed: RuntimeError", broken),
         ):
@@ -245,7 +246,7 @@ def chosen() -> float:
             assert all(line.startswith("cuDNN") and said in line for line in lines.values()), lines
             assert module.first.convolve is module.second.convolve is None
     finally:
-        triton_conv.convolve = kernel
+        triton_conv.convolve, triton_conv.WAYS = kernel, ways
     return 0.0
 
 
@@ -282,9 +283,9 @@ def main() -> None:
         "convolution of NaN": convolved_poison(),
         "convolution of other layouts": not_convolved(),
         "convolutions chosen": chosen(),
-        "network, batch 1": network(1, 32, 32, 32),
+        "network, batch 1": network(1, 16, 32, 32),
         "network, batch 2": network(2, 16, 32, 32),
-        "network, own convolutions": network(1, 16, 32, 32, own=True),
+        "network, own convolutions": network(1, 16, 16, 32, own=True),
     }
     print(json.dumps(checks))
 
