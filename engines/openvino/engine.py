@@ -45,7 +45,7 @@ class OpenVino(Engine):
         whole, target, check = target.batch, _single(model, target), None
         known: dict[str, Any] = {}
         if self.backend.precision == "int8":
-            from engines.openvino.quantize import FILE, details_of, write
+            from engines.openvino.quantize import FILE, SMOOTHING, details_of, write
             from engines.quantization.sensitivity import required_dice
 
             assert target.calibration is not None, "an INT8 engine was opened without asking its probe"
@@ -54,6 +54,7 @@ class OpenVino(Engine):
             key = key_of(
                 model, target, used, precision="int8", calibration=target.calibration.sha256, weight_bits=bits,
                 class_check=model.subtypes > 0, agreement=required_dice(target), regions=model.painting is not None,
+                smoothing=SMOOTHING,
             )  # fmt: skip
             built = artefact(target, "openvino-int8", key, lambda folder: write(model, target, folder, self._hint()))
             path, known = built.folder / FILE, {"weight_bits": bits, **details_of(built.folder)}

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from models.model import Model
 
 FILE, _REPORT = "int8.xml", "quantization.json"
+# How much of the channels' unlike ranges goes from a convolution's input into its weights: SmoothQuant's alpha (Xiao et
+# al. 2023, equation 4). Of an nnU-Net it halves the error of the logits (`scripts/benchmark_smoothing.py`).
+SMOOTHING = 0.5
 _RANKED = 8  # calibration tiles by which layers are ranked: a pass for each layer, of a wide network seconds a tile
 
 
@@ -144,8 +147,9 @@ class _Quantizer:
         """The network with these layers in float.
 
         The MIXED preset takes asymmetric activations; norms (MVN) stay in float, without which the small lesion
-        class suffers; so does the classification head, whose few MACs are not worth its accuracy. Where the processor
-        cuts off sums of products, all weights take 7 bits: NNCF's default does so in the first layer only.
+        class suffers; so does the classification head, whose few MACs are not worth its accuracy. Channels of an
+        activation share one scale, so that they are brought nearer to each other before. Where the processor cuts off
+        sums of products, all weights take 7 bits: NNCF's default does so in the first layer only.
         """
         import nncf
         import torch
@@ -154,12 +158,14 @@ class _Quantizer:
             self._core.read_model(str(self._path)),
             nncf.Dataset(self._batches, lambda batch: {INPUT: batch.numpy()}),
             preset=nncf.QuantizationPreset.MIXED,
+            model_type=nncf.ModelType.TRANSFORMER,  # for which alone NNCF smooths, convolutions too
             ignored_scope=nncf.IgnoredScope(
                 types=["MVN", "MatMul"], patterns=_patterns(self._path, in_float), validate=False
             ),
             subset_size=len(self._batches),
             advanced_parameters=nncf.AdvancedQuantizationParameters(
-                overflow_fix=nncf.OverflowFix.ENABLE if weight_bits() == 7 else None
+                overflow_fix=nncf.OverflowFix.ENABLE if weight_bits() == 7 else None,
+                smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(convolution=SMOOTHING, matmul=-1),
             ),
         )
         compiled = self._core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": self._hint})

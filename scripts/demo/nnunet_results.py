@@ -117,13 +117,12 @@ def network(held: dict[str, Any]) -> nn.Module:
 def trained(features: int, fold: int, narrow_steps: int, steps: int) -> nn.Module:
     """A network of so many `features`, widened from a trained narrow one and trained on."""
     torch.manual_seed(fold)
+    if not narrow_steps:
+        return _train(network(plans(features)), fold, steps, learning_rate=1e-3)
+    narrow = _train(network(plans(features // WIDENED)), fold, narrow_steps, learning_rate=2e-3)
     learner = network(plans(features))
-    if narrow_steps:
-        narrow = network(plans(features // WIDENED))
-        _train(narrow, fold, narrow_steps, learning_rate=2e-3)
-        learner.load_state_dict(widened(narrow.state_dict(), learner.state_dict()))
-    _train(learner, fold, steps, learning_rate=2e-4 if narrow_steps else 1e-3)
-    return learner
+    learner.load_state_dict(widened(narrow.state_dict(), learner.state_dict()))
+    return _train(learner, fold, steps, learning_rate=2e-4)
 
 
 def widened(narrow: dict[str, Tensor], wide: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -146,7 +145,7 @@ def widened(narrow: dict[str, Tensor], wide: dict[str, Tensor]) -> dict[str, Ten
     return weights
 
 
-def _train(learner: nn.Module, fold: int, steps: int, learning_rate: float) -> None:
+def _train(learner: nn.Module, fold: int, steps: int, learning_rate: float) -> nn.Module:
     """By cross-entropy and Dice on patches of new cases, one a step."""
     optimizer = torch.optim.AdamW(learner.parameters(), learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, max(steps, 2))
@@ -161,6 +160,7 @@ def _train(learner: nn.Module, fold: int, steps: int, learning_rate: float) -> N
         schedule.step()
         if step % 20 == 19:
             print(f"fold {fold}, step {step + 1} of {steps}: loss {loss.item():.3f}", flush=True)
+    return learner
 
 
 def _dice(probabilities: Tensor, mask: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 import engines
 from engines.base import Target
+from engines.openvino import quantize
 from engines.quantization import sensitivity
 from models.model import Model
 from tests.engines.networks import SegmentsOnly, with_hostile_layer
@@ -40,6 +41,15 @@ def test_layers_that_int8_spoils_stay_in_float(
     assert mended["agreement_all_int8"] == pytest.approx(hostile["agreement"])
     assert mended["agreement"] >= mended["agreement_required"] == between
     assert mended["int8"] < hostile["int8"]
+
+
+def test_channels_of_unlike_ranges_are_brought_nearer(
+    model: Model, target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sensitivity, "AGREEMENT", 0.0)
+    smoothed = details_of(with_hostile_layer(model, HOSTILE), target())
+    monkeypatch.setattr(quantize, "SMOOTHING", -1)  # off
+    assert smoothed["agreement"] > details_of(with_hostile_layer(model, HOSTILE), target())["agreement"]
 
 
 def test_where_half_of_the_network_does_not_suffice_all_stays_in_int8(
