@@ -48,6 +48,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and PyTorch finds none"))
 
 
+# Without what takes seconds and is no matter of a script: the device's peak, confirmations, a long warm-up.
+QUICK = """
+from dataclasses import replace
+from bench.schedule import limits
+from bench.worker import warmup
+limits.DEFAULT = replace(limits.DEFAULT, peak=False, rounds=1, launches=1, confirmation=False)
+warmup.MOST = warmup.LEAST
+"""
+
+
+@pytest.fixture
+def quick_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever process a test starts runs little."""
+    (tmp_path / "quick").mkdir()
+    (tmp_path / "quick" / "sitecustomize.py").write_text(QUICK)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "quick"), str(ROOT)]))
+
+
 @pytest.fixture(scope="session")
 def reference_checkpoint() -> Path:
     """A real file of the reference format (width 8)."""

@@ -12,22 +12,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("claim", "scenarios", "kernels", "coarse", "bodies", "tests", "all")
 
-# Without what takes seconds and is no matter of the script: the device's peak, confirmations, a long warm-up.
-QUICK = """
-from dataclasses import replace
-from bench.schedule import limits
-from bench.worker import warmup
-limits.DEFAULT = replace(limits.DEFAULT, peak=False, rounds=1, launches=1, confirmation=False)
-warmup.MOST = warmup.LEAST
-"""
-
 
 @pytest.fixture
-def accept(tmp_path, monkeypatch):
+def accept(tmp_path, quick_processes):
     """Call the script on the CPU, with little to do."""
-    (tmp_path / "quick").mkdir()
-    (tmp_path / "quick" / "sitecustomize.py").write_text(QUICK)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "quick"), str(ROOT)]))
 
     def call(**settings: str) -> subprocess.CompletedProcess[str]:
         env = os.environ | {

@@ -11,7 +11,7 @@ from tests.bench.conftest import CASES, SIDE
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def test_the_documented_script_goes_from_a_checkpoint_to_masks(network, data, tmp_path):
+def test_the_documented_script_goes_from_a_checkpoint_to_masks(network, data, tmp_path, quick_processes):
     text = (ROOT / "docs/reference/scripting.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     (tmp_path / "drive.py").write_text(code)
