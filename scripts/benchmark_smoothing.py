@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 
 import torch
 from torch import Tensor
@@ -31,7 +31,7 @@ from bench.plan.opening import of_run
 from bench.progress import Unshown
 from engines.base import Session, Target
 from engines.openvino import quantize
-from engines.quantization.sensitivity import least_dice, masks_of
+from engines.quantization.sensitivity import least_dice, masks_of, relative_error
 from models.load import load_models
 from models.model import Model
 from reports.records.store import read_run
@@ -68,9 +68,8 @@ def logits_of(session: Session, tiles: list[Tensor]) -> list[Tensor]:
 
 def show_agreement(name: str, ours: list[Tensor], exact: list[Tensor], regions: bool) -> None:
     dice = [least_dice([(masks_of(a, regions), masks_of(b, regions))]) for a, b in zip(ours, exact, strict=True)]
-    difference = sum(float((a - b).double().square().sum()) for a, b in zip(ours, exact, strict=True))
-    error = (difference / sum(float(b.double().square().sum()) for b in exact)) ** 0.5
-    print(f"{name:14} least Dice of a tile {min(dice):.4f}, mean {sum(dice) / len(dice):.4f}; error {error:.4f}")
+    error = relative_error(ours, exact)
+    print(f"{name:14} least Dice of a tile {min(dice):.4f}, mean {fmean(dice):.4f}; error {error:.4f}")
 
 
 def seconds(sessions: Mapping[str, Session], tiles: list[Tensor]) -> dict[str, float]:
@@ -91,12 +90,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="of timing (5)")
     parser.add_argument("--threads", type=int, help="default: as the run")
     options = parser.parse_args()
-    asked = of_run(options.run, VARIANT, Unshown(), options.threads).open
-    target, root = replace(asked.target, batch=1), Path(read_run(options.run).record.data.root)
-    cases = read_run(options.run).record.cases[: options.cases]
+    asked, record = of_run(options.run, VARIANT, Unshown(), options.threads).open, read_run(options.run).record
+    target, root = replace(asked.target, batch=1), Path(record.data.root)
     print(f"instruction sets: {describe('cpu').cpu_features}")
     with load_models([asked.checkpoint], asked.model_options, asked.widen_to) as (model,), ExitStack() as stack:
-        tiles = [middle_tile([root / image for image in case.images], asked.settings) for case in cases]
+        tiles = [
+            middle_tile([root / image for image in case.images], asked.settings)
+            for case in record.cases[: options.cases]
+        ]
         with engines.load("openvino-fp32").open(model, target) as session:
             exact = logits_of(session, tiles)
         sessions = {

@@ -130,8 +130,7 @@ gpu_tests() {
         return 0
     }
     # Several at a time where pytest-xdist is there; and then a runtime that crashes takes no other test with it.
-    many=$(nproc)
-    many=$("$python" -c 'import xdist' 2>/dev/null && echo "-n $((many < 8 ? many : 8)) --dist loadgroup" || true)
+    many=$("$python" -c 'import os, xdist; print("-n", min(8, os.cpu_count()), "--dist loadgroup")' 2>/dev/null || true)
     # shellcheck disable=SC2086
     if within "$1" "$python" -m pytest $many -m gpu -rs tests/engines tests/bench/end_to_end/test_cuda.py \
         tests/bench/machine/test_gpu.py 2>&1 | tee "$kept/tests.txt"; then

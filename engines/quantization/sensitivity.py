@@ -146,7 +146,7 @@ def _errors(
 
 
 def _error(answers: list[tuple[Tensor, Tensor]], reference: list[tuple[Tensor, Tensor]]) -> float:
-    error = sum(_relative([a[i] for a in answers], [r[i] for r in reference]) for i in range(2))
+    error = sum(relative_error([a[i] for a in answers], [r[i] for r in reference]) for i in range(2))
     return error if isfinite(error) else inf  # NaN has no place in an order
 
 
@@ -182,7 +182,8 @@ def _divergence(
     return Divergence(_error(answers, reference), least_dice(pairs), int(sum(classes)))
 
 
-def _relative(answers: list[Tensor], reference: list[Tensor]) -> float:
+def relative_error(answers: Sequence[Tensor], reference: Sequence[Tensor]) -> float:
+    """||answers - reference|| / ||reference|| over all tensors of both."""
     difference = sum(float((a - r).double().square().sum()) for a, r in zip(answers, reference, strict=True))
     norm = sum(float(r.double().square().sum()) for r in reference)
     return float((difference / max(norm, 1e-30)) ** 0.5)

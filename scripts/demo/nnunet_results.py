@@ -117,8 +117,6 @@ def network(held: dict[str, Any]) -> nn.Module:
 def trained(features: int, fold: int, narrow_steps: int, steps: int) -> nn.Module:
     """A network of so many `features`, widened from a trained narrow one and trained on."""
     torch.manual_seed(fold)
-    if not narrow_steps:
-        return _train(network(plans(features)), fold, steps, learning_rate=1e-3)
     narrow = _train(network(plans(features // WIDENED)), fold, narrow_steps, learning_rate=2e-3)
     learner = network(plans(features))
     learner.load_state_dict(widened(narrow.state_dict(), learner.state_dict()))
@@ -239,6 +237,8 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=8, help="evaluated ones (8)")
     parser.add_argument("--folds", type=int, default=1, help="networks (1)")
     options = parser.parse_args()
+    if options.features % WIDENED:
+        parser.error(f"--features {options.features}: must be a multiple of {WIDENED}")
     write_results(options.out / "results", options.features, options.folds, options.narrow_steps, options.steps)
     write_cases(options.out / "raw", options.cases)
 
