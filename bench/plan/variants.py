@@ -88,7 +88,9 @@ def _expanded(listed: str, default: int, option: str = "--backends") -> list[tup
 
 
 def refuse_no_single(name: str, what: str, without_peers: str) -> None:
-    """Refuse a ``--backend`` that names several, or a peer: `what` is run by one, `without_peers` says why by none.
+    """Refuse a ``--backend`` that names several, or a peer, or nothing that is known.
+
+    `what` is run by one; `without_peers` says why by no peer.
 
     Raises:
         InputError: so it does.
@@ -98,6 +100,9 @@ def refuse_no_single(name: str, what: str, without_peers: str) -> None:
         raise InputError(f"--backend {name}: {what} is run by one backend; name one")
     if backend in PEERS:
         raise InputError(f"--backend {name}: a peer goes its own way, {without_peers}; use `bench run`")
+    if backend not in engines.BACKENDS:
+        raise InputError(f"--backend: unknown backend {backend!r}; choose from {', '.join(engines.BACKENDS)}")
+    _expanded(name, 1, "--backend")
 
 
 def row_of(backend: str, device: str = "cpu") -> Backend:

@@ -155,7 +155,8 @@ def test_a_worker_that_dies_is_one_line(here, network, data, tmp_path, monkeypat
     [
         (["--backend", "torch-fp32,torch-half"], "a scenario is run by one backend"),
         (["--backend", "all"], "a scenario is run by one backend"),
-        (["--backend", "nothing"], "unknown backend 'nothing'"),
+        (["--backend", "nothing"], "--backend: unknown backend 'nothing'; choose from torch-fp32, "),
+        (["--backend", "torch-fp32@0"], "--backend: 'torch-fp32@0': a batch is a number of tiles"),
         (["--roi", "nothing"], "argument --roi: invalid choice: 'nothing'"),
         (["--backend", "tensorrt-fp16"], "--backend tensorrt-fp16: "),
         (["--scenario", "multi-stream"], "invalid choice: 'multi-stream'"),
