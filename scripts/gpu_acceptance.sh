@@ -8,6 +8,7 @@
 #   claim       240       36 cases at the real width beside MONAI and nnU-Net: a verdict with its bounds
 #   scenarios   120       MLPerf's offline and single-stream of the winner
 #   kernels     120       kernels by kind, and what the convolutions reach of the measured peak
+#   trt86       240       TensorRT 8.6 in FP16 and INT8 as a command of its own, where TRT86 names a Python that has it
 #   coarse      150       the recipe with the coarse region of interest beside the winner without
 #   bodies      240       whole bodies beside MONAI under autocast
 #   tests       240       the GPU tests: kernels and engines against float64
@@ -17,6 +18,7 @@
 #   SECONDS_EACH=60         instead of those above  PACK=FILE   .tar.gz of what can be committed (OUT-kept.tar.gz)
 #   BACKENDS=...            of `claim` and `all`    BUDGET=60   seconds of samples in a run
 #   CASES=36  BODIES=16     fewer are faster, and prove less
+#   TRT86=python-trt86.sh   a Python 3.10 with NumPy and TensorRT 8.6 (scripts/trt86); TRT86_PRECISIONS='fp16 int8'
 #   DEVICE=cuda:1           another GPU             PYTHON=python3   default: the checkout's .venv, then python3
 #   WIDTH=32                of the demo network; DEVICE=cpu WIDTH=8 CASES=5 BODIES=1 tries the stages without a GPU
 #
@@ -36,6 +38,7 @@ peers=peer-monai-fp32,peer-monai-amp,peer-nnunet,peer-script
 every=${BACKENDS:-all,$batches,$peers}
 cuda=$([ "${device#cuda}" != "$device" ] && echo yes || echo no)
 fast=$([ "$cuda" = yes ] && echo torch-fused || echo openvino-fp32) # of the recipe; a CPU has no torch-fused
+trt86=${TRT86:-} precisions=${TRT86_PRECISIONS:-fp16 int8}
 python=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
 
 bench() { "$python" -m bench "$@"; }
@@ -54,7 +57,7 @@ mkdir -p "$logs" "$kept"
 stage() {
     local name=$1 seconds=${SECONDS_EACH:-$2}
     shift 2
-    case " ${STAGES:-claim scenarios kernels coarse bodies tests all} " in *" $name "*) ;; *) return 0 ;; esac
+    case " ${STAGES:-claim scenarios kernels trt86 coarse bodies tests all} " in *" $name "*) ;; *) return 0 ;; esac
     printf '\n== %s (after %d s, at most %d s)\n' "$name" "$SECONDS" "$seconds"
     if [ -e "$logs/$name.ended" ]; then
         echo "has ended before"
@@ -103,7 +106,7 @@ scenarios() {
     local each
     for each in single-stream offline; do
         [ -e "$kept/$each.json" ] || within "$1" "$python" -m bench scenario --device "$device" --demo-width "$width" \
-            --backend "$(winner)" --max-cases "${CASES:-36}" --scenario "$each" --out "$kept/$each.json" || return 1
+            --backend "$(winner)" --max-cases "${CASES:-36}" --read-ahead 6 --scenario "$each" --out "$kept/$each.json" || return 1
     done
 }
 
@@ -121,6 +124,22 @@ kernels() {
         echo "not measured: $(tail -1 "$logs/kernels.log")"
         return 1
     fi
+}
+
+tensorrt86() { # beside the same baseline and the fastest of ours
+    local each network=$logs/trt86 runtime commands=() quantize=()
+    [ -n "$trt86" ] || {
+        echo "not run: TRT86 names no Python with TensorRT 8.6"
+        return 0
+    }
+    runtime=$([ "$cuda" = yes ] && echo tensorrt || echo onnxruntime)
+    case $precisions in *int8*) quantize=(--int8) ;; esac
+    [ -e "$network/case.json" ] || "$python" scripts/trt86/export.py "$out" "$network" "${quantize[@]}" || return 1
+    for each in $precisions; do
+        [ "$each" = int8 ] && [ ! -e "$network/int8.onnx" ] && continue # INT8 changes too much: int8.json says so
+        commands+=(--command "trt86-$each:server=$trt86 scripts/trt86/predict.py $network --precision $each --runtime $runtime")
+    done
+    run "$out-trt86" --backends "torch-fp32,$fast" "${commands[@]}" --max-cases "${CASES:-36}" "$1"
 }
 
 gpu_tests() {
@@ -150,6 +169,7 @@ few=(--max-cases "${BODIES:-16}")
 stage claim 240 run "$out" --backends "$claimed" --max-cases "${CASES:-36}"
 stage scenarios 120 scenarios
 stage kernels 120 kernels
+stage trt86 240 tensorrt86
 stage coarse 150 run "$out-coarse" "${recipe[@]}" --backends "torch-fp32,$fast" --max-cases "${CASES:-36}"
 stage bodies 240 run "$out-bodies" "${recipe[@]}" --demo abdomen "${few[@]}" --baseline peer-monai-amp \
     --backends peer-monai-amp

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-STAGES = ("claim", "scenarios", "kernels", "coarse", "bodies", "tests", "all")
+STAGES = ("claim", "scenarios", "kernels", "trt86", "coarse", "bodies", "tests", "all")
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def accept(tmp_path, quick_processes):
     def call(**settings: str) -> subprocess.CompletedProcess[str]:
         env = os.environ | {
             "PYTHON": sys.executable, "DEVICE": "cpu", "WIDTH": "8", "CASES": "1", "BODIES": "1", "BUDGET": "1",
-            "BACKENDS": "torch-fp32",
+            "BACKENDS": "torch-fp32", "TRT86": sys.executable, "TRT86_PRECISIONS": "fp16",
         } | settings  # fmt: skip
         command = ["bash", str(ROOT / "scripts/gpu_acceptance.sh"), str(tmp_path / "accepted")]
         return subprocess.run(command, env=env, capture_output=True, text=True, timeout=500)
@@ -33,12 +33,16 @@ def test_every_stage_leaves_what_can_be_committed_and_is_not_run_again(accept, t
     kept = tmp_path / "accepted-kept"
     assert first.stdout.count("\n== ") == len(STAGES) + 1, first.stdout + first.stderr
     assert not re.search("^not (ended|begun|run|measured)", first.stdout, re.MULTILINE), first.stdout + first.stderr
-    for name, variants in {"accepted": {"torch-fp32"}, "accepted-coarse": {"torch-fp32", "openvino-fp32"}}.items():
+    expected = {
+        "accepted": {"torch-fp32"}, "accepted-trt86": {"torch-fp32", "openvino-fp32", "trt86-fp16"},
+        "accepted-coarse": {"torch-fp32", "openvino-fp32"},
+    }  # fmt: skip
+    for name, variants in expected.items():
         summary = json.loads((kept / name / "summary.json").read_text())
         assert {row["name"]: row["status"] for row in summary["variants"]}.items() >= dict.fromkeys(
             variants, "ok"
         ).items()
-    for name in ("accepted", "accepted-coarse", "accepted-bodies", "accepted-all"):
+    for name in ("accepted", "accepted-trt86", "accepted-coarse", "accepted-bodies", "accepted-all"):
         assert {"run.json", "cases.csv", "samples", "variants", "report.md"} <= {
             p.name for p in (kept / name).iterdir()
         }
