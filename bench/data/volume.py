@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
@@ -15,11 +15,24 @@ from numpy.typing import NDArray
 from bench.data import compression
 from bench.data.formats import Grid, format_of, is_series, load
 from bench.data.space import Space, spacing_of, turned, written
-from bench.data.voxels import ChannelVoxels, all_finite, copy_as_stored, read_channels, read_voxels, scaled_blocks
+from bench.data.voxels import (
+    ChannelVoxels,
+    StoredVoxels,
+    all_finite,
+    copy_as_stored,
+    is_sendable,
+    read_channels,
+    read_stored_voxels,
+    read_voxels,
+    scaled_blocks,
+)
 from bench.errors import InputError
 from models.errors import some
 from models.task import Task
 from reports.records.record import TaskRecord
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Masks are often stored as floats such as 1.0000152587890625; anything further from an integer is no label.
 LABEL_TOLERANCE = 0.01
@@ -77,12 +90,12 @@ class Volume:
 
     Attributes:
         intensities: ``[C, X, Y, Z]``, HU in CT, float32, C-contiguous, axes as stored in the file (x, y, z) or as
-            another reader gives them.
+            another reader gives them; a tensor where they were scaled on a GPU (`bench.pipeline.preprocess`).
         nifti: the nibabel image of the first channel, 3-D; its header and affine go into the predicted mask.
         properties: what another reader notes about it, and what preprocessing adds; empty for `read_image`.
     """
 
-    intensities: NDArray[np.float32]
+    intensities: "NDArray[np.float32] | Tensor"
     nifti: Any
     properties: dict[str, Any] = field(default_factory=dict)
 
@@ -123,6 +136,44 @@ def read_image(paths: Sequence[Path]) -> Volume:
     return Volume(intensities, niftis[0])
 
 
+@dataclass(frozen=True)
+class StoredVolume:
+    """The images of a case as their files hold them.
+
+    Attributes:
+        nifti: as of a `Volume`.
+        channels: with the file of each.
+    """
+
+    nifti: Any
+    channels: tuple[tuple[Path, StoredVoxels], ...]
+
+
+def read_stored(paths: Sequence[Path]) -> StoredVolume | None:
+    """Read what `read_image` does and leave it unscaled; None where a file holds voxels that PyTorch cannot convert.
+
+    Whether voxels are finite is only looked at by their type.
+
+    Raises:
+        InputError: as of `open_channels`, or channels on other grids.
+    """
+    niftis = open_channels(paths)
+    refuse_apart(paths, niftis)
+    files = [niftis[0].dataobj.whole] if len(niftis) > len(paths) else niftis
+    if not all(map(is_sendable, files)):
+        return None
+    channels = list[tuple[Path, StoredVoxels]]()
+    for path, nifti in zip(paths, files, strict=True):
+        with damage_reported(path):
+            channels += [(path, voxels) for voxels in read_stored_voxels(nifti)]
+    return StoredVolume(niftis[0], tuple(channels))
+
+
+def not_finite(path: Path) -> InputError:
+    """The error of an image with a voxel that is NaN or infinite."""
+    return InputError(f"{path}: {_NOT_FINITE}")
+
+
 def read_as_stored(path: Path, nifti: Any, out: NDArray[np.float32]) -> None:
     """Put a 3-D image whose voxels need no scaling into `out`, ``[Z, Y, X]``: axes in the order of the file.
 
@@ -132,14 +183,14 @@ def read_as_stored(path: Path, nifti: Any, out: NDArray[np.float32]) -> None:
     with damage_reported(path):
         copy_as_stored(nifti, out)
     if not all_finite(nifti, out):
-        raise InputError(f"{path}: {_NOT_FINITE}")
+        raise not_finite(path)
 
 
 def _finite_voxels(path: Path, nifti: Any, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
     with damage_reported(path):
         voxels = read_voxels(nifti, out) if len(nifti.shape) == 3 else read_channels(nifti)
     if not all_finite(nifti, voxels):
-        raise InputError(f"{path}: {_NOT_FINITE}")
+        raise not_finite(path)
     return voxels
 
 

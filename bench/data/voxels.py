@@ -9,6 +9,7 @@ slope or an intercept is applied, and 8 where none is and its result is copied t
 import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,22 @@ from bench.data.formats import ItkVoxels
 _MOST_THREADS = 4  # a block takes some ten microseconds, in part of which Python's lock is held
 _PART = 2**20  # voxels that are converted at a time
 _EXPANSION = 1032  # the most that deflate gains
+_SENDABLE = ("i1", "u1", "i2", "u2", "i4", "i8", "f4", "f8")  # types that `bench.pipeline.preprocess` converts on a GPU
+
+
+@dataclass(frozen=True)
+class StoredVoxels:
+    """Voxels as a file holds them; what they mean is ``values x slope + inter``, computed in float64.
+
+    Attributes:
+        values: ``[X, Y, Z]``, in the machine's own byte order.
+        finite: whether what they mean is, as their type alone tells.
+    """
+
+    values: NDArray[Any]
+    slope: float
+    inter: float
+    finite: bool
 
 
 def read_voxels(nifti: Any, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
@@ -146,6 +163,28 @@ def stored_voxels(nifti: Any) -> NDArray[Any] | None:
     return np.ndarray(proxy.shape, proxy.dtype, content, proxy.offset, order="F")
 
 
+def is_sendable(nifti: Any) -> bool:
+    """Whether `read_stored_voxels` can give the voxels of a nibabel image."""
+    plain = type(nifti) in (nib.Nifti1Image, nib.Nifti2Image) and type(nifti.dataobj) is ArrayProxy
+    dtype = nifti.get_data_dtype()
+    known = dtype.isnative and dtype.str[1:] in _SENDABLE
+    return known and (plain or isinstance(nifti.dataobj, ItkVoxels | SeriesVoxels))
+
+
+def read_stored_voxels(nifti: Any) -> list[StoredVoxels]:
+    """The voxels of a sendable 3-D nibabel image, or those of each channel of a 4-D one ``[X, Y, Z, C]``.
+
+    Raises:
+        as `read_voxels`
+    """
+    stored, proxy = stored_voxels(nifti), nifti.dataobj
+    assert stored is not None
+    slope, inter = float(proxy.slope), float(proxy.inter)
+    finite = is_finite_type(stored.dtype, slope, inter)
+    channels = [stored] if stored.ndim == 3 else [stored[..., number] for number in range(stored.shape[3])]
+    return [StoredVoxels(values, slope, inter, finite) for values in channels]
+
+
 def needs_no_scaling(nifti: Any) -> bool:
     """Whether a nibabel image is a plain NIfTI whose voxels mean what the file holds."""
     plain = type(nifti) in (nib.Nifti1Image, nib.Nifti2Image) and type(nifti.dataobj) is ArrayProxy
@@ -168,13 +207,18 @@ def copy_as_stored(nifti: Any, out: NDArray[np.float32]) -> None:
 
 def all_finite(nifti: Any, voxels: NDArray[np.float32]) -> bool:
     """Whether none of an image's scaled voxels is NaN or infinite; not looked at where its stored type has no such."""
-    dtype, proxy = nifti.get_data_dtype(), nifti.dataobj
-    if dtype.kind in "iu":
-        bounds = np.array([np.iinfo(dtype).min, np.iinfo(dtype).max], dtype)
-        with np.errstate(over="ignore"):
-            bounds = apply_read_scaling(bounds, proxy.slope, proxy.inter).astype(np.float32)
-        if np.isfinite(bounds).all():  # scaling is monotone: what lies between is finite
-            return True
+    if is_finite_type(nifti.get_data_dtype(), nifti.dataobj.slope, nifti.dataobj.inter):
+        return True
     import torch  # whose pass over a volume is several times as fast as NumPy's two
 
     return all(math.isfinite(bound) for bound in torch.aminmax(torch.from_numpy(voxels)))  # NaN where one voxel is
+
+
+def is_finite_type(dtype: np.dtype[Any], slope: float, inter: float) -> bool:
+    """Whether every value of a stored type is finite once it is scaled to float32."""
+    if dtype.kind not in "iu":
+        return False
+    bounds = np.array([np.iinfo(dtype).min, np.iinfo(dtype).max], dtype)
+    with np.errstate(over="ignore"):
+        bounds = apply_read_scaling(bounds, slope, inter).astype(np.float32)
+    return bool(np.isfinite(bounds).all())  # scaling is monotone: what lies between is finite

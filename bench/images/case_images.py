@@ -87,7 +87,7 @@ def _packed(record: RunRecord, folder: Path, variant: str, case: Case) -> Packed
         case=case.name,
         channels={
             name: _channel(view.mean(intensities), labelled, affine)
-            for name, intensities in zip(_channel_names(task, volume), volume.intensities, strict=True)
+            for name, intensities in zip(_channel_names(task, volume), np.asarray(volume.intensities), strict=True)
         },
         masks={name: packed(mask, affine) for name, mask in shown.items()},
         focus_mm=tuple(float(mm) for mm in (affine @ [*at, 1.0])[:3]),

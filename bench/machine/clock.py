@@ -1,4 +1,4 @@
-"""The one clock of every backend: synchronise, read a monotonic counter, work, synchronise, read again."""
+"""The clocks of every backend: of a case always the host's, of its stages on a GPU that of the GPU."""
 
 import resource
 import sys
@@ -6,10 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import torch
+from typing import Any, Protocol
 
 
 class Stopwatch:
@@ -37,33 +34,61 @@ class Stopwatch:
         self.stages_ns[name] = self.stages_ns.get(name, 0) + taken - self._within
         self._within = outer + taken
 
+    def settle(self) -> None:
+        """Wait until `stages_ns` holds all stages that have ended."""
 
-class DeviceClock:
-    """Sums spans between device events: a cross-check of the host clock, never the headline."""
 
-    def __init__(self, device: "torch.device") -> None:
-        self._spans: list[tuple[torch.cuda.Event, torch.cuda.Event]] | None = [] if device.type == "cuda" else None
+class Event(Protocol):
+    """A point in the work of a GPU, as `torch.cuda.Event` with ``enable_timing``."""
+
+    def synchronize(self) -> None:
+        """Wait until the stream has come to it."""
+        ...
+
+    def elapsed_time(self, end: Any) -> float:
+        """Milliseconds to a later one."""
+        ...
+
+
+class EventStopwatch(Stopwatch):
+    """Waits for nothing between stages, so that a GPU never waits for the host where it need not.
+
+    What is entered with ``device=True`` lasts from one event of the current stream to another. That holds all for which
+    the stream waited in between, the host too; so stages follow one another as on the host, and a case is never shorter
+    than their sum. Other stages are timed by the host's clock: nothing that was launched may still run beside them.
+    """
+
+    def __init__(self, record: Callable[[], Event]) -> None:
+        """`record` puts an event behind what the current stream has to do."""
+        super().__init__(lambda: None)
+        self._record = record
+        self._open: list[str] = []  # stages of the device that have begun, the innermost last
+        self._ended: list[tuple[str, str | None, Event, Event]] = []  # name, that of the outer one, begin, end
 
     @contextmanager
-    def span(self) -> Iterator[None]:
-        if self._spans is None:
-            yield
+    def stage(self, name: str, *, device: bool = False) -> Iterator[None]:
+        if not device:
+            with super().stage(name):
+                yield
             return
-        import torch
-
-        begin = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        begin.record()
+        outer = self._open[-1] if self._open else None
+        self._open.append(name)
+        begin = self._record()
         yield
-        end.record()
-        self._spans.append((begin, end))
+        end = self._record()
+        self._open.pop()
+        self._ended.append((name, outer, begin, end))
 
-    def elapsed_ns(self) -> int | None:
-        """Nanoseconds within all spans, after a synchronisation; None on a CPU."""
-        if self._spans is None:
-            return None
-        milliseconds: float = sum(begin.elapsed_time(end) for begin, end in self._spans)
-        return round(milliseconds * 1e6)
+    def settle(self) -> None:
+        for name, outer, begin, end in self._ended:
+            end.synchronize()
+            taken = round(begin.elapsed_time(end) * 1e6)
+            self.stages_ns[name] = self.stages_ns.get(name, 0) + taken
+            if outer is not None:
+                self.stages_ns[outer] = self.stages_ns.get(outer, 0) - taken
+        self._ended.clear()
+        # An event is good to half a microsecond, and what is left of an outer stage may be less than its inner ones'.
+        self.stages_ns = {name: max(ns, 0) for name, ns in self.stages_ns.items()}
 
 
 def clock_fault(case_ns: int, stages_ns: Mapping[str, int], waited_ns: int) -> str | None:

@@ -16,7 +16,9 @@ from bench.data.space import spacing_of
 from bench.data.volume import Volume
 from bench.data.write import write_mask
 from bench.errors import NotFiniteError
-from bench.machine.clock import Stopwatch
+from bench.machine.clock import Event, EventStopwatch, Stopwatch
+from bench.machine.host import physical_threads
+from bench.machine.side_stream import MOST_READERS, Handover, SideStream
 from bench.pipeline.finite import of_case
 from bench.pipeline.merge import Merger
 from bench.pipeline.preparation import preparation_of
@@ -42,6 +44,29 @@ class Prepared:
     geometry: Geometry
     grid: Grid
     volume: Tensor
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """A case that was read ahead.
+
+    Attributes:
+        stages_ns: that are behind it, by the host's clock.
+        started_ns: when its reading began.
+        handover: of what lies on a GPU, to the stream of the network.
+    """
+
+    case: Prepared | Volume
+    stages_ns: dict[str, int]
+    started_ns: int
+    handover: Handover
+
+    def taken(self) -> Prepared | Volume:
+        """The case, for the stream that is current."""
+        on_device = self.case.volume if isinstance(self.case, Prepared) else self.case.intensities
+        if isinstance(on_device, Tensor):
+            self.handover.take(on_device)
+        return self.case
 
 
 @dataclass(frozen=True)
@@ -100,6 +125,13 @@ class Pipeline:
         self._device = torch.device(device)
         self._preprocessor, self._tiling = preparation_of(settings, self._device)
         self._strategy = STRATEGIES[settings.roi]
+        self._side = SideStream(self._device)
+
+    @property
+    def readers(self) -> int:
+        """Threads that may read ahead: one on a CPU, whose cores are the network's, and where a library prepares."""
+        library = self._settings.plans is not None or self._settings.bundle is not None
+        return 1 if library or self._device.type == "cpu" else min(MOST_READERS, physical_threads())
 
     def run(self, image_paths: Sequence[Path], mask_path: Path) -> CaseTiming:
         """Predict the case whose channels are in `image_paths`, write its mask to `mask_path`, and time both.
@@ -116,10 +148,26 @@ class Pipeline:
         return labelled.timing(time.perf_counter_ns() - start, watch.stages_ns)
 
     def stopwatch(self, stages_ns: dict[str, int]) -> Stopwatch:
-        """One that waits for the device; `stages_ns` are behind a case already."""
-        watch = Stopwatch(self._session.sync)
+        """One of what is done on the device; `stages_ns` are behind a case already."""
+        watch = Stopwatch(self._session.sync) if self._device.type == "cpu" else EventStopwatch(self._recorded)
         watch.stages_ns |= stages_ns
         return watch
+
+    def _recorded(self) -> Event:
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record(torch.cuda.current_stream(self._device))
+        return event
+
+    def prepare_ahead(self, image_paths: Sequence[Path]) -> Ahead:
+        """Read a case and make it ready in another thread than the one that labels, beside what the network has.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        started, watch = time.perf_counter_ns(), Stopwatch(lambda: None)
+        with self._side.work() as handover:
+            case = self.prepare(image_paths, watch)
+        return Ahead(case, watch.stages_ns, started, handover)
 
     def prepare(self, image_paths: Sequence[Path], watch: Stopwatch) -> Prepared | Volume:
         """Read a case and make it ready for the network; a volume still needs the session to find its region.
@@ -154,6 +202,7 @@ class Pipeline:
             except NotFiniteError as error:
                 all_boxes = merger.boxes + boxes[len(merger.boxes) :] if merger.receiver else merger.boxes
                 raise traced(error, partial(runner.run, volume), all_boxes, self._settings.subtypes > 0) from None
+            watch.settle()
             roi = None if self._settings.roi == "none" else geometry.region.record()
             names = dict(self._settings.names)
             return Labelled(
@@ -162,7 +211,7 @@ class Pipeline:
                 names=names,
                 case_class=case_class,
                 tiles=runner.tiles,
-                device_ns=runner.device_ns(),
+                device_ns=watch.stages_ns["forward"] if self._device.type == "cuda" else None,
                 roi=roi,
                 class_checked=checked,
             )

@@ -17,8 +17,8 @@ from bench.data.volume import MaskValues, Volume, read_image, read_mask
 from bench.pipeline import tiles
 from bench.pipeline.label_map import Labels
 from bench.pipeline.merge import WHOLE_BYTES, Merger, Receiver, most_held
-from bench.pipeline.preprocess import normalise
-from bench.pipeline.region import Geometry, shifted
+from bench.pipeline.preprocess import normalise, read_onto
+from bench.pipeline.region import Geometry, full_box, shifted
 from bench.pipeline.settings import Forecast, InferenceSettings
 from bench.pipeline.tiles import Grid, Shape
 
@@ -92,13 +92,13 @@ class WindowPreprocessor:
         self._device = device
 
     def read(self, image_paths: Sequence[Path]) -> Volume:
-        return read_image(image_paths)
+        return read_image(image_paths) if self._device.type == "cpu" else read_onto(image_paths, self._device)
 
     def read_mask(self, mask_path: Path, volume: Volume, values: MaskValues) -> NDArray[np.uint8]:
         return read_mask(mask_path, volume.space, values)
 
     def prepare(self, volume: Volume, labels: NDArray[Any] | None = None) -> tuple[Tensor, Tensor | None]:
-        prepared = normalise(torch.from_numpy(volume.intensities).to(self._device), self._settings.window)
+        prepared = normalise(torch.as_tensor(volume.intensities).to(self._device), self._settings.window)
         return prepared, None if labels is None else torch.from_numpy(labels)
 
     def forecast(self, shape: Shape, spacing_mm: Sequence[float]) -> Forecast | None:  # noqa: ARG002
@@ -116,9 +116,11 @@ class WindowPreprocessor:
         return Labels(self._settings.classes, torch.empty(grid.shape, dtype=torch.uint8, device=self._device))
 
     def restore(self, geometry: Geometry, merger: Merger) -> NDArray[np.uint8]:
-        labels = np.zeros(geometry.nifti.shape, np.uint8, order="F")  # as it will be written
         of_device = merger.receiver.out if isinstance(merger.receiver, Labels) else merger.labels()
         of_region, corner = _on_host(of_device), geometry.region.corner
+        if of_region.flags.f_contiguous and geometry.region.kept == (full_box(geometry.nifti.shape),):
+            return of_region
+        labels = np.zeros(geometry.nifti.shape, np.uint8, order="F")  # as it will be written
         for box in geometry.region.kept:
             blocks.copy(of_region[shifted(box, tuple(-at for at in corner))], labels[box])
         return labels
@@ -145,7 +147,9 @@ def _on_host(labels: Tensor) -> NDArray[np.uint8]:
     """Labels as an array; those on a device are first laid out there as they will be written, which takes no time."""
     if labels.device.type == "cpu":
         return np.asarray(labels)
-    return np.asarray(labels.permute(2, 1, 0).contiguous().cpu()).transpose(2, 1, 0)
+    as_written = labels.permute(2, 1, 0).contiguous()
+    on_host = torch.empty(as_written.shape, dtype=as_written.dtype, pin_memory=True).copy_(as_written)
+    return np.asarray(on_host).transpose(2, 1, 0)
 
 
 def case_bytes(settings: InferenceSettings, shape: Shape, spacing_mm: Sequence[float]) -> int | None:

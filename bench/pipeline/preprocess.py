@@ -1,9 +1,71 @@
-"""Intensities as the network was trained on them."""
+"""Intensities on their way to the network: read where it runs, and as it was trained on them.
 
+To a GPU they go as their files hold them, 2 bytes a voxel of int16, and are scaled there. Values equal those that
+`read_image` scales on the host, bit by bit. What is sent lies in page-locked memory, so that it is copied beside what
+the GPU does; PyTorch keeps that memory and hands it out again once it is copied.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.data.blocks import slabs
+from bench.data.volume import Volume, not_finite, read_image, read_stored
+from bench.data.voxels import StoredVoxels
+
+_WIDE = ("i4", "i8")  # NumPy takes them to float32 by way of float64
+
+
+def read_onto(image_paths: Sequence[Path], device: torch.device) -> Volume:
+    """What `read_image` gives, its intensities on `device`; on the host where PyTorch cannot convert what is stored.
+
+    The copy and the scaling may still be under way on the current stream.
+
+    Raises:
+        InputError: as of `read_image`.
+    """
+    stored = read_stored(image_paths)
+    if stored is None:
+        return read_image(image_paths)
+    shape = (len(stored.channels), *stored.channels[0][1].values.shape)
+    intensities = torch.empty(shape, dtype=torch.float32, device=device)
+    for channel, (path, voxels) in zip(intensities, stored.channels, strict=True):
+        channel.copy_(_scaled(voxels, device))
+        if not (voxels.finite or bool(channel.isfinite().all())):
+            raise not_finite(path)
+    return Volume(intensities, stored.nifti)
+
+
+def _scaled(voxels: StoredVoxels, device: torch.device) -> Tensor:
+    """``values x slope + inter``, step by step as `nibabel.volumeutils.apply_read_scaling`."""
+    values = _sent(voxels.values, device)
+    if (voxels.slope, voxels.inter) == (1, 0):
+        return values.double() if voxels.values.dtype.str[1:] in _WIDE else values
+    scaled = values.double()
+    if voxels.slope != 1:
+        scaled.mul_(voxels.slope)
+    if voxels.inter != 0:
+        scaled.add_(voxels.inter)
+    return scaled
+
+
+def _sent(values: NDArray[Any], device: torch.device) -> Tensor:
+    """An array on `device`, its axes in memory as they are."""
+    axes = sorted(range(values.ndim), key=lambda axis: -abs(values.strides[axis]))
+    laid_out = values.transpose(axes)
+    unsigned = values.dtype == np.uint16  # which PyTorch knows by name only
+    sent = torch.from_numpy(np.empty(0, np.int16 if unsigned else values.dtype))
+    staged = torch.empty(laid_out.shape, dtype=sent.dtype, pin_memory=device.type == "cuda")
+    np.copyto(staged.numpy().view(values.dtype), laid_out)
+    there = staged.to(device, non_blocking=True)
+    if unsigned:
+        there = there.int().bitwise_and_(0xFFFF)
+    return there.permute([axes.index(axis) for axis in range(values.ndim)])
 
 
 def normalise(intensities: Tensor, window: tuple[float, float]) -> Tensor:

@@ -43,6 +43,8 @@ COARSE_SHARE = 0.125  # of the full volume's tiles: a coarse pass that takes mor
 NEAR_MARGIN_MM = 15.0
 _NEAR_STRIDE = 2  # voxels between those looked at of the first pass
 
+Intensities = NDArray[np.float32] | torch.Tensor  # of a `Volume`
+
 
 class Strategy:
     """The full volume, ``none``; the others change one of its two steps.
@@ -58,7 +60,7 @@ class Strategy:
 
     def crop(
         self,
-        intensities: NDArray[np.float32],
+        intensities: Intensities,
         _spacing_mm: tuple[float, ...],
         _runner: TileRunner | None,
         _margin_mm: float,
@@ -87,14 +89,14 @@ class Body(Strategy):
 
     def crop(
         self,
-        intensities: NDArray[np.float32],
+        intensities: Intensities,
         spacing_mm: tuple[float, ...],
         _runner: TileRunner | None,
         margin_mm: float,
     ) -> Region:
         shape = intensities.shape[1:]
-        tissue = intensities[0, ::_STRIDE, ::_STRIDE, ::_STRIDE] > BODY_ABOVE_HU
-        bodies = components(tissue, spacing_mm)
+        seen = torch.as_tensor(intensities[0, ::_STRIDE, ::_STRIDE, ::_STRIDE])
+        bodies = components((seen > BODY_ABOVE_HU).cpu().numpy(), spacing_mm)
         if not bodies:
             return replace(Region.of(full_box(shape)), fallback=True)
         margin = tuple(_STRIDE + m for m in _voxels(margin_mm, spacing_mm))
@@ -114,7 +116,7 @@ class Coarse(Strategy):
 
     def crop(
         self,
-        intensities: NDArray[np.float32],
+        intensities: Intensities,
         spacing_mm: tuple[float, ...],
         runner: TileRunner | None,
         margin_mm: float,
@@ -256,8 +258,8 @@ def _sure(pieces: list[Component], settings: InferenceSettings) -> bool:
     return bool(pieces) and pieces[0].volume_ml >= least and sum(p.volume_ml for p in pieces) <= most
 
 
-def _averaged(intensities: NDArray[np.float32], factor: Shape, device: torch.device) -> torch.Tensor:
-    volume = torch.from_numpy(np.ascontiguousarray(intensities)).to(device)
+def _averaged(intensities: Intensities, factor: Shape, device: torch.device) -> torch.Tensor:
+    volume = torch.as_tensor(intensities).contiguous().to(device)
     return functional.avg_pool3d(volume, factor, ceil_mode=True, count_include_pad=False)
 
 

@@ -8,18 +8,16 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.data.volume import Volume
 from bench.data.write import write_mask
 from bench.machine.clock import Stopwatch
-from bench.pipeline.pipeline import Labelled, Pipeline, Prepared
+from bench.pipeline.pipeline import Ahead, Labelled, Pipeline
 from bench.pipeline.settings import CaseTiming
 
 WRITE_BEHIND = 2  # masks that are being written or wait for it; a byte a voxel each
 
 
 Files = tuple[Sequence[Path], Path]  # the images of a case, and where its mask goes
-Read = tuple[Prepared | Volume, Stopwatch, int]  # a case, its stages so far, and when its reading began
-Made = tuple[Labelled, Stopwatch, int]  # likewise
+Made = tuple[Labelled, Stopwatch, int]  # a case, its stages so far, and when its reading began
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Streamed:
 
 
 class Stream:
-    """Reads ahead and writes behind, each in a thread of its own and in the order of the cases.
+    """Reads ahead, in as many threads as the pipeline wants, and writes behind in one, in the order of the cases.
 
     Beside the case that the network has, at most `read_ahead` cases are being read or wait, at 4 bytes for each voxel
     of their regions, and at most WRITE_BEHIND masks. Reading must not use the session, which serves one thread.
@@ -52,7 +50,7 @@ class Stream:
             raise ValueError(f"read-ahead of {read_ahead} cases: at least one")
         self._pipeline = pipeline
         self._read_ahead = read_ahead
-        self._prepared: deque[Future[Read]] = deque()
+        self._prepared: deque[Future[Ahead]] = deque()
         self._written: deque[Future[CaseTiming]] = deque()
 
     def run(self, cases: Sequence[Files]) -> Streamed:
@@ -76,7 +74,8 @@ class Stream:
             as `run`, but for what `case_failed` takes upon itself
         """
         numbered = iter(enumerate(cases))
-        with ThreadPoolExecutor(1, "write") as writer, ThreadPoolExecutor(1, "read") as reader:
+        readers = min(self._read_ahead, self._pipeline.readers)
+        with ThreadPoolExecutor(1, "write") as writer, ThreadPoolExecutor(readers, "read") as reader:
 
             def read_next(count: int) -> None:
                 for number, (paths, _) in itertools.islice(numbered, count):
@@ -89,7 +88,7 @@ class Stream:
                     wait([read])
                     read_next(1)
                     try:
-                        made = self.label(number, *read.result())
+                        made = self.label(number, read.result())
                     except Exception as error:
                         self.case_failed(number, error)
                         continue
@@ -105,15 +104,14 @@ class Stream:
                 self._prepared.clear()
                 self._written.clear()
 
-    def read(self, number: int, image_paths: Sequence[Path]) -> Read:  # noqa: ARG002
-        """Read a case, in the thread that reads."""
-        started, watch = time.perf_counter_ns(), Stopwatch(lambda: None)
-        return self._pipeline.prepare(image_paths, watch), watch, started
+    def read(self, number: int, image_paths: Sequence[Path]) -> Ahead:  # noqa: ARG002
+        """Read a case, in a thread that reads."""
+        return self._pipeline.prepare_ahead(image_paths)
 
-    def label(self, number: int, prepared: Prepared | Volume, before: Stopwatch, started: int) -> Made:  # noqa: ARG002
+    def label(self, number: int, ahead: Ahead) -> Made:  # noqa: ARG002
         """Run the network over a case, in the thread that called `run`."""
-        watch = self._pipeline.stopwatch(before.stages_ns)
-        return self._pipeline.label(prepared, watch), watch, started
+        watch = self._pipeline.stopwatch(ahead.stages_ns)
+        return self._pipeline.label(ahead.taken(), watch), watch, ahead.started_ns
 
     def write(self, number: int, mask: Path, labelled: Labelled, watch: Stopwatch, started: int) -> CaseTiming:  # noqa: ARG002
         """Write a case's mask, in the thread that writes."""

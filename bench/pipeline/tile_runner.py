@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bench.errors import NotFiniteError
-from bench.machine.clock import DeviceClock, Stopwatch
+from bench.machine.clock import Stopwatch
 from bench.pipeline.finite import TileCounts
 from bench.pipeline.settings import InferenceSettings
 from bench.pipeline.tiles import Box
@@ -48,7 +48,6 @@ class TileRunner:
         self.batches = 0
         self._session = session
         self._watch = watch
-        self._events = DeviceClock(device)
 
     @torch.inference_mode()
     def run(self, volume: Tensor, boxes: list[Box], on_logits: LogitsSink, stage: str = "stitch") -> None:
@@ -66,16 +65,12 @@ class TileRunner:
             batch = passes[first : first + size]
             with self._watch.stage(stage, device=True):
                 self._cut(volume, batch, x)
-            with self._watch.stage("forward", device=True), self._events.span():
+            with self._watch.stage("forward", device=True):
                 segmentation, classification = self._session.infer(x)
             with self._watch.stage(stage, device=True):
                 mean.add(batch, segmentation[: len(batch)], classification[: len(batch)])
             self.batches += 1
             self.tiles += len(batch)
-
-    def device_ns(self) -> int | None:
-        """Nanoseconds of all forwards by device events; None on a CPU."""
-        return self._events.elapsed_ns()
 
     def _cut(self, volume: Tensor, passes: list[Pass], x: Tensor) -> None:
         # Engines are built for one batch size, so the last batch repeats its last tile.

@@ -206,7 +206,7 @@ class _Patience:
     def __init__(self, in_flight: Path, timeout_s: float) -> None:
         self._path = in_flight
         self._timeout_s = timeout_s
-        self._since: dict[str, tuple[int, float]] = {}  # by stage: the number of its case, and when it came
+        self._since: dict[int, tuple[int, float]] = {}  # by place: the number of its case, and when it came
 
     def look(self) -> None:
         """Look once.
@@ -215,12 +215,12 @@ class _Patience:
             _CaseError: one has.
         """
         now = time.monotonic()
-        for stage, number in vars(InFlight.of(self._path)).items():
+        for place, number in enumerate(InFlight.of(self._path).places):
             if number is None:
-                self._since.pop(stage, None)
-            elif self._since.get(stage, (None, now))[0] != number:
-                self._since[stage] = (number, now)
-            elif now - self._since.setdefault(stage, (number, now))[1] > self._timeout_s:
+                self._since.pop(place, None)
+            elif self._since.get(place, (None, now))[0] != number:
+                self._since[place] = (number, now)
+            elif now - self._since[place][1] > self._timeout_s:
                 raise _CaseError(
                     f"not done within {self._timeout_s:g} s; its worker was stopped (--timeout gives it longer)", number
                 )

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING
 
 from bench.data.cases import refuse_other_channels
 from bench.data.layouts import CaseFiles
-from bench.data.volume import Volume
 from bench.data.write import write_mask
 from bench.errors import InputError, NotFiniteError, StorageError
 from bench.machine.clock import Stopwatch
-from bench.pipeline.pipeline import Labelled, Pipeline, Prepared
+from bench.pipeline.pipeline import Ahead, Labelled, Pipeline
 from bench.pipeline.settings import CaseTiming
-from bench.pipeline.stream import Made, Read, Stream
+from bench.pipeline.stream import Made, Stream
 from bench.worker.in_flight import LABEL, READ, WRITE, Noted
 from bench.worker.lines import OK, Line, append
 
@@ -51,15 +50,15 @@ class _Batch(Stream):
         self._request = request
         self._noted = noted
 
-    def read(self, number: int, image_paths: Sequence[Path]) -> Read:
+    def read(self, number: int, image_paths: Sequence[Path]) -> Ahead:
         case, names = self._request.cases[number], self._request.channels
         with self._in_hand(READ, number):
             refuse_other_channels(CaseFiles(case.name, tuple(image_paths), None, None), len(names), names)
             return super().read(number, image_paths)
 
-    def label(self, number: int, prepared: Prepared | Volume, before: Stopwatch, started: int) -> Made:
+    def label(self, number: int, ahead: Ahead) -> Made:
         with self._in_hand(LABEL, number):
-            return super().label(number, prepared, before, started)
+            return super().label(number, ahead)
 
     def write(self, number: int, mask: Path, labelled: Labelled, watch: Stopwatch, started: int) -> CaseTiming:
         """Write a case's line, and only then give its mask its name: a case whose mask is there has its line."""
@@ -98,15 +97,15 @@ class _Batch(Stream):
         )
 
     @contextmanager
-    def _in_hand(self, stage: int, number: int) -> Iterator[None]:
+    def _in_hand(self, stage: str, number: int) -> Iterator[None]:
         """Not with `finally`: what ends the process, or the session, must be seen to have had the case."""
-        self._noted.note(stage, number)
+        place = self._noted.take(stage, number)
         try:
             yield
         except _OF_THE_CASE:
-            self._noted.note(stage, None)
+            self._noted.leave(place)
             raise
-        self._noted.note(stage, None)
+        self._noted.leave(place)
 
 
 @contextmanager

@@ -53,7 +53,7 @@ class BundlePreprocessor:
     def prepare(self, volume: Volume, labels: NDArray[Any] | None = None) -> tuple[Tensor, Tensor | None]:
         """Run the transforms before the network; those of geometry on the labels too, by nearest neighbours."""
         self._refuse_huge(volume)
-        case, transforms = {IMAGE: _placed(volume.intensities, volume)}, self._before
+        case, transforms = {IMAGE: _placed(np.asarray(volume.intensities), volume)}, self._before
         if labels is not None:
             case[LABEL] = _placed(labels[None].astype(np.float32), volume)
             transforms = built(self._bundle.preprocessing, (IMAGE, LABEL))
@@ -94,7 +94,7 @@ class BundlePreprocessor:
             # Of axes in whatever order: MONAI takes them after it has turned them. Only the volume counts.
             after = np.prod([mm for mm in wanted if mm > 0] or [1.0])
             before = np.prod([own for own, mm in zip(volume.spacing_mm, wanted, strict=True) if mm > 0] or [1.0])
-            voxels = volume.intensities[0].size * before / after
+            voxels = np.prod(volume.intensities.shape[1:]) * before / after
             if voxels > _MOST_VOXELS:
                 raise InputError(
                     f"{volume.nifti.get_filename()}: {voxels:.1e} voxels at the bundle's spacing of "

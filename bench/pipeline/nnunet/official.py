@@ -62,7 +62,7 @@ class OfficialPreprocessor:
         seg = None if labels is None else labels[None]
         with not_taken_reported(volume):
             data, seg, _ = self._preprocessor.run_case_npy(
-                volume.intensities, seg, volume.properties, self._plans, self._configuration, self._dataset
+                np.asarray(volume.intensities), seg, volume.properties, self._plans, self._configuration, self._dataset
             )
         prepared = torch.from_numpy(data).to(torch.float32)
         return prepared, None if labels is None else torch.from_numpy(seg[0]).clamp(min=0)  # -1 is outside the crop
@@ -102,7 +102,7 @@ class OfficialPreprocessor:
 
     def _refuse_huge(self, volume: Volume) -> None:
         old = [volume.properties["spacing"][axis] for axis in self._plans.transpose_forward]
-        voxels = volume.intensities[0].size * np.prod(np.divide(old, self._configuration.spacing))
+        voxels = math.prod(volume.intensities.shape[1:]) * np.prod(np.divide(old, self._configuration.spacing))
         if voxels > _MOST_VOXELS:
             raise InputError(
                 f"{volume.nifti.get_filename()}: {voxels:.1e} voxels at the plans' spacing of "

@@ -58,7 +58,7 @@ class PlansPreprocessor(OfficialPreprocessor):
             return super().prepare(volume, labels)
         self._refuse_huge(volume)
         properties = volume.properties
-        turned = volume.intensities.transpose(0, *(axis + 1 for axis in self._plans.transpose_forward))
+        turned = np.asarray(volume.intensities).transpose(0, *(axis + 1 for axis in self._plans.transpose_forward))
         box, inside = _not_zero(turned, any(self._uses_mask))
         cropped = np.array(turned[(slice(None), *box)], np.float32, order="C")  # a copy: it is normalised in place
         properties["shape_before_cropping"] = turned.shape[1:]

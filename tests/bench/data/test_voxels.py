@@ -15,8 +15,10 @@ from bench.data.space import Space
 from bench.data.volume import read_image
 from bench.data.voxels import all_finite, read_voxels, stored_voxels
 from bench.errors import InputError
+from bench.pipeline.preprocess import read_onto
 from tests.bench.values import read_labels
 
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 SHAPE = (37, 70, 41)  # more than a block in each direction
 STORED = ("int8", "uint8", "int16", ">i2", "uint16", "int32", "uint32", "int64", "float32", ">f4", "float64")
 
@@ -50,6 +52,41 @@ def test_values_are_nibabels(tmp_path, dtype, scaling):
     assert ours.dtype == theirs.dtype == np.float32
     assert ours.flags.c_contiguous
     assert ours.tobytes() == theirs.tobytes()
+
+
+def on_device(paths, device) -> torch.Tensor:
+    intensities = read_onto(paths, torch.device(device)).intensities
+    assert isinstance(intensities, torch.Tensor), "it was scaled on the host"
+    assert intensities.device.type == device
+    assert intensities.is_contiguous()
+    return intensities.cpu()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", [dtype for dtype in STORED if not dtype.startswith(">") and dtype != "uint32"])
+@pytest.mark.parametrize("scaling", [(1, 0), (0.37, -1024.3), (1, -1024), (3, 0)])
+def test_values_that_are_scaled_on_a_device_are_those_of_the_host(tmp_path, device, dtype, scaling):
+    path = save(tmp_path / "a.nii.gz", dtype, *scaling)
+    assert on_device([path], device).numpy().tobytes() == read_image([path]).intensities.tobytes()
+
+
+@pytest.mark.parametrize("dtype", [">i2", "uint32"])
+def test_what_a_device_cannot_scale_is_scaled_on_the_host(tmp_path, dtype):
+    path = save(tmp_path / "a.nii.gz", dtype)
+    there = read_onto([path], torch.device("cpu")).intensities
+    assert isinstance(there, np.ndarray)
+    assert there.tobytes() == read_image([path]).intensities.tobytes()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_channels_on_a_device_are_those_of_the_host(tmp_path, device):
+    paths = [save(tmp_path / "a.nii.gz", "int16", 0.5, 3), save(tmp_path / "b.nii", "float32")]
+    assert on_device(paths, device).numpy().tobytes() == read_image(paths).intensities.tobytes()
+    voxels = np.random.default_rng(0).integers(-999, 999, (*SHAPE, 3)).astype(np.int16)
+    nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / "c.nii.gz")
+    assert on_device([tmp_path / "c.nii.gz"], device).numpy().tobytes() == (
+        read_image([tmp_path / "c.nii.gz"]).intensities.tobytes()
+    )
 
 
 @pytest.mark.parametrize(("name", "kind"), [("a.nii", nib.Nifti1Image), ("a.nii.gz", nib.Nifti2Image)])
@@ -101,8 +138,9 @@ def test_a_voxel_that_is_not_finite_is_refused(tmp_path, value):
     assert read_image([tmp_path / "a.nii.gz"])
     values[-1, 3, 7] = value
     nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "a.nii.gz")
-    with pytest.raises(InputError, match="NaN or infinite"):
-        read_image([tmp_path / "a.nii.gz"])
+    for read in (read_image, lambda paths: read_onto(paths, torch.device("cpu"))):
+        with pytest.raises(InputError, match=r"a\.nii\.gz: .* NaN or infinite"):
+            read([tmp_path / "a.nii.gz"])
 
 
 def test_a_mask_of_bytes_is_read_as_it_is_stored(tmp_path):

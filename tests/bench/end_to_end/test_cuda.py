@@ -51,7 +51,7 @@ def test_a_run_on_a_gpu_tells_what_the_gpu_was_like(bench, device, capsys):
         row = found[name]
         assert row["status"] == "ok", row["reason"]
         assert row["evidence"]["provider"].startswith("torch cuda")
-        assert row["device_share"] < 1.05, "device events cannot be longer than the synchronised host clock around them"
+        assert row["device_share"] == pytest.approx(1), "its forward is timed by events"
         assert row["peak_memory_bytes"] > 2**20
         if row["gpu"] is not None:  # None where the container hides NVML
             assert row["gpu"]["sm_mhz"] > 0

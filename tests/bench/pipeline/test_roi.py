@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.pipeline import tiles
+from bench.pipeline import preparation, tiles
 from bench.pipeline.pipeline import Pipeline
+from bench.pipeline.preprocess import read_onto
 from bench.pipeline.region import Region, components, overlap
 from bench.pipeline.roi import COARSE_MARGIN_MM, NEAR_MARGIN_MM, STRATEGIES, Body
 from bench.pipeline.settings import CaseTiming, InferenceSettings
@@ -45,7 +46,7 @@ class Threshold:
 class Nothing(Threshold):
     def infer(self, x: Tensor) -> tuple[Tensor, Tensor]:
         logits, votes = super().infer(x)
-        return logits * torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1, 1), votes
+        return logits * logits.new_tensor([1.0, 0, 0]).view(1, 3, 1, 1, 1), votes
 
 
 def scene(shape, boxes, spacing=(2.0, 2.0, 2.0), hu=150) -> np.ndarray:
@@ -55,9 +56,12 @@ def scene(shape, boxes, spacing=(2.0, 2.0, 2.0), hu=150) -> np.ndarray:
     return volume
 
 
-def predict(session, volume, tmp_path, spacing=(2.0, 2.0, 2.0), **changes) -> tuple[np.ndarray, CaseTiming]:
+def predict(
+    session, volume, tmp_path, spacing=(2.0, 2.0, 2.0), device="cpu", **changes
+) -> tuple[np.ndarray, CaseTiming]:
     nib.save(nib.Nifti1Image(volume, np.diag([*spacing, 1])), tmp_path / "a_0000.nii.gz")
-    outcome = Pipeline(session, replace(SETTINGS, **changes)).run([tmp_path / "a_0000.nii.gz"], tmp_path / "a.nii.gz")
+    pipeline = Pipeline(session, replace(SETTINGS, **changes), device)
+    outcome = pipeline.run([tmp_path / "a_0000.nii.gz"], tmp_path / "a.nii.gz")
     return read_labels(tmp_path / "a.nii.gz"), outcome
 
 
@@ -96,6 +100,29 @@ def test_labels_are_those_of_the_full_volume_and_nothing_of_the_structure_is_los
     if roi != "body" and place != "all along":
         assert outcome.tiles < full.tiles
         assert not mask.all()
+
+
+@pytest.mark.parametrize("roi", STRATEGIES)
+def test_intensities_may_lie_on_a_device(tmp_path, roi, monkeypatch):
+    volume = scene(SHAPE, [PLACES["middle"]])
+    expected, on_host = predict(Threshold(), volume, tmp_path, roi=roi)
+    monkeypatch.setattr(preparation, "read_image", lambda paths: read_onto(paths, torch.device("cpu")))
+    labels, there = predict(Threshold(), volume, tmp_path, roi=roi)
+    np.testing.assert_array_equal(labels, expected)
+    assert (there.roi, there.tiles) == (on_host.roi, on_host.tiles)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("roi", STRATEGIES)
+def test_labels_on_a_gpu_are_those_of_a_cpu(tmp_path, roi):
+    volume = scene(SHAPE, [PLACES["middle"]])
+    expected, on_cpu = predict(Threshold(), volume, tmp_path, roi=roi)
+    labels, there = predict(Threshold(), volume, tmp_path, roi=roi, device="cuda")
+    np.testing.assert_array_equal(labels, expected)
+    assert (there.roi, there.tiles) == (on_cpu.roi, on_cpu.tiles)
+    assert there.stages_ns.keys() == on_cpu.stages_ns.keys()
+    assert sum(there.stages_ns.values()) <= there.case_ns
+    assert there.device_ns == there.stages_ns["forward"] > 0
 
 
 @pytest.mark.parametrize(("roi", "usual_mm"), [("coarse", COARSE_MARGIN_MM), ("foreground", NEAR_MARGIN_MM)])

@@ -26,7 +26,7 @@ class Network:
     """Three classes by brightness and place, and a class; no weights."""
 
     def infer(self, x):
-        at = torch.linspace(-0.2, 0.2, x.shape[-1])
+        at = torch.linspace(-0.2, 0.2, x.shape[-1], device=x.device)
         return torch.cat([-((x - level + at) ** 2) for level in (0.3, 0.5, 0.7)], 1), x.mean((2, 3, 4)).repeat(1, 3)
 
     def sync(self):
@@ -76,6 +76,44 @@ def test_masks_are_equal_byte_by_byte(cases, one_at_a_time, read_ahead, threads)
     assert all(o.stages_ns.keys() == e.stages_ns.keys() for o, e in zip(streamed.timings, outcomes, strict=True))
     assert 0 < streamed.forward_share < 1
     assert max(o.case_ns for o in streamed.timings) <= streamed.wall_ns
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("read_ahead", [1, 3, 6])
+def test_masks_of_a_stream_on_a_gpu_are_those_of_one_case_at_a_time(cases, read_ahead):
+    pipeline = Pipeline(Network(), SETTINGS, "cuda")
+    for case in cases:
+        pipeline.run(*case)
+    expected = masks(cases)
+    for _ in range(5):
+        for _, mask in cases:
+            mask.unlink()
+        Stream(pipeline, read_ahead).run(cases)
+        assert masks(cases) == expected
+
+
+class Readers(Pipeline):
+    """Has cases read in three threads, as a pipeline on a GPU; the first one is there after another."""
+
+    readers = 3
+
+    def __init__(self, network, settings) -> None:
+        super().__init__(network, settings)
+        self.another = threading.Event()
+
+    def prepare(self, image, watch):
+        prepared = super().prepare(image, watch)
+        if image[0].name.startswith("0_"):
+            assert self.another.wait(30), "cases are read one after the other"
+        self.another.set()
+        return prepared
+
+
+def test_cases_that_are_read_side_by_side_keep_their_order(cases, one_at_a_time):
+    pipeline = Readers(Network(), SETTINGS)
+    streamed = Stream(pipeline, 4).run(cases)
+    assert masks(cases) == one_at_a_time[0]
+    assert [timing.tiles for timing in streamed.timings] == [outcome.tiles for outcome in one_at_a_time[1]]
 
 
 class Counting(Pipeline):
@@ -200,10 +238,10 @@ def test_a_subclass_decides_what_a_broken_case_costs(cases, one_at_a_time):
     failed: list[tuple[int, str]] = []
 
     class Going(Stream):
-        def label(self, number, *read):
+        def label(self, number, ahead):
             if number == 5:
                 raise RuntimeError("the runtime broke")
-            return super().label(number, *read)
+            return super().label(number, ahead)
 
         def case_failed(self, number, error):
             failed.append((number, type(error).__name__))

@@ -252,11 +252,15 @@ def test_what_a_worker_has_in_hand_is_known_without_asking_it(tmp_path):
     assert InFlight.of(path).numbers == ()
     noted = Noted(path)
     assert InFlight.of(path) == InFlight()
-    noted.note(READ, 7)
-    noted.note(LABEL, 5)
-    assert InFlight.of(path).numbers == (5, 7)
-    noted.note(LABEL, None)
-    assert InFlight.of(path) == InFlight(read=7)
+    noted.take(READ, 7)
+    labelled = noted.take(LABEL, 5)
+    second = noted.take(READ, 8)
+    assert InFlight.of(path).numbers == (5, 7, 8)
+    noted.leave(labelled)
+    assert InFlight.of(path).numbers == (7, 8)
+    noted.leave(second)
+    noted.take(READ, 9)
+    assert InFlight.of(path).numbers == (7, 9), "in the place that was left"
     noted.close()
 
 
@@ -266,11 +270,13 @@ def test_patience_counts_for_each_case_and_stage_alone(tmp_path, monkeypatch):
     noted = Noted(tmp_path / "in-flight")
     patience = batch._Patience(tmp_path / "in-flight", 2.0)
     for number in range(4):  # of a case a second
-        noted.note(LABEL, number)
+        labelled = noted.take(LABEL, number)
         patience.look()
-    noted.note(READ, 9)
+        if number < 3:
+            noted.leave(labelled)
+    noted.take(READ, 9)
     patience.look()
-    noted.note(LABEL, None)
+    noted.leave(labelled)
     patience.look()
     patience.look()
     with pytest.raises(batch._CaseError, match="not done within 2 s") as late:
