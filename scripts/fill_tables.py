@@ -13,7 +13,7 @@ import tomllib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from math import isfinite
+from math import floor, isfinite
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -315,10 +315,25 @@ def roi_safety(_: Path) -> Table:
     return rows[0], rows[1:]
 
 
+def paired_races(_: Path) -> Table:
+    lines = (RESULTS / "claims/paired-races.jsonl").read_text(encoding="utf-8").splitlines()
+    pairs = sorted(map(json.loads, lines), key=lambda pair: pair["seed"])
+    head = ("seed", "with the race", "without it", "minutes with the race", "without it")
+
+    def answer(way: dict[str, Any]) -> str:
+        least = floor(10 * way["low"]) / 10
+        return f"`{way['winner']}` {way['verdict']} {way['reduction']:.1f} % [{least:.1f}]"
+
+    ways = {pair["seed"]: (pair["on"], pair["off"]) for pair in pairs}
+    return head, [
+        (str(seed), *map(answer, both), *(f"{way['seconds'] / 60:.1f}" for way in both)) for seed, both in ways.items()
+    ]
+
+
 TABLES: dict[str, Callable[[Path], Table]] = {
     "results-by-machine": results_by_machine, "runs": runs, "demo": demo, "peers": peers, "recipes": recipes,
     "rewrites": rewrites, "roofline": roofline, "cuda": cuda, "claims": claims, "simulated": simulated,
-    "roi-safety": roi_safety, "history": history, "shards": shards,
+    "roi-safety": roi_safety, "history": history, "shards": shards, "paired-races": paired_races,
     "allocator": lambda _: beside(("allocator-keep", "allocator-system"), ("kept", "given back")),
     "batch": lambda _: beside(("demo-cpu", "demo-cpu-batch2"), ("one tile a pass", "two tiles a pass")),
 }  # fmt: skip

@@ -19,6 +19,7 @@ from bench.data.volume import Volume, not_finite, read_image, read_stored
 from bench.data.voxels import StoredVoxels
 
 _WIDE = ("i4", "i8")  # NumPy takes them to float32 by way of float64
+_TOGETHER = 2**24  # voxels that are scaled at a time, which takes 128 MiB of float64
 
 
 def read_onto(image_paths: Sequence[Path], device: torch.device) -> Volume:
@@ -35,37 +36,37 @@ def read_onto(image_paths: Sequence[Path], device: torch.device) -> Volume:
     shape = (len(stored.channels), *stored.channels[0][1].values.shape)
     intensities = torch.empty(shape, dtype=torch.float32, device=device)
     for channel, (path, voxels) in zip(intensities, stored.channels, strict=True):
-        channel.copy_(_scaled(voxels, device))
+        sent = _sent(voxels.values, device)
+        depth = max(1, _TOGETHER // (shape[1] * shape[2]))
+        for target, source in zip(channel.split(depth, 2), sent.split(depth, 2), strict=True):
+            target.copy_(_scaled(source, voxels))
         if not (voxels.finite or bool(channel.isfinite().all())):
             raise not_finite(path)
     return Volume(intensities, stored.nifti)
 
 
-def _scaled(voxels: StoredVoxels, device: torch.device) -> Tensor:
-    """``values x slope + inter``, step by step as `nibabel.volumeutils.apply_read_scaling`."""
-    values = _sent(voxels.values, device)
-    if (voxels.slope, voxels.inter) == (1, 0):
-        return values.double() if voxels.values.dtype.str[1:] in _WIDE else values
-    scaled = values.double()
-    if voxels.slope != 1:
-        scaled.mul_(voxels.slope)
-    if voxels.inter != 0:
-        scaled.add_(voxels.inter)
-    return scaled
-
-
 def _sent(values: NDArray[Any], device: torch.device) -> Tensor:
-    """An array on `device`, its axes in memory as they are."""
+    """An array on `device`, its axes in memory as they are; uint16, which PyTorch can hardly use, as int16."""
     axes = sorted(range(values.ndim), key=lambda axis: -abs(values.strides[axis]))
     laid_out = values.transpose(axes)
-    unsigned = values.dtype == np.uint16  # which PyTorch knows by name only
-    sent = torch.from_numpy(np.empty(0, np.int16 if unsigned else values.dtype))
-    staged = torch.empty(laid_out.shape, dtype=sent.dtype, pin_memory=device.type == "cuda")
+    kind = torch.from_numpy(np.empty(0, np.int16 if values.dtype == np.uint16 else values.dtype)).dtype
+    staged = torch.empty(laid_out.shape, dtype=kind, pin_memory=device.type == "cuda")
     np.copyto(staged.numpy().view(values.dtype), laid_out)
-    there = staged.to(device, non_blocking=True)
-    if unsigned:
-        there = there.int().bitwise_and_(0xFFFF)
-    return there.permute([axes.index(axis) for axis in range(values.ndim)])
+    return staged.to(device, non_blocking=True).permute([axes.index(axis) for axis in range(values.ndim)])
+
+
+def _scaled(sent: Tensor, voxels: StoredVoxels) -> Tensor:
+    """``values x slope + inter`` of what was sent, step by step as `nibabel.volumeutils.apply_read_scaling`."""
+    if voxels.values.dtype == np.uint16:
+        sent = sent.int().bitwise_and_(0xFFFF)
+    if (voxels.slope, voxels.inter) == (1, 0):
+        return sent.double() if voxels.values.dtype.str[1:] in _WIDE else sent
+    scaled = sent.double()
+    if voxels.slope != 1:
+        scaled = scaled * voxels.slope
+    if voxels.inter != 0:
+        scaled = scaled + voxels.inter
+    return scaled
 
 
 def normalise(intensities: Tensor, window: tuple[float, float]) -> Tensor:

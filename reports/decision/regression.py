@@ -10,7 +10,7 @@ from math import isfinite, nan
 
 from reports.decision.accuracy import Metric, MetricKey, compare_scores, paired_scores
 from reports.decision.comparability import Difference, require_comparable, uncontrolled_differences
-from reports.decision.speed import case_ns, interleaved_speedup, log_ratios, pairs
+from reports.decision.speed import case_ns, interleaved_speedup, log_speedups, pairs
 from reports.decision.verdict import KEPT, LOST, SHOWN_BY, UNDECIDED, Claim, metric_state
 from reports.formatting import NOT_MEASURED, count, listed, percent
 from reports.records.record import AGREEMENT, FAILED, INTERLEAVED, OK, PENDING, SKIPPED, TRUTH
@@ -148,10 +148,10 @@ def _absence(run: Run, name: str) -> str | None:
 def _speedup_ratio(reference: Run, run: Run, name: str) -> tuple[int, Interval]:
     """How many cases, and the ratio of the speedups: geometric mean over the cases, bounds by bootstrap over them.
 
-    Of a case's rounds the median counts in either run, as in a run's own claim. Shards are a level of their own here
-    too: those of this run, else of the reference.
+    Of a case's rounds and launches that counts in either run what counts in its own claim. Shards are a level of their
+    own here too: those of this run, else of the reference.
     """
-    old, new = _log_speedups(reference, name), _log_speedups(run, name)
+    old, new = (log_speedups(pairs(each, name, INTERLEAVED), case_ns) for each in (reference, run))
     cases = sorted(old.keys() & new.keys())
     shards = run.record.shards or reference.record.shards
     if not shards:
@@ -159,10 +159,6 @@ def _speedup_ratio(reference: Run, run: Run, name: str) -> tuple[int, Interval]:
         return len(cases), exponential(log_ratio)
     by_shard = [[[[new[case] - old[case]]] for case in shard.cases if case in old and case in new] for shard in shards]
     return len(cases), exponential(of_shards(by_shard).interval)
-
-
-def _log_speedups(run: Run, name: str) -> dict[str, float]:
-    return {case: median(values) for (case, _), values in log_ratios(pairs(run, name, INTERLEAVED), case_ns).items()}
 
 
 def _judge_speed(speedup: Interval, cases: int, max_slowdown_pct: float) -> tuple[str, str]:

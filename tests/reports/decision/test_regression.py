@@ -1,7 +1,7 @@
 """Runs against a reference: what must be equal, what a regression is, and what is left open."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import exp, isnan, log
 from pathlib import Path
@@ -200,6 +200,20 @@ def test_the_bounds_are_those_of_a_bootstrap_over_the_cases() -> None:
     assert result.estimate == pytest.approx(exp(differences.mean()))
     assert (result.low, result.high) == pytest.approx((exp(low), exp(high)), abs=2e-3)
     assert result.high - result.low > 0.04, "so that 2e-3 is a small part of it"
+
+
+def test_every_launch_of_the_processes_counts() -> None:
+    reference, luck = each(Candidate(2.0), rounds=3), (1.05, 1.05, 0.8)  # the last one was slow
+
+    def launched(record: VariantRecord, factors: Sequence[float]) -> VariantRecord:
+        samples = (replace(s, launch=s.round, case_ns=int(s.case_ns / factors[s.round])) for s in record.samples)
+        return replace(record, samples=tuple(samples))
+
+    baseline, own = reference.variants
+    run = replace(reference, variants=(launched(baseline, (1, 1, 1)), launched(own, luck)))
+    change = changed(reference, run)
+    assert change.speedup.estimate == pytest.approx(exp(np.log(luck).mean()), rel=1e-2)
+    assert change.speedup.estimate == pytest.approx(change.own.estimate / change.reference.estimate)
 
 
 def test_few_cases_decide_nothing() -> None:
