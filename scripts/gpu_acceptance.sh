@@ -20,7 +20,8 @@
 #   CASES=36  BODIES=16     fewer are faster, and prove less
 #   TRT86=python-trt86.sh   a Python 3.10 with NumPy and TensorRT 8.6 (scripts/trt86); TRT86_PRECISIONS='fp16 int8'
 #   DEVICE=cuda:1           another GPU             PYTHON=python3   default: the checkout's .venv, then python3
-#   WIDTH=32                of the demo network; DEVICE=cpu WIDTH=8 CASES=5 BODIES=1 tries the stages without a GPU
+#   WIDTH=32                of the demo network; DEVICE=cpu WIDTH=8 CASES=5 BODIES=1 tries the stages without a GPU,
+#                           with BODIES_DEMO=pancreas in place of whole bodies in less time
 #
 # Uses whatever of the stack is installed: a backend whose packages are missing is a row `skipped` with its reason.
 # Exit code: that of `bench check` of the stage `claim` (0 confirmed, 1 refuted, 3 inconclusive ...), or 5 where it is 0
@@ -171,7 +172,7 @@ stage scenarios 120 scenarios
 stage kernels 120 kernels
 stage trt86 240 tensorrt86
 stage coarse 150 run "$out-coarse" "${recipe[@]}" --backends "torch-fp32,$fast" --max-cases "${CASES:-36}"
-stage bodies 240 run "$out-bodies" "${recipe[@]}" --demo abdomen "${few[@]}" --baseline peer-monai-amp \
+stage bodies 240 run "$out-bodies" "${recipe[@]}" --demo "${BODIES_DEMO:-abdomen}" "${few[@]}" --baseline peer-monai-amp \
     --backends peer-monai-amp
 stage tests 240 gpu_tests
 stage all 600 run "$out-all" --backends "$every" --max-cases "${CASES:-36}"

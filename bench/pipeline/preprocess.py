@@ -38,8 +38,9 @@ def read_onto(image_paths: Sequence[Path], device: torch.device) -> Volume:
     for channel, (path, voxels) in zip(intensities, stored.channels, strict=True):
         sent = _sent(voxels.values, device)
         depth = max(1, _TOGETHER // (shape[1] * shape[2]))
-        for target, source in zip(channel.split(depth, 2), sent.split(depth, 2), strict=True):
-            target.copy_(_scaled(source, voxels))
+        for first in range(0, shape[3], depth):
+            part = slice(first, first + depth)
+            channel[..., part].copy_(_scaled(sent[..., part], voxels))
         if not (voxels.finite or bool(channel.isfinite().all())):
             raise not_finite(path)
     return Volume(intensities, stored.nifti)

@@ -20,6 +20,7 @@ def accept(tmp_path, quick_processes):
     def call(**settings: str) -> subprocess.CompletedProcess[str]:
         env = os.environ | {
             "PYTHON": sys.executable, "DEVICE": "cpu", "WIDTH": "8", "CASES": "1", "BODIES": "1", "BUDGET": "1",
+            "BODIES_DEMO": "pancreas",
             "BACKENDS": "torch-fp32", "TRT86": sys.executable, "TRT86_PRECISIONS": "fp16",
         } | settings  # fmt: skip
         command = ["bash", str(ROOT / "scripts/gpu_acceptance.sh"), str(tmp_path / "accepted")]
