@@ -152,8 +152,8 @@ gpu_tests() {
     # Several at a time where pytest-xdist is there; and then a runtime that crashes takes no other test with it.
     many=$("$python" -c 'import os, xdist; print("-n", min(8, os.cpu_count()), "--dist loadgroup")' 2>/dev/null || true)
     # shellcheck disable=SC2086
-    if within "$1" "$python" -m pytest $many -m gpu -rs tests/engines tests/bench/end_to_end/test_cuda.py \
-        tests/bench/machine/test_gpu.py 2>&1 | tee "$kept/tests.txt"; then
+    if within "$1" "$python" -m pytest $many -m gpu -rs tests/engines tests/bench/data/test_voxels.py \
+        tests/bench/end_to_end/test_cuda.py tests/bench/machine/test_gpu.py tests/bench/pipeline 2>&1 | tee "$kept/tests.txt"; then
         rm -f "$logs/tests-failed"
     else
         touch "$logs/tests-failed"

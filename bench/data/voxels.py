@@ -148,7 +148,7 @@ def stored_voxels(nifti: Any) -> NDArray[Any] | None:
     """
     if isinstance(nifti.dataobj, ItkVoxels | SeriesVoxels):
         return nifti.dataobj.get_unscaled()
-    if type(nifti) not in (nib.Nifti1Image, nib.Nifti2Image) or type(nifti.dataobj) is not ArrayProxy:
+    if not _is_plain(nifti):
         return None
     proxy: Any = nifti.dataobj
     path, content = Path(nifti.get_filename()), None
@@ -163,12 +163,16 @@ def stored_voxels(nifti: Any) -> NDArray[Any] | None:
     return np.ndarray(proxy.shape, proxy.dtype, content, proxy.offset, order="F")
 
 
+def _is_plain(nifti: Any) -> bool:
+    """Whether it is a NIfTI whose voxels lie in its file."""
+    return type(nifti) in (nib.Nifti1Image, nib.Nifti2Image) and type(nifti.dataobj) is ArrayProxy
+
+
 def is_sendable(nifti: Any) -> bool:
     """Whether `read_stored_voxels` can give the voxels of a nibabel image."""
-    plain = type(nifti) in (nib.Nifti1Image, nib.Nifti2Image) and type(nifti.dataobj) is ArrayProxy
     dtype = nifti.get_data_dtype()
     known = dtype.isnative and dtype.str[1:] in _SENDABLE
-    return known and (plain or isinstance(nifti.dataobj, ItkVoxels | SeriesVoxels))
+    return known and (_is_plain(nifti) or isinstance(nifti.dataobj, ItkVoxels | SeriesVoxels))
 
 
 def read_stored_voxels(nifti: Any) -> list[StoredVoxels]:
@@ -187,8 +191,7 @@ def read_stored_voxels(nifti: Any) -> list[StoredVoxels]:
 
 def needs_no_scaling(nifti: Any) -> bool:
     """Whether a nibabel image is a plain NIfTI whose voxels mean what the file holds."""
-    plain = type(nifti) in (nib.Nifti1Image, nib.Nifti2Image) and type(nifti.dataobj) is ArrayProxy
-    return plain and (nifti.dataobj.slope, nifti.dataobj.inter) == (1, 0)
+    return _is_plain(nifti) and (nifti.dataobj.slope, nifti.dataobj.inter) == (1, 0)
 
 
 def copy_as_stored(nifti: Any, out: NDArray[np.float32]) -> None:

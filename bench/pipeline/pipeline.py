@@ -143,6 +143,7 @@ class Pipeline:
         watch = self.stopwatch({})
         start = time.perf_counter_ns()
         labelled = self.label(self.prepare(image_paths, watch), watch)
+        self._session.sync()  # whatever it has launched elsewhere is part of the case
         with watch.stage("write"):
             write_mask(mask_path, labelled.labels, labelled.nifti, labelled.names)
         return labelled.timing(time.perf_counter_ns() - start, watch.stages_ns)

@@ -40,6 +40,18 @@ def qdq_file(model: "Model", target: Target) -> tuple[Path, Mapping[str, Any]]:
 
 
 def _build(model: "Model", target: Target, folder: Path) -> None:
+    scales, details = chosen_scales(model, target)
+    path, _ = onnx_file(model, target, half=True)
+    write(path, scales, folder / _FILE)
+    (folder / _REPORT).write_text(json.dumps(details, indent=1))
+
+
+def chosen_scales(model: "Model", target: Target) -> "tuple[dict[str, Scales], dict[str, Any]]":
+    """The scales of the convolutions that INT8 may have, from the target's calibration tiles, and a report as JSON.
+
+    Raises:
+        EngineError: INT8 would change the network's answers too much.
+    """
     from engines.evidence.mac_counter import layers_of
     from engines.pytorch.session import torch_settings
     from engines.quantization.fake_quantization import PERCENTILE, calibrate
@@ -50,10 +62,8 @@ def _build(model: "Model", target: Target, folder: Path) -> None:
     with torch_settings(target), placed(model.module, target.device) as network:
         scales = calibrate(network, batches, PERCENTILE)
         chosen = select(network, scales, batches, layers, regions=model.painting is not None)
-    path, _ = onnx_file(model, target, half=True)
-    write(path, {name: scales[name] for name in chosen.layers}, folder / _FILE)
     details = {"calibrator": f"percentile {PERCENTILE}", "calibration_tiles": sum(map(len, batches))}
-    (folder / _REPORT).write_text(json.dumps({**details, **chosen.details()}, indent=1))
+    return {name: scales[name] for name in chosen.layers}, {**details, **chosen.details()}
 
 
 def write(path: Path, scales: "Mapping[str, Scales]", out: Path) -> None:

@@ -127,7 +127,7 @@ class Sample:
         case: its name; `ALL_CASES` of a call that ran all cases, none of which has a time of its own.
         case_ns: file on disk to mask and class on disk; the stages lie within it.
         stages_ns: nanoseconds in each of `STAGES`; ``forward`` is the engine alone on resident tiles.
-        device_ns: the forward by device events, a cross-check; None on the CPU.
+        device_ns: the forward by the GPU's events, as its stage is too in our own pipeline; None on a CPU.
         tiles: forward tiles in the case; a mirrored pass over one is one more, and an ensemble's networks share it.
         subtype: predicted class; None where the network has no classification.
         started_unix_s: when it started.

@@ -20,22 +20,16 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run from a checkout that is not installed
 
-from bench.data.cases import find_cases
-from bench.data.volume import MaskValues
+from bench.errors import InputError
 from bench.pipeline.merge import foreground_mass
 from bench.pipeline.settings import InferenceSettings
 from bench.pipeline.tiles import gaussian_weights
-from bench.plan.calibration import from_training_cases
 from bench.plan.opening import of_run
+from bench.plan.plan import recorded_calibration
 from bench.progress import Unshown
 from engines.base import EngineError, Target
-from engines.evidence.mac_counter import layers_of
-from engines.onnx.export import calibration_batches
-from engines.placement import placed
-from engines.pytorch.session import torch_settings
-from engines.quantization.fake_quantization import PERCENTILE, calibrate
-from engines.quantization.sensitivity import select
-from engines.tensorrt.qdq import write
+from engines.layers import INPUT, OUTPUTS
+from engines.tensorrt.qdq import chosen_scales, write
 from models.load import load_models
 from models.model import Model
 from models.suppress import suppress_output
@@ -43,7 +37,6 @@ from reports.records.record import RunRecord
 from reports.records.store import read_run
 
 OPSET = 17
-INPUT, OUTPUTS = "image", ["segmentation", "classification", "foreground"]
 
 
 class Weighted(nn.Module):
@@ -67,26 +60,30 @@ def write_network(model: Model, settings: InferenceSettings, path: Path) -> None
     with suppress_output(), torch.no_grad():
         # The newer exporter begins at opset 18.
         torch.onnx.export(network, (x,), str(path), dynamo=False, opset_version=OPSET, input_names=[INPUT],
-                          output_names=OUTPUTS)  # fmt: skip
+                          output_names=[*OUTPUTS, "foreground"])  # fmt: skip
 
 
 def write_int8(model: Model, target: Target, fp32: Path, path: Path) -> dict[str, Any]:
     """The file `fp32` with Q/DQ nodes, and which layers have them."""
-    batches = [batch.to(target.device) for batch in calibration_batches(model, target)]
-    layers = layers_of(model.module, batches[0].shape)
-    with torch_settings(target), placed(model.module, target.device) as network:
-        scales = calibrate(network, batches, PERCENTILE)
-        chosen = select(network, scales, batches, layers, regions=model.painting is not None)
-    write(fp32, {f"network.{name}": scales[name] for name in chosen.layers}, path)
-    return chosen.details()
+    scales, details = chosen_scales(model, target)
+    write(fp32, {f"network.{name}": each for name, each in scales.items()}, path)
+    return details
 
 
 def calibrated(target: Target, record: RunRecord, settings: InferenceSettings) -> Target:
-    """With tiles of the training cases beside the run's own."""
-    root = Path(record.data.root)
-    evaluated = find_cases(root, record.data.split)[1]
-    values = MaskValues.of(record.task, record.data.mask_values)
-    return replace(target, calibration=from_training_cases(root, evaluated, settings, values)[0])
+    """With tiles of the training cases beside the run's own, as an INT8 variant of it would have.
+
+    Raises:
+        InputError: the cases are no longer the run's.
+        EngineError: there are no training cases.
+    """
+    own = replace(record.settings.variants[record.baseline], backend="tensorrt-int8")
+    tiles = recorded_calibration(record, replace(record.settings, variants={"int8": own}), settings, Unshown())
+    if tiles[target.tile] is None:
+        raise EngineError(
+            f"{record.data.root} has no training cases beside those of the run, of which INT8 takes ranges"
+        )
+    return replace(target, calibration=tiles[target.tile])
 
 
 def case_json(settings: InferenceSettings, outputs: int) -> str:
@@ -104,8 +101,9 @@ def main() -> None:
     record = read_run(options.run).record
     asked = of_run(options.run, record.baseline, Unshown()).open
     settings, target = asked.settings, replace(asked.target, batch=1)
-    if settings.plans is not None or settings.bundle is not None or settings.roi != "none" or settings.mirror_axes:
-        raise SystemExit(f"{options.run}: only whole volumes through a window of intensities, not mirrored")
+    others = settings.plans is not None or settings.bundle is not None or settings.roi != "none"
+    if others or settings.mirror_axes or settings.networks > 1:
+        raise SystemExit(f"{options.run}: only whole volumes through a window, by one network and not mirrored")
     options.folder.mkdir(parents=True, exist_ok=True)
     with load_models([asked.checkpoint], asked.model_options, asked.widen_to) as (model,):
         fp32 = options.folder / "fp32.onnx"
@@ -113,7 +111,7 @@ def main() -> None:
         if options.int8:
             try:
                 details = write_int8(model, calibrated(target, record, settings), fp32, options.folder / "int8.onnx")
-            except EngineError as error:
+            except (EngineError, InputError) as error:
                 details = {"left_out": str(error)}
                 print(f"without INT8: {error}")
             (options.folder / "int8.json").write_text(json.dumps(details, indent=1))
