@@ -12,9 +12,9 @@ from scipy import stats
 
 from reports.decision.comparison import candidates
 from reports.decision.speed import case_ns, pairs
-from reports.records.record import FAILED, INTERLEAVED, SKIPPED, Sample
+from reports.records.record import INTERLEAVED, Sample
 from reports.records.store import Run
-from reports.stats.bootstrap import Floats
+from reports.stats.launches import Floats
 from reports.stats.multiplicity import holm
 
 FEWEST = 3  # samples at a position, for its ranks to mean anything
@@ -73,7 +73,7 @@ def diagnose(run: Run) -> Diagnostics:
     timed = {
         variant.name: [sample for sample in variant.samples if sample.phase == INTERLEAVED]
         for variant in run.variants
-        if variant.status not in (SKIPPED, FAILED)
+        if variant.counts
     }
     lags = {variant.name: _autocorrelation(run, variant.name) for variant in candidates(run)}
     return Diagnostics(

@@ -15,7 +15,8 @@ import numpy as np
 from reports.decision.flips import Flip, McNemar, flips, mcnemar
 from reports.records.record import ABSENT_SKIP, AGREEMENT, TRUTH, RunRecord, Score, TaskRecord
 from reports.records.store import Run
-from reports.stats.bootstrap import Floats, Interval
+from reports.stats.bootstrap import Interval
+from reports.stats.launches import Floats
 from reports.stats.power import detectable_drop, detectable_share
 from reports.stats.scores import f1_by_class, macro_f1, macro_f1_difference, paired_difference, proportion
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from reports.records.record import ALL_CASES, INTERLEAVED, Sample, VariantRecord
 from reports.records.store import Run
-from reports.stats.bootstrap import Bootstrap, Floats, Interval, of_cases, of_mean, of_shards
+from reports.stats.bootstrap import Bootstrap, Interval, of_cases, of_mean, of_shards
+from reports.stats.launches import Floats, joined
 from reports.stats.scores import exponential, time_reduction_pct
 
 Pair = tuple[Sample, Sample]  # the baseline's sample and the candidate's: same phase, shard, launch, round and case
@@ -31,7 +32,8 @@ class Speed:
         speedup: baseline time / candidate time.
         reduction: percentage of the baseline's time that is saved.
         log_speedup: what the speedup and its bounds are taken from.
-        launches: of the worker processes, over which the samples are spread.
+        launches: of the worker processes that have cases in common, so that the bounds hold what launches differ by; 1
+            where no case was timed in two.
     """
 
     cases: int = 0
@@ -104,7 +106,7 @@ def speed(paired: Iterable[Pair], time_ns: Callable[[Sample], int]) -> Speed:
         pairs=sum(map(len, ratios.values())),
         speedup=exponential(log_speedup.interval),
         log_speedup=log_speedup,
-        launches=sum(own.shape[1] for own in cells),
+        launches=sum(map(joined, cells)),
     )
 
 
@@ -122,8 +124,7 @@ def interleaved_speedup(run: Run, name: str) -> Interval:
 
 
 def _speed_of_calls(ratios: Mapping[tuple[str, int], list[float]]) -> Speed:
-    """Calls of one launch share its luck, so that a launch counts once; the run launches anew before every call."""
-    log_speedup = of_mean([float(np.mean(values)) for values in ratios.values()])
+    log_speedup = of_mean(_of_calls(ratios))
     return Speed(
         cases=len(ratios),
         pairs=sum(map(len, ratios.values())),
@@ -132,6 +133,16 @@ def _speed_of_calls(ratios: Mapping[tuple[str, int], list[float]]) -> Speed:
         launches=len(ratios),
         unit=PER_CALL,
     )
+
+
+def log_speedups_of_calls(paired: Iterable[Pair], time_ns: Callable[[Sample], int]) -> list[float]:
+    """The log speedup of the calls over all cases of each launch; empty where each case has a time of its own."""
+    return _of_calls({of: values for of, values in log_ratios(paired, time_ns).items() if of[0] == ALL_CASES})
+
+
+def _of_calls(ratios: Mapping[tuple[str, int], list[float]]) -> list[float]:
+    """Calls of one launch share its luck, so that a launch counts once; the run launches anew before every call."""
+    return [float(np.mean(values)) for values in ratios.values()]
 
 
 def log_ratios(paired: Iterable[Pair], time_ns: Callable[[Sample], int]) -> dict[tuple[str, int], list[float]]:

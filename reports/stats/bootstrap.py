@@ -4,7 +4,6 @@ The patient is the unit: whatever is resampled, a case goes with all its rounds 
 Bounds are NaN with fewer than `MIN_CASES` cases.
 """
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,6 +12,8 @@ from math import inf, nan, sqrt
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
+
+from reports.stats.launches import Floats, Launches
 
 CONFIDENCE = 0.95
 ALPHA = 0.05  # 1 - CONFIDENCE, without the rounding of that difference
@@ -25,7 +26,6 @@ and the first n with 1/2^n <= 1 - `CONFIDENCE` is 5 (1/32; with 4 it is 1/16).""
 _ELEMENTS = 1_000_000  # of a block of resamples, which keeps memory near 10 MB whatever the number of cases
 
 Seed = int | tuple[int, ...]
-Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
@@ -152,25 +152,26 @@ def of_crossed(values: ArrayLike, seed: int = SEED) -> Bootstrap:
     """The mean over cases of `values` [cases, launches, rounds], and each launch may shift its own.
 
     NaN where a case was not run. A launch's effect is the median over the cases of what lies between it and the case's
-    mean over the launches; a case's value is the median of all its rounds with the effects of their launches taken off:
-    the steps of a median polish (Tukey, Exploratory Data Analysis, 1977), so that an outlier hardly counts.
+    level: the mean over the launches, or where not every launch has every case, that by least squares. A case's value
+    is the median of all its rounds with the effects of their launches taken off. These are the steps of a median polish
+    (Tukey, Exploratory Data Analysis, 1977), so that an outlier hardly counts.
     Resamples draw the cases, and add a normal draw of the launches' mean effect, whose variance is that of the effects
     over their number (a hierarchical bootstrap whose upper level is parametric, since so few launches cannot be drawn
     from: Davison & Hinkley, Bootstrap Methods and their Application, 1997, section 3.8). Degrees of freedom are
-    Satterthwaite's. A single launch varies nothing: then this is `of_mean` of the cases' medians.
+    Satterthwaite's. Launches without a case in common show no effect, just as a single launch: then this is `of_mean`
+    of the cases' medians.
     """
     y = np.asarray(values, dtype=np.float64)
     y = y[np.isfinite(y).any(axis=(1, 2))] if y.size else y
     if not y.size:
         return Bootstrap()
-    launches = y.shape[1]
-    effects = _effects_of_launches(y)
-    by_case = _case_values(y, effects)
-    resampled = resampled_means(by_case, seed)
-    variance = float(effects.var(ddof=1)) / launches if launches > 1 else 0.0
+    launches = Launches.of(y)
+    by_case = _case_values(y, launches)
+    resampled, variance = resampled_means(by_case, seed), launches.variance_of_mean
     if variance:
         resampled = resampled + np.random.default_rng((seed, 1)).normal(0, sqrt(variance), RESAMPLES)
-    return Bootstrap.of(float(by_case.mean()), resampled, len(y), _freedom(by_case, variance, launches))
+    freedom = satterthwaite(_variance_of_mean(by_case), len(y) - 1.0, variance, launches.freedom)
+    return Bootstrap.of(float(by_case.mean()), resampled, len(y), freedom)
 
 
 def of_shards(shards: Sequence[ArrayLike], seed: int = SEED) -> Bootstrap:
@@ -188,14 +189,14 @@ def of_shards(shards: Sequence[ArrayLike], seed: int = SEED) -> Bootstrap:
     run = [y for each in arrays if each.size and len(y := each[np.isfinite(each).any(axis=(1, 2))])]
     if len(run) < 2:
         return of_crossed(run[0], seed) if run else Bootstrap()
-    effects = [_effects_of_launches(y) for y in run]
-    by_case = [_case_values(y, own) for y, own in zip(run, effects, strict=True)]
+    launches = [Launches.of(y) for y in run]
+    by_case = [_case_values(y, own) for y, own in zip(run, launches, strict=True)]
     cases = sum(map(len, run))
     shares = [len(y) / cases for y in run]
     drawn = [s * resampled_means(y, (seed, 2, i)) for i, (s, y) in enumerate(zip(shares, by_case, strict=True))]
     resampled: Floats = np.sum(drawn, axis=0)
     of_cases = [(s**2 * _variance_of_mean(y), len(y) - 1.0) for s, y in zip(shares, by_case, strict=True)]
-    of_launches = [(s**2 * _variance_of_mean(y), len(y) - 1.0) for s, y in zip(shares, effects, strict=True)]
+    of_launches = [(s**2 * own.variance_of_mean, own.freedom) for s, own in zip(shares, launches, strict=True)]
     if variance := sum(own for own, _ in of_launches):
         resampled = resampled + np.random.default_rng((seed, 1)).normal(0, sqrt(variance), RESAMPLES)
     estimate, freedom = float(np.concatenate(by_case).mean()), joint_freedom([*of_cases, *of_launches], cases - 1)
@@ -215,33 +216,13 @@ def of_cases(values: ArrayLike) -> Floats:
     of_each = np.full(len(y), nan)
     run = np.isfinite(y).any(axis=(1, 2))
     if run.any():
-        of_each[run] = _case_values(y[run], _effects_of_launches(y[run]))
+        of_each[run] = _case_values(y[run], Launches.of(y[run]))
     return of_each
 
 
-def _case_values(y: Floats, effects: Floats) -> Floats:
-    values: Floats = np.nanmedian((y - effects[:, None]).reshape(len(y), -1), axis=1)
+def _case_values(y: Floats, launches: Launches) -> Floats:
+    values: Floats = np.nanmedian((y - launches.effects[:, None]).reshape(len(y), -1), axis=1)
     return values
-
-
-def _effects_of_launches(y: Floats) -> Floats:
-    """What each launch adds to all cases, less the mean of these effects [launches]."""
-    if y.shape[1] == 1:
-        return np.zeros(1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of cells without any round, which stay NaN
-        cells = np.nanmedian(y, axis=2)
-    effects = np.nanmedian(cells - np.nanmean(cells, axis=1, keepdims=True), axis=0)
-    centred: Floats = effects - effects.mean()
-    return centred
-
-
-def _freedom(by_case: Floats, of_launches: float, launches: int) -> float:
-    """Degrees of freedom of a mean over cases and launches, whose variance is `of_launches`; at most the cases'."""
-    most = len(by_case) - 1.0
-    if not of_launches or most < 1:
-        return most
-    return satterthwaite(float(by_case.var(ddof=1)) / len(by_case), most, of_launches, launches - 1)
 
 
 def satterthwaite(of_cases: float, freedom: float, of_launches: float, freedom_of_launches: float) -> float:

@@ -22,7 +22,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from reports.stats.bootstrap import CONFIDENCE, SEED, Floats, Interval, Ints
+from reports.stats.bootstrap import CONFIDENCE, SEED, Interval, Ints
+from reports.stats.launches import Floats
+from reports.stats.scores import independent_difference
 
 ALPHA = 0.01
 """Of one look at a series. Of a series that is looked at after each new run there are many looks, and this keeps the
@@ -63,7 +65,7 @@ def change_points(values: ArrayLike, errors: ArrayLike, resamples: int = _RESAMP
     places = _splits(y, _weights(y, np.asarray(errors, dtype=np.float64)), 0, resamples)
     ends = [0, *(place for place, _ in places), y.size]
     return tuple(
-        ChangePoint(place, p, _difference(y[ends[i] : place], y[place : ends[i + 2]]))
+        ChangePoint(place, p, independent_difference(y[ends[i] : place], y[place : ends[i + 2]]))
         for i, (place, p) in enumerate(places)
     )
 
@@ -139,11 +141,3 @@ def _separations(order: Ints, y: Floats, weights: Floats) -> Floats:
     apart = total[inner] / before - (total[..., -1:] - total[inner]) / after
     separations: Floats = apart**2 * before * after / weight[..., -1:]
     return separations
-
-
-def _difference(before: Floats, after: Floats) -> Interval:
-    estimate = float(after.mean() - before.mean())
-    if not (np.ptp(before) or np.ptp(after)):
-        return Interval(estimate, estimate, estimate)
-    bounds = stats.ttest_ind(after, before, equal_var=False).confidence_interval(2 * CONFIDENCE - 1)
-    return Interval(estimate, float(bounds.low), float(bounds.high))

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from reports.stats.bootstrap import CONFIDENCE, SEED, Bootstrap, Floats, Interval, Ints, of_mean, resampled_counts
+from reports.stats.bootstrap import CONFIDENCE, SEED, Bootstrap, Interval, Ints, of_mean, resampled_counts
+from reports.stats.launches import Floats
 
 
 def exponential(log_ratio: Interval) -> Interval:
@@ -34,6 +35,21 @@ def paired_difference(candidate: ArrayLike, baseline: ArrayLike, seed: int = SEE
     """
     differences = np.asarray(candidate, dtype=np.float64) - np.asarray(baseline, dtype=np.float64)
     return _interval_of_mean(tuple(differences.tolist()), seed)
+
+
+def independent_difference(before: ArrayLike, after: ArrayLike) -> Interval:
+    """Mean of `after` - mean of `before`, values of two samples without partners, with Welch's bounds (scipy's t-test).
+
+    Without bounds where a sample has a single value; where neither varies the bounds are the difference.
+    """
+    x, y = (np.asarray(values, dtype=np.float64) for values in (before, after))
+    estimate = float(y.mean() - x.mean()) if x.size and y.size else nan
+    if min(x.size, y.size) < 2:
+        return Interval(estimate)
+    if not (np.ptp(x) or np.ptp(y)):
+        return Interval(estimate, estimate, estimate)
+    bounds = stats.ttest_ind(y, x, equal_var=False).confidence_interval(2 * CONFIDENCE - 1)
+    return Interval(estimate, float(bounds.low), float(bounds.high))
 
 
 @lru_cache(maxsize=4096)  # many scores differ by nothing, and a report asks for each several times

@@ -103,8 +103,8 @@ def _single_launch(rows: Sequence[Row]) -> Iterator[str]:
     names = [row.name for row in shown if row.case.cases and row.case.launches == 1]
     if names:
         yield (
-            f"{', '.join(names)}: timed by a single launch of the processes, and two launches of the same variant "
-            "differ; the bounds of these rows do not include that"
+            f"{', '.join(names)}: each case was timed in a single launch of the processes, and two launches of the "
+            "same variant differ; the bounds of these rows do not include that"
         )
 
 

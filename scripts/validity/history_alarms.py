@@ -27,8 +27,9 @@ from statistics import median
 import numpy as np
 from numpy.random import Generator
 
-from reports.stats.bootstrap import Floats, Interval
+from reports.stats.bootstrap import Interval
 from reports.stats.change_points import LEAST, ChangePoint, change_points, log_error
+from reports.stats.launches import Floats
 
 CLAIMS = Path(__file__).resolve().parents[2] / "docs/results/claims/demo-cpu-200.jsonl"
 OWN_ERROR = (0.002, 0.010)  # of a run's measurement, least and largest

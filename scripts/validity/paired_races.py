@@ -1,11 +1,11 @@
 """Whether a race changes the answer: the demo run with and without it, one after the other, time and again.
 
     python scripts/validity/paired_races.py [--runs 10] [--backends all]
-    python scripts/validity/paired_races.py show
 
 A pair is two whole `bench run`, one with ``--race on`` and one with ``--race off``, of the same seed and in random
 order. A pair takes some 25 minutes on two cores, which must be idle. Pairs are appended to ``--out`` (a line of JSON
-each) and are not run again: interrupted, it goes on where it was. `show` prints them as a table.
+each) and are not run again: interrupted, it goes on where it was. `scripts/fill_tables.py` makes a table of those in
+docs/results/claims.
 """
 
 import argparse
@@ -47,28 +47,12 @@ def outcome(race: str, seed: int, backends: str) -> dict[str, Any]:
     }
 
 
-def show(out: Path) -> None:
-    head = ("seed", "winner and verdict", "by the race", "without", "minutes by the race", "without")
-    print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
-    for pair in map(json.loads, out.read_text().splitlines()):
-        ways = [pair["on"], pair["off"]]
-        answers = list(dict.fromkeys(f"{way['winner']}, {way['verdict']}" for way in ways))
-        cells = [str(pair["seed"]), "; without: ".join(answers)]
-        cells += [f"{way['reduction']:.1f} % [{way['low']:.1f}]" if way["reduction"] else "-" for way in ways]
-        cells += [f"{way['seconds'] / 60:.1f}" for way in ways]
-        print("| " + " | ".join(cells) + " |")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("run", "show"), nargs="?", default="run")
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--backends", default="all")
     parser.add_argument("--out", type=Path, default=Path("paired_races.jsonl"))
     options = parser.parse_args()
-    if options.what == "show":
-        show(options.out)
-        return
     done = {json.loads(line)["seed"] for line in options.out.read_text().splitlines()} if options.out.exists() else {}
     for seed in range(options.runs):
         if seed in done:

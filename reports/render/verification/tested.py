@@ -5,7 +5,7 @@ from typing import Any
 from reports import formatting
 from reports.decision.verdict import SHOWN_BY
 from reports.formatting import count, plain_percent
-from reports.records.record import TRUTH, RunRecord
+from reports.records.record import INTERLEAVED, TRUTH, RunRecord, VariantRecord
 from reports.render.commonmark import bullets, section, text, words
 from reports.render.sections.provenance import method_list
 from reports.summary.summary import Row, Summary
@@ -94,6 +94,10 @@ def _precision(row: Row) -> str:
     return text(known) or formatting.NOT_MEASURED
 
 
+def _launches(variant: VariantRecord) -> int:
+    return len({(sample.shard, sample.launch) for sample in variant.samples if sample.phase == INTERLEAVED})
+
+
 def method_section(title: str, summary: Summary) -> str:
     """The protocol, which for a declared run was written down beforehand."""
     record, settings = summary.record, summary.record.settings
@@ -102,7 +106,7 @@ def method_section(title: str, summary: Summary) -> str:
     unknown = "how they were chosen"
     if settings.accuracy == TRUTH:
         unknown += ", and how their truth was made"
-    launches = max((row.case.launches for row in summary.rows), default=0)
+    launches = max(map(_launches, summary.run.variants), default=0)
     points = bullets([
         f"Declaration: {_declaration(summary)}.",
         f"Cases: {_cases(record)}. Not stated: {unknown}.",

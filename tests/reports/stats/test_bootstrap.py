@@ -12,12 +12,14 @@ from reports.stats.bootstrap import (
     RESAMPLES,
     Bootstrap,
     joint_freedom,
+    of_cases,
     of_crossed,
     of_mean,
     of_shards,
     resampled_means,
     satterthwaite,
 )
+from reports.stats.launches import Launches, joined
 
 
 def percentile_of_scipy(values: np.ndarray, side: int) -> float:
@@ -151,6 +153,45 @@ def test_missing_cells_weigh_nothing() -> None:
     assert of_crossed(np.concatenate([values, np.full((1, 3, 2), np.nan)])).cases == 8
     constant = of_crossed(np.where(np.isnan(values), np.nan, 2.0))
     assert constant.resampled == pytest.approx(np.full(RESAMPLES, 2.0))
+
+
+def resumed(y: np.ndarray, first: int) -> np.ndarray:
+    """`y` [cases, 2, rounds] as of a run that was interrupted within its first round, after `first` cases."""
+    y = y.copy()
+    y[first:, 0] = y[:first, 1, 0] = y[:, 0, 1:] = np.nan
+    return y
+
+
+def test_launches_without_a_case_in_common_are_as_good_as_one() -> None:
+    y = resumed(np.random.default_rng(12).normal(1.0, 0.1, (12, 2, 1)), 7)
+    one = of_mean(np.nanmax(y, axis=(1, 2)))
+    bootstrap = of_crossed(y)
+    assert (bootstrap.freedom, bootstrap.interval) == (11, one.interval)
+    assert joined(y) == joined(y[:, :1]) == 1
+    assert joined(np.ones((12, 2, 1))) == 2
+
+
+def test_the_effect_of_a_launch_is_that_on_the_cases_that_others_ran_too() -> None:
+    """0.3 beside 0 in the other, whichever cases it lacks; the cases' own values are any."""
+    of_case = np.random.default_rng(13).normal(1.0, 1.0, (9, 1, 1))
+    y = of_case + np.array([0.3, 0.0, 0.0])[:, None]
+    y[:6, 0] = y[7:, 2] = y[:2, 1] = np.nan
+    launches = Launches.of(y)
+    assert launches.effects == pytest.approx([0.2, -0.1, -0.1])
+    assert launches.freedom == 2
+    assert launches.variance_of_mean == pytest.approx(0.03 / 3)
+    assert of_cases(y) == pytest.approx(of_case[:, 0, 0] + 0.1)
+
+
+def test_bounds_of_a_resumed_run_claim_no_more_than_its_launches_show() -> None:
+    """The second launch, which had the rest of the first round, had a further one with all cases."""
+    generator, runs, above = np.random.default_rng(14), 300, 0
+    for seed in range(runs):
+        of_case, of_launch = generator.normal(1.0, 0.004, (16, 1, 1)), generator.normal(0, 0.017, (1, 2, 1))
+        y = resumed(of_case + of_launch + generator.normal(0, 0.004, (16, 2, 2)), 8)
+        above += of_crossed(y, seed).low(ALPHA) > 1
+    print(f"the lower bound lies above the truth in {above} of {runs}")
+    assert above / runs <= 0.05 + 2.5 * np.sqrt(0.05 * 0.95 / runs)
 
 
 def test_no_bounds_on_too_few_cases() -> None:
