@@ -17,7 +17,7 @@ class CaseChange:
 
     Attributes:
         truth: class of the case; None where it is not known, and in a run that is judged by agreement.
-        baseline_class, variant_class: that each predicts; None without a classification.
+        baseline_class, variant_class: that each predicts; None where it gives none.
         structure: whose DSC falls most, or rises least; empty where none has one in this case.
         baseline_dsc, variant_dsc: of that structure; by agreement with the baseline's mask. NaN without one.
         voxels: compared; `differing_voxels`: labelled otherwise than by the baseline.
@@ -35,8 +35,13 @@ class CaseChange:
 
     @property
     def flipped(self) -> bool:
-        """Whether its class is not the baseline's."""
-        return self.variant_class != self.baseline_class
+        """Whether its class is not the baseline's; never where the baseline gives none."""
+        return self.baseline_class is not None and self.variant_class != self.baseline_class
+
+    @property
+    def differs(self) -> bool:
+        """Whether its class, a score or a voxel is not the baseline's."""
+        return self.flipped or self.dsc_change < 0 or self.differing_voxels > 0
 
     @property
     def dsc_change(self) -> float:

@@ -5,7 +5,7 @@ from math import isfinite, nan
 
 from reports.decision.accuracy import compare_accuracy
 from reports.decision.speed import Speed, case_ns, pairs, speed
-from reports.records.record import FAILED, INTERLEAVED, SKIPPED
+from reports.records.record import INTERLEAVED
 from reports.records.store import Run
 from reports.stats.scores import median
 
@@ -34,13 +34,13 @@ class PeerTime:
 def peer_times(run: Run, name: str | None) -> tuple[PeerTime, ...]:
     """Every peer of the run that was measured, the fastest first, against variant `name`; None for against nothing."""
     peers = [run.variant(peer) for peer in run.record.peers]
-    times = [_peer_time(run, peer.name, name) for peer in peers if peer.status not in (SKIPPED, FAILED)]
+    times = [_peer_time(run, peer.name, name) for peer in peers if peer.counts]
     return tuple(sorted((time for time in times if isfinite(time.median_s)), key=lambda time: time.median_s))
 
 
 def _peer_time(run: Run, peer: str, name: str | None) -> PeerTime:
     seconds = [sample.case_ns / 1e9 for sample in run.variant(peer).samples if sample.phase == INTERLEAVED]
-    measured = name is not None and run.variant(name).status not in (SKIPPED, FAILED)
+    measured = name is not None and run.variant(name).counts
     paired = pairs(run, name, INTERLEAVED, peer) if name is not None and measured else ()
     accuracy = compare_accuracy(run, peer)
     flips = len(accuracy.flips) if accuracy.cases and run.record.classifies else None

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 from reports.decision.speed import case_ns, log_speedups, pairs
-from reports.records.record import FAILED, INTERLEAVED, SKIPPED
+from reports.records.record import INTERLEAVED
 from reports.records.store import Run
 from reports.stats.bootstrap import MIN_CASES, resampled_counts
 
@@ -76,7 +76,7 @@ def _speedups(run: Run) -> dict[str, Mapping[str, float]]:
     """The log speedup of each case by each variant that ran; the baseline's are 0."""
     speedups: dict[str, Mapping[str, float]] = {}
     for variant in run.variants:
-        if variant.status in (SKIPPED, FAILED):
+        if not variant.counts:
             continue
         if variant.name == run.record.baseline:
             speedups[variant.name] = {s.case: 0.0 for s in variant.samples if s.phase == INTERLEAVED}

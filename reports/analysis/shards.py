@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import isfinite
 
 from reports.decision.speed import Speed, by_shard, case_ns, pairs, speed
-from reports.records.record import FAILED, INTERLEAVED, SKIPPED, EvidenceRecord, ShardRecord
+from reports.records.record import INTERLEAVED, EvidenceRecord, ShardRecord
 from reports.records.store import Run
 from reports.stats.bootstrap import ALPHA
 from reports.stats.scores import median
@@ -27,7 +27,7 @@ class ShardTimes:
 
 def shard_times(run: Run, name: str | None, phase: str) -> tuple[ShardTimes, ...]:
     """Each shard of a merged run, and of variant `name` its samples of `phase`; empty of another run."""
-    timed = name is not None and run.variant(name).status not in (SKIPPED, FAILED)
+    timed = name is not None and run.variant(name).counts
     paired = by_shard(pairs(run, name, phase)) if name is not None and timed else {}
     baseline = [s for s in run.variant(run.record.baseline).samples if s.phase == INTERLEAVED]
     return tuple(

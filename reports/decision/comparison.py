@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from reports.decision.accuracy import Accuracy, compare_accuracy
 from reports.decision.speed import Speed, case_ns, forward_ns, pairs, speed
-from reports.records.record import INTERLEAVED, OK, PENDING, VariantRecord
+from reports.records.record import INTERLEAVED, VariantRecord
 from reports.records.store import Run
 
 
@@ -28,4 +28,4 @@ def compare(run: Run, name: str) -> Comparison:
 def candidates(run: Run) -> tuple[VariantRecord, ...]:
     """The variants other than the baseline and the peers that run, or ran, to the end."""
     others = {run.record.baseline, *run.record.peers}
-    return tuple(b for b in run.variants if b.name not in others and b.status in (OK, PENDING))
+    return tuple(b for b in run.variants if b.name not in others and b.counts)

@@ -34,17 +34,17 @@ class McNemar:
 
 
 def flips(truth: Mapping[str, int | None], scores: Sequence[Score]) -> tuple[Flip, ...]:
-    """The flips among a variant's `scores`."""
+    """The flips among a variant's `scores`; none where the baseline gives no class, as an own command may."""
     return tuple(
         Flip(score.case, truth.get(score.case), score.baseline_subtype, score.subtype)
         for score in scores
-        if score.subtype != score.baseline_subtype
+        if score.baseline_subtype is not None and score.subtype != score.baseline_subtype
     )
 
 
 def mcnemar(truth: Mapping[str, int | None], scores: Sequence[Score]) -> McNemar:
     """By the binomial distribution of the discordant cases: McNemar, Psychometrika 12(2), 1947."""
-    if all(truth.get(score.case) is None for score in scores):
+    if all(truth.get(score.case) is None or score.baseline_subtype is None for score in scores):
         return McNemar()
     known = [flip for flip in flips(truth, scores) if flip.truth is not None]
     lost = sum(flip.baseline == flip.truth for flip in known)

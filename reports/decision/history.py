@@ -174,7 +174,7 @@ def _entry(run: Run) -> Entry:
     measured = {}
     for variant in run.variants:
         times = [sample.case_ns for sample in variant.samples if sample.phase == INTERLEAVED]
-        if times:
+        if times and variant.counts:
             own = speed(pairs(run, variant.name, INTERLEAVED), case_ns)
             measured[variant.name] = Measured(speedup=own.speedup, cases=own.cases, seconds=median(times) / 1e9)
     without_samples = tuple(replace(variant, samples=(), scores=()) for variant in run.variants)

@@ -21,7 +21,7 @@ from reports.decision.verdict import (
     judge_speeds,
 )
 from reports.formatting import percent, plain_percent
-from reports.records.record import COMPLETE, CONFIRMATION, FAILED, INTERLEAVED, OK, PENDING, SKIPPED
+from reports.records.record import COMPLETE, CONFIRMATION, INTERLEAVED, SKIPPED
 from reports.records.store import RecordError, Run
 from reports.stats.bootstrap import MIN_CASES
 
@@ -173,7 +173,7 @@ def _judge_subject(
     run: Run, claim: Claim, subject: str, confirmation: Speed | None, judged: Mapping[str, Candidate]
 ) -> Judgement:
     record = run.variant(subject)
-    if record.status in (SKIPPED, FAILED):
+    if not record.counts:
         why = f"{subject} was skipped" if record.status == SKIPPED else f"{subject} failed"
         fix = f"; to mend it: {record.fix}" if record.fix else ""
         return _inconclusive(f"{why}: {record.reason or 'no reason recorded'}{fix}")
@@ -188,9 +188,7 @@ def _judge_subject(
     if unlike and chosen_by_run and not _all_refuted(judged):
         return _withheld(judgement, _unlike_confirmations(run, subject))
     if judgement.verdict == CONFIRMED and confirmation is None and chosen_by_run:
-        return _withheld(
-            judgement, f"{subject} was not confirmed on fresh samples after it was chosen: {_resume(run)} takes them"
-        )
+        return _withheld(judgement, _without_confirmation(run, subject))
     if judgement.verdict == REFUTED and chosen_by_run and run.record.status != COMPLETE and not _all_refuted(judged):
         return _withheld(judgement, f"the run did not come to its end, and others may do better: {_resume(run)}")
     return judgement
@@ -208,6 +206,15 @@ def _unlike_confirmations(run: Run, subject: str) -> str:
     )
 
 
+def _without_confirmation(run: Run, subject: str) -> str:
+    """Why there are no fresh samples, and what to do; a complete run cannot be resumed."""
+    if run.record.status != COMPLETE:
+        return f"{subject} was not confirmed on fresh samples after it was chosen: {_resume(run)} takes them"
+    if run.record.confirmed == subject:
+        return f"no pair of fresh samples of {subject} is left: measure again on a quieter machine"
+    return f"{subject} was not confirmed on fresh samples, of which this run took none: run again with this claim"
+
+
 def _without_subject(run: Run, judged: Mapping[str, Candidate]) -> Outcome:
     if judged and _all_refuted(judged):
         reasons = tuple(f"{name}: {c.judgement.reasons[0]}" for name, c in judged.items())
@@ -215,7 +222,7 @@ def _without_subject(run: Run, judged: Mapping[str, Candidate]) -> Outcome:
         return Outcome(verdict=REFUTED, headline=headline, reasons=reasons)
     reason = "nothing was compared with the baseline"
     baseline = run.variant(run.record.baseline)
-    if baseline.status not in (OK, PENDING):
+    if not baseline.counts:
         reason += f", as {baseline.name} {'was skipped' if baseline.status == SKIPPED else 'failed'}: {baseline.reason}"
     elif len(run.variants) > 1 and all(v.name in run.record.peers for v in run.variants if v != baseline):
         reason += ", as only peers ran beside it, which make no claim: add a backend to --backends"

@@ -10,13 +10,21 @@ from math import isfinite, nan
 
 from reports.decision.accuracy import Metric, MetricKey, compare_scores, paired_scores
 from reports.decision.comparability import Difference, require_comparable, uncontrolled_differences
-from reports.decision.speed import case_ns, interleaved_speedup, log_speedups, pairs
+from reports.decision.speed import (
+    PER_CALL,
+    PER_CASE,
+    case_ns,
+    interleaved_speedup,
+    log_speedups,
+    log_speedups_of_calls,
+    pairs,
+)
 from reports.decision.verdict import KEPT, LOST, SHOWN_BY, UNDECIDED, Claim, metric_state
 from reports.formatting import NOT_MEASURED, count, listed, percent
-from reports.records.record import AGREEMENT, FAILED, INTERLEAVED, OK, PENDING, SKIPPED, TRUTH
+from reports.records.record import AGREEMENT, FAILED, INTERLEAVED, PENDING, SKIPPED, TRUTH
 from reports.records.store import Run
 from reports.stats.bootstrap import MIN_CASES, Interval, of_shards
-from reports.stats.scores import exponential, median, paired_difference
+from reports.stats.scores import exponential, independent_difference, median, paired_difference
 
 REGRESSION, NO_REGRESSION = "regression", "no regression"  # or UNDECIDED
 MAX_SLOWDOWN_PCT = 5.0
@@ -105,8 +113,8 @@ def _change(reference: Run, run: Run, name: str, max_slowdown_pct: float) -> Cha
         state, reason = (UNDECIDED, resume) if resumed else (REGRESSION, lost)
         return Change(name=name, state=state, reasons=(reason,), reference=there)
     is_baseline = name == run.record.baseline
-    cases, speedup = (0, Interval(1.0)) if is_baseline else _speedup_ratio(reference, run, name)
-    speed_state, slower = (NO_REGRESSION, "") if is_baseline else _judge_speed(speedup, cases, max_slowdown_pct)
+    cases, unit, speedup = (0, PER_CASE, Interval(1.0)) if is_baseline else _speedup_ratio(reference, run, name)
+    speed_state, slower = (NO_REGRESSION, "") if is_baseline else _judge_speed(speedup, cases, unit, max_slowdown_pct)
     # `value` of this run, `baseline` of the reference, over the cases that have both
     metrics = compare_scores(reference.record, paired_scores(run.variant(name).scores, reference.variant(name).scores))
     claim = Claim.of(reference.record.settings)
@@ -139,35 +147,40 @@ def _absence(run: Run, name: str) -> str | None:
     if variant.status in _MISSING:
         return f"{_MISSING[variant.status]} ({variant.reason or 'no reason recorded'})"
     measured = any(sample.phase == INTERLEAVED for sample in variant.samples)
-    return None if variant.status in (OK, PENDING) and measured else "it was not measured before the run ended"
+    return None if measured else "it was not measured before the run ended"
 
 
 # --- time ------------------------------------------------------------------------------------------------------------
 
 
-def _speedup_ratio(reference: Run, run: Run, name: str) -> tuple[int, Interval]:
+def _speedup_ratio(reference: Run, run: Run, name: str) -> tuple[int, str, Interval]:
     """How many cases, and the ratio of the speedups: geometric mean over the cases, bounds by bootstrap over them.
 
     Of a case's rounds and launches that counts in either run what counts in its own claim. Shards are a level of their
-    own here too: those of this run, else of the reference.
+    own here too: those of this run, else of the reference. Calls over all cases have no partner in the other run: of
+    these it is how many the run with fewer has, `PER_CALL`, and the ratio of both runs' means, with Welch's bounds.
     """
-    old, new = (log_speedups(pairs(each, name, INTERLEAVED), case_ns) for each in (reference, run))
+    before, now = (pairs(each, name, INTERLEAVED) for each in (reference, run))
+    calls = [log_speedups_of_calls(paired, case_ns) for paired in (before, now)]
+    if any(calls):
+        return min(map(len, calls)), PER_CALL, exponential(independent_difference(*calls))
+    old, new = (log_speedups(paired, case_ns) for paired in (before, now))
     cases = sorted(old.keys() & new.keys())
     shards = run.record.shards or reference.record.shards
     if not shards:
         log_ratio = paired_difference([new[case] for case in cases], [old[case] for case in cases])
-        return len(cases), exponential(log_ratio)
+        return len(cases), PER_CASE, exponential(log_ratio)
     by_shard = [[[[new[case] - old[case]]] for case in shard.cases if case in old and case in new] for shard in shards]
-    return len(cases), exponential(of_shards(by_shard).interval)
+    return len(cases), PER_CASE, exponential(of_shards(by_shard).interval)
 
 
-def _judge_speed(speedup: Interval, cases: int, max_slowdown_pct: float) -> tuple[str, str]:
+def _judge_speed(speedup: Interval, cases: int, unit: str, max_slowdown_pct: float) -> tuple[str, str]:
     """A regression only if even the favourable bound falls by more than is allowed; none if the other one does not."""
     least = 1 - max_slowdown_pct / 100
     fell = f"the speedup over the baseline {_change_text(speedup.estimate)}"
     allowed = f"a fall of {max_slowdown_pct:g} % is allowed"
     if cases < MIN_CASES:
-        return UNDECIDED, f"{fell} on {count(cases, 'case')}; at least {MIN_CASES} cases in both runs would settle it"
+        return UNDECIDED, f"{fell} on {count(cases, unit)}; at least {MIN_CASES} {unit}s in both runs would settle it"
     if speedup.high < least:
         return REGRESSION, f"{fell} (at best it {_change_text(speedup.high)}, with 95 % confidence; {allowed})"
     if speedup.low >= least:

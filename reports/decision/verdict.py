@@ -231,14 +231,14 @@ def _notes(states: Mapping[MetricKey, str]) -> list[str]:
     """Which scores were not judged, and why."""
     missing = [key for key, state in states.items() if state == NOT_APPLICABLE]
     absent = dict.fromkeys(key.structure or "" for key, state in states.items() if state == ABSENT)
-    notes = [f"{key.label} is {NOT_APPLICABLE}, as the network has no {_missing_output(key)}" for key in missing]
+    notes = [f"{key.label} is {NOT_APPLICABLE}, as {_missing_output(key)}" for key in missing]
     if absent:
         notes.append(f"in no case, and so not judged: {listed(list(absent))}")
     return [listed(notes, "; ")] if notes else []
 
 
 def _missing_output(key: MetricKey) -> str:
-    return "classification" if key.structure is None else f"{key.structure} class"
+    return "the baseline gives no class" if key.structure is None else f"the network has no {key.structure} class"
 
 
 def score_reason(key: MetricKey, metric: Metric, state: str, margin: float) -> str:

@@ -404,6 +404,11 @@ class VariantRecord:
     noise: Mapping[str, int] = field(default_factory=dict)
     warmup: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def counts(self) -> bool:
+        """Whether it was neither skipped nor failed; else what it gave before counts nothing."""
+        return self.status not in (SKIPPED, FAILED)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:

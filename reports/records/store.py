@@ -166,7 +166,8 @@ def _write(path: Path, text: str) -> None:
 
 
 def read_run(folder: Path) -> Run:
-    """Read a run directory. A variant without a file has not been measured yet and is pending.
+    """Read a run directory. In a run that is not complete, a variant without a file has not been measured yet and is
+    pending.
 
     Of a run that is not complete, a file without content is left out with a note: to resume the run makes it anew.
 
@@ -223,6 +224,8 @@ def _read_variant(folder: Path, name: str, complete: bool) -> tuple[VariantRecor
     """A variant of a run that is `complete` or not, and a note on what was left out."""
     path = variant_path(folder, name)
     if not path.is_file():
+        if complete:
+            raise RecordError(f"{path}: not there, though the run is complete; copy the whole folder, or run again")
         return None, None
     text = _read_text(path)
     if not (text or complete):

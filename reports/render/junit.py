@@ -87,7 +87,7 @@ def _scores_of_many(row: Row) -> tuple[str, ...]:
 def _required_case(summary: Summary) -> ET.Element:
     case = _test_case("required variants", "voxbench.run")
     if summary.missing_required:
-        return _with_outcome(case, "error", f"skipped or failed: {', '.join(summary.missing_required)}", "missing")
+        return _with_outcome(case, "error", f"not measured: {', '.join(summary.missing_required)}", "missing")
     return case
 
 

@@ -114,7 +114,7 @@ def facts_list(summary: Summary, said: Answer) -> str:
 def missing(summary: Summary) -> Iterator[str]:
     """What does not let the run pass whatever its verdict."""
     for name in summary.missing_required:
-        yield f"required variant {name} was skipped or failed, so that the run does not pass whatever its verdict"
+        yield f"required variant {name} was not measured, so that the run does not pass whatever its verdict"
 
 
 def _short_table(summary: Summary) -> str:

@@ -204,8 +204,8 @@ def _worst_score(row: Row) -> str:
 def _worst_case(summary: Summary) -> str:
     if not summary.worst_cases:
         return NOT_MEASURED
-    worst = summary.worst_cases[0]
-    if not (worst.flipped or worst.dsc_change < 0 or worst.differing_voxels):
+    worst = next((each for each in summary.worst_cases if each.differs), None)
+    if worst is None:
         return f"none: no mask or class of the {count(len(summary.worst_cases), 'case')} differs from the baseline's"
     return f"{worst.case}: {', '.join(_change_parts(worst, summary))}"
 
@@ -221,7 +221,7 @@ def _change_parts(worst: CaseChange, summary: Summary) -> Iterator[str]:
         yield f"{share(worst.changed)} of its voxels changed"
     if worst.flipped:
         yield f"class {worst.variant_class} and not {worst.baseline_class}"
-    elif summary.record.classifies:
+    elif worst.baseline_class is not None:
         yield "the same class"
 
 

@@ -22,7 +22,6 @@ from reports.decision.verdict import CONFIRMED, REFUTED, Claim
 from reports.records.record import (
     AGREEMENT,
     CONFIRMATION,
-    FAILED,
     INTERLEAVED,
     OK,
     PENDING,
@@ -68,7 +67,7 @@ def summarise(run: Run, claim: Claim | None = None) -> Summary:
         rows=rows,
         requirements=(*_requirements(record, rows, outcome), _time_requirement(rows, outcome, claim)),
         noise=baseline.noise,
-        missing_required=_missing_required(run),
+        missing_required=_missing_required(record, rows),
         warnings=(
             *run.notes,
             *agreement_warning(record),
@@ -170,7 +169,7 @@ def _device_share(samples: list[Sample]) -> float:
 
 def _timed_samples(run: Run, variant: VariantRecord, is_baseline: bool) -> list[Sample]:
     """The samples behind a row's figures: a candidate's only where the baseline's lies beside them."""
-    if variant.status in (SKIPPED, FAILED):
+    if not variant.counts:
         return []
     if is_baseline:
         return [s for s in variant.samples if s.phase == INTERLEAVED]
@@ -189,9 +188,9 @@ def _variant_status(variant: VariantRecord, measured: bool) -> tuple[str, str | 
     return SKIPPED, "the run ended before this variant was measured", "bench run --resume --out DIR"
 
 
-def _missing_required(run: Run) -> tuple[str, ...]:
-    present = {b.name for b in run.variants if b.status not in (SKIPPED, FAILED)}
-    return tuple(name for name in run.record.settings.required if name not in present)
+def _missing_required(record: RunRecord, rows: Sequence[Row]) -> tuple[str, ...]:
+    measured = {row.name for row in rows if row.status == OK}
+    return tuple(name for name in record.settings.required if name not in measured)
 
 
 def _requirements(record: RunRecord, rows: Sequence[Row], outcome: Outcome) -> tuple[Requirement, ...]:

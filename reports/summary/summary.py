@@ -135,7 +135,7 @@ class Summary:
         confirmation: the subject's case time on fresh samples.
         noise: how often the baseline disagrees with itself: ``voxels``, ``differing_voxels`` and, with a
             classification, ``class_flips``.
-        missing_required: required variants that were skipped, failed or not part of the run.
+        missing_required: required variants that were skipped, failed, not measured yet or not part of the run.
         warnings: what a reader should know before believing the figures.
         interference: how much other load there was during the samples, and the verdict without it.
         diagnostics: order effects, drift and autocorrelation of the samples.

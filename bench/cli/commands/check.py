@@ -40,7 +40,7 @@ def print_verdict(summary: Summary) -> None:
     if summary.declaration is not None:
         print(f"  {summary.declaration}")
     for name in summary.missing_required:
-        print(f"  required variant {name} was skipped or failed")
+        print(f"  required variant {name} was not measured")
 
 
 def exit_code(summary: Summary) -> int:

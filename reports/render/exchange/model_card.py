@@ -87,7 +87,7 @@ def _limits(summary: Summary) -> str:
         summary.claim.accuracy == AGREEMENT
     )
     lines = [
-        f"Shown on {count(summary.cases, 'case')}, one machine and the versions of the run alone.",
+        f"Shown on {count(summary.cases, 'case')}, {_machines(summary.record)} and the versions of the run alone.",
         made_up,
         shown_by,
         "Nothing here is a clinical validation. Clinical risks: not stated.",
@@ -134,12 +134,17 @@ def _metric(parent: ET.Element, tag: str, summary: Summary | None, goal: str, re
     else:
         facts = {
             "Interpretation": "\n".join(f"- {text(reason)}" for reason in (summary.headline, *summary.reasons)),
-            "TestType": "Benchmark on stored cases: reference and modification in turns on one machine.",
+            "TestType": f"Benchmark on stored cases: both in turns on {_machines(summary.record)}.",
             "TestingDataDescription": _data(summary.record),
             "ValidationProcessAndJustification": _process(summary),
         }
     for name, value in facts.items():
         ET.SubElement(metric, name).text = xml_text(value)
+
+
+def _machines(record: RunRecord) -> str:
+    """Of a merged run each shard ran on one, and some may have run on the same."""
+    return f"the machines of {count(len(record.shards), 'shard')}" if record.shards else "one machine"
 
 
 def _goal(summary: Summary) -> str:

@@ -44,12 +44,12 @@ def provenance_sections(summary: Summary) -> str:
         section("Data", _facts_table({**data, **cases})),
         section("Settings", _facts_table(settings)),
         section("How the figures are made", method_list(summary.claim.accuracy, shards=bool(record.shards))),
-        section("To repeat this run", f"```sh\n{_commands(record)}\n```", _run_note(summary)),
+        section("To repeat this run", f"```sh\n{commands(record)}\n```", _run_note(summary)),
     )
     return "\n\n".join(part for part in sections if part)
 
 
-def _commands(record: RunRecord) -> str:
+def commands(record: RunRecord) -> str:
     """What was typed: of a merged run the shards' commands before its own."""
     return "\n".join((*(shard.command for shard in record.shards), record.command))
 

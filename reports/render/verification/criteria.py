@@ -74,9 +74,8 @@ def _complete(summary: Summary) -> Criterion:
 def _required(summary: Summary) -> Iterator[Criterion]:
     for name in summary.record.settings.required:
         missing = name in summary.missing_required
-        yield Criterion(
-            f"the required variant {name} ran", "yes", "no" if missing else "yes", "", FAIL if missing else PASS
-        )
+        what, state = f"the required variant {name} was measured", FAIL if missing else PASS
+        yield Criterion(what, "yes", "no" if missing else "yes", "", state)
 
 
 def _time(summary: Summary, row: Row) -> Iterator[Criterion]:

@@ -34,7 +34,7 @@ def _deviations(summary: Summary) -> Iterator[str]:
     if summary.confirmation is None and summary.subject is not None:
         yield f"{text(summary.subject)} was not timed again on fresh samples after it was chosen."
     for name in summary.missing_required:
-        yield f"The required variant {text(name)} was skipped or failed."
+        yield f"The required variant {text(name)} was not measured."
     for row in summary.rows:
         if row.partial:
             yield f"{text(row.name)} was measured only in part."

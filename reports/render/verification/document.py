@@ -46,7 +46,7 @@ def conclusion(summary: Summary) -> str:
     judged = [f"{results[name]} {word}" for name, word in ((PASS, "pass"), (FAIL, "fail"), (OPEN, "undecided"))]
     machine = summary.record.host.gpu or summary.record.host.processor
     demo = ", which are made-up volumes" if summary.record.data.demo else ""
-    missing = "".join(f"; the required variant {name} did not run" for name in summary.missing_required)
+    missing = "".join(f"; the required variant {name} was not measured" for name in summary.missing_required)
     return (
         f"On {text(machine)}, over {count(summary.cases, 'case')}{demo}: {text(summary.headline)}{text(missing)}. "
         f"Of the criteria {', '.join(judged)}."

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from reports import formatting
 from reports.records.record import HostRecord
 from reports.render.commonmark import section, text, words
+from reports.render.sections.provenance import commands
 from reports.render.verification.tested import NOT_STATED
 from reports.summary.summary import Summary
 
@@ -26,10 +27,11 @@ def traceability_section(title: str, summary: Summary) -> str:
             ["resumed in between", NOT_STATED],
         ],
     )
-    command = f"```sh\n{record.command}\n```"
-    machine = words(["machine", ""], [list(fact) for fact in _machine(record.host)])
+    command = f"```sh\n{commands(record)}\n```"
+    hosts = [(f"machine of shard {shard.number}", shard.host) for shard in record.shards] or [("machine", record.host)]
+    machines = [words([name, ""], [list(fact) for fact in _machine(host)]) for name, host in hosts]
     versions = words(["software", "version"], [[text(n), text(v)] for n, v in record.versions.items()])
-    return section(title, hashes, package, run, command, machine, versions)
+    return section(title, hashes, package, run, command, *machines, versions)
 
 
 def _hashes(summary: Summary) -> Iterator[tuple[str, str]]:

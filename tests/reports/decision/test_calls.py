@@ -5,10 +5,12 @@ from math import log
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from reports.decision.outcome import converged, judge_candidates
+from reports.decision.regression import NO_REGRESSION, REGRESSION, regression
 from reports.decision.speed import case_ns, pairs, speed
-from reports.decision.verdict import Claim
+from reports.decision.verdict import UNDECIDED, Claim
 from reports.records.record import ALL_CASES, INTERLEAVED, CommandRecord, Sample, VariantRecord
 from reports.records.store import Run
 from reports.stats.bootstrap import of_mean
@@ -96,3 +98,22 @@ def test_a_claim_needs_five_calls_however_few_cases_there_are(calls, verdict, re
     assert test.verdict == verdict
     assert reason in test.reason
     assert converged(run, claim) == (verdict == "CONFIRMED")
+
+
+@pytest.mark.parametrize(("factor", "state"), [(1.0, NO_REGRESSION), (2.0, REGRESSION), (1.05, UNDECIDED)])
+def test_calls_of_two_runs_are_compared_by_their_means(factor: float, state: str):
+    before, after = run_with_calls(cases=16), run_with_calls(tuple(round(ns * factor) for ns in CALLS), 16)
+    (change,) = [each for each in regression(before, after).changes if each.name == "calls"]
+    paired = [pairs(run, "calls", INTERLEAVED) for run in (after, before)]
+    logs = [np.log([old.case_ns / new.case_ns for old, new in own]) for own in paired]
+    welch = stats.ttest_ind(*logs, equal_var=False).confidence_interval(0.9)
+    assert (change.state, change.cases) == (state, 5)
+    assert change.speedup.estimate == pytest.approx(1 / factor)
+    assert (change.speedup.low, change.speedup.high) == pytest.approx((np.exp(welch.low), np.exp(welch.high)))
+
+
+def test_too_few_calls_of_two_runs_decide_nothing():
+    changes = regression(run_with_calls(), run_with_calls(CALLS[:2])).changes
+    (change,) = [each for each in changes if each.name == "calls"]
+    assert change.state == UNDECIDED
+    assert "on 2 calls; at least 5 calls in both runs would settle it" in change.reasons[0]

@@ -40,6 +40,16 @@ def the_trend(result: History, name: str = X) -> Trend:
     return trend
 
 
+def test_what_a_variant_gave_before_it_failed_is_no_point() -> None:
+    broken = a_run(5, 1.2)
+    record = broken.variant(X)
+    lost = replace(record, status=FAILED, reason="out of memory", samples=record.samples[:3], scores=())
+    made = [*runs([2.0] * 5), replace(broken, variants=(broken.variant(BASELINE), lost))]
+    trend = the_trend(history(made))
+    assert len(trend.points) == 5
+    assert [(entry.name, reason) for entry, reason in trend.missing] == [("run05", "failed: out of memory")]
+
+
 @pytest.fixture(scope="module")
 def stepped() -> History:
     """Twenty runs; with the thirteenth come another OpenVINO and a speedup that is a tenth lower."""

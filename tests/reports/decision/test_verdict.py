@@ -200,13 +200,13 @@ def test_without_subtypes_the_class_cannot_be_judged() -> None:
     (True, FAST, CONFIRMED, "accuracy unchanged within the margins: whole-pancreas DSC 0 (at worst 0 with 95 % "
      "confidence; margin 0.005); lesion DSC 0 (at worst 0 with 95 % confidence; margin 0.005); whole-pancreas NSD 0 "
      "(at worst 0 with 95 % confidence; margin 0.01); lesion NSD 0 (at worst 0 with 95 % confidence; margin 0.01); "
-     "macro-F1 is not applicable, as the network has no classification"),
+     "macro-F1 is not applicable, as the baseline gives no class"),
     (False, FAST, CONFIRMED, "accuracy unchanged within the margins: whole-pancreas DSC 0 (at worst 0 with 95 % "
      "confidence; margin 0.005); whole-pancreas NSD 0 (at worst 0 with 95 % confidence; margin 0.01); lesion DSC is "
      "not applicable, as the network has no lesion class; lesion NSD is not applicable, as the network has no lesion "
-     "class; macro-F1 is not applicable, as the network has no classification"),
+     "class; macro-F1 is not applicable, as the baseline gives no class"),
     (True, replace(FAST, lesion=-0.03), REFUTED, "accuracy lost: lesion DSC fell by 0.0300 (margin 0.005); macro-F1 is "
-     "not applicable, as the network has no classification"),
+     "not applicable, as the baseline gives no class"),
 ])  # fmt: skip
 def test_what_does_not_apply_to_the_network_is_not_required(
     lesions: bool, candidate: Candidate, verdict: str, reason: str
@@ -382,7 +382,7 @@ def test_the_confirmation_alone_gives_the_speed() -> None:
 
 
 def test_without_a_confirmation_nothing_is_confirmed() -> None:
-    summary = summarise(replace(make_run({"a": FAST}), folder=Path("runs/7")))
+    summary = summarise(replace(make_run({"a": FAST}, status=INTERRUPTED), folder=Path("runs/7")))
     assert summary.verdict == INCONCLUSIVE
     assert "`bench run --resume --out runs/7`" in summary.reasons[0]
 
@@ -540,3 +540,12 @@ def test_candidates_still_pending_are_chosen_from() -> None:
     run = make_run({"a": FAST})
     pending = replace(run, variants=tuple(replace(b, status=PENDING) for b in run.variants))
     assert choose(pending, claim_of(run)) == "a"
+
+
+def test_a_complete_run_is_not_told_to_be_resumed() -> None:
+    """A milder claim than the run's own, for which it took no fresh samples."""
+    run = make_run({"x": Candidate(2.0, lesion=-0.02)})
+    outcome = summarise(run, replace(summarise(run).claim, max_dsc_drop=0.05))
+    assert outcome.verdict == INCONCLUSIVE
+    assert "of which this run took none: run again with this claim" in outcome.headline
+    assert "--resume" not in outcome.headline

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -51,8 +52,14 @@ def test_records_survive_plain_dicts(run: Run) -> None:
     assert variant_from_json(json.loads(json.dumps(to_json(run.variants[1])))) == replace(run.variants[1], samples=())
 
 
-def test_a_variant_without_a_file_is_pending(folder: Path) -> None:
-    variant_path(folder, "openvino-int8").unlink()
+def test_a_variant_without_a_file_is_pending_unless_the_run_is_complete(run: Run, folder: Path) -> None:
+    path = variant_path(folder, "openvino-int8")
+    path.unlink()
+    with pytest.raises(RecordError, match="not there, though the run is complete; copy the whole folder") as caught:
+        read_run(folder)
+    assert str(caught.value).startswith(str(path))
+    write_run(folder, replace(run, record=replace(run.record, status=INTERRUPTED)))
+    path.unlink()
     assert read_run(folder).variant("openvino-int8") == variant("openvino-int8", PENDING)
 
 
@@ -217,7 +224,7 @@ def test_what_is_not_a_json_object_is_refused(folder: Path, content: bytes) -> N
 
 
 def test_a_file_under_another_name_is_refused(folder: Path) -> None:
-    variant_path(folder, "torch-fp32").replace(variant_path(folder, "torch-fp32#2"))
+    shutil.copy(variant_path(folder, "torch-fp32"), variant_path(folder, "torch-fp32#2"))
     with pytest.raises(RecordError, match="holds the record of 'torch-fp32'"):
         read_run(folder)
 

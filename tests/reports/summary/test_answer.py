@@ -1,10 +1,12 @@
 """What is asked first, of runs in any state."""
 
 from dataclasses import replace
+from math import isnan
 
 import pytest
 
 from reports.records.record import FAILED, INTERRUPTED, PENDING
+from reports.render import render
 from reports.summary.answer import Answer, answer
 from reports.summary.summarise import summarise
 from tests.reports.factory import BASELINE, Candidate, by_agreement, make_run, on_gpu, segmenting, variant
@@ -72,6 +74,14 @@ def test_the_worst_case_is_named_with_what_it_lost() -> None:
     )
 
 
+def test_a_case_that_is_the_same_does_not_speak_for_those_that_differ() -> None:
+    run = make_run({"fast": Candidate(2.0, whole=0.002, lesion=(0.0, *(0.003,) * 15))})
+    baseline, fast = run.variants
+    equal = replace(fast.scores[0], structures=baseline.scores[0].structures, differing_voxels=0)
+    run = replace(run, variants=(baseline, replace(fast, scores=(equal, *fast.scores[1:]))))
+    assert answer(summarise(run)).worst_case.startswith("quiz_0_003: whole-pancreas DSC +0.0020, ")
+
+
 def test_the_machine_is_that_of_the_run() -> None:
     run = make_run({"fast": Candidate(2.0)}, device="cuda")
     assert answer(summarise(on_gpu(run))).machine == "Example GPU, Example CPU, 2 cores, 8.00 GiB"
@@ -92,3 +102,24 @@ def test_what_was_not_measured_says_so(run) -> None:
     assert {each.value for each in said.figures} == {"not measured"}
     assert said.worst_case == "not measured"
     assert not any(each.state for each in said.figures)
+
+
+def test_a_required_variant_that_was_not_measured_yet_is_missing() -> None:
+    run = make_run({"fast": Candidate(2.0), "late": variant("late", PENDING)}, status=INTERRUPTED, required=("late",))
+    assert summarise(run).missing_required == ("late",)
+    assert summarise(make_run({"fast": Candidate(2.0)}, required=("fast",))).missing_required == ()
+
+
+def test_a_baseline_without_classes_has_no_flips() -> None:
+    """An own command may give none, whatever the network beside it gives."""
+    run = make_run({"fast": Candidate(2.0, flips=3)})
+    scores = {v.name: tuple(replace(s, baseline_subtype=None) for s in v.scores) for v in run.variants}
+    scores[BASELINE] = tuple(replace(score, subtype=None) for score in scores[BASELINE])
+    run = replace(run, variants=tuple(replace(v, scores=scores[v.name]) for v in run.variants))
+    summary = summarise(run)
+    accuracy = summary.row("fast").accuracy
+    assert (accuracy.flips, isnan(accuracy.mcnemar.p)) == ((), True)
+    assert not any(case.flipped for case in summary.worst_cases)
+    document = render(summary, "markdown")
+    assert "macro-F1 is not applicable, as the baseline gives no class" in document
+    assert "McNemar" not in document
