@@ -68,7 +68,7 @@ def declare(
 def _pilot(plan: Plan, limits: Limits, progress: Progress) -> Pilot:
     """Run a few cases by the rules of the run itself, in two launches."""
     cases = tuple(evenly(list(plan.record.cases), PILOT_CASES))
-    record = replace(plan.record, cases=cases, settings=replace(plan.record.settings, rounds=PILOT_ROUNDS))
+    record = replace(plan.record, cases=cases, settings=replace(plan.record.settings, rounds=PILOT_ROUNDS, race=False))
     records = {name: VariantRecord(name=name, settings=own) for name, own in record.settings.variants.items()}
     with tempfile.TemporaryDirectory(prefix="voxbench-pilot-") as folder:
         store = RunStore(RunDirectory.create(Path(folder) / "run"), records)

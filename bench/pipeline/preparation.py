@@ -21,6 +21,7 @@ from bench.pipeline.preprocess import normalise, read_onto
 from bench.pipeline.region import Geometry, full_box, shifted
 from bench.pipeline.settings import Forecast, InferenceSettings
 from bench.pipeline.tiles import Grid, Shape
+from reports.records.record import Case
 
 
 class Preprocessor(Protocol):
@@ -113,7 +114,8 @@ class WindowPreprocessor:
     def receiver(self, geometry: Geometry, grid: Grid) -> Receiver | None:  # noqa: ARG002
         if not self._cuts(grid.padded):
             return None
-        return Labels(self._settings.classes, torch.empty(grid.shape, dtype=torch.uint8, device=self._device))
+        # Of zeros, the background: by the protocol of a patch most of the volume is in no tile.
+        return Labels(self._settings.classes, torch.zeros(grid.shape, dtype=torch.uint8, device=self._device))
 
     def restore(self, geometry: Geometry, merger: Merger) -> NDArray[np.uint8]:
         of_device = merger.receiver.out if isinstance(merger.receiver, Labels) else merger.labels()
@@ -168,6 +170,15 @@ def case_bytes(settings: InferenceSettings, shape: Shape, spacing_mm: Sequence[f
     logits = math.prod(settings.tile) * classes * held * torch.float32.itemsize
     volume = math.prod(grid.padded) * settings.channels * torch.float32.itemsize
     return max(forecast.preparing, volume + sums + logits + forecast.labelling)
+
+
+def largest_case(settings: InferenceSettings, cases: Sequence[Case]) -> tuple[str, int]:
+    """The case of these that takes most by `case_bytes`, and how much; 0 where nothing tells."""
+    by_voxels = max(cases, key=lambda case: math.prod(case.shape))
+    by_mm = max(cases, key=lambda case: math.prod(case.shape) * math.prod(case.spacing_mm))  # if it is resampled
+    largest = {case.name: case for case in (by_voxels, by_mm)}.values()  # most often one and the same
+    needs = {case.name: case_bytes(settings, tiles.triple(case.shape), case.spacing_mm) or 0 for case in largest}
+    return max(needs.items(), key=lambda need: need[1])
 
 
 def preparation_of(settings: InferenceSettings, device: torch.device) -> tuple[Preprocessor, Tiling]:

@@ -1,7 +1,6 @@
 """What a run will do: options and files checked, before anything is written or any backend is built."""
 
 import hashlib
-import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -21,9 +20,8 @@ from bench.errors import InputError
 from bench.imports import users_environment
 from bench.machine import host
 from bench.pipeline.nnunet.reader import refuse_unreadable
-from bench.pipeline.preparation import case_bytes
+from bench.pipeline.preparation import largest_case
 from bench.pipeline.settings import InferenceSettings
-from bench.pipeline.tiles import triple
 from bench.plan import calibration, no_network
 from bench.plan.accuracy_claim import resolve_accuracy
 from bench.plan.augmentation import OFF, mirror_axes, resolved_tta, tta_absent
@@ -304,14 +302,21 @@ def _where(command: str) -> str:
 def _recipes(request: Request) -> dict[str, VariantSettings]:
     """Recipes, own commands and what else is asked for by name."""
     usual = (request.roi, _overlap(request), request.batch)
-    commands = {**request.variants, **read_commands(request.commands, *usual)}
-    if request.recipes is None:
-        return commands
-    path = BUILT_IN if request.recipes == "builtin" else Path(request.recipes)
-    recipes = read_recipes(path, *usual, request.tta)
-    if twice := sorted(recipes.keys() & commands.keys()):
+    commands, recipes = read_commands(request.commands, *usual), dict[str, VariantSettings]()
+    if request.recipes is not None:
+        path = BUILT_IN if request.recipes == "builtin" else Path(request.recipes)
+        recipes = read_recipes(path, *usual, request.tta)
+    if twice := sorted(recipes.keys() & (request.variants.keys() | commands.keys())):
         raise InputError(f"--command {twice[0]}: a recipe in {request.recipes} has this name; choose another")
-    return recipes | commands
+    named = recipes | {**request.variants} | commands
+    return {name: _in_folder(own, request.folder) for name, own in named.items()}
+
+
+def _in_folder(own: VariantSettings, folder: Path | None) -> VariantSettings:
+    """Where it is an own command, run in this folder in the place of the current one."""
+    if own.command is None or folder is None:
+        return own
+    return replace(own, command=replace(own.command, folder=str(folder)))
 
 
 def _variants(
@@ -532,12 +537,8 @@ def _remarks(
 
 def _remarks_on_memory(cases: list[Case], inference: InferenceSettings, progress: Progress) -> tuple[str, ...]:
     """What the case that takes most will take: said where it is much, and kept where there is not so much."""
-    by_voxels = max(cases, key=lambda case: math.prod(case.shape))
-    by_mm = max(cases, key=lambda case: math.prod(case.shape) * math.prod(case.spacing_mm))  # if it is resampled
-    largest = {case.name: case for case in (by_voxels, by_mm)}.values()  # most often one and the same
-    needs = {case.name: case_bytes(inference, triple(case.shape), case.spacing_mm) for case in largest}
-    name, needed = max(needs.items(), key=lambda item: item[1] or 0)
-    if needed is None or needed < _MUCH:
+    name, needed = largest_case(inference, cases)
+    if needed < _MUCH:
         return ()
     available, _ = host.memory()
     beside = "the network" if inference.networks == 1 else f"the {inference.networks} networks, which are held at once"

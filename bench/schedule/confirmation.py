@@ -1,5 +1,6 @@
 """The confirmation: the chosen variant against the baseline afresh, in several newly launched pairs of processes."""
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -23,9 +24,10 @@ def plan_confirmation(
     in one call, each call has a launch of its own, and there are as many as a claim needs at the least.
     """
     pair, cases = (record.baseline, chosen), record.cases
-    before = {(s.launch, s.round) for s in interleaver.store.records[chosen].samples if s.phase == INTERLEAVED}
-    launches = max(len({launch for launch, _ in before}), least_launches)
-    rounds = max(len({number for _, number in before}), launches)
+    before = [s for s in interleaver.store.records[chosen].samples if s.phase == INTERLEAVED]
+    launches = max(len({sample.launch for sample in before}), least_launches)
+    rounds = max(Counter(sample.case for sample in before).values(), default=0)  # what waited has some in two halves
+    rounds = max(rounds, launches)
     plan = ConfirmationPlan(cases=len(cases), launches=launches, rounds=rounds)
     if any(record.settings.variants[name].one_call for name in pair):
         launches = max(rounds, MIN_CASES)

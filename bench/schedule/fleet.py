@@ -1,7 +1,7 @@
 """The workers of the open variants, a process each."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import wait
@@ -10,11 +10,13 @@ from typing import Any
 
 from bench.machine import host
 from bench.peers import Peer
+from bench.pipeline.preparation import largest_case
 from bench.schedule import memory
 from bench.worker.messages import (
     Broke,
     Built,
     CommandRan,
+    HasDevice,
     MakeReady,
     Open,
     OpenCommand,
@@ -25,6 +27,7 @@ from bench.worker.messages import (
 )
 from bench.worker.process import WorkerLostError, WorkerProcess
 from engines.base import Availability
+from reports.records.record import Case
 
 GRACE_S = 60.0  # beyond the time of a command, for its worker to end it and to say so
 
@@ -33,11 +36,13 @@ class Fleet:
     """Opens and closes workers, and knows whether memory has room for one more; only one of them works at a time.
 
     Args:
+        cases: of the run.
         log: the file that takes what the worker of a variant prints.
         timeout_s: for each reply of a worker.
     """
 
-    def __init__(self, log: Callable[[str], Path], timeout_s: float) -> None:
+    def __init__(self, cases: Sequence[Case], log: Callable[[str], Path], timeout_s: float) -> None:
+        self._cases = cases
         self._log = log
         self._timeout_s = timeout_s
         self._workers: dict[str, WorkerProcess] = {}
@@ -45,6 +50,14 @@ class Fleet:
         self._building: dict[str, float] = {}  # by name, until when at the latest
         self._largest: dict[str, int] = {}  # bytes of memory that a worker took at most, by where
         self._device_memory: tuple[int, int] | None = None  # free and total, when the last worker was open
+
+    def know(self, requests: Iterable[Open | OpenCommand]) -> None:
+        """Take the requests of variants that may be reopened, whether or not they have been opened."""
+        self._requests |= {request.name: request for request in requests}
+
+    def request(self, name: str) -> Open | OpenCommand:
+        """By which a variant was opened, or would be."""
+        return self._requests[name]
 
     @property
     def open_names(self) -> list[str]:
@@ -61,27 +74,33 @@ class Fleet:
         name = request.name
         self._requests[name] = request
         self._workers[name] = WorkerProcess(request.target.threads, self._log(name))
-        self._building[name] = time.monotonic() + self._timeout_s
+        turns = 1 + len(self._building) if request.target.on_cuda else 1  # a GPU is had by one build after the other
+        self._building[name] = time.monotonic() + turns * self._timeout_s
         with suppress(WorkerLostError):  # the reply will say so
             self._workers[name].send(replace(request, warm=False) if isinstance(request, Open) else request)
 
     def built(self) -> tuple[str, Built | Opened | Availability | Broke]:
         """Wait for the first of those that are being built: its name and the reply, `Broke` also where it hung."""
-        connections = {name: self._workers[name].connection for name in self._building}
-        first = min(self._building, key=lambda name: self._building[name])
-        ready = wait(connections.values(), max(0.0, self._building[first] - time.monotonic()))
-        name = next((each for each, connection in connections.items() if connection in ready), first)
+        while True:
+            connections = {name: self._workers[name].connection for name in self._building}
+            first = min(self._building, key=lambda name: self._building[name])
+            ready = wait(connections.values(), max(0.0, self._building[first] - time.monotonic()))
+            name = next((each for each, connection in connections.items() if connection in ready), first)
+            reply = self._received(name) if ready else Broke(str(self._workers[name].given_up(self._timeout_s)))
+            if not isinstance(reply, HasDevice):
+                break
+            self._building[name] = time.monotonic() + self._timeout_s  # its own time, without that of those before it
         del self._building[name]
-        worker = self._workers[name]
-        if not ready:
-            return name, Broke(str(worker.given_up(self._timeout_s)))
-        try:
-            reply: Built | Opened | Availability | Broke = worker.receive(self._timeout_s)
-        except WorkerLostError as lost:
-            return name, Broke(str(lost))
         if isinstance(reply, Built | Opened):
             self._note_memory(self._requests[name], reply)
         return name, reply
+
+    def _received(self, name: str) -> HasDevice | Built | Opened | Availability | Broke:
+        try:
+            reply: HasDevice | Built | Opened | Availability | Broke = self._workers[name].receive(self._timeout_s)
+        except WorkerLostError as lost:
+            return Broke(str(lost))
+        return reply
 
     def warm_up(self, name: str) -> Opened | Broke:
         """Warm up a variant that is built."""
@@ -135,17 +154,27 @@ class Fleet:
         for name in set(self._workers) - set(names):
             self.close(name)
 
-    def has_room(self) -> bool:
+    def has_room(self, request: Open | OpenCommand) -> bool:
         """Whether memory, also of the device where that is known, suffices for one more worker as large as any yet.
 
-        Those that are being built count as if they had taken nothing yet.
+        Those that are being built count as if they had taken nothing yet; and every worker as if it had not run its
+        largest case, whose memory it may keep. Where it does not, there is one at a time that has it.
         """
         more = 1 + len(self._building)
+        workers = [*(self._requests[name] for name in self._workers), request]
+        kept = sum(self._case_bytes(own) for own in workers if _keeps(own))
+        cases = kept + max((self._case_bytes(own) for own in workers if not _keeps(own)), default=0)
         if self._device_memory is not None:
             needed = more * self._largest.get("device", 0)
             if not memory.fits(needed, *self._device_memory):
                 return False
-        return memory.fits(more * self._largest.get("machine", 0), *host.memory())
+        return memory.fits(more * self._largest.get("machine", 0) + cases, *host.memory())
+
+    def _case_bytes(self, request: Open | OpenCommand) -> int:
+        """Of the largest case; that of a device is not known, nor that of an own command."""
+        if request.target.on_cuda or not isinstance(request, Open):
+            return 0
+        return largest_case(request.settings, self._cases)[1]
 
     def _ask(self, name: str, request: Any, *meanwhile: Any, timeout_s: float | None = None) -> Any:
         try:
@@ -161,3 +190,8 @@ class Fleet:
             self._largest[where] = max(self._largest.get(where, 0), size)
         if isinstance(reply, Opened) and reply.device_memory is not None:
             self._device_memory = reply.device_memory
+
+
+def _keeps(request: Open | OpenCommand) -> bool:
+    """Whether its worker keeps the memory that a case took."""
+    return isinstance(request, Open) and request.keep_memory

@@ -7,6 +7,7 @@ all cases in one call has its turn between two cases, drawn anew in each round.
 import math
 import random
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -49,7 +50,7 @@ class Interleaver:
     Attributes:
         store: the records.
         fleet: the workers.
-        first_round: of the open group; the masks of a variant's first round are kept.
+        first_round: of the open group; of each case the first mask of a variant is kept.
         opening_s: seconds that a variant's last launch took, with its warm-up and the case before anything counts.
         waiting: open variants that are left out of rounds for now.
         accuracy: states of the variants whose accuracy is known, for whoever watches.
@@ -57,7 +58,7 @@ class Interleaver:
 
     def __init__(self, store: RunStore, run: RunRecord, progress: Progress) -> None:
         self.store = store
-        self.fleet = Fleet(store.directory.log, run.settings.timeout_s)
+        self.fleet = Fleet(run.cases, store.directory.log, run.settings.timeout_s)
         self.first_round = 0
         self.opening_s: dict[str, float] = {}
         self.waiting: set[str] = set()
@@ -65,7 +66,6 @@ class Interleaver:
         self._run = run
         self._progress = progress
         self._launch = store.next_launch if any(record.samples for record in store.records.values()) else 0
-        self._requests: dict[str, Open | OpenCommand] = {}
         self._beside: dict[str, int] = {}  # how many others were being built at the same time at most
         self._launching_s = self._running_s = 0.0
 
@@ -157,16 +157,19 @@ class Interleaver:
         number: int,
         cases: Sequence[Case],
         after_case: Callable[[int], None] | None = None,
+        *,
+        calls: bool = True,
     ) -> None:
         """Run every case through every open variant once, but for those that wait; one that all have had is left out.
 
-        `after_case` is called behind each case with how many there were; it may let variants leave.
+        `after_case` is called behind each case with how many there were; it may let variants leave. Without `calls`
+        the commands that run all cases in one call are left out.
         """
         begin = time.monotonic()
         cases = self._in_order(cases, phase, number)
         shuffle = random.Random(f"{self._run.settings.seed} {phase} {number} variants").shuffle
         done = 0
-        for turn in self._with_calls(cases, phase, number):
+        for turn in self._with_calls(cases, phase, number) if calls else cases:
             if isinstance(turn, str):
                 self._call(turn, phase, number)
                 continue
@@ -177,6 +180,12 @@ class Interleaver:
             self._show()
         self._running_s += time.monotonic() - begin
 
+    def lacking(self, cases: Sequence[Case]) -> list[Case]:
+        """Those of `cases` that an open variant, which does not wait, has had in no round of the open group."""
+        names = [name for name in self.fleet.open_names if not (name in self.waiting or self._one_call(name))]
+        rounds = range(self.first_round, sys.maxsize)
+        return [case for case in cases if not all(self.store.has_had(name, case, rounds) for name in names)]
+
     def _show(self) -> None:
         self._progress.stand(lambda: standings(self._run, self.store, self.waiting, self.accuracy))
 
@@ -186,7 +195,7 @@ class Interleaver:
         shuffle(order)
         for _ in self.waiting:
             self._progress.advance()
-        if all(self.store.has(name, phase, number, case) for name in order):
+        if self._is_done(case, phase, number, order):
             for _ in order:
                 self._progress.advance()
             return
@@ -195,6 +204,16 @@ class Interleaver:
         for name in order:
             self._sample(name, phase, number, case)
             self._progress.advance(f"{case.name} {name}")
+
+    def _is_done(self, case: Case, phase: str, number: int, names: Sequence[str]) -> bool:
+        """Whether all of `names` have had this case, or another variant has, whose baseline must stay beside it.
+
+        Another one has left, or waits. What it was measured beside must not be replaced by a sample of another time.
+        """
+        records = self.store.records
+        others = [name for name in records if name not in names and records[name].counts]
+        had = [self.store.has(name, phase, number, case) for name in names]
+        return all(had) or any(self.store.has(name, phase, number, case) for name in others)
 
     def _in_order(self, cases: Sequence[Case], phase: str, number: int) -> list[Case]:
         """In random order; in a race's first round so that the first cases are of all sizes, whatever their number."""
@@ -233,11 +252,10 @@ class Interleaver:
 
     @property
     def _building(self) -> list[Open | OpenCommand]:
-        return [self._requests[name] for name in self.fleet.building]
+        return list(map(self.fleet.request, self.fleet.building))
 
     def _begin(self, request: Open | OpenCommand) -> None:
         self.fleet.begin(request)
-        self._requests[request.name] = request
         self._beside[request.name] = 0
         for name in self.fleet.building:
             self._beside[name] = max(self._beside[name], len(self.fleet.building) - 1)
@@ -253,12 +271,13 @@ class Interleaver:
                 if name == self._run.baseline:
                     raise BackendLostError(f"the baseline {name} cannot run: {reply.reason}; {reply.fix}")
             case Broke():
-                request, full = self._requests[name], ""
+                request, full = self.fleet.request(name), ""
                 if isinstance(request, Open):  # it was to be built
                     full = full_folders(request.target.cache, Path(tempfile.gettempdir()))
                 self._fail(name, reply.reason + full)
             case Built():
-                self.store.update(name, build_s=reply.build_s)
+                if not self.store.records[name].samples:
+                    self.store.update(name, build_s=reply.build_s)
             case Opened():  # an own command, which is not warmed up
                 self._record_opened(name, reply)
         return name
@@ -268,7 +287,7 @@ class Interleaver:
         if name not in self.fleet.open_names:
             return
         begin = time.monotonic()
-        if isinstance(self._requests[name], Open):
+        if isinstance(self.fleet.request(name), Open):
             reply = self.fleet.warm_up(name)
             if isinstance(reply, Broke):
                 self._fail(name, reply.reason)
@@ -278,6 +297,10 @@ class Interleaver:
         self.opening_s[name] += time.monotonic() - begin
 
     def _record_opened(self, name: str, opened: Opened) -> None:
+        record = self.store.records[name]
+        if record.samples:  # an interrupted run opened it before, which was its build
+            self._record_reopened(name, opened, self._launch)
+            return
         self.store.update(
             name,
             build_s=opened.build_s,
@@ -285,19 +308,23 @@ class Interleaver:
             built_beside=self._beside[name],
             evidence=EvidenceRecord(**opened.evidence),
             peak_memory_bytes=opened.peak_memory_bytes,
-            warmup={**self.store.records[name].warmup, **opened.warmup},
+            warmup={**record.warmup, **opened.warmup},
             log=self.store.log(name),
+        )
+
+    def _record_reopened(self, name: str, opened: Opened, launch: int) -> None:
+        """Its build stays that of the first time."""
+        record = self.store.records[name]
+        self.store.update(
+            name,
+            peak_memory_bytes=max((record.peak_memory_bytes or 0, opened.peak_memory_bytes or 0)) or None,
+            warmup={**record.warmup, **{f"{key}_{launch}": value for key, value in opened.warmup.items()}},
         )
 
     def _reopen(self, name: str, launch: int) -> None:
         match self.fleet.reopen(name):
             case Opened() as reply:
-                record = self.store.records[name]
-                self.store.update(
-                    name,
-                    peak_memory_bytes=max((record.peak_memory_bytes or 0, reply.peak_memory_bytes or 0)) or None,
-                    warmup={**record.warmup, **{f"{key}_{launch}": value for key, value in reply.warmup.items()}},
-                )
+                self._record_reopened(name, reply, launch)
                 self._warm_up(name)
             case Availability() | Broke() as reply:
                 self._fail(name, f"launch {launch}: {reply.reason}")
@@ -310,7 +337,7 @@ class Interleaver:
         """Take a sample: of a case, or of a call over all."""
         if name not in self.fleet.open_names:
             return
-        first = phase == INTERLEAVED and number == (0 if name == self._run.baseline else self.first_round)
+        first = phase == INTERLEAVED and not self.store.has_had(name, case, range(number))
         cases = self._run.cases if case is None else (case,)
         masks = [self.store.mask(name, each, first) for each in cases]
         command, tree = self._run.settings.variants[name].command is not None, self.fleet.starts_processes(name)

@@ -36,13 +36,13 @@ def score_predictions(record: RunRecord, store: RunStore, progress: Progress, wa
 
 
 def first_samples(variant: VariantRecord) -> list[Sample]:
-    """Those of its first round, whose masks are kept."""
-    interleaved = [s for s in variant.samples if s.phase == INTERLEAVED]
-    return [s for s in interleaved if s.round == min(s.round for s in interleaved)]
+    """The first of each case, whose masks are kept; what waited has some of them in a later round than others."""
+    interleaved = sorted((s for s in variant.samples if s.phase == INTERLEAVED), key=lambda sample: sample.round)
+    return list({sample.case: sample for sample in reversed(interleaved)}.values())
 
 
 def first_subtypes(variant: VariantRecord) -> dict[str, int | None]:
-    """Predicted classes of its first round; None where the network has no classification."""
+    """Predicted classes by its first sample of each case; None where the network has no classification."""
     return {case: subtype for s in first_samples(variant) for case, subtype in s.subtypes.items()}
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.schedule.run_directory import RunDirectory
-from reports.records.record import ALL_CASES, Case, RunRecord, Sample, VariantRecord
+from reports.records.record import ALL_CASES, INTERLEAVED, Case, RunRecord, Sample, VariantRecord
 from reports.records.store import Run
 
 
@@ -47,6 +47,11 @@ class RunStore:
     def has(self, name: str, phase: str, number: int, case: Case | None) -> bool:
         """Whether a variant has had this case in this round; None stands for a call over all cases."""
         return any(_is_of(sample, phase, number, case) for sample in self.records[name].samples)
+
+    def has_had(self, name: str, case: Case | None, rounds: range) -> bool:
+        """Whether a variant has had this case, or a call over all, in one of these rounds before the confirmation."""
+        samples = self.records[name].samples
+        return any(s.round in rounds and _is_of(s, INTERLEAVED, s.round, case) for s in samples)
 
     def complete(
         self, names: Sequence[str], phase: str, launch: int, rounds: Iterable[int], cases: Sequence[Case]

@@ -43,6 +43,11 @@ class Open:
 
 
 @dataclass(frozen=True)
+class HasDevice:
+    """Sent before the reply to an `Open` that is not to `warm` up: the GPU is free for this build, which begins now."""
+
+
+@dataclass(frozen=True)
 class MakeReady:
     """Warm up what was `Built`; the reply is that of an `Open` that does both."""
 

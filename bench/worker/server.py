@@ -33,6 +33,7 @@ from bench.worker.messages import (
     Built,
     Call,
     CommandRan,
+    HasDevice,
     MakeReady,
     Open,
     OpenCommand,
@@ -128,6 +129,8 @@ class _Server:
         self._device = request.target.device
         models = load_networks(request, self._stack)
         with to_itself(self._device):
+            if not request.warm and request.target.on_cuda:
+                self._harness.send(HasDevice())
             self._meter = Meter.of(self._device)
             used = self._meter.used_memory_bytes()
             x = torch.rand(request.target.input_shape).to(self._device)

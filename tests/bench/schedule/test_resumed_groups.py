@@ -1,0 +1,79 @@
+"""What was measured keeps the baseline that it was measured beside, whatever is run later or again."""
+
+from dataclasses import replace
+
+import pytest
+
+from bench.progress import Unshown
+from bench.schedule.confirmation import confirm
+from bench.schedule.groups import interleave_in_groups
+from bench.schedule.limits import Limits
+from bench.schedule.scoring import first_samples
+from reports.decision.speed import case_ns, pairs, speed
+from reports.records.record import CONFIRMATION, INTERLEAVED, ConfirmationRecord
+from tests.bench.schedule.scripted import interleaved
+from tests.reports.factory import BASELINE, Candidate, make_run
+
+
+def test_what_waited_is_measured_beside_a_baseline_of_its_own(scripted):
+    """The machine becomes three times slower before the second pass, of which what has left must show nothing."""
+    times = {BASELINE: 1_000_000, "lossy": 500_000, "late": 600_000}
+    state = {"slower": 1}
+    made = make_run({"lossy": Candidate(2.0), "late": Candidate(1.7)}, cases=16)
+    fresh = replace(made, variants=tuple(replace(v, samples=(), scores=()) for v in made.variants))
+    run = scripted(fresh, lambda name, _: times[name] * state["slower"], race=False)
+    run.interleaver.fleet.know(run.plan.opens)
+    for request in run.plan.opens:
+        run.interleaver.open_one(request)
+    run.interleaver.round(
+        INTERLEAVED, 0, run.record.cases, lambda done: run.interleaver.waiting.add("late") if done == 5 else None
+    )
+    run.interleaver.leave("lossy", "its accuracy lost")
+    run.interleaver.waiting.clear()
+    state["slower"] = 3
+    lacking = run.interleaver.lacking(run.record.cases)
+    assert len(lacking) == 11
+    run.interleaver.round(INTERLEAVED, 1, lacking, calls=False)
+    assert run.interleaver.lacking(run.record.cases) == []
+    for name, factor in (("lossy", 2.0), ("late", 1 / 0.6)):
+        found = speed(pairs(run.store.run(run.record), name, INTERLEAVED), case_ns)
+        assert (found.cases, found.pairs) == (16, 16)
+        assert (found.speedup.low, found.speedup.high) == pytest.approx((factor, factor))
+    assert len(first_samples(run.store.records["late"])) == 16
+
+
+def test_a_group_whose_variants_have_all_left_keeps_its_rounds(scripted):
+    made = make_run({"gone": Candidate(0.9), "going": Candidate(2.0)}, cases=6, rounds=2)
+    baseline, gone, going = made.variants
+    begun = replace(made, variants=(
+        replace(baseline, samples=(*interleaved(baseline, 0), *interleaved(baseline, 1, 1)[:3]), build_s=1.0),
+        replace(gone, left="slower than the claim", samples=interleaved(gone, 0)),
+        replace(going, samples=interleaved(going, 1, 1)[:3], build_s=2.0, peak_memory_bytes=999),
+    ))  # fmt: skip
+    run = scripted(begun, rounds=1, race=False)
+    record = replace(run.record, groups=((BASELINE, "gone"), (BASELINE, "going")))
+    before = pairs(begun, "gone", INTERLEAVED)
+    interleave_in_groups(run.plan, record, run.interleaver, Limits(), Unshown())
+    assert pairs(run.store.run(record), "gone", INTERLEAVED) == before
+    assert run.rounds("going") == [1] * 6
+    assert run.rounds(BASELINE) == [0] * 6 + [1] * 6
+    resumed = run.store.records["going"]
+    assert (resumed.build_s, resumed.peak_memory_bytes) == (2.0, 999), "of its build, and the most that it ever took"
+
+
+def test_what_has_left_is_confirmed_where_that_was_fixed_before(scripted):
+    made = make_run({"tuned": Candidate(2.0)}, cases=6, rounds=1)
+    baseline, tuned = made.variants
+    begun = replace(made, variants=(
+        replace(baseline, samples=interleaved(baseline, 0)),
+        replace(tuned, samples=interleaved(tuned, 0), left="its accuracy lost"),
+    ))  # fmt: skip
+    run = scripted(begun, rounds=1, race=False)
+    names = tuple(case.name for case in run.record.cases)
+    record = replace(
+        run.record, groups=((BASELINE, "tuned"),), confirmed="tuned",
+        confirmation=ConfirmationRecord(cases=names, launches=3, rounds=3),
+    )  # fmt: skip
+    record = interleave_in_groups(run.plan, record, run.interleaver, Limits(), Unshown())
+    confirm(record, run.interleaver, Unshown())
+    assert len(pairs(run.store.run(record), "tuned", CONFIRMATION)) == 18
