@@ -29,16 +29,20 @@ def from_training_cases(
 ) -> tuple[Calibration | None, list[str]]:
     """Choose calibration cases in the split ``train``, and name them; None where all that there are is evaluated.
 
+    Cases of that split that are evaluated themselves are left out.
+
     Raises:
-        InputError: an evaluated image is also one of the training split's, under whatever name; a case has other
+        InputError: an evaluated image is also another file of the training split, under whatever name; a case has other
             channels, or its mask lies elsewhere.
     """
     try:
         _, training = find_cases(root, "train")
     except InputError:
         return None, []
-    if {case.image_paths for case in training} == {case.image_paths for case in evaluated}:
-        return None, []  # the training split itself is evaluated
+    itself = {case.image_paths for case in evaluated}
+    training = [case for case in training if case.image_paths not in itself]
+    if not training:
+        return None, []
     at = np.unique(np.linspace(0, len(training) - 1, min(CASES, len(training))).round().astype(int))
     chosen = [training[i] for i in at]
     _refuse_leak(training, evaluated)

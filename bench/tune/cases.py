@@ -6,6 +6,7 @@ from pathlib import Path
 from bench.data.cases import find_cases, sha256_of
 from bench.data.layouts import CaseFiles
 from bench.errors import InputError
+from bench.plan.accuracy_claim import resolve_accuracy
 from bench.plan.cache import demo_data
 from bench.plan.plan import evenly
 from bench.plan.request import Request
@@ -43,27 +44,33 @@ def part(request: Request, tuning_split: str | None, progress: Progress) -> Part
     """
     root = (request.data or demo_data(progress, request.demo, request.max_cases)).absolute()
     _, evaluated = find_cases(root, request.split)
+    if request.split == "train":
+        raise InputError(
+            "--split train: a confirmation needs cases that neither the network nor the search has seen; name another"
+        )
     if tuning_split == request.split:
-        return _halves(request, evaluated)
+        return _halves(request, evaluated, root)
     try:
         _, others = find_cases(root, tuning_split or "train")
     except InputError:
         if tuning_split is not None:
             raise
-        return _halves(request, evaluated)
+        return _halves(request, evaluated, root)
     with_masks = [case for case in others if case.mask_path is not None]
-    if tuning_split is None and (len(with_masks) < MIN_CASES or request.split == "train"):
-        return _halves(request, evaluated)
+    if tuning_split is None and len(with_masks) < MIN_CASES:
+        return _halves(request, evaluated, root)
     chosen = evenly(with_masks or others, min(MOST, request.max_cases or MOST))
     _refuse_same(chosen, evaluated, root)
     split = tuning_split or "train"
+    if with_masks:  # else both cannot be judged alike, and the search is by agreement
+        request = replace(request, accuracy=resolve_accuracy(request, root, evenly(evaluated, request.max_cases)))
     tuning = replace(request, split=split, cases=tuple(case.name for case in chosen), max_cases=None, tuning=True)
     known = ", which the network was trained on, so that a loss may show less there" if split == "train" else ""
     remark = f"{len(chosen)} cases of the split {split}{known}"
     return Parts(tuning, request, len(evenly(evaluated, request.max_cases)), remark)
 
 
-def _halves(request: Request, cases: list[CaseFiles]) -> Parts:
+def _halves(request: Request, cases: list[CaseFiles], root: Path) -> Parts:
     """Every second case of the split is tuned on, and the others are evaluated."""
     cases = evenly(cases, request.max_cases)
     if len(cases) < 2 * MIN_CASES:
@@ -71,9 +78,10 @@ def _halves(request: Request, cases: list[CaseFiles]) -> Parts:
             f"--split {request.split}: {len(cases)} cases, and no split train with masks beside it; a search and its "
             f"confirmation need at least {MIN_CASES} each: add cases, or name another split with --tuning-split"
         )
-    tuned, kept = ([case.name for case in cases[start::2]] for start in (1, 0))
-    tuning = replace(request, cases=tuple(evenly(tuned, MOST)), max_cases=None)
-    evaluation = replace(request, cases=tuple(kept), max_cases=None)
+    tuned, kept = evenly(cases[1::2], MOST), cases[0::2]
+    _refuse_same(tuned, kept, root)
+    tuning = replace(request, cases=tuple(case.name for case in tuned), max_cases=None)
+    evaluation = replace(request, cases=tuple(case.name for case in kept), max_cases=None)
     remark = f"every second case of the split {request.split}; the others are evaluated"
     return Parts(tuning, evaluation, len(kept), remark)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench import accuracy
 from bench.data.volume import MaskValues
-from bench.errors import InputError
+from bench.errors import InputError, StorageError
 from bench.plan.networks import Networks
 from bench.plan.plan import Calibrations, calibrate, inference_settings, opens, recorded_networks
 from bench.plan.variants import row_of
@@ -70,6 +70,8 @@ class Trials:
         name = f"trial-{number:04d}"
         try:
             trial = self._measured(number, name, own, best)
+        except StorageError:  # the next one would fail alike
+            raise
         except InputError as error:  # of what this recipe alone asks for
             trial = Trial(number=number, settings=own, state=FAILED, reason=str(error))
         finally:

@@ -14,7 +14,7 @@ from bench.plan.cache import cache_folder
 from bench.plan.controlled_settings import model_options_of
 from bench.plan.plan import Plan, make_plan, recorded_networks
 from bench.plan.request import Request
-from bench.progress import Progress
+from bench.progress import Progress, Unshown
 from bench.schedule.limits import Limits
 from bench.schedule.run_directory import locked, write_files, write_text
 from bench.tune.cases import Parts, part
@@ -72,6 +72,7 @@ def tune(request: Request, wanted: Search, out: Path | None, resume: bool, progr
         with locked(folder, "another search is at work there"):
             parts = part(request, wanted.tuning_split, progress)
             shipped = _shipped(parts, folder, progress)
+            _refuse_unconfirmable(parts.evaluation, shipped)
             space, reference = _space(shipped), _reference(shipped)
             log = Log(folder / TRIALS_FILE)
             if not log.trials:
@@ -147,6 +148,8 @@ def _fastest(ran: Run, evaluated: int) -> str:
     """The variant that recipes are timed beside: the baseline where no other one is promising."""
     claim, speedups = Claim.of(ran.record.settings), dict[str, float]()
     for variant in candidates(ran):
+        if variant.settings.command is not None:
+            continue  # whose process no recipe can be timed beside as often
         compared = compare(ran, variant.name)
         whole = compared.accuracy.cases == len(ran.record.cases)
         if whole and compared.case.speedup.estimate > 1 and is_promising(compared.accuracy, claim, evaluated):
@@ -216,10 +219,17 @@ def _searched(
     timeout_s = min(shipped.run.record.settings.timeout_s, longest)
     with opened(shipped, folder / SEARCH / str(number), timeout_s, progress) as trials:
         search(space, reference.settings, log, trials.measure, budget, shipped.run.record.settings.seed, progress)
-        best = best_of(log.trials)
-        assert best is not None, "the reference's accuracy is kept"
-        taken = [] if best is reference else steps(space, reference, best, log, trials.measure)
+        best: Trial | None = None
+        taken: list[Step] = []
+        while best is not (best := _best(log)):  # a step to the best may turn out to be better
+            taken = [] if best is reference else steps(space, reference, best, log, trials.measure)
     return best, taken
+
+
+def _best(log: Log) -> Trial:
+    best = best_of(log.trials)
+    assert best is not None, "the reference's accuracy is kept"
+    return best
 
 
 def _confirmed(evaluation: Request, shipped: Shipped, best: Trial, folder: Path, progress: Progress) -> Path:
@@ -227,11 +237,32 @@ def _confirmed(evaluation: Request, shipped: Shipped, best: Trial, folder: Path,
     place = folder / CONFIRMATION
     if _is_confirming(folder):
         return run.resume(place, progress, limits=Limits(rounds=1))
-    own = shipped.run.variant(shipped.reference).settings
-    beside = {} if best.number == 1 or shipped.reference == shipped.run.record.baseline else {shipped.reference: own}
-    variants = {**beside, RECIPE: replace(best.settings, recipe=True)}
-    asked = replace(evaluation, backends="", recipes=None, variants=variants)
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    plan = make_plan(asked, CONFIRMATION, now, progress)
+    plan = _confirmation_plan(evaluation, shipped, best.settings, beside=best.number != 1, progress=progress)
     chosen = replace(plan, record=replace(plan.record, confirmed=RECIPE))  # beforehand, whatever these cases show
     return run.start(chosen, place, progress, Limits(rounds=1))
+
+
+def _refuse_unconfirmable(evaluation: Request, shipped: Shipped) -> None:
+    """Look at the evaluation cases and at everything that is asked of them, before hours are spent on the search.
+
+    Raises:
+        InputError: the confirmation would be refused; or the baseline is an own command, which no recipe can be timed
+            beside.
+    """
+    ran = shipped.run
+    if ran.variant(shipped.reference).settings.command is not None:
+        raise InputError(f"--baseline {shipped.reference}: an own command; a search needs a backend to begin with")
+    own = ran.variant(shipped.reference).settings
+    _confirmation_plan(evaluation, shipped, own, beside=True, progress=Unshown())
+
+
+def _confirmation_plan(
+    evaluation: Request, shipped: Shipped, own: VariantSettings, *, beside: bool, progress: Progress
+) -> Plan:
+    """The recipe on the evaluation cases; `beside` it the reference, and the baseline where that is a recipe too."""
+    ran = shipped.run
+    others = {ran.record.baseline} if ran.variant(ran.record.baseline).settings.recipe else set()
+    others |= {shipped.reference} if beside and shipped.reference != ran.record.baseline else set()
+    variants = {name: ran.variant(name).settings for name in sorted(others)} | {RECIPE: replace(own, recipe=True)}
+    asked = replace(evaluation, backends="", recipes=None, variants=variants)
+    return make_plan(asked, CONFIRMATION, datetime.now(UTC).isoformat(timespec="seconds"), progress)

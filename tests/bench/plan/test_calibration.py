@@ -81,6 +81,9 @@ def test_the_key_follows_content_and_settings(root):
 def test_nothing_to_calibrate_from(root):
     _, training = find_cases(root, "train")
     assert from_training_cases(root, training, SETTINGS, VALUES) == (None, [])
+    of_others = from_training_cases(root, training[::2], SETTINGS, VALUES)[1]
+    assert of_others, "cases of the training split that are evaluated themselves are left out, and no more"
+    assert not {case.name for case in training[::2]} & set(of_others)
     for path in (root / "train").rglob("*.nii.gz"):
         path.unlink()
     assert from_training_cases(root, find_cases(root, "validation")[1], SETTINGS, VALUES) == (None, [])

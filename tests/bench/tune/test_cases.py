@@ -1,6 +1,7 @@
 """Which cases a search may see."""
 
 import shutil
+from dataclasses import replace
 from io import StringIO
 
 import pytest
@@ -9,6 +10,7 @@ from bench.cli.terminal import PlainProgress
 from bench.errors import InputError
 from bench.plan.request import Request
 from bench.tune.cases import MOST, part
+from reports.records.record import AGREEMENT, TRUTH
 from tests.bench.plan.test_calibration import write
 
 QUIET = PlainProgress(StringIO())
@@ -31,7 +33,7 @@ def test_cases_of_the_training_split_are_tuned_on(cases):
     request = cases(train=6, validation=8)
     parts = part(request, None, QUIET)
     assert (parts.tuning.split, len(parts.tuning.cases), parts.tuning.tuning) == ("train", 6, True)
-    assert parts.evaluation == request
+    assert parts.evaluation == replace(request, accuracy=TRUTH)
     assert parts.evaluated == 8
     assert parts.remark.startswith("6 cases of the split train, which the network was trained on")
 
@@ -71,3 +73,26 @@ def test_an_image_that_is_in_both_is_refused_under_whatever_name(cases, tmp_path
     )
     with pytest.raises(InputError, match=r"also a tuning case .* a search must not see what confirms it"):
         part(request, None, QUIET)
+
+
+def test_an_image_that_is_in_both_halves_is_refused_as_well(cases, tmp_path):
+    request = cases(validation=10)
+    folder = tmp_path / "validation"
+    shutil.copy(folder / "subtype0" / "validation_000_0000.nii.gz", folder / "subtype1" / "validation_001_0000.nii.gz")
+    with pytest.raises(InputError, match=r"also a tuning case .* a search must not see what confirms it"):
+        part(request, None, QUIET)
+
+
+def test_the_search_is_judged_as_its_confirmation_will_be(cases, tmp_path):
+    request = cases(train=6, test=6)
+    for mask in set((tmp_path / "test").rglob("*.nii.gz")) - set((tmp_path / "test").rglob("*_0000.nii.gz")):
+        mask.unlink()
+    parts = part(replace(request, split="test"), None, QUIET)
+    assert parts.tuning.accuracy == parts.evaluation.accuracy == AGREEMENT
+    with pytest.raises(InputError, match="max-dsc-drop"):
+        part(replace(request, split="test", max_dsc_drop=0.01), None, QUIET)
+
+
+def test_the_training_split_confirms_nothing(cases):
+    with pytest.raises(InputError, match="--split train: a confirmation needs cases that neither"):
+        part(replace(cases(train=12), split="train"), None, QUIET)

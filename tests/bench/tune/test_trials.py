@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.cli.terminal import PlainProgress
+from bench.errors import StorageError
 from bench.plan.plan import make_plan, recorded_networks
 from bench.plan.request import Request
 from bench.schedule.interleave import Interleaver
@@ -52,3 +53,12 @@ def test_a_recipe_is_opened_as_a_run_opens_it(trials, tmp_path):
     opening = trials.opening("trial-0002", own)
     assert (opening.name, opening.settings.overlap, opening.target.batch) == ("trial-0002", 0.25, 2)
     assert opening.checkpoint == Path(trials._record.checkpoint.path)
+
+
+def test_a_full_disk_ends_the_search_and_is_no_recipes_fault(trials, monkeypatch):
+    def full(*_: object) -> None:
+        raise StorageError("cannot be written (No space left on device)")
+
+    monkeypatch.setattr(trials, "_measured", full)
+    with pytest.raises(StorageError):
+        trials.measure(2, trials._record.settings.variants["torchscript"], None)
