@@ -203,9 +203,9 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def device_identity(target: Target) -> str:
-    """The CPU's model, or the GPU's name and the driver's version."""
+    """The CPU's model and instruction sets, of which one name may have several; or the GPU's name and driver."""
     if not target.on_cuda:
-        return f"{platform.machine()} {cpu.processor()}"
+        return " ".join([platform.machine(), cpu.processor(), *cpu.instruction_sets()])
     import torch
 
     installed = driver()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bench.data.formats import stem_of
+from bench.data.formats import ending_of, stem_of
 from bench.errors import InputError
 
 _NAME_COLUMNS = (
@@ -135,12 +135,13 @@ def _of_csv(path: Path, text: str) -> Iterator[Entry]:
         rows = ((reader.line_num, row) for row in reader if any(cell.strip() for cell in row))
         try:
             next(rows)  # the head
-            for number, row in rows:
-                cells = [*row, *[""] * (1 + max(columns) - len(row))]
-                name, value = (cells[column].strip() for column in columns)
+            cells = [(number, [*row, *[""] * (1 + max(columns) - len(row))]) for number, row in rows]
+            entries = [(number, row[columns[0]].strip(), row[columns[1]].strip()) for number, row in cells]
+            if _are_images(value for _, _, value in entries):
+                return
+            for number, name, value in entries:
                 where = f"{path}: line {number}"
-                value = value.replace(",", ".") if delimiter != "," else value
-                yield Entry(name, _class(value, name, where), where)
+                yield Entry(name, _class(value.replace(",", ".") if delimiter != "," else value, name, where), where)
         except csv.Error as error:
             raise InputError(f"{path}: not a table of classes ({error}); export it again") from None
         return
@@ -174,10 +175,17 @@ def _of_json(path: Path, text: str, cases: Collection[str]) -> Iterator[Entry]:
             return
         name, value = (list(held[0])[column] for column in columns)
         pairs = [(str(row.get(name, "")), row.get(value)) for row in held]
+        if _are_images(str(value) for _, value in pairs):
+            return
     else:
         return
     for name, value in pairs:
         yield Entry(name, _class(value, name, str(path)), str(path))
+
+
+def _are_images(values: Iterable[str]) -> bool:
+    """Whether "labels" are masks: then it is a list of files, and no table of classes."""
+    return any(ending_of(value) for value in values)
 
 
 def _class(value: Any, name: str, where: str) -> int | None:

@@ -274,6 +274,13 @@ class ItkVoxels:
         return self.get_unscaled()[part]
 
 
+def _names_voxels_once(header: bytes) -> bool:
+    """Whether ITK will look for the voxels where we do: it spells the field exactly, and takes `:` for `=`."""
+    last = header[header.rfind(b"\n", 0, -1) + 1 :]
+    exact = re.fullmatch(rb"ElementDataFile *= *[^\s=:][^\r\n]*(\r?\n)?", last) is not None
+    return exact and header.lower().count(b"elementdatafile") == 1 and b"\0" not in header
+
+
 class _Header:
     """What a NRRD's or MetaImage's header says, of which ITK does not speak or which it does not check.
 
@@ -290,14 +297,19 @@ class _Header:
         self.path = path
         self._nrrd = format_of(path) == "NRRD"
         self._fields: dict[str, str] = {}
+        header = b""
         with path.open("rb") as file:
             while file.tell() < _MOST_HEADER and (line := file.readline(_MOST_HEADER)):
+                header += line
                 name, _, value = line.decode("latin-1").partition(":" if self._nrrd else "=")
                 name = name.strip().casefold()
                 self._fields[name] = value.strip()
                 if name == ("" if self._nrrd else "elementdatafile"):
                     break
             start = file.tell()
+        said = b"elementdatafile" in header.lower() or start >= _MOST_HEADER  # else it is cut short, as ITK will say
+        if not self._nrrd and said and not _names_voxels_once(header):
+            raise InputError(f"{path}: its header does not say once and plainly where its voxels are; save it again")
         self.voxels = self._file_of_voxels()
         self.start = start if self.voxels == path else 0
 

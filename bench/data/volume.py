@@ -130,7 +130,8 @@ def read_image(paths: Sequence[Path]) -> Volume:
         return Volume(_finite_voxels(paths[0], niftis[0].dataobj.whole), niftis[0])
     if len(niftis) == 1:  # read where it stays
         return Volume(_finite_voxels(paths[0], niftis[0])[None], niftis[0])
-    intensities = np.empty((len(niftis), *niftis[0].shape), np.float32)
+    with damage_reported(paths[0]):
+        intensities = np.empty((len(niftis), *niftis[0].shape), np.float32)
     for path, nifti, channel in zip(paths, niftis, intensities, strict=True):
         _finite_voxels(path, nifti, channel)
     return Volume(intensities, niftis[0])

@@ -54,7 +54,7 @@ class OpenVino(Engine):
             key = key_of(
                 model, target, used, precision="int8", calibration=target.calibration.sha256, weight_bits=bits,
                 class_check=model.subtypes > 0, agreement=required_dice(target), regions=model.painting is not None,
-                smoothing=SMOOTHING,
+                smoothing=SMOOTHING, hint=self._hint(),
             )  # fmt: skip
             built = artefact(target, "openvino-int8", key, lambda folder: write(model, target, folder, self._hint()))
             path, known = built.folder / FILE, {"weight_bits": bits, **details_of(built.folder)}

@@ -86,6 +86,8 @@ def _with_transforms(
         padding_mode=window.padding_mode, cval=window.cval,
     )  # fmt: skip
     meaning = meaning_of(config, channels, len(model.labels), bundle, after.painting, options.task)
+    if meaning.painting is not None and after.painting is None:  # nothing says what is painted: a half and more
+        bundle = replace(bundle, postprocessing=(*bundle.postprocessing, ("AsDiscreted", {"threshold": 0.5})))
     if options.window is not None:
         said = ("--window takes the place of its own transforms: volumes run as they are stored",)
     return replace(

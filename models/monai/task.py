@@ -112,14 +112,14 @@ def _classes(config: Config, channels: tuple[str, ...], names: list[str], classe
         problem = f"its network puts out {classes} channels of which the likeliest is taken"
         raise refusal(config.file, problem, f"2 to {MOST_LABEL + 1} classes are done here, or a sigmoid")
     labels = [_pancreas_label(name) for name in names]
-    if names and sorted(-1 if label is None else label for label in labels) == list(PANCREAS.output_labels[:classes]):
-        sources = dict(PANCREAS.sources) | {"channels": _METADATA, "labels": _METADATA}
-        known = tuple(label for label in labels if label is not None)
-        return Meaning(replace(PANCREAS, channels=channels, sources=sources), known)
     at = next((at for at, name in enumerate(names) if _is_background(name)), 0)
     if at != 0:
         problem = f"its background is channel {at}"
         raise refusal(config.root / "configs" / "metadata.json", problem, "the first channel must be the background")
+    if names and sorted(-1 if label is None else label for label in labels) == list(PANCREAS.output_labels[:classes]):
+        sources = dict(PANCREAS.sources) | {"channels": _METADATA, "labels": _METADATA}
+        known = tuple(label for label in labels if label is not None)
+        return Meaning(replace(PANCREAS, channels=channels, sources=sources), known)
     named = _unique(["background", *(names[1:] or (f"class {label}" for label in range(1, classes)))])
     values = {name: label for label, name in enumerate(named)}
     return Meaning(_task(config, channels, values, structures_of(values)), tuple(values.values()))

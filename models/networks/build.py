@@ -120,6 +120,26 @@ def _divisible(path: Path, tile: tuple[int, int, int], multiple: int) -> tuple[i
     return tile
 
 
+def _remarks_on_probabilities(segmentation: Tensor, task: Task) -> list[str]:
+    """What is said of a network that ends in a softmax; one that ends in a sigmoid is refused.
+
+    Raises:
+        OutputError: overlapping regions are painted where a logit is above 0, which every probability is.
+    """
+    if bool((segmentation < 0).any() or (segmentation > 1).any()):
+        return []
+    if task.output_painting is not None:
+        raise OutputError(
+            "its outputs all lie between 0 and 1, as probabilities do, and regions are painted where a logit is above "
+            "0",
+            "leave the sigmoid at its end out",
+        )
+    sums = segmentation.sum(dim=1)
+    if not torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
+        return []
+    return ["its outputs add up to 1, as after a softmax: leave that out, since what weighs tiles takes logits"]
+
+
 def describe_network(
     network: nn.Module, architecture: str, tile: tuple[int, int, int], window: tuple[float, float], batch: int = 1,
     task: Task | None = None, channels: int | None = None,
@@ -152,6 +172,8 @@ def describe_network(
         remarks += [
             f"it tells {subtypes} subtypes apart" if subtypes else "it has no classification: F1 is not applicable"
         ]
+    if channels is None:
+        remarks += _remarks_on_probabilities(logits[0], known)
     if task is None and channels is None:
         remarks += [f"no task is named: its classes are taken for {', '.join(list(known.labels)[:classes])}"]
         others = other_count(network, (batch, *tile))

@@ -8,17 +8,19 @@ The other way round would break tracers, which import the modules of the functio
 
 import builtins
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import sysconfig
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec, NamespaceLoader, PathFinder
 from importlib.util import resolve_name
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 OURS = ("bench", "engines", "models", "reports")
 HOME = Path(__file__).resolve().parents[2]
 _FOLDERS = tuple(f"{Path(__file__).parents[2] / name}/" for name in OURS)  # as our modules spell it, links not followed
+_PYTHONS = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib"))
 
 _active: "list[_Isolation]" = []
 
@@ -61,8 +63,35 @@ def is_active() -> bool:
 
 
 def user_files() -> list[Path]:
-    """The user's files that were imported so far: what makes the network's function beside its weights."""
-    return sorted(_file_of(module) for module in _active[-1].theirs().values()) if _active else []
+    """The user's files that were imported so far: what makes the network's function beside its weights.
+
+    Those of other folders on the path, such as a library that is installed for editing, are among them as far as the
+    modules lead there by what they name; installed packages are not.
+    """
+    return sorted(set(map(_file_of, _reached(_active[-1].theirs().values())))) if _active else []
+
+
+def _reached(modules: Iterable[ModuleType]) -> list[ModuleType]:
+    """These and whatever of the user's they name: modules, and modules of classes and functions, and so on."""
+    reached, queue = dict[str, ModuleType](), list(modules)
+    while queue:
+        module = queue.pop()
+        if module.__name__ in reached:
+            continue
+        reached[module.__name__] = module
+        values = vars(module).values()
+        names = {value.__name__ for value in values if isinstance(value, ModuleType)}
+        names |= {value.__module__ for value in values if isinstance(value, type | FunctionType)}
+        queue += [own for name in names if (own := sys.modules.get(name)) is not None and _is_theirs(own)]
+    return list(reached.values())
+
+
+def _is_theirs(module: ModuleType) -> bool:
+    """Whether it is neither ours nor Python's nor of an installed package, and has a file."""
+    file = _file_of(module)
+    if not file.is_file() or {"site-packages", "dist-packages"}.intersection(file.parts):
+        return False
+    return not str(file).startswith(_FOLDERS) and not any(map(file.is_relative_to, _PYTHONS))
 
 
 class _Isolation:

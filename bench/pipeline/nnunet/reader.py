@@ -17,7 +17,7 @@ from nibabel import affines, orientations
 from numpy.typing import NDArray
 
 from bench.data.space import TOLERANCE, Space, spacing_of
-from bench.data.volume import read_as_stored, read_header
+from bench.data.volume import damage_reported, read_as_stored, read_header
 from bench.data.voxels import needs_no_scaling
 from bench.errors import InputError
 from models.model import Plans
@@ -69,7 +69,8 @@ class Reader:
             return self.read(paths, niftis)
         if self.name == "SimpleITKIO" and any(map(_is_unknown_to_itk, niftis)):
             return self.read(paths, niftis)
-        data = np.empty((len(niftis), *niftis[0].shape[::-1]), np.float32)
+        with damage_reported(paths[0]):
+            data = np.empty((len(niftis), *niftis[0].shape[::-1]), np.float32)
         for path, nifti, channel in zip(paths, niftis, data, strict=True):
             read_as_stored(path, nifti, channel)
         if self.name != "SimpleITKIO":

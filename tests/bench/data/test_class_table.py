@@ -88,6 +88,8 @@ def test_two_tables_that_disagree_are_refused(tmp_path: Path) -> None:
         ("list.json", b"[1, 2]"),
         ("readme.txt", b"name and class of each case\nare not here\n"),
         ("spacings.csv", b"name,spacing\ncase_001,0.8\n"),
+        ("split.csv", b"image,label\nimagesTs/case_001.nii.gz,labelsTs/case_001.nii.gz\n"),
+        ("split.json", b'[{"image": "case_001.nii.gz", "label": "labels/case_001.nii.gz"}]'),
         ("empty.csv", b""),
         ("noise.csv", bytes(range(256))),
         ("._classes.csv", b"name,class\ncase_001,1\n"),

@@ -120,6 +120,26 @@ def test_a_wrong_checksum_is_refused(tmp_path, ending):
         read_image((path,))
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "elementdatafile = LOCAL\nElementDataFile = {other}\n",
+        "ElementDataFile : {other}\nElementDataFile = LOCAL\n",
+        "Comment = ElementDataFile = {other}\nElementDataFile = LOCAL\n",
+        "ElementDataFile : LOCAL\n",
+    ],
+)
+def test_a_header_that_itk_reads_otherwise_leads_to_no_other_file(tmp_path, lines):
+    other = tmp_path / "other.raw"
+    other.write_bytes(np.full(SHAPE, 4882, np.int16).tobytes())
+    path = save(tmp_path / "a.mha", noise(), False)
+    header, end, voxels = path.read_bytes().partition(b"ElementDataFile = LOCAL\n")
+    assert end
+    path.write_bytes(header + lines.format(other=other).encode() + voxels)
+    with pytest.raises(InputError, match=r"a\.mha: its header does not say once and plainly where its voxels are"):
+        read_image((path,))
+
+
 def test_voxels_elsewhere_are_read_beside_a_metaimage_only(tmp_path):
     path = save(tmp_path / "a.mhd", noise())
     assert files_of(path) == (path, tmp_path / "a.zraw")

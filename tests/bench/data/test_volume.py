@@ -101,6 +101,14 @@ def test_a_header_that_lies_costs_one_line(tmp_path, field, value, name):
         assert line is None or (line.startswith(f"{path}: ") and line.isprintable())
 
 
+def test_channels_whose_headers_lie_cost_one_line(tmp_path):
+    paths = [save(tmp_path / f"a_000{channel}.nii", noise()) for channel in (0, 1)]
+    for path in paths:
+        overwrite(path, "dim", np.array([3, 32767, 32767, 32767, 1, 1, 1, 1]))
+    with pytest.raises(InputError, match=r"a_0000\.nii: .*do not fit into memory"):
+        read_image(paths)
+
+
 def _refusal(read, path):
     try:
         read(path)

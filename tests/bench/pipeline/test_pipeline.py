@@ -10,7 +10,7 @@ from monai.inferers import sliding_window_inference
 from torch import Tensor
 
 from bench.machine.clock import Stopwatch
-from bench.pipeline import tiles
+from bench.pipeline import preparation, tiles
 from bench.pipeline.merge import Merger
 from bench.pipeline.pipeline import Pipeline
 from bench.pipeline.preprocess import normalise
@@ -148,7 +148,11 @@ def test_labels_and_classes_must_be_as_many(tmp_path):
     assert not (tmp_path / "a.nii.gz").exists()
 
 
-def test_center_patch_labels_only_the_patch(network, tmp_path):
+@pytest.mark.parametrize("large", [False, True], ids=["small", "labelled in parts"])
+def test_center_patch_labels_only_the_patch(network, tmp_path, monkeypatch, large):
+    monkeypatch.setattr(preparation, "WHOLE_BYTES", 0 if large else preparation.WHOLE_BYTES)
+    empty = torch.empty  # what it holds is left from before
+    monkeypatch.setattr(torch, "empty", lambda *size, **kind: empty(*size, **kind).fill_(77))
     nib.save(nib.Nifti1Image(np.full((50, 41, 21), 100, np.int16), np.eye(4)), tmp_path / "a_0000.nii.gz")
     outcome = Pipeline(Module(network), settings(protocol="center-patch")).run(
         [tmp_path / "a_0000.nii.gz"], tmp_path / "a.nii.gz"

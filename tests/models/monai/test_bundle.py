@@ -378,3 +378,16 @@ def test_a_bundle_of_links_is_read_by_its_names(bundle: Write, tmp_path: Path) -
     for path in (root, root / "models" / "model.pt"):
         model = load(path)[0]
         assert (model.sha256, model.tile) == (expected, (32, 32, 32))
+
+
+@pytest.mark.parametrize("threshold", [False, True])
+def test_one_region_is_painted_from_a_half_on(threshold: bool, bundle: Write) -> None:
+    """Whether or not its postprocessing says so: a probability above 0 is no lesion yet."""
+    steps: list[dict[str, Any]] = [{"_target_": "Activationsd", "keys": "pred", "sigmoid": True}]
+    steps += [{"_target_": "AsDiscreted", "keys": "pred", "threshold": 0.5}] if threshold else []
+    network = UNET | {"out_channels": 1}
+    config = inference(network, postprocessing={"_target_": "Compose", "transforms": steps})
+    model, _ = load(bundle(config, parsed(config), None))
+    assert (model.labels, model.painting) == ((1,), (0,))
+    assert model.bundle is not None
+    assert model.bundle.postprocessing[-1] == ("AsDiscreted", {"threshold": 0.5})

@@ -63,7 +63,6 @@ def test_names_may_stand_in_the_configuration_or_nowhere() -> None:
     ("names", "labels"),
     [
         (["background", "Tumour", "Pancreas"], (0, 2, 1)),
-        (["lesion", "background", "pancreas"], (2, 0, 1)),
         (["everything else", "pancreas", "pancreatic tumor"], (0, 1, 2)),
         (["background", "pancreas"], (0, 1)),
     ],

@@ -118,3 +118,27 @@ def test_a_task_of_another_network_is_refused(network: nn.Module, task: Task | N
     with pytest.raises(OutputError, match=said) as refused:
         described(network, task)
     assert refused.value.remedy == remedy
+
+
+class Ended(Net):
+    """Ends in what makes probabilities of logits."""
+
+    def __init__(self, end: nn.Module, *arguments: int) -> None:
+        super().__init__(*arguments)
+        self.end = end
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [self.end(head) for head in super().forward(x)]
+
+
+def test_regions_of_probabilities_are_refused() -> None:
+    with pytest.raises(OutputError, match="lie between 0 and 1, as probabilities do") as caught:
+        described(Ended(nn.Sigmoid(), 2, 2), WHOLE)
+    assert caught.value.remedy == "leave the sigmoid at its end out"
+    assert described(Net(2, 2), WHOLE).painting is not None
+
+
+def test_a_softmax_at_the_end_is_a_remark() -> None:
+    said = "its outputs add up to 1, as after a softmax"
+    assert any(remark.startswith(said) for remark in described(Ended(nn.Softmax(1), 2, 4), SIDES).remarks)
+    assert not any(remark.startswith(said) for remark in described(Net(2, 4), SIDES).remarks)

@@ -240,6 +240,22 @@ def test_code_and_weights_are_distinguished(project, trained):
     assert (changed.sha256, changed.code != first.code) == (first.sha256, True)
 
 
+def test_a_library_beside_their_project_is_part_of_the_code(project, trained, tmp_path, monkeypatch):
+    """As one that is installed for editing: on the path, and in no folder of theirs."""
+    path, _ = trained()
+    folder, library = project(), tmp_path / "library" / "activations"
+    library.mkdir(parents=True)
+    (library / "__init__.py").write_text("from activations.steep import relu\n")
+    (library / "steep.py").write_text("import torch\n\n\ndef relu(x):\n    return torch.relu(x)\n")
+    (folder / "net.py").write_text(f"from activations import relu as activation\n{NET}")
+    monkeypatch.syspath_prepend(str(library.parent))
+    first = load(path, folder / "net.py:Net").code
+    assert load(path, folder / "net.py:Net").code == first, "loaded again, while the library is there already"
+    with (library / "steep.py").open("a") as file:
+        file.write("# other\n")
+    assert load(path, folder / "net.py:Net").code != first
+
+
 def test_inspect_keeps_what_they_print_out_of_its_output(project, trained, capsys):
     path, _ = trained()
     arch = project(f"print('imported')\n{NET}") / "net.py:Net"
