@@ -27,6 +27,10 @@
 # Exit code: that of `bench check` of the stage `claim` (0 confirmed, 1 refuted, 3 inconclusive ...), or 5 where it is 0
 # and GPU tests failed. The stages have not been run on a GPU yet; parts of them have (docs/results/gpu-h100-first).
 set -euo pipefail
+if [ -n "${PYTHONPATH:-}" ]; then # workers drop entries that are relative
+    PYTHONPATH=$(IFS=:; for each in $PYTHONPATH; do realpath -m "$each"; done | paste -sd:)
+    export PYTHONPATH
+fi
 cd "$(dirname "$0")/.."
 out=${1:-runs/gpu-acceptance}
 logs=$out-logs
@@ -44,7 +48,12 @@ python=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo pyth
 
 bench() { "$python" -m bench "$@"; }
 left() { echo $((${LIMIT:-86400} - SECONDS)); }
-within() { timeout --signal=INT --kill-after=30 "$@"; } # SECONDS COMMAND...; `bench` ends in order at this signal
+ends=0                                                # of the stage that runs, in seconds of this script
+within() {                                            # COMMAND..., in what is left of the stage
+    local seconds=$((ends - SECONDS))
+    [ "$seconds" -gt 0 ] || return 124
+    timeout --signal=INT --kill-after=30 "$seconds" "$@" # `bench` ends in order at this signal
+}
 
 missing=$("$python" -c 'import importlib.util, sys; print(*(m for m in sys.argv[1:] if not importlib.util.find_spec(m)))' \
     torch nibabel rich psutil scipy onnxscript)
@@ -62,9 +71,9 @@ stage() {
     printf '\n== %s (after %d s, at most %d s)\n' "$name" "$SECONDS" "$seconds"
     if [ -e "$logs/$name.ended" ]; then
         echo "has ended before"
-    elif [ "$(left)" -lt "$seconds" ]; then
+    elif [ "$(left)" -lt $((seconds + 20)) ]; then # with the reports of what is stopped
         echo "not begun: $(left) s are left"
-    elif "$@" "$seconds"; then
+    elif ends=$((SECONDS + seconds)) && "$@"; then
         touch "$logs/$name.ended"
     else
         echo "not ended; run the script again to go on"
@@ -73,16 +82,16 @@ stage() {
     mv "$logs/kept.tar.gz" "${PACK:-$kept.tar.gz}"
 }
 
-# OUT ARGUMENTS... SECONDS: a run, or what is left of it, with its report, and small copies of its files.
+# OUT ARGUMENTS...: a run, or what is left of it, with its report, and small copies of its files.
 run() {
-    local to=$1 seconds=${*: -1}
-    set -- "${@:2:$#-2}"
+    local to=$1
+    shift
     if [ -e "$to/run.json" ]; then
         set -- --resume
     else
         set -- --device "$device" --demo-width "$width" --budget "${BUDGET:-60}" "$@"
     fi
-    within "$seconds" "$python" -m bench run "$@" --out "$to" || true # the verdict comes last
+    within "$python" -m bench run "$@" --out "$to" || true # the verdict comes last
     [ -e "$to/run.json" ] || return 1
     [ -e "$to/report.md" ] || bench report "$to" >/dev/null || return 1 # of a run that was stopped
     bench report "$to" --format json --out "$to/summary.json" || return 1
@@ -106,7 +115,7 @@ winner() { # of the stage `claim`; the baseline where nothing is faster
 scenarios() {
     local each
     for each in single-stream offline; do
-        [ -e "$kept/$each.json" ] || within "$1" "$python" -m bench scenario --device "$device" --demo-width "$width" \
+        [ -e "$kept/$each.json" ] || within "$python" -m bench scenario --device "$device" --demo-width "$width" \
             --backend "$(winner)" --max-cases "${CASES:-36}" --read-ahead 6 --scenario "$each" --out "$kept/$each.json" || return 1
     done
 }
@@ -117,7 +126,7 @@ kernels() {
         echo "only on a GPU"
         return 0
     fi
-    if within "$1" "$python" scripts/kernel_times.py --device "$device" --width "$width" "${some[@]}" \
+    if within "$python" scripts/kernel_times.py --device "$device" --width "$width" "${some[@]}" \
         >"$logs/kernels.txt" 2>"$logs/kernels.log"; then
         mv "$logs/kernels.txt" "$kept"
         cat "$kept/kernels.txt"
@@ -135,12 +144,12 @@ tensorrt86() { # beside the same baseline and the fastest of ours
     }
     runtime=$([ "$cuda" = yes ] && echo tensorrt || echo onnxruntime)
     case $precisions in *int8*) quantize=(--int8) ;; esac
-    [ -e "$network/case.json" ] || "$python" scripts/trt86/export.py "$out" "$network" "${quantize[@]}" || return 1
+    [ -e "$network/case.json" ] || within "$python" scripts/trt86/export.py "$out" "$network" "${quantize[@]}" || return 1
     for each in $precisions; do
         [ "$each" = int8 ] && [ ! -e "$network/int8.onnx" ] && continue # INT8 changes too much: int8.json says so
         commands+=(--command "trt86-$each:server=$trt86 scripts/trt86/predict.py $network --precision $each --runtime $runtime")
     done
-    run "$out-trt86" --backends "torch-fp32,$fast" "${commands[@]}" --max-cases "${CASES:-36}" "$1"
+    run "$out-trt86" --backends "torch-fp32,$fast" "${commands[@]}" --max-cases "${CASES:-36}"
 }
 
 gpu_tests() {
@@ -152,8 +161,10 @@ gpu_tests() {
     # Several at a time where pytest-xdist is there; and then a runtime that crashes takes no other test with it.
     many=$("$python" -c 'import os, xdist; print("-n", min(8, os.cpu_count()), "--dist loadgroup")' 2>/dev/null || true)
     # shellcheck disable=SC2086
-    if within "$1" "$python" -m pytest $many -m gpu -rs tests/engines tests/bench/data/test_voxels.py \
-        tests/bench/end_to_end/test_cuda.py tests/bench/machine/test_gpu.py tests/bench/pipeline 2>&1 | tee "$kept/tests.txt"; then
+    # The files are named, since others need packages that no GPU test does.
+    if within "$python" -m pytest $many -m gpu -rs tests/engines/fused/test_fused.py \
+        tests/engines/test_accuracy_of_engines.py tests/bench/data/test_voxels.py tests/bench/machine/test_gpu.py \
+        tests/bench/pipeline/test_stream.py tests/bench/pipeline/test_roi.py tests/bench/end_to_end/test_cuda.py 2>&1 | tee "$kept/tests.txt"; then
         rm -f "$logs/tests-failed"
     else
         touch "$logs/tests-failed"
@@ -166,14 +177,16 @@ cat "$kept/doctor.txt"
 printf '[%s-coarse]\nbackend = "%s"\nroi = "coarse"\nbatch = 2\n' "$fast" "$fast" >"$logs/coarse.toml"
 recipe=(--recipes "$logs/coarse.toml")
 few=(--max-cases "${BODIES:-16}")
+has_monai=$("$python" -c 'import importlib.util; print(importlib.util.find_spec("monai") is not None)')
+body=$([ "$has_monai" = True ] && echo peer-monai-amp || echo torch-fp32) # what whole bodies are held against
 
 stage claim 240 run "$out" --backends "$claimed" --max-cases "${CASES:-36}"
 stage scenarios 120 scenarios
 stage kernels 120 kernels
 stage trt86 240 tensorrt86
 stage coarse 150 run "$out-coarse" "${recipe[@]}" --backends "torch-fp32,$fast" --max-cases "${CASES:-36}"
-stage bodies 240 run "$out-bodies" "${recipe[@]}" --demo "${BODIES_DEMO:-abdomen}" "${few[@]}" --baseline peer-monai-amp \
-    --backends peer-monai-amp
+stage bodies 240 run "$out-bodies" "${recipe[@]}" --demo "${BODIES_DEMO:-abdomen}" "${few[@]}" --baseline "$body" \
+    --backends "$body"
 stage tests 240 gpu_tests
 stage all 600 run "$out-all" --backends "$every" --max-cases "${CASES:-36}"
 

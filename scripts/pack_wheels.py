@@ -2,7 +2,7 @@
 
     pip list --format freeze > have.txt                                        on that machine, or typed
     python scripts/pack_wheels.py OUT --have have.txt --python 3.12            here; then copy OUT there, piece by piece
-    sh OUT/install.sh FOLDER && export PYTHONPATH=FOLDER                       there
+    sh OUT/install.sh FOLDER && export PYTHONPATH="$(realpath FOLDER)"         there
 
 Packed are voxbench's own requirements with those of ``--extra`` and of names given, and what these require in turn, as
 far as the machine does not have it in a version that suits. PyTorch is never packed: its CUDA build is the machine's.

@@ -3,8 +3,12 @@
 import errno
 import json
 import shutil
+import signal
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +29,11 @@ FLOAT_ONE = 1.0000152587890625  # 1 + 2**-16: what a resampling tool left where 
 
 
 def write_demo(
-    folder: Path, *, seed: int = 0, counts: Mapping[str, int] | None = None, kind: str = "pancreas"
+    folder: Path, *, seed: int = 0, counts: Mapping[str, int] | None = None, kind: str = "pancreas", processes: int = 1
 ) -> Path:  # fmt: skip
     """Write ``counts`` cases of ``kind`` per split (train, validation, test) as a new ``folder`` and return it.
+
+    They are drawn by so many ``processes``, and are the same by any number.
 
     The folder appears under its name only when it is complete. Raises FileExistsError when it exists and
     ValueError for an unknown split.
@@ -41,13 +47,8 @@ def write_demo(
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".unfinished", dir=folder.parent))
     try:
-        for split, count in counts.items():
-            for index in range(count):
-                rng = case_rng(split, index, seed, FILES)
-                if kind == "brain":
-                    _write_volumes(_head_volumes(unfinished, split, draw_head(split, index, seed=seed), rng))
-                else:
-                    _write_case(unfinished, split, draw_case(split, index, seed=seed, kind=kind), rng)
+        numbers = [(split, index) for split, count in counts.items() for index in range(count)]
+        _write_all(partial(_write_drawn, unfinished, kind, seed), numbers, processes)
         if kind == "brain":
             _write_dataset_json(unfinished, counts["train"])
         unfinished.chmod(0o755)  # mkdtemp's 0o700 would keep other users out of the demo
@@ -57,6 +58,34 @@ def write_demo(
         if not (isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST)):
             raise  # else another process has written the same cases meanwhile
     return folder
+
+
+def _write_all(write: Callable[[tuple[str, int]], None], numbers: Sequence[tuple[str, int]], processes: int) -> None:
+    """Each case is drawn from a seed of its own, so that it is the same in whatever process."""
+    if processes == 1:
+        for number in numbers:
+            write(number)
+        return
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=_ignore_interrupts)
+    try:
+        for _ in pool.map(write, numbers):
+            pass
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _ignore_interrupts() -> None:
+    """That of the terminal is for the parent, which then ends the pool."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _write_drawn(root: Path, kind: str, seed: int, number: tuple[str, int]) -> None:
+    split, index = number
+    rng = case_rng(split, index, seed, FILES)
+    if kind == "brain":
+        _write_volumes(_head_volumes(root, split, draw_head(split, index, seed=seed), rng))
+    else:
+        _write_case(root, split, draw_case(split, index, seed=seed, kind=kind), rng)
 
 
 def _write_case(root: Path, split: str, case: DrawnCase, rng: np.random.Generator) -> None:

@@ -14,6 +14,7 @@ from bench.package.opening import opening_of
 from bench.package.trial import Trial, differing_voxels, trial
 from bench.plan.opening import Opening
 from bench.progress import Progress
+from engines.base import Target
 from engines.host import cpu
 from reports.records.package import GoldenCase, PackageRecord
 
@@ -59,7 +60,7 @@ def verify(
     record = read_package(folder)
     opening = opening_of(folder, record, device, threads, trust)
     findings = [Finding("files", True, f"{len(record.files)} files, each with the SHA-256 of the package's document")]
-    findings += _machine(record)
+    findings += _machine(record, opening.open.target)
     progress.start("verifying", 1 + len(record.golden))
     with tempfile.TemporaryDirectory() as scratch, trial(opening.open, timeout_s, Path(scratch) / "log") as tried:
         progress.advance(record.variant)
@@ -71,12 +72,16 @@ def verify(
     return Verification(record, tuple(findings))
 
 
-def _machine(record: PackageRecord) -> list[Finding]:
-    """Remarks where the processor or the software is another than where the package was made."""
+def _machine(record: PackageRecord, target: Target) -> list[Finding]:
+    """Remarks where processor, GPU or software are others than where the package was made."""
     remarks = []
     here = cpu.processor()
     if here != record.host.processor:
         remarks.append(Finding("processor", None, f"{here} (made on {record.host.processor})"))
+    if target.on_cuda:
+        gpu, made_on = (f"{own.gpu}, driver {own.driver}" for own in (host.describe(target.device), record.host))
+        if gpu != made_on:
+            remarks.append(Finding("GPU", None, f"{gpu} (made on {made_on})"))
     now = host.versions()  # what is not installed here is not needed, or was asked for already
     other = {name: then for name, then in record.versions.items() if now.get(name, then) != then}
     if other:

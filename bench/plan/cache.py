@@ -9,9 +9,11 @@ from pathlib import Path
 
 from bench import demo
 from bench.errors import InputError
+from bench.machine import host
 from bench.progress import Progress
 
 _VARIABLE = "VOXBENCH_CACHE"
+MOST_PROCESSES = 16  # that draw abdomens, some seconds each; the others are drawn before processes would have begun
 
 
 def cache_folder() -> Path:
@@ -74,5 +76,6 @@ def demo_data(progress: Progress, kind: str = "pancreas", cases: int | None = No
     folder = cache_folder() / name
     if not folder.is_dir():
         progress.start(f"writing the demo's volumes to {folder}", 1)
-        demo.write_demo(folder, counts=counts, kind=kind)
+        processes = min(len(host.allowed_cpus()), MOST_PROCESSES) if kind == "abdomen" else 1
+        demo.write_demo(folder, counts=counts, kind=kind, processes=processes)
     return folder

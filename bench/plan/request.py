@@ -17,7 +17,7 @@ class Request:
 
     `variants`: timed beside those that the options name, such as that of a package. `cases`: names of those that are
     taken of the split, all without. `tuning`: they are searched on and prove nothing, so that INT8 may be calibrated on
-    some of them.
+    some of them. `folder`: where own commands run, and what their paths begin at; None for the current one.
     """
 
     checkpoint: Path | None = None
@@ -63,6 +63,7 @@ class Request:
     absent: str = "skip"
     required: str = ""
     timeout_s: float = 1800.0
+    folder: Path | None = None
     command: str = field(default="bench run", compare=False)
 
     @classmethod
@@ -89,6 +90,7 @@ class Request:
             further_checkpoints=tuple(path.absolute() for path in self.further_checkpoints),
             task=_whole(self.task),
             data=_whole(self.data),
+            folder=(self.folder or Path()).absolute(),
             recipes=self.recipes if built_in else str(Path(str(self.recipes)).absolute()),
             model_options=replace(
                 options,

@@ -80,6 +80,12 @@ def samples(folder: Path) -> list[str]:
     return [line for line in (folder / "accepted" / "cases.csv").read_text().splitlines() if ",warmup," not in line]
 
 
+def test_every_gpu_test_is_run():
+    marked = {path for path in (ROOT / "tests").rglob("test_*.py") if "mark.gpu" in path.read_text()} - {Path(__file__)}
+    script = (ROOT / "scripts/gpu_acceptance.sh").read_text()
+    assert {str(path.relative_to(ROOT)) for path in marked} == set(re.findall(r"tests/\S+\.py", script))
+
+
 def test_no_stage_is_begun_that_cannot_end_in_what_is_left(accept, tmp_path):
     done = accept(LIMIT="100")
     assert done.stdout.count("not begun") == len(STAGES)

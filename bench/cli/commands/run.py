@@ -13,7 +13,7 @@ from bench import declare, run
 from bench.choices import PLAN_FILE
 from bench.cli.commands.check import exit_code, print_verdict
 from bench.cli.exit_codes import DONE
-from bench.cli.options import beside_plan, parser
+from bench.cli.options import beside_plan, beside_resume, parser
 from bench.cli.terminal import progress
 from bench.errors import InputError
 from bench.merge.on_nodes import run_on_nodes
@@ -36,6 +36,7 @@ def execute(options: Namespace) -> int:
         elif options.resume and options.ray is not None:
             raise InputError("--resume: with --ray the same command without it goes on with the shards that are done")
         elif options.resume:
+            _refuse_beside_resume(options.typed)
             folder = run.resume(options.out or LATEST, shown)
         elif options.ray is not None:
             folder = run_on_nodes(Request.of(options), options.ray, options.out, shown)
@@ -45,6 +46,15 @@ def execute(options: Namespace) -> int:
     print_verdict(summary)
     print(f"Report: {folder / 'report.md'}")
     return exit_code(summary)
+
+
+def _refuse_beside_resume(typed: str) -> None:
+    others = beside_resume(shlex.split(typed)[1:])
+    if others:
+        option = others[0].partition("=")[0]
+        raise InputError(
+            f"{option}: --resume goes on with a run as it began, and only --out may stand beside it; leave it out"
+        )
 
 
 def _declare(options: Namespace) -> int:

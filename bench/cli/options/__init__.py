@@ -42,6 +42,12 @@ from engines import BACKENDS
 from reports.render import FOLDERS, FORMATS
 from reports.render.several import FORMATS as SEVERAL
 
+# Of a checkpoint that is predicted with, by the names of their values; a run and a package say these things themselves.
+OF_CHECKPOINT = (
+    "arch", "tile", "window", "task", "trust", "folds", "backend", "device", "overlap", "roi", "preprocessing", "tta",
+    "allocator",
+)  # fmt: skip
+
 
 class Parser(argparse.ArgumentParser):
     """Tells a mistake in one line."""
@@ -93,7 +99,7 @@ def _run(run: argparse.ArgumentParser) -> None:
     _measurement(run)
     out = run.add_argument_group("where it goes")
     _run_directory(out)
-    out.add_argument("--resume", action="store_true", help="finish the run in --out (default: runs/latest)")
+    _resumed(out)
     run.add_argument(
         "--ray", metavar="auto|ADDRESS",
         help="have each node of this Ray cluster run a shard, and merge them; needs --rounds N",
@@ -126,14 +132,31 @@ def _declared(group: argparse._ActionsContainer) -> None:
     group.add_argument("--plan", type=Path, metavar="FILE", help="run what this declares, and nothing else")
 
 
+def _resumed(group: argparse._ActionsContainer) -> None:
+    group.add_argument("--resume", action="store_true", help="finish the run in --out (default: runs/latest)")
+
+
 def beside_plan(arguments: list[str]) -> list[str]:
     """What the command line of a run by ``--plan`` says of the measurement, where the plan says all of it."""
-    allowed = argparse.ArgumentParser(add_help=False)  # which hands back what it does not know
-    allowed.add_argument("command")
-    _run_directory(allowed)
+    allowed = _allowed()
     one_shard(allowed, "")
     _declared(allowed)
     return allowed.parse_known_args(arguments)[1]
+
+
+def beside_resume(arguments: list[str]) -> list[str]:
+    """What the command line of a run that is resumed says of the measurement, which its record says."""
+    allowed = _allowed()
+    _resumed(allowed)
+    return allowed.parse_known_args(arguments)[1]
+
+
+def _allowed() -> argparse.ArgumentParser:
+    """Knows the run directory alone, and hands back what it does not know."""
+    allowed = argparse.ArgumentParser(add_help=False)
+    allowed.add_argument("command")
+    _run_directory(allowed)
+    return allowed
 
 
 def _measurement(run: argparse.ArgumentParser) -> None:
@@ -412,6 +435,7 @@ def _predict(predict: argparse.ArgumentParser) -> None:
     network(of_checkpoint)
     folds(of_checkpoint)
     one_backend(of_checkpoint)
+    predict.set_defaults(**dict.fromkeys(OF_CHECKPOINT))  # so that it is seen which were given
 
 
 def _merge(merge: argparse.ArgumentParser) -> None:

@@ -24,6 +24,7 @@ from bench.package.formats.description import (
 _CONFIG, _VERSION = "config.pbtxt", "1"
 _TYPES = {"float32": "TYPE_FP32", "float16": "TYPE_FP16"}
 _OPENVINO, _ONNX = "openvino", "onnxruntime"  # Triton's names of its backends
+_ONNX_RUNTIME = ("ort-fp", "ort-int8")  # without its provider TensorRT, which the configuration does not name
 _NO_TF32 = (
     'optimization { execution_accelerators { gpu_execution_accelerator: [ { name: "cuda" '
     'parameters { key: "use_tf32" value: "0" } } ] } }'
@@ -121,7 +122,7 @@ def _onnx(subject: Subject, names: list[str], places: list[Path]) -> _Tiles:
     sources, precision = onnx_graph.graphs_of(subject)
     files = onnx_graph.copy_graphs(sources, places)
     inputs, outputs = onnx_graph.tensors_of(files[0])
-    remarks = other_precision(subject, precision) + other_runtime(subject, "ort")
+    remarks = other_precision(subject, precision) + other_runtime(subject, *_ONNX_RUNTIME)
     return _Tiles(names=names, files=files, inputs=inputs, outputs=outputs, precision=precision, remarks=remarks)
 
 

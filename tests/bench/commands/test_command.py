@@ -6,7 +6,9 @@ import pytest
 
 from bench.commands.command import filled, read_command, refuse_channels, refuse_missing
 from bench.errors import InputError
+from bench.plan.plan import _recipes
 from bench.plan.recipes import read_commands, read_recipes
+from bench.plan.request import Request
 from reports.records.record import CommandRecord
 
 
@@ -19,6 +21,17 @@ def test_placeholders_say_how_a_command_is_called():
         ("a", "case", "command"), ("b", "folder", "command"), ("c", "server", "command"),
     ]  # fmt: skip
     assert commands["b"].one_call
+
+
+def test_another_machine_runs_it_in_the_folder_where_it_was_named(tmp_path, monkeypatch):
+    """Which the node of a cluster has too, and where relative paths of a command begin."""
+    monkeypatch.chdir(tmp_path)
+    request = Request(commands=("a=./p {image} {mask}",)).whole_paths()
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.chdir("scratch")
+    command = _recipes(request)["a"].command
+    assert command is not None
+    assert command.folder == str(tmp_path)
 
 
 def test_a_call_has_the_files_of_its_case_and_no_shell():

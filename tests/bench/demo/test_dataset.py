@@ -45,6 +45,12 @@ def test_layout_is_that_of_the_quiz(demo: Path) -> None:
     assert written == expected
 
 
+def test_it_is_the_same_by_any_number_of_processes(demo: Path, tmp_path: Path) -> None:
+    again = write_demo(tmp_path / "demo", counts=COUNTS, processes=2)
+    for path in demo.rglob("*.nii.gz"):
+        assert (again / path.relative_to(demo)).read_bytes() == path.read_bytes()
+
+
 def test_ids_are_unique_across_splits(demo: Path) -> None:
     ids = [re.findall(r"\d{3}", path.name)[0] for path in images(demo)]
     assert len(set(ids)) == sum(COUNTS.values())

@@ -332,6 +332,8 @@ def test_an_interrupt_keeps_what_was_measured_and_resume_finishes(
     capsys.readouterr()
     assert main(["run", "--resume", "--out", "run"]) == 2
     assert "complete" in capsys.readouterr().err
+    assert main(["run", "--resume", "--out", "run", "--budget=60"]) == 2
+    assert "--budget: --resume goes on with a run as it began, and only --out may stand" in capsys.readouterr().err
 
 
 def test_a_killed_harness_leaves_no_worker_and_loses_nothing(network, data, tmp_path):

@@ -4,17 +4,22 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
 import pytest
 
 from bench.data.volume import MaskValues, read_mask, read_space
+from bench.machine import host
 from bench.package import golden, measure
 from bench.package.document import read_package
 from bench.package.opening import open_package
 from bench.package.trial import trial
+from bench.package.verify import _machine
 from bench.plan.request import Request
+from engines.host import cpu
+from reports.records.record import HostRecord
 from tests.bench.conftest import SIDE
 from tests.bench.package.test_document import list_file
 
@@ -124,6 +129,16 @@ def test_versions_and_processor_are_remarked_on(package, bench):
     assert code == 0
     assert "made on a processor of another kind" in out
     assert "(made with 1999.0)" in out
+
+
+def test_another_gpu_is_remarked_on(monkeypatch):
+    """Then its engine is built anew, and a voxel may differ."""
+    made_on = HostRecord(processor=cpu.processor(), cores=2, memory_bytes=1, gpu="NVIDIA H100", driver="580.1")
+    monkeypatch.setattr(host, "describe", lambda _: replace(made_on, gpu="NVIDIA A100"))
+    record = SimpleNamespace(host=made_on, versions={})
+    (gpu,) = _machine(record, SimpleNamespace(on_cuda=True, device="cuda"))
+    assert (gpu.passed, gpu.text) == (None, "NVIDIA A100, driver 580.1 (made on NVIDIA H100, driver 580.1)")
+    assert [finding.passed for finding in _machine(record, SimpleNamespace(on_cuda=False))] == [True]
 
 
 def test_with_data_it_is_timed_beside_its_baseline(package, data, bench):

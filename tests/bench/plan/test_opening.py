@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.cli.commands.winner.predict import _asked
+from bench.cli.options import parser
 from bench.errors import InputError
 from bench.plan.opening import of_checkpoint, of_run, winner
 from bench.plan.request import Request
@@ -96,6 +98,11 @@ def test_options_that_do_not_fit_the_source_are_refused(network, tmp_path):
     write_run(tmp_path, make_run({"quick": Candidate(3.0)}))
     with pytest.raises(InputError, match="--overlap: a run says itself how its variants run; leave the option out"):
         Source(tmp_path, None, None, Request(overlap=0.25), ("--overlap",)).open(Notes())
+    for option in ("--roi=none", "--tta=none", "--preprocessing=auto", "--device=auto"):  # also with its default
+        words = parser().parse_args(["predict", str(tmp_path), "image.nii.gz", "--out", "masks", option])
+        words.typed = ""
+        with pytest.raises(InputError, match=f"{option.partition('=')[0]}: a run says itself how its variants run"):
+            _asked(words).source.open(Notes())
     checkpoint = Path(network[0])
     with pytest.raises(InputError, match=r"--variant: chooses among the variants of a run, and there is no run\.json"):
         Source(checkpoint, "quick", None, Request(checkpoint=checkpoint)).open(Notes())

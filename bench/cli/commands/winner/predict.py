@@ -5,6 +5,7 @@ import sys
 from argparse import Namespace
 
 from bench.cli.exit_codes import BAD_INPUT, DONE
+from bench.cli.options import OF_CHECKPOINT
 from bench.cli.terminal import progress
 from bench.errors import InputError
 from bench.plan.request import Request
@@ -14,12 +15,6 @@ from bench.predict.predictions import Asked, Predictions, predict
 from bench.predict.runner import Machines, NodeRow
 from bench.predict.source import Source
 from reports.formatting import count, seconds
-
-# Options of a checkpoint, by the names of their values; a run and a package say these things themselves.
-_OF_CHECKPOINT = (
-    "arch", "tile", "window", "task", "trust", "folds", "backend", "device", "overlap", "roi", "preprocessing", "tta",
-    "allocator",
-)  # fmt: skip
 
 
 def execute(options: Namespace) -> int:
@@ -45,8 +40,10 @@ def _of_node(row: NodeRow) -> str:
 
 def _asked(options: Namespace) -> Asked:
     options.checkpoint = [options.source]
-    defaults = {name: getattr(Request, name, None) for name in _OF_CHECKPOINT}
-    chosen = tuple(f"--{name}" for name in _OF_CHECKPOINT if getattr(options, name) != defaults[name])
+    chosen = tuple(f"--{name}" for name in OF_CHECKPOINT if getattr(options, name) is not None)
+    for name in OF_CHECKPOINT:
+        if getattr(options, name) is None:
+            setattr(options, name, getattr(Request, name, None))
     return Asked(
         source=Source(options.source, options.variant, options.backend, Request.of(options), chosen),
         inputs=tuple(options.inputs),

@@ -5,23 +5,20 @@ import sys
 from argparse import Namespace
 
 from bench.cli.exit_codes import BAD_INPUT, DONE
+from bench.cli.options import OF_CHECKPOINT
 from bench.cli.terminal import progress
 from bench.errors import InputError
-from bench.plan.request import Request
 from bench.predict import tables
 from bench.serving.predictions import Asked, predict
 
 # Options that say what predicts and how, by the names of their values: the server does.
-_OF_THE_SERVER = (
-    "variant", "arch", "tile", "window", "task", "trust", "folds", "backend", "device", "overlap", "roi",
-    "preprocessing", "tta", "allocator", "threads", "ray", "ray_cpus", "shard",
-)  # fmt: skip
+_OF_THE_SERVER = ("variant", *OF_CHECKPOINT, "threads", "ray", "ray_cpus", "shard")
 
 
 def execute(options: Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     for name in _OF_THE_SERVER:
-        if getattr(options, name, None) != getattr(Request, name, None):
+        if getattr(options, name, None) is not None:
             raise InputError(f"--{name.replace('_', '-')}: the server says how cases are run; leave it out with --url")
     asked = Asked(
         url=options.url,

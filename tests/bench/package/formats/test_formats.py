@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch import nn
 import engines
 from bench.errors import InputError
 from bench.package.formats import onnx_graph, torchscript, triton
-from bench.package.formats.description import Subject
+from bench.package.formats.description import Subject, other_runtime
 from bench.package.opening import open_package
 from models.load import load_models
 from tests.bench.conftest import SIDE
@@ -344,3 +345,9 @@ def test_a_graph_of_ones_own_has_no_torchscript(tmp_path):
         "segmentation": (1, 3, 8, 8, 8),
         "classification": (1, 1),
     }
+
+
+@pytest.mark.parametrize(("backend", "said"), [("ort-fp16", 0), ("ort-fp32", 0), ("ort-tensorrt-fp16", 1)])
+def test_triton_runs_by_onnx_runtime_what_ran_by_its_own_provider(backend, said):
+    subject = SimpleNamespace(settings=SimpleNamespace(backend=backend))
+    assert len(other_runtime(subject, *triton._ONNX_RUNTIME)) == said
