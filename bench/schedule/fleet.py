@@ -49,6 +49,7 @@ class Fleet:
         self._requests: dict[str, Open | OpenCommand] = {}
         self._building: dict[str, float] = {}  # by name, until when at the latest
         self._largest: dict[str, int] = {}  # bytes of memory that a worker took at most, by where
+        self._largest_case: dict[str, int] = {}  # bytes of the case that takes most, by variant
         self._device_memory: tuple[int, int] | None = None  # free and total, when the last worker was open
 
     def know(self, requests: Iterable[Open | OpenCommand]) -> None:
@@ -174,7 +175,9 @@ class Fleet:
         """Of the largest case; that of a device is not known, nor that of an own command."""
         if request.target.on_cuda or not isinstance(request, Open):
             return 0
-        return largest_case(request.settings, self._cases)[1]
+        if request.name not in self._largest_case:
+            self._largest_case[request.name] = largest_case(request.settings, self._cases)[1]
+        return self._largest_case[request.name]
 
     def _ask(self, name: str, request: Any, *meanwhile: Any, timeout_s: float | None = None) -> Any:
         try:
