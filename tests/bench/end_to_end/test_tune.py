@@ -55,10 +55,10 @@ def test_a_search_that_is_interrupted_twice_ends_in_a_recipe_that_is_confirmed_o
             raise KeyboardInterrupt
         return measure(*arguments)
 
-    def in_the_confirmation(self, *arguments):
+    def in_the_confirmation(self, *arguments, **named):
         if self.run.id == "confirmation":
             raise KeyboardInterrupt
-        return rounds(self, *arguments)
+        return rounds(self, *arguments, **named)
 
     with monkeypatch.context() as patched:
         patched.setattr(trials_module.Trials, "measure", in_the_third_trial)

@@ -45,11 +45,11 @@ def test_groups_follow_one_another_each_with_the_baseline(bench, monkeypatch):
     monkeypatch.setattr(host, "memory", _two_at_most)
     rounds, calls = Interleaver.round, []
 
-    def interrupted(*arguments):
+    def interrupted(*arguments, **named):
         calls.append(arguments)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return rounds(*arguments)
+        return rounds(*arguments, **named)
 
     monkeypatch.setattr(Interleaver, "round", interrupted)
     code, _, printed = bench("--backends", "torch-fp32,torch-fp32,torch-fp32", "--rounds", "1")
