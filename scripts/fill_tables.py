@@ -34,8 +34,8 @@ RESULTS = ROOT / "docs/results"
 NUMBER = re.compile(r"([-+]?[\d.,]+( [%a-z]+|x|e-\d+)*( \[.+\])?|baseline|not measured)?")
 MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 RUNS: dict[str, dict[str, str]] = tomllib.loads((RESULTS / "runs.toml").read_text(encoding="utf-8"))
-MACHINES = ("peers", "peers-width32-coarse", "peers-width32-vnni", "peers-abdomen-width32", "gpu-h100-first")
-WITH_PEERS = ("peers", "peers-width32-coarse", "peers-width32-vnni", "peers-abdomen-width32", "gpu-h100-first")
+MACHINES = ("peers", "peers-width32-coarse", "peers-width32-vnni", "bodies-width32", "gpu-h100-first")
+WITH_PEERS = ("peers", "peers-width32-coarse", "peers-width32-vnni", "bodies-width32", "gpu-h100-first")
 WITH_RECIPES = ("peers", "peers-width32-7bit", "peers-width32-coarse", "peers-width32-vnni", "abdomen-16")
 CHANGES = ("lesion DSC", "macro-F1")
 PEERS = ("peer-monai-fp32", "peer-monai-amp", "peer-nnunet", "peer-script")
@@ -82,7 +82,10 @@ def measured(name: str) -> list[Row]:
 
 
 def against(name: str, peer: str) -> str:
-    ratios = [times(each.time) for each in summary_of(name).peers if each.name == peer and each.time.cases]
+    summary = summary_of(name)
+    if peer == summary.record.baseline:
+        return times(next(row.case for row in summary.rows if row.name == summary.subject))
+    ratios = [times(each.time) for each in summary.peers if each.name == peer and each.time.cases]
     return ratios[0] if ratios else NOT_MEASURED
 
 

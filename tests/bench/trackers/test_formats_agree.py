@@ -55,7 +55,7 @@ MADE: dict[str, Callable[[], Run]] = {
     "agreement": lambda: by_agreement(confirmed()),
     "no-subject": lambda: make_run({"shifted": Candidate(3.0, lesion=-0.05)}),
 }
-COMMITTED = ("abdomen-16", "demo-brain", "gpu-h100-first", "peers-abdomen-width32", "peers-width32-vnni")
+COMMITTED = ("abdomen-16", "demo-brain", "gpu-h100-first", "bodies-width32", "peers-width32-vnni")
 
 
 class Text(HTMLParser):
