@@ -153,8 +153,8 @@ def test_in_a_race_the_slower_wait_until_the_accuracy_of_the_fastest_is_known(be
     assert row(summary, "shifted")["left"].startswith("its accuracy lost")
     assert row(summary, "medium")["left"] is None
     assert row(summary, "late")["left"].startswith("beaten beyond doubt after ")
-    for name in ("shifted", "medium"):
-        assert [s["phase"] for s in read_samples(name)].count("interleaved") == ENOUGH_FOR_F1
+    counts = {name: [s["phase"] for s in read_samples(name)].count("interleaved") for name in ("shifted", "medium")}
+    assert counts["shifted"] == ENOUGH_FOR_F1 <= counts["medium"]
     rest, baseline = ([s for s in read_samples(name) if s["round"] == 1] for name in ("medium", "torch-fp32"))
     assert {s["case"] for s in rest} == {s["case"] for s in baseline}, "what waited has a baseline of its own"
     assert [s["phase"] for s in read_samples("torch-fp32")].count("interleaved") == ENOUGH_FOR_F1 + len(rest)

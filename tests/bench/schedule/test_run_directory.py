@@ -82,6 +82,7 @@ def test_a_full_disk_loses_no_sample_that_was_saved(tmp_path):
     run = make_run({"openvino-int8": Candidate(5.0)})
     directory, variant = RunDirectory.create(tmp_path / "a run"), run.variants[1]
     directory.save_run(run.record)
+    directory.save_variant(run.variants[0])
     half = len(variant.samples) // 2
     for number in (1, half):
         directory.save_variant(_with_samples(variant, number))
