@@ -72,7 +72,8 @@ def tune(request: Request, wanted: Search, out: Path | None, resume: bool, progr
         with locked(folder, "another search is at work there"):
             parts = part(request, wanted.tuning_split, progress)
             shipped = _shipped(parts, folder, progress)
-            _refuse_unconfirmable(parts.evaluation, shipped)
+            if not _is_confirming(folder):
+                _refuse_unconfirmable(parts.evaluation, shipped)
             space, reference = _space(shipped), _reference(shipped)
             log = Log(folder / TRIALS_FILE)
             if not log.trials:

@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as registration
 
 from models.errors import CheckpointError, install, refusal, sides
-from models.model import Model, Transforms, json_sha256
+from models.model import Model, Step, Transforms, json_sha256
 from models.monai import transforms
 from models.monai.bundle import read_config
 from models.monai.config import Config
@@ -86,8 +86,9 @@ def _with_transforms(
         padding_mode=window.padding_mode, cval=window.cval,
     )  # fmt: skip
     meaning = meaning_of(config, channels, len(model.labels), bundle, after.painting, options.task)
-    if meaning.painting is not None and after.painting is None:  # nothing says what is painted: a half and more
-        bundle = replace(bundle, postprocessing=(*bundle.postprocessing, ("AsDiscreted", {"threshold": 0.5})))
+    if meaning.painting is not None and after.painting is None and not _ends_in_threshold(steps):
+        # Nothing says what is painted: a half and more.
+        bundle = replace(bundle, postprocessing=(*steps, ("AsDiscreted", {"threshold": 0.5})))
     if options.window is not None:
         said = ("--window takes the place of its own transforms: volumes run as they are stored",)
     return replace(
@@ -99,6 +100,11 @@ def _with_transforms(
         overlap=window.overlap if options.window is None else model.overlap,
         remarks=(*model.remarks, *meaning.remarks, *window.remarks, *said),
     )
+
+
+def _ends_in_threshold(steps: Sequence[Step]) -> bool:
+    """Whether the last step after the network makes a mask of each channel, which nothing interpolates any more."""
+    return bool(steps) and steps[-1][0] == "AsDiscreted" and steps[-1][1].get("threshold") is not None
 
 
 def trusts_bundle(options: ModelOptions, source: Source) -> bool:
