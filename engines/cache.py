@@ -44,7 +44,10 @@ class Artefact:
 
 
 def key_of(model: "Model", target: Target, distributions: tuple[str, ...], **settings: object) -> dict[str, Any]:
-    """Everything that an artefact depends on: weights, input, device, versions of `distributions` and `settings`."""
+    """Everything that an artefact depends on: weights, input, device, `settings`, and versions.
+
+    Those are of `distributions`, and of the packages that the network's function comes from.
+    """
     return {
         "format": FORMAT,
         "weights": model.sha256,
@@ -52,7 +55,7 @@ def key_of(model: "Model", target: Target, distributions: tuple[str, ...], **set
         "shape": list(target.input_shape),
         "outputs": [len(model.labels), model.subtypes],
         "device": device_identity(target),
-        "versions": versions(*distributions),
+        "versions": versions(*distributions, *model.packages),
         **settings,
     }
 

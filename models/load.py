@@ -21,6 +21,7 @@ from models.reader.source import find_bundle, find_source
 from models.reader.weight_sets import Keys
 from models.user_code.factory import Factory, build_from_code
 from models.user_code.isolation import user_imports
+from models.user_code.packages import packages_of
 
 
 @contextmanager
@@ -150,6 +151,11 @@ def _named(place: Keys) -> str:
 
 def _build_network(checkpoint: Checkpoint, options: ModelOptions, widen_to: int | None = None) -> Model:
     """The network that the weights are of, by their names and by what lies beside them."""
+    model = _build_known(checkpoint, options, widen_to)
+    return replace(model, packages=packages_of(model.module))
+
+
+def _build_known(checkpoint: Checkpoint, options: ModelOptions, widen_to: int | None) -> Model:
     if is_nnunet(checkpoint, options):
         return build_nnunet(checkpoint, options)
     if options.arch is not None:

@@ -104,6 +104,7 @@ class Model:
         mirror_axes: of the input, along which nnU-Net allows its predictor to mirror; None where nothing says.
         overlap: share of a tile's side that neighbours have in common where the user names no other.
         code: hash of what makes the function beside weights and `architecture`, such as the user's own files.
+        packages: names of the installed distributions that have a part in that function, beside PyTorch.
         program: the file's own program that the network is; None where it is PyTorch code.
         only_python: what its forward does that no graph of it can, such as branching on values of the image; empty
             where a graph can be made.
@@ -127,6 +128,7 @@ class Model:
     mirror_axes: tuple[int, ...] | None = None
     overlap: float = 0.5
     code: str = ""
+    packages: tuple[str, ...] = ()
     program: Program | None = None
     only_python: str = ""
     mixed: bool = False

@@ -34,9 +34,11 @@ def pytest_collection() -> Generator[None, object, object]:
     return result
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist takes note of the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
     for item in items:  # what is made once for many tests is made once in all
-        for fixture in ("chromium", "run_and_package"):
+        for fixture in ("chromium", "run_and_package", "quantized_run"):
             if fixture in getattr(item, "fixturenames", ()) and item.get_closest_marker("xdist_group") is None:
                 item.add_marker(pytest.mark.xdist_group(fixture))
     gpu = [item for item in items if item.get_closest_marker("gpu")]

@@ -28,7 +28,7 @@ from packaging.specifiers import SpecifierSet
 import bench
 from bench.cli.main import main
 from bench.plan import cache
-from models.networks.unet import MultiTaskUNet
+from models.networks.unet import MultiTaskUNet, Shape
 from tests.bench.forked import forked_workers
 from tests.bench.package.conftest import quick
 
@@ -221,6 +221,10 @@ def test_doctor_says_what_is_missing_and_how_to_get_it(run: Any) -> None:
         assert rows[name]["fix"] == 'in the checkout of voxbench: pip install ".[cpu]"'
 
 
+def small_network() -> MultiTaskUNet:
+    return MultiTaskUNet(shape=Shape(2, poolings=2))
+
+
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with runs of INT8 variants, made with all that building takes, and a package of each."""
@@ -233,7 +237,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         mask = nib.Nifti1Image((image > 800).astype(np.uint8), np.eye(4))
         nib.save(mask, folder / f"quiz_0_00{number}.nii.gz")
     torch.manual_seed(0)
-    torch.save({"model_state_dict": MultiTaskUNet(2).state_dict()}, root / "best_model.pth")
+    torch.save({"model_state_dict": small_network().state_dict()}, root / "best_model.pth")
     options = ["--checkpoint", root / "best_model.pth", "--tile", "32,32,32", "--data", root / "data"]
     options += ["--device", "cpu", "--threads", "1", "--rounds", "1", "--backends", ",".join(PACKED)]
     with pytest.MonkeyPatch.context() as patch, forked_workers():
@@ -267,7 +271,7 @@ def test_it_predicts_and_shows_records(run: Any, variables: dict[str, str], tmp_
     image = np.random.default_rng(0).normal(0, 400, (32, 32, 32)).astype(np.int16)
     nib.save(nib.Nifti1Image(image, np.eye(4)), folder / "quiz_0_001_0000.nii.gz")
     nib.save(nib.Nifti1Image((image > 800).astype(np.uint8), np.eye(4)), folder / "quiz_0_001.nii.gz")
-    torch.save({"model_state_dict": MultiTaskUNet(2).state_dict()}, tmp_path / "best_model.pth")
+    torch.save({"model_state_dict": small_network().state_dict()}, tmp_path / "best_model.pth")
     scenario = ["scenario", "--checkpoint", tmp_path / "best_model.pth", "--tile", "32,32,32", "--data", tmp_path]
     scenario += ["--device", "cpu", "--threads", "1", "--scenario", "single-stream"]
     done = run(*scenario)

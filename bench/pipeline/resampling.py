@@ -160,7 +160,7 @@ def _bands(axis_map: AxisMap, device: torch.device) -> list[_Band]:
     bands = []
     for start, stop in pairwise([*range(0, axis_map.new, _ROWS), axis_map.new]):
         used = np.flatnonzero(abs(axis_map.matrix[start:stop]).max(0) > _NEGLIGIBLE)
-        columns = slice(int(used[0]), int(used[-1]) + 1)
+        columns = slice(int(used[0]), int(used[-1]) + 1) if used.size else slice(0, 1)  # all beyond the old voxels: 0
         part = np.ascontiguousarray(axis_map.matrix[start:stop, columns])
         bands.append((slice(start, stop), columns, torch.from_numpy(part).to(device)))
     return bands

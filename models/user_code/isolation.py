@@ -20,6 +20,7 @@ from typing import Any
 OURS = ("bench", "engines", "models", "reports")
 HOME = Path(__file__).resolve().parents[2]
 _FOLDERS = tuple(f"{Path(__file__).parents[2] / name}/" for name in OURS)  # as our modules spell it, links not followed
+INSTALLED = {"site-packages", "dist-packages"}  # folders of installed packages
 _PYTHONS = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib"))
 
 _active: "list[_Isolation]" = []
@@ -89,7 +90,7 @@ def _reached(modules: Iterable[ModuleType]) -> list[ModuleType]:
 def _is_theirs(module: ModuleType) -> bool:
     """Whether it is neither ours nor Python's nor of an installed package, and has a file."""
     file = _file_of(module)
-    if not file.is_file() or {"site-packages", "dist-packages"}.intersection(file.parts):
+    if not file.is_file() or not INSTALLED.isdisjoint(file.parts):
         return False
     return not str(file).startswith(_FOLDERS) and not any(map(file.is_relative_to, _PYTHONS))
 
@@ -130,7 +131,7 @@ class _Isolation:
         return {
             name: module
             for name, module in new.items()
-            if not roots.isdisjoint((file := _file_of(module)).parents) and "site-packages" not in file.parts
+            if not roots.isdisjoint((file := _file_of(module)).parents) and INSTALLED.isdisjoint(file.parts)
         }
 
     @contextmanager

@@ -6,8 +6,8 @@ from reports.charts.figure import Chart, canvas, chart
 from reports.charts.forest import ROW, ForestRow, draw, span, zero_line
 from reports.charts.marks import BETWEEN, plain
 from reports.decision.accuracy import Metric, MetricKey
-from reports.decision.verdict import metric_state, severity
-from reports.formatting import SHOWN, agreement, change, listed
+from reports.decision.verdict import metric_state, nearest_to_loss, severity
+from reports.formatting import agreement, change, listed
 from reports.records.record import AGREEMENT
 from reports.summary.summary import Row, Summary
 
@@ -26,7 +26,7 @@ def accuracy_chart(summary: Summary) -> Chart | None:
     if not scored:
         return None
     by_agreement = row.accuracy.shown_by == AGREEMENT
-    shown = _nearest(row, scored)
+    shown = nearest_to_loss(scored, lambda key: severity(key, scored[key], row.margins[key]))
     rows = [(_agreement_row if by_agreement else _difference_row)(row, key, scored[key]) for key in shown]
     smallest, largest = span(rows)
     pad = 0.06 * max(largest - smallest, 1e-4)
@@ -37,15 +37,6 @@ def accuracy_chart(summary: Summary) -> Chart | None:
         zero_line(axes, 1.0 if by_agreement else 0.0)
         axes.set_xlabel("score to the baseline's own output" if by_agreement else "difference to the baseline's score")
         return chart(figure, NAME, title, _words(summary, row, rows, len(scored)))
-
-
-def _nearest(row: Row, scored: dict[MetricKey, Metric]) -> list[MetricKey]:
-    """All scores, or of many the nearest to a loss, in the order of the task."""
-    most = SHOWN + 2  # and those of classes
-    if len(scored) <= most:
-        return list(scored)
-    ordered = sorted(scored, key=lambda key: severity(key, scored[key], row.margins[key]), reverse=True)
-    return [key for key in scored if key in ordered[:most]]
 
 
 def _difference_row(row: Row, key: MetricKey, metric: Metric) -> ForestRow:
@@ -82,7 +73,7 @@ def _words(summary: Summary, row: Row, rows: list[ForestRow], scored: int) -> st
             f"What the mean scores of {name} differ by from those of {baseline} on the same cases, with bounds "
             "(one-sided, 95 % confidence). The dashed mark of each row is its margin"
         )
-    many = f" Shown are the {len(rows)} nearest to a loss of {scored}." if len(rows) < scored else ""
+    many = f" Shown are {len(rows)} of {scored}: of structures those nearest to a loss." if len(rows) < scored else ""
     parts = listed([f"{plain(each.label, 60)} {each.figures.replace(BETWEEN, ', ')}" for each in rows], "; ")
     return (
         f"{what}, which the lower bound must reach. Circles are kept, crosses lost, open diamonds undecided.{many} "

@@ -1,6 +1,6 @@
 """Is one speedup real, and is the accuracy, or the agreement, kept? The rules, and the words for what they find."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from math import inf, isfinite, isnan, nan
 
@@ -197,6 +197,15 @@ def severity(key: MetricKey, metric: Metric, margin: float) -> tuple[int, float]
     share = fall / margin if margin else inf if fall > 0 else 0.0
     order = (KEPT, UNDECIDED, LOST)
     return order.index(state) if state in order else -1, -inf if isnan(share) else share
+
+
+def nearest_to_loss(
+    keys: Iterable[MetricKey], severity_of: Callable[[MetricKey], tuple[int, float]]
+) -> tuple[MetricKey, ...]:
+    """Those that a table has room for, in their order: `SHOWN` of structures, the most severe, and all others."""
+    every = tuple(keys)
+    worst = sorted((key for key in every if key.structure is not None), key=severity_of, reverse=True)[:SHOWN]
+    return tuple(key for key in every if key.structure is None or key in worst)
 
 
 def judge_accuracy(accuracy: Accuracy, claim: Claim) -> tuple[str, str]:

@@ -17,8 +17,8 @@ from reports.analysis.roofline import Roofline
 from reports.analysis.shards import ShardTimes
 from reports.decision.accuracy import Accuracy, MetricKey
 from reports.decision.speed import Speed
-from reports.decision.verdict import Claim, SpeedVerdict, severity
-from reports.formatting import SHOWN, count
+from reports.decision.verdict import Claim, SpeedVerdict, nearest_to_loss, severity
+from reports.formatting import count
 from reports.records.record import OK, EvidenceRecord, RunRecord, VariantSettings
 from reports.records.store import Run
 
@@ -206,16 +206,13 @@ class Summary:
         return sorted((row for row in self.rows if row.status == OK), key=place)
 
     def shown(self, keys: Iterable[MetricKey]) -> tuple[MetricKey, ...]:
-        """Those of `keys` that a table has room for: `SHOWN` of structures, the nearest to a loss in any variant."""
-        every = tuple(keys)
-        of_structures = [key for key in every if key.structure is not None]
+        """Those of `keys` that a table has room for: of structures the nearest to a loss in any variant."""
         rows = [row for row in self.measured if row.accuracy.cases and not (row.is_baseline or row.is_peer)]
 
         def worst(key: MetricKey) -> tuple[int, float]:
             return max((severity(key, row.accuracy.metric(key), row.margins[key]) for row in rows), default=(0, 0.0))
 
-        nearest = sorted(of_structures, key=worst, reverse=True)[:SHOWN]
-        return tuple(key for key in every if key.structure is None or key in nearest)
+        return nearest_to_loss(keys, worst)
 
     @property
     def has_declared_claim(self) -> bool:

@@ -17,19 +17,29 @@ from bench import declare as declare_module
 from bench import run as run_module
 from bench.cli.main import main
 from bench.schedule.limits import DEFAULT
-from models.networks.unet import MultiTaskUNet
-from tests.bench.forked import forked_workers
+from models.networks.unet import MultiTaskUNet, Shape
+from tests.bench.forked import forked_workers, share_exports
 from tests.bench.written_cases import SIDE, write_cases
 
 CASES = 16  # the fewest on which an unchanged macro-F1 counts
 FEW = 5  # what a test runs unless it says otherwise: enough for a claim about time
 
 
+@pytest.fixture(scope="session", autouse=True)
+def exports(tmp_path_factory) -> None:
+    """One folder of exported networks for all workers of these tests, and for all processes of pytest-xdist."""
+    base = tmp_path_factory.getbasetemp()
+    share_exports((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "exports")
+
+
 @pytest.fixture(scope="session")
 def network(tmp_path_factory) -> tuple[Path, MultiTaskUNet]:
-    """A small checkpoint in the reference format; its random weights, balanced, label some of all three classes."""
+    """A small checkpoint in the reference format; its random weights, balanced, label some of all three classes.
+
+    Two poolings rather than four: hundreds of tests export and compile it, which takes as long as it has layers.
+    """
     torch.manual_seed(3)
-    module = MultiTaskUNet(2).eval()
+    module = MultiTaskUNet(shape=Shape(2, poolings=2)).eval()
     with torch.no_grad():
         module.seg_out.bias -= module(torch.rand(1, 1, SIDE, SIDE, SIDE))[0].mean(dim=(0, 2, 3, 4))
     path = tmp_path_factory.mktemp("checkpoint") / "best_model.pth"

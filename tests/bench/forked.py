@@ -1,11 +1,11 @@
 """Workers as forks of a process that has imported already what workers import.
 
 A worker is a process all the same, which runs `bench.worker.server` with its own folder, variables and log, and which
-a test may kill. Only its start is another, in hundredths of a second rather than in more than one of a core, and it
-warms a backend up by the least number of passes. Workers start and warm up as users have them where that is what is
-asked (`test_imports`, `worker/test_process`, `worker/test_allocator`, `cli/commands/test_doctor`), on GPUs, in
-scenarios and predictions, and wherever `bench` is called as a program: in whole runs that are interrupted and killed
-(`end_to_end/test_run`), in the image (`test_container`) and in scripts.
+a test may kill. Only its start is another, in hundredths of a second rather than in more than one of a core, it warms
+a backend up by the least number of passes, and exports each network once (`shared_exports`). Workers start and warm up
+as users have them where that is what is asked (`test_imports`, `worker/test_process`, `worker/test_allocator`,
+`cli/commands/test_doctor`), on GPUs, in scenarios and predictions, and wherever `bench` is called as a program: in
+whole runs that are interrupted and killed (`end_to_end/test_run`), in the image (`test_container`) and in scripts.
 """
 
 import atexit
@@ -22,6 +22,8 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -43,7 +45,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from tests.bench.forked import serve
 del sys.path[0]
-serve(int(sys.argv[2]))
+serve(int(sys.argv[2]), sys.argv[3])
 """
 
 
@@ -68,6 +70,11 @@ def _is_worker(process: psutil.Process) -> bool:
         return WORKER in process.cmdline()
     except psutil.Error:  # it has ended meanwhile
         return False
+
+
+def share_exports(folder: Path) -> None:
+    """Have the forks from now on share what they export."""
+    _ForkServer.exports = str(folder)
 
 
 class Forked:
@@ -98,10 +105,11 @@ class _ForkServer:
     """The process whose forks workers are, as this process sees it; started once."""
 
     instance: "_ForkServer | None" = None
+    exports = ""  # the folder of those that are shared; where there is none each worker exports for itself
 
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [sys.executable, "-P", "-c", _START, HOME, str(theirs.fileno())]
+        command = [sys.executable, "-P", "-c", _START, HOME, str(theirs.fileno()), self.exports]
         variables = environment() | {"OMP_NUM_THREADS": "1"}  # else NumPy starts threads
         variables.pop("PYTHONPATH", None)  # each worker has its own
         self._process = subprocess.Popen(
@@ -128,12 +136,14 @@ class _ForkServer:
         self._process.wait()
 
 
-def serve(number: int) -> None:
+def serve(number: int, exports: str) -> None:
     """Fork a worker, or say how one has ended, for each request until the other side closes the socket."""
     harness = socket.socket(fileno=number)
     with LightImports():
         for name in _PRELOADED:
             __import__(name)
+    if exports:
+        import_module("tests.bench.shared_exports").share(Path(exports))
     gc.freeze()  # else each fork would copy what all share
     warmup.MOST = warmup.LEAST  # passes, in hundreds of workers; the rule has tests of its own
     assert len(os.listdir("/proc/self/task")) == 1, "a fork would lack the threads of a library"  # noqa: PTH208

@@ -10,16 +10,16 @@ from torch.nn.functional import interpolate
 
 from engines.base import Calibration, Target
 from models.model import Model, weights_sha256
-from models.networks.unet import MultiTaskUNet
+from models.networks.unet import MultiTaskUNet, Shape
 
 SIDE = 32
 
 
 @pytest.fixture(scope="package")
 def model() -> Model:
-    """A width-4 reference network with seeded random weights."""
+    """The reference network at width 4 and two poolings, whose layers compilers are done with soon; random weights."""
     torch.manual_seed(0)
-    network = MultiTaskUNet(4).eval()
+    network = MultiTaskUNet(shape=Shape(4, poolings=2)).eval()
     return Model(
         module=network,
         architecture="multitask-unet",

@@ -157,13 +157,14 @@ def test_the_key_holds_all_that_matters(target: Callable[..., Target], model: Mo
     keys = {
         key(model, here),
         key(replace(model, sha256="0" * 64), here),
+        key(replace(model, packages=("numpy",)), here),
         key(model, replace(here, calibration=other)),
         key(model, replace(here, batch=2)),
         key(model, replace(here, tile=(16, 32, 32))),
-        str(key_of(model, here, ("torch", "numpy"), precision="int8", calibration="calibration-1")),
+        str(key_of(model, here, ("torch", "pytest"), precision="int8", calibration="calibration-1")),
         str(key_of(model, here, ("torch",), precision="fp32", calibration="calibration-1")),
     }
-    assert len(keys) == 7
+    assert len(keys) == 8
     assert key(model, here) == key(model, replace(here, cache=tmp_path / "elsewhere"))
 
 

@@ -15,6 +15,7 @@ from engines.base import Calibration, Target
 from engines.evidence.mac_counter import layers_in
 from engines.evidence.mismatch import evidence_mismatch
 from engines.onnx.export import onnx_file
+from engines.pytorch import aoti
 from engines.quantization import sensitivity
 from engines.quantization.fake_quantization import FakeQuantized, calibrate
 from engines.rewrites import rewritten
@@ -129,7 +130,11 @@ def test_every_backend_gives_the_same_logits(models: dict[str, Model], tmp_path:
         expected = model.module(x)
     with engine.open(model, here) as session:
         outputs = [output.clone() for output in session.infer(x)]
+        for again, output in zip(session.infer(x.transpose(2, 4).contiguous().transpose(2, 4)), outputs, strict=True):
+            torch.testing.assert_close(again, output, rtol=1e-4, atol=1e-5)
         assert evidence_mismatch(row, here, session.evidence()) is None
+    if backend == "torch-aoti":
+        aoti._try_loading(next(tmp_path.rglob("*.pt2")), -1)  # in a process of its own, as it is done on a GPU
     assert [output.shape for output in outputs] == [true.shape for true in expected]
     if not model.subtypes:  # then it is a logit of the segmentation, near 0 perhaps
         assert torch.equal(outputs[1], outputs[0][:, :1, 0, 0, 0])

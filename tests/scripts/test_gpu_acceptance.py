@@ -29,6 +29,7 @@ def accept(tmp_path, quick_processes):
     return call
 
 
+@pytest.mark.long
 def test_every_stage_leaves_what_can_be_committed_and_is_not_run_again(accept, tmp_path):
     first = accept()
     kept = tmp_path / "accepted-kept"
@@ -58,6 +59,7 @@ def test_every_stage_leaves_what_can_be_committed_and_is_not_run_again(accept, t
     assert (tmp_path / "accepted" / "cases.csv").read_text() == measured, "a complete run is not measured again"
 
 
+@pytest.mark.long
 def test_a_stage_that_takes_too_long_is_stopped_and_gone_on_with(accept, tmp_path):
     stopped = accept(STAGES="claim", SECONDS_EACH="1", CASES="2")
     assert "not ended; run the script again to go on" in stopped.stdout

@@ -6,8 +6,7 @@ from math import isfinite
 from reports import formatting
 from reports.decision.accuracy import Metric, MetricKey, metric_keys, own_margin
 from reports.decision.regression import NO_REGRESSION, Change, Regression, worst
-from reports.decision.verdict import LOST, Claim, severity
-from reports.formatting import SHOWN
+from reports.decision.verdict import LOST, Claim, nearest_to_loss, severity
 from reports.records.record import AGREEMENT
 from reports.render.commonmark import bullets, fold, section, table, text, words
 from reports.render.sections.accuracy import margins_text
@@ -154,16 +153,14 @@ def run_section(regression: Regression, *, differences: bool = True) -> str:
     return section(title, table(head, rows, (0, 1)), rest, reasons, allowed, differ)
 
 
-def _shown(regression: Regression, keys: Sequence[MetricKey], claim: Claim) -> list[MetricKey]:
+def _shown(regression: Regression, keys: Sequence[MetricKey], claim: Claim) -> tuple[MetricKey, ...]:
     """Of many scores those nearest to a loss."""
 
     def worst(key: MetricKey) -> tuple[int, float]:
         metrics = [change.metrics[key] for change in regression.changes if key in change.metrics]
         return max((severity(key, own, claim.margin(key, own.own_margin)) for own in metrics), default=(0, 0.0))
 
-    of_structures = [key for key in keys if key.structure is not None]
-    nearest = sorted(of_structures, key=worst, reverse=True)[:SHOWN]
-    return [key for key in keys if key.structure is None or key in nearest]
+    return nearest_to_loss(keys, worst)
 
 
 def _change_row(change: Change, keys: Sequence[MetricKey]) -> list[str]:

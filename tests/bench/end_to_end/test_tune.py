@@ -46,6 +46,7 @@ def lines() -> list[dict]:
     return [json.loads(line) for line in Path("search/trials.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.long
 def test_a_search_that_is_interrupted_twice_ends_in_a_recipe_that_is_confirmed_on_other_cases(tune, monkeypatch):
     measure, rounds, calls = trials_module.Trials.measure, Interleaver.round, []
 

@@ -28,7 +28,7 @@ from engines.evidence.mismatch import evidence_mismatch
 from engines.probe import check
 from models.model import Model, Plans
 from models.networks.outputs import Pair
-from models.networks.unet import MultiTaskUNet
+from models.networks.unet import MultiTaskUNet, Shape
 from models.task import PANCREAS
 from tests.bench.data.headers import noise, pixdim, save
 from tests.bench.values import read_labels
@@ -98,8 +98,8 @@ def test_a_peer_mirrors_tiles_and_averages_networks_as_we_do(name, tmp_path):
     torch.manual_seed(4)
     made = [
         Model(
-            module=MultiTaskUNet(2).eval().requires_grad_(False), architecture="multitask-unet", width=2,
-            tile=(32, 32, 32), window=(-1000.0, 1000.0), sha256=str(number),
+            module=MultiTaskUNet(shape=Shape(2, poolings=2)).eval().requires_grad_(False),
+            architecture="multitask-unet", width=2, tile=(32, 32, 32), window=(-1000.0, 1000.0), sha256=str(number),
         )
         for number in range(3)
     ]  # fmt: skip

@@ -126,8 +126,9 @@ def test_labels_on_a_gpu_are_those_of_a_cpu(tmp_path, roi):
 
 
 @pytest.mark.parametrize(("roi", "usual_mm"), [("coarse", COARSE_MARGIN_MM), ("foreground", NEAR_MARGIN_MM)])
-@pytest.mark.parametrize("own_mm", [None, 4.0])
-@pytest.mark.parametrize("spacing", [(2.0, 2.0, 2.0), (1.6, 2.4, 5.0)])
+@pytest.mark.parametrize(
+    ("own_mm", "spacing"), [(None, (1.6, 2.4, 5.0)), (4.0, (2.0, 2.0, 2.0)), (4.0, (1.6, 2.4, 5.0))]
+)
 def test_the_margin_is_kept_in_mm_along_every_axis(tmp_path, roi, usual_mm, own_mm, spacing):
     # Tiles a voxel apart, so that the box is not grown to fill them.
     volume = scene(SHAPE, [PLACES["middle"]])

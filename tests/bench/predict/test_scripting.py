@@ -6,11 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.bench.conftest import CASES, SIDE
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
+@pytest.mark.long
 def test_the_documented_script_goes_from_a_checkpoint_to_masks(network, data, tmp_path, quick_processes):
     text = (ROOT / "docs/reference/scripting.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)

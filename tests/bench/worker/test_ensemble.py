@@ -11,14 +11,14 @@ import engines
 from bench.worker.ensemble import EnsembleSession, open_all
 from engines.base import Calibration, Evidence, Target, class_check_of
 from models.model import Model, weights_sha256
-from models.networks.unet import MultiTaskUNet
+from models.networks.unet import MultiTaskUNet, Shape
 
 TILE = (32, 32, 32)
 
 
 def member(seed: int) -> Model:
     torch.manual_seed(seed)
-    network = MultiTaskUNet(2).eval().requires_grad_(False)
+    network = MultiTaskUNet(shape=Shape(2, poolings=2)).eval().requires_grad_(False)
     return Model(
         module=network, architecture="multitask-unet", width=2, tile=TILE, window=(-1000.0, 1000.0),
         sha256=weights_sha256(network),

@@ -25,7 +25,7 @@ def test_counts_by_hand() -> None:
 
 def test_finds_every_layer_of_the_reference_network(model: Model) -> None:
     layers = layers_of(model.module, (1, 1, 32, 32, 32))
-    assert len(layers) == 19 + 4 + 3
+    assert len(layers) == 11 + 2 + 3
     assert layers[0] == Layer("enc1.0", (32**3, 4 * 27, 4 * 32**3), 32**3 * 4 * 27)
 
 

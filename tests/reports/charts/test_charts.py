@@ -178,8 +178,8 @@ def test_of_many_structures_the_nearest_to_a_loss_are_drawn_and_it_says_so(summa
     written = words(chart.svg)
     assert "part-042 DSC" in written
     assert "-0.0200 [-0.0200] · margin 0.005 · lost" in written
-    assert sum(" · margin " in each for each in written) == 10
-    assert "Shown are the 10 nearest to a loss of 211." in chart.text
+    assert sum(" · margin " in each for each in written) == 9
+    assert "Shown are 9 of 211: of structures those nearest to a loss." in chart.text
 
 
 def test_by_agreement_it_shows_the_agreement_and_what_is_required(summaries) -> None:

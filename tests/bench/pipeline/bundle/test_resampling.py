@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
@@ -43,6 +43,10 @@ def there_and_back(volume, spacing, nearest: bool):
     mode=st.sampled_from(["bilinear", "nearest"]), padding=st.sampled_from(["border", "zeros", "reflection"]),
     corners=st.booleans(), dtype=st.sampled_from([np.float64, np.float32]), nearest=st.booleans(),
     flipped=st.booleans(), diagonal=st.booleans(),
+)  # fmt: skip
+@example(  # the one new voxel along the last axis lies beyond the old ones
+    shape=(2, 2, 2), mm=(0.7, 0.7, 0.7), wanted=(0.8, 0.8, 3.0), mode="bilinear", padding="zeros", corners=True,
+    dtype=np.float64, nearest=False, flipped=False, diagonal=False,
 )  # fmt: skip
 def test_spacing_and_its_inverse_are_monais(
     shape, mm, wanted, mode, padding, corners, dtype, nearest, flipped, diagonal
