@@ -34,13 +34,17 @@ def pytest_collection() -> Generator[None, object, object]:
     return result
 
 
+MANY_FILES = ("chromium", "run_and_package", "quantized_run")  # fixtures of the session that take long
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist takes note of the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
     for item in items:  # what is made once for many tests is made once in all
-        for fixture in ("chromium", "run_and_package", "quantized_run"):
-            if fixture in getattr(item, "fixturenames", ()) and item.get_closest_marker("xdist_group") is None:
-                item.add_marker(pytest.mark.xdist_group(fixture))
+        if isinstance(item, pytest.Function) and item.get_closest_marker("xdist_group") is None:
+            shared = _shared_by(item)
+            if shared:
+                item.add_marker(pytest.mark.xdist_group(shared))
     gpu = [item for item in items if item.get_closest_marker("gpu")]
     if gpu:
         import torch
@@ -48,6 +52,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if not torch.cuda.is_available():
             for item in gpu:
                 item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and PyTorch finds none"))
+
+
+def _shared_by(item: pytest.Function) -> str | None:
+    """What is to be made once: a fixture of many files, or those of the test's own file for all its tests."""
+    for name in MANY_FILES:
+        if name in item.fixturenames:
+            return name
+    file = item.nodeid.partition("::")[0]
+    used = item._fixtureinfo.name2fixturedefs
+    own = (made for name in item.fixturenames for made in used.get(name, ()) if made.baseid == file)
+    return file if any(made.scope != "function" for made in own) else None
 
 
 # Without what takes seconds and is no matter of a script: the device's peak, confirmations, a long warm-up.

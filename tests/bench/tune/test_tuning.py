@@ -1,0 +1,86 @@
+"""The job around a search: what is refused before it, its best recipe with the steps to it, and its confirmation."""
+
+from contextlib import contextmanager
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from bench.errors import InputError
+from bench.plan.plan import make_plan
+from bench.plan.request import Request
+from bench.progress import Unshown
+from bench.tune import tuning
+from bench.tune.search import Budget, Log
+from bench.tune.trials import Shipped
+from reports.decision.tuning import best_of
+from reports.records.record import OK, CommandRecord, VariantRecord, VariantSettings
+from reports.records.store import Run
+from tests.bench.tune.test_search import FIRST, World
+from tests.bench.tune.test_space import SPACE, some
+from tests.bench.written_cases import SIDE
+
+LEAN = VariantSettings(backend="torch-fp32", roi="none", overlap=0.25, batch=1, recipe=True)
+
+
+def test_a_step_that_turns_out_faster_than_the_best_is_the_best(tmp_path, monkeypatch):
+    """One thread costs a part of what the other two settings bring, which no trial of the search has shown."""
+    world = World()
+
+    @contextmanager
+    def opened(*_):
+        yield SimpleNamespace(measure=world)
+
+    monkeypatch.setattr(tuning, "opened", opened)
+    log = Log(tmp_path / "trials.jsonl")
+    log.append(FIRST)
+    log.append(slow := world(2, some(backend="openvino-int8", roi="body", streams=2, threads=1), None))
+    settings = SimpleNamespace(timeout_s=100.0, seed=0)
+    shipped = SimpleNamespace(run=SimpleNamespace(record=SimpleNamespace(settings=settings)))
+    best, taken = tuning._searched(shipped, SPACE, log, Budget(seconds=0.0), tmp_path, Unshown())
+    assert best.speedup > slow.speedup
+    assert best.settings == some(backend="openvino-int8", roi="body", streams=2)
+    assert best == best_of(log.trials)
+    assert {step.setting for step in taken} == {"roi", "streams"}
+    assert taken[-1].trial == best
+
+
+@pytest.fixture
+def shipped(network, data, tmp_path, monkeypatch):
+    """Of a run over the tuning cases, with further variants beside plain PyTorch; no case was run."""
+    monkeypatch.setenv("VOXBENCH_CACHE", str(tmp_path / "cache"))
+    request = Request(checkpoint=network[0], data=data, tile=(SIDE,) * 3, device="cpu", backends="")
+
+    def made(baseline: str, reference: str, **variants: VariantSettings) -> tuple[Request, Shipped]:
+        own = replace(request, variants=variants, baseline=baseline)
+        record = make_plan(own, "", "", Unshown()).record
+        ran = tuple(
+            VariantRecord(name=name, settings=each, status=OK) for name, each in record.settings.variants.items()
+        )
+        return own, Shipped(Run(record, ran), reference, 16)
+
+    return made
+
+
+def test_a_recipe_as_baseline_comes_along_to_the_confirmation(shipped):
+    other = replace(LEAN, overlap=0.5)
+    evaluation, ran = shipped("lean", "other", lean=LEAN, other=other)
+    plan = tuning._confirmation_plan(evaluation, ran, replace(LEAN, batch=2), beside=True, progress=Unshown())
+    variants = plan.record.settings.variants
+    assert plan.record.baseline == "lean"
+    assert (variants["lean"], variants["other"], variants["tuned"].batch) == (LEAN, other, 2)
+    alone = tuning._confirmation_plan(evaluation, ran, LEAN, beside=False, progress=Unshown())
+    assert set(alone.record.settings.variants) == {"lean", "tuned"}
+
+
+def test_an_own_command_is_no_reference(shipped):
+    evaluation, ran = shipped("torch-fp32", "torch-fp32")
+    command = VariantSettings(
+        backend="command", roi="none", overlap=0.0, batch=1,
+        command=CommandRecord(line="predict {image} {mask}", mode="case"),
+    )  # fmt: skip
+    theirs = VariantRecord(name="mine", settings=command, status=OK)
+    with pytest.raises(InputError, match=r"^--baseline mine: an own command; a search needs a backend to begin with$"):
+        tuning._refuse_unconfirmable(
+            evaluation, replace(ran, run=replace(ran.run, variants=(theirs,)), reference="mine")
+        )
