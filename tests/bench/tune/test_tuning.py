@@ -18,7 +18,6 @@ from reports.records.record import OK, CommandRecord, VariantRecord, VariantSett
 from reports.records.store import Run
 from tests.bench.tune.test_search import FIRST, World
 from tests.bench.tune.test_space import SPACE, some
-from tests.bench.written_cases import SIDE
 
 LEAN = VariantSettings(backend="torch-fp32", roi="none", overlap=0.25, batch=1, recipe=True)
 
@@ -49,7 +48,7 @@ def test_a_step_that_turns_out_faster_than_the_best_is_the_best(tmp_path, monkey
 def shipped(network, data, tmp_path, monkeypatch):
     """Of a run over the tuning cases, with further variants beside plain PyTorch; no case was run."""
     monkeypatch.setenv("VOXBENCH_CACHE", str(tmp_path / "cache"))
-    request = Request(checkpoint=network[0], data=data, tile=(SIDE,) * 3, device="cpu", backends="")
+    request = Request(checkpoint=network[0], data=data, device="cpu", backends="")
 
     def made(baseline: str, reference: str, **variants: VariantSettings) -> tuple[Request, Shipped]:
         own = replace(request, variants=variants, baseline=baseline)
