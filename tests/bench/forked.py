@@ -22,7 +22,6 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -143,7 +142,9 @@ def serve(number: int, exports: str) -> None:
         for name in _PRELOADED:
             __import__(name)
     if exports:
-        import_module("tests.bench.shared_exports").share(Path(exports))
+        from tests.bench.shared_exports import share
+
+        share(Path(exports))
     gc.freeze()  # else each fork would copy what all share
     warmup.MOST = warmup.LEAST  # passes, in hundreds of workers; the rule has tests of its own
     assert len(os.listdir("/proc/self/task")) == 1, "a fork would lack the threads of a library"  # noqa: PTH208

@@ -1,38 +1,28 @@
-"""ONNX graphs that forked workers export once for all tests: each test has a cache of its own, and an export is long.
+"""ONNX graphs that forked workers export once for all tests: each test has a cache of its own, and exports take long."""
 
-A graph is kept under the same key as in the cache of engines, and copied to where the worker would have written it.
-"""
-
-import hashlib
-import json
-import os
 import shutil
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from engines.cache import key_of
+from engines.base import Target
+from engines.cache import artefact, key_of
 from engines.onnx import export
 
-_export = export._export
+if TYPE_CHECKING:
+    from models.model import Model
 
 
 def share(folder: Path) -> None:
-    """In this process and its forks."""
-    export._export = _remembering(folder, _export)
+    """Have this process and its forks take what they export from a cache in `folder`, and leave it there."""
+    write = export._export
 
+    def copied(model: "Model", target: Target, half: bool, path: Path) -> None:
+        key = key_of(model, target, (), half=half)
+        built = artefact(
+            replace(target, cache=folder, prebuilt=None), "exported", key,
+            lambda place: write(model, target, half, place / path.name),
+        )  # fmt: skip
+        shutil.copyfile(built.folder / path.name, path)
 
-def _remembering(folder: Path, write: Callable[..., None]) -> Callable[..., None]:
-    def call(model: Any, target: Any, half: bool, path: Path) -> None:
-        key = json.dumps([half, key_of(model, target, ())], sort_keys=True)
-        kept = folder / hashlib.sha256(key.encode()).hexdigest()
-        if kept.exists():
-            shutil.copyfile(kept, path)
-            return
-        write(model, target, half, path)
-        folder.mkdir(exist_ok=True)
-        unfinished = kept.with_suffix(f".{os.getpid()}")
-        shutil.copyfile(path, unfinished)
-        unfinished.rename(kept)
-
-    return call
+    export._export = copied

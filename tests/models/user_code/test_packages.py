@@ -14,20 +14,18 @@ from models.user_code.packages import packages_of
 NET = """
 import json
 from torch import nn
-from beside import scaled
+from beside import Scaled
 
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.seg = nn.Conv3d(1, 3, 1)
-
-    def forward(self, x):
-        return self.seg(scaled(x))
+def net():
+    return nn.Sequential(Scaled(), nn.Conv3d(1, 3, 1))
 """
 BESIDE = """
-def scaled(x):
-    from factor.of import FACTOR
-    return FACTOR * x
+import torch
+
+class Scaled(torch.nn.Module):
+    def forward(self, x):
+        from factor.of import FACTOR
+        return FACTOR * x
 """
 
 
@@ -53,8 +51,8 @@ def test_a_package_that_a_forward_imports_is_part_of_the_network(installed, tmp_
     project.mkdir()
     (project / "net.py").write_text(NET)
     (project / "beside.py").write_text(BESIDE)
-    torch.save({"seg.weight": torch.rand(3, 1, 1, 1, 1), "seg.bias": torch.rand(3)}, tmp_path / "net.pth")
-    options = ModelOptions(arch=f"{project / 'net.py'}:Net", tile=(8, 8, 8))
+    torch.save({"1.weight": torch.rand(3, 1, 1, 1, 1), "1.bias": torch.rand(3)}, tmp_path / "net.pth")
+    options = ModelOptions(arch=f"{project / 'net.py'}:net", tile=(8, 8, 8))
     with load_model(tmp_path / "net.pth", options) as (model, _):
         assert model.packages == ("some-factors",)
     for name in [name for name in sys.modules if name.partition(".")[0] == "factor"]:
