@@ -1,4 +1,4 @@
-"""ONNX graphs that forked workers export once for all tests: each test has a cache of its own, and exports take long."""
+"""ONNX graphs that forked workers export once for all tests: each test has a cache of its own, and exports are slow."""
 
 import shutil
 from dataclasses import replace
