@@ -2,11 +2,13 @@
 
 import errno
 import json
+import os
 import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -25,6 +27,7 @@ BRAIN_COUNTS: Mapping[str, int] = {"train": 16, "validation": 36}
 FILES = 1  # the stream of random numbers that choose how a case is stored
 SLOPES, INTERCEPTS = (1.0, 0.5, 0.25, 0.125), (0.0, -1024.0, 100.0, -500.0)
 NNUNET = {"train": "Tr", "validation": "Val", "test": "Ts"}  # after `images` and `labels`
+_THREADS = "OMP_NUM_THREADS"
 FLOAT_ONE = 1.0000152587890625  # 1 + 2**-16: what a resampling tool left where a label 1 was meant
 
 
@@ -68,10 +71,25 @@ def _write_all(write: Callable[[tuple[str, int]], None], numbers: Sequence[tuple
         return
     pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=_ignore_interrupts)
     try:
-        for _ in pool.map(write, numbers):
+        with _one_thread_each():
+            written = pool.map(write, numbers)
+        for _ in written:
             pass
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Have the processes that begin within it multiply matrices in one thread: with more they wait for each other."""
+    before = os.environ.get(_THREADS)
+    os.environ[_THREADS] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(_THREADS)
+        if before is not None:
+            os.environ[_THREADS] = before
 
 
 def _ignore_interrupts() -> None:

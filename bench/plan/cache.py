@@ -13,7 +13,7 @@ from bench.machine import host
 from bench.progress import Progress
 
 _VARIABLE = "VOXBENCH_CACHE"
-MOST_PROCESSES = 16  # that draw abdomens, some seconds each; the others are drawn before processes would have begun
+MOST_PROCESSES = 16  # that draw cases; more would take longer to begin than they save
 
 
 def cache_folder() -> Path:
@@ -76,6 +76,6 @@ def demo_data(progress: Progress, kind: str = "pancreas", cases: int | None = No
     folder = cache_folder() / name
     if not folder.is_dir():
         progress.start(f"writing the demo's volumes to {folder}", 1)
-        processes = min(len(host.allowed_cpus()), MOST_PROCESSES) if kind == "abdomen" else 1
+        processes = min(len(host.allowed_cpus()), MOST_PROCESSES)
         demo.write_demo(folder, counts=counts, kind=kind, processes=processes)
     return folder

@@ -1,6 +1,8 @@
 """The made-up cases: the same for a seed, in the quiz layout, and stored as the field stores them."""
 
+import os
 import re
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -49,6 +51,17 @@ def test_it_is_the_same_by_any_number_of_processes(demo: Path, tmp_path: Path) -
     again = write_demo(tmp_path / "demo", counts=COUNTS, processes=2)
     for path in demo.rglob("*.nii.gz"):
         assert (again / path.relative_to(demo)).read_bytes() == path.read_bytes()
+
+
+def note_threads(folder: Path, number: tuple[str, int]) -> None:
+    (folder / f"{number[1]}").write_text(os.environ["OMP_NUM_THREADS"])
+
+
+def test_processes_that_draw_take_one_core_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    dataset._write_all(partial(note_threads, tmp_path), [("train", 0), ("train", 1)], 2)
+    assert [(tmp_path / name).read_text() for name in "01"] == ["1", "1"]
+    assert os.environ["OMP_NUM_THREADS"] == "7"
 
 
 def test_ids_are_unique_across_splits(demo: Path) -> None:
