@@ -31,6 +31,8 @@ class Net(nn.Module):
         self.heads = nn.ModuleList(nn.Conv3d(4, count, 1) for count in classes)
         self.stem = nn.Conv3d(channels, 4, 3, padding=1)
         self.cls = nn.Linear(4, subtypes) if subtypes else None
+        for head in self.heads:
+            nn.init.constant_(head.bias, -2.0)  # below what a probability can be, whatever the weights are
 
     def forward(self, x: Tensor) -> list[Tensor]:
         features = self.stem(x)
