@@ -13,7 +13,7 @@ from torch import Tensor
 
 _SIDE = {"cpu": 2048, "cuda": 8192}  # fills the chip, and takes a few tenths of a second at most
 _REPEATS = 10  # on a shared machine a few may all fall into a neighbour's turn
-_ENOUGH_S = 3.0  # of products in one precision
+_ENOUGH_S = 1.5  # of products in one precision
 _DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _COPIED = {"cpu": 2**28, "cuda": 2**30}  # bytes; far more than caches hold
 _COPIES = 5
