@@ -22,9 +22,6 @@ class Net(nn.Module):
 
     def forward(self, x):
         return self.last(nn.functional.leaky_relu(self.layer(x)))
-
-def has_compiler():
-    return "torch._dynamo" in sys.modules
 """
 COMPILES = """
 class Compiled(Net):
@@ -33,27 +30,42 @@ class Compiled(Net):
 
 names = [layer.name for layer in layers_of(Compiled(), (1, 1, 8, 8, 8), on_meta={on_meta})]
 assert names == ["layer", "last"], names
+real = sys.modules["torch._dynamo"]
+assert real.__file__
+layers_of(Net(), (1, 1, 8, 8, 8))
+assert sys.modules["torch._dynamo"] is real
 """
-REAL = 'assert sys.modules["torch._dynamo"].__file__'
+NOT_ASKED_FOR = """
+finders = list(sys.meta_path)
+assert len(layers_of(Net(), (1, 1, 8, 8, 8))) == 2
+observer = Observer()
+observer.call(lambda x: torch.rand(3) + x.sum().item(), torch.ones(2))
+assert (observer.reads_values, observer.draws) == (True, {"rand"})
+assert "torch._dynamo" not in sys.modules
+assert sys.meta_path == finders
+assert not hasattr(vars(Observer)["__torch_dispatch__"].__wrapped__, "__dynamo_disable")
+x, net = torch.ones(1, 1, 8, 8, 8), Net()
+torch.testing.assert_close(torch.compile(net, backend="eager")(x), net(x))
+"""
+A_MODULE_OF_IT = """
+with unasked():
+    import torch._dynamo.config as config
+    from torch._dynamo import eval_frame
+assert config is sys.modules["torch._dynamo"].config is sys.modules["torch._dynamo.config"]
+assert eval_frame.config is config
+"""
+A_FUNCTION_OF_ITS_OWN = """
+with unasked():
+    function = torch.compiler.disable(lambda: 1)
+assert function() == 1
+assert sys.modules["torch._dynamo"].__file__
+"""
 CASES = {
-    "counted": "assert len(layers_of(Net(), (1, 1, 8, 8, 8))) == 2\nassert not has_compiler()",
-    "watched": "observer = Observer()\nobserver.call(lambda x: torch.rand(3) + x.sum().item(), torch.ones(2))\n"
-    'assert (observer.reads_values, observer.draws) == (True, {"rand"})\nassert not has_compiler()',
-    "compiles on meta": COMPILES.format(on_meta=True) + REAL,
-    "compiles on a CPU": COMPILES.format(on_meta=False) + REAL,
-    "compiles afterwards": "layers_of(Net(), (1, 1, 8, 8, 8))\nx = torch.ones(1, 1, 8, 8, 8)\nnet = Net()\n"
-    'torch.testing.assert_close(torch.compile(net, backend="eager")(x), net(x))\n' + REAL,
-    "asks for one of its modules": "with unasked():\n    import torch._dynamo.config as config\n"
-    "    from torch._dynamo import eval_frame\n"
-    'assert config is sys.modules["torch._dynamo"].config is sys.modules["torch._dynamo.config"]\n'
-    "assert eval_frame.config is config\n" + REAL,
-    "leaves a function of its own out": "with unasked():\n    function = torch.compiler.disable(lambda: 1)\n"
-    "assert function() == 1\n" + REAL,
-    "there already": "import torch._dynamo\nbefore = torch._dynamo\nlayers_of(Net(), (1, 1, 8, 8, 8))\n"
-    "assert torch._dynamo is before",
-    "nothing is left of it": "before = list(sys.meta_path)\nlayers_of(Net(), (1, 1, 8, 8, 8))\n"
-    "assert sys.meta_path == before\n"
-    'assert not hasattr(vars(Observer)["__torch_dispatch__"].__wrapped__, "__dynamo_disable")',
+    "not asked for, and then it is": NOT_ASKED_FOR,
+    "a network compiles on the meta device": COMPILES.format(on_meta=True),
+    "a network compiles on a CPU": COMPILES.format(on_meta=False),
+    "a module of it": A_MODULE_OF_IT,
+    "leaves out a function of the user's": A_FUNCTION_OF_ITS_OWN,
 }
 
 
