@@ -27,7 +27,7 @@ BRAIN_COUNTS: Mapping[str, int] = {"train": 16, "validation": 36}
 FILES = 1  # the stream of random numbers that choose how a case is stored
 SLOPES, INTERCEPTS = (1.0, 0.5, 0.25, 0.125), (0.0, -1024.0, 100.0, -500.0)
 NNUNET = {"train": "Tr", "validation": "Val", "test": "Ts"}  # after `images` and `labels`
-_THREADS = "OMP_NUM_THREADS"
+_THREADS = "OMP_NUM_THREADS"  # of matrix products, as NumPy's libraries read it when they are loaded
 FLOAT_ONE = 1.0000152587890625  # 1 + 2**-16: what a resampling tool left where a label 1 was meant
 
 
