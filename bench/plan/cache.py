@@ -13,7 +13,7 @@ from bench.machine import host
 from bench.progress import Progress
 
 _VARIABLE = "VOXBENCH_CACHE"
-MOST_PROCESSES = 16  # that draw cases; more would take longer to begin than they save
+MOST_PROCESSES = 16  # that draw cases; each takes a second to begin
 
 
 def cache_folder() -> Path:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from engines.layers import PRECISIONS, UNKNOWN, Layer, convolution_macs
+from models.networks.compiler import compiler_on_demand
 from models.networks.dataflow import IMAGE, Dataflow
 
 _TRANSPOSED = 6  # of the arguments of aten.convolution: input, weight, bias, stride, padding, dilation, transposed
@@ -36,7 +37,7 @@ class Multiplications(Dataflow):  # type: ignore[no-untyped-call]
         torch.backends.mha.set_fastpath_enabled(False)
         try:
             # Under inference mode a linear layer would arrive whole, under a name for every kind of call.
-            with torch.no_grad(), self:
+            with compiler_on_demand(), torch.no_grad(), self:
                 self.mark(x, IMAGE)
                 used = self.marks(module(x)) - {IMAGE}
         finally:

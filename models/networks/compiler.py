@@ -1,4 +1,4 @@
-"""PyTorch's compiler, which is imported by whatever is only to be left out of it."""
+"""PyTorch's compiler, imported on demand: PyTorch itself imports it even to keep one of its functions out of it."""
 
 import sys
 from collections.abc import Iterator
@@ -10,40 +10,40 @@ from types import ModuleType
 from typing import Any
 
 _NAME = "torch._dynamo"
-_LEFT_OUT = "__dynamo_disable"  # PyTorch's note on a function that it has asked for already
+_EXCLUDED = "__dynamo_disable"  # where PyTorch keeps, at a function, what `disable` gave for it
 
 
 @contextmanager
-def unasked() -> Iterator[None]:
-    """Within it PyTorch does not import its compiler only to leave functions of its own out of it.
+def compiler_on_demand() -> Iterator[None]:
+    """Within it ``torch._dynamo`` is imported by what uses it, not by PyTorch to exclude functions of its own from it.
 
-    It would for any dispatch mode, and for half of what is computed on the meta device, and the import takes as long
-    as that of PyTorch itself. Whoever asks for more meanwhile is given the compiler.
+    PyTorch does that for any dispatch mode, and for half of what is computed on the meta device; the import takes as
+    long as that of PyTorch itself.
     """
     if _NAME in sys.modules:
         yield
         return
-    absent = _Absent()
-    sys.modules[_NAME] = absent
-    sys.meta_path.insert(0, absent)
+    stand_in = _StandIn()
+    sys.modules[_NAME] = stand_in
+    sys.meta_path.insert(0, stand_in)
     try:
         yield
     finally:
-        absent.give_way()
+        stand_in.give_way()
 
 
-class _Absent(ModuleType, MetaPathFinder, Loader):
-    """In the place of the compiler until more is asked of it, or of a module of it, than to leave a function out."""
+class _StandIn(ModuleType, MetaPathFinder, Loader):
+    """In the place of the compiler until it, or a module of it, is asked for more than to exclude a function."""
 
     def __init__(self) -> None:
         super().__init__(_NAME)
         self.__path__: list[str] = []  # it has modules
-        self._left_out: list[Any] = []
+        self._excluded: list[Any] = []
 
     def disable(self, function: Any = None, *arguments: Any, **options: Any) -> Any:
         if options != {"wrapping": False}:  # it is not `torch._compile` that asks, but somebody's network
             return self.__getattr__("disable")(function, *arguments, **options)
-        self._left_out.append(function)
+        self._excluded.append(function)
         return function
 
     def __getattr__(self, name: str) -> Any:
@@ -69,6 +69,6 @@ class _Absent(ModuleType, MetaPathFinder, Loader):
         if sys.modules.get(_NAME) is self:
             del sys.modules[_NAME]
             sys.meta_path.remove(self)
-        for function in self._left_out:
-            vars(function).pop(_LEFT_OUT, None)
-        self._left_out.clear()
+        for function in self._excluded:
+            vars(function).pop(_EXCLUDED, None)
+        self._excluded.clear()

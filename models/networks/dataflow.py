@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from models.networks.compiler import unasked
+from models.networks.compiler import compiler_on_demand
 
 IMAGE = -1  # the mark of the network's input
 _READING = ("is_nonzero", "item", "allclose")  # under inference mode they arrive whole
@@ -30,18 +29,6 @@ class Dataflow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self._marks: dict[int, set[int]] = {}
         self._kept: list[Any] = []  # of each storage its address, which would come again; its memory is given back
-        self._entered = ExitStack()
-
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            stack.enter_context(unasked())
-            super().__enter__()  # type: ignore[no-untyped-call]
-            self._entered = stack.pop_all()
-        return self
-
-    def __exit__(self, *raised: Any) -> None:
-        super().__exit__(*raised)  # type: ignore[no-untyped-call]
-        self._entered.close()
 
     def mark(self, tensor: Tensor, number: int) -> None:
         """Put a mark on a tensor."""
@@ -82,7 +69,7 @@ class Observer(Dataflow):  # type: ignore[no-untyped-call]
 
     def call(self, network: Callable[[Tensor], Any], x: Tensor) -> Any:
         """What `network` returns for `x`."""
-        with self, _Leaving(self):
+        with compiler_on_demand(), self, _Leaving(self):
             self.mark(x, IMAGE)
             return network(x)
 

@@ -12,7 +12,7 @@ import sys
 import torch
 from torch import nn
 from engines.evidence.mac_counter import layers_of
-from models.networks.compiler import unasked
+from models.networks.compiler import compiler_on_demand
 from models.networks.dataflow import Observer
 
 class Net(nn.Module):
@@ -48,14 +48,14 @@ x, net = torch.ones(1, 1, 8, 8, 8), Net()
 torch.testing.assert_close(torch.compile(net, backend="eager")(x), net(x))
 """
 A_MODULE_OF_IT = """
-with unasked():
+with compiler_on_demand():
     import torch._dynamo.config as config
     from torch._dynamo import eval_frame
 assert config is sys.modules["torch._dynamo"].config is sys.modules["torch._dynamo.config"]
 assert eval_frame.config is config
 """
 A_FUNCTION_OF_ITS_OWN = """
-with unasked():
+with compiler_on_demand():
     function = torch.compiler.disable(lambda: 1)
 assert function() == 1
 assert sys.modules["torch._dynamo"].__file__
@@ -65,7 +65,7 @@ CASES = {
     "a network compiles on the meta device": COMPILES.format(on_meta=True),
     "a network compiles on a CPU": COMPILES.format(on_meta=False),
     "a module of it": A_MODULE_OF_IT,
-    "leaves out a function of the user's": A_FUNCTION_OF_ITS_OWN,
+    "excludes a function of the user's": A_FUNCTION_OF_ITS_OWN,
 }
 
 
