@@ -12,6 +12,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("KMP_BLOCKTIME", "0")
 # Hundreds of worker processes import the same modules; where this is set each would compile them anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Inductor tries its compiler on each of the processor's instruction sets, ten seconds, for each test with a cache anew.
+os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

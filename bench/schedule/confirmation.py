@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 
 from bench.progress import Progress
@@ -19,25 +20,28 @@ def plan_confirmation(
 ) -> ConfirmationRecord:
     """How much the confirmation of the variant `chosen` measures: fixed now, by the interleaved samples alone.
 
-    All cases as often as they were interleaved, in as many launches, which are `least_launches` at least. Where the run
-    is a race, fewer cases may do, of all sizes (`reports.decision.confirmation_plan`). Where one of both runs all cases
-    in one call, each call has a launch of its own, and there are as many as a claim needs at the least.
+    All cases as often as they were interleaved, in as many launches, which are `least_launches` at least. In a race
+    fewer may do, of all sizes, and not each of them in every launch (`reports.decision.confirmation_plan`). Where one
+    of both runs all cases in one call, each call has a launch of its own, and there are as many as a claim needs at
+    the least.
     """
     pair, cases = (record.baseline, chosen), record.cases
     before = [s for s in interleaver.store.records[chosen].samples if s.phase == INTERLEAVED]
     launches = max(len({sample.launch for sample in before}), least_launches)
     rounds = max(Counter(sample.case for sample in before).values(), default=0)  # what waited has some in two halves
     rounds = max(rounds, launches)
-    plan = ConfirmationPlan(cases=len(cases), launches=launches, rounds=rounds)
+    whole = partial(ConfirmationPlan, cases=len(cases), repeated=len(cases))
+    plan = whole(launches=launches, rounds=rounds)
     if any(record.settings.variants[name].one_call for name in pair):
         launches = max(rounds, MIN_CASES)
-        plan = ConfirmationPlan(cases=len(cases), launches=launches, rounds=launches)
+        plan = whole(launches=launches, rounds=launches)
     elif record.settings.race:
         run, claim = interleaver.store.run(record, pair), Claim.of(record.settings)
         plan = soonest(run, chosen, claim, _cost(pair, interleaver), plan, least_launches)
-    if plan.cases < len(cases):
+    if plan.repeated < len(cases):
         cases = tuple(spread_out(cases, f"{record.settings.seed} {PHASE} cases")[: plan.cases])
-    return ConfirmationRecord(cases=tuple(case.name for case in cases), launches=plan.launches, rounds=plan.rounds)
+    names = tuple(case.name for case in cases)
+    return ConfirmationRecord(cases=names, launches=plan.launches, rounds=plan.rounds, repeated=plan.repeated)
 
 
 def confirm(record: RunRecord, interleaver: Interleaver, progress: Progress) -> None:
@@ -49,12 +53,17 @@ def confirm(record: RunRecord, interleaver: Interleaver, progress: Progress) -> 
     plan = record.confirmation
     assert record.confirmed is not None
     assert plan is not None
-    store, pair, names = interleaver.store, (record.baseline, record.confirmed), set(plan.cases)
-    cases = [case for case in record.cases if case.name in names]
+    store, pair = interleaver.store, (record.baseline, record.confirmed)
     interleaver.fleet.close_all_but(pair)
     first = 1 + max(s.launch for r in store.records.values() for s in r.samples if s.phase == INTERLEAVED)
-    progress.start(f"confirming {record.confirmed}", plan.rounds * len(cases) * 2)
-    for launch, numbers in enumerate(_split(plan.rounds, plan.launches), first):
+    launches = [
+        (launch, numbers, [case for case in record.cases if case.name in plan.of_launch(launch - first)])
+        for launch, numbers in enumerate(_split(plan.rounds, plan.launches), first)
+    ]
+    progress.start(
+        f"confirming {record.confirmed}", sum(2 * len(numbers) * len(cases) for _, numbers, cases in launches)
+    )
+    for launch, numbers, cases in launches:
         if store.complete(pair, PHASE, launch, numbers, cases):
             continue
         interleaver.relaunch(pair, launch)

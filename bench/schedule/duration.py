@@ -1,10 +1,11 @@
 """How long a run will take, by the rules of `groups` and `confirmation` and what a pilot took."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, floor
 
 from bench.schedule.limits import Limits
+from reports.decision.confirmation_plan import ConfirmationPlan, Cost, shortest
 from reports.records.record import Settings
 from reports.stats.bootstrap import MIN_CASES
 
@@ -64,8 +65,9 @@ def _run_of(
         own_launches = 1 + (own - 1) // each
         seconds += own * round_s + own_launches * opening_s
         rounds, launches = max(rounds, own), max(launches, own_launches)
-    confirmed = min(cases, MIN_CASES) if settings.race and not most else cases  # the shortest that a race may plan
-    seconds += _confirmation(groups, pace, confirmed, rounds, max(launches, limits.launches), settings)
+    afresh = max(launches, limits.launches)
+    whole = ConfirmationPlan(cases=cases, launches=afresh, rounds=max(rounds, afresh), repeated=cases)
+    seconds += _confirmation(groups, pace, whole, settings, most=most)
     return Duration(rounds=rounds, launches=launches, seconds=seconds)
 
 
@@ -88,17 +90,20 @@ def _calls(settings: Settings, group: Sequence[str]) -> bool:
 
 
 def _confirmation(
-    groups: Sequence[Sequence[str]], pace: Pace, cases: int, rounds: int, launches: int, settings: Settings
+    groups: Sequence[Sequence[str]], pace: Pace, whole: ConfirmationPlan, settings: Settings, *, most: bool
 ) -> float:
-    """Seconds of the fastest variant's, beside the baseline."""
+    """Seconds of the fastest variant's, beside the baseline: the `whole` one, or the shortest that a race may plan."""
     others = [name for group in groups for name in group[1:]]
     if not others:
         return 0.0
     pair = (groups[0][0], min(others, key=lambda name: pace.case_s[name]))
-    rounds = max(rounds, launches)
+    plan = whole
     if _calls(settings, pair):
-        launches = rounds = max(rounds, MIN_CASES)
-    return rounds * cases * _sum(pace.case_s, pair) + launches * _sum(pace.opening_s, pair)
+        each = max(whole.rounds, MIN_CASES)
+        plan = replace(whole, launches=each, rounds=each)
+    elif settings.race and not most:
+        plan = shortest(whole.cases, whole.launches)
+    return Cost(case_s=_sum(pace.case_s, pair), launch_s=_sum(pace.opening_s, pair)).of(plan)
 
 
 def _sum(seconds: Mapping[str, float], names: Sequence[str]) -> float:

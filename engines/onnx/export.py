@@ -1,5 +1,6 @@
 """The network as an ONNX file, which several runtimes start from."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 OPSET = 20
 PACKAGES = ("onnx", "onnxscript")  # what the exporter needs beside PyTorch
-_FILE = "model.onnx"
+_FILE, _FINITE = "model.onnx", "finite.json"
 
 
 def onnx_file(model: "Model", target: Target, half: bool = False) -> tuple[Path, Artefact]:
@@ -69,13 +70,27 @@ def calibration_batches(model: "Model", target: Target) -> "list[Tensor]":
     fill = [tiles[i % len(tiles)] for i in range(short)]
     whole = torch.cat([tiles, torch.stack(fill)] if fill else [tiles]).contiguous()
     batches = list(whole.split(target.batch))  # type: ignore[no-untyped-call]
-    finite = torch.cat([_is_finite(model, batch) for batch in batches])[: len(tiles)]
-    if not finite.all():
+    finite = _finite_tiles(model, target, batches)[: len(tiles)]
+    if not all(finite):
         raise EngineError(
-            f"{int((~finite).sum())} of {len(tiles)} calibration tiles give logits that are not finite, and INT8 "
+            f"{finite.count(False)} of {len(tiles)} calibration tiles give logits that are not finite, and INT8 "
             "takes its ranges from them; use another precision, or take these training cases out"
         )
     return batches
+
+
+def _finite_tiles(model: "Model", target: Target, batches: "list[Tensor]") -> list[bool]:
+    """Whether the network's logits are finite, of each tile; kept in the cache, for every backend in INT8 asks."""
+    assert target.calibration is not None
+    key = key_of(model, target, ("torch",), calibration=target.calibration.sha256)
+
+    def build(folder: Path) -> None:
+        flags = [flag for batch in batches for flag in _is_finite(model, batch).tolist()]
+        (folder / _FINITE).write_text(json.dumps(flags))
+
+    built = artefact(target, "finite", key, build)
+    flags: list[bool] = json.loads((built.folder / _FINITE).read_text())
+    return flags
 
 
 def _is_finite(model: "Model", batch: "Tensor") -> "Tensor":

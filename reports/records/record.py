@@ -591,11 +591,24 @@ class ConfirmationRecord:
         cases: names of those that are timed.
         launches: of the pair of processes.
         rounds: over these cases, spread over the launches.
+        repeated: how many of `cases`, its first ones, every launch times; each of the others is timed in one launch
+            alone. None in runs of older versions, whose launches had all.
     """
 
     cases: tuple[str, ...]
     launches: int
     rounds: int
+    repeated: int | None = None
+
+    @property
+    def of_every_launch(self) -> tuple[str, ...]:
+        """Names of the cases that every launch times."""
+        return self.cases[: self.repeated]
+
+    def of_launch(self, number: int) -> tuple[str, ...]:
+        """Names of the cases that launch `number` times, counted from 0."""
+        alone = self.cases[len(self.of_every_launch) :]
+        return self.of_every_launch + alone[number :: self.launches]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,23 +48,28 @@ def components(values: ArrayLike) -> Components | None:
     )
 
 
-def mean_variance(parts: Components, cases: int, rounds: int, launches: int) -> tuple[float, float]:
+def mean_variance(
+    parts: Components, cases: int, rounds: int, launches: int, repeated: int | None = None
+) -> tuple[float, float]:
     """The expected variance of a mean log ratio, and its degrees of freedom.
 
     As `reports.stats.bootstrap.of_crossed` has both: cases and launches vary, and each launch has its share of the
-    `rounds`.
+    `rounds`. So many cases are `repeated` in every launch, all by default; each of the others runs in one alone, which
+    says nothing of how launches differ.
     """
-    of_cases = (parts.cases + parts.rounds / rounds) / cases
-    of_launches = parts.launches / launches + parts.rounds / rounds / cases if launches > 1 else 0.0
+    repeated = cases if repeated is None else repeated
+    of_round = parts.rounds / rounds * (repeated + launches * (cases - repeated)) / cases
+    of_cases = (parts.cases + of_round) / cases
+    of_launches = parts.launches / launches + parts.rounds / rounds / repeated if launches > 1 else 0.0
     return of_cases + of_launches, satterthwaite(of_cases, cases - 1, of_launches, launches - 1)
 
 
-def least_gain(parts: Components, cases: int, rounds: int, launches: int) -> float:
+def least_gain(parts: Components, cases: int, rounds: int, launches: int, repeated: int | None = None) -> float:
     """By how much a mean log ratio must exceed a bound, for `CONFIDENCE` to show that it does with `POWER`.
 
     (t_confidence + t_power) sqrt(variance), as in `reports.stats.power.detectable_drop`.
     """
-    variance, freedom = mean_variance(parts, cases, rounds, launches)
+    variance, freedom = mean_variance(parts, cases, rounds, launches, repeated)
     return float(stats.t.ppf(CONFIDENCE, freedom) + stats.t.ppf(POWER, freedom)) * sqrt(variance)
 
 

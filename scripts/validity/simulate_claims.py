@@ -2,6 +2,7 @@
 
     python scripts/validity/simulate_claims.py [--runs 200] [--seed 0] [--cases 16,36] [--candidates 1,6] [--race on]
     python scripts/validity/simulate_claims.py --candidates 10 --lead 10 --lossy 3
+    python scripts/validity/simulate_claims.py --candidates 10 --case-sd 0.13
 
 Each run goes the way of `bench run`: rounds until the claims converge or the race is settled, the choice of a backend,
 and a pass of fresh samples by newly started processes. Prints the share of verdicts CONFIRMED for each true reduction
@@ -12,9 +13,10 @@ that the run confirmed on fresh samples, or nothing was to be confirmed. *Sample
 confirmation. *Bound above the truth*: how often the lower bound of a confirmation is; it should be at most 5 %.
 
 A sample's log time is the sum of the case's own (standard deviation 0.3), the backend's, what the backend does with
-this case (0.01), what this launch of its process is like (``--start-sd``: 0.004, as two equal processes differed on one
-machine with two cores; 0.017 on another), a drift of up to 10 % over the run with a slow wave of 3 %, noise that
-remembers half of its last value (0.028), and, for one sample in fifty, 20 to 200 % on top.
+this case (0.01; of the baseline ``--case-sd``, which is in the speedups of all candidates alike), what this launch of
+its process is like (``--start-sd``: 0.004, as two equal processes differed on one machine with two cores; 0.017 on
+another), a drift of up to 10 % over the run with a slow wave of 3 %, noise that remembers half of its last value
+(0.028), and, for one sample in fifty, 20 to 200 % on top.
 """
 
 import argparse
@@ -70,10 +72,12 @@ class Machine:
     names: list[str]
     effects: dict[str, float]  # log time of each backend
     start_sd: float
+    case_sd: float = OF_BACKEND_IN_CASE
 
     def __post_init__(self) -> None:
         self._of_case = self.random.normal(0, OF_CASE, self.cases)
-        self._interaction = {name: self.random.normal(0, OF_BACKEND_IN_CASE, self.cases) for name in self.names}
+        spread = {name: self.case_sd if name == BASELINE else OF_BACKEND_IN_CASE for name in self.names}
+        self._interaction = {name: self.random.normal(0, sd, self.cases) for name, sd in spread.items()}
         self._drift = self.random.uniform(-DRIFT, DRIFT)
         self._phase = self.random.uniform(0, 2 * np.pi)
         self._last, self._taken = 0.0, 0
@@ -122,13 +126,18 @@ class Truth:
 
 
 def simulate(
-    random: np.random.Generator, cases: int, candidates: Sequence[Truth], start_sd: float, race: bool = False
+    random: np.random.Generator,
+    cases: int,
+    candidates: Sequence[Truth],
+    start_sd: float,
+    race: bool = False,
+    case_sd: float = OF_BACKEND_IN_CASE,
 ) -> Run:
     """One run of candidates of which the truth is known."""
     names = [BASELINE, *(f"candidate{number}" for number in range(len(candidates)))]
     truths = dict(zip(names, (Truth(0.0), *candidates), strict=True))
     effects = {name: float(np.log(1 - truth.reduction / 100)) for name, truth in truths.items()}
-    machine = Machine(random, cases, names, effects, start_sd)
+    machine = Machine(random, cases, names, effects, start_sd, case_sd)
     held = tuple(Case(f"case{i}", f"case{i}", f"mask{i}", i % 3, (64, 64, 64), (1.0, 1.0, 1.0)) for i in range(cases))
     record = RunRecord(
         id="simulated", created="", command="", settings=settings(names, race), checkpoint=NETWORK,
@@ -145,14 +154,15 @@ def simulate(
     run = replace(run, record=replace(record, confirmed=chosen))
     for number in range(plan.rounds):
         machine.restart([BASELINE, chosen])
-        run = _round(run, machine, [BASELINE, chosen], CONFIRMATION, number, rounds + number, order)
+        own = [*order[: plan.repeated], *order[plan.repeated + number :: plan.launches]]
+        run = _round(run, machine, [BASELINE, chosen], CONFIRMATION, number, rounds + number, own)
     return run
 
 
 def _confirmation(run: Run, chosen: str, rounds: int) -> ConfirmationPlan:
     """As `bench run` plans it; each of the `rounds` before was a launch."""
-    launches = max(rounds, DEFAULT.launches)
-    plan = ConfirmationPlan(cases=len(run.record.cases), launches=launches, rounds=launches)
+    launches, cases = max(rounds, DEFAULT.launches), len(run.record.cases)
+    plan = ConfirmationPlan(cases=cases, launches=launches, rounds=launches, repeated=cases)
     if not run.record.settings.race:
         return plan
     pair = [s.case_ns for name in (BASELINE, chosen) for s in run.variant(name).samples]
@@ -293,7 +303,7 @@ def outcomes(options: argparse.Namespace, cases: int, candidates: int, reduction
     for number in range(options.runs):
         random = np.random.default_rng([options.seed, number, cases, candidates, round(10 * reduction)])
         truths = _field(options, candidates, reduction)
-        run = simulate(random, cases, truths, options.start_sd, options.race == "on")
+        run = simulate(random, cases, truths, options.start_sd, options.race == "on", options.case_sd)
         claim = Claim.of(run.record.settings)
         judged = judge_candidates(run, claim)
         decision = decide(run, claim, judged)
@@ -329,6 +339,9 @@ def main() -> None:
     parser.add_argument("--cases", default="16,36")
     parser.add_argument("--candidates", default="1,6")
     parser.add_argument("--start-sd", type=float, default=0.004, help="of a start's log time")
+    parser.add_argument(
+        "--case-sd", type=float, default=OF_BACKEND_IN_CASE, help="of the baseline's log time in a case"
+    )
     parser.add_argument("--reductions", default=",".join(map(str, REDUCTIONS)))
     parser.add_argument("--race", choices=RACES, default="on")
     parser.add_argument("--lead", type=float, help="percent of the others' time that the first candidate saves")

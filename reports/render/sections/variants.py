@@ -95,17 +95,22 @@ def confirmation_section(summary: Summary) -> str:
     rows = [_speed_row("interleaved (chosen by these)", row.case), _speed_row("confirmation (verdict)", confirmation)]
     if confirmation.unit == PER_CALL:
         head = ["", "reduction of a call's time", "speedup", "calls", "paired samples"]
-    return section("Confirmation", why, table(head, rows), _fewer_cases(summary, confirmation))
+    return section("Confirmation", why, table(head, rows), _planned(summary, confirmation))
 
 
-def _fewer_cases(summary: Summary, confirmation: Speed) -> str:
-    """Why a confirmation did not take all cases; empty where it did."""
-    if not summary.confirmed_on_fewer:
+def _planned(summary: Summary, confirmation: Speed) -> str:
+    """Why a confirmation did not take all cases in every launch; empty where it did."""
+    planned = summary.record.confirmation
+    if planned is None or len(planned.of_every_launch) == summary.cases:
         return ""
+    repeated = ""
+    if len(planned.of_every_launch) < len(planned.cases):
+        repeated = f", {len(planned.of_every_launch)} of them in every launch and each of the others in one"
+    taken = "all" if confirmation.cases == summary.cases else f"{confirmation.cases} of the"
     return (
-        f"It took {confirmation.cases} of the {count(summary.cases, 'case')}, of all sizes and drawn by the seed: by "
-        f"the interleaved samples, these were expected to give bounds at most {100 * WIDEST:g} % of the baseline's "
-        f"time from their middle. The accuracy rests on all {summary.cases}."
+        f"It took {taken} {count(summary.cases, 'case')}, of all sizes and drawn by the seed{repeated}: by the "
+        f"interleaved samples, this was expected to give bounds at most {100 * WIDEST:g} % of the baseline's time from "
+        f"their middle. The accuracy rests on all {summary.cases}."
     )
 
 

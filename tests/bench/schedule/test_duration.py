@@ -36,5 +36,6 @@ def test_a_baseline_alone_has_no_confirmation():
 def test_the_shortest_race_is_one_round_and_a_confirmation_on_the_fewest_cases():
     settings = make_settings(VARIANTS, rounds=None, budget_s=400.0, race=True)
     least, most = expect([["base", "a", "b"]], PACE, 10, settings, DEFAULT)
-    assert least.seconds == 40 + 16 + DEFAULT.launches * (5 * 3 + 12) + 0.5 * 10 * 3
+    pairs = 3 * DEFAULT.launches + 2  # three cases in every launch, and the other two in one
+    assert least.seconds == 40 + 16 + pairs * 3 + DEFAULT.launches * 12 + 0.5 * 10 * 3
     assert most.seconds > least.seconds + most.rounds * 10

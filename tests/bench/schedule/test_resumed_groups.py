@@ -61,19 +61,46 @@ def test_a_group_whose_variants_have_all_left_keeps_its_rounds(scripted):
     assert (resumed.build_s, resumed.peak_memory_bytes) == (2.0, 999), "of its build, and the most that it ever took"
 
 
-def test_what_has_left_is_confirmed_where_that_was_fixed_before(scripted):
+def to_confirm(scripted, repeated=None, left=""):
+    """A run of six cases whose variant is to be confirmed in three launches, and its record."""
     made = make_run({"tuned": Candidate(2.0)}, cases=6, rounds=1)
     baseline, tuned = made.variants
     begun = replace(made, variants=(
         replace(baseline, samples=interleaved(baseline, 0)),
-        replace(tuned, samples=interleaved(tuned, 0), left="its accuracy lost"),
+        replace(tuned, samples=interleaved(tuned, 0), left=left),
     ))  # fmt: skip
     run = scripted(begun, rounds=1, race=False)
     names = tuple(case.name for case in run.record.cases)
     record = replace(
         run.record, groups=((BASELINE, "tuned"),), confirmed="tuned",
-        confirmation=ConfirmationRecord(cases=names, launches=3, rounds=3),
+        confirmation=ConfirmationRecord(cases=names, launches=3, rounds=3, repeated=repeated),
     )  # fmt: skip
-    record = interleave_in_groups(run.plan, record, run.interleaver, Limits(), Unshown())
+    return run, interleave_in_groups(run.plan, record, run.interleaver, Limits(), Unshown())
+
+
+def test_what_has_left_is_confirmed_where_that_was_fixed_before(scripted):
+    run, record = to_confirm(scripted, left="its accuracy lost")
     confirm(record, run.interleaver, Unshown())
     assert len(pairs(run.store.run(record), "tuned", CONFIRMATION)) == 18
+
+
+def test_a_case_that_is_not_repeated_is_confirmed_in_one_launch_alone(scripted):
+    """Also where the run was interrupted within the second launch, which is made anew as a whole."""
+    run, record = to_confirm(scripted, repeated=3)
+    confirm(record, run.interleaver, Unshown())
+    whole = pairs(run.store.run(record), "tuned", CONFIRMATION)
+    names = [case.name for case in record.cases]
+    launches = sorted({sample.launch for _, sample in whole})
+    taken = [sorted(s.case for _, s in whole if s.launch == launch) for launch in launches]
+    assert taken == [sorted([*names[:3], own]) for own in names[3:]]
+    before = {name: run.store.records[name].samples for name in (BASELINE, "tuned")}
+    for name, samples in before.items():
+        run.store.drop_launch(name, launches[-1])
+        cut = [s for s in samples if s.launch == launches[1]][-1]
+        run.store.drop(name, CONFIRMATION, cut.round, next(case for case in record.cases if case.name == cut.case))
+    confirm(record, run.interleaver, Unshown())
+    for name, samples in before.items():
+        after = run.store.records[name].samples
+        assert sorted((s.case, s.launch) for s in after) == sorted((s.case, s.launch) for s in samples)
+        first = [s.started_unix_s for s in samples if s.launch == launches[0]]
+        assert [s.started_unix_s for s in after if s.launch == launches[0]] == first, "which was complete"

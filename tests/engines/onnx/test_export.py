@@ -29,4 +29,15 @@ def test_no_ranges_are_taken_from_tiles_that_are_not_finite(
     here = replace(target(batch=batch), calibration=Calibration(lambda: air, "air"))
     assert sum(map(len, calibration_batches(model, here))) == 5 + (batch - 1), "the last batch is filled"
     with pytest.raises(EngineError, match=r"^1 of 5 calibration tiles give logits that are not finite"):
-        calibration_batches(replace(model, module=Standardised()), here)
+        calibration_batches(replace(model, module=Standardised(), sha256="standardised"), here)
+
+
+def test_tiles_are_looked_at_once_for_all_backends(
+    model: Model, target: Callable[..., Target], tiles: Callable[[int, int], Tensor]
+) -> None:
+    passes: list[int] = []
+    model.module.register_forward_hook(lambda *_: passes.append(1))
+    first, other = (replace(target(), calibration=Calibration(lambda: tiles(3, 1), sha256)) for sha256 in ("a", "b"))
+    for here in (first, first, replace(other, cache=first.cache)):
+        assert len(calibration_batches(model, here)) == 3
+    assert len(passes) == 2 * 3, "other tiles are others"

@@ -10,11 +10,11 @@ from reports.decision.confirmation_plan import ConfirmationPlan, Cost, soonest
 from reports.decision.outcome import WIDEST
 from reports.decision.speed import case_ns, pairs, speed
 from reports.decision.verdict import Claim
-from reports.records.record import CONFIRMATION, INTERLEAVED, Sample, VariantRecord
+from reports.records.record import CONFIRMATION, INTERLEAVED, ConfirmationRecord, Sample, VariantRecord
 from reports.records.store import Run
 from tests.reports.factory import BASELINE, Candidate, make_run
 
-WHOLE = ConfirmationPlan(cases=36, launches=3, rounds=3)
+WHOLE = ConfirmationPlan(cases=36, launches=3, rounds=3, repeated=36)
 NAME = "fast"
 
 
@@ -45,20 +45,23 @@ def plan_of(run: Run, case_s: float, launch_s: float, whole: ConfirmationPlan = 
     return soonest(run, NAME, claim, Cost(case_s=case_s, launch_s=launch_s), whole, 3)
 
 
-def half_width(plan: ConfirmationPlan, speedup: float, of_cases: float, of_launches: float) -> float:
+def half_width(plan: ConfirmationPlan, speedup: float, of_cases: float, of_launches: float, of_rounds: float) -> float:
     """Of a confirmation as the plan has it, in the middle of 40 drawn ones."""
     widths = []
     for seed in range(40):
         rng = np.random.default_rng(seed)
         run = run_of(speedup, of_cases, plan.launches, plan.cases, seed)
+        names = tuple(case.name for case in run.record.cases)
+        planned = ConfirmationRecord(cases=names, launches=plan.launches, rounds=plan.rounds, repeated=plan.repeated)
         luck = rng.normal(0, of_launches, plan.launches)
-        variants = tuple(
-            v if v.name == BASELINE else replace(
-                v, samples=tuple(replace(s, case_ns=round(s.case_ns * exp(luck[s.launch]))) for s in v.samples)
-            )
-            for v in run.variants
-        )  # fmt: skip
-        drawn = replace(run, variants=variants)
+        fast = run.variant(NAME)
+        samples = tuple(
+            replace(s, case_ns=round(s.case_ns * exp(luck[s.launch] + rng.normal(0, of_rounds))))
+            for s in fast.samples
+            if s.case in planned.of_launch(s.launch)
+        )
+        assert len(samples) == plan.pairs
+        drawn = replace(run, variants=(run.variant(BASELINE), replace(fast, samples=samples)))
         widths.append(speed(pairs(drawn, NAME, INTERLEAVED), case_ns).half_width)
     return float(np.median(widths))
 
@@ -66,7 +69,7 @@ def half_width(plan: ConfirmationPlan, speedup: float, of_cases: float, of_launc
 def test_what_is_expected_is_what_comes() -> None:
     plan = plan_of(run_of(3.0, 0.08), case_s=100.0, launch_s=10.0)
     assert plan.cases < 36
-    assert half_width(plan, 3.0, 0.08, 0.017) < 1.2 * WIDEST
+    assert half_width(plan, 3.0, 0.08 * (2 / 3) ** 0.5, 0.017, 0.08 * (1 / 3) ** 0.5) < 1.2 * WIDEST
 
 
 def test_the_more_cases_differ_the_more_are_taken() -> None:
@@ -77,19 +80,27 @@ def test_the_more_cases_differ_the_more_are_taken() -> None:
 
 
 def test_long_cases_are_paid_for_by_launches_and_slow_launches_by_cases() -> None:
-    run = run_of(1.3, 0.04)
+    run = run_of(1.5, 0.06)
     long_cases, slow_launches = plan_of(run, case_s=100.0, launch_s=1.0), plan_of(run, case_s=1.0, launch_s=60.0)
     assert long_cases.launches > slow_launches.launches == 3
-    assert long_cases.cases < slow_launches.cases
+    assert long_cases.pairs < slow_launches.pairs
+
+
+def test_cases_that_differ_are_not_repeated_in_every_launch() -> None:
+    plan = plan_of(run_of(4.0, 0.15), 2.5, 8.0)
+    assert 3 <= plan.repeated < plan.cases
+    assert plan.pairs == plan.launches * plan.repeated + plan.cases - plan.repeated < plan.launches * plan.cases
+    alike = plan_of(run_of(1.5, 0.001), 2.5, 8.0)
+    assert (alike.cases, alike.repeated) == (5, 3), "the fewest of which a claim can be made"
 
 
 def test_all_cases_are_taken_where_fewer_would_not_do() -> None:
     assert plan_of(run_of(3.0, 0.5), 1.0, 5.0) == WHOLE, "cases differ too much for such bounds"
     assert plan_of(run_of(1.13, 0.03), 1.0, 5.0) == WHOLE, "too near the claim for fewer to show it"
     five = run_of(3.0, 0.05, cases=5)
-    assert plan_of(five, 1.0, 5.0, ConfirmationPlan(cases=5, launches=3, rounds=3)).cases == 5
+    assert plan_of(five, 1.0, 5.0, replace(WHOLE, cases=5, repeated=5)).cases == 5
     four = run_of(3.0, 0.05, cases=4)
-    few = ConfirmationPlan(cases=4, launches=3, rounds=3)
+    few = replace(WHOLE, cases=4, repeated=4)
     assert plan_of(four, 1.0, 5.0, few) == few, "of which no bound is known"
 
 

@@ -12,7 +12,17 @@ from typing import Any
 
 import pytest
 
-from reports.records.record import FAILED, INTERRUPTED, PENDING, SKIPPED, EvidenceRecord, SystemLoad, Usage
+from reports.records.record import (
+    CONFIRMATION,
+    FAILED,
+    INTERRUPTED,
+    PENDING,
+    SKIPPED,
+    ConfirmationRecord,
+    EvidenceRecord,
+    SystemLoad,
+    Usage,
+)
 from reports.records.store import Run
 from reports.render import FORMATS, render
 from reports.render.csv_tables import cases_csv
@@ -202,6 +212,30 @@ def test_a_task_without_surface_distances_leaves_them_out() -> None:
     result = {row["name"]: row for row in summary_json(summary)["variants"]}["openvino-int8"]["accuracy"]
     assert result["structures"]["lesion"].keys() == {"dsc"}
     assert "whole-pancreas NSD" in render(summarise(confirmed()), "markdown")
+
+
+@pytest.mark.parametrize(
+    ("taken", "repeated", "said"),
+    [
+        (8, 8, "It took 8 of the 16 cases, of all sizes and drawn by the seed: by"),
+        (8, None, "It took 8 of the 16 cases, of all sizes and drawn by the seed: by"),
+        (8, 3, "It took 8 of the 16 cases, of all sizes and drawn by the seed, 3 of them in every launch and each of"),
+        (16, 5, "It took all 16 cases, of all sizes and drawn by the seed, 5 of them in every launch and each of"),
+        (16, 16, ""),
+    ],
+)
+def test_the_plan_of_a_confirmation_is_told(taken: int, repeated: int | None, said: str) -> None:
+    run = make_run({"fast": Candidate(3.0, confirmed_speedup=3.0)}, cases=16, confirmed="fast")
+    names = tuple(case.name for case in run.record.cases)[:taken]
+    planned = ConfirmationRecord(cases=names, launches=3, rounds=3, repeated=repeated)
+    fresh = tuple(
+        replace(v, samples=tuple(s for s in v.samples if s.phase != CONFIRMATION or s.case in names))
+        for v in run.variants
+    )
+    confirmed = replace(run, record=replace(run.record, confirmation=planned), variants=fresh)
+    shown = render(summarise(confirmed), "markdown")
+    assert said in shown
+    assert ("It took" in shown) == bool(said)
 
 
 def test_a_variant_that_was_never_measured_says_so() -> None:

@@ -33,6 +33,32 @@ def test_as_many_cases_as_are_forecast_have_the_power_that_is_stated():
     assert 0.70 <= np.mean(shown) <= 0.90
 
 
+def in_part(rng, mean, cases, launches, repeated, parts):
+    """Log ratios of which only the first cases were run in every launch, the others in one each."""
+    values = drawn(rng, mean, cases, launches, parts=parts)
+    for case in range(repeated, cases):
+        values[case, np.arange(launches) != case % launches] = np.nan
+    return values
+
+
+@pytest.mark.parametrize(
+    ("of_cases", "of_launches", "of_rounds"), [(0.13, 0.004, 0.06), (0.03, 0.017, 0.02), (0.01, 0.03, 0.03)]
+)
+def test_cases_that_are_not_all_repeated_have_the_forecast_power_and_no_false_claims(of_cases, of_launches, of_rounds):
+    cases, launches, repeated = 20, 3, 5
+    parts = Components(cases=of_cases**2, launches=of_launches**2, rounds=of_rounds**2)
+    gain = least_gain(parts, cases, launches, launches, repeated)
+    assert gain > least_gain(parts, cases, launches, launches)
+    rng = np.random.default_rng(2)
+
+    def claims(mean):
+        values = (in_part(rng, mean, cases, launches, repeated, parts) for _ in range(400))
+        return np.mean([of_crossed(each).low(ALPHA) >= 0 for each in values])
+
+    assert claims(0.0) <= 0.05 + 0.02, "0.02 is two standard errors"
+    assert claims(gain) >= 0.7
+
+
 def test_the_first_number_that_suffices_or_none():
     assert fewest(0.5, lambda number: least_kept(0.0, number), CASES) == CASES[0]
     assert fewest(0.0, lambda number: least_kept(1.0, number), CASES) is None
