@@ -129,7 +129,10 @@ def _of_csv(path: Path, text: str) -> Iterator[Entry]:
     first = next((line for line in text.splitlines() if line.strip(_blanks())), "")
     for delimiter in _DELIMITERS:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-        columns = _columns(next(csv.reader([first], delimiter=delimiter), []))
+        try:
+            columns = _columns(next(csv.reader([first], delimiter=delimiter), []))
+        except csv.Error:  # a field longer than any name
+            continue
         if columns is None:
             continue
         rows = ((reader.line_num, row) for row in reader if any(cell.strip() for cell in row))
@@ -175,7 +178,7 @@ def _of_json(path: Path, text: str, cases: Collection[str]) -> Iterator[Entry]:
             return
         name, value = (list(held[0])[column] for column in columns)
         pairs = [(str(row.get(name, "")), row.get(value)) for row in held]
-        if _are_images(str(value) for _, value in pairs):
+        if any(isinstance(value, list | dict) for _, value in pairs) or _are_images(str(value) for _, value in pairs):
             return
     else:
         return
@@ -195,7 +198,7 @@ def _class(value: Any, name: str, where: str) -> int | None:
         number = float(value)
         if number >= 0 and number.is_integer():
             return int(number)
-    except ValueError:
+    except (ValueError, OverflowError):  # of a whole number that no float can hold
         pass
     shown = str(value)[:40]
     raise InputError(f"{where}: class {shown!r} of {name} is no whole number from 0; correct it")

@@ -252,7 +252,7 @@ class ItkVoxels:
         Raises:
             ImageFileError: the file is damaged or cut short.
         """
-        _Header(self.path).refuse_damaged(prod(self.shape) * self.dtype.itemsize)
+        self.refuse_damaged()
         itk = _simpleitk(self.path)
         try:
             image = itk.ReadImage(str(self.path))
@@ -263,6 +263,14 @@ class ItkVoxels:
         axes = (2, 1, 0, 3) if image.GetNumberOfComponentsPerPixel() > 1 and voxels.ndim == 4 else None
         turned: NDArray[Any] = voxels.transpose(axes).reshape(self.shape, order="F")
         return turned
+
+    def refuse_damaged(self) -> None:
+        """Refuse a file that ITK would read although voxels are missing or changed.
+
+        Raises:
+            ImageFileError: so it is.
+        """
+        _Header(self.path).refuse_damaged(prod(self.shape) * self.dtype.itemsize)
 
     def reshape(self, shape: tuple[int, ...]) -> "ItkVoxels":
         return ItkVoxels(self.path, shape, self.dtype)

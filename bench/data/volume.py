@@ -127,13 +127,13 @@ def read_image(paths: Sequence[Path]) -> Volume:
     niftis = open_channels(paths)
     refuse_apart(paths, niftis)
     if len(niftis) > len(paths):
-        return Volume(_finite_voxels(paths[0], niftis[0].dataobj.whole), niftis[0])
+        return Volume(finite_voxels(paths[0], niftis[0].dataobj.whole), niftis[0])
     if len(niftis) == 1:  # read where it stays
-        return Volume(_finite_voxels(paths[0], niftis[0])[None], niftis[0])
+        return Volume(finite_voxels(paths[0], niftis[0])[None], niftis[0])
     with damage_reported(paths[0]):
         intensities = np.empty((len(niftis), *niftis[0].shape), np.float32)
     for path, nifti, channel in zip(paths, niftis, intensities, strict=True):
-        _finite_voxels(path, nifti, channel)
+        finite_voxels(path, nifti, channel)
     return Volume(intensities, niftis[0])
 
 
@@ -187,7 +187,7 @@ def read_as_stored(path: Path, nifti: Any, out: NDArray[np.float32]) -> None:
         raise not_finite(path)
 
 
-def _finite_voxels(path: Path, nifti: Any, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+def finite_voxels(path: Path, nifti: Any, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
     with damage_reported(path):
         voxels = read_voxels(nifti, out) if len(nifti.shape) == 3 else read_channels(nifti)
     if not all_finite(nifti, voxels):

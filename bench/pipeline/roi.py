@@ -143,10 +143,10 @@ class Coarse(Strategy):
             raise traced(overflow(torch.float32), run, grid.boxes, False)
         coarse_mm = tuple(f * mm for f, mm in zip(factor, spacing_mm, strict=True))
         pieces = components(foreground.mask().cpu().numpy(), coarse_mm)
-        region, sure = whole, _sure(pieces, settings)
+        boxes = [piece.box for piece in pieces if piece.volume_ml >= PIECE_ML]
+        region, sure = whole, bool(boxes) and _sure(pieces, settings)
         if sure:
             margin = _voxels(margin_mm, spacing_mm)
-            boxes = [piece.box for piece in pieces if piece.volume_ml >= PIECE_ML]
             region = Region.of(widened(around(boxes), margin, shape, factor))
         batches, passed = runner.batches - before[0], runner.tiles - before[1]
         return replace(region, fallback=not sure, batches=batches, tiles=passed)

@@ -59,6 +59,8 @@ class OfficialPreprocessor:
     def prepare(self, volume: Volume, labels: NDArray[Any] | None = None) -> tuple[Tensor, Tensor | None]:
         """Transpose, crop to what is not zero, normalise, and resample to the plans' spacing."""
         self._refuse_huge(volume)
+        sides, spacing_mm = triple(volume.intensities.shape[:0:-1]), volume.properties["spacing"][::-1]
+        refuse_thin(volume, self._planned(sides, spacing_mm), self._plans_mm)
         seg = None if labels is None else labels[None]
         with not_taken_reported(volume):
             data, seg, _ = self._preprocessor.run_case_npy(
@@ -74,6 +76,11 @@ class OfficialPreprocessor:
         preparing = 4 * channels * (2 * own + math.prod(prepared)) + 8 * (own + math.prod(prepared))
         resampled = 0 if math.prod(prepared) == own else 2 * classes * own + 16 * own
         return Forecast(prepared, preparing, (), resampled + 9 * own)  # argmax gives numbers of eight bytes
+
+    @property
+    def _plans_mm(self) -> list[float]:
+        spacing: list[float] = self._configuration.spacing
+        return spacing
 
     def _planned(self, shape: Shape, spacing_mm: Sequence[float]) -> Shape:
         """The shape at the plans' spacing, of an image whose axes are as stored, by nnU-Net's own rounding."""
@@ -108,6 +115,19 @@ class OfficialPreprocessor:
                 f"{volume.nifti.get_filename()}: {voxels:.1e} voxels at the plans' spacing of "
                 f"{' x '.join(map(str, self._configuration.spacing))} mm; check the spacing in its header"
             )
+
+
+def refuse_thin(volume: Volume, planned: Sequence[int], spacing_mm: Sequence[float]) -> None:
+    """Refuse a volume of which nothing is left at the plans' spacing.
+
+    Raises:
+        InputError: so it is.
+    """
+    if not all(planned):
+        raise InputError(
+            f"{volume.nifti.get_filename()}: too thin for the plans' spacing of "
+            f"{' x '.join(map(str, spacing_mm))} mm, at which no voxel is left of it; give a whole volume"
+        )
 
 
 @contextmanager

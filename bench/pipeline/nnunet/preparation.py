@@ -17,7 +17,7 @@ from torch import Tensor
 from bench.data.volume import Volume, open_channels, refuse_apart
 from bench.pipeline.label_map import SIDE, Labels, ResampledLabels
 from bench.pipeline.merge import Merger, Receiver
-from bench.pipeline.nnunet.official import OfficialPreprocessor, not_taken_reported
+from bench.pipeline.nnunet.official import OfficialPreprocessor, not_taken_reported, refuse_thin
 from bench.pipeline.nnunet.resampling import Resampling
 from bench.pipeline.region import Geometry, full_box
 from bench.pipeline.settings import Classes, Forecast
@@ -70,6 +70,7 @@ class PlansPreprocessor(OfficialPreprocessor):
                 cropped[number] = normaliser.run(channel, inside)
         prepared = torch.from_numpy(cropped).to(self._device)
         shape, old_mm = self._planned_shape(properties), self._spacing(properties)
+        refuse_thin(volume, shape, self._plans_mm)
         return self._of_images.images(prepared, shape, old_mm, self._configuration.spacing), None
 
     def forecast(self, shape: Shape, spacing_mm: Sequence[float]) -> Forecast | None:
@@ -77,7 +78,7 @@ class PlansPreprocessor(OfficialPreprocessor):
         prepared, own = self._planned(shape, spacing_mm), math.prod(shape)
         new = math.prod(prepared)
         same = prepared == tuple(shape[2 - axis] for axis in self._plans.transpose_forward)
-        slices = 0 if same else 8 * new // prepared[0] * shape[2 - self._plans.transpose_forward[0]]
+        slices = 0 if same else 8 * new // max(prepared[0], 1) * shape[2 - self._plans.transpose_forward[0]]
         preparing = 4 * self._channels * (2 * own + (0 if same else new)) + slices
         of_corners = 0 if same else 4 * len(self._classes.labels) * (SIDE + 1) * prepared[1] * prepared[2]
         cuts = Labels.cuts if same else ResampledLabels.cuts

@@ -16,8 +16,9 @@ import numpy as np
 from nibabel import affines, orientations
 from numpy.typing import NDArray
 
+from bench.data.formats import ItkVoxels
 from bench.data.space import TOLERANCE, Space, spacing_of
-from bench.data.volume import damage_reported, read_as_stored, read_header
+from bench.data.volume import damage_reported, finite_voxels, not_finite, read_as_stored, read_header
 from bench.data.voxels import needs_no_scaling
 from bench.errors import InputError
 from models.model import Plans
@@ -42,8 +43,17 @@ class Reader:
         """Voxels ``[C, z, y, x]``, and nnU-Net's properties; `niftis` are what `open_channels` gives of `paths`.
 
         Raises:
-            InputError: the reader does not take it.
+            InputError: the reader does not take it, it is damaged, or a voxel is NaN or infinite.
         """
+        data, properties = self._read(paths, niftis)
+        if not np.isfinite(data).all():
+            raise not_finite(paths[0])
+        return data, properties
+
+    def _read(self, paths: Sequence[Path], niftis: Sequence[Any]) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        if self.name == "SimpleITKIO":
+            for path, nifti in zip(paths, niftis[: len(paths)], strict=True):  # one file may hold all channels
+                _refuse_what_itk_mends(path, getattr(nifti.dataobj, "whole", nifti))
         with _errors_shortened(paths[0], self.name), suppress_output():
             if self.name != "SimpleITKIO":
                 channels = [self._by_nibabel(nifti) for nifti in niftis]
@@ -195,6 +205,19 @@ def _refuse_tilted(path: Path, nifti: Any) -> None:
             f"{path}: its slices are tilted by {stack.tilt:.1f} degrees (gantry tilt), which nnU-Net's SimpleITKIO "
             "does not read; resample it onto a straight grid"
         )
+
+
+def _refuse_what_itk_mends(path: Path, nifti: Any) -> None:
+    """Refuse what ITK reads without a word: a MetaImage that is damaged, and NIfTI's NaN and infinity, which become 0.
+
+    Raises:
+        InputError: so it is.
+    """
+    if isinstance(nifti.dataobj, ItkVoxels):
+        with damage_reported(path):
+            nifti.dataobj.refuse_damaged()
+    elif nifti.get_data_dtype().kind == "f":
+        finite_voxels(path, nifti)
 
 
 def _by(sides: Iterable[int]) -> str:

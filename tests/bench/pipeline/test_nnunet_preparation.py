@@ -1,5 +1,6 @@
 """nnU-Net's preprocessing and way back on tensors, against nnU-Net's own functions, over plans, spacings and shapes."""
 
+from functools import lru_cache
 from pathlib import Path
 
 import nibabel as nib
@@ -85,16 +86,21 @@ def both(its_plans: Plans, images: list[Path], given_settings: InferenceSettings
 
 
 def mask_of(preprocessor, geometry, prepared: torch.Tensor, given_settings: InferenceSettings, seed: int):
-    """The mask out of made-up logits of its tiles, smooth ones, so that structures have borders."""
+    """The mask out of made-up logits of its tiles."""
     tiling = NnUNetTiling(given_settings, torch.device("cpu"))
     grid = tiling.grid(tuple(prepared.shape[1:]))
     merger = tiling.merger(grid, preprocessor.receiver(geometry, grid))
-    rng = np.random.default_rng(seed)
-    for box in grid.boxes:
-        noise = rng.normal(0, 1, (len(given_settings.labels), *TILE))
-        logits = torch.from_numpy(np.stack([gaussian_filter(each, 2) for each in noise]).astype(np.float32)) * 40
-        merger.aggregate([box], logits[None], torch.empty(1, 0))
+    made_up = logits_of(len(grid.boxes), len(given_settings.labels), seed)
+    for box, logits in zip(grid.boxes, made_up, strict=True):
+        merger.aggregate([box], logits[None].clone(), torch.empty(1, 0))
     return preprocessor.restore(geometry, merger)
+
+
+@lru_cache(maxsize=1)  # both preprocessors are given the same ones
+def logits_of(tiles: int, labels: int, seed: int) -> tuple[torch.Tensor, ...]:
+    """Smooth ones ``[labels, *TILE]`` of each tile, so that structures have borders."""
+    noise = np.random.default_rng(seed).normal(0, 1, (tiles, labels, *TILE))
+    return tuple(torch.from_numpy(gaussian_filter(each, (0, 2, 2, 2)).astype(np.float32)) * 40 for each in noise)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -150,6 +156,23 @@ def test_splines_of_logits_are_left_to_nnunet(tmp_path):
         assert covered(its_plans) == (preprocessor is PlansPreprocessor)
         chosen, _ = preparation_of(settings_of(its_plans, (0, 1, 2)), torch.device("cpu"))
         assert type(chosen) is preprocessor
+
+
+@pytest.mark.parametrize("kind", [PlansPreprocessor, OfficialPreprocessor])
+def test_a_slice_of_which_nothing_is_left_is_refused(tmp_path, kind):
+    path = write_image(tmp_path / "a_0000.nii.gz", (12, 12, 1), (1, 1, 1), 0)
+    held = plans()
+    held["configurations"]["3d_fullres"]["spacing"] = [2.5, 0.8, 0.8]
+    its_plans = Plans(held, DATASET, "3d_fullres")
+    given_settings = settings_of(its_plans, (0, 1, 2))
+    preprocessor = (
+        OfficialPreprocessor(its_plans)
+        if kind is OfficialPreprocessor
+        else PlansPreprocessor(its_plans, given_settings.classes, torch.device("cpu"))
+    )
+    with pytest.raises(InputError, match=r"a_0000\.nii\.gz: too thin for the plans' spacing of 2\.5 x 0\.8 x 0\.8 mm"):
+        preprocessor.prepare(preprocessor.read([path]))
+    assert preprocessor.forecast((12, 12, 1), (1.0, 1.0, 1.0)).prepared[0] == 0
 
 
 def test_voxels_that_are_not_finite_are_named(tmp_path):

@@ -45,6 +45,26 @@ def test_formats_and_files_make_no_difference(reader, tmp_path):
             np.testing.assert_allclose(others["sitk_stuff"][key], properties["sitk_stuff"][key], rtol=1e-6, atol=1e-6)
 
 
+def test_damaged_files_are_refused_that_itk_reads(reader, tmp_path):
+    for name in ("a.mha", "a.mhd"):
+        path = save(tmp_path / name, VOXELS[..., 0], AFFINE)
+        voxels = path if name == "a.mha" else next(tmp_path.glob("a.*raw"))
+        voxels.write_bytes(voxels.read_bytes()[:-20])
+        with pytest.raises(InputError, match=rf"{path.name}: (damaged or cut short|nnU-Net's Nibabel\w+ cannot)"):
+            read(reader, path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_voxels_that_are_not_finite_are_refused(reader, tmp_path, value):
+    voxels = VOXELS[..., 0].astype(np.float32)
+    voxels[1, 2, 3] = value
+    for name in ("a.nii.gz", "a.nrrd"):
+        path = save(tmp_path / name, voxels, AFFINE)
+        for reading in (reader.read, reader.read_quickly):
+            with pytest.raises(InputError, match=rf"{path.name}: the image has voxels that are NaN or infinite"):
+                reading([path], open_channels([path]))
+
+
 def test_several_values_a_voxel(reader, tmp_path):
     several = save(tmp_path / "a.nrrd", VOXELS, AFFINE)
     if reader.name == "SimpleITKIO":  # which takes them for the last axis of a volume

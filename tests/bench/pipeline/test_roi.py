@@ -163,6 +163,14 @@ def test_what_finds_nothing_or_is_unsure_falls_back_and_pays_for_both(tmp_path, 
     assert outcome.tiles == full.tiles + outcome.roi.tiles - outcome.roi.reused > 0
 
 
+@pytest.mark.parametrize("roi", ["coarse", "foreground"])
+def test_a_speck_alone_falls_back_where_the_task_has_structures_as_small(tmp_path, roi):
+    volume = scene(SHAPE, [np.s_[26:28, 24:26, 18:20]])  # 0.064 mL
+    labels, outcome = predict(Threshold(), volume, tmp_path, roi=roi, foreground_ml=(0.02, 40.0))
+    assert (labels > 0).sum() == 2**3
+    assert outcome.roi.fallback
+
+
 def test_two_pieces_are_both_kept(tmp_path):
     boxes = [np.s_[4:16, 4:16, 4:16], np.s_[54:62, 44:50, 38:44]]  # the second is smaller, and no speck
     volume = scene(SHAPE, boxes)
