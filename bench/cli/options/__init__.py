@@ -200,8 +200,8 @@ def _tune(tune: argparse.ArgumentParser) -> None:
     _how(tune)
     much = tune.add_argument_group("how long it searches, and what is claimed")
     much.add_argument(
-        "--budget", dest="search_s", type=number(0), default=600.0, metavar="S",
-        help="seconds of trials, without the shipped variants before them and the confirmation after them (600)",
+        "--budget", dest="search_s", type=number(0), default=420.0, metavar="S",
+        help="seconds of trials, without the shipped variants before them and the confirmation after them (420)",
     )  # fmt: skip
     much.add_argument("--trials", type=whole(1), metavar="N", help="at most so many (as many as the budget allows)")
     much.add_argument(
