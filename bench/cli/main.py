@@ -26,6 +26,8 @@ _MODULES = {
     **{name: f"winner.{name}" for name in ("export", "predict", "verify")},
 }
 
+_SHOWING = ("doctor", "history", "inspect", "report")  # whose exit code says nothing of what they show
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run `bench` and return its exit code."""
@@ -49,7 +51,9 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _refuse(KeyboardInterrupt("interrupted"), INTERRUPTED)
     except BrokenPipeError:
-        return DONE  # the reader of our output had enough
+        if options.command in _SHOWING:
+            return DONE  # the reader had enough
+        return _refuse(BrokenPipeError("interrupted: the output was closed before its end"), INTERRUPTED)
     except (Exception, SystemExit) as error:  # SystemExit: a library must not choose our exit code
         if isinstance(error, (BenchError, OSError, *_errors_below())):
             return _refuse(error, BAD_INPUT)

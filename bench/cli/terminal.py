@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
@@ -45,7 +46,8 @@ class PlainProgress:
             self.note(f"{self._task}: {self._done} of {self._total}, about {left:.0f} s left")
 
     def note(self, line: str) -> None:
-        print(line, file=self._stream, flush=True)
+        with suppress(OSError):  # closed, or a full disk: what is measured does not depend on who reads this
+            print(line, file=self._stream, flush=True)
 
     def stand(self, rows: Callable[[], Sequence[Standing]]) -> None:
         """As a table in lines, where it has changed and the last one is some time ago."""
@@ -85,7 +87,8 @@ class LiveProgress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._live.stop()
+        with suppress(OSError):  # the terminal is gone, as of a process that outlives its session
+            self._live.stop()
 
     def start(self, task: str, total: int) -> None:
         self._task = self._bar.add_task(task, total=total, doing="")
@@ -94,7 +97,8 @@ class LiveProgress:
         self._bar.update(self._task, advance=1, doing=doing)  # type: ignore[arg-type]
 
     def note(self, line: str) -> None:
-        self._live.console.print(line, markup=False, highlight=False)
+        with suppress(OSError):
+            self._live.console.print(line, markup=False, highlight=False)
 
     def stand(self, rows: Callable[[], Sequence[Standing]]) -> None:
         now = time.monotonic()

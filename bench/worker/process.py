@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -126,10 +126,8 @@ class WorkerProcess:
         Raises:
             WorkerLostError: the process is gone.
         """
-        try:
+        with self._alive():
             self._connection.send(request)
-        except (EOFError, ConnectionError):
-            raise WorkerLostError(self._epitaph()) from None
 
     def receive(self, timeout_s: float, meanwhile: Callable[[], None] | None = None, every_s: float = 0.1) -> Any:
         """Wait for the reply to the request that was sent last; `meanwhile` as of `ask`.
@@ -137,12 +135,10 @@ class WorkerProcess:
         Raises:
             WorkerLostError: none came.
         """
-        try:
-            if not self._wait(timeout_s, meanwhile, every_s):
-                raise self.given_up(timeout_s)
+        if not self._wait(timeout_s, meanwhile, every_s):
+            raise self.given_up(timeout_s)
+        with self._alive():
             return self._connection.recv()
-        except (EOFError, ConnectionError):
-            raise WorkerLostError(self._epitaph()) from None
 
     def given_up(self, timeout_s: float) -> WorkerLostError:
         """Stop the process, which did not reply within so many seconds; returned is what to raise."""
@@ -170,13 +166,25 @@ class WorkerProcess:
 
     def _wait(self, timeout_s: float, meanwhile: Callable[[], None] | None, every_s: float) -> bool:
         if meanwhile is None:
-            return self._connection.poll(timeout_s)
+            return self._poll(timeout_s)
         end = time.monotonic() + timeout_s
         while (left := end - time.monotonic()) > 0:
-            if self._connection.poll(min(left, every_s)):
+            if self._poll(min(left, every_s)):
                 return True
             meanwhile()
-        return self._connection.poll(0)
+        return self._poll(0)
+
+    def _poll(self, timeout_s: float) -> bool:
+        with self._alive():
+            return self._connection.poll(timeout_s)
+
+    @contextlib.contextmanager
+    def _alive(self) -> Iterator[None]:
+        """Say how the process ended where its connection fails; `meanwhile` has connections of its own."""
+        try:
+            yield
+        except (EOFError, ConnectionError):
+            raise WorkerLostError(self._epitaph()) from None
 
     def stop(self) -> None:
         """End the process and everything it started; harmless when it is gone already."""

@@ -50,6 +50,15 @@ def test_streams_that_are_closed_or_full(redirected, code, errors, run):
     assert report(redirected, run)[::2] == (code, errors)
 
 
+@pytest.mark.parametrize(("command", "code"), [("report", 0), ("check", 130)])
+def test_a_verdict_that_nobody_reads_is_not_confirmed(command, code, run):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-u", "-c", ENTRY, command, str(run)], stdout=writer, stderr=writer)
+    os.close(writer)
+    assert done.returncode == code
+
+
 def test_a_run_is_shown_where_nothing_can_be_written(run, capsys):
     (run / "report.md").mkdir()
     assert main(["report", str(run)]) == 0

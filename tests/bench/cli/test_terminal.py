@@ -1,6 +1,7 @@
 """A run's progress as it looks: in plain lines, and live on a terminal."""
 
 import io
+import os
 
 import pytest
 
@@ -51,3 +52,14 @@ def test_a_terminal_shows_the_table_above_the_bar(capsys) -> None:
 
 def test_which_of_both_depends_on_the_stream() -> None:
     assert isinstance(terminal.progress(io.StringIO()), terminal.PlainProgress)
+
+
+def test_lines_that_nobody_reads_end_nothing() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w", buffering=1) as closed, terminal.PlainProgress(closed) as progress:
+        progress.start("round 1", 10)
+        progress.note("a note")
+        with pytest.raises(BrokenPipeError):
+            closed.write("a line\n")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), closed.fileno())  # what is left in its buffer

@@ -94,6 +94,16 @@ def test_a_function_that_raises_leaves_the_worker_usable():
     assert not psutil.pid_exists(worker.pid)
 
 
+def test_what_breaks_beside_a_question_is_no_fault_of_the_worker():
+    def broken() -> None:
+        raise BrokenPipeError("nobody reads")
+
+    with WorkerProcess(1) as worker:
+        with pytest.raises(BrokenPipeError, match="nobody reads"):
+            worker.call(try_import, "json", timeout_s=60, meanwhile=broken)
+        assert worker.receive(60) is not None, "it lives on"
+
+
 def test_only_functions_of_ours_are_called():
     with WorkerProcess(1) as worker, pytest.raises(CallError, match="only functions of ours"):
         worker.call(shutil.rmtree, "/nowhere", timeout_s=60)
