@@ -70,14 +70,23 @@ def run(
 
 
 def start(
-    plan: Plan, out: Path | None, progress: Progress, limits: Limits = DEFAULT, declaration: Declaration | None = None
+    plan: Plan,
+    out: Path | None,
+    progress: Progress,
+    limits: Limits = DEFAULT,
+    declaration: Declaration | None = None,
+    *,
+    temporary: bool = False,
 ) -> Path:
-    """Measure what `plan` says in a new run directory, and return that.
+    """Measure what `plan` says in a new run directory, and return that; `temporary`: the caller deletes it.
 
     Raises:
         As of `run`.
+        KeyboardInterrupt: it was stopped, and is temporary.
     """
-    directory = RunDirectory.create(out) if out else RunDirectory.create_new(Path("runs"), plan.record.id)
+    directory = (
+        RunDirectory.create(out, temporary=temporary) if out else RunDirectory.create_new(Path("runs"), plan.record.id)
+    )
     plan = replace(plan, record=replace(plan.record, id=plan.record.id if out else directory.folder.name))
     variants = plan.record.settings.variants
     records = {name: VariantRecord(name=name, settings=own) for name, own in variants.items()}
@@ -184,7 +193,7 @@ def _measure(plan: Plan, store: RunStore, limits: Limits, progress: Progress) ->
         with suppress(StorageError):  # no room for that either: what ended the run is what must be said
             saved = read_run(directory.folder).record  # with the groups and the choice made since
             _finish(replace(saved, status=INTERRUPTED), store)
-        if isinstance(error, KeyboardInterrupt):
+        if isinstance(error, KeyboardInterrupt) and not directory.temporary:
             command = directory.command_to_resume
             raise InterruptedRunError(f"interrupted; what was measured is kept. To finish it: {command}") from None
         raise

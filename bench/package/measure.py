@@ -22,7 +22,7 @@ NAME, BASELINE = "package", "baseline"  # of the variant, and of a baseline that
 
 
 def measure(folder: Path, record: PackageRecord, asked: Request, out: Path, progress: Progress) -> Path:
-    """Run the variant of the package in `folder` beside its baseline, in the new run directory `out`.
+    """Run the variant of the package in `folder` beside its baseline, in the new run directory `out`, a temporary one.
 
     What is measured comes from the package's `record`; how much of it, where and on which cases, from what was `asked`.
 
@@ -31,7 +31,7 @@ def measure(folder: Path, record: PackageRecord, asked: Request, out: Path, prog
     """
     now = datetime.now(UTC).isoformat(timespec="seconds")
     plan = make_plan(_of_package(folder, record, asked), out.name, now, progress)
-    return start(_with_artefacts(plan, folder, record), out, progress)
+    return start(_with_artefacts(plan, folder, record), out, progress, temporary=True)
 
 
 def _of_package(folder: Path, record: PackageRecord, asked: Request) -> Request:

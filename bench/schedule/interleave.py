@@ -348,7 +348,7 @@ class Interleaver:
         if isinstance(reply, Broke):
             if reply.no_room:  # the next backend would fail alike
                 reason = reply.reason.removeprefix("StorageError: ")
-                raise StorageError(f"{reason}; then go on with: {self.store.directory.command_to_resume}")
+                raise StorageError(f"{reason}{self.store.directory.then_resume}")
             self._fail(name, reply.reason)
             return
         wrong = clock_fault(reply.case_ns, reply.stages_ns, waited_ns)

@@ -29,14 +29,15 @@ _PAUSE_S = 0.05  # between two looks at a lock
 
 
 class RunDirectory:
-    """Paths and files of one run."""
+    """Paths and files of one run; a `temporary` one is deleted by its caller, so that nobody is led there."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, temporary: bool = False) -> None:
         self.folder = folder
+        self.temporary = temporary
         self._saved: dict[str, VariantRecord] = {}
 
     @classmethod
-    def create(cls, folder: Path) -> "RunDirectory":
+    def create(cls, folder: Path, *, temporary: bool = False) -> "RunDirectory":
         """Make a new run's folder.
 
         Raises:
@@ -52,7 +53,7 @@ class RunDirectory:
             raise _not_empty(folder) from None
         except OSError as error:
             raise InputError(f"{folder}: cannot be created ({error.strerror}); choose another --out") from None
-        return cls(folder)
+        return cls(folder, temporary=temporary)
 
     @classmethod
     def create_new(cls, parent: Path, name: str) -> "RunDirectory":
@@ -78,6 +79,11 @@ class RunDirectory:
     def command_to_resume(self) -> str:
         """What finishes this run, to be typed as it is."""
         return f"bench run --resume --out {shlex.quote(str(self.folder))}"
+
+    @property
+    def then_resume(self) -> str:
+        """What a line for the user ends with, once it has said how to mend what stopped the run."""
+        return "" if self.temporary else f", then go on with: {self.command_to_resume}"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -135,7 +141,12 @@ class RunDirectory:
         shutil.rmtree(self.folder / "repeats", ignore_errors=True)
 
     def point_latest(self) -> str | None:
-        """Make ``runs/latest`` of the current folder lead here; return why, where that cannot be done."""
+        """Make ``runs/latest`` of the current folder lead here; return why, where that cannot be done.
+
+        To a temporary directory it does not lead.
+        """
+        if self.temporary:
+            return None
         link = LATEST.with_name(f".latest-{os.getpid()}")
         try:
             LATEST.parent.mkdir(exist_ok=True)
@@ -160,9 +171,7 @@ class RunDirectory:
         try:
             yield path
         except OSError as error:
-            raise StorageError(
-                f"{path}: cannot be written ({error.strerror}); make room, then go on with: {self.command_to_resume}"
-            ) from None
+            raise StorageError(f"{path}: cannot be written ({error.strerror}); make room{self.then_resume}") from None
 
 
 @contextmanager

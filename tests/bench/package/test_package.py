@@ -18,6 +18,7 @@ from bench.package.opening import open_package
 from bench.package.trial import trial
 from bench.package.verify import _machine
 from bench.plan.request import Request
+from bench.schedule.interleave import Interleaver
 from engines.host import cpu
 from reports.records.record import HostRecord
 from tests.bench.conftest import SIDE
@@ -150,6 +151,17 @@ def test_with_data_it_is_timed_beside_its_baseline(package, data, bench):
     report = Path("report.md").read_text()
     assert "torch-fp32" in report
     assert "| package " in report
+    assert not Path("runs").exists(), "the run is gone"
+
+
+def test_an_interrupt_of_what_is_timed_leads_to_no_run(package, data, bench, monkeypatch):
+    def interrupted(*_arguments, **_named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Interleaver, "round", interrupted)
+    code, _, err = bench("verify", package, "--threads", 1, "--data", data, "--max-cases", 2, "--budget", 1)
+    assert (code, err.splitlines()[-1]) == (130, "bench: interrupted")
+    assert not Path("runs").exists()
 
 
 def test_code_comes_along_and_is_run_only_when_asked(network, data, bench):

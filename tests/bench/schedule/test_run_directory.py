@@ -99,6 +99,18 @@ def test_a_full_disk_loses_no_sample_that_was_saved(tmp_path):
     assert read_run(directory.folder).variant(variant.name) == variant
 
 
+def test_nobody_is_led_to_a_temporary_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    directory = RunDirectory.create(tmp_path / "run", temporary=True)
+    assert directory.point_latest() is None
+    assert not LATEST.parent.exists()
+    with (
+        most_bytes_in_a_file(10),
+        pytest.raises(StorageError, match=r"cannot be written \(File too large\); make room$"),
+    ):
+        directory.save_run(make_run({"openvino-int8": Candidate(5.0)}).record)
+
+
 def _with_samples(variant, number):
     return replace(variant, samples=variant.samples[:number])
 
