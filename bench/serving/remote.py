@@ -14,12 +14,13 @@ from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from bench.data.compression import ERRORS, gunzip_within
-from bench.errors import InputError, StorageError
+from bench.errors import BackendLostError, InputError, StorageError
 from bench.images.anonymous import anonymised
+from bench.predict.header import first_difference
 from bench.predict.journal import Journal
 from bench.predict.labels import header_of, write_labels
 from bench.progress import Progress
-from bench.serving.server import About, CaseRefusedError, Server
+from bench.serving.server import About, CaseRefusedError, Prediction, Server
 from bench.worker.lines import OK, Line
 from bench.worker.messages import BatchCase
 
@@ -52,7 +53,7 @@ class Remote:
 
         Raises:
             StorageError: a mask or a line cannot be written.
-            BackendLostError: the server cannot be reached any more, or does not answer in time.
+            BackendLostError: the server cannot be reached any more, does not answer in time, or serves another model.
         """
         begun, pool = time.monotonic(), ThreadPoolExecutor(self._in_flight, "case")
         try:
@@ -75,6 +76,7 @@ class Remote:
         try:
             header = header_of(case, about.channels)
             answer = self._server.predict([anonymised(Path(image.path))[1] for image in case.images])
+            self._refuse_other(answer)
             line = Line(
                 case=case.name,
                 images=case.images,
@@ -89,6 +91,15 @@ class Remote:
             raise
         except InputError as error:
             self._journal.add(case.failed(error))
+
+    def _refuse_other(self, answer: Prediction) -> None:
+        """Refuse a mask of a model that took the first one's place on the server."""
+        if (difference := first_difference(self.opened.identity, answer.identity)) is not None:
+            key, was, now = difference
+            raise BackendLostError(
+                f"{self._server.model} at {self._server.url}: serves another model than when the call began ({key} was "
+                f"{was}, is {now}); serve the first one again, or choose another --out"
+            )
 
     def _follow(self) -> None:
         for line in self._journal.show(self._progress):

@@ -17,7 +17,9 @@ from models.errors import install
 
 SCHEMES = {"grpc": False, "grpcs": True}  # and whether the connection is encrypted
 _UNBOUNDED = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1))
-_KEPT_OPEN_S = 60  # between two pings, by which both sides see that the other one is gone
+# Between two pings, by which both sides see that the other one is gone. While nothing is sent, as in a long case, a
+# gRPC server by default allows one in 300 s, and closes the connection after a few that come sooner (too_many_pings).
+_KEPT_OPEN_S = 330
 _PAUSES_S = (0.2, 0.5, 1.0, 2.0, 5.0)  # before a busy server is asked again; the last one from then on
 _FULL_QUEUE = "Exceeds maximum queue size"  # Triton's words
 _OF_THE_CASE = ("INVALID_ARGUMENT", "INTERNAL", "UNKNOWN", "FAILED_PRECONDITION")
@@ -48,12 +50,14 @@ class Prediction:
     Attributes:
         mask: a gzipped NIfTI file. number: of the class; None without a classification.
         seconds: that it took there, the way over the network and the queue left out.
+        identity: of the model that answered, as of `About`.
     """
 
     mask: bytes
     number: int | None
     probabilities: tuple[float, ...]
     seconds: float
+    identity: Mapping[str, str]
 
 
 class CaseRefusedError(InputError):
@@ -107,15 +111,18 @@ class Server:
             BackendLostError: the server cannot be reached.
         """
         try:
-            answer = self._infer([b""], (ABOUT,))
+            return self._about(self._infer([b""], (ABOUT,)))
+        except CaseRefusedError as error:
+            raise InputError(f"{self._name}: {error}") from None
+
+    def _about(self, answer: Any) -> About:
+        try:
             held = json.loads(_file(answer, ABOUT))
             return About(
                 held["source"], held["identity"], tuple(held["channels"]), tuple(held["classes"]), held["labels"],
                 held["voxbench"],
             )  # fmt: skip
-        except CaseRefusedError as error:
-            raise InputError(f"{self._name}: {error}") from None
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise InputError(
                 f"{self._name}: does not say what it predicts; serve what `bench export --format triton` or mlserver "
                 "wrote (a Triton before 24.12 needs NumPy 1 in the Python of its models)"
@@ -128,13 +135,14 @@ class Server:
             CaseRefusedError: it cannot be predicted.
             BackendLostError: the server cannot be reached any more, or has not answered in time.
         """
-        answer = self._infer(files, (MASK, CLASS, PROBABILITIES, SECONDS))
+        answer = self._infer(files, (MASK, CLASS, PROBABILITIES, SECONDS, ABOUT))
+        identity = self._about(answer).identity
         number = int(answer.as_numpy(CLASS).item())
         likely = tuple(float(value) for value in answer.as_numpy(PROBABILITIES).ravel())
         seconds = float(answer.as_numpy(SECONDS).item())
         if number < 0:
-            return Prediction(_file(answer, MASK), None, (), seconds)
-        return Prediction(_file(answer, MASK), number, likely, seconds)
+            return Prediction(_file(answer, MASK), None, (), seconds, identity)
+        return Prediction(_file(answer, MASK), number, likely, seconds, identity)
 
     def _infer(self, files: Sequence[bytes], outputs: Sequence[str]) -> Any:
         image = self._grpc.InferInput(IMAGE, [1, len(files)], "BYTES")

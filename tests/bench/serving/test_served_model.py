@@ -1,16 +1,22 @@
 """What servers call, without a server: what comes over the network, what is cancelled, what is said of errors."""
 
 import gzip
+import itertools
 import json
 import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import nibabel as nib
 import numpy as np
 import pytest
 
+from bench.cli.main import main
 from bench.data.compression import gunzip_within
 from bench.errors import InputError
-from bench.package.formats.case_tensors import ABOUT, OUTPUTS
+from bench.package.formats.case_tensors import ABOUT, CLASS, MASK, OUTPUTS, PROBABILITIES, SECONDS
+from bench.serving import server as server_module
 from bench.serving.received import write_received
 from bench.serving.remote import labels_of
 from bench.serving.served_model import Options, RequestCancelledError, message_of, served
@@ -93,3 +99,58 @@ def test_a_mask_that_is_not_of_the_image_is_refused():
     for content, shape in ((mask, (4, 5, 7)), (other, (4, 5, 6)), (b"", (4, 5, 6)), (mask[:50], (4, 5, 6))):
         with pytest.raises(CaseRefusedError, match="the server's mask is"):
             labels_of(content, shape)
+
+
+@contextmanager
+def answering(outputs: Callable[[list[bytes]], dict[str, np.ndarray]]) -> Iterator[str]:
+    """A server of KServe's protocol in this process, whose one model is `outputs`; gives its address."""
+    grpc, kserve = pytest.importorskip("grpc"), pytest.importorskip("tritonclient.grpc")
+    from tritonclient.utils import deserialize_bytes_tensor, np_to_triton_dtype, serialize_byte_tensor
+
+    class Answering(kserve.service_pb2_grpc.GRPCInferenceServiceServicer):
+        def ModelInfer(self, request, _context):  # noqa: N802
+            held = outputs([*deserialize_bytes_tensor(request.raw_input_contents[0])])
+            answer = kserve.service_pb2.ModelInferResponse()
+            for name in (wanted.name for wanted in request.outputs):
+                value, kind = held[name], np_to_triton_dtype(held[name].dtype.type)
+                answer.outputs.add(name=name, datatype=kind, shape=value.shape)
+                answer.raw_output_contents.append(
+                    serialize_byte_tensor(value).item() if kind == "BYTES" else value.tobytes()
+                )
+            return answer
+
+    server = grpc.server(ThreadPoolExecutor(2))
+    kserve.service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Answering(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"grpc://127.0.0.1:{port}"
+    server.stop(None).wait()
+
+
+def test_a_model_that_was_replaced_ends_the_call(tmp_path, capsys):
+    """Its masks must not stand under the first one's identity; what was predicted before it is kept."""
+    asked = itertools.count()
+
+    def outputs(files: list[bytes]) -> dict[str, np.ndarray]:
+        number, labels = next(asked), np.zeros((8, 8, 8), np.uint8)
+        about = {"source": "torch-fp32", "identity": {"weights": "first" if number < 2 else "second"}, "voxbench": "1"}
+        about |= {"channels": ["CT"], "classes": [], "labels": {"pancreas": 1}}
+        mask = gzip.compress(nib.Nifti1Image(labels, np.eye(4)).to_bytes())
+        held = {ABOUT: json.dumps(about).encode(), MASK: mask}
+        numbers = {CLASS: np.int32(-1), PROBABILITIES: np.float32(1), SECONDS: np.float64(0.1)}
+        return {name: np.array([[value]], object) for name, value in held.items()} | {
+            name: np.array([[value]]) for name, value in numbers.items()
+        }
+
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.nii").write_bytes(volume(8))
+    with answering(outputs) as url:
+        arguments = ("predict", "--url", url, "model", tmp_path / "a.nii", tmp_path / "b.nii", "--read-ahead", 1)
+        code = main([*map(str, arguments), "--out", str(tmp_path / "out")])
+    said = capsys.readouterr().err
+    assert (code, "serves another model than when the call began (weights was first, is second)" in said) == (4, True)
+    assert [path.name for path in (tmp_path / "out").glob("*.nii.gz")] == ["a.nii.gz"]
+
+
+def test_no_ping_comes_sooner_than_a_server_allows_by_default():
+    assert server_module._KEPT_OPEN_S > 300
