@@ -51,7 +51,7 @@ class Stream:
         self._pipeline = pipeline
         self._read_ahead = read_ahead
         self._prepared: deque[Future[Ahead]] = deque()
-        self._written: deque[Future[CaseTiming]] = deque()
+        self._written: deque[tuple[int, Future[CaseTiming]]] = deque()
 
     def run(self, cases: Sequence[Files]) -> Streamed:
         """Predict every (images, mask).
@@ -95,7 +95,7 @@ class Stream:
                     finally:
                         del read  # while the next one is waited for, this one is no longer held
                     self._await_writes(WRITE_BEHIND - 1, written)
-                    self._written.append(writer.submit(self.write, number, mask, *made))
+                    self._written.append((number, writer.submit(self.write, number, mask, *made)))
                     del made
                 self._await_writes(0, written)
             finally:
@@ -120,10 +120,16 @@ class Stream:
         return labelled.timing(time.perf_counter_ns() - started, watch.stages_ns)
 
     def case_failed(self, number: int, error: Exception) -> None:  # noqa: ARG002
-        """Decide what it costs that a case could not be read or labelled: here all that come after it."""
+        """Decide what it costs that a case could not be read, labelled or written: here all that come after it."""
         raise error
 
     def _await_writes(self, at_most: int, written: Callable[[CaseTiming], None]) -> None:
         """Wait until at most so many masks are still to be written."""
         while len(self._written) > at_most:
-            written(self._written.popleft().result())
+            number, write = self._written.popleft()
+            try:
+                timing = write.result()
+            except Exception as error:
+                self.case_failed(number, error)
+            else:
+                written(timing)

@@ -3,6 +3,7 @@
 import gc
 import threading
 import weakref
+from multiprocessing import Pipe
 from pathlib import Path
 
 import nibabel as nib
@@ -15,6 +16,10 @@ from bench.pipeline import stream
 from bench.pipeline.pipeline import Pipeline
 from bench.pipeline.settings import InferenceSettings
 from bench.pipeline.stream import WRITE_BEHIND, Stream
+from bench.predict.journal import read_lines
+from bench.worker.batch import run_batch
+from bench.worker.lines import ImageFile
+from bench.worker.messages import BatchCase, PredictBatch
 
 SHAPES = [(34, 30, 20), (32, 32, 32), (20, 45, 16), (40, 33, 24), (33, 16, 50), (32, 40, 36), (30, 30, 30)]
 SETTINGS = InferenceSettings(
@@ -214,6 +219,27 @@ def test_a_full_disk_is_reported_and_loses_no_finished_mask(cases, one_at_a_time
     assert masks(cases)[:4] == [*one_at_a_time[0][:3], None]
     assert all(mask in (None, expected) for mask, expected in zip(masks(cases), one_at_a_time[0], strict=True))
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_mask_that_cannot_be_written_costs_a_batch_one_row(cases, one_at_a_time, tmp_path):
+    """A segmentation in DICOM is of a DICOM series, and the image of case 3 is none."""
+    journal, masks_of = tmp_path / "predictions.jsonl", [mask.name for _, mask in cases]
+    journal.write_text("{}\n")
+    masks_of[3] = "3.dcm"
+    batch = tuple(
+        BatchCase(str(number), (ImageFile(str(paths[0]), None, None),), mask)
+        for number, ((paths, _), mask) in enumerate(zip(cases, masks_of, strict=True))
+    )
+    request = PredictBatch(batch, tmp_path, journal, tmp_path / "in-flight", ("CT",), ("a", "b", "c"), 2)
+    harness, ours = Pipe()
+    with harness, ours:
+        run_batch(Pipeline(Network(), SETTINGS), request, ours)
+    lines = read_lines(journal)
+    assert {name: line.status for name, line in lines.items()} == {
+        str(number): "failed" if number == 3 else "ok" for number in range(len(cases))
+    }
+    assert "a DICOM segmentation is of a DICOM series" in lines["3"].reason
+    assert masks(cases) == [*one_at_a_time[0][:3], None, *one_at_a_time[0][4:]]
 
 
 def test_what_the_network_raises_ends_the_stream(cases):
