@@ -20,6 +20,7 @@ from bench.worker.lines import FAILED, OK, ImageFile, Line, append
 from bench.worker.messages import BatchCase
 
 NAME, LOG, IN_FLIGHT = "predictions.jsonl", "worker.log", ".in-flight"
+_REMEDY = "choose another --out"
 _LAST_BREATH_S = 30.0  # that the worker of a call which was killed may take to notice it
 
 
@@ -141,11 +142,20 @@ class Journal:
         if not self.path.is_file():
             self._write_header()
         with locked(self.path, "the worker of an earlier call still writes here; end it", _LAST_BREATH_S):
-            os.truncate(self.path, self._whole())  # later lines would be glued to one that was cut off
-            if not self._whole():
-                self._write_header()
+            whole = self._whole()
+            if whole:
+                Header.read(self.path, _REMEDY)  # a foreign file is left as it is
+                os.truncate(self.path, whole)  # later lines would be glued to one that was cut off
+            else:
+                self._begin_anew()
             self._refuse_other()
             self.follow()
+
+    def _begin_anew(self) -> None:
+        """Write the first line again, which a kill or a power cut may have left in part, or as zeros."""
+        if not self._header.text.encode().startswith(self.path.read_bytes().rstrip(b"\0")):
+            raise InputError(f"{self.path}: its first line does not say what predicted; {_REMEDY}")
+        self._write_header()
 
     def _write_header(self) -> None:
         write_text(self.path, self._header.text)
@@ -156,11 +166,10 @@ class Journal:
         return content.rfind(b"\n") + 1
 
     def _refuse_other(self) -> None:
-        remedy = "choose another --out"
         with self.path.open("rb") as file:
             first = file.readline()
         self._read = len(first)
-        difference = first_difference(Header.read(self.path, remedy).identity, self._header.identity)
+        difference = first_difference(Header.read(self.path, _REMEDY).identity, self._header.identity)
         if difference is None:
             return
         if self.path.stat().st_size == len(first):  # of a call that predicted nothing
@@ -168,7 +177,7 @@ class Journal:
             self._read = self.path.stat().st_size
             return
         key, was, now = difference
-        raise InputError(f"{self.folder}: holds predictions of something else ({key} is {was}, here {now}); {remedy}")
+        raise InputError(f"{self.folder}: holds predictions of something else ({key} is {was}, here {now}); {_REMEDY}")
 
 
 def _content(images: Sequence[ImageFile]) -> list[tuple[int | None, int | None]]:

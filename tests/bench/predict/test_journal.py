@@ -83,11 +83,19 @@ def test_a_last_line_that_was_cut_counts_as_nothing_and_spoils_no_other(tmp_path
     assert sort(tmp_path, A, B) == (["a", "b"], [], [])
 
 
-@pytest.mark.parametrize("content", [b"", b"\0" * 10, b'{"schema": 1, "iden'])
+@pytest.mark.parametrize("content", [b"", b"\0" * 10, b'{"schema": 1, "voxb', b'{"schema": 1, "voxb\0\0'])
 def test_a_journal_whose_first_line_a_kill_cut_off_is_begun_anew(tmp_path, content):
     (tmp_path / NAME).write_bytes(content)
     assert sort(tmp_path, A) == ([], ["a"], [])
     assert json.loads((tmp_path / NAME).read_bytes())["identity"] == IDENTITY
+
+
+@pytest.mark.parametrize("content", [b'{"dear": "diary"}', b'{"dear": "diary"}\n{"of": 1945}', b"a\0\0b\n", b"{}\0"])
+def test_a_foreign_file_of_that_name_is_left_as_it_is(tmp_path, content):
+    (tmp_path / NAME).write_bytes(content)
+    with pytest.raises(InputError, match="its first line does not say what predicted"), journal(tmp_path).opened():
+        pass
+    assert (tmp_path / NAME).read_bytes() == content
 
 
 def test_a_line_is_read_back_as_it_was_written_whatever_the_name(tmp_path):
