@@ -47,6 +47,11 @@ def install(extra: str) -> str:
     return f'in the checkout of voxbench: pip install ".[{extra}]"'
 
 
+def without_passwords(text: str) -> str:
+    """Without the names and passwords that addresses in it may hold, as in ``postgresql://user:password@host``."""
+    return re.sub(r"(?<=://)(?:[^\s/]*|[^\s@]*)@", "", text)
+
+
 def one_line(error: BaseException) -> str:
     """What a library said, on one line; of a traceback inside it, such as TorchScript's, only its cause."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # colours

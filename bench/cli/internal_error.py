@@ -9,13 +9,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from bench import __version__
+from models.errors import without_passwords
 
 
 def describe(error: BaseException, command: str, folders: Sequence[Path]) -> str:
-    """Write the traceback of `error` to the first of `folders` that can be written; return the line for the user."""
+    """Write the traceback of `error` to the first of `folders` that can be written; return the line for the user.
+
+    Passwords in addresses are left out of both, since the file is meant to be sent to us.
+    """
     try:
-        summary = " ".join(traceback.format_exception_only(error)[-1].split())
-        text = (
+        summary = without_passwords(" ".join(traceback.format_exception_only(error)[-1].split()))
+        text = without_passwords(
             f"{command}\nvoxbench {__version__}, Python {platform.python_version()}, {platform.platform()}\n\n"
             + "".join(traceback.format_exception(error))
         )

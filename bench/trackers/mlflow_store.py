@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import InputError, StorageError
-from models.errors import install, one_line
+from models.errors import install, one_line, without_passwords
 from reports.render.exchange.tracking import RUN_TAG, Tracked, TrackedRun
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ _SQLITE = "sqlite:///"
 _PARENT, _NOTE, _NAME = "mlflow.parentRunId", "mlflow.note.content", "mlflow.runName"
 _NOT_A_KEY = re.compile(r"[^/\w.\- :]")  # what MLflow takes in the name of a metric or parameter
 _LONGEST_KEY, _LONGEST_VALUE = 250, 6000  # letters of a name, and of a parameter's value
+_DATABASE = re.compile(r"(postgresql|mysql|mssql|sqlite)(\+\w+)?://")
 _BATCH = 100  # parameters that MLflow takes in a call; of metrics it takes more
 
 
@@ -41,18 +42,21 @@ def log(tracked: Tracked, files: Mapping[str, bytes], *, uri: str | None, experi
         again: also where this run is in it already.
 
     Raises:
-        InputError: MLflow is not installed, the run is there already, or MLflow refuses.
+        InputError: MLflow is not installed, the run is there already, or MLflow or the database refuses.
         StorageError: the folder of the database file cannot be written to.
     """
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    shown = without_passwords(uri)
     client_of, refused = _library()
     _check_file(uri)
+    if _DATABASE.match(uri):
+        _try_once()
     try:
         client = client_of(tracking_uri=uri)
         number = _experiment(client, uri, experiment)
         if not again and (before := _logged(client, number, tracked.run.tags[RUN_TAG])) is not None:
             raise InputError(
-                f"{_shown(uri)}: experiment {experiment} holds run {tracked.run.tags[RUN_TAG]} already, as {before}; "
+                f"{shown}: experiment {experiment} holds run {tracked.run.tags[RUN_TAG]} already, as {before}; "
                 "log it a second time with --again"
             )
         with _all_or_nothing(client) as made:
@@ -62,15 +66,19 @@ def log(tracked: Tracked, files: Mapping[str, bytes], *, uri: str | None, experi
             _log_files(client, parent, files)
             for run_id in made:
                 client.set_terminated(run_id, end_time=_ms(tracked.ended_unix_s))
+    except ModuleNotFoundError as error:
+        raise InputError(f"{shown}: takes the package {error.name}, which is not installed; install it") from None
     except refused as error:
-        raise InputError(
-            f"{_shown(uri)}: MLflow refuses: {_shown(one_line(error))}; give another --uri or --experiment"
-        ) from None
-    return f"{experiment}: run {parent} with {len(tracked.variants)} variants, in {_shown(uri)}"
+        who = "MLflow" if type(error).__module__.startswith("mlflow") else "the database"
+        said = without_passwords(one_line(error)).partition(" (Background on this error")[0]
+        raise InputError(f"{shown}: {who} refuses: {said}; give another --uri or --experiment") from None
+    return f"{experiment}: run {parent} with {len(tracked.variants)} variants, in {shown}"
 
 
-def _library() -> tuple[Any, type[Exception]]:
-    """The client of MLflow, and what it raises. It sends no usage data of ours, and says nothing but warnings."""
+def _library() -> tuple[Any, tuple[type[Exception], ...]]:
+    """The client of MLflow, and what it and its database raise. It sends no usage data of ours, and says nothing but
+    warnings.
+    """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -79,13 +87,14 @@ def _library() -> tuple[Any, type[Exception]]:
         import sqlalchemy  # noqa: F401
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
+        from sqlalchemy.exc import SQLAlchemyError
     except ModuleNotFoundError as error:
         raise InputError(
             f"bench log mlflow: takes {(error.name or '').partition('.')[0]}, which is not installed; "
             f"{install('mlflow')}"
         ) from None
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # importing it has set another one
-    return MlflowClient, MlflowException
+    return MlflowClient, (MlflowException, SQLAlchemyError)
 
 
 def _check_file(uri: str) -> None:
@@ -101,6 +110,13 @@ def _check_file(uri: str) -> None:
         raise StorageError(f"{path}: cannot be used as MLflow's database ({error}); name another --uri") from None
     if not there:
         path.unlink(missing_ok=True)
+
+
+def _try_once() -> None:
+    """Have MLflow give up on a database that cannot be reached at once; its ten tries take minutes."""
+    from mlflow.store.db import utils
+
+    utils.MAX_RETRY_COUNT = 1
 
 
 def _file(uri: str) -> Path | None:
@@ -178,8 +194,3 @@ def _clean(values: Mapping[str, str]) -> dict[str, str]:
 
 def _ms(seconds: float) -> int:
     return int(1000 * seconds)
-
-
-def _shown(text: str) -> str:
-    """Without the password that an address may hold."""
-    return re.sub(r"(?<=://)[^/@\s]+@", "", text)

@@ -11,6 +11,7 @@ import pytest
 
 from bench import demo
 from bench.cli.exit_codes import MEANINGS
+from bench.cli.internal_error import describe
 from bench.cli.main import main
 
 LINE = re.compile(
@@ -63,6 +64,15 @@ def test_the_process_exits_with_70_and_one_line(tmp_path):
     assert "Traceback (most recent call last)" in text
     assert "sitecustomize.py" in text
     assert not list(tmp_path.glob("*.unfinished"))
+
+
+@pytest.mark.parametrize("password", ["secret", "s/ecret", "s@ecret"])
+def test_no_password_of_an_address_is_told(password, tmp_path):
+    address = f"postgresql://me:{password}@host/runs"
+    said = describe(KeyError(f"no way to {address}"), f"bench log mlflow run --uri {address} --again", [tmp_path])
+    (written,) = tmp_path.iterdir()
+    assert "bench log mlflow run --uri postgresql://host/runs --again\n" in written.read_text()
+    assert "ecret" not in said + written.read_text().replace(Path(__file__).name, "")
 
 
 @pytest.mark.parametrize("command", ["report", "check"])

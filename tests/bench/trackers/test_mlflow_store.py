@@ -131,14 +131,23 @@ def test_long_odd_and_many(tmp_path, uri, client):
             "sqlite:///run.txt",
             "run.txt: cannot be used as MLflow's database (file is not a database); name another --uri",
         ),
+        (
+            "sqlite+pysqlite:///nowhere/mlflow.db",
+            "sqlite+pysqlite:///nowhere/mlflow.db: the database refuses: (sqlite3.OperationalError) unable to open "
+            "database file; give another --uri",
+        ),
+        ("postgresql+psycopg2://me:secret@host/runs", "psycopg2://host/runs: takes the package psycopg2, which is not"),
+        ("mysql+nodriver://me:secret@host/runs", "mysql+nodriver://host/runs: the database refuses: "),
     ],
 )
 def test_a_store_that_cannot_be_used_is_one_line(run, tmp_path, monkeypatch, capsys, given_uri, said):
     (tmp_path / "run.txt").write_text("no database " * 100)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "psycopg2", None)
     assert log(tmp_path, given_uri) == 2
     printed = capsys.readouterr().err
     assert said in printed
+    assert "secret" not in printed
     assert printed.count("\n") == 1
 
 
