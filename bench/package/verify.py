@@ -103,7 +103,7 @@ def _golden(
 ) -> Finding:
     """Whether a golden case gives its mask and class; `strict`: in every voxel."""
     images = [folder / image for image in case.images]
-    _refuse_large(images, opening)
+    _refuse_large([*images, folder / case.mask], opening)
     answer = tried.predict(images, scratch / f"{number}.nii.gz")
     differing, voxels = differing_voxels(answer.mask, folder / case.mask, opening.task)
     text = f"{differing} of {voxels} voxels differ"
@@ -116,7 +116,7 @@ def _golden(
 
 
 def _refuse_large(images: Sequence[Path], opening: Opening) -> None:
-    """Refuse images that are no golden case's: a few bytes can unpack to what takes all memory.
+    """Refuse images and masks that are no golden case's: a few bytes can unpack to what takes all memory.
 
     Raises:
         InputError: one is so large, or cannot be read.

@@ -1,5 +1,6 @@
 """A variant of a run is exported, verified, and does the same elsewhere as it did in the run."""
 
+import gzip
 import json
 import shutil
 from dataclasses import replace
@@ -119,6 +120,19 @@ def test_verify_finds_another_answer(changed, package, bench):
     said = "1 of" if changed == "mask" else f"where it was {document['golden'][0]['subtype']}"
     assert said in next(line for line in out.splitlines() if line.startswith("FAILED  golden case 1"))
     assert "NOT verified" in out
+
+
+def test_a_golden_mask_that_would_take_all_memory_is_refused(package, bench):
+    document = json.loads((package / "package.json").read_text())
+    path = package / document["golden"][0]["mask"]
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    content[42:48] = np.array([700, 700, 700], np.int16).tobytes()
+    path.write_bytes(gzip.compress(content))
+    list_file(document, document["golden"][0]["mask"], path.read_bytes())
+    (package / "package.json").write_text(json.dumps(document))
+    code, _, err = bench("verify", package, "--threads", 1)
+    assert code == 2
+    assert f"{path}: a golden case of {700**3} voxels, where a tile has {SIDE**3}; export the package anew" in err
 
 
 def test_versions_and_processor_are_remarked_on(package, bench):
