@@ -28,22 +28,37 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def open_package(folder: Path, device: str = "auto", threads: int | None = None, trust: Path | None = None) -> Opening:
+def open_package(
+    folder: Path,
+    device: str = "auto",
+    threads: int | None = None,
+    trust: Path | None = None,
+    to_trust: str | None = None,
+) -> Opening:
     """Read the package in `folder` and say how a worker opens it; nothing in it is run for that.
+
+    `to_trust`: what a user does to have built code run, where that is not the option --trust.
 
     Raises:
         InputError, models.errors.CheckpointError: as of `opening_of`, or it is damaged.
     """
-    return opening_of(folder, read_package(folder), device, threads, trust)
+    return opening_of(folder, read_package(folder), device, threads, trust, to_trust)
 
 
-def opening_of(folder: Path, record: PackageRecord, device: str, threads: int | None, trust: Path | None) -> Opening:
+def opening_of(
+    folder: Path,
+    record: PackageRecord,
+    device: str,
+    threads: int | None,
+    trust: Path | None,
+    to_trust: str | None = None,
+) -> Opening:
     """The same of a package whose document was read and checked. Built code in it is taken only where `trust` names it.
 
     Raises:
         InputError, models.errors.CheckpointError: it is made for another kind of device, or holds code.
     """
-    _refuse_code(folder, record, trust)
+    _refuse_code(folder, record, trust, to_trust or f"add --trust {folder}")
     options = options_of(folder, record)
     model = _model(folder, record, options)
     target = target_of(folder, record, model, _device(folder, record, device), threads)
@@ -57,14 +72,14 @@ def opening_of(folder: Path, record: PackageRecord, device: str, threads: int | 
     return Opening(opening, classes_of(model), _identity(folder, record), f"{record.variant} of the package {folder}")
 
 
-def _refuse_code(folder: Path, record: PackageRecord, trust: Path | None) -> None:
+def _refuse_code(folder: Path, record: PackageRecord, trust: Path | None, to_trust: str) -> None:
     """By what lies there, and not by what the document says of it."""
     built = {PurePosixPath(name).parts[1] for name in record.files if name.startswith(f"{ARTEFACTS}/")}
     kinds = sorted({kind_of(name) for name in built} - {*PORTABLE})
     if kinds and (trust is None or trust.resolve() != folder.resolve()):
         raise InputError(
             f"{folder}: holds built code ({', '.join(kinds)}), which is run when it is opened; if you trust whoever "
-            f"made it, add --trust {folder}"
+            f"made it, {to_trust}"
         )
 
 

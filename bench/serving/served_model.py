@@ -35,6 +35,8 @@ from models.errors import one_line
 if TYPE_CHECKING:
     from torch import Tensor
 
+_TO_TRUST = "allow it by the parameter trust of the model: yes in config.pbtxt, or true in model-settings.json"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -168,7 +170,7 @@ def served(
     Raises:
         InputError and its like: it cannot be opened here.
     """
-    opening = open_package(package, options.device, options.threads, options.trust)
+    opening = open_package(package, options.device, options.threads, options.trust, _TO_TRUST)
     with ExitStack() as stack:
         if elsewhere is None:
             session = _built(opening, stack)

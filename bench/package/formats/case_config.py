@@ -7,6 +7,7 @@ from typing import Any
 from bench import __version__
 from bench.package.formats.case_tensors import ABOUT, CLASS, IMAGE, MASK, PROBABILITIES, SECONDS
 from bench.package.formats.description import Subject, TensorInfo
+from reports.records.package import PackageRecord
 
 MOST_GIGABYTES = 4  # that a request may hold, unpacked
 MOST_WAITING = 32  # requests in the queue; the next one is refused
@@ -21,6 +22,13 @@ __all__ = ["TritonPythonModel"]
 '''
 
 _KINDS = {"bytes": "TYPE_STRING", "int32": "TYPE_INT32", "float32": "TYPE_FP32", "float64": "TYPE_FP64"}
+
+
+def said_of_code(record: PackageRecord, setting: str) -> tuple[str, ...]:
+    """For whoever sets up a server whose package holds built code; `setting` is what allows to run it, and where."""
+    if not record.code:
+        return ()
+    return (f"the package holds built code, which a server runs only where it is allowed: set {setting}",)
 
 
 def case_tensors(subject: Subject) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:

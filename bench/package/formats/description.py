@@ -19,7 +19,7 @@ from bench.worker.messages import Open
 from engines.cache import kind_of
 from engines.probe import incompatible_reason, ungraphable_reason
 from models.model import Model
-from reports.records.package import Proof
+from reports.records.package import PackageRecord, Proof
 from reports.records.record import VariantSettings
 from reports.records.store import json_values
 
@@ -54,7 +54,7 @@ class Subject:
         artefacts: folders of what was built for it.
         mac_share: how much of it ran in which precision; `details`: what else its evidence holds.
         proof: what the run has shown.
-        pack: writes the variant as a package into a new folder.
+        pack: writes the variant as a package into a new folder, and gives its record.
     """
 
     format: str
@@ -66,7 +66,7 @@ class Subject:
     mac_share: Mapping[str, float]
     details: Mapping[str, Any]
     proof: Proof
-    pack: Callable[[Path], object]
+    pack: Callable[[Path], PackageRecord]
 
     @property
     def model_name(self) -> str:

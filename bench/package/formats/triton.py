@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.errors import InputError
 from bench.package.formats import onnx_graph, openvino_ir
-from bench.package.formats.case_config import MODEL_PY, NEEDS_VOXBENCH, PACKAGE, triton_config
+from bench.package.formats.case_config import MODEL_PY, NEEDS_VOXBENCH, PACKAGE, said_of_code, triton_config
 from bench.package.formats.description import (
     Subject,
     TensorInfo,
@@ -43,7 +43,7 @@ def write(subject: Subject, folder: Path) -> Written:
     networks = tiles.names if tiles.as_in_the_run else []
     place = folder / name / _VERSION
     place.mkdir(parents=True)
-    subject.pack(place / PACKAGE)
+    packed = subject.pack(place / PACKAGE)
     (place / "model.py").write_text(MODEL_PY)
     tile_type = tiles.inputs[0].type if tiles.inputs else "float32"
     (folder / name / _CONFIG).write_text(triton_config(subject, name, networks, tile_type))
@@ -54,7 +54,11 @@ def write(subject: Subject, folder: Path) -> Written:
         precision=tiles.precision,
         hint=tiles.hint,
         served=name,
-        remarks=(NEEDS_VOXBENCH, *tiles.said(name)),
+        remarks=(
+            NEEDS_VOXBENCH,
+            *tiles.said(name),
+            *said_of_code(packed, f'the parameter trust in {name}/{_CONFIG} to "yes"'),
+        ),
     )
 
 

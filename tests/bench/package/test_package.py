@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from bench.data.volume import MaskValues, read_mask, read_space
+from bench.errors import InputError
 from bench.machine import host
 from bench.package import golden, measure
 from bench.package.document import read_package
@@ -20,6 +21,7 @@ from bench.package.trial import trial
 from bench.package.verify import _machine
 from bench.plan.request import Request
 from bench.schedule.interleave import Interleaver
+from bench.serving.served_model import Options, served
 from engines.host import cpu
 from reports.records.record import HostRecord
 from tests.bench.conftest import SIDE
@@ -192,6 +194,11 @@ def test_code_comes_along_and_is_run_only_when_asked(network, data, bench):
     code, _, err = bench("verify", "with", "--threads", 1)
     assert (code, "holds built code (torchscript)" in err) == (2, True)
     assert bench("verify", "with", "--threads", 1, "--trust", "with")[0] == 0
+    with pytest.raises(InputError, match="the parameter trust of the model"), served(Path("with"), Options()):
+        pass
+    for name, said in (("triton", 'config.pbtxt to "yes"'), ("mlserver", "model-settings.json to true")):
+        code, out, _ = bench(*exported, "--code", "--format", name, "--out", name)
+        assert (code, said in out) == (0, True), out
 
 
 def test_what_was_not_shown_is_exported_only_when_asked(run_and_package, bench):
