@@ -58,6 +58,11 @@ def is_series(folder: Path) -> bool:
     return files.is_series(folder)
 
 
+def is_whole_series(path: Path) -> bool:
+    """Whether a ``.dcm`` file holds all slices of a DICOM image, by its first bytes; pydicom is not asked."""
+    return files.is_whole_series(path)
+
+
 def ending_of(name: str) -> str:
     """That of an image or mask; empty for every other file, and for DICOM, whose files are no cases by themselves."""
     return next((ending for ending in FORMATS if name.endswith(ending)), "")

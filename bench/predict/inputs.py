@@ -1,13 +1,14 @@
 """The cases to predict: files, folders of images, data sets in the layouts that `bench run` knows, or series."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from bench.choices import SPLITS
 from bench.data import formats, layouts
-from bench.data.formats import FORMATS, ending_of, files_of, mask_ending
+from bench.data.dicom.files import ENDING
+from bench.data.formats import FORMATS, ending_of, files_of, mask_ending, stem_of
 from bench.data.layouts import CaseFiles
 from bench.errors import InputError
 from bench.worker.lines import ImageFile
@@ -58,9 +59,15 @@ def refuse_folder(out: Path, cases: Sequence[CaseFiles]) -> None:
         raise InputError(f"{out}: holds the images that are predicted; choose another --out")
 
 
-def _of_files(files: Iterable[Path]) -> Iterator[CaseFiles]:
+def _of_files(files: Collection[Path]) -> Iterator[CaseFiles]:
     by_folder: dict[Path, set[str]] = {}
+    series = {path.absolute() for path in files if formats.is_whole_series(path)}
+    yield from (CaseFiles(stem_of(path.name), (path,), None, None) for path in series)
     for path in files:
+        if path.absolute() in series:
+            continue
+        if path.name.endswith(ENDING):
+            raise InputError(f"{path}: holds no whole DICOM image; give the folder of its series")
         if not ending_of(path.name):
             raise InputError(f"{path}: its name ends in none of {', '.join(FORMATS)}; {_EXPECTED}")
         by_folder.setdefault(path.absolute().parent, set()).add(path.name)

@@ -66,6 +66,14 @@ def is_series(folder: Path) -> bool:
         return False
 
 
+def is_whole_series(path: Path) -> bool:
+    """Whether a file that is named as DICOM holds all slices of a series."""
+    try:
+        return path.name.endswith(ENDING) and path.is_file() and class_of(path) in MULTI_FRAME
+    except OSError:
+        return False
+
+
 def images_of(path: Path) -> tuple[list[Path], dict[str, int]]:
     """The images in a folder, or the file itself, sorted; and how many files of each other class are passed by.
 

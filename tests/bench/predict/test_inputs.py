@@ -4,9 +4,11 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench.data import formats
+from bench.data.volume import read_header
 from bench.errors import InputError
 from bench.predict.inputs import batch_case, list_cases, refuse_folder
 
@@ -127,6 +129,21 @@ def test_a_series_is_a_case_where_formats_know_series(tmp_path, monkeypatch):
     after = batch_case(case).images[0]
     assert before.size is not None
     assert before.size < (after.size or 0)
+
+
+def test_a_file_that_holds_a_whole_series_is_a_case(tmp_path):
+    pytest.importorskip("pydicom", reason="pydicom is not installed")
+    from tests.bench.data.dicom.made import Made
+
+    voxels = np.zeros((8, 7, 3), np.int16)
+    Made().write_frames(tmp_path / "scan.dcm", voxels)
+    (case,) = list_cases([tmp_path / "scan.dcm"], None)
+    assert (case.name, case.image_paths, batch_case(case).mask) == ("scan", (tmp_path / "scan.dcm",), "scan.dcm")
+    assert read_header(case.image_path).shape == voxels.shape
+    (file, *_) = sorted(Made().write(tmp_path / "slices", voxels).iterdir())
+    file = file.rename(tmp_path / "slice.dcm")
+    with pytest.raises(InputError, match=r"slice\.dcm: holds no whole DICOM image; give the folder of its series"):
+        list_cases([file], None)
 
 
 def test_a_changed_image_is_noticed_also_in_the_file_of_its_voxels(tmp_path):
