@@ -399,12 +399,9 @@ def _verify(verify: argparse.ArgumentParser) -> None:
     timeout(verify)
     here = verify.add_argument_group("how fast and how accurate it is here, beside the baseline of its run")
     here.add_argument("--data", type=Path, metavar="DIR", help="cases, as of `bench run`")
-    here.add_argument("--split", choices=SPLITS, default=Request.split)
+    here.add_argument("--split", choices=SPLITS, help=f"of them ({Request.split})")
     here.add_argument("--max-cases", type=whole(1), metavar="N", help="at most N cases, spread over the split")
-    here.add_argument(
-        "--budget", dest="budget_s", type=number(0), default=Request.budget_s, metavar="S",
-        help="seconds of rounds (600)",
-    )  # fmt: skip
+    here.add_argument("--budget", dest="budget_s", type=number(0), metavar="S", help="seconds of rounds (600)")
     here.add_argument("--out", type=Path, metavar="FILE.md", help="write the report there")
 
 

@@ -87,6 +87,13 @@ def test_bad_usage(refusal, arguments, said):
     assert said in refusal(*arguments)
 
 
+@pytest.mark.parametrize("given", ["--split test", "--max-cases 3", "--budget 0", "--out report.md"])
+def test_what_says_how_verify_times_cases_needs_cases(refusal, tmp_path, given):
+    option = given.partition(" ")[0]
+    said = f"bench: {option}: says how cases are timed; name them with --data DIR, or leave it out"
+    assert refusal("verify", tmp_path / "package", *given.split()) == said
+
+
 def test_margins_are_options_of_the_run_and_of_the_check():
     from bench.cli.options import parser
 

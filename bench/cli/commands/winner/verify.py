@@ -9,6 +9,7 @@ from pathlib import Path
 from bench.cli.commands.check import exit_code, print_verdict
 from bench.cli.exit_codes import DONE, REFUTED
 from bench.cli.terminal import progress
+from bench.errors import InputError
 from bench.package.measure import measure
 from bench.package.proof import unproven
 from bench.package.verify import Verification, verify
@@ -23,7 +24,11 @@ from reports.summary.summarise import summarise
 _MARKS = {True: "ok", False: "FAILED", None: "note"}
 
 
+_OF_DATA = {"split": "--split", "max_cases": "--max-cases", "budget_s": "--budget", "out": "--out"}
+
+
 def execute(options: Namespace) -> int:
+    _refuse_without_data(options)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with progress(sys.stderr) as shown:
         seen = verify(options.package, options.device, options.threads, options.timeout_s, shown, options.trust)
@@ -31,6 +36,12 @@ def execute(options: Namespace) -> int:
         if not seen.passed:
             return REFUTED
         return DONE if options.data is None else _measured(options, seen.record, shown)
+
+
+def _refuse_without_data(options: Namespace) -> None:
+    given = [option for name, option in _OF_DATA.items() if getattr(options, name) is not None]
+    if options.data is None and given:
+        raise InputError(f"{given[0]}: says how cases are timed; name them with --data DIR, or leave it out")
 
 
 def text(seen: Verification) -> str:
@@ -47,7 +58,8 @@ def text(seen: Verification) -> str:
 
 def _measured(options: Namespace, record: PackageRecord, shown: Progress) -> int:
     asked = Request(
-        data=options.data, split=options.split, max_cases=options.max_cases, budget_s=options.budget_s,
+        data=options.data, split=options.split or Request.split, max_cases=options.max_cases,
+        budget_s=Request.budget_s if options.budget_s is None else options.budget_s,
         timeout_s=options.timeout_s, threads=options.threads, device=options.device, command=options.typed,
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="voxbench-") as scratch:
