@@ -39,9 +39,9 @@ def execute(options: Namespace) -> int:
 
 
 def _refuse_without_data(options: Namespace) -> None:
-    given = [option for name, option in _OF_DATA.items() if getattr(options, name) is not None]
-    if options.data is None and given:
-        raise InputError(f"{given[0]}: says how cases are timed; name them with --data DIR, or leave it out")
+    typed = [option for name, option in _OF_DATA.items() if getattr(options, name) is not None]
+    if options.data is None and typed:
+        raise InputError(f"{typed[0]}: says how cases are timed; name them with --data DIR, or leave it out")
 
 
 def text(seen: Verification) -> str:
