@@ -136,8 +136,9 @@ def decide(run: Run, claim: Claim, judged: Mapping[str, Candidate]) -> Outcome:
 
 
 def _confirmation(run: Run, subject: str) -> Speed | None:
-    """The subject on fresh samples; of shards only where all of them took some."""
-    if run.record.shards and run.record.confirmed != subject:
+    """The subject on fresh samples: of shards where all of them took some, and of nothing that failed meanwhile."""
+    unlike = run.record.shards and run.record.confirmed != subject
+    if unlike or not run.variant(subject).counts:
         return None
     fresh = speed(pairs(run, subject, CONFIRMATION), case_ns)
     return fresh if fresh.cases else None

@@ -21,6 +21,7 @@ from reports.records.record import (
     VariantRecord,
 )
 from reports.records.store import RecordError, Run
+from reports.render.verification.criteria import PASS, criteria
 from reports.summary.summarise import summarise
 from reports.summary.summary import Summary
 from tests.reports.factory import (
@@ -440,11 +441,14 @@ def test_a_lost_baseline_is_named() -> None:
 
 
 def test_a_winner_that_failed_in_the_confirmation_is_inconclusive() -> None:
-    run = make_run({"a": FAST, "b": Candidate(2.0)}, confirmed="a")
+    """Also where it took some of the fresh samples before it failed, of which nothing is shown."""
+    run = make_run({"a": CONFIRMED_FAST, "b": Candidate(2.0)}, confirmed="a")
     lost = replace(run.variant("a"), status=FAILED, reason="killed")
     summary = summarise(replace(run, variants=(run.variants[0], lost, run.variants[2])))
     assert (summary.verdict, summary.best) == (INCONCLUSIVE, "a")
     assert summary.reasons == ("a failed: killed",)
+    assert (summary.confirmation, summary.speed.cases) == (None, 0)
+    assert [each.name for each in criteria(summary) if each.result == PASS] == ["the run came to its end"]
 
 
 def test_required_backends_that_are_missing_are_listed() -> None:
