@@ -1,7 +1,7 @@
 """The main job: plan -> interleaved rounds -> accuracy -> verdict -> run directory."""
 
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -112,8 +112,22 @@ def resume(folder: Path, progress: Progress, limits: Limits = DEFAULT) -> Path:
     stays so, since later samples of it would have no baseline beside them.
 
     Raises:
-        InputError and its like: there is no such run, it is complete, or its files are no longer the same.
+        InputError and its like: there is no such run, it is complete, its files are no longer the same, or another
+            process measures it.
     """
+    if folder.is_symlink():  # which a run that begins meanwhile may lead elsewhere
+        folder = folder.parent / folder.readlink()
+    directory = RunDirectory(folder)
+    # Nothing is read before: what another process measures at this moment would be lost.
+    with directory.locked() if folder.is_dir() else nullcontext():
+        plan, store = _left(directory, limits, progress)
+        _drop_lost(plan.record, store, progress)
+        return _measure(plan, store, limits, progress)
+
+
+def _left(directory: RunDirectory, limits: Limits, progress: Progress) -> tuple[Plan, RunStore]:
+    """The plan of an interrupted run, and what it measured."""
+    folder = directory.folder
     before = read_run(folder)
     if before.record.status == COMPLETE:
         raise InputError(f"{folder}: this run is complete; see it with `bench report {folder}`")
@@ -129,10 +143,7 @@ def resume(folder: Path, progress: Progress, limits: Limits = DEFAULT) -> Path:
     again = (
         replace(each, status=PENDING, scores=()) if each.status in (PENDING, OK) else each for each in before.variants
     )
-    store = RunStore(RunDirectory(folder), {record.name: record for record in again})
-    with store.directory.locked():
-        _drop_lost(plan.record, store, progress)
-        return _measure(plan, store, limits, progress)
+    return plan, RunStore(directory, {record.name: record for record in again})
 
 
 def _refuse_other_since(path: Path, plan: Plan, limits: Limits) -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from bench.errors import InputError, StorageError
+from bench.progress import Unshown
+from bench.run import resume
 from bench.schedule.run_directory import LATEST, RunDirectory, write_text
-from reports.records.store import read_run, samples_path
+from reports.records.store import RecordError, read_run, samples_path, write_run
 from tests.reports.factory import Candidate, make_run
 
 
@@ -51,6 +53,20 @@ def test_one_process_at_a_time_measures_a_run(tmp_path):
         pass
     with second.locked():
         pass
+
+
+def test_a_run_is_not_even_read_while_another_process_measures_it(tmp_path):
+    """What was read then would lack what is measured until the other one ends, and would be written in its place."""
+    run = make_run({"openvino-int8": Candidate(5.0)})
+    first = RunDirectory.create(tmp_path / "run")
+    write_run(first.folder, run)
+    (tmp_path / "latest").symlink_to("run")
+    with first.locked(), pytest.raises(InputError, match=r"run: another process measures this run"):
+        resume(tmp_path / "latest", Unshown())
+    with pytest.raises(InputError, match=r"run: this run is complete"):
+        resume(tmp_path / "latest", Unshown())
+    with pytest.raises(RecordError, match=r"nothing: no run\.json here"):
+        resume(tmp_path / "nothing", Unshown())
 
 
 def test_the_newest_run_is_linked_where_links_can_be_made(tmp_path, monkeypatch):
