@@ -1,5 +1,6 @@
 """The records of a run, in memory and on disk, and what of them an interrupted run left."""
 
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -52,6 +53,10 @@ class RunStore:
         """Whether a variant has had this case, or a call over all, in one of these rounds before the confirmation."""
         samples = self.records[name].samples
         return any(s.round in rounds and _is_of(s, INTERLEAVED, s.round, case) for s in samples)
+
+    def lacks(self, name: str, cases: Sequence[Case]) -> list[Case]:
+        """Those of `cases` that a variant has had in no round; of what runs all in one call none ever counts as had."""
+        return [case for case in cases if not self.has_had(name, case, range(sys.maxsize))]
 
     def complete(
         self, names: Sequence[str], phase: str, launch: int, rounds: Iterable[int], cases: Sequence[Case]

@@ -1,16 +1,21 @@
 """What was measured keeps the baseline that it was measured beside, whatever is run later or again."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 
 from bench.progress import Unshown
+from bench.schedule import race
 from bench.schedule.confirmation import confirm
 from bench.schedule.groups import interleave_in_groups
+from bench.schedule.interleave import Interleaver
 from bench.schedule.limits import Limits
 from bench.schedule.scoring import first_samples
+from reports.decision.racing import level_early, looks
 from reports.decision.speed import case_ns, pairs, speed
 from reports.records.record import CONFIRMATION, INTERLEAVED, ConfirmationRecord
+from reports.stats.bootstrap import ALPHA
 from tests.bench.schedule.scripted import interleaved
 from tests.reports.factory import BASELINE, Candidate, make_run
 
@@ -59,6 +64,30 @@ def test_a_group_whose_variants_have_all_left_keeps_its_rounds(scripted):
     assert run.rounds(BASELINE) == [0] * 6 + [1] * 6
     resumed = run.store.records["going"]
     assert (resumed.build_s, resumed.peak_memory_bytes) == (2.0, 999), "of its build, and the most that it ever took"
+
+
+def test_a_race_that_is_interrupted_twice_spends_no_error_a_second_time(scripted, monkeypatch):
+    """First within the first round, then within the second."""
+    levels, ends = [], {"at": 0}
+    monkeypatch.setattr(race, "leaving", lambda _, __, level, ___: levels.append(level) or {})
+
+    def takes(_, number):
+        if number == ends["at"]:
+            raise KeyboardInterrupt
+        return 1_000_000
+
+    made = make_run({"x": Candidate(1.0), "y": Candidate(1.0)}, cases=16)
+    run = scripted(replace(made, variants=tuple(replace(v, samples=()) for v in made.variants)), takes, race=True)
+    record, limits = replace(run.record, groups=((BASELINE, "x", "y"),)), Limits(rounds=3, launches=9)
+    for number in (3 + 3 * 10, 3 + 3 * (6 + 4), 0):  # three are warmed up, and the case that was interrupted is anew
+        ends["at"] = number
+        with nullcontext() if number == 0 else pytest.raises(KeyboardInterrupt):
+            interleave_in_groups(run.plan, record, Interleaver(run.store, record, Unshown()), limits, Unshown())
+    assert levels.count(level_early(16)) == len(looks(16))
+    after = [level for level in levels if level != level_early(16)]
+    assert len(after) == len(set(after)) == 3
+    assert sum(levels) <= ALPHA
+    assert run.rounds("x") == [0] * 16 + [1] * 16 + [2] * 16
 
 
 def to_confirm(scripted, repeated=None, left=""):
