@@ -16,7 +16,7 @@ from bench.plan.declaration import Declaration, read_declaration, refuse_other
 from bench.plan.plan import Plan, make_plan, resume_plan, sharded
 from bench.plan.request import Request
 from bench.progress import Progress
-from bench.schedule.confirmation import confirm, plan_confirmation
+from bench.schedule.confirmation import confirm, plan_confirmation, to_confirm
 from bench.schedule.groups import interleave_in_groups
 from bench.schedule.interleave import Interleaver
 from bench.schedule.limits import DEFAULT, Limits
@@ -25,8 +25,6 @@ from bench.schedule.scoring import first_samples, first_subtypes, score_predicti
 from bench.schedule.store import RunStore
 from bench.worker.process import WorkerError, WorkerProcess
 from bench.worker.questions import measure_peak
-from reports.decision.outcome import choose
-from reports.decision.verdict import Claim
 from reports.records.record import (
     COMPLETE,
     CONFIRMATION,
@@ -190,8 +188,8 @@ def _measure(plan: Plan, store: RunStore, limits: Limits, progress: Progress) ->
     try:
         record = interleave_in_groups(plan, record, interleaver, limits, progress)
         score_predictions(record, store, progress)
-        chosen = record.confirmed or choose(store.run(record), Claim.of(record.settings))
-        if limits.confirmation and chosen is not None and store.records[chosen].status == PENDING:
+        chosen = to_confirm(record, interleaver, progress) if limits.confirmation else None
+        if chosen is not None and store.records[chosen].status == PENDING:
             planned = record.confirmation or plan_confirmation(record, interleaver, chosen, limits.launches)
             record = replace(record, confirmed=chosen, confirmation=planned)
             directory.save_run(record)

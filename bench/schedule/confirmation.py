@@ -7,12 +7,43 @@ from itertools import pairwise
 
 from bench.progress import Progress
 from bench.schedule.interleave import Interleaver, spread_out
+from bench.schedule.scoring import score_predictions
 from reports.decision.confirmation_plan import ConfirmationPlan, Cost, soonest
+from reports.decision.outcome import choose
 from reports.decision.speed import case_ns
 from reports.decision.verdict import Claim
 from reports.records.record import CONFIRMATION as PHASE
-from reports.records.record import INTERLEAVED, ConfirmationRecord, RunRecord
+from reports.records.record import INTERLEAVED, PENDING, Case, ConfirmationRecord, RunRecord
 from reports.stats.bootstrap import MIN_CASES
+
+
+def to_confirm(record: RunRecord, interleaver: Interleaver, progress: Progress) -> str | None:
+    """The variant to confirm; None if all are refuted or none was timed.
+
+    One that has left the rounds early first runs the cases that it lacks, so that its accuracy rests on all of them.
+    Where that shows a loss, or it fails, the next one is chosen; one that was fixed beforehand stays.
+    """
+    store, claim = interleaver.store, Claim.of(record.settings)
+    while True:
+        name = record.confirmed or choose(store.run(record), claim)
+        if name is None or store.records[name].status != PENDING or record.settings.variants[name].one_call:
+            return name
+        lacking = store.lacks(name, record.cases)
+        if not lacking:
+            return name
+        run_lacking(record, interleaver, name, lacking, progress)
+        score_predictions(record, store, progress)
+
+
+def run_lacking(
+    record: RunRecord, interleaver: Interleaver, name: str, cases: Sequence[Case], progress: Progress
+) -> None:
+    """Run `cases` by variant `name`, the baseline beside it, in a round of their own and processes launched anew."""
+    store = interleaver.store
+    number = 1 + max(s.round for own in store.records.values() for s in own.samples if s.phase == INTERLEAVED)
+    progress.start(f"the cases that {name} lacks", 2 * len(cases))
+    interleaver.relaunch((record.baseline, name), store.next_launch)
+    interleaver.round(INTERLEAVED, number, cases, calls=False)
 
 
 def plan_confirmation(

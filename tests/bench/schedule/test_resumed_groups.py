@@ -6,18 +6,19 @@ from dataclasses import replace
 import pytest
 
 from bench.progress import Unshown
-from bench.schedule import race
+from bench.schedule import confirmation, race
 from bench.schedule.confirmation import confirm
 from bench.schedule.groups import interleave_in_groups
 from bench.schedule.interleave import Interleaver
 from bench.schedule.limits import Limits
 from bench.schedule.scoring import first_samples
+from reports.decision.comparison import compare
 from reports.decision.racing import level_early, looks
 from reports.decision.speed import case_ns, pairs, speed
-from reports.records.record import CONFIRMATION, INTERLEAVED, ConfirmationRecord
+from reports.records.record import CONFIRMATION, FAILED, INTERLEAVED, ConfirmationRecord
 from reports.stats.bootstrap import ALPHA
 from tests.bench.schedule.scripted import interleaved
-from tests.reports.factory import BASELINE, Candidate, make_run
+from tests.reports.factory import BASELINE, Candidate, make_run, variant
 
 
 def test_what_waited_is_measured_beside_a_baseline_of_its_own(scripted):
@@ -111,6 +112,31 @@ def test_what_has_left_is_confirmed_where_that_was_fixed_before(scripted):
     run, record = to_confirm(scripted, left="its accuracy lost")
     confirm(record, run.interleaver, Unshown())
     assert len(pairs(run.store.run(record), "tuned", CONFIRMATION)) == 18
+
+
+@pytest.mark.parametrize(("fixed", "chosen"), [(None, "next"), ("lossy", "lossy")])
+def test_what_has_left_runs_the_cases_that_it_lacks_before_it_is_confirmed(fixed, chosen, scripted, monkeypatch):
+    """Of the fastest five cases show no loss, and all of them do."""
+    candidates = {"lossy": Candidate(3.0, lesion=[0.0] * 5 + [-0.1] * 11), "next": Candidate(2.0)}
+    made = make_run({**candidates, "lost": variant("lost", FAILED, "killed")}, cases=16, rounds=1)
+    begun = [replace(each, samples=interleaved(each, 0)) for each in made.variants]
+    few = [replace(each, samples=each.samples[:5], scores=each.scores[:5], left="beaten") for each in begun[1:3]]
+    run = scripted(replace(made, variants=(begun[0], *few, begun[3])), race=True)
+    run.store.update("lost", status=FAILED)
+
+    def score(_, store, __):  # the workers are a script, and no masks are there
+        for own in list(store.records.values()):
+            had = {sample.case for sample in own.samples}
+            store.update(own.name, scores=tuple(each for each in made.variant(own.name).scores if each.case in had))
+
+    monkeypatch.setattr(confirmation, "score_predictions", score)
+    run.interleaver.fleet.know(run.plan.opens)
+    record = replace(run.record, confirmed=fixed)
+    assert confirmation.to_confirm(record, run.interleaver, Unshown()) == chosen
+    whole = run.store.run(record)
+    assert compare(whole, chosen).accuracy.cases == 16
+    fresh = [own for _, own in pairs(whole, chosen, INTERLEAVED) if own.round > 0]
+    assert len(fresh) == 11, "with the baseline beside it"
 
 
 def test_a_case_that_is_not_repeated_is_confirmed_in_one_launch_alone(scripted):
