@@ -42,7 +42,7 @@ def run_lacking(
     store = interleaver.store
     number = 1 + max(s.round for own in store.records.values() for s in own.samples if s.phase == INTERLEAVED)
     progress.start(f"the cases that {name} lacks", 2 * len(cases))
-    interleaver.relaunch((record.baseline, name), store.next_launch)
+    interleaver.relaunch((record.baseline, name))
     interleaver.round(INTERLEAVED, number, cases, calls=False)
 
 
@@ -78,26 +78,29 @@ def plan_confirmation(
 def confirm(record: RunRecord, interleaver: Interleaver, progress: Progress) -> None:
     """Run `record.confirmed` and the baseline as `record.confirmation` says.
 
-    Launches that an interrupted run finished keep their samples; one that it left half done is made anew as a whole,
-    since its processes are gone.
+    Launches that an interrupted run finished, which are known by their rounds, keep their samples; one that it left
+    half done is made anew as a whole, since its processes are gone. A new one has a number that none has had, since
+    cases whose masks were lost may have been run anew meanwhile.
     """
     plan = record.confirmation
     assert record.confirmed is not None
     assert plan is not None
     store, pair = interleaver.store, (record.baseline, record.confirmed)
     interleaver.fleet.close_all_but(pair)
-    first = 1 + max(s.launch for r in store.records.values() for s in r.samples if s.phase == INTERLEAVED)
     launches = [
-        (launch, numbers, [case for case in record.cases if case.name in plan.of_launch(launch - first)])
-        for launch, numbers in enumerate(_split(plan.rounds, plan.launches), first)
+        (numbers, [case for case in record.cases if case.name in plan.of_launch(index)])
+        for index, numbers in enumerate(_split(plan.rounds, plan.launches))
     ]
-    progress.start(
-        f"confirming {record.confirmed}", sum(2 * len(numbers) * len(cases) for _, numbers, cases in launches)
-    )
-    for launch, numbers, cases in launches:
-        if store.complete(pair, PHASE, launch, numbers, cases):
+    progress.start(f"confirming {record.confirmed}", sum(2 * len(numbers) * len(cases) for numbers, cases in launches))
+    for numbers, cases in launches:
+        samples = [s for name in pair for s in store.records[name].samples]
+        begun = {s.launch for s in samples if s.phase == PHASE and s.round in numbers}
+        if any(store.complete(pair, PHASE, launch, numbers, cases) for launch in begun):
             continue
-        interleaver.relaunch(pair, launch)
+        for name in pair:
+            for launch in begun:
+                store.drop_launch(name, PHASE, launch)
+        interleaver.relaunch(pair)
         for number in numbers:
             if record.confirmed not in interleaver.fleet.open_names:
                 return  # it has failed, and the baseline alone confirms nothing

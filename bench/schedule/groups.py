@@ -140,7 +140,7 @@ def _rounds(
     while done < most:
         if done and (calls or interleaver.run_share >= limits.relaunch_cost):
             progress.start(f"launching anew for round {first + done + 1}", 1)
-            interleaver.relaunch(interleaver.fleet.open_names, store.next_launch)
+            interleaver.relaunch(interleaver.fleet.open_names)
         progress.start(f"round {first + done + 1}", len(record.cases) * len(interleaver.fleet.open_names))
         interleaver.round(INTERLEAVED, first + done, record.cases, None if done else race.look_early)
         race.look()

@@ -135,16 +135,14 @@ class Interleaver:
         self.store.update(name, left=reason)
         self._progress.note(f"{name} leaves the race: {reason}")
 
-    def relaunch(self, names: Sequence[str], launch: int) -> None:
-        """Stop all variants and open these anew, as launch `launch`; what an earlier one of that number left, goes.
+    def relaunch(self, names: Sequence[str]) -> None:
+        """Stop all variants and open these anew, as a launch whose number none has had.
 
         Their build stays that of the first time. One that does not open again has failed.
         """
         begin = time.monotonic()
         self.fleet.close_all_but(())
-        for name in names:
-            self.store.drop_launch(name, launch)
-        self._launch = launch
+        launch = self._launch = self.store.next_launch
         for name in _shuffled(names, f"{self._run.settings.seed} start {launch}"):
             opening = time.monotonic()
             self._reopen(name, launch)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.schedule.run_directory import RunDirectory
-from reports.records.record import ALL_CASES, INTERLEAVED, Case, RunRecord, Sample, VariantRecord
+from reports.records.record import ALL_CASES, INTERLEAVED, WARMUP, Case, RunRecord, Sample, VariantRecord
 from reports.records.store import Run
 
 
@@ -81,9 +81,9 @@ class RunStore:
         """Drop what an interrupted run left of a round, whose cases and calls must be of one launch."""
         self._keep(name, lambda sample: (sample.phase, sample.round) != (phase, number))
 
-    def drop_launch(self, name: str, launch: int) -> None:
-        """Drop what a launch that was interrupted left."""
-        self._keep(name, lambda sample: sample.launch != launch)
+    def drop_launch(self, name: str, phase: str, launch: int) -> None:
+        """Drop what a launch that was interrupted left of a phase, with what it was warmed up by."""
+        self._keep(name, lambda sample: sample.launch != launch or sample.phase not in (phase, WARMUP))
 
     def log(self, name: str) -> str:
         """The variant's log, relative to the run directory."""

@@ -150,7 +150,7 @@ def test_a_case_that_is_not_repeated_is_confirmed_in_one_launch_alone(scripted):
     assert taken == [sorted([*names[:3], own]) for own in names[3:]]
     before = {name: run.store.records[name].samples for name in (BASELINE, "tuned")}
     for name, samples in before.items():
-        run.store.drop_launch(name, launches[-1])
+        run.store.drop_launch(name, CONFIRMATION, launches[-1])
         cut = [s for s in samples if s.launch == launches[1]][-1]
         run.store.drop(name, CONFIRMATION, cut.round, next(case for case in record.cases if case.name == cut.case))
     confirm(record, run.interleaver, Unshown())
@@ -159,3 +159,23 @@ def test_a_case_that_is_not_repeated_is_confirmed_in_one_launch_alone(scripted):
         assert sorted((s.case, s.launch) for s in after) == sorted((s.case, s.launch) for s in samples)
         first = [s.started_unix_s for s in samples if s.launch == launches[0]]
         assert [s.started_unix_s for s in after if s.launch == launches[0]] == first, "which was complete"
+
+
+def test_a_confirmation_keeps_its_launches_where_a_lost_mask_was_made_anew_since(scripted):
+    """The run was interrupted within the second launch, and the case is run by processes of a later number."""
+    run, record = to_confirm(scripted)
+    confirm(record, run.interleaver, Unshown())
+    for name in (BASELINE, "tuned"):
+        launches = sorted({s.launch for s in run.store.records[name].samples if s.phase == CONFIRMATION})
+        run.store.drop_launch(name, CONFIRMATION, launches[2])
+        run.store.drop(name, CONFIRMATION, 1, record.cases[0])
+        run.store.drop(name, INTERLEAVED, 0, record.cases[0])
+    kept = [pair for pair in pairs(run.store.run(record), "tuned", CONFIRMATION) if pair[0].round == 0]
+    again = Interleaver(run.store, run.record, Unshown())
+    confirm(interleave_in_groups(run.plan, record, again, Limits(), Unshown()), again, Unshown())
+    whole = pairs(run.store.run(record), "tuned", CONFIRMATION)
+    assert [pair for pair in whole if pair[0].round == 0] == kept
+    assert [len({own.launch for _, own in whole if own.round == number}) for number in range(3)] == [1, 1, 1]
+    assert len({own.launch for _, own in whole}) == 3
+    assert len(whole) == 18
+    assert len(pairs(run.store.run(record), "tuned", INTERLEAVED)) == 6
