@@ -1,5 +1,6 @@
 """The main job: plan -> interleaved rounds -> accuracy -> verdict -> run directory."""
 
+import shlex
 from collections.abc import Iterable
 from contextlib import nullcontext, suppress
 from dataclasses import replace
@@ -199,14 +200,27 @@ def _measure(plan: Plan, store: RunStore, limits: Limits, progress: Progress) ->
         _finish(replace(record, status=COMPLETE), store)
     except BaseException as error:
         interleaver.fleet.close_all_but(())
+        saved = read_run(directory.folder).record  # with the groups and the choice made since
+        ended = saved if saved.status == COMPLETE else replace(saved, status=INTERRUPTED)
         with suppress(StorageError):  # no room for that either: what ended the run is what must be said
-            saved = read_run(directory.folder).record  # with the groups and the choice made since
-            _finish(replace(saved, status=INTERRUPTED), store)
-        if isinstance(error, KeyboardInterrupt) and not directory.temporary:
+            _finish(ended, store)
+        if directory.temporary:
+            raise
+        if saved.status == COMPLETE and isinstance(error, KeyboardInterrupt | StorageError):
+            raise _unreported(error, directory) from None
+        if isinstance(error, KeyboardInterrupt):
             command = directory.command_to_resume
             raise InterruptedRunError(f"interrupted; what was measured is kept. To finish it: {command}") from None
         raise
     return directory.folder
+
+
+def _unreported(error: BaseException, directory: RunDirectory) -> InterruptedRunError | StorageError:
+    """What is said of a complete run whose report could not be written: there is nothing to resume."""
+    shown = f"the run is complete: see it with `bench report {shlex.quote(str(directory.folder))}`"
+    if isinstance(error, StorageError):
+        return StorageError(f"{error}; {shown}")
+    return InterruptedRunError(f"interrupted while the report was written; {shown}")
 
 
 def _peak(record: RunRecord, progress: Progress) -> dict[str, Any]:
@@ -264,7 +278,7 @@ def _finish(record: RunRecord, store: RunStore) -> None:
             store.put(replace(backend, status=OK))
     write_classes(directory, store.records.values())
     directory.save_run(record)
-    if record.status == COMPLETE:
+    if record.status == COMPLETE:  # which it stays, so that no resumed run looks for them
         directory.drop_repeats()
     write_documents(directory, store.run(record))
 

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import InputError, StorageError
+import bench.run as bench_run
+from bench.errors import InputError, InterruptedRunError, StorageError
 from bench.progress import Unshown
-from bench.run import resume
+from bench.schedule.limits import Limits
 from bench.schedule.run_directory import LATEST, RunDirectory, write_text
+from reports.records.record import COMPLETE, OK, PENDING
 from reports.records.store import RecordError, read_run, samples_path, write_run
 from tests.reports.factory import Candidate, make_run
 
@@ -62,11 +64,11 @@ def test_a_run_is_not_even_read_while_another_process_measures_it(tmp_path):
     write_run(first.folder, run)
     (tmp_path / "latest").symlink_to("run")
     with first.locked(), pytest.raises(InputError, match=r"run: another process measures this run"):
-        resume(tmp_path / "latest", Unshown())
+        bench_run.resume(tmp_path / "latest", Unshown())
     with pytest.raises(InputError, match=r"run: this run is complete"):
-        resume(tmp_path / "latest", Unshown())
+        bench_run.resume(tmp_path / "latest", Unshown())
     with pytest.raises(RecordError, match=r"nothing: no run\.json here"):
-        resume(tmp_path / "nothing", Unshown())
+        bench_run.resume(tmp_path / "nothing", Unshown())
 
 
 def test_the_newest_run_is_linked_where_links_can_be_made(tmp_path, monkeypatch):
@@ -138,6 +140,45 @@ def test_a_report_on_a_full_disk_leaves_the_old_one(tmp_path):
         write_text(path, "new" * 10)
     assert path.read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("stopped_by", "said"),
+    [
+        (KeyboardInterrupt(), "interrupted while the report was written"),
+        (StorageError("cases.csv: cannot be written"), "cases.csv: cannot be written"),
+    ],
+)
+def test_a_complete_run_stays_complete_where_its_report_could_not_be_written(
+    stopped_by, said, scripted, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    run = scripted(make_run({"openvino-int8": Candidate(1.0)}, cases=6), rounds=2)
+    for name in run.store.records:
+        run.store.update(name, status=PENDING)
+        run.store.directory.predictions(name).mkdir(parents=True)
+    run.store.directory.save_run(run.record)
+    write = bench_run.write_documents
+    monkeypatch.setattr(bench_run, "write_documents", stop_once(stopped_by, write))
+    with pytest.raises(type(stopped_by) if isinstance(stopped_by, StorageError) else InterruptedRunError) as stopped:
+        bench_run._measure(run.plan, run.store, Limits(peak=False, confirmation=False), Unshown())
+    folder = run.store.directory.folder
+    assert str(stopped.value) == f"{said}; the run is complete: see it with `bench report {folder}`"
+    assert read_run(folder).record.status == COMPLETE
+    assert {each.status for each in read_run(folder).variants} == {OK}
+    assert (folder / "report.md").is_file(), "the second try succeeds"
+
+
+def stop_once(by, otherwise):
+    """A function that is stopped the first time, and then does what `otherwise` does."""
+    stops = [by]
+
+    def stopped_or_not(*args):
+        if stops:
+            raise stops.pop()
+        otherwise(*args)
+
+    return stopped_or_not
 
 
 def test_names_that_are_no_text_are_written(tmp_path):
