@@ -1,10 +1,10 @@
 """How many cases and rounds a variant's claim needs, as a pilot lets expect."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import ceil, exp, isfinite, log, nan
-from statistics import fmean, variance
+from statistics import fmean, harmonic_mean, variance
 
 from reports.decision.accuracy import CLASS_AGREEMENT, DSC, MACRO_F1, NSD, Metric, compare_accuracy
 from reports.decision.speed import Pair, case_ns, log_ratios, pairs, speed
@@ -77,16 +77,24 @@ def needed(pilot: Run, name: str, claim: Claim, planned: Planned) -> Needed:
 def variances(paired: Iterable[Pair]) -> Components | None:
     """The variance components of pairs in any number of launches; None of fewer than two cases, and of whole calls.
 
-    Those of a single launch do not tell cases from rounds, and nothing of launches: all is taken for the cases'.
+    Those of a single launch show nothing of launches; and where it has one round, they do not tell cases from rounds:
+    then all is taken for the cases'.
     """
     ratios = log_ratios(paired, case_ns)
     if any(case == ALL_CASES for case, _ in ratios):
         return None
-    crossed = _crossed(ratios)
-    if crossed is not None:
-        return crossed
-    of_case = [fmean(values) for values in ratios.values()]
-    return Components(cases=variance(of_case), launches=0.0, rounds=0.0) if len(of_case) > 1 else None
+    return _crossed(ratios) or _of_one_launch(ratios)
+
+
+def _of_one_launch(ratios: Mapping[tuple[str, int], list[float]]) -> Components | None:
+    if len(ratios) < 2:
+        return None
+    cells = list(ratios.values())
+    repeated = [values for values in cells if len(values) > 1]
+    squares = sum((len(values) - 1) * variance(values) for values in repeated)
+    rounds = squares / sum(len(values) - 1 for values in repeated) if repeated else 0.0
+    of_cases = variance(map(fmean, cells)) - rounds / harmonic_mean(map(len, cells))
+    return Components(cases=max(0.0, of_cases), launches=0.0, rounds=rounds)
 
 
 def _crossed(ratios: Mapping[tuple[str, int], list[float]]) -> Components | None:
@@ -94,7 +102,12 @@ def _crossed(ratios: Mapping[tuple[str, int], list[float]]) -> Components | None
     launches = sorted({launch for _, launch in ratios})
     cases = [case for case, launch in ratios if launch == launches[0]]
     complete = [case for case in cases if all((case, launch) in ratios for launch in launches)]
-    return components([[fmean(ratios[case, launch]) for launch in launches] for case in complete])
+    of_means = components([[fmean(ratios[case, launch]) for launch in launches] for case in complete])
+    if of_means is None:
+        return None
+    # The mean of the rounds of a launch differs less than a single one.
+    rounds = harmonic_mean(len(ratios[case, launch]) for launch in launches for case in complete)
+    return replace(of_means, rounds=of_means.rounds * rounds)
 
 
 def _scores(pilot: Run, name: str, claim: Claim) -> Iterator[tuple[str, int | None]]:

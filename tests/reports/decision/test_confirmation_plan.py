@@ -1,5 +1,6 @@
 """How many cases and launches a confirmation takes."""
 
+import itertools
 from dataclasses import replace
 from math import exp
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from reports.decision.confirmation_plan import ConfirmationPlan, Cost, soonest
+from reports.decision.needed import variances
 from reports.decision.outcome import WIDEST
 from reports.decision.speed import case_ns, pairs, speed
 from reports.decision.verdict import Claim
@@ -102,6 +104,20 @@ def test_all_cases_are_taken_where_fewer_would_not_do() -> None:
     four = run_of(3.0, 0.05, cases=4)
     few = replace(WHOLE, cases=4, repeated=4)
     assert plan_of(four, 1.0, 5.0, few) == few, "of which no bound is known"
+
+
+@pytest.mark.parametrize("launches", [1, 3])
+def test_the_variance_of_a_round_is_that_of_a_single_one_however_many_a_launch_has(launches: int) -> None:
+    """The cases' deviation is 0.1, that of a round 0.05."""
+    rng, paired = np.random.default_rng(0), []
+    for baseline, sample in pairs(run_of(1.0, 0.1), NAME, INTERLEAVED):
+        for launch, number in itertools.product(range(launches), range(5)):
+            ns = round(sample.case_ns * exp(rng.normal(0, 0.05)))
+            place = {"launch": launch, "round": 5 * launch + number}
+            paired.append((replace(baseline, **place), replace(sample, case_ns=ns, **place)))
+    parts = variances(paired)
+    assert parts is not None
+    assert (parts.cases**0.5, parts.rounds**0.5) == pytest.approx((0.1, 0.05), rel=0.2)
 
 
 @pytest.mark.parametrize("launches", [1, 3])
