@@ -103,7 +103,7 @@ def _folder(out: Path | None, resume: bool) -> Path:
     if resume:
         if out is None or not (out / SHIPPED).is_dir():
             raise InputError(f"--resume: {out or 'no --out'} holds no search; name the folder of one with --out")
-        if _is_confirming(out) and read_run(out / CONFIRMATION).record.status == COMPLETE:
+        if _is_confirmed(out) and (out / REPORT).exists():
             raise InputError(f"{out}: this search is complete, and judged once; see {REPORT} there, or begin another")
         return out
     folder = out or Path("tuning") / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
@@ -116,6 +116,11 @@ def _folder(out: Path | None, resume: bool) -> Path:
 def _is_confirming(folder: Path) -> bool:
     """Whether the evaluation cases have been looked at: then nothing is searched any more."""
     return (folder / CONFIRMATION / RUN_FILE).exists()
+
+
+def _is_confirmed(folder: Path) -> bool:
+    """Whether the confirmation came to its end, so that only the report may be missing."""
+    return _is_confirming(folder) and read_run(folder / CONFIRMATION).record.status == COMPLETE
 
 
 def _shipped(parts: Parts, folder: Path, progress: Progress) -> Shipped:
@@ -236,6 +241,8 @@ def _best(log: Log) -> Trial:
 def _confirmed(evaluation: Request, shipped: Shipped, best: Trial, folder: Path, progress: Progress) -> Path:
     """The one run over the evaluation cases: the recipe, and the fastest that is shipped beside it."""
     place = folder / CONFIRMATION
+    if _is_confirmed(folder):
+        return place
     if _is_confirming(folder):
         return run.resume(place, progress, limits=Limits(rounds=1))
     plan = _confirmation_plan(evaluation, shipped, best.settings, beside=best.number != 1, progress=progress)

@@ -15,9 +15,11 @@ from bench.tune.search import Budget, Log
 from bench.tune.trials import Shipped
 from reports.decision.tuning import best_of
 from reports.records.record import OK, CommandRecord, VariantRecord, VariantSettings
-from reports.records.store import Run
+from reports.records.store import Run, read_run, write_run
+from reports.render.tuning import REPORT
 from tests.bench.tune.test_search import FIRST, World
 from tests.bench.tune.test_space import SPACE, some
+from tests.reports.factory import Candidate, make_run
 
 LEAN = VariantSettings(backend="torch-fp32", roi="none", overlap=0.25, batch=1, recipe=True)
 
@@ -83,3 +85,16 @@ def test_an_own_command_is_no_reference(shipped):
         tuning._refuse_unconfirmable(
             evaluation, replace(ran, run=replace(ran.run, variants=(theirs,)), reference="mine")
         )
+
+
+def test_a_search_whose_report_could_not_be_written_is_resumed_without_a_second_look(shipped, tmp_path):
+    (tmp_path / tuning.SHIPPED).mkdir()
+    place, run = tmp_path / tuning.CONFIRMATION, make_run({tuning.RECIPE: Candidate(2.0)})
+    write_run(place, run)
+    evaluation, ran = shipped("torch-fp32", "torch-fp32")
+    assert tuning._folder(tmp_path, resume=True) == tmp_path
+    assert tuning._confirmed(evaluation, ran, FIRST, tmp_path, Unshown()) == place
+    assert read_run(place).variants == run.variants
+    (tmp_path / REPORT).touch()
+    with pytest.raises(InputError, match=f"this search is complete, and judged once; see {REPORT} there"):
+        tuning._folder(tmp_path, resume=True)
