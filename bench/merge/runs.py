@@ -1,8 +1,8 @@
 """Shards of `bench run`: one run of all cases, judged by the same rules, with the shards as a level of their own."""
 
+import itertools
 import shutil
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TypeVar
@@ -190,13 +190,18 @@ def _variant(name: str, parts: Sequence[Part[Run]]) -> VariantRecord:
         evidence=_evidence([variant.evidence for variant in own.values()]),
         samples=tuple(replace(sample, shard=n) for n, variant in own.items() for sample in variant.samples),
         scores=tuple(sorted((s for v in own.values() for s in v.scores), key=lambda score: order[score.case])),
-        noise=sum((Counter(variant.noise) for variant in own.values()), Counter()),
+        noise=_sums([variant.noise for variant in own.values()]),
     )
     if lost is None:
         return record
     number, variant = lost
     log = None if variant.log is None else _log(variant.name, number)
     return replace(record, reason=f"on shard {number}: {variant.reason}", fix=variant.fix, log=log)
+
+
+def _sums(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    """By key; a sum of 0 stays, since it says that something was looked at."""
+    return {key: sum(each.get(key, 0) for each in counts) for key in dict.fromkeys(itertools.chain(*counts))}
 
 
 def _evidence(own: Sequence[EvidenceRecord | None]) -> EvidenceRecord | None:
