@@ -29,7 +29,7 @@ LAUNCHES_SD = 0.017
 another (docs/explanation/validity.md), and two or three launches do not tell which of these a machine is."""
 
 ROUNDS_SHARE = 1 / 3
-"""Of the variance that the samples of a single launch have, so much is taken for that of rounds, and the rest for that
+"""Of the variance that the samples of a single round have, so much is taken for that of rounds, and the rest for that
 of cases: they do not tell which it is. In three committed runs it was 0.01 to 0.2."""
 
 MOST_LAUNCHES = 12
@@ -100,7 +100,7 @@ def soonest(
 
 
 def _expected(parts: Components) -> Components:
-    """With what a single launch does not show, and two hardly."""
+    """With what a single launch or round does not show, and two hardly."""
     launches = max(parts.launches, LAUNCHES_SD**2)
     if parts.rounds:
         return replace(parts, launches=launches)
