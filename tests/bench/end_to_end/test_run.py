@@ -105,13 +105,16 @@ def _check_half_done_is_finished() -> None:
     Path("run/run.json").write_text(json.dumps(run | {"status": "interrupted"}))
     assert main(["run", "--resume", "--out", "run"]) == 0
     for name, samples in before.items():
-        for number in (0, 1, 2, 3):
+        launches = []
+        for place in (("interleaved", 0), ("confirmation", 0), ("confirmation", 1), ("confirmation", 2)):
             ours, theirs = (
-                [s for s in some if s["launch"] == number and s["phase"] != "warmup"]
-                for some in (samples, read_samples(name))
+                [s for s in some if (s["phase"], s["round"]) == place] for some in (samples, read_samples(name))
             )
             assert len(theirs) == ENOUGH_FOR_F1
-            assert (ours == theirs) == (number < 2), "what was complete is kept, the rest is new"
+            kept = place in (("interleaved", 0), ("confirmation", 0))
+            assert (ours == theirs) == kept, "what was complete is kept, the rest is new"
+            launches += {s["launch"] for s in theirs}
+        assert len(set(launches)) == 4, "one for each"
 
 
 def test_in_a_race_losers_leave_and_one_round_settles_it(bench, limit, monkeypatch):
