@@ -1,9 +1,10 @@
 """What a reader asks first: is it faster, by how much, is the accuracy kept, which case is worst, on what machine."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import isfinite
+from statistics import fmean
 
 from reports.analysis.cases import CaseChange
 from reports.decision.accuracy import DSC, MACRO_F1, NSD, MetricKey, metric_keys
@@ -35,7 +36,7 @@ from reports.formatting import (
     share,
     significant,
 )
-from reports.records.record import AGREEMENT, CONFIRMATION, INTERLEAVED, TRUTH, HostRecord, RunRecord
+from reports.records.record import AGREEMENT, CONFIRMATION, INTERLEAVED, TRUTH, HostRecord, RunRecord, Sample
 from reports.stats.bootstrap import Interval
 from reports.summary.summary import Row, Summary
 
@@ -169,11 +170,18 @@ def _throughput(summary: Summary) -> Figure:
     if row is None:
         return Figure(label, NOT_MEASURED, _NOTHING)
     phase = CONFIRMATION if summary.confirmation else INTERLEAVED
-    paired = pairs(summary.run, row.name, phase)
-    cases = sum(len(own.subtypes) for _, own in paired)
-    before, after = (6e10 * cases / sum(map(case_ns, samples)) for samples in zip(*paired, strict=True))
+    before, after = map(_cases_a_minute, zip(*pairs(summary.run, row.name, phase), strict=True))
     detail = f"by {summary.record.baseline} and by {row.name}"
     return Figure(label, f"{significant(before)} → {significant(after)}", detail)
+
+
+def _cases_a_minute(samples: Iterable[Sample]) -> float:
+    """By the mean time of each case, since some may have been timed more often than others; or of a shard's calls."""
+    of: dict[tuple[int, str], list[Sample]] = {}
+    for sample in samples:
+        of.setdefault((sample.shard, sample.case), []).append(sample)
+    cases = sum(len(own[0].subtypes) for own in of.values())
+    return 6e10 * cases / sum(fmean(map(case_ns, own)) for own in of.values())
 
 
 def _accuracy(summary: Summary) -> Figure:

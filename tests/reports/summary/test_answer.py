@@ -5,7 +5,7 @@ from math import isnan
 
 import pytest
 
-from reports.records.record import FAILED, INTERRUPTED, PENDING
+from reports.records.record import CONFIRMATION, FAILED, INTERRUPTED, PENDING
 from reports.render import render
 from reports.summary.answer import Answer, answer
 from reports.summary.summarise import summarise
@@ -25,6 +25,19 @@ def test_the_figures_are_those_of_the_confirmation() -> None:
     assert after == pytest.approx(4 * before, rel=0.01), "by the fresh samples too"
     assert said.throughput.detail == f"by {BASELINE} and by fast"
     assert (said.accuracy.value, said.accuracy.state) == ("kept", "kept")
+
+
+def test_a_case_that_was_timed_more_often_counts_once() -> None:
+    """As a confirmation times some cases in every launch and each of the others in one."""
+    run = make_run({"fast": Candidate(5.0, (1.0,), confirmed_speedup=4.0)}, confirmed="fast")
+    repeated = {case.name for case in run.record.cases[:8]}
+
+    def often(own):
+        again = tuple(s for s in own.samples if s.phase != CONFIRMATION or s.round == 0 or s.case in repeated)
+        return replace(own, samples=again)
+
+    fewer = replace(run, variants=tuple(map(often, run.variants)))
+    assert answer(summarise(fewer)).throughput == answer(summarise(run)).throughput
 
 
 def test_speed_and_accuracy_are_judged_each_for_itself() -> None:
