@@ -33,7 +33,7 @@ def stages_chart(summary: Summary) -> Chart | None:
                 width = part * each.latency.median
                 axes.barh([i], [width], left=[start], height=0.62, **_look(stage))
                 start += width
-            beside(axes, i, seconds(each.latency.median) + (" a call" if each.settings.one_call else " a case"))
+            beside(axes, i, seconds(each.latency.median) + (each.a_call or " a case"))
         axes.set_yticks(range(len(rows)), [plain(each.name) for each in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlim(0, None)

@@ -144,11 +144,11 @@ def _by_truth(summary: Summary) -> bool:
 def _short_row(row: Row, summary: Summary) -> list[str]:
     r = row.case.reduction
     if row.is_baseline:
-        return [text(row.name), "baseline", "reference", formatting.seconds(row.latency.median), "reference"]
+        return [text(row.name), "baseline", "reference", row.case_median, "reference"]
     state = judge_accuracy(row.accuracy, summary.claim)[0] if row.accuracy.cases else NOT_MEASURED
     return [
         text(row.name), row.verdict or NOT_MEASURED, formatting.bounded(r.estimate, r.low, r.high),
-        formatting.seconds(row.latency.median) + row.of_cases, state,
+        row.case_median, state,
     ]  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from reports.analysis.shards import ShardTimes
 from reports.decision.accuracy import Accuracy, MetricKey
 from reports.decision.speed import Speed
 from reports.decision.verdict import Claim, SpeedVerdict, nearest_to_loss, severity
-from reports.formatting import count
+from reports.formatting import NOT_MEASURED, count, seconds
 from reports.records.record import OK, EvidenceRecord, RunRecord, VariantSettings
 from reports.records.store import Run
 
@@ -94,6 +94,17 @@ class Row:
     def of_cases(self) -> str:
         """What to put behind a median that no other row's is comparable with, as it is of fewer cases."""
         return "" if self.few_cases is None else f" ({count(self.few_cases, 'case')})"
+
+    @property
+    def a_call(self) -> str:
+        """What to put behind a time that is that of a call over all cases."""
+        return " a call" if self.settings.one_call else ""
+
+    @property
+    def case_median(self) -> str:
+        """``842 ms``: the median of the case time for a table, and what it is of where that is not one of all cases."""
+        median = self.latency.median
+        return seconds(median) + self.a_call + self.of_cases if isfinite(median) else NOT_MEASURED
 
     @property
     def label(self) -> str:

@@ -66,7 +66,7 @@ def _variant_row(row: Row, made_of: Iterable[str], summary: Summary, on_front: b
     state = "reference" if row.is_baseline else _accuracy_state(row, summary)
     return [
         text(row.name), *(_SETTINGS[name](row.settings) for name in made_of),
-        formatting.seconds(row.latency.median) + row.of_cases,
+        row.case_median,
         formatting.factor(row.case.speedup.estimate), *scores, state, "yes" if on_front else "no",
     ]  # fmt: skip
 

@@ -141,7 +141,7 @@ def _variants(summary: Summary) -> tuple[str, ...]:
             text(row.name), "baseline" if row.is_baseline else "peer" if row.is_peer else row.verdict or row.status,
             "reference" if row.is_baseline else formatting.bounded(
                 row.case.reduction.estimate, row.case.reduction.low, row.case.reduction.high),
-            formatting.seconds(row.latency.median),
+            row.case_median,
         ]
         for row in summary.rows
     ]  # fmt: skip

@@ -13,6 +13,7 @@ from reports.decision.speed import case_ns, pairs, speed
 from reports.decision.verdict import UNDECIDED, Claim
 from reports.records.record import ALL_CASES, INTERLEAVED, CommandRecord, Sample, VariantRecord
 from reports.records.store import Run
+from reports.render import render
 from reports.stats.bootstrap import of_mean
 from reports.summary.summarise import summarise
 from tests.reports.factory import BASELINE, Candidate, made_of, make_run
@@ -68,6 +69,17 @@ def test_the_other_way_round_the_cases_of_the_candidate_are_summed():
     row = summarise(turned).row(BASELINE)
     assert row.latency.median < sums(run)[0] / 4e9, "its own row shows the times of its cases"
     assert summarise(turned).cases == 6
+
+
+def test_every_table_says_that_the_time_is_of_a_call():
+    run = run_with_calls()
+    row = summarise(run).row("calls")
+    assert row.case_median == "400 ms a call"
+    whole, verified = render(summarise(run), "markdown"), render(summarise(run), "verification")
+    for document, rows in ((whole, 2), (verified, 1)):
+        shown = [line for line in document.splitlines() if line.startswith("| calls") and " 400 ms" in line]
+        assert len(shown) >= rows
+        assert all("400 ms a call" in line or "a whole call" in line for line in shown), shown
 
 
 def test_a_round_that_lacks_a_case_has_no_pair():
