@@ -5,7 +5,7 @@ from reports.decision.outcome import WIDEST
 from reports.decision.speed import PER_CALL, Speed
 from reports.decision.verdict import CONFIRMED, LOST, SHOWN_BY
 from reports.formatting import NOT_MEASURED, count
-from reports.records.record import FAILED, SKIPPED
+from reports.records.record import FAILED, SKIPPED, ConfirmationRecord
 from reports.render.commonmark import bullets, section, table, text, words
 from reports.summary.summary import Row, Summary
 
@@ -61,11 +61,10 @@ def _deciding_reasons(row: Row) -> str:
 def _variant_row(row: Row) -> list[str]:
     r = row.case.reduction
     build = formatting.seconds(row.build_s) + row.of_build
-    a_call = " a call" if row.settings.one_call else ""
     return [
         text(row.name), "baseline" if row.is_baseline else row.verdict or NOT_MEASURED,
         "reference" if row.is_baseline else formatting.bounded(r.estimate, r.low, r.high),
-        formatting.seconds(row.latency.median) + a_call + row.of_cases, formatting.seconds(row.latency.p95) + a_call,
+        row.case_median, formatting.seconds(row.latency.p95) + row.a_call,
         formatting.seconds(row.forward_latency.median),
         "reference" if row.is_baseline else formatting.factor(row.forward.speedup.estimate),
         build, formatting.mebibytes(row.peak_memory_bytes), _evidence_cell(row),
@@ -89,29 +88,41 @@ def confirmation_section(summary: Summary) -> str:
         return section("Confirmation", f"{text(summary.subject)} has no confirmation on fresh samples.")
     why = (
         f"{text(summary.subject)} was chosen by the interleaved rounds and then timed again beside the baseline, so "
-        "that its figure is free of the luck that helped to choose it. The verdict rests on these samples alone."
+        "that its figure is free of the luck that helped to choose it. The verdict on the time rests on these samples "
+        f"alone; the {SHOWN_BY[summary.claim.accuracy]} is that of the first round."
     )
     head = ["", "case time reduction", "speedup", "cases", "paired samples"]
     rows = [_speed_row("interleaved (chosen by these)", row.case), _speed_row("confirmation (verdict)", confirmation)]
     if confirmation.unit == PER_CALL:
         head = ["", "reduction of a call's time", "speedup", "calls", "paired samples"]
-    return section("Confirmation", why, table(head, rows), _planned(summary, confirmation))
+    return section("Confirmation", why, table(head, rows), _planned(summary, row, confirmation))
 
 
-def _planned(summary: Summary, confirmation: Speed) -> str:
+def _planned(summary: Summary, row: Row, confirmation: Speed) -> str:
     """Why a confirmation did not take all cases in every launch; empty where it did."""
     planned = summary.record.confirmation
     if planned is None or len(planned.of_every_launch) == summary.cases:
         return ""
-    repeated = ""
-    if len(planned.of_every_launch) < len(planned.cases):
-        repeated = f", {len(planned.of_every_launch)} of them in every launch and each of the others in one"
     taken = "all" if confirmation.cases == summary.cases else f"{confirmation.cases} of the"
+    alone = of_launches(planned)
     return (
-        f"It took {taken} {count(summary.cases, 'case')}, of all sizes and drawn by the seed{repeated}: by the "
-        f"interleaved samples, this was expected to give bounds at most {100 * WIDEST:g} % of the baseline's time from "
-        f"their middle. The accuracy rests on all {summary.cases}."
+        f"It took {taken} {count(summary.cases, 'case')}, of all sizes and drawn by the seed{alone}: by "
+        f"the interleaved samples, this was expected to give bounds at most {100 * WIDEST:g} % of the baseline's time "
+        f"from their middle. The {SHOWN_BY[summary.claim.accuracy]} rests on {_scored(summary, row)}."
     )
+
+
+def of_launches(planned: ConfirmationRecord) -> str:
+    """Which of its cases a confirmation timed in one launch alone, as the end of a sentence; empty where none."""
+    if len(planned.of_every_launch) == len(planned.cases):
+        return ""
+    return f", {len(planned.of_every_launch)} of them in every launch and each of the others in one"
+
+
+def _scored(summary: Summary, row: Row) -> str:
+    """On how many cases its scores rest, which are fewer than all where it left the rounds early."""
+    scored = row.accuracy.cases
+    return f"all {scored}" if scored == summary.cases else f"{scored} of the {count(summary.cases, 'case')}"
 
 
 def _speed_row(name: str, speed: Speed) -> list[str]:

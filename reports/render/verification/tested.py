@@ -1,13 +1,15 @@
 """What was tested, and how: the change, the network, the data, the rules that were set beforehand."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from reports import formatting
 from reports.decision.verdict import SHOWN_BY
 from reports.formatting import count, plain_percent
-from reports.records.record import INTERLEAVED, TRUTH, RunRecord, VariantRecord
+from reports.records.record import INTERLEAVED, TRUTH, RunRecord, Settings, VariantRecord
 from reports.render.commonmark import bullets, section, text, words
 from reports.render.sections.provenance import method_list
+from reports.render.sections.variants import of_launches
 from reports.summary.summary import Row, Summary
 
 NOT_STATED = "*Not stated*"
@@ -19,6 +21,7 @@ _CONFIRMATION = {
     "samples alone",
     False: "none was taken",
 }
+_RACING = "the baseline and all variants that neither have left nor wait for the accuracy of a faster one"
 _OF_COMMANDS = "What an own command runs is not known to the run: that it is this network is its author's word."
 
 
@@ -79,7 +82,7 @@ def _change(baseline: Row | None, subject: Row | None) -> str:
         ("made of", lambda row: text(row.settings)),
         ("ran on", lambda row: text(row.evidence.provider) if row.evidence else formatting.NOT_MEASURED),
         ("precision of its arithmetic", _precision),
-        ("median case time", lambda row: formatting.seconds(row.latency.median)),
+        ("median case time", lambda row: row.case_median),
         ("peak memory", lambda row: formatting.mebibytes(row.peak_memory_bytes)),
         ("time to build", lambda row: formatting.seconds(row.build_s)),
     ]
@@ -101,22 +104,23 @@ def _launches(variant: VariantRecord) -> int:
 def method_section(title: str, summary: Summary) -> str:
     """The protocol, which for a declared run was written down beforehand."""
     record, settings = summary.record, summary.record.settings
-    rounds = "as many as the claim needed" if settings.rounds is None else count(settings.rounds, "round")
     protocol = _PROTOCOLS.get(settings.protocol, settings.protocol)
     unknown = "how they were chosen"
     if settings.accuracy == TRUTH:
         unknown += ", and how their truth was made"
     launches = max(map(_launches, summary.run.variants), default=0)
+    taking = _RACING if settings.race else "all variants"
     points = bullets([
         f"Declaration: {_declaration(summary)}.",
         f"Cases: {_cases(record)}. Not stated: {unknown}.",
         f"Inference: {protocol}, tile {' x '.join(map(str, settings.tile))}, overlap {settings.overlap:g}, "
         f"preprocessing as below under the settings that were held equal, "
         f"{record.threads} {'thread' if record.threads == '1' else 'threads'}.",
-        f"Order: every round runs each case by all variants, one after the other, in random order (seed "
-        f"{settings.seed}); {launches} {'launch' if launches == 1 else 'launches'} of the processes.",
+        f"Order: every round runs each case by {taking}, one after the other, in random order "
+        f"(seed {settings.seed}); {launches} {'launch' if launches == 1 else 'launches'} of the processes.",
+        *_left(summary),
         *_shards(record),
-        f"Stopping: {rounds}; budget {settings.budget_s:g} s of interleaved samples.",
+        f"Stopping: {_stopping(settings)}.",
         f"Confirmation: {_CONFIRMATION[summary.confirmation is not None]}{_on_fewer(summary)}.",
     ])  # fmt: skip
     equal = words(
@@ -137,9 +141,27 @@ def _shards(record: RunRecord) -> list[str]:
     return [f"Shards: {number}, each with a part of the cases on one machine; a level of the bounds."] * (number > 0)
 
 
+def _left(summary: Summary) -> Iterator[str]:
+    """What had fewer samples than the rest, and why."""
+    left = "; ".join(f"{text(row.name)}, {text(row.left)}" for row in summary.rows if row.left)
+    if left:
+        yield f"Left the rounds before their end: {left}."
+
+
+def _stopping(settings: Settings) -> str:
+    if settings.rounds is not None:
+        return f"{count(settings.rounds, 'round')}, a number fixed beforehand"
+    return f"as many rounds as the claim needed, within a budget of {settings.budget_s:g} s of interleaved samples"
+
+
 def _on_fewer(summary: Summary) -> str:
-    fewer = summary.confirmation if summary.confirmed_on_fewer else None
-    return f", of {fewer.cases} of the {count(summary.cases, 'case')}" if fewer else ""
+    """Which cases it timed, and how often, where that is not all of them in every launch."""
+    planned = summary.record.confirmation
+    if planned is None or summary.confirmation is None:
+        return ""
+    fewer = f"{summary.confirmation.cases} of the " if summary.confirmed_on_fewer else ""
+    alone = of_launches(planned)
+    return f", of {fewer or 'all '}{count(summary.cases, 'case')}{alone}" if fewer or alone else ""
 
 
 def _declaration(summary: Summary) -> str:

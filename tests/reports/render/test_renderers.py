@@ -238,6 +238,17 @@ def test_the_plan_of_a_confirmation_is_told(taken: int, repeated: int | None, sa
     assert ("It took" in shown) == bool(said)
 
 
+def test_a_confirmation_says_on_how_many_cases_the_accuracy_rests() -> None:
+    run = make_run({"fast": Candidate(3.0, confirmed_speedup=3.0)}, cases=16, confirmed="fast")
+    planned = ConfirmationRecord(cases=tuple(case.name for case in run.record.cases), launches=3, rounds=3, repeated=5)
+    run = replace(run, record=replace(run.record, confirmation=planned))
+    assert "The accuracy rests on all 16." in render(summarise(run), "markdown")
+    fewer = tuple(replace(v, scores=v.scores[:12]) if v.name == "fast" else v for v in run.variants)
+    shown = render(summarise(replace(run, variants=fewer)), "markdown")
+    assert "The accuracy rests on 12 of the 16 cases." in shown
+    assert "The verdict on the time rests on these samples alone; the accuracy is that of the first round." in shown
+
+
 def test_a_variant_that_was_never_measured_says_so() -> None:
     row = summary_json(summarise(interrupted()))["variants"][1]
     assert (row["status"], row["fix"]) == ("skipped", "bench run --resume --out DIR")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from reports.decision.verdict import Claim
-from reports.records.record import FAILED, INTERRUPTED, PENDING, SKIPPED, SystemLoad
+from reports.records.record import FAILED, INTERRUPTED, PENDING, SKIPPED, ConfirmationRecord, SystemLoad
 from reports.records.store import Run
 from reports.render import render
 from reports.render.verification.criteria import FAIL, OPEN, PASS, criteria
@@ -170,3 +170,19 @@ def test_the_page_is_the_same_report_without_anything_from_elsewhere():
     for line in ("10. Signatures", "change of lesion DSC", "REFUTED: fast: accuracy lost"):
         assert line in page.text
     assert 'class="lost">fail</td>' in render(summarise(LOSING), "verification-html")
+
+
+def test_the_order_and_the_end_are_those_of_the_run():
+    fixed = part(confirmed(asked=2), "3. Method")
+    assert "each case by all variants, one after the other" in fixed
+    assert "Stopping: 2 rounds, a number fixed beforehand." in fixed
+    assert "budget" not in fixed
+    run = confirmed(race=True)
+    slow = replace(run.variant("fast"), name="slow", left="beaten beyond doubt")
+    planned = ConfirmationRecord(cases=tuple(case.name for case in run.record.cases), launches=3, rounds=3, repeated=5)
+    raced = Run(replace(run.record, confirmation=planned), (*run.variants, slow))
+    said = part(raced, "3. Method")
+    assert "by the baseline and all variants that neither have left nor wait for the accuracy of a faster one" in said
+    assert "Left the rounds before their end: slow, beaten beyond doubt." in said
+    assert "within a budget of 600 s" in said
+    assert "those samples alone, of all 16 cases, 5 of them in every launch and each of the others in one." in said
