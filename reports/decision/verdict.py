@@ -17,7 +17,7 @@ KEPT, LOST, UNDECIDED = "kept", "lost", "undecided"  # an accuracy
 ABSENT = "absent"  # a score of what no case holds and no prediction claims
 SHOWN_BY = {TRUTH: "accuracy", AGREEMENT: "agreement with the baseline"}  # what is judged beside the time
 SHOWN_KEPT = {
-    TRUTH: "accuracy unchanged within the margins",
+    TRUTH: "accuracy kept within the margins",
     AGREEMENT: "agreement with the baseline kept within the margins",
 }
 MARGINS = {

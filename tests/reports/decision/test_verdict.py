@@ -59,7 +59,7 @@ def test_fast_and_as_accurate_is_confirmed() -> None:
     verdict, reasons = judged(FAST)
     assert verdict == CONFIRMED
     assert reasons[0].startswith("case time reduced by 75.0 % (at least 75.0 % with 95 % confidence; 10 % required)")
-    assert reasons[1].startswith("accuracy unchanged within the margins: whole-pancreas DSC 0 (at worst 0")
+    assert reasons[1].startswith("accuracy kept within the margins: whole-pancreas DSC 0 (at worst 0")
 
 
 def test_too_slow_is_refuted() -> None:
@@ -198,11 +198,11 @@ def test_without_subtypes_the_class_cannot_be_judged() -> None:
 
 
 @pytest.mark.parametrize(("lesions", "candidate", "verdict", "reason"), [
-    (True, FAST, CONFIRMED, "accuracy unchanged within the margins: whole-pancreas DSC 0 (at worst 0 with 95 % "
+    (True, FAST, CONFIRMED, "accuracy kept within the margins: whole-pancreas DSC 0 (at worst 0 with 95 % "
      "confidence; margin 0.005); lesion DSC 0 (at worst 0 with 95 % confidence; margin 0.005); whole-pancreas NSD 0 "
      "(at worst 0 with 95 % confidence; margin 0.01); lesion NSD 0 (at worst 0 with 95 % confidence; margin 0.01); "
      "macro-F1 is not applicable, as the baseline gives no class"),
-    (False, FAST, CONFIRMED, "accuracy unchanged within the margins: whole-pancreas DSC 0 (at worst 0 with 95 % "
+    (False, FAST, CONFIRMED, "accuracy kept within the margins: whole-pancreas DSC 0 (at worst 0 with 95 % "
      "confidence; margin 0.005); whole-pancreas NSD 0 (at worst 0 with 95 % confidence; margin 0.01); lesion DSC is "
      "not applicable, as the network has no lesion class; lesion NSD is not applicable, as the network has no lesion "
      "class; macro-F1 is not applicable, as the baseline gives no class"),
@@ -371,7 +371,7 @@ def test_the_winner_confirmed_on_fresh_samples_is_the_verdict() -> None:
     summary = summarise(make_run({"a": Candidate(2.0), "b": CONFIRMED_FAST}, confirmed="b"))
     assert (summary.verdict, summary.best, summary.subject) == (CONFIRMED, "b", "b")
     assert summary.headline.startswith("CONFIRMED: b reduces the case time by 75.0 % (at least 75.0 %")
-    assert summary.headline.endswith("with 95 % confidence), accuracy unchanged within the margins")
+    assert summary.headline.endswith("with 95 % confidence), accuracy kept within the margins")
 
 
 def test_the_confirmation_alone_gives_the_speed() -> None:
