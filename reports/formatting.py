@@ -1,8 +1,9 @@
 """Figures as people read them: sensible digits, units, and words where nothing was measured."""
 
 from collections.abc import Sequence
-from math import floor, isfinite
+from math import ceil, floor, isfinite, log10
 
+_NOISE = 1e-4  # of the last digit: a bound as near as this to a digit is taken to lie on it
 SHOWN = 8  # items of a list that a reader sees at once; the rest are counted, or folded
 NOT_MEASURED = "not measured"
 NOT_APPLICABLE = "not applicable"  # to this network, whatever the data
@@ -16,9 +17,27 @@ def _fixed(value: float, digits: int = 1) -> str:
     return f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0 turns -0.0 into 0.0
 
 
+def _down(value: float, digits: int) -> float:
+    return floor(value * 10**digits + _NOISE) / 10**digits
+
+
+def _up(value: float, digits: int) -> float:
+    return ceil(value * 10**digits - _NOISE) / 10**digits
+
+
 def percent(value: float | None, digits: int = 1) -> str:
     """``81.3 %``"""
     return f"{_fixed(value, digits)} %" if value is not None and isfinite(value) else NOT_MEASURED
+
+
+def at_least(value: float) -> str:
+    """``81.2 %``: a lower bound, rounded down, so that no more is said than was shown."""
+    return percent(_down(value, 1)) if isfinite(value) else NOT_MEASURED
+
+
+def at_most(value: float) -> str:
+    """``81.3 %``: an upper bound, rounded up."""
+    return percent(_up(value, 1)) if isfinite(value) else NOT_MEASURED
 
 
 def plain_percent(value: float) -> str:
@@ -73,7 +92,7 @@ def agreement(value: float | None) -> str:
     """``0.9949``, ``1``: a score between two masks, rounded down, so that it never looks better than it is."""
     if value is None or not isfinite(value):
         return NOT_MEASURED
-    return "1" if value == 1 else f"{floor(value * 1e4 + 1e-6) / 1e4:.4f}"  # 1e-6 for what is rounding
+    return "1" if value == 1 else f"{_down(value, 4):.4f}"
 
 
 def change(value: float | None) -> str:
@@ -83,6 +102,14 @@ def change(value: float | None) -> str:
     if value == 0:
         return "0"
     return f"{value:+.4f}" if abs(value) >= 5e-5 else f"{value:+.0e}"
+
+
+def least_change(value: float | None) -> str:
+    """As `change`, of a lower bound: rounded down."""
+    if value is None or not isfinite(value):
+        return NOT_MEASURED
+    digits = 4 if abs(value) >= 5e-5 or value == 0 else min(300, -floor(log10(abs(value))))
+    return change(_down(value, digits))
 
 
 def share(value: float | None) -> str:
@@ -98,8 +125,12 @@ def bounded(estimate: float, low: float, high: float) -> str:
     """``81.3 % [80.6, 82.0]``"""
     if not _known(estimate):
         return NOT_MEASURED
-    bounds = f" [{_fixed(low)}, {_fixed(high)}]" if _known(low) else ""
-    return f"{_fixed(estimate)} %{bounds}"
+    return f"{_fixed(estimate)} %{bounds(low, high)}"
+
+
+def bounds(low: float, high: float, digits: int = 1) -> str:
+    """`` [80.6, 82.0]``: rounded away from each other, to put behind an estimate; empty where there are none."""
+    return f" [{_fixed(_down(low, digits), digits)}, {_fixed(_up(high, digits), digits)}]" if _known(low) else ""
 
 
 def rate(value: float | None) -> str:

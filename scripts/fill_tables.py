@@ -13,7 +13,7 @@ import tomllib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from math import floor, isfinite
+from math import floor
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,7 +21,7 @@ from typing import Any
 from reports.decision.accuracy import DSC, MACRO_F1, MetricKey
 from reports.decision.speed import Speed
 from reports.decision.verdict import CONFIRMED, INCONCLUSIVE, REFUTED
-from reports.formatting import NOT_MEASURED, bounded, change, factor, plain_percent, rate, seconds, share
+from reports.formatting import NOT_MEASURED, bounded, bounds, change, factor, plain_percent, rate, seconds, share
 from reports.records.record import OK
 from reports.records.store import read_run
 from reports.render import markdown_files
@@ -73,7 +73,7 @@ def reduction(speed: Speed | None) -> str:
 def times(speed: Speed) -> str:
     """``5.05x [4.43, 5.82]``"""
     ratio = speed.speedup
-    return factor(ratio.estimate) + (f" [{ratio.low:.2f}, {ratio.high:.2f}]" if isfinite(ratio.low) else "")
+    return factor(ratio.estimate) + bounds(ratio.low, ratio.high, 2)
 
 
 def measured(name: str) -> list[Row]:

@@ -7,7 +7,7 @@ from reports.charts.forest import ROW, ForestRow, draw, span, zero_line
 from reports.charts.marks import BETWEEN, plain
 from reports.decision.accuracy import Metric, MetricKey
 from reports.decision.verdict import metric_state, nearest_to_loss, severity
-from reports.formatting import agreement, change, listed
+from reports.formatting import agreement, change, least_change, listed
 from reports.records.record import AGREEMENT
 from reports.summary.summary import Row, Summary
 
@@ -41,7 +41,7 @@ def accuracy_chart(summary: Summary) -> Chart | None:
 
 def _difference_row(row: Row, key: MetricKey, metric: Metric) -> ForestRow:
     margin, state = row.margins[key], metric_state(key, metric, row.margins[key])
-    low = f" [{change(metric.delta.low)}]" if isfinite(metric.delta.low) else ""
+    low = f" [{least_change(metric.delta.low)}]" if isfinite(metric.delta.low) else ""
     return ForestRow(
         label=key.label, state=state,
         figures=f"{change(metric.delta.estimate)}{low}{BETWEEN}margin {margin:g}{BETWEEN}{state}",

@@ -6,7 +6,19 @@ from math import inf, isfinite, isnan, nan
 
 from reports.decision.accuracy import CLASS_AGREEMENT, DSC, MACRO_F1, NSD, WORST_DSC, Accuracy, Metric, MetricKey
 from reports.decision.speed import Speed
-from reports.formatting import NOT_APPLICABLE, SHOWN, agreement, change, count, listed, percent, plain_percent
+from reports.formatting import (
+    NOT_APPLICABLE,
+    SHOWN,
+    agreement,
+    at_least,
+    at_most,
+    change,
+    count,
+    least_change,
+    listed,
+    percent,
+    plain_percent,
+)
 from reports.records.record import AGREEMENT, TRUTH, Settings
 from reports.stats.bootstrap import MIN_CASES
 from reports.stats.multiplicity import InterimAnalysis, holm
@@ -141,13 +153,13 @@ def _speed_verdict(speed: Speed, claim: Claim, analysis: InterimAnalysis, p_holm
             f"{speed.unit}s"
         )
     if p_holm <= analysis.alpha:
-        return CONFIRMED, f"{fell} (at least {percent(r.low)} {_CONFIDENCE}; {required} required)"
-    bound = f"reduced by at most {percent(r.high)}" if r.high >= 0 else f"increased by at least {percent(-r.high)}"
+        return CONFIRMED, f"{fell} (at least {at_least(r.low)} {_CONFIDENCE}; {required} required)"
+    bound = f"reduced by at most {at_most(r.high)}" if r.high >= 0 else f"increased by at least {at_least(-r.high)}"
     if speed.reduction_high(analysis.alpha) < claim.min_reduction_pct:
         return REFUTED, f"{fell} ({bound} {_CONFIDENCE}; a reduction of {required} required)"
     if r.low >= claim.min_reduction_pct:
         return INCONCLUSIVE, (
-            f"{fell} (at least {percent(r.low)} {_CONFIDENCE}; {required} required), which this variant's own bound "
+            f"{fell} (at least {at_least(r.low)} {_CONFIDENCE}; {required} required), which this variant's own bound "
             f"would confirm, but not {_multiplicity_note(analysis)}: p = {p_holm:.2g} exceeds {analysis.alpha:.2g}"
         )
     if r.high < claim.min_reduction_pct:
@@ -156,7 +168,7 @@ def _speed_verdict(speed: Speed, claim: Claim, analysis: InterimAnalysis, p_holm
             f"not {_interim_note(analysis)} at the level {analysis.alpha:.2g}"
         )
     return INCONCLUSIVE, (
-        f"{fell} (from {percent(r.low)} to {percent(r.high)}, each bound {_CONFIDENCE}; {required} required): "
+        f"{fell} (from {at_least(r.low)} to {at_most(r.high)}, each bound {_CONFIDENCE}; {required} required): "
         "more rounds or more cases would settle it"
     )
 
@@ -262,7 +274,7 @@ def score_reason(key: MetricKey, metric: Metric, state: str, margin: float) -> s
         return f"{label} rests on {count(metric.cases, 'case')}{absent}, at least {MIN_CASES} are needed"
     if state == LOST:
         return f"{label} fell by {-metric.delta.estimate:.4f} (margin {margin:g})"
-    worst = f"at worst {change(metric.delta.low)} {_CONFIDENCE}"
+    worst = f"at worst {least_change(metric.delta.low)} {_CONFIDENCE}"
     text = f"{label} {change(metric.delta.estimate)} ({worst}; margin {margin:g})"
     if state == KEPT:
         return text
@@ -295,7 +307,7 @@ def agreement_reason(key: MetricKey, metric: Metric, state: str, margin: float) 
 def _class_reason(metric: Metric, state: str, margin: float) -> str:
     changed = round((1 - metric.value) * metric.cases)
     text = (
-        f"another class in {changed} of {count(metric.cases, 'case')} (at most {percent(-100 * metric.delta.low)} of "
+        f"another class in {changed} of {count(metric.cases, 'case')} (at most {at_most(-100 * metric.delta.low)} of "
         f"all {_CONFIDENCE}; {plain_percent(100 * margin)} allowed)"
     )
     if state != UNDECIDED:

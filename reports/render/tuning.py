@@ -7,7 +7,7 @@ from typing import Any
 from reports.charts.tuning import tuning_chart
 from reports.decision.speed import Speed, case_ns, pairs, speed
 from reports.decision.tuning import FAILED, MEASURED, PRUNED, Trial, speedup_of
-from reports.formatting import NOT_MEASURED, count, factor
+from reports.formatting import NOT_MEASURED, bounds, count, factor
 from reports.records.record import INTERLEAVED
 from reports.records.store import Run
 from reports.render.commonmark import bullets, section, table, text
@@ -88,8 +88,8 @@ def _against_shipped(tuned: Tuned, beside: Speed | None) -> str:
         return f"On the tuning cases it was {factor(tuned.best.speedup)} as fast as {shipped}, the fastest shipped one."
     s = beside.speedup
     return (
-        f"On {count(beside.cases, 'case')} that the search did not see it is {factor(s.estimate)} "
-        f"[{s.low:.2f}, {s.high:.2f}] as fast as {shipped}, the fastest that is shipped."
+        f"On {count(beside.cases, 'case')} that the search did not see it is "
+        f"{factor(s.estimate)}{bounds(s.low, s.high, 2)} as fast as {shipped}, the fastest that is shipped."
     )
 
 
@@ -130,7 +130,7 @@ def _number(trial: Trial, tuned: Tuned) -> str:
 def _speedup(trial: Trial) -> str:
     if trial.low is None or trial.high is None or trial.low == trial.high:
         return factor(trial.speedup)
-    return f"{factor(trial.speedup)} [{trial.low:.2f}, {trial.high:.2f}]"
+    return factor(trial.speedup) + bounds(trial.low, trial.high, 2)
 
 
 def _margin(trial: Trial) -> str:

@@ -28,6 +28,8 @@ from reports.formatting import (
     NOT_APPLICABLE,
     NOT_MEASURED,
     agreement,
+    at_least,
+    at_most,
     change,
     count,
     mebibytes,
@@ -150,10 +152,10 @@ def _time(summary: Summary) -> Figure:
 
 def _bound(reduction: Interval) -> str:
     if reduction.low >= 0:
-        return f"at least {percent(reduction.low)}"
+        return f"at least {at_least(reduction.low)}"
     if reduction.high <= 0:
-        return f"at least {percent(-reduction.high)}"
-    return f"from {percent(-reduction.low)} more to {percent(reduction.high)} less, each"
+        return f"at least {at_least(-reduction.high)}"
+    return f"from {at_most(-reduction.low)} more to {at_most(reduction.high)} less, each"
 
 
 def _time_state(summary: Summary) -> str:

@@ -5,7 +5,7 @@ from math import isfinite
 
 from reports.analysis.diagnostics import Diagnostics
 from reports.analysis.interference import QUOTA, Interference
-from reports.formatting import count, percent
+from reports.formatting import at_least, count, percent
 from reports.records.record import AGREEMENT, RunRecord
 from reports.summary.summary import Row
 
@@ -150,8 +150,8 @@ def _faster_baseline_batch(rows: Sequence[Row]) -> Iterator[str]:
         another_batch = baseline and own.backend == baseline.backend and own.batch != baseline.batch
         if another_batch and not own.recipe and r.low > 0:
             yield (
-                f"{row.name} takes {percent(r.estimate)} less time than the baseline (at least {percent(r.low)}): with "
-                f"--baseline {row.name} the others save less"
+                f"{row.name} takes {percent(r.estimate)} less time than the baseline (at least {at_least(r.low)}): "
+                f"with --baseline {row.name} the others save less"
             )
 
 

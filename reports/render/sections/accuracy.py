@@ -159,7 +159,7 @@ def _flips_cell(row: Row) -> str:
     if row.is_baseline:
         return "reference"
     bound = -100 * metric.delta.low if row.accuracy.shown_by == AGREEMENT else nan
-    high = f" [{formatting.percent(bound)}]" if isfinite(bound) else ""
+    high = f" [{formatting.at_most(bound)}]" if isfinite(bound) else ""
     return f"{len(row.accuracy.flipped)} of {row.accuracy.cases}{high}"
 
 
@@ -251,7 +251,7 @@ def _metric_cell(metric: Metric, is_baseline: bool) -> str:
         return ABSENT if metric.absent else NOT_MEASURED
     if is_baseline:
         return formatting.score(metric.value)
-    low = f" [{formatting.change(metric.delta.low)}]" if isfinite(metric.delta.low) else ""
+    low = f" [{formatting.least_change(metric.delta.low)}]" if isfinite(metric.delta.low) else ""
     return f"{formatting.score(metric.value)}, {formatting.change(metric.delta.estimate)}{low}"
 
 

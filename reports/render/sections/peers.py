@@ -1,6 +1,6 @@
 """The report's peers: what is run today beside this run's best."""
 
-from math import isfinite, nan
+from math import nan
 
 from reports import formatting
 from reports.analysis.peers import PeerTime
@@ -65,8 +65,8 @@ def _description(row: Row | None) -> str:
 
 def _ratio_cell(time: Speed) -> str:
     ratio = time.speedup
-    bounds = f" [{ratio.low:.2f}, {ratio.high:.2f}]" if isfinite(ratio.low) else ""
-    return f"{formatting.factor(ratio.estimate)}{bounds}" if time.cases else NOT_MEASURED
+    shown = formatting.factor(ratio.estimate) + formatting.bounds(ratio.low, ratio.high, 2)
+    return shown if time.cases else NOT_MEASURED
 
 
 def _flips_cell(peer: PeerTime, classifies: bool) -> str:

@@ -123,7 +123,7 @@ def _at_most(regressions: Sequence[Regression]) -> str:
     if not lows:
         return "no speedup could be compared"
     low, which = min(lows)
-    fell = f"fell by at most {formatting.percent(100 * (1 - low))}" if low < 1 else "fell nowhere"
+    fell = f"fell by at most {formatting.at_most(100 * (1 - low))}" if low < 1 else "fell nowhere"
     return (
         f"no speedup fell by more than is allowed, and no score by more than its margin; the speedup {fell} ({which})"
     )
@@ -180,5 +180,5 @@ def _metric_cell(metric: Metric | None) -> str:
         return formatting.NOT_MEASURED
     if not metric.applicable:
         return formatting.NOT_APPLICABLE
-    low = f" [{formatting.change(metric.delta.low)}]" if isfinite(metric.delta.low) else ""
+    low = f" [{formatting.least_change(metric.delta.low)}]" if isfinite(metric.delta.low) else ""
     return formatting.change(metric.delta.estimate) + low

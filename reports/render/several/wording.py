@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from math import isfinite
 
-from reports.formatting import NOT_MEASURED, factor, percent
+from reports.formatting import NOT_MEASURED, at_least, bounds, factor, percent
 from reports.records.store import Run
 from reports.stats.bootstrap import Interval
 
@@ -21,8 +21,7 @@ def short_names(runs: Sequence[Run]) -> list[str]:
 
 def speedup_text(speedup: Interval) -> str:
     """``2.00x [1.95, 2.05]``"""
-    bounds = f" [{speedup.low:.2f}, {speedup.high:.2f}]" if isfinite(speedup.low) else ""
-    return factor(speedup.estimate) + bounds
+    return factor(speedup.estimate) + bounds(speedup.low, speedup.high, 2)
 
 
 def change_text(ratio: Interval) -> str:
@@ -31,7 +30,8 @@ def change_text(ratio: Interval) -> str:
         return f"is {NOT_MEASURED}"
     fell = ratio.estimate < 1
     nearest = ratio.high if fell else ratio.low  # to no change
-    least = f" (by at least {_size(nearest)})" if isfinite(nearest) and (nearest < 1 if fell else nearest > 1) else ""
+    says_so = isfinite(nearest) and (nearest < 1 if fell else nearest > 1)
+    least = f" (by at least {at_least(100 * abs(nearest - 1))})" if says_so else ""
     return f"{'fell' if fell else 'rose'} by {_size(ratio.estimate)}{least}"
 
 

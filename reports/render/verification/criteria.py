@@ -84,7 +84,7 @@ def _time(summary: Summary, row: Row) -> Iterator[Criterion]:
     speed = summary.confirmation or row.case
     test = judge_speed(speed, summary.claim) if summary.confirmation else row.test
     result = _OF_SPEED.get(test.verdict, OPEN) if test else OPEN
-    observed, bound = formatting.percent(speed.reduction.estimate), formatting.percent(speed.reduction.low)
+    observed, bound = formatting.percent(speed.reduction.estimate), formatting.at_least(speed.reduction.low)
     yield Criterion(f"reduction of the {speed.scope}", required, observed, bound, result)
     confirmed = summary.confirmation is not None
     shown = f"{speed.pairs} pairs" if confirmed else "no"
@@ -105,13 +105,13 @@ def _difference(key: MetricKey, metric: Metric, margin: float, result: str) -> C
     observed = f"{formatting.score(metric.value)}, {formatting.change(metric.delta.estimate)}"
     if not isfinite(metric.value):
         observed = NOT_MEASURED
-    return Criterion(f"change of {key.label}", required, observed, formatting.change(low), result)
+    return Criterion(f"change of {key.label}", required, observed, formatting.least_change(low), result)
 
 
 def _agreement(key: MetricKey, metric: Metric, margin: float, result: str) -> Criterion:
     """A score to the baseline's own output."""
     if key == CLASS_AGREEMENT:
-        observed, bound = formatting.percent(100 * (1 - metric.value)), formatting.percent(-100 * metric.delta.low)
+        observed, bound = formatting.percent(100 * (1 - metric.value)), formatting.at_most(-100 * metric.delta.low)
         return Criterion("cases of another class", f"<= {plain_percent(100 * margin)}", observed, bound, result)
     low = "none, observed" if key.kind == WORST_DSC else formatting.agreement(metric.baseline + metric.delta.low)
     observed = formatting.agreement(metric.value)

@@ -13,6 +13,7 @@ from reports.decision.outcome import choose, converged
 from reports.decision.regression import regression
 from reports.decision.speed import case_ns, pairs, speed
 from reports.decision.verdict import CONFIRMED, INCONCLUSIVE, Claim
+from reports.formatting import bounds
 from reports.records.record import FAILED, INTERLEAVED, SKIPPED, EvidenceRecord, VariantRecord
 from reports.records.store import RecordError, Run, run_from_json, to_json
 from reports.render import render
@@ -130,7 +131,7 @@ def test_the_section_and_its_rows():
     assert "\n- peer-nnunet: reader, predictor, export; tiles: its own; batch: 1.\n" in document
     ratio = summary.peers[1].time.speedup
     assert slow == [
-        SLOW, "2.80 s", f"{ratio.estimate:.2f}x [{ratio.low:.2f}, {ratio.high:.2f}]", "0.50x", "0 %", "0 of 16",
+        SLOW, "2.80 s", f"{ratio.estimate:.2f}x{bounds(ratio.low, ratio.high, 2)}", "0.50x", "0 %", "0 of 16",
     ]  # fmt: skip
     variants = document.partition("## Variants")[2].partition("\n## ")[0]
     assert SLOW not in variants

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
+from math import ceil, floor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from reports.decision.history import History, history
 from reports.decision.regression import Regression, regression
+from reports.formatting import at_least, at_most
 from reports.records.record import FAILED
 from reports.records.store import Run
 from reports.render.several import FORMATS, render_history, render_regressions
@@ -58,7 +60,10 @@ def figures(cell: str) -> list[float]:
 
 
 def rounded(interval: dict[str, float], scale: float = 1, digits: int = 2, offset: float = 0) -> list[float]:
-    return [round(scale * (interval[key] - offset), digits) + 0.0 for key in ("estimate", "low", "high")]
+    """The estimate to the nearest digit, its bounds away from it."""
+    estimate, low, high = (scale * (interval[key] - offset) for key in ("estimate", "low", "high"))
+    ends = floor(low * 10**digits + 1e-4), ceil(high * 10**digits - 1e-4)
+    return [round(estimate, digits) + 0.0, *(end / 10**digits for end in ends)]
 
 
 def named(run: Run, folder: str, **changes: Any) -> Run:
@@ -92,7 +97,7 @@ def test_the_first_lines_say_what_got_worse_and_by_how_much_at_least(compared: d
     document = json.loads(compared["json"])
     ratio = next(own for own in document["runs"][1]["variants"] if own["name"] == "x")["speedup_ratio"]
     least = f"x in runs/worse: the speedup fell by {100 * (1 - ratio['estimate']):.1f} %"
-    assert f"{least} (by at least {100 * (1 - ratio['high']):.1f} %)" in page.text
+    assert f"{least} (by at least {at_least(100 * (1 - ratio['high']))})" in page.text
     assert "y in runs/worse: lesion DSC -0.0200 (-0.0200 at best)" in page.text
     assert "y in runs/lost: it ran in the reference, and here it failed" in page.text
     assert page.text.count("REGRESSION against runs/reference") == 2, "the window's title and the heading"
@@ -101,7 +106,7 @@ def test_the_first_lines_say_what_got_worse_and_by_how_much_at_least(compared: d
 def test_where_nothing_got_worse_it_says_how_much_is_still_possible(comparisons: Sequence[Regression]) -> None:
     document = json.loads(render_regressions(comparisons[:1], "json"))
     lows = {own["name"]: own["speedup_ratio"]["low"] for own in document["runs"][0]["variants"][1:]}
-    said = f"the speedup fell by at most {100 * (1 - lows['y']):.1f} % (y in runs/same)"
+    said = f"the speedup fell by at most {at_most(100 * (1 - lows['y']))} (y in runs/same)"
     for form in ("markdown", "html"):
         text = render_regressions(comparisons[:1], form)
         assert said in text
@@ -179,7 +184,7 @@ def test_the_first_line_of_a_history_is_the_change(followed: dict[str, str]) -> 
     (step,) = document["series"][0]["variants"][0]["change_points"]
     assert (step["before"], step["after"], step["direction"]) == (7, 8, "fell")
     fell = f"{100 * (1 - step['speedup_ratio']['estimate']):.1f} %"
-    least = f"{100 * (1 - step['speedup_ratio']['high']):.1f} %"
+    least = at_least(100 * (1 - step["speedup_ratio"]["high"]))
     assert step["differing"] == [{"name": "version of torch", "before": "2.13.0", "after": HOSTILE}]
     markdown = followed["markdown"].splitlines()
     assert markdown[0] == f"# 1 change of a speedup in 15 runs: x fell by {fell}"

@@ -5,6 +5,7 @@ from math import isnan
 
 import pytest
 
+from reports.formatting import at_least, at_most, bounded, bounds, least_change
 from reports.records.record import CONFIRMATION, FAILED, INTERRUPTED, PENDING
 from reports.render import render
 from reports.summary.answer import Answer, answer
@@ -19,7 +20,7 @@ def of(candidates, **settings) -> Answer:
 def test_the_figures_are_those_of_the_confirmation() -> None:
     said = of({"fast": Candidate(5.0, confirmed_speedup=4.0)}, confirmed="fast")
     assert (said.time.value, said.time.label, said.time.state) == ("75.0 %", "less time a case", "kept")
-    assert said.time.detail == "at least 75.0 % with 95 % confidence, on fresh samples"
+    assert said.time.detail == "at least 74.9 % with 95 % confidence, on fresh samples"
     before, after = (float(each) for each in said.throughput.value.split(" → "))
     assert before == pytest.approx(60 / 1.4, rel=0.01), "16 cases of 0.8 s and a tenth of that more each"
     assert after == pytest.approx(4 * before, rel=0.01), "by the fresh samples too"
@@ -54,6 +55,18 @@ def test_what_hardly_differs_has_both_bounds() -> None:
     said = of({"same": Candidate(1.0, (1.0, 1.05, 0.95))})
     assert " more to " in said.time.detail
     assert said.time.state == "lost"
+
+
+def test_no_bound_says_more_than_was_shown() -> None:
+    assert (at_least(81.28), at_most(81.22), at_least(75.0 - 1e-12)) == ("81.2 %", "81.3 %", "75.0 %")
+    assert (at_least(-0.02), at_most(float("nan"))) == ("-0.1 %", "not measured")
+    assert bounded(81.28, 80.58, 82.02) == "81.3 % [80.5, 82.1]"
+    assert bounds(4.438, 5.811, 2) == " [4.43, 5.82]"
+    assert [least_change(each) for each in (-0.00501, 0.00019, 0.00006, 0.0, -2.4e-6)] == [
+        "-0.0051", "+0.0001", "0", "0", "-3e-06",
+    ]  # fmt: skip
+    figures = answer(summarise(make_run({"fast": Candidate(4.99, (1.0,))})))
+    assert (figures.time.value, figures.time.detail[:15]) == ("80.0 %", "at least 79.9 %")
 
 
 def test_few_cases_have_no_bound() -> None:
