@@ -57,10 +57,11 @@ class CaseChange:
     def severity(self) -> tuple[int, float, int]:
         """Sorts the worst first: by class, then DSC lost, then changed voxels.
 
-        A class that was right comes before one that changed otherwise.
+        A class that was right comes before one that changed otherwise; one that became right is no loss.
         """
         lost = self.flipped and self.truth is not None and self.baseline_class == self.truth
-        of_class = _LOST if lost else _CHANGED if self.flipped else _EQUAL
+        changed = self.flipped and (self.truth is None or self.variant_class != self.truth)
+        of_class = _LOST if lost else _CHANGED if changed else _EQUAL
         return of_class, 0.0 if isnan(self.dsc_change) else self.dsc_change, -self.differing_voxels
 
 

@@ -33,7 +33,8 @@ def cases_section(summary: Summary) -> str:
 def case_note(summary: Summary) -> str:
     """What the rows are of, and their order, as plain text."""
     against = "to the baseline's mask" if summary.record.settings.accuracy == AGREEMENT else "to the truth"
-    classes = "by a class that is not the baseline's, then " if summary.record.classifies else ""
+    right = "" if summary.record.settings.accuracy == AGREEMENT else " and did not become right"
+    classes = f"by a class that is not the baseline's{right}, then " if summary.record.classifies else ""
     return (
         f"{summary.cases_of} beside {summary.record.baseline}. Sorted {classes}by the DSC {against} that fell most, in "
         "whichever structure, then by the voxels labelled otherwise than by the baseline."

@@ -30,7 +30,7 @@ def names(run):
     return [change.case for change in worst_cases(run, FAST)]
 
 
-def test_a_lost_class_comes_first_then_another_class_then_dsc_then_voxels():
+def test_a_lost_class_comes_first_then_another_wrong_one_then_dsc_then_voxels():
     run = make_run({FAST: Candidate()}, cases=6, rounds=1)
     lesser = {WHOLE: StructureScore(dsc=0.9), LESION: StructureScore(dsc=0.7)}
     run = rescored(
@@ -41,9 +41,10 @@ def test_a_lost_class_comes_first_then_another_class_then_dsc_then_voxels():
             "quiz_2_002": {"differing_voxels": 4},
             "quiz_0_003": {"structures": lesser},
             "quiz_1_004": {"subtype": 2},  # the baseline was right
+            "quiz_2_005": {"subtype": 1},  # neither is: the truth is 2
         },
     )
-    assert names(run) == ["quiz_1_004", "quiz_0_000", "quiz_0_003", "quiz_2_002", "quiz_1_001", "quiz_2_005"]
+    assert names(run) == ["quiz_1_004", "quiz_2_005", "quiz_0_003", "quiz_2_002", "quiz_1_001", "quiz_0_000"]
 
 
 def test_the_structure_is_the_one_that_fell_most():
