@@ -18,11 +18,11 @@ def _fixed(value: float, digits: int = 1) -> str:
 
 
 def _down(value: float, digits: int) -> float:
-    return floor(value * 10**digits + _NOISE) / 10**digits
+    return floor(value * 10.0**digits + _NOISE) / 10.0**digits
 
 
 def _up(value: float, digits: int) -> float:
-    return ceil(value * 10**digits - _NOISE) / 10**digits
+    return ceil(value * 10.0**digits - _NOISE) / 10.0**digits
 
 
 def percent(value: float | None, digits: int = 1) -> str:

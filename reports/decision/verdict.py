@@ -19,7 +19,7 @@ from reports.formatting import (
     percent,
     plain_percent,
 )
-from reports.records.record import AGREEMENT, TRUTH, Settings
+from reports.records.record import AGREEMENT, TRUTH, Settings, TaskRecord
 from reports.stats.bootstrap import MIN_CASES
 from reports.stats.multiplicity import InterimAnalysis, holm
 from reports.stats.power import ENOUGH_FOR_F1, LOST_SHARE, cases_to_bound
@@ -109,6 +109,12 @@ class Judgement:
     def speed(self) -> str:
         """The verdict on the time reduction alone."""
         return self.test.verdict
+
+
+def own_margins(task: TaskRecord) -> str:
+    """What to put behind the margins of a claim where structures have their own; empty where none has."""
+    own = any(s.max_dsc_drop is not None or s.max_nsd_drop is not None for s in task.structures.values())
+    return "; some structures have margins of their own" if own else ""
 
 
 def judge_speeds(

@@ -21,6 +21,7 @@ from reports.decision.verdict import (
     agreement_reason,
     judge_accuracy,
     metric_state,
+    own_margins,
     score_reason,
     severity,
 )
@@ -116,8 +117,7 @@ def _scores_claim(claim: Claim, record: RunRecord) -> str:
     margins = ((DSC, "DSC", claim.max_dsc_drop), (NSD, "NSD", claim.max_nsd_drop),
                (MACRO_F1.kind, "macro-F1", claim.max_f1_drop))  # fmt: skip
     shown = ", ".join(f"{label} {margin:g}" for kind, label, margin in margins if kind in kinds)
-    own = [s for s in record.task.structures.values() if s.max_dsc_drop is not None or s.max_nsd_drop is not None]
-    return f"no mean score falls by more than its margin ({shown}{'; some structures have their own' if own else ''})"
+    return f"no mean score falls by more than its margin ({shown}{own_margins(record.task)})"
 
 
 def _agreement_claim(claim: Claim, record: RunRecord) -> str:
@@ -126,7 +126,7 @@ def _agreement_claim(claim: Claim, record: RunRecord) -> str:
     classes = f", and at most {plain_percent(100 * claim.max_class_changes)} of the classes change"
     return (
         f"its masks agree with the baseline's: mean DSC at least {claim.min_agreement_dsc:g}{nsd}, no case below a DSC "
-        f"of {claim.min_worst_dsc:g}{classes * record.classifies}"
+        f"of {claim.min_worst_dsc:g}{classes * record.classifies}{own_margins(record.task)}"
     )
 
 
@@ -230,7 +230,8 @@ def _change_parts(worst: CaseChange, summary: Summary) -> Iterator[str]:
     if worst.voxels:
         yield f"{share(worst.changed)} of its voxels changed"
     if worst.flipped:
-        yield f"class {worst.variant_class} and not {worst.baseline_class}"
+        truth = "" if worst.truth is None else f" (truth {worst.truth})"
+        yield f"class {worst.variant_class} and not {worst.baseline_class}{truth}"
     elif worst.baseline_class is not None:
         yield "the same class"
 

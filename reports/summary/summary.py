@@ -141,7 +141,8 @@ class Summary:
     """What a run shows under a claim; the renderers take it from here.
 
     Attributes:
-        best: the fastest variant whose accuracy is not lost; `subject`: the one the verdict is about.
+        best: the fastest variant that may meet the claim and whose accuracy is kept; where there is none, is undecided.
+        subject: the one the verdict is about.
         cases, rounds: timed cases, and how often each was timed beside the others.
         confirmation: the subject's case time on fresh samples.
         noise: how often the baseline disagrees with itself: ``voxels``, ``differing_voxels`` and, with a

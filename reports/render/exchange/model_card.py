@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from math import isfinite
 from typing import Any
 
-from reports.decision.verdict import MARGINS, SHOWN_BY
+from reports.decision.verdict import MARGINS, SHOWN_BY, own_margins
 from reports.formatting import count, plain_percent
 from reports.records.record import AGREEMENT, RunRecord
 from reports.render.commonmark import text
@@ -150,6 +150,7 @@ def _machines(record: RunRecord) -> str:
 def _goal(summary: Summary) -> str:
     claim = summary.claim
     margins = ", ".join(f"{name} {getattr(claim, name):g}" for name in MARGINS[claim.accuracy])
+    margins += own_margins(summary.record.task)
     return f"{SHOWN_BY[claim.accuracy].capitalize()} within the margins of the claim: {margins}."
 
 

@@ -94,7 +94,7 @@ def test_the_worst_case_is_named_with_what_it_lost() -> None:
     assert of({"fast": Candidate(2.0, lesion=lesion)}).worst_case == (
         "quiz_2_002: lesion DSC -0.0030, 0.019 % of its voxels changed, the same class"
     )
-    assert of({"fast": Candidate(2.0, flips=2)}).worst_case.endswith("class 0 and not 1")
+    assert of({"fast": Candidate(2.0, flips=2)}).worst_case.endswith("class 0 and not 1 (truth 1)")
     assert of({"fast": Candidate(2.0)}).worst_case == (
         "none: no mask or class of the 16 cases differs from the baseline's"
     )

@@ -14,7 +14,7 @@ from reports.records.store import Run
 from reports.render import render
 from reports.render.exchange.model_card import NAMESPACE, NOT_STATED
 from reports.summary.summarise import summarise
-from tests.reports.factory import BASELINE, Candidate, by_agreement, make_run, segmenting, variant
+from tests.reports.factory import BASELINE, LESION, Candidate, by_agreement, make_run, segmenting, variant
 
 SCHEMA = xmlschema.XMLSchema(Path(__file__).parents[1] / "chai" / "schema.xsd", allow="local")
 SPACE = {"mc": NAMESPACE}
@@ -53,6 +53,18 @@ def test_it_is_valid_by_the_published_schema(name):
 def test_the_schema_would_refuse_another_document():
     with pytest.raises(xmlschema.XMLSchemaValidationError):
         SCHEMA.validate(render(summarise(confirmed()), "model-card").replace("ModelDeveloper", "Developer"))
+
+
+@pytest.mark.parametrize("judged", [lambda run: run, by_agreement])
+def test_margins_of_single_structures_are_not_left_out(judged):
+    own = "; some structures have margins of their own"
+    run = judged(confirmed())
+    task = run.record.task
+    structures = {**task.structures, LESION: replace(task.structures[LESION], max_dsc_drop=0.05)}
+    special = replace(run, record=replace(run.record, task=replace(task, structures=structures)))
+    for form in ("model-card", "markdown"):
+        assert own not in render(summarise(run), form)
+        assert own in render(summarise(special), form)
 
 
 def test_figures_and_bounds_are_the_runs():
