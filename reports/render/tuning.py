@@ -69,7 +69,7 @@ def answers(tuned: Tuned, confirmed: Run) -> list[str]:
     number = {state: states.count(state) for state in (MEASURED, PRUNED, FAILED)}
     return [
         _against_shipped(tuned, beside),
-        f"Searched on {text(tuned.tuned_on)}; confirmed once, on {count(len(confirmed.record.cases), 'case')} that the "
+        f"Searched on {text(tuned.tuned_on)}; held once against {count(len(confirmed.record.cases), 'case')} that the "
         "search did not see.",
         f"{count(len(states), 'trial')}: {number[MEASURED]} measured to the end, {number[PRUNED]} ended early as they "
         f"were slower than the best or lost accuracy, {number[FAILED]} failed.",

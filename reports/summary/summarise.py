@@ -65,7 +65,7 @@ def summarise(run: Run, claim: Claim | None = None) -> Summary:
         cases=len(rounds),
         rounds=max(rounds.values(), default=0),
         rows=rows,
-        requirements=(*_requirements(record, rows, outcome), _time_requirement(rows, outcome, claim)),
+        requirements=(*_requirements(record, rows, cases_of), _time_requirement(rows, outcome, cases_of, claim)),
         noise=baseline.noise,
         missing_required=_missing_required(record, rows),
         warnings=(
@@ -193,13 +193,16 @@ def _missing_required(record: RunRecord, rows: Sequence[Row]) -> tuple[str, ...]
     return tuple(name for name in record.settings.required if name not in measured)
 
 
-def _requirements(record: RunRecord, rows: Sequence[Row], outcome: Outcome) -> tuple[Requirement, ...]:
-    """Of each score that the task has a target of; by agreement none, since the targets are of the truth."""
+def _requirements(record: RunRecord, rows: Sequence[Row], name: str | None) -> tuple[Requirement, ...]:
+    """What variant `name` reaches of each score that the task has a target of.
+
+    By agreement none, since the targets are of the truth.
+    """
     if record.settings.accuracy == AGREEMENT:
         return ()
     task = record.task
     baseline = next((row for row in rows if row.is_baseline), None)
-    best = next((row for row in rows if row.name == outcome.subject), None)
+    best = next((row for row in rows if row.name == name), None)
     requirements = []
     for key in metric_keys(task):
         asked = target(task, key)
@@ -220,16 +223,18 @@ def _requirements(record: RunRecord, rows: Sequence[Row], outcome: Outcome) -> t
     return tuple(requirements)
 
 
-def _time_requirement(rows: Sequence[Row], outcome: Outcome, claim: Claim) -> Requirement:
-    best = next((row for row in rows if row.name == outcome.subject), None)
+def _time_requirement(rows: Sequence[Row], outcome: Outcome, name: str | None, claim: Claim) -> Requirement:
+    best = next((row for row in rows if row.name == name), None)
     fastest = outcome.confirmation or (best.case if best else Speed())
-    r = fastest.reduction
+    r, verdict = fastest.reduction, outcome.speed
+    if outcome.subject is None and best is not None and best.test is not None:
+        verdict = best.test.verdict
     return Requirement(
         key=None,
         target=claim.min_reduction_pct,
         baseline=0.0,
         best=r.estimate,
-        met={CONFIRMED: True, REFUTED: False}.get(outcome.speed),
+        met={CONFIRMED: True, REFUTED: False}.get(verdict),
         low=r.low,
         high=r.high,
     )

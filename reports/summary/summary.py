@@ -153,7 +153,8 @@ class Summary:
         diagnostics: order effects, drift and autocorrelation of the samples.
         peers: the subject's case time against each peer's.
         run: the raw values that all of it comes from.
-        cases_of: the variant whose cases are shown: the subject, or where none meets the claim the fastest.
+        cases_of: the variant whose cases and requirements are shown: the subject, or where none meets the claim the
+            fastest.
         worst_cases: those that it changes most, the worst first; empty without scores.
         shards: of a merged run what each alone shows of the variant `cases_of`; empty of others.
     """

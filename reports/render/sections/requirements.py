@@ -14,15 +14,21 @@ _STATUS = {True: "met", False: "**not met**", None: "not shown"}
 
 
 def requirements_section(summary: Summary) -> str:
-    subject = summary.subject or "best variant"
-    head = ["requirement", "target", text(summary.record.baseline), text(subject), "status"]
+    head = ["requirement", "target", text(summary.record.baseline), text(summary.cases_of or "best variant"), "status"]
     shown = _shown(summary.requirements)
     body = table(head, [*map(_requirement_row, shown), _accuracy_row(summary)], (0, 4))
     rest = ""
     if len(shown) < len(summary.requirements):
         every = table(head, map(_requirement_row, summary.requirements), (0, 4))
         rest = fold(f"All {len(summary.requirements)}; above are the {SHOWN} scores that miss most", every)
-    return section("Requirements", _data_note(summary), body, rest)
+    return section("Requirements", _data_note(summary), _of_refuted(summary), body, rest)
+
+
+def _of_refuted(summary: Summary) -> str:
+    """Whose figures these are, where there is no best variant."""
+    if summary.subject is not None or summary.compared is None:
+        return ""
+    return f"No variant meets the claim. Here is the fastest, {text(summary.compared.name)}."
 
 
 def _shown(requirements: Sequence[Requirement]) -> list[Requirement]:
@@ -52,7 +58,7 @@ def _requirement_row(requirement: Requirement) -> list[str]:
 
 def _accuracy_row(summary: Summary) -> list[str]:
     """The accuracy against the baseline's, which a score far above its target may still have lost; or the agreement."""
-    row = summary.row(summary.subject)
+    row = summary.row(summary.cases_of)
     state = judge_accuracy(row.accuracy, summary.claim)[0] if row and row.accuracy.cases else NOT_MEASURED
     status = {KEPT: _STATUS[True], LOST: _STATUS[False], UNDECIDED: _STATUS[None]}.get(state, NOT_MEASURED)
     by = summary.claim.accuracy

@@ -129,7 +129,7 @@ def _targets(summary: Summary) -> tuple[str, ...]:
          status[own.met] if isfinite(own.best) else NOT_MEASURED]
         for own in targets
     ]  # fmt: skip
-    head = ["target of the network's task", "target", text(summary.record.baseline), text(summary.subject or "none")]
+    head = ["target of the network's task", "target", text(summary.record.baseline), text(summary.cases_of or "none")]
     note = "Targets are of the network, whichever way it is run. They are no part of the claim."
     return note, table([*head, "mean over the cases"], rows, (0, 4))
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from reports.decision.tuning import MEASURED, Trial
 from reports.records.record import (
     CONFIRMATION,
     FAILED,
@@ -27,12 +28,14 @@ from reports.records.store import Run
 from reports.render import FORMATS, render
 from reports.render.csv_tables import cases_csv
 from reports.render.summary_json import summary_json
+from reports.render.tuning import Tuned, answers
 from reports.summary.summarise import summarise
 from tests.reports.factory import (
     BASELINE,
     WHOLE,
     Candidate,
     by_agreement,
+    made_of,
     make_run,
     on_gpu,
     segmenting,
@@ -430,3 +433,28 @@ def test_each_recorded_figure_has_its_protocol() -> None:
     assert "Protocol of the recorded figures: that of its training script" in said({"best_dice": 0.8}, "net.py:make")
     assert "pseudo" not in said({"cls_f1": 0.5}, "multitask-unet")
     assert "records no accuracy of its own" in said({}, "multitask-unet")
+
+
+def test_requirements_are_those_of_the_fastest_where_no_variant_meets_the_claim() -> None:
+    run = make_run({"a": Candidate(4.0, lesion=-0.1), "b": Candidate(2.0, lesion=-0.1)})
+    summary = summarise(run)
+    assert (summary.verdict, summary.subject) == ("REFUTED", None)
+    document = render(summary, "markdown")
+    part = document.partition("## Requirements")[2].partition("\n</details>")[0]
+    assert "No variant meets the claim. Here is the fastest, a." in part
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in part.splitlines() if line.startswith("| ")]
+    assert rows[0][3] == "a"
+    assert not [row for row in rows if "not measured" in row]
+    (time,) = [row for row in rows if row[0].startswith("time reduction")]
+    assert (time[3].split()[0], time[4]) == ("75.0", "met")
+    assert [rows[-1][i] for i in (0, 3, 4)] == ["accuracy beside the baseline", "lost", "**not met**"]
+
+
+def test_what_a_search_brought_is_held_against_cases_and_not_said_to_be_confirmed() -> None:
+    trial = Trial(number=0, settings=made_of("torch-fp32"), state=MEASURED, speedup=1.0)
+    tuned = Tuned(
+        reference="fast", best=trial, front=(trial,), trials=(trial,), steps=(), tuned_on="8 cases", recipe="",
+        name="fast",
+    )  # fmt: skip
+    said = "\n".join(answers(tuned, make_run({"fast": Candidate(4.0, lesion=-0.1)})))
+    assert "Searched on 8 cases; held once against 16 cases that the search did not see." in said
