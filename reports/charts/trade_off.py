@@ -13,6 +13,7 @@ from reports.records.record import AGREEMENT
 from reports.summary.summary import Row, Summary
 
 NAME = "trade-off"
+_MOST = 1000.0  # margins, beyond which a loss is drawn no further down
 _LINEAR = 1.0  # margins around 0, beyond which the axis is logarithmic
 _FRONT, _BEATEN = Mark("o", WINNER), Mark("o", MUTED, filled=False)
 
@@ -46,9 +47,9 @@ def trade_off_chart(summary: Summary) -> Chart | None:
             down = 1 - 0.19 * i / (figure.get_figheight() - 0.55)
             axes.text(1.02, down, said, transform=axes.transAxes, va="top", fontsize=8)
         axes.text(0.01, -1, "margin", transform=axes.get_yaxis_transform(), va="bottom", fontsize=8, color=INK)
-        axes.set_xlabel("times as fast as the baseline")
+        axes.set_xlabel("times as fast as the baseline, logarithmic")
         score = "agreement" if by_agreement else "score"
-        axes.set_ylabel(f"worst {score}'s change, in its margins")
+        axes.set_ylabel(f"worst {score}'s change, in its margins,\nlogarithmic beyond one")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
@@ -73,7 +74,7 @@ def _worst(row: Row) -> tuple[float, MetricKey] | None:
     if not changes:
         return None
     at, key = min(changes, key=lambda each: each[0])
-    return max(at, -1000.0), key
+    return max(at, -_MOST), key
 
 
 def _words(summary: Summary, ordered: list[_Point], by_agreement: bool) -> str:
@@ -83,8 +84,12 @@ def _words(summary: Summary, ordered: list[_Point], by_agreement: bool) -> str:
         f"{i} {plain(row.name)} {factor(speedup)}, {plain(key.label, 40)} {at:+.2g} margins"
         for i, (row, speedup, at, key) in enumerate(ordered, 1)
     ]
+    few = " of what was timed on all cases" if any(row.few_cases for row, *_ in ordered) else ""
+    lowest = min(at for _, _, at, _ in ordered)
+    cut = f" What lost more than {_MOST:g} margins stands there." if lowest <= -_MOST else ""
     return (
         f"Each variant by its speedup and by the {score} that fell most, in units of its margin: 0 is the baseline's, "
-        "at the dashed line the whole margin is used up. Numbers are ranks by time. Nothing is at least as fast and at "
-        f"least as near in every score as these, the filled ones: {front}. {listed(each, '; ')}."
+        "at the dashed line the whole margin is used up. Both axes are logarithmic, the upright one beyond one margin."
+        f"{cut} Numbers are ranks by time. Nothing{few} is at least as fast and at least as near in every score as "
+        f"these, the filled ones: {front}. {listed(each, '; ')}."
     )

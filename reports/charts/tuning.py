@@ -12,6 +12,7 @@ from reports.formatting import count, factor, listed
 
 NAME = "tuning"
 _MOST = 100.0  # margins, beyond which a loss is no nearer to any
+_Point = tuple[Trial, float, float]  # with its speedup and its place in margins
 _COLOURS = {verdict.KEPT: KEPT, verdict.UNDECIDED: UNDECIDED, verdict.LOST: LOST}
 
 
@@ -43,7 +44,7 @@ def tuning_chart(trials: Sequence[Trial], front: Collection[Trial], best: Trial,
         )
         axes.text(0.01, -1, "margin", transform=axes.get_yaxis_transform(), va="bottom", fontsize=8, color=INK)
         axes.set_xlabel(f"times as fast as {plain(reference, 40)}, tuning cases")
-        axes.set_ylabel("worst score's change, in its margins")
+        axes.set_ylabel("worst score's change, in its margins,\nlogarithmic beyond one")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.grid(color=GRID, linewidth=0.6)
         axes.set_axisbelow(True)
@@ -54,11 +55,12 @@ def _place(trial: Trial) -> float:
     return max(-_MOST, -(trial.margin_used or 0.0))
 
 
-def _words(points: Sequence[object], named: Sequence[tuple[Trial, float, float]], best: Trial, reference: str) -> str:
+def _words(points: Sequence[_Point], named: Sequence[_Point], best: Trial, reference: str) -> str:
+    cut = f" Losses of more than {_MOST:g} margins stand there." if any(at <= -_MOST for *_, at in points) else ""
     each = [f"{trial.number} {factor(speedup)}, {at:+.2g} margins" for trial, speedup, at in named]
     return (
         f"{count(len(points), 'trial')} on the tuning cases: how many times as fast as {plain(reference, 40)} each is, "
-        "and the score that fell most, in its margins. At the dashed line the whole margin is used up. Green: accuracy "
-        f"kept; brown: undecided; orange: lost. Filled is what no other one beats in both; {best.number} is the "
-        f"recipe that was chosen. {listed(each, '; ')}."
+        "and the score that fell most, in its margins. At the dashed line the whole margin is used up; the upright "
+        f"axis is logarithmic beyond one margin.{cut} Green: accuracy kept; brown: undecided; orange: lost. Filled is "
+        f"what no other one beats in both; {best.number} is the recipe that was chosen. {listed(each, '; ')}."
     )

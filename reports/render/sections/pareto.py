@@ -36,10 +36,11 @@ def pareto_section(summary: Summary) -> str:
     head = ["variant", *made_of, "case median", "speedup",
             *(text(key.label) for key in _keys(summary, rows[0])), shown, "on the front"]  # fmt: skip
     body = [_variant_row(row, made_of, summary, row.name in best) for row in rows]
+    timed = " that was timed on all cases" if any(row.few_cases for row in rows) else ""
     note = (
-        f"The fastest first. *On the front*: nothing else in this table is at least as fast and at least as {near} in "
-        f"every score, by the estimates. {_changing(made_of)} change what the network is given, so a recipe's {shown} "
-        f"is judged like any variant's, against the baseline{_whose(summary)}."
+        f"The fastest first. *On the front*: nothing else in this table{timed} is at least as fast and at least as "
+        f"{near} in every score, by the estimates. {_changing(made_of)} change what the network is given, so a "
+        f"recipe's {shown} is judged like any variant's, against the baseline{_whose(summary)}."
     )
     return section(
         "Time against accuracy",

@@ -18,6 +18,8 @@ from reports.charts.ranking import ranking_chart
 from reports.charts.stability import stability_chart
 from reports.charts.stages import stages_chart
 from reports.charts.trade_off import trade_off_chart
+from reports.charts.tuning import tuning_chart
+from reports.decision.tuning import MEASURED, Trial
 from reports.decision.verdict import CONFIRMED, INCONCLUSIVE, REFUTED
 from reports.formatting import bounded, change
 from reports.records.record import (
@@ -34,6 +36,7 @@ from tests.reports.factory import (
     BASELINE,
     Candidate,
     by_agreement,
+    made_of,
     make_run,
     of_structures,
     on_gpu,
@@ -256,3 +259,35 @@ def test_a_baseline_alone_has_its_stages_and_its_course() -> None:
 def test_names_are_one_short_line() -> None:
     assert plain("a\n b\x1b\ud800") == "a b"
     assert plain("x" * 80, 11) == "xxxxxx…xxxx"
+
+
+def test_the_caption_says_what_the_axes_do_and_what_the_front_leaves_out() -> None:
+    whole = trade_off_chart(summarise(mixed()))
+    assert "Both axes are logarithmic" in whole.text
+    assert "Nothing is at least as fast" in whole.text
+    assert "stands there" not in whole.text
+    run = mixed()
+    cut = tuple(
+        replace(v, samples=tuple(s for s in v.samples if s.case in {c.name for c in run.record.cases[:5]}))
+        if v.name == "lossy"
+        else v
+        for v in run.variants
+    )
+    record = replace(run.record, settings=replace(run.record.settings, max_dsc_drop=0.00001))
+    few = trade_off_chart(summarise(replace(run, record=record, variants=cut)))
+    assert "What lost more than 1000 margins stands there." in few.text
+    assert "Nothing of what was timed on all cases is at least as fast" in few.text
+
+
+def test_the_caption_of_a_search_says_which_losses_are_cut() -> None:
+    def trial(number: int, used: float) -> Trial:
+        return Trial(
+            number=number, settings=made_of("torch-fp32"), state=MEASURED, speedup=1.0 + number, accuracy="lost",
+            margin_used=used,
+        )  # fmt: skip
+
+    first, near, far = trial(0, 0.1), trial(1, 2.0), trial(2, 500.0)
+    assert "Losses of more than 100 margins stand there." in tuning_chart([first, far], [first], first, "x").text
+    near_only = tuning_chart([first, near], [first], first, "x").text
+    assert "logarithmic beyond one margin" in near_only
+    assert "stand there" not in near_only

@@ -34,3 +34,12 @@ def test_it_says_so_and_is_on_no_front() -> None:
     times = document.partition("## Case times")[2].partition("\n## ")[0]
     assert "| faster (5 cases) |" in times
     assert "(5 cases)" not in render(whole, "markdown")
+
+
+def test_the_front_of_a_table_says_that_it_leaves_it_out() -> None:
+    run = make_run({"fast": Candidate(3.0), "faster": Candidate(4.0, lesion=0.001)}, cases=16)
+    named = {name: replace(own, recipe=name == "fast") for name, own in run.record.settings.variants.items()}
+    run = replace(run, record=replace(run.record, settings=replace(run.record.settings, variants=named)))
+    said = "nothing else in this table that was timed on all cases is at least as fast"
+    assert said in render(summarise(left_early(run, "faster", 5)), "markdown")
+    assert said not in render(summarise(run), "markdown")
