@@ -31,7 +31,7 @@ from reports.summary.summary import Row, Summary
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs/results"
-NUMBER = re.compile(r"([-+]?[\d.,]+( [%a-z]+|x|e-\d+)*( \[.+\])?|baseline|not measured)?")
+NUMBER = re.compile(r"([-+]?[\d.,]+( [%a-z]+|x|e-\d+)*( \[.+\]| \(.+\))?|baseline|not measured)?")
 MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 RUNS: dict[str, dict[str, str]] = tomllib.loads((RESULTS / "runs.toml").read_text(encoding="utf-8"))
 MACHINES = ("peers", "peers-width32-coarse", "peers-width32-vnni", "bodies-width32", "gpu-h100-first")
@@ -60,10 +60,21 @@ def volumes(name: str) -> str:
 
 
 def headline(name: str) -> Speed | None:
-    """The speed of the run's best variant: on fresh samples, or on the interleaved ones where there are none."""
+    """The speed of the run's variant: on fresh samples, or on the interleaved ones where there are none."""
     summary = summary_of(name)
-    row = summary.row(summary.subject)
-    return summary.confirmation or (row.case if row else None)
+    return summary.speed if summary.compared else None
+
+
+def variant_of(name: str) -> str:
+    """Whose speed `headline` is: the best variant, or the fastest where none meets the claim."""
+    return f"`{own.name}`" if (own := summary_of(name).compared) else "none"
+
+
+def cases(name: str, what: str = "") -> str:
+    """``16 (time: 5)`` where the headline rests on fewer cases than the run has."""
+    summary = summary_of(name)
+    fewer = f" (time: {summary.speed.cases})" if summary.confirmed_on_fewer else ""
+    return f"{summary.cases}{what and f' {what}'}{fewer}"
 
 
 def reduction(speed: Speed | None) -> str:
@@ -84,7 +95,8 @@ def measured(name: str) -> list[Row]:
 def against(name: str, peer: str) -> str:
     summary = summary_of(name)
     if peer == summary.record.baseline:
-        return times(next(row.case for row in summary.rows if row.name == summary.subject))
+        speed = headline(name)
+        return times(speed) if speed else NOT_MEASURED
     ratios = [times(each.time) for each in summary.peers if each.name == peer and each.time.cases]
     return ratios[0] if ratios else NOT_MEASURED
 
@@ -94,9 +106,9 @@ def results_by_machine(page: Path) -> Table:
     return head, (
         (
             f"{RUNS[name]['machine']} ([run]({os.path.relpath(RESULTS / name / 'report.md', page.parent)}))",
-            f"{summary_of(name).cases} {volumes(name)}",
+            cases(name, volumes(name)),
             str(summary_of(name).record.checkpoint.width),
-            f"`{summary_of(name).subject}`",
+            variant_of(name),
             summary_of(name).verdict,
             reduction(headline(name)),
             against(name, "peer-monai-fp32").partition(" ")[0],
@@ -112,9 +124,9 @@ def runs(page: Path) -> Table:
             link(name, page),
             about["what"],
             about["machine"],
-            str(summary_of(name).cases),
+            cases(name),
             summary_of(name).verdict,
-            f"`{subject}`" if (subject := summary_of(name).subject) else "none",
+            variant_of(name),
             reduction(headline(name)),
             f"`{re.sub(r' --out [^ ]+', '', summary_of(name).record.command)}`",
         )

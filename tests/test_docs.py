@@ -59,6 +59,15 @@ def test_the_tables_hold_figures():
     assert sum(page.read_text(encoding="utf-8").count("<!-- table:") for page in pages()) > 10
 
 
+def test_the_figures_of_a_run_are_those_of_its_confirmation():
+    against, cases, headline = (SCRIPT[name] for name in ("against", "cases", "headline"))
+    assert against("bodies-width32", "peer-monai-fp32").startswith(
+        f"{headline('bodies-width32').speedup.estimate:.2f}x"
+    )
+    assert (cases("bodies-width32"), cases("peers")) == ("16 (time: 5)", "36")
+    assert SCRIPT["variant_of"]("demo-int8") == "`openvino-int8`", "which is refuted, and was measured"
+
+
 def test_the_readme_shows_a_report():
     assert "](docs/report.png)" in (ROOT / "README.md").read_text(encoding="utf-8")
     assert (ROOT / "docs/report.png").read_bytes().startswith(b"\x89PNG")
