@@ -20,7 +20,7 @@ from reports.decision.verdict import (
     judge_speed,
     judge_speeds,
 )
-from reports.formatting import percent, plain_percent
+from reports.formatting import at_least, percent, plain_percent
 from reports.records.record import COMPLETE, CONFIRMATION, INTERLEAVED, SKIPPED
 from reports.records.store import RecordError, Run
 from reports.stats.bootstrap import MIN_CASES
@@ -258,7 +258,7 @@ def _resume(run: Run) -> str:
 def _sentence(subject: str, judgement: Judgement, shown: Speed, claim: Claim) -> str:
     if judgement.verdict == CONFIRMED:
         r = shown.reduction
-        proved = f"{percent(r.estimate)} (at least {percent(r.low)} with 95 % confidence)"
+        proved = f"{percent(r.estimate)} (at least {at_least(r.low)} with 95 % confidence)"
         return f"{subject} reduces the {shown.scope} by {proved}, {SHOWN_KEPT[claim.accuracy]}"
     if judgement.verdict == REFUTED and judgement.speed == REFUTED:
         required = plain_percent(claim.min_reduction_pct)

@@ -370,7 +370,7 @@ def test_starts_that_differ_widen_the_bounds() -> None:
 def test_the_winner_confirmed_on_fresh_samples_is_the_verdict() -> None:
     summary = summarise(make_run({"a": Candidate(2.0), "b": CONFIRMED_FAST}, confirmed="b"))
     assert (summary.verdict, summary.best, summary.subject) == (CONFIRMED, "b", "b")
-    assert summary.headline.startswith("CONFIRMED: b reduces the case time by 75.0 % (at least 75.0 %")
+    assert summary.headline.startswith("CONFIRMED: b reduces the case time by 75.0 % (at least 74.9 %")
     assert summary.headline.endswith("with 95 % confidence), accuracy kept within the margins")
 
 
