@@ -1,6 +1,7 @@
 """The module in FP16, recorded once as a CUDA graph and replayed."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -43,6 +44,9 @@ def graph_session(
 def capture(forward: Forward, shape: Sequence[int], device: str) -> Forward:
     """Record `forward` for float32 inputs of `shape` on `device`; the outputs are overwritten by every replay.
 
+    What it returns keeps `forward` alive, since the graph reads and writes the tensors that `forward` holds by their
+    addresses alone.
+
     Warms up on a stream of its own first, as https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs asks.
     """
     buffer = torch.zeros(tuple(shape), device=device)
@@ -57,10 +61,21 @@ def capture(forward: Forward, shape: Sequence[int], device: str) -> Forward:
         with torch.cuda.graph(graph):
             outputs = forward(buffer)
 
-    def replay(x: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.cuda.device(device):
-            buffer.copy_(x)
-            graph.replay()
-        return outputs
+    return _Replay(forward, graph, buffer, outputs, device)
 
-    return replay
+
+@dataclass(frozen=True)
+class _Replay:
+    """A recorded graph with everything whose memory it uses."""
+
+    recorded: Forward
+    graph: Any
+    buffer: Tensor
+    outputs: tuple[Tensor, Tensor]
+    device: str
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.cuda.device(self.device):
+            self.buffer.copy_(x)
+            self.graph.replay()
+        return self.outputs
