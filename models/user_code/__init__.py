@@ -1,2 +1,3 @@
 """The user's own network, named with ``--arch``: `factory` makes it, `isolation` keeps their modules and ours apart,
-and `packages` says which installed packages have a part in it."""
+`structure` says what makes its function beside their Python files, and `packages` which installed packages have a part
+in it."""

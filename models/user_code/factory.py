@@ -27,6 +27,7 @@ from models.options import ModelOptions
 from models.reader.checkpoint import Checkpoint
 from models.task import Task
 from models.user_code.isolation import is_active, user_files
+from models.user_code.structure import files_read, structure_of
 
 _TILE = "mend it, or choose another tile with --tile"
 _USAGE = "give --arch FILE.py:FACTORY, a function in it that returns the network"
@@ -67,6 +68,16 @@ def build_from_code(checkpoint: Checkpoint, arch: str, options: ModelOptions) ->
         CheckpointError: it cannot be made, the weights are not its weights, or its outputs cannot be used.
     """
     factory = Factory.of(arch)
+    with files_read(factory.root) as data:
+        model, structure = _build(checkpoint, factory, options)
+    code = hashlib.sha256(f"{factory.name}\n{structure}".encode())
+    for file in (*user_files(), *filter(Path.is_file, sorted(data))):
+        code.update(file.read_bytes())
+    return replace(model, code=code.hexdigest())
+
+
+def _build(checkpoint: Checkpoint, factory: Factory, options: ModelOptions) -> tuple[Model, str]:
+    """The model, and what its network is built of."""
     name = f"{factory.file.name}:{factory.name}"
     network = _make_network(factory, checkpoint.state)
     tile, task = options.tile or REFERENCE_TILE, options.task or task_in(checkpoint)
@@ -76,14 +87,12 @@ def build_from_code(checkpoint: Checkpoint, arch: str, options: ModelOptions) ->
     with _errors_of_user_code(factory, "loading its weights"):
         state, aside = match_state(checkpoint, network, name, "name the factory that made the trained network")
         network = load_state(state, network)
+    structure = structure_of(network)  # before passes, which may leave values in it
     with _errors_of_user_code(factory, "its forward", _TILE):
         window = options.window or checkpoint.window or REFERENCE_WINDOW
         model = describe_network(network, name, tile, window, task=task)
-    code = hashlib.sha256(factory.name.encode())
-    for file in user_files():
-        code.update(file.read_bytes())
     evidence = f"the weights fit all {len(state)} tensors of the network that {factory.name}() returns"
-    return replace(model, code=code.hexdigest(), remarks=(*aside, *model.remarks), evidence=evidence)
+    return replace(model, remarks=(*aside, *model.remarks), evidence=evidence), structure
 
 
 def _channels(checkpoint: Checkpoint, task: Task | None) -> int:

@@ -240,6 +240,71 @@ def test_code_and_weights_are_distinguished(project, trained):
     assert (changed.sha256, changed.code != first.code) == (first.sha256, True)
 
 
+CONFIGURED = (
+    NET.replace(
+        "from torch import nn\n",
+        """
+import json
+from pathlib import Path
+
+from torch import nn
+from torch.nn import functional
+
+HERE = Path(__file__).parent
+""",
+    ).replace("self.norm(self.body(x)).relu()", "self.act(self.norm(self.body(x)), **self.settings)")
+    + """
+
+def make():
+    held = json.loads((HERE / "conf" / "net.json").read_text())
+    network = Net()
+    network.act, network.settings = getattr(functional, held["act"]), held.get("settings", {})
+    network.norm.register_forward_hook(lambda *_: None)
+    network.table = {"here": str(HERE), "at": object()}
+    return network
+"""
+)
+
+
+def test_a_data_file_that_the_factory_reads_is_part_of_the_code(project, trained):
+    path, _ = trained()
+    folder = project(CONFIGURED, {"conf/net.json": '{"act": "leaky_relu"}'})
+    arch = folder / "net.py:make"
+    first = load(path, arch).code
+    assert load(path, arch).code == first, "loaded again, its objects at other addresses"
+    (folder / "conf" / "other.json").write_text("{}")
+    assert load(path, arch).code == first, "a file that nothing reads"
+    (folder / "conf" / "net.json").write_text('{"act": "leaky_relu", "ignored": 1}')
+    assert load(path, arch).code != first
+
+
+def test_what_a_file_elsewhere_changes_in_the_network_is_part_of_the_code(project, trained, tmp_path):
+    """Where the file lies outside the folder of the factory, or is not opened by Python, its effect counts."""
+    path, _ = trained()
+    (tmp_path / "conf").mkdir()
+    arch = project(CONFIGURED.replace("parent\n", "parent.parent\n")) / "net.py:make"
+    codes = set()
+    for held in (
+        '{"act": "leaky_relu"}',
+        '{"act": "leaky_relu", "settings": {"negative_slope": 0.2}}',
+        '{"act": "elu"}',
+    ):
+        (tmp_path / "conf" / "net.json").write_text(held)
+        codes.add(load(path, arch).code)
+    assert len(codes) == 3
+
+
+def test_the_code_is_the_same_in_every_process(project, trained):
+    path, _ = trained()
+    arch = project(CONFIGURED, {"conf/net.json": '{"act": "leaky_relu"}'}) / "net.py:make"
+    text = (
+        "from pathlib import Path; from models.load import load_model; from models.options import ModelOptions\n"
+        f"with load_model(Path({str(path)!r}), ModelOptions({str(arch)!r}, {TILE})) as (model, _): print(model.code)"
+    )
+    ended = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == load(path, arch).code
+
+
 def test_a_library_beside_their_project_is_part_of_the_code(project, trained, tmp_path, monkeypatch):
     """As one that is installed for editing: on the path, and in no folder of theirs."""
     path, _ = trained()
