@@ -12,7 +12,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engines.base import Target
+from engines.base import EngineError, Target
 from engines.evidence.mac_counter import layers_for
 from engines.host.cpu import weight_bits
 from engines.layers import INPUT
@@ -39,8 +39,8 @@ def write(model: "Model", target: Target, folder: Path, hint: str) -> None:
 
     Where a label or region of the calibration tiles falls below the Dice with FP32's that the target requires, layers
     go back to `hint`, the precision of whatever is not quantized: those that cost most error per multiply-accumulate,
-    twice as many each time. Where half of the multiply-accumulates do not suffice, which is tried first, all stay in
-    INT8, and the run shows what that costs.
+    twice as many each time. Where half of the multiply-accumulates do not suffice, which is tried first, or nothing
+    ranks the layers since the network cannot be copied, all stay in INT8, and the run shows what that costs.
     """
     os.environ.setdefault("NNCF_CI", "1")  # before the import: NNCF reports its use over the network otherwise
     path, _ = onnx_file(model, target)
@@ -51,8 +51,9 @@ def write(model: "Model", target: Target, folder: Path, hint: str) -> None:
 
         quantizer = _Quantizer(path, batches, hint, regions, layers)
         chosen = whole = quantizer.quantized()
-        if whole.agreement < required and model.program is None:
-            chosen = _with_layers_in_float(quantizer, _ranked(model, layers, batches), required) or whole
+        ranked = _ranked(model, layers, batches) if whole.agreement < required else None
+        if ranked is not None:
+            chosen = _with_layers_in_float(quantizer, ranked, required) or whole
         if model.subtypes:
             write_class_check(folder, path, chosen.classes - quantizer.exact_classes)
         openvino.save_model(chosen.network, str(folder / FILE), compress_to_fp16=False)
@@ -84,11 +85,17 @@ class _Ranked:
     most: int
 
 
-def _ranked(model: "Model", layers: "Sequence[Layer]", batches: "Sequence[Tensor]") -> _Ranked:
+def _ranked(model: "Model", layers: "Sequence[Layer]", batches: "Sequence[Tensor]") -> _Ranked | None:
+    """None of a program, which has no layers to be tried alone, and of a network that cannot be copied."""
+    if model.program is not None:
+        return None
     cost = Counter[str]()
     for layer in layers:
         cost[layer.name] += layer.macs
-    names = sensitivity.ranking(model.module, batches[:_RANKED], cost)
+    try:
+        names = sensitivity.ranking(model.module, batches[:_RANKED], cost)
+    except EngineError:
+        return None
     held = accumulate(cost[name] for name in names)
     return _Ranked(names, sum(macs <= (1 - sensitivity.LEAST_SHARE) * cost.total() for macs in held))
 

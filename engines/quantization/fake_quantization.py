@@ -4,7 +4,6 @@ Symmetric, 8 bits, rounded to nearest: activations with one scale a tensor, weig
 TensorRT's explicit quantization has them.
 """
 
-import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+
+from engines.placement import copied
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,10 +105,14 @@ def _percentile(x: Tensor, percentile: float) -> float:
 
 
 class FakeQuantized:
-    """A copy of a network in which chosen convolutions see what INT8 leaves of their inputs and weights."""
+    """A copy of a network in which chosen convolutions see what INT8 leaves of their inputs and weights.
+
+    Raises:
+        EngineError: it cannot be copied, or a copy would not be the same network.
+    """
 
     def __init__(self, module: nn.Module, scales: Mapping[str, Scales]) -> None:
-        self.module = copy.deepcopy(module)
+        self.module = copied(module)
         self._scales = scales
         self._active: frozenset[str] = frozenset()
         for name in scales:

@@ -90,7 +90,7 @@ def select(
     the segmentation are independent of each other, each present where its logit is above 0.
 
     Raises:
-        EngineError: too few multiply-accumulates would be left in INT8.
+        EngineError: too few multiply-accumulates would be left in INT8, or there is no copy of `module` to try it on.
     """
     cost = Counter[str]()
     for layer in macs:
@@ -126,6 +126,9 @@ def ranking(module: nn.Module, batches: Sequence[Tensor], cost: Mapping[str, int
 
     Args:
         cost: multiply-accumulates of each layer.
+
+    Raises:
+        EngineError: there is no copy of `module` to try it on.
     """
     convolutions = [name for name, layer in module.named_modules() if isinstance(layer, nn.Conv3d) and cost.get(name)]
     scales = calibrate(module, batches, PERCENTILE, convolutions)

@@ -15,15 +15,21 @@ def with_hostile_layer(model: Model, name: str) -> Model:
     with torch.no_grad():
         layer = module.get_submodule(name)
         layer.weight[:, 0] /= 1000
-    before = module.get_submodule(name.replace(".3", ".2"))
-    before.register_forward_hook(lambda _module, _inputs, output: output * scale_of(output))
+    before = name.replace(".3", ".2")
+    module.set_submodule(before, Scaled(module.get_submodule(before)))
     return replace(model, module=module)
 
 
-def scale_of(output: Tensor) -> Tensor:
-    scale = torch.ones(1, output.shape[1], 1, 1, 1)
-    scale[:, 0] = 1000
-    return scale
+class Scaled(nn.Module):
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.layer(x)
+        scale = torch.ones(1, output.shape[1], 1, 1, 1, device=x.device)
+        scale[:, 0] = 1000
+        return output * scale
 
 
 class SegmentsOnly(nn.Module):

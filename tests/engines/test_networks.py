@@ -3,6 +3,7 @@
 import dataclasses
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from engines.evidence.mac_counter import layers_in, layers_of
 from engines.evidence.mismatch import evidence_mismatch
 from engines.placement import copied, placed
 from engines.probe import ungraphable_reason
+from engines.quantization.fake_quantization import PERCENTILE, calibrate
+from engines.quantization.sensitivity import select
 from models.model import Model
 from models.networks.build import describe_network
 
@@ -257,3 +260,23 @@ def test_a_network_is_placed_as_a_whole_and_put_back() -> None:
 def test_what_is_not_copied_is_not_taken_apart(kind: type[nn.Module], why: str) -> None:
     with pytest.raises(EngineError, match=why):
         copied(kind())
+
+
+@pytest.mark.parametrize(("kind", "why"), [(Hooked, "has hooks"), (Locked, "cannot be copied")])
+def test_int8_is_tried_on_no_copy_that_is_another_network(kind: type[nn.Module], why: str) -> None:
+    model = described(kind)
+    batches, layers = [torch.rand(SHAPE)], layers_in(model, 1, TILE)
+    scales = calibrate(model.module, batches, PERCENTILE, ["network.body.0"])
+    with pytest.raises(EngineError, match=why):
+        select(model.module, scales, batches, layers)
+
+
+@pytest.mark.parametrize("kind", [Hooked, Locked])
+def test_openvino_leaves_all_of_it_in_int8_where_there_is_no_copy_to_rank_by(
+    kind: type[nn.Module], target: Callable[..., Target]
+) -> None:
+    pytest.importorskip("nncf")
+    here = replace(target(), int8_dice=1.1)  # which nothing reaches, so that layers would go back to float
+    with engines.load("openvino-int8").open(described(kind), here) as session:
+        details = session.evidence().details
+    assert (details["layers_in_float"], details["agreement"]) == ([], details["agreement_all_int8"])
