@@ -232,6 +232,14 @@ def change(checkpoint: Path, file: str, changed: Callable[[dict[str, Any]], obje
     path.write_text(json.dumps(held))
 
 
+def forget_plans(checkpoint: Path) -> None:
+    """Take the plans out of a checkpoint, so that those beside it are the only ones."""
+    held = torch.load(checkpoint, weights_only=False)
+    for key in ("plans", "dataset_json"):
+        del held["init_args"][key]
+    torch.save(held, checkpoint)
+
+
 def refused(checkpoint: Path, said: str, options: ModelOptions | None = None) -> None:
     """Load a checkpoint that must be refused, in one line with a remedy."""
     with pytest.raises(CheckpointError) as caught:

@@ -17,6 +17,8 @@ from models.reader.json_values import read_json
 from models.reader.source import is_fold
 from models.suppress import suppress_output
 
+_PLANS, _DATASET = "plans.json", "dataset.json"
+_KEYS = {_PLANS: "plans", _DATASET: "dataset_json"}  # of a checkpoint's init_args, in the place of the files
 _READERS = ("SimpleITKIO", "NibabelIO", "NibabelIOWithReorient")
 _RESAMPLING = ("resample_data_or_seg_to_shape", "resample_torch_fornnunet", "no_resampling_hack")
 _RESAMPLING_OPTIONS = (
@@ -36,26 +38,23 @@ _SPACINGS = (0.05, 50.0)  # mm
 def has_plans(checkpoint: Checkpoint) -> bool:
     """Whether the checkpoint holds plans, or its network has nnU-Net's names and plans lie beside it."""
     named = any("decoder.seg_layers." in name for name in checkpoint.state)
-    return isinstance(checkpoint.init.get("plans"), dict) or (
-        named and _beside(checkpoint.path, "plans.json") is not None
-    )
+    beside = any((folder / _PLANS).is_file() for folder in _folders(checkpoint.path))
+    return isinstance(checkpoint.init.get("plans"), dict) or (named and beside)
 
 
 def find_plans(checkpoint: Checkpoint) -> Plans:
     """Read ``plans.json`` and ``dataset.json`` beside the checkpoint or one folder up, else its own ``init_args``.
 
-    Only what inference needs is kept: one configuration, its inheritance resolved.
+    Both files come from one folder. Only what inference needs is kept: one configuration, its inheritance resolved.
 
     Raises:
-        CheckpointError: there are none, they are damaged, name something unknown, or are of a kind that is not run
-            here: 2d or a cascade.
+        CheckpointError: there are none, they are damaged, name something unknown, contradict those that the checkpoint
+            holds, or are of a kind that is not run here: 2d or a cascade.
     """
-    plans = _contents(checkpoint, "plans.json", "plans")
-    dataset = _contents(checkpoint, "dataset.json", "dataset_json")
+    there = next((folder for folder in _folders(checkpoint.path) if any(_in(folder))), None)
+    plans, dataset = (_contents(checkpoint, there, file) for file in _KEYS)
     try:
-        name = _configuration_name(plans, _named_configuration(checkpoint))
-        kept = kept_dataset(dataset)
-        return Plans(_plans(plans, name, len(kept["channel_names"])), kept, name)
+        read = _read(plans, dataset, _named_configuration(checkpoint))
     except ModuleNotFoundError as error:
         if error.name != "nnunetv2":
             raise
@@ -66,24 +65,78 @@ def find_plans(checkpoint: Checkpoint) -> Plans:
         raise refusal(
             checkpoint.path, f"its nnU-Net plans {problem}", remedy or "give plans that nnU-Net wrote"
         ) from None
+    if there is not None:
+        _refuse_contradiction(checkpoint, there, read, plans, dataset)
+    return read
 
 
-def _contents(checkpoint: Checkpoint, file: str, key: str) -> dict[str, Any]:
-    path = _beside(checkpoint.path, file)
-    if path is not None:
-        return read_json(path)
-    held = checkpoint.init.get(key)
+def _read(plans: Mapping[str, Any], dataset: Mapping[str, Any], named: str | None) -> Plans:
+    name = _configuration_name(plans, named)
+    kept = kept_dataset(dataset)
+    return Plans(_plans(plans, name, len(kept["channel_names"])), kept, name)
+
+
+def _contents(checkpoint: Checkpoint, there: Path | None, file: str) -> dict[str, Any]:
+    if there is not None and (there / file).is_file():
+        return read_json(there / file)
+    held = checkpoint.init.get(_KEYS[file])
     if isinstance(held, dict):
         return held
     problem = f"is a network of nnU-Net without its {file}"
     raise refusal(checkpoint.path, problem, f"put {file} of the results folder beside it, or one folder above it")
 
 
-def _beside(path: Path, file: str) -> Path | None:
+def _folders(path: Path) -> tuple[Path, ...]:
     """Of the checkpoint by its name, which may be a link into a store of files without names, then of its target."""
-    places = (path.absolute(), path.resolve())
-    folders = (folder for place in places for folder in (place.parent, place.parent.parent))
-    return next((folder / file for folder in folders if (folder / file).is_file()), None)
+    return tuple(
+        folder for place in (path.absolute(), path.resolve()) for folder in (place.parent, place.parent.parent)
+    )
+
+
+def _in(folder: Path) -> tuple[bool, ...]:
+    """Whether each of the two files is there."""
+    return tuple((folder / file).is_file() for file in _KEYS)
+
+
+def _refuse_contradiction(
+    checkpoint: Checkpoint, there: Path, read: Plans, plans: Mapping[str, Any], dataset: Mapping[str, Any]
+) -> None:
+    """Files of another training may lie where a checkpoint was put, and its own plans say what it was trained by."""
+    own_plans, own_dataset = (checkpoint.init.get(key) for key in _KEYS.values())
+    try:
+        trained = _read(
+            own_plans if isinstance(own_plans, dict) else plans,
+            own_dataset if isinstance(own_dataset, dict) else dataset,
+            read.configuration,
+        )
+    except ValueError:
+        return  # its own are of no use, and those beside it take their place
+    for (file, values), own in zip(_compared(read).items(), _compared(trained).values(), strict=True):
+        differing = [what for what, value in values.items() if value != own[what]]
+        if differing:
+            shown = f"{values[differing[0]]}, in the checkpoint {own[differing[0]]}"
+            problem = f"holds the plans of its training, and {there / file} differs in {', '.join(differing)} ({shown})"
+            remedy = f"put {_PLANS} and {_DATASET} of its own training there, or take both away to use those it holds"
+            raise refusal(checkpoint.path, problem, remedy)
+
+
+def _compared(plans: Plans) -> dict[str, dict[str, Any]]:
+    """What decides on intensities, spacing and masks, by the file that says it."""
+    held, dataset, configuration = plans.plans, plans.dataset, plans.plans["configurations"][plans.configuration]
+    return {
+        _PLANS: {
+            "spacing": configuration["spacing"],
+            "patch size": configuration["patch_size"],
+            "normalisation": [configuration["normalization_schemes"], configuration["use_mask_for_norm"]],
+            "intensities": held["foreground_intensity_properties_per_channel"],
+            "order of axes": held["transpose_forward"],
+        },
+        _DATASET: {
+            "channels": dataset["channel_names"],
+            "labels": dataset["labels"],
+            "regions": [dataset["regions_class_order"], [*dataset["labels"]] if dataset["regions_class_order"] else []],
+        },
+    }
 
 
 def _named_configuration(checkpoint: Checkpoint) -> str | None:

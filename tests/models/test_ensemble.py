@@ -12,7 +12,7 @@ from models.errors import CheckpointError
 from models.model import Model
 from models.reader.source import fold_folders
 from tests.loading import load
-from tests.nnunet import architecture, change, outputs, plans, train
+from tests.nnunet import architecture, change, forget_plans, outputs, plans, train
 
 pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed")
 
@@ -69,6 +69,7 @@ def test_networks_that_do_not_belong_together(results, members, tmp_path):
     ):
         assert words in reason(further_path, replace(further, **changes), others)
     spaced = shutil.copytree(results, tmp_path / results.name)
+    forget_plans(spaced / "fold_1" / "checkpoint_final.pth")
     change(
         spaced / "fold_1" / "x",
         "plans.json",

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.loading import load
-from tests.nnunet import architecture, change, outputs, plans, refused
+from tests.nnunet import architecture, change, forget_plans, outputs, plans, refused
 
 pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed")
 
@@ -48,6 +48,7 @@ def test_a_dataset_that_nnunet_would_not_train_by(copied):
 
 
 def test_a_region_that_is_called_like_a_part_without_a_name(copied):
+    forget_plans(copied)
     labels = {"background": 0, "whole": [1, 2], "label 1": 2}
     change(copied, "dataset.json", lambda held: held.update(labels=labels, regions_class_order=[1, 2]))
     refused(copied, "its dataset.json cannot be used: the structure whole has the label 1, which is none; correct it")
@@ -86,6 +87,7 @@ HOSTILE = {
 @pytest.mark.parametrize("said", HOSTILE)
 def test_nothing_that_plans_name_is_run_or_built_unless_it_is_known(copied, said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    forget_plans(copied)
     key, value = HOSTILE[said]
     change(copied, "plans.json", lambda held: held["configurations"]["3d_fullres"].update({key: value}))
     before = set(sys.modules)
@@ -123,3 +125,40 @@ def test_plans_that_name_a_module_of_the_folder_do_not_import_it(copied, tmp_pat
 def test_damaged_plans(copied, text, said):
     (copied.parent.parent / "plans.json").write_text(text)
     refused(copied, said)
+
+
+OTHER_TRAINING = {
+    "plans.json differs in spacing ([1.0, 1.0, 1.0], in the checkpoint [3.0, 1.0, 1.0]); put plans.json and": (
+        "plans.json", lambda held: held["configurations"]["3d_fullres"].update(spacing=[1.0, 1.0, 1.0])),
+    "plans.json differs in patch size, normalisation (": (
+        "plans.json", lambda held: held["configurations"]["3d_fullres"].update(
+            patch_size=[8, 32, 32], normalization_schemes=["ZScoreNormalization"])),
+    "plans.json differs in intensities (": (
+        "plans.json", lambda held: held["foreground_intensity_properties_per_channel"]["0"].update(mean=-500.0)),
+    "dataset.json differs in labels (": (
+        "dataset.json", lambda held: held.update(labels={"background": 0, "lesion": 1, "pancreas": 2})),
+    "dataset.json differs in channels (": ("dataset.json", lambda held: held.update(channel_names={"0": "MRI"})),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("said", OTHER_TRAINING)
+def test_plans_of_another_training_beside_it(copied, said):
+    """One folder up lie those of whatever was trained there last; the checkpoint holds its own."""
+    change(copied, *OTHER_TRAINING[said])
+    refused(copied, said)
+
+
+def test_what_does_not_decide_on_masks_may_differ(trained, copied):
+    change(copied, "plans.json", lambda held: held["configurations"]["3d_fullres"].update(batch_size=7))
+    change(copied, "dataset.json", lambda held: held.update(labels=dict(reversed(held["labels"].items()))))
+    assert load(copied)[0].task == load(trained)[0].task
+
+
+def test_both_files_come_from_one_folder(trained, copied):
+    """Of a dataset.json alone beside it, without the plans, the rest is what the checkpoint holds."""
+    above = copied.parent.parent
+    (copied.parent / "dataset.json").write_text((above / "dataset.json").read_text())
+    change(copied, "plans.json", lambda held: held["configurations"]["3d_fullres"].update(spacing=[1.0, 1.0, 1.0]))
+    assert load(copied)[0].plans == load(trained)[0].plans
+    forget_plans(copied)
+    refused(copied, "is a network of nnU-Net without its plans.json")
