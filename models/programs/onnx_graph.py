@@ -1,7 +1,8 @@
 """An ONNX file as the network itself."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from math import prod
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 _LARGEST = 1024  # elements of a tensor inside the network, for each of the image's
+_LEAST_LIMIT = 4 * 2**30  # bytes for a pass over the smallest image, weights included
+_CPU = "CPUExecutionProvider"
+_AS_REQUESTED = "arena_extend_strategy"  # else an arena doubles, and meets its limit sooner
 _PARAMETERS = ("weight", "bias", "running_mean", "running_var")  # as PyTorch's layers call them, and its exporter too
 _READ = (np.float32, np.float16, np.float64)
 
@@ -51,9 +55,14 @@ class Graph(Program):
         _refuse_large(onnx.shape_inference.infer_shapes(model, data_prop=True), x.numel())
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        names = [output.name for output in session.get_outputs()]
-        values = session.run(names, {self.input: x.numpy()})
+        options.add_session_config_entry("session.use_env_allocators", "1")
+        # Constants would be folded in memory that no limit holds for.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        names = [output.name for output in model.graph.output]
+        with _limited_memory(x.numel()):
+            session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=[_CPU])
+            values = [value.copy() for value in session.run(names, {self.input: x.numpy()})]
+            del session
         return {name: torch.from_numpy(value) for name, value in zip(names, values, strict=True)}
 
 
@@ -141,6 +150,36 @@ def _sides(value: Any) -> Sides:
 def _fix_input(model: Any, shape: Sequence[int]) -> None:
     for dim, side in zip(_inputs(model)[0].type.tensor_type.shape.dim, shape, strict=True):
         dim.dim_value = side
+
+
+@contextmanager
+def _limited_memory(elements: int) -> Iterator[None]:
+    """Bound what sessions with the environment's allocator may take for an image of `elements` inside the context.
+
+    Sizes that follow from the values of tensors are known to nothing but the pass itself.
+    """
+    import psutil
+
+    limit = min(psutil.virtual_memory().available // 2, max(_LEAST_LIMIT, 4 * _LARGEST * elements * 4))
+    _limit_arena(limit)
+    try:
+        yield
+    except Exception as error:
+        if "Available memory of" in str(error):
+            raise ValueError(f"a pass would take more than {limit / 2**30:.1f} GiB") from None
+        raise
+    finally:
+        _limit_arena(1)  # an arena takes the place of the last one, whose memory is given back
+
+
+def _limit_arena(limit: int) -> None:
+    """`limit` in bytes."""
+    import onnxruntime
+
+    arena = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR
+    info = onnxruntime.OrtMemoryInfo("Cpu", arena, 0, onnxruntime.OrtMemType.DEFAULT)
+    with suppress(Exception):  # of versions that keep the first arena of a process, and its limit
+        onnxruntime.create_and_register_allocator(info, onnxruntime.OrtArenaCfg({"max_mem": limit, _AS_REQUESTED: 1}))
 
 
 def _refuse_large(model: Any, elements: int) -> None:

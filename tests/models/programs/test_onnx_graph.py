@@ -226,6 +226,32 @@ REFUSED = {
         ),
         "does not run on a tile of 32 x 32 x 32 (much would be [40000, 40000], more than 1024 times the image)",
     ),
+    "a tensor whose size is computed from the image": (
+        graph(
+            helper.make_node("ReduceMin", ["image"], ["least"], keepdims=0),
+            helper.make_node("Floor", ["least"], ["nothing"]),
+            helper.make_node("Cast", ["nothing"], ["zero"], to=TensorProto.INT64),
+            helper.make_node("Add", ["zero", "sides"], ["wanted"]),
+            helper.make_node("ConstantOfShape", ["wanted"], ["much"]),
+            helper.make_node("ReduceMax", ["much"], ["most"], keepdims=0),
+            helper.make_node("Add", ["image", "most"], ["sum"]),
+            helper.make_node("Conv", ["sum", "conv.weight"], ["seg"]),
+            constants=[WEIGHT, numpy_helper.from_array(np.array([40_000, 40_000]), "sides")],
+        ),
+        "does not run on a tile of 32 x 32 x 32 (a pass would take more than ",
+    ),
+    "a tensor whose size is computed from constants": (
+        graph(
+            helper.make_node("Floor", ["sides"], ["whole"]),
+            helper.make_node("Cast", ["whole"], ["wanted"], to=TensorProto.INT64),
+            helper.make_node("ConstantOfShape", ["wanted"], ["much"]),
+            helper.make_node("ReduceMax", ["much"], ["most"], keepdims=0),
+            helper.make_node("Add", ["image", "most"], ["sum"]),
+            helper.make_node("Conv", ["sum", "conv.weight"], ["seg"]),
+            constants=[WEIGHT, numpy_helper.from_array(np.array([40_000, 40_000], np.float32), "sides")],
+        ),
+        "does not run on a tile of 32 x 32 x 32 (a pass would take more than ",
+    ),
     "no segmentation": (
         graph(helper.make_node("Relu", ["image"], ["seg"])),
         "its network takes 1 channel and gives 1 class, and nothing says what they are; name the task that it was",
