@@ -29,6 +29,7 @@ from bench.worker import allocator
 from bench.worker.ensemble import open_all
 from bench.worker.networks import load_networks
 from engines.base import ClassCheck, Evidence, Session, class_check_of
+from engines.evidence.mac_counter import own_types
 from engines.evidence.mismatch import evidence_mismatch
 from models.errors import one_line
 
@@ -190,13 +191,14 @@ def _built(opening: Opening, stack: ExitStack) -> Session:
     if request.keep_memory:
         allocator.keep_freed()
     models = load_networks(request, stack)
+    layers = own_types(models[0], request.target)
     session = stack.enter_context(
         open_all(engine, request.backend, models, request.target, request.settings.merged_apart > 1)
     )
     with torch.inference_mode():
         session.infer(torch.rand(request.target.input_shape).to(request.target.device))
     session.sync()
-    wrong = evidence_mismatch(request.backend, request.target, session.evidence())
+    wrong = evidence_mismatch(request.backend, request.target, session.evidence(), layers)
     if wrong is not None:
         raise InputError(f"{request.name}: {wrong}")
     return session

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from functools import partial
@@ -50,7 +50,9 @@ from bench.worker.messages import (
 )
 from bench.worker.warmup import warm_up
 from engines.base import Availability, Session
+from engines.evidence.mac_counter import own_types
 from engines.evidence.mismatch import evidence_mismatch
+from engines.layers import Layer
 from models.errors import one_line
 from models.user_code.isolation import OURS, our_names
 from reports.records.record import CASE, FOLDER, SERVER
@@ -131,6 +133,7 @@ class _Server:
         with to_itself(self._device):
             if not request.warm and request.target.on_cuda:
                 self._harness.send(HasDevice())
+            layers = own_types(models[0], request.target)
             self._meter = Meter.of(self._device)
             used = self._meter.used_memory_bytes()
             x = torch.rand(request.target.input_shape).to(self._device)
@@ -144,18 +147,26 @@ class _Server:
             _pass(session, x)
             build_s = time.perf_counter() - start
             self._pipeline = case_pipeline(session, request.settings, self._device)
-            self._warm_up = partial(self._warmed_up, request, session, partial(_pass, session, x), build_s, used)
+            self._warm_up = partial(
+                self._warmed_up, request, session, layers, partial(_pass, session, x), build_s, used
+            )
             return self._warm_up() if request.warm else Built(build_s, self._peak_memory())
 
     def _warmed_up(
-        self, request: Open, session: Session, one_pass: Callable[[], None], build_s: float, used: int | None
+        self,
+        request: Open,
+        session: Session,
+        layers: Sequence[Layer],
+        one_pass: Callable[[], None],
+        build_s: float,
+        used: int | None,
     ) -> Opened | Broke:
         """Warm up what is built, and say what ran; `used`: bytes of the device's memory before it was built."""
         warmup = warm_up(one_pass)
         now = self._meter.used_memory_bytes()
         self._grown_by = None if used is None or now is None else now - used
         evidence = session.evidence()
-        wrong = evidence_mismatch(request.backend, request.target, evidence)
+        wrong = evidence_mismatch(request.backend, request.target, evidence, layers)
         if wrong is not None:
             return Broke(wrong)
         cached, peak, memory = bool(evidence.details.get("cached")), self._peak_memory(), self._meter.device_memory()

@@ -26,6 +26,16 @@ def layers_for(model: "Model", target: Target) -> list[Layer]:
     return [layer.batched(target.batch) for layer in target.layers]
 
 
+def own_types(model: "Model", target: Target) -> Sequence[Layer]:
+    """The layers of `model` for `evidence_mismatch`: those that `target` brings, or else counted anew.
+
+    Counted before an engine moves the network, and only where its forward computes in other types than float32.
+    """
+    if target.layers is not None:
+        return target.layers
+    return layers_for(model, target) if model.mixed else ()
+
+
 def layers_in(model: "Model", batch: int, tile: Sequence[int]) -> list[Layer]:
     """List the layers of `model` that multiply in a pass over `batch` tiles; none where they cannot be counted."""
     shape = (batch, model.channels, *tile)

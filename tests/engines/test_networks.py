@@ -14,7 +14,7 @@ from torch.nn import functional
 
 import engines
 from engines.base import EngineError, Target
-from engines.evidence.mac_counter import layers_in, layers_of
+from engines.evidence.mac_counter import layers_in, layers_of, own_types
 from engines.evidence.mismatch import evidence_mismatch
 from engines.placement import copied, placed
 from engines.probe import ungraphable_reason
@@ -280,3 +280,15 @@ def test_openvino_leaves_all_of_it_in_int8_where_there_is_no_copy_to_rank_by(
     with engines.load("openvino-int8").open(described(kind), here) as session:
         details = session.evidence().details
     assert (details["layers_in_float"], details["agreement"]) == ([], details["agreement_all_int8"])
+
+
+def test_a_network_with_types_of_its_own_runs_where_its_layers_were_not_counted_before(tmp_path: Path) -> None:
+    """As in a recipe with a tile of its own."""
+    model, target = described(Lowering), Target("cpu", (16,) * 3, 1, 1, tmp_path)
+    row, layers = engines.BACKENDS["torch-fp32"], own_types(model, target)
+    with engines.load("torch-fp32").open(model, target) as session:
+        session.infer(torch.rand(target.input_shape))
+        evidence = session.evidence()
+    assert "in bf16, not all in fp32" in str(evidence_mismatch(row, target, evidence))
+    assert evidence_mismatch(row, target, evidence, layers) is None
+    assert own_types(described(Plain), target) == (), "no pass for nothing"

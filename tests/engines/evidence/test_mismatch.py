@@ -7,6 +7,7 @@ import pytest
 from engines import BACKENDS
 from engines.base import Evidence, Target
 from engines.evidence.mismatch import evidence_mismatch
+from engines.layers import Layer
 
 TRUE = [
     ("torch-fp32", "cpu", "torch cpu", {"fp32": 1.0}),
@@ -56,3 +57,17 @@ def test_false_evidence_is_one_line(
     assert line is not None
     assert said in line
     assert "\n" not in line
+
+
+@pytest.mark.parametrize("ran", ["bf16", "fp16"])
+def test_a_layer_of_its_own_in_16_bits_may_run_in_either_type(ran: str, target: Callable[..., Target]) -> None:
+    """Counted as BF16 on a CPU, and FP16 on a GPU, by one and the same autocast."""
+    layers = [Layer("first", (1, 1, 1), 60), Layer("own", (1, 1, 1), 40, "bf16")]
+    row = BACKENDS["torch-fp32"]
+
+    def said(half: float) -> str | None:
+        evidence = Evidence("torch cuda (a GPU)", {"fp32": 1 - half, ran: half})
+        return evidence_mismatch(row, target("cuda"), evidence, layers)
+
+    assert said(0.4) is None
+    assert f"20.0% in {ran}" in str(said(0.6))
