@@ -85,6 +85,8 @@ def _copy_configuration(bundle: Path, model: Model, folder: Path) -> None:
             place = folder / file.relative_to(bundle)
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, place)
+    if config_file(bundle, METADATA) is None:  # by which alone a file of weights is known to lie in a bundle
+        (folder / "configs" / f"{METADATA}.json").write_text("{}")
 
 
 def _tensors(model: Model, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

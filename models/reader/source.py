@@ -115,7 +115,7 @@ def find_bundle(path: Path) -> Path | None:
             return place.resolve()
         # Projects of any kind have a configs folder beside a models folder; the metadata is what only bundles have.
         root = place.parent.parent
-        if path.is_file() and place.parent.name == "models" and (root / "configs" / "metadata.json").exists():
+        if path.is_file() and place.parent.name == "models" and config_file(root, METADATA):
             return root.resolve()
     return None
 

@@ -1,6 +1,7 @@
 """Networks of every kind, written without code and read back as the same."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from tests.bundles import BUNDLES
 from tests.bundles import write as write_bundle
 from tests.loading import load
 
+TWO, WHOLE = {"background": 0, "spleen": 1}, {"spleen": Structure(labels=(1,))}
 SPLEEN = Task(
     name="spleen",
     channels=("CT",),
@@ -75,6 +77,19 @@ def test_a_bundle(name, tmp_path):
             assert load(file)[0].code == model.code
     else:
         written(bundle, tmp_path / "packed")
+
+
+@pytest.mark.parametrize("metadata", ["yaml", None])
+def test_a_bundle_without_a_metadata_json(metadata, tmp_path):
+    pytest.importorskip("monai", reason="monai is not installed")
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
+    bundle = write_bundle(tmp_path / "bundle", *BUNDLES["spleen_ct"]())
+    file = bundle / "configs" / "metadata.json"
+    if metadata is not None:
+        file.with_suffix(".yaml").write_text(yaml.safe_dump(json.loads(file.read_text())))
+    file.unlink()
+    named = None if metadata else ModelOptions(task=replace(SPLEEN, labels=TWO, structures=WHOLE, classes=()))
+    written(bundle, tmp_path / "packed", named)
 
 
 class TestNnUNet:
