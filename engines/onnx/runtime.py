@@ -117,6 +117,10 @@ class OnnxRuntime(Engine):
         # EXHAUSTIVE, because the default choice of convolutions is several times slower.
         return CUDA, {"device_id": str(index(target)), "cudnn_conv_algo_search": "EXHAUSTIVE", "use_tf32": "0"}
 
+    def has_built(self, settings: Mapping[str, str]) -> bool:  # noqa: ARG002
+        """Whether the provider with these options has nothing left to build that takes long."""
+        return True
+
     def probe(self, target: Target) -> Availability:
         conflict = onnxruntime_conflict()
         if conflict is not None:
@@ -137,11 +141,13 @@ class OnnxRuntime(Engine):
             path = built.folder / _QUANTIZED
         else:
             path, built = onnx_file(model, target, half=self.backend.precision == "fp16")
+        provider, settings = self.provider(model, target)
+        cached = built.cached and self.has_built(settings)
         with tempfile.TemporaryDirectory() as folder:
-            runtime = _start(path, target, Path(folder) / "profile", *self.provider(model, target))
+            runtime = _start(path, target, Path(folder) / "profile", provider, settings)
             run = _CudaRunner(runtime, target) if target.on_cuda else _CpuRunner(runtime)
             ran = _profiled(runtime, run, target)
-        yield self.session(runtime, run, ran, model, target, built.cached)
+        yield self.session(runtime, run, ran, model, target, cached)
 
 
 def _quantize(model: "Model", target: Target, folder: Path) -> None:

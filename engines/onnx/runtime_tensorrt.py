@@ -1,7 +1,9 @@
 """ONNX Runtime's TensorRT provider in FP16."""
 
 import ctypes.util
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engines.base import Availability, Evidence, Target
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from models.model import Model
 
 LIBRARY = "libnvinfer.so.10"  # what the provider is linked with, up to ONNX Runtime 1.31
+
+_ENGINES = "trt_engine_cache_path"  # the provider's option
 
 
 class Session(OnnxRuntimeSession):
@@ -47,10 +51,14 @@ class OnnxRuntimeTensorRT(OnnxRuntime):
         return TENSORRT, {
             "device_id": str(index(target)),
             "trt_engine_cache_enable": "1",
-            "trt_engine_cache_path": str(folder),
+            _ENGINES: str(folder),
             "trt_timing_cache_enable": "1",
             "trt_timing_cache_path": str(folder),
         }
+
+    def has_built(self, settings: Mapping[str, str]) -> bool:
+        """Whether the provider finds an engine of an earlier session, which takes TensorRT minutes to build."""
+        return any(Path(settings[_ENGINES]).glob("*.engine"))
 
     def probe(self, target: Target) -> Availability:
         available = super().probe(target)
