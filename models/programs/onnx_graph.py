@@ -92,7 +92,7 @@ def read_graph(source: Source) -> Checkpoint:
 
 
 def with_fixed_shapes(model: Model, shape: Sequence[int], image: str, outputs: Sequence[str]) -> "ModelProto":
-    """The graph that `model` is, for one `shape` ``[B, C, D, H, W]``; with its two outputs only, renamed.
+    """The graph that `model` is, for one `shape` ``[B, C, D, H, W]``; with its two outputs only, renamed, in float32.
 
     Without a classification the second is ``[B, 1]``, one of the segmentation's logits, as in
     `models.networks.outputs.Pair`.
@@ -110,6 +110,7 @@ def with_fixed_shapes(model: Model, shape: Sequence[int], image: str, outputs: S
     _fix_input(whole, shape)
     pruned = Extractor(whole).extract_model([pair.network.input], kept)
     _rename(pruned.graph, {pair.network.input: image, **dict(zip(kept, outputs, strict=False))})
+    _cast_outputs(pruned.graph)
     if pair.classification is None:
         _add_placeholder(pruned.graph, *outputs)
     del pruned.graph.output[:], pruned.graph.value_info[:]
@@ -198,6 +199,16 @@ def _rename(graph: Any, names: dict[str, str]) -> None:
         node.output[:] = [new.get(name, name) for name in node.output]
     for value in (*graph.input, *graph.output, *graph.initializer):
         value.name = new.get(value.name, value.name)
+
+
+def _cast_outputs(graph: Any) -> None:
+    """Make outputs of another floating-point type float32."""
+    from onnx import TensorProto, helper
+
+    others = [value.name for value in graph.output if value.type.tensor_type.elem_type != TensorProto.FLOAT]
+    given = {name: f"{name}_as_given" for name in others}
+    _rename(graph, given)
+    graph.node.extend(helper.make_node("Cast", [given[name]], [name], to=TensorProto.FLOAT) for name in others)
 
 
 def _add_placeholder(graph: Any, segmentation: str, placeholder: str) -> None:

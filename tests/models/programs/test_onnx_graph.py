@@ -147,6 +147,19 @@ def test_a_minimal_graph_is_read(tmp_path: Path) -> None:
     assert (model.tile, model.labels, model.subtypes) == (TILE, (0, 1, 2), 0)
 
 
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT16, TensorProto.DOUBLE])
+def test_outputs_of_another_type_are_made_float32(image: Tensor, tmp_path: Path, kind: int) -> None:
+    path = tmp_path / "graph.onnx"
+    conv = helper.make_node("Conv", ["image", "conv.weight"], ["logits"])
+    made = graph(conv, helper.make_node("Cast", ["logits"], ["seg"], to=kind), constants=[WEIGHT])
+    made.graph.output[0].type.tensor_type.elem_type = kind
+    onnx.save(made, path)
+    model, _ = load(path)
+    fixed = with_fixed_shapes(model, image.shape, "image", ("one", "two"))
+    assert [output.dtype for output in run(fixed, image)] == [torch.float32] * 2
+    assert near(run(fixed, image), answers(model, image))
+
+
 def changed(**fields: Any) -> TensorProto:
     tensor = TensorProto()
     tensor.CopyFrom(WEIGHT)
