@@ -92,6 +92,13 @@ def case_json(settings: InferenceSettings, outputs: int) -> str:
     return json.dumps({name: getattr(settings, name) for name in kept} | {"outputs": outputs}, indent=1)
 
 
+def clear(folder: Path) -> None:
+    """Make an empty folder, or take away what was made of an earlier network: this one may have no INT8."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in (folder / "int8.onnx", folder / "int8.json", *folder.glob("*.plan")):
+        path.unlink(missing_ok=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
@@ -104,7 +111,7 @@ def main() -> None:
     others = settings.plans is not None or settings.bundle is not None or settings.roi != "none"
     if others or settings.mirror_axes or settings.networks > 1:
         raise SystemExit(f"{options.run}: only whole volumes through a window, by one network and not mirrored")
-    options.folder.mkdir(parents=True, exist_ok=True)
+    clear(options.folder)
     with load_models([asked.checkpoint], asked.model_options, asked.widen_to) as (model,):
         fp32 = options.folder / "fp32.onnx"
         write_network(model, settings, fp32)

@@ -12,6 +12,7 @@ and cuDNN are left out of its tactics, and normalization is its own layer, in FP
 
 import argparse
 import ctypes
+import hashlib
 import itertools
 import json
 import math
@@ -211,6 +212,12 @@ def network(folder: Path, precision: str) -> Path:
     return folder / ("int8.onnx" if precision == "int8" else "fp32.onnx")
 
 
+def plan_of(folder: Path, precision: str) -> Path:
+    """Where the engine of a precision is kept: by the content of its ONNX file, so that it is never another's."""
+    content = hashlib.sha256(network(folder, precision).read_bytes()).hexdigest()
+    return folder / f"{precision}-{content[:16]}.plan"
+
+
 class OnnxRuntime:
     """The network on a CPU, to try everything else."""
 
@@ -303,8 +310,8 @@ class TensorRT:
 
 
 def _engine(trt: Any, log: Any, folder: Path, precision: str) -> tuple[Any, Any]:
-    """The engine of FOLDER, built where there is none for this GPU's driver and TensorRT."""
-    path, runtime = folder / f"{precision}.plan", trt.Runtime(log)
+    """The engine of FOLDER, built where there is none of its ONNX file."""
+    path, runtime = plan_of(folder, precision), trt.Runtime(log)
     if not path.is_file():
         data = _built(trt, log, network(folder, precision), precision)
         path.with_suffix(".unfinished").write_bytes(data)

@@ -234,3 +234,18 @@ def test_the_driver_and_tensorrt_are_asked_for_what_they_do(folder, images, tmp_
         written = Path(question["mask"]).read_bytes()
         assert case.predict(question["images"], question["mask"], runtime) == answer["class"]
         assert Path(question["mask"]).read_bytes() == written
+
+
+def test_no_engine_or_graph_of_an_earlier_network_is_taken(export, tmp_path):
+    plan_of = runpy.run_path(str(ROOT / "scripts/trt86/predict.py"))["plan_of"]
+    plans = []
+    for content in (b"one", b"two"):
+        (tmp_path / "fp32.onnx").write_bytes(content)
+        plans.append(plan_of(tmp_path, "fp16"))
+    assert plans[0] != plans[1]
+    (tmp_path / "fp32.onnx").write_bytes(b"one")
+    assert plan_of(tmp_path, "fp16") == plans[0]
+    for path in (*plans, tmp_path / "int8.onnx"):
+        path.touch()
+    export["clear"](tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["fp32.onnx"]
