@@ -51,7 +51,8 @@ def find_plans(checkpoint: Checkpoint) -> Plans:
         CheckpointError: there are none, they are damaged, name something unknown, contradict those that the checkpoint
             holds, or are of a kind that is not run here: 2d or a cascade.
     """
-    there = next((folder for folder in _folders(checkpoint.path) if any(_in(folder))), None)
+    folders = _folders(checkpoint.path)
+    there = next((folder for folder in folders if any((folder / file).is_file() for file in _KEYS)), None)
     plans, dataset = (_contents(checkpoint, there, file) for file in _KEYS)
     try:
         read = _read(plans, dataset, _named_configuration(checkpoint))
@@ -66,7 +67,7 @@ def find_plans(checkpoint: Checkpoint) -> Plans:
             checkpoint.path, f"its nnU-Net plans {problem}", remedy or "give plans that nnU-Net wrote"
         ) from None
     if there is not None:
-        _refuse_contradiction(checkpoint, there, read, plans, dataset)
+        _refuse_other_training(checkpoint, there, read, plans, dataset)
     return read
 
 
@@ -93,12 +94,7 @@ def _folders(path: Path) -> tuple[Path, ...]:
     )
 
 
-def _in(folder: Path) -> tuple[bool, ...]:
-    """Whether each of the two files is there."""
-    return tuple((folder / file).is_file() for file in _KEYS)
-
-
-def _refuse_contradiction(
+def _refuse_other_training(
     checkpoint: Checkpoint, there: Path, read: Plans, plans: Mapping[str, Any], dataset: Mapping[str, Any]
 ) -> None:
     """Files of another training may lie where a checkpoint was put, and its own plans say what it was trained by."""

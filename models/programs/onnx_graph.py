@@ -206,9 +206,9 @@ def _cast_outputs(graph: Any) -> None:
     from onnx import TensorProto, helper
 
     others = [value.name for value in graph.output if value.type.tensor_type.elem_type != TensorProto.FLOAT]
-    given = {name: f"{name}_as_given" for name in others}
-    _rename(graph, given)
-    graph.node.extend(helper.make_node("Cast", [given[name]], [name], to=TensorProto.FLOAT) for name in others)
+    cast_from = {name: f"{name}_of_its_type" for name in others}
+    _rename(graph, cast_from)
+    graph.node.extend(helper.make_node("Cast", [cast_from[name]], [name], to=TensorProto.FLOAT) for name in others)
 
 
 def _add_placeholder(graph: Any, segmentation: str, placeholder: str) -> None:
