@@ -111,7 +111,8 @@ def _refuse_other_training(
         differing = [what for what, value in values.items() if value != own[what]]
         if differing:
             shown = f"{values[differing[0]]}, in the checkpoint {own[differing[0]]}"
-            problem = f"holds the plans of its training, and {there / file} differs in {', '.join(differing)} ({shown})"
+            place = f"{there.name}/{file}"
+            problem = f"holds the plans of its training, and {place} differs in {', '.join(differing)} ({shown})"
             remedy = f"put {_PLANS} and {_DATASET} of its own training there, or take both away to use those it holds"
             raise refusal(checkpoint.path, problem, remedy)
 

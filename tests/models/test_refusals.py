@@ -134,6 +134,7 @@ def _nnunets(trained: Path) -> Iterator[list[str]]:
     layer = {"conv_op": "subprocess.Popen"}
     yield changed("plans.json", lambda held: configuration(held)["architecture"]["arch_kwargs"].update(layer))
     yield changed("plans.json", lambda held: configuration(held).update(patch_size=[16, 16]))
+    yield changed("plans.json", lambda held: configuration(held).update(spacing=[1.0, 1.0, 1.0]))
     yield [str(train(Path("fork"), plans(), wrap=TwoLinears))]
 
 
