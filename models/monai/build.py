@@ -27,6 +27,7 @@ from models.reader.checkpoint import Checkpoint
 from models.reader.container import SAFETENSORS, TORCH_LEGACY, TORCH_ZIP
 from models.reader.source import Source
 from models.user_code.isolation import user_files
+from models.user_code.structure import structure_of
 
 # Networks that segment a volume, of `monai.networks.nets`. Not all there may be made from what a file says: some
 # download weights or open files that their arguments name.
@@ -52,7 +53,7 @@ def build_bundle(checkpoint: Checkpoint, bundle: Path, options: ModelOptions) ->
     wanted: object = None
     if trusts_bundle(options, checkpoint.source):
         network, how = _parse_network(config), f"made by MONAI's ConfigParser, which --trust {bundle} allowed to run"
-        code = json_sha256(config.values, [file.read_bytes().hex() for file in user_files()])
+        code = json_sha256(config.values, [file.read_bytes().hex() for file in user_files()], structure_of(network))
     else:
         network, arguments = _make_network(config, nets, checkpoint.state)
         how, code = f"its arguments: {json.dumps(arguments)[:300]}", json_sha256(type(network).__name__, arguments)

@@ -325,6 +325,22 @@ def test_a_trusted_bundle_is_made_by_monai(bundle: Write) -> None:
     refused(root, "network_def::channels is an expression", options=ModelOptions(trust=root.parent / "other"))
 
 
+def test_what_the_code_of_a_trusted_bundle_reads_is_part_of_its_code(bundle: Write) -> None:
+    root = bundle(inference({"_target_": "scripts.own.Own"}), nn.Sequential(nn.Conv3d(1, 3, 1)))
+    (root / "scripts").mkdir()
+    (root / "scripts" / "__init__.py").touch()
+    (root / "scripts" / "own.py").write_text(
+        "from pathlib import Path\nfrom torch import nn\nclass Own(nn.Sequential):\n    def __init__(self):\n"
+        "        slope = float(Path(__file__).with_name('slope').read_text())\n"
+        "        super().__init__(nn.Conv3d(1, 3, 1), nn.LeakyReLU(slope))\n"
+    )
+    codes = []
+    for slope in ("0.1", "0.1", "0.2"):
+        (root / "scripts" / "slope").write_text(slope)
+        codes.append(load(root, ModelOptions(trust=root))[0].code)
+    assert codes[0] == codes[1] != codes[2]
+
+
 def test_a_trusted_bundle_finds_its_own_code(bundle: Write) -> None:
     root = bundle(inference({"_target_": "scripts.own.Own", "width": 4}), nn.Sequential(nn.Conv3d(1, 3, 1)))
     (root / "scripts").mkdir()
