@@ -183,7 +183,7 @@ def test_the_subjects_bounds(formats: Formats, client: Any) -> None:
         ]
         return
     speed = formats.subject_speed
-    low, estimate = formatting.percent(number(speed["low"])), formatting.percent(speed["estimate"])
+    low, estimate = formatting.at_least(number(speed["low"])), formatting.percent(speed["estimate"])
     (criterion,) = [row for row in table_rows(formats.verification) if row[1].startswith("reduction of the ")]
     assert criterion[3:5] == [estimate, low]
     value = results(formats.card)["Reduction of the case time"]
@@ -194,7 +194,7 @@ def test_the_subjects_bounds(formats: Formats, client: Any) -> None:
     assert parent.data.metrics.get(f"{column}_low") == speed["low"]
     reasons = formats.junit.findtext(".//testcase[@name='verdict']/system-out")
     assert formats.json["reasons"][0] in reasons
-    assert low in reasons or speed["low"] is None or formatting.percent(speed["high"]) in reasons
+    assert low in reasons or speed["low"] is None or formatting.at_most(speed["high"]) in reasons
 
 
 def test_scores(formats: Formats, client: Any) -> None:
@@ -227,7 +227,7 @@ def test_the_subjects_scores_in_words(formats: Formats) -> None:
         assert observed.split(",")[0] == printed
         if not by_agreement:
             assert observed.split(", ")[1] == formatting.change(score["delta"])
-            assert bound == formatting.change(low)
+            assert bound == formatting.least_change(low)
         states = {"kept": "pass", "lost": "fail", "undecided": "undecided", "absent": "in no case"}
         assert result.strip("*") == states[score["state"]]
         assert card[key.label + " to the reference's output" * by_agreement]["value"] == score["value"]
