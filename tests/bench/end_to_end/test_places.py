@@ -54,7 +54,7 @@ def test_a_full_disk_and_a_power_cut_leave_a_run_that_can_be_finished(bench, mon
     options = ("--backends", "torch-fp32,torch-fp32", "--rounds", "1")
     code, summary, printed = bench(*options)
     assert code == 2
-    assert "make room; then go on with: bench run --resume --out run\n" in printed
+    assert "make room, then go on with: bench run --resume --out run\n" in printed
     assert {row["status"] for row in summary["variants"]} == {"ok"}, "no backend is to blame"
 
     assert main(["run", "--resume", "--out", "run"]) in (1, 3)

@@ -106,7 +106,7 @@ def _check_search(printed: str) -> None:
         "## The recipe",
         "## Time against accuracy",
         "8 cases of the split train",
-        "once, on 16 cases that the",
+        "once against 16 cases that the",
     ):
         assert part in report
     assert "Report: search/tuning.md" in printed
