@@ -137,7 +137,8 @@ def test_a_worker_has_a_temporary_folder_of_its_own_also_where_there_is_no_home(
     monkeypatch.setenv("TMPDIR", str(tmp_path / "nowhere"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # what Python takes instead
     with WorkerProcess(1) as worker:
-        variables = psutil.Process(worker.pid).environ()
+        while not (variables := psutil.Process(worker.pid).environ()):  # a process is there before its variables are
+            time.sleep(0.01)
         assert Path(variables["TMPDIR"]).parent == tmp_path
         assert variables["HOME"] == variables["TMPDIR"]
         (Path(variables["TMPDIR"]) / "left").write_text("by a process that was killed")
