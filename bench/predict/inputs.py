@@ -61,7 +61,7 @@ def refuse_folder(out: Path, cases: Sequence[CaseFiles]) -> None:
 
 def _of_files(files: Collection[Path]) -> Iterator[CaseFiles]:
     by_folder: dict[Path, set[str]] = {}
-    series = {path.absolute() for path in files if formats.is_whole_series(path)}
+    series = dict.fromkeys(path.absolute() for path in files if formats.is_whole_series(path))
     yield from (CaseFiles(stem_of(path.name), (path,), None, None) for path in series)
     for path in files:
         if path.absolute() in series:

@@ -41,6 +41,7 @@ from reports.records.record import (
     OK,
     Case,
     CheckpointRecord,
+    ConfirmationRecord,
     DataRecord,
     HostRecord,
     RunRecord,
@@ -150,11 +151,14 @@ def simulate(
     if chosen is None:
         return run
     plan = _confirmation(run, chosen, rounds)
-    order = machine.random.permutation(cases)[: plan.cases].tolist()
-    run = replace(run, record=replace(record, confirmed=chosen))
+    order = machine.random.permutation(cases)[: plan.cases]
+    planned = ConfirmationRecord(
+        cases=tuple(f"case{case}" for case in order), launches=plan.launches, rounds=plan.rounds, repeated=plan.repeated
+    )
+    run = replace(run, record=replace(record, confirmed=chosen, confirmation=planned))
     for number in range(plan.rounds):
         machine.restart([BASELINE, chosen])
-        own = [*order[: plan.repeated], *order[plan.repeated + number :: plan.launches]]
+        own = [int(name.removeprefix("case")) for name in planned.of_launch(number)]
         run = _round(run, machine, [BASELINE, chosen], CONFIRMATION, number, rounds + number, own)
     return run
 
