@@ -40,14 +40,9 @@ def device(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="module", params=(1, 2), ids=("batch1", "batch2"))
-def batch(request: pytest.FixtureRequest) -> int:
-    return int(request.param)
-
-
 @pytest.fixture(scope="module")
-def shared_target(device: str, batch: int, target: Callable[..., Target]) -> Target:
-    return target(device, batch)
+def shared_target(device: str, target: Callable[..., Target]) -> Target:
+    return target(device, 2)  # tiles one by one are asked in `test_tasks` and in whole runs
 
 
 # A backend is built once: pytest-xdist gives all its tests to one process. That of torch-aoti, which compiles as
@@ -60,8 +55,6 @@ def opened(
     request: pytest.FixtureRequest, shared_target: Target, model: Model, tiles: Callable[[int, int], Tensor]
 ) -> Iterator[Opened]:
     name = str(request.param)
-    if name == "torch-compile" and shared_target.batch == 1:
-        pytest.skip("to compile takes as long again; tiles one by one are run compiled in whole runs")
     engine = engines.load(name)
     available = engine.probe(shared_target)
     if not available.ok:

@@ -27,11 +27,19 @@ def details_of(model: Model, target: Target) -> dict[str, Any]:
     return dict(evidence.details) | {"int8": evidence.mac_share.get("int8", 0.0)}
 
 
+@pytest.fixture(scope="module")
+def hostile(model: Model, target: Callable[..., Target]) -> dict[str, Any]:
+    """With a layer that INT8 spoils, which no agreement that is required has put back to float."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sensitivity, "AGREEMENT", 0.0)
+        return details_of(with_hostile_layer(model, HOSTILE), target())
+
+
 def test_layers_that_int8_spoils_stay_in_float(
-    model: Model, target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch
+    model: Model, target: Callable[..., Target], hostile: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sensitivity, "AGREEMENT", 0.0)
-    usual, hostile = details_of(model, target()), details_of(with_hostile_layer(model, HOSTILE), target())
+    usual = details_of(model, target())
     assert usual["layers_in_float"] == hostile["layers_in_float"] == []
     assert hostile["agreement"] < usual["agreement"], "what the layer costs"
     between = (hostile["agreement"] + usual["agreement"]) / 2
@@ -44,12 +52,11 @@ def test_layers_that_int8_spoils_stay_in_float(
 
 
 def test_channels_of_unlike_ranges_are_brought_nearer(
-    model: Model, target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch
+    model: Model, target: Callable[..., Target], hostile: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sensitivity, "AGREEMENT", 0.0)
-    smoothed = details_of(with_hostile_layer(model, HOSTILE), target())
     monkeypatch.setattr(quantize, "SMOOTHING", -1)  # off
-    assert smoothed["agreement"] > details_of(with_hostile_layer(model, HOSTILE), target())["agreement"]
+    assert hostile["agreement"] > details_of(with_hostile_layer(model, HOSTILE), target())["agreement"]
 
 
 def test_where_half_of_the_network_does_not_suffice_all_stays_in_int8(

@@ -17,8 +17,8 @@ HEALTHY = "torchscript"
 
 @pytest.fixture
 def few(monkeypatch):
-    """Three rows are enough, and each costs an import of its runtime."""
-    rows = {name: engines.BACKENDS[name] for name in (HEALTHY, "openvino-fp32", "torch-tf32")}
+    """Four rows are enough, and each costs an import of its runtime."""
+    rows = {name: engines.BACKENDS[name] for name in (HEALTHY, "openvino-fp32", "ort-fp32", "torch-tf32")}
     monkeypatch.setattr(engines, "BACKENDS", rows)
 
 
@@ -44,18 +44,21 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("source", WAYS)
-def test_a_broken_package_costs_its_own_backends_only(source, broken, monkeypatch):
-    broken("openvino", source)
-    monkeypatch.setattr(doctor, "_TIMEOUT_S", 8 if "sleep" in source else 120)
+@pytest.mark.parametrize("sources", zip([*WAYS][::2], [*WAYS][1::2], strict=True))  # two packages are broken at once
+def test_a_broken_package_costs_its_own_backends_only(sources, broken, monkeypatch):
+    packages = dict(zip(("openvino", "onnxruntime"), sources, strict=True))
+    for package, source in packages.items():
+        broken(package, source)
+    monkeypatch.setattr(doctor, "_TIMEOUT_S", 8 if "sleep" in "".join(sources) else 120)
     result = doctor.examine("cpu")
     assert result.backends[HEALTHY].ok
-    sick = result.backends["openvino-fp32"]
-    assert not sick.ok
-    assert "importing openvino fails" in sick.reason
-    assert WAYS[source] in sick.reason
-    assert sick.fix == "pip install --force-reinstall --no-deps openvino"
-    assert "\n" not in sick.reason
+    for (package, source), backend in zip(packages.items(), ("openvino-fp32", "ort-fp32"), strict=True):
+        sick = result.backends[backend]
+        assert not sick.ok
+        assert f"importing {package} fails" in sick.reason
+        assert WAYS[source] in sick.reason
+        assert sick.fix == f"pip install --force-reinstall --no-deps {package}"
+        assert "\n" not in sick.reason
 
 
 @pytest.mark.parametrize("source", ["raise ImportError('libcudnn.so.9')", "import os; os.abort()"])
@@ -65,7 +68,7 @@ def test_without_pytorch_nothing_runs_and_that_is_told(source, broken, capsys):
     printed = capsys.readouterr().out
     assert "no CUDA device: PyTorch does not work here" in printed
     assert ("libcudnn.so.9" if "ImportError" in source else "SIGABRT") in printed
-    assert "0 of 3 backends can run on cpu" in printed
+    assert "0 of 4 backends can run on cpu" in printed
 
 
 def test_a_run_with_broken_pytorch_ends_in_one_line(tmp_path):
