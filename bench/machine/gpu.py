@@ -16,6 +16,19 @@ _REASONS = (
 )
 
 
+def uuid_of(device: str) -> str | None:
+    """The identity of a CUDA device, whatever CUDA_VISIBLE_DEVICES calls it; None where PyTorch finds no such device.
+
+    No context is made on it for that, which would take memory of the device.
+    """
+    try:
+        import torch
+
+        return str(torch.cuda.get_device_properties(device).uuid)
+    except (ImportError, AssertionError, RuntimeError, AttributeError):  # as PyTorch without CUDA raises
+        return None
+
+
 class Meter:
     """Reads one GPU; reads nothing where there is no NVML. A figure that NVML refuses is None."""
 
@@ -31,12 +44,10 @@ class Meter:
             return cls()
         try:
             import pynvml
-            import torch
 
             pynvml.nvmlInit()
             # By its identity: CUDA_VISIBLE_DEVICES gives PyTorch's numbers an order that NVML does not know.
-            uuid = torch.cuda.get_device_properties(device).uuid
-            return cls(pynvml, pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}"))
+            return cls(pynvml, pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid_of(device)}"))
         except Exception as error:  # no package, no driver, a MIG slice: a run without these figures is still a run
             print(f"no GPU telemetry: {type(error).__name__}: {error}")
             return cls()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import engines
+from bench.machine.device_lock import to_itself
 from bench.machine.gpu import Meter
 from engines.base import Availability, Backend, EngineError, Target
 from models.options import ModelOptions
@@ -92,13 +93,14 @@ def try_import(package: str) -> None:
 
 
 def measure_peak(device: str, threads: int) -> Peak:
-    """How fast `device` multiplies matrices and moves memory."""
+    """How fast `device` multiplies matrices and moves memory, while nothing of ours is built there."""
     import torch
 
     from bench.machine.peak import measure, measure_bandwidth
 
     torch.set_num_threads(threads)
-    return Peak(measure(device, threads), measure_bandwidth(device))
+    with to_itself(device):
+        return Peak(measure(device, threads), measure_bandwidth(device))
 
 
 def repeat_work(seconds: float) -> Repetitions:
