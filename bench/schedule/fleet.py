@@ -50,7 +50,7 @@ class Fleet:
         self._building: dict[str, float] = {}  # by name, until when at the latest
         self._largest: dict[str, int] = {}  # bytes of memory that a worker took at most, by where
         self._largest_case: dict[str, int] = {}  # bytes of the case that takes most, by variant
-        self._device_memory: tuple[int, int] | None = None  # free and total, when the last worker was open
+        self._device_memory: tuple[int, int] | None = None  # free and total, when the last worker was built or open
 
     def know(self, requests: Iterable[Open | OpenCommand]) -> None:
         """Take the requests of variants that may be reopened, whether or not they have been opened."""
@@ -191,7 +191,7 @@ class Fleet:
             taken["device" if request.target.on_cuda else "machine"] = reply.peak_memory_bytes
         for where, size in taken.items():
             self._largest[where] = max(self._largest.get(where, 0), size)
-        if isinstance(reply, Opened) and reply.device_memory is not None:
+        if reply.device_memory is not None:
             self._device_memory = reply.device_memory
 
 

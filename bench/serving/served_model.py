@@ -20,6 +20,7 @@ from bench.data.cases import refuse_other_channels
 from bench.data.layouts import CaseFiles
 from bench.data.write import write_mask
 from bench.errors import BenchError, InputError
+from bench.machine.device_lock import to_itself
 from bench.package.formats.case_tensors import ABOUT, CLASS, MASK, PROBABILITIES, SECONDS
 from bench.package.opening import open_package
 from bench.pipeline.pipeline import Pipeline
@@ -27,7 +28,7 @@ from bench.plan.opening import Opening
 from bench.serving.received import MOST_BYTES, write_received
 from bench.worker import allocator
 from bench.worker.ensemble import open_all
-from bench.worker.networks import load_networks
+from bench.worker.networks import load_networks, prepare_device
 from engines.base import ClassCheck, Evidence, Session, class_check_of
 from engines.evidence.mac_counter import own_types
 from engines.evidence.mismatch import evidence_mismatch
@@ -191,13 +192,15 @@ def _built(opening: Opening, stack: ExitStack) -> Session:
     if request.keep_memory:
         allocator.keep_freed()
     models = load_networks(request, stack)
-    layers = own_types(models[0], request.target)
-    session = stack.enter_context(
-        open_all(engine, request.backend, models, request.target, request.settings.merged_apart > 1)
-    )
-    with torch.inference_mode():
-        session.infer(torch.rand(request.target.input_shape).to(request.target.device))
-    session.sync()
+    with to_itself(request.target.device):
+        prepare_device(request, models[0], stack)
+        layers = own_types(models[0], request.target)
+        session = stack.enter_context(
+            open_all(engine, request.backend, models, request.target, request.settings.merged_apart > 1)
+        )
+        with torch.inference_mode():
+            session.infer(torch.rand(request.target.input_shape).to(request.target.device))
+        session.sync()
     wrong = evidence_mismatch(request.backend, request.target, session.evidence(), layers)
     if wrong is not None:
         raise InputError(f"{request.name}: {wrong}")

@@ -106,10 +106,11 @@ class Returned:
 
 @dataclass(frozen=True)
 class Built:
-    """It is built, and waits for `MakeReady`."""
+    """It is built, and waits for `MakeReady`; `device_memory` as of `Opened`."""
 
     build_s: float
     peak_memory_bytes: int
+    device_memory: tuple[int, int] | None
 
 
 @dataclass(frozen=True)

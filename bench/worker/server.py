@@ -126,16 +126,17 @@ class _Server:
 
             from bench.peers.session import case_pipeline
             from bench.worker.ensemble import open_all
-            from bench.worker.networks import load_networks
+            from bench.worker.networks import load_networks, prepare_device
 
         self._device = request.target.device
         models = load_networks(request, self._stack)
         with to_itself(self._device):
             if not request.warm and request.target.on_cuda:
                 self._harness.send(HasDevice())
-            layers = own_types(models[0], request.target)
             self._meter = Meter.of(self._device)
-            used = self._meter.used_memory_bytes()
+            used = self._meter.used_memory_bytes()  # before this process has a context there
+            prepare_device(request, models[0], self._stack)
+            layers = own_types(models[0], request.target)
             x = torch.rand(request.target.input_shape).to(self._device)
             start = time.perf_counter()
             session = self._stack.enter_context(
@@ -146,11 +147,20 @@ class _Server:
                 return Opened(time.perf_counter() - start, False, {}, self._peak_memory(), {}, None)
             _pass(session, x)
             build_s = time.perf_counter() - start
+            self._grown_by = self._since(used)
             self._pipeline = case_pipeline(session, request.settings, self._device)
-            self._warm_up = partial(
-                self._warmed_up, request, session, layers, partial(_pass, session, x), build_s, used
-            )
-            return self._warm_up() if request.warm else Built(build_s, self._peak_memory())
+            self._warm_up = partial(self._warmed_up, request, session, layers, partial(_pass, session, x), build_s)
+            if request.warm:
+                return self._warm_up()
+            return Built(build_s, self._peak_memory(), self._meter.device_memory())
+
+    def _since(self, used: int | None) -> int | None:
+        """How far the device's memory in use has grown from `used`: this process's own while no other builds there.
+
+        None where NVML does not say, or where something else has freed more meanwhile.
+        """
+        now = self._meter.used_memory_bytes()
+        return None if used is None or now is None or now <= used else now - used
 
     def _warmed_up(
         self,
@@ -159,12 +169,9 @@ class _Server:
         layers: Sequence[Layer],
         one_pass: Callable[[], None],
         build_s: float,
-        used: int | None,
     ) -> Opened | Broke:
-        """Warm up what is built, and say what ran; `used`: bytes of the device's memory before it was built."""
+        """Warm up what is built, and say what ran."""
         warmup = warm_up(one_pass)
-        now = self._meter.used_memory_bytes()
-        self._grown_by = None if used is None or now is None else now - used
         evidence = session.evidence()
         wrong = evidence_mismatch(request.backend, request.target, evidence, layers)
         if wrong is not None:

@@ -43,7 +43,7 @@ class ScriptedFleet:
         self.building.append(request.name)
 
     def built(self) -> tuple[str, Built]:
-        return self.building.pop(0), Built(9.0, MEMORY)
+        return self.building.pop(0), Built(9.0, MEMORY, None)
 
     def warm_up(self, name: str) -> Opened:
         return Opened(9.0, True, {"provider": "x", "mac_share": {}}, MEMORY, {"passes": 3}, None)

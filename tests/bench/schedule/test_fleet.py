@@ -34,7 +34,7 @@ class Queued:
                 time.sleep(2 * TIMEOUT_S)  # until it is killed, which frees the GPU
                 return
             time.sleep(BUILD_S)
-            self._far.send(Built(BUILD_S, 1))
+            self._far.send(Built(BUILD_S, 1, None))
 
     def receive(self, _: float) -> object:
         return self.connection.recv()
@@ -50,7 +50,7 @@ class Idle(Queued):
     """Is built at once, and has half a GiB."""
 
     def _build(self, _: str) -> None:
-        self._far.send(Built(0.0, GIB // 2))
+        self._far.send(Built(0.0, GIB // 2, None))
 
     def memory_bytes(self) -> int:
         return GIB // 2
@@ -67,7 +67,7 @@ def test_builds_that_wait_for_a_gpu_have_their_whole_time_once_they_have_it(monk
     replies = {}
     while workers.building:
         name, replies[name] = workers.built()
-    assert {name: replies[name] for name in names} == dict.fromkeys(names, Built(BUILD_S, 1))
+    assert {name: replies[name] for name in names} == dict.fromkeys(names, Built(BUILD_S, 1, None))
     assert replies.get("stuck") == (Broke(f"no answer within {TIMEOUT_S:g} s") if stuck else None)
 
 
@@ -88,3 +88,25 @@ def test_workers_that_keep_the_memory_of_a_case_are_counted_with_it(monkeypatch,
         workers.built()
         opened += 1
     assert opened == fit
+
+
+def test_a_gpu_is_counted_once_something_is_built_there(monkeypatch):
+    """Of 80 GiB each build takes 20, as each says before any is warmed up; a tenth is kept free."""
+    built = 0
+
+    class OnGpu(Idle):
+        def _build(self, _: str) -> None:
+            self._far.send(Built(0.0, 20 * GIB, ((80 - 20 * (built + 1)) * GIB, 80 * GIB)))
+
+    monkeypatch.setattr(fleet, "WorkerProcess", OnGpu)
+    monkeypatch.setattr(fleet.host, "memory", lambda: (1000 * GIB, 1000 * GIB))
+    workers = Fleet((), lambda _: Path("/dev/null"), TIMEOUT_S)
+    target = SimpleNamespace(threads=1, on_cuda=True)
+    for number in range(10):
+        request = Open(f"{number}", SimpleNamespace(), Path(), None, None, target, None)
+        if built and not workers.has_room(request):
+            break
+        workers.begin(request)
+        workers.built()
+        built += 1
+    assert built == 3
