@@ -7,7 +7,9 @@ from math import nan
 from reports.records.record import GpuState, Sample
 from reports.stats.scores import median
 
-_COUNTED_NS = 1_000_000_000  # of a case whose energy is reported: then a step of the counter is about a tenth of it
+# Of a case whose energy and power are reported. A step of the counter of energy is then about a tenth of it; and NVML's
+# power is the mean of the last second from Ampere on (nvmlDeviceGetPowerUsage), so of nothing but that case.
+_COUNTED_NS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,8 @@ class GpuUse:
 
     Attributes:
         sm_mhz, sm_mhz_low, sm_mhz_high: median, smallest and largest clock of the multiprocessors.
-        temperature_c: the highest. power_w: the median. energy_j: as of `energy_j`.
+        temperature_c: the highest.
+        power_w, energy_j: medians, of the whole board; NaN where NVML reports none, and for cases of less than a second.
         throttled: share of the samples with a reason for lower clocks; `throttled_by`: all of those reasons.
         shared: share of the samples beside which a process that is not the run's computed on the device.
     """
@@ -45,7 +48,7 @@ def gpu_use(samples: Sequence[Sample]) -> GpuUse | None:
         sm_mhz_low=min(clocks, default=nan),
         sm_mhz_high=max(clocks, default=nan),
         temperature_c=max(_known(state.temperature_c for state in states), default=nan),
-        power_w=median(_known(state.power_w for state in states)),
+        power_w=median(_known(state.power_w for state in _counted(samples))),
         energy_j=energy_j(samples),
         throttled=_share(bool(state.throttled_by) for state in states),
         throttled_by=tuple(sorted({reason for state in states for reason in state.throttled_by})),
@@ -58,8 +61,12 @@ def energy_j(samples: Iterable[Sample]) -> float:
 
     The board's counter moves in steps: on an H100 it reported 0 J of one case of 20 ms, and 25 J of the next.
     """
-    counted = [s.gpu.energy_j for s in samples if s.gpu is not None and s.case_ns >= _COUNTED_NS]
-    return median(_known(counted))
+    return median(_known(state.energy_j for state in _counted(samples)))
+
+
+def _counted(samples: Iterable[Sample]) -> list[GpuState]:
+    """Readings after cases that lasted long enough for figures that are read over a time."""
+    return [s.gpu for s in samples if s.gpu is not None and s.case_ns >= _COUNTED_NS]
 
 
 def is_shared(state: GpuState, workers: int | None) -> bool:

@@ -49,7 +49,8 @@ class GpuState:
     """A GPU right after a case, by NVML; None is what NVML would not tell.
 
     Attributes:
-        sm_mhz, memory_mhz: clocks. temperature_c, power_w: at that moment.
+        sm_mhz, memory_mhz: clocks. temperature_c: at that moment.
+        power_w: of the whole board, from Ampere on as the mean over the second before.
         energy_j: used by the whole board during the case.
         throttled_by: why the clocks were lower than the GPU could have them.
         process_memory_bytes: device memory of this variant's process.

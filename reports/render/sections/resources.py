@@ -113,7 +113,8 @@ def gpu_section(summary: Summary) -> str:
     rows = [
         [
             text(row.name), f"{use.sm_mhz:.0f} ({use.sm_mhz_low:.0f} to {use.sm_mhz_high:.0f})",
-            f"{use.temperature_c:.0f} °C", f"{use.power_w:.0f} W",
+            f"{use.temperature_c:.0f} °C",
+            f"{use.power_w:.0f} W" if isfinite(use.power_w) else NOT_MEASURED,
             f"{use.energy_j:.3g} J" if isfinite(use.energy_j) else NOT_MEASURED,
             formatting.share(use.throttled), formatting.percent(100 * row.device_share),
         ]
@@ -121,7 +122,8 @@ def gpu_section(summary: Summary) -> str:
     ]  # fmt: skip
     note = (
         "Read by NVML after each case, outside its time: median clock with its range, highest temperature, median "
-        "power and energy of the whole board (not measured of cases under a second: its counter moves in steps), "
+        "power and energy of the whole board (not measured of cases under a second: NVML's power is a mean over the "
+        "last second, and its counter of energy moves in steps), "
         "share of the samples with a reason for lower clocks. *Of device events*: the forward by device events over "
         "that by the host's clock."
     )

@@ -126,11 +126,20 @@ def test_an_older_run_has_no_limits_and_no_warnings() -> None:
     assert document["variants"][0]["gpu"] is None
 
 
-def test_energy_is_reported_of_cases_that_last_longer_than_the_counters_steps() -> None:
+def test_energy_and_power_are_reported_of_cases_that_last_as_long_as_nvml_averages() -> None:
     samples = make_run({}, cases=3, rounds=1).variants[0].samples[:3]
     read = [
-        replace(s, gpu=GpuState(energy_j=j), case_ns=10**9) for s, j in zip(samples, (20.0, 30.0, 25.0), strict=True)
+        replace(s, gpu=GpuState(energy_j=j, power_w=10 * j, sm_mhz=1980), case_ns=10**9)
+        for s, j in zip(samples, (20.0, 30.0, 25.0), strict=True)
     ]
     assert energy_j(read) == 25
-    assert isnan(energy_j(replace(s, case_ns=10**9 - 1) for s in read))
+    use = gpu_use(read)
+    assert use is not None
+    assert (use.power_w, use.energy_j) == (250, 25)
+    short = [replace(s, case_ns=10**9 - 1) for s in read]
+    assert isnan(energy_j(short))
+    use = gpu_use(short)
+    assert use is not None
+    assert isnan(use.power_w)
+    assert use.sm_mhz == 1980, "which is of one moment"
     assert isnan(energy_j(samples))
