@@ -12,18 +12,19 @@ import torch
 from torch import Tensor
 
 _SIDE = {"cpu": 2048, "cuda": 8192}  # fills the chip, and takes a few tenths of a second at most
-_REPEATS = 10  # on a shared machine a few may all fall into a neighbour's turn
-_ENOUGH_S = 1.5  # of products in one precision
+# Of one product, or of the copy. On a shared machine a few may all fall into a neighbour's turn. A GPU does ten in a few
+# milliseconds, in which its clocks have not risen yet: there it is the time that ends them.
+_REPEATS = {"cpu": 10, "cuda": 10_000}
+_ENOUGH_S = {"cpu": 1.5, "cuda": 0.5}
 _DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _COPIED = {"cpu": 2**28, "cuda": 2**30}  # bytes; far more than caches hold
-_COPIES = 5
 _SLOWEST = 0.05  # of FP32: a precision below that is emulated here, and its product would take minutes
 
 
 def measure(device: str, threads: int) -> dict[str, tuple[float, str]]:
     """Operations a second in each precision that `device` multiplies by hardware, and the library that reached them.
 
-    The best of at most ten products of random square matrices, after one to warm up: a peak is a maximum.
+    The best of several products of random square matrices, after one to warm up: a peak is a maximum.
     """
     rates = {precision: (rate, "PyTorch") for precision, rate in _by_pytorch(device).items()}
     if torch.device(device).type == "cpu":
@@ -52,7 +53,7 @@ def _by_openvino(threads: int) -> dict[str, float]:
 
         for precision in ("fp32", "bf16", "int8"):
             for multiply in products(precision, _SIDE["cpu"], threads):
-                rate = _fastest(multiply, "cpu", _SIDE["cpu"], _REPEATS)
+                rate = _operations(_SIDE["cpu"]) / _shortest_s(multiply, "cpu", _REPEATS["cpu"])
                 rates[precision] = max(rates.get(precision, 0.0), rate)
     return rates
 
@@ -65,10 +66,10 @@ def measure_bandwidth(device: str) -> float | None:
     Counted as McCalpin's STREAM does (1995), so that what a cache fetches before it is overwritten does not count.
     """
     with suppress(RuntimeError):
-        source = torch.ones(_COPIED[torch.device(device).type], dtype=torch.uint8, device=device)
-        target = torch.empty_like(source)
-        target.copy_(source)  # now each page of both is there, and none is the system's one page of zeros
-        return 2 * source.numel() / min(_seconds(lambda: target.copy_(source), device) for _ in range(_COPIES))
+        kind = torch.device(device).type
+        source = torch.ones(_COPIED[kind], dtype=torch.uint8, device=device)
+        target = torch.empty_like(source)  # whose pages the first copy fetches, which is not counted
+        return 2 * source.numel() / _shortest_s(lambda: target.copy_(source), device, _REPEATS[kind])
     return None
 
 
@@ -77,7 +78,7 @@ def _rate(device: str, precision: str, fp32: float | None) -> float | None:
     small = _best(device, precision, _SIDE[kind] // 4, 2)
     if fp32 is not None and small < _SLOWEST * fp32:
         return None
-    return _best(device, precision, _SIDE[kind], _REPEATS)
+    return _best(device, precision, _SIDE[kind], _REPEATS[kind])
 
 
 def _best(device: str, precision: str, side: int, repeats: int) -> float:
@@ -85,17 +86,24 @@ def _best(device: str, precision: str, side: int, repeats: int) -> float:
     before = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     try:
-        return _fastest(multiply, device, side, repeats)
+        return _operations(side) / _shortest_s(multiply, device, repeats)
     finally:
         torch.backends.cuda.matmul.allow_tf32 = before
 
 
-def _fastest(multiply: Callable[[], object], device: str, side: int, repeats: int) -> float:
-    multiply()
-    taken = [_seconds(multiply, device)]
-    while len(taken) < repeats and sum(taken) < _ENOUGH_S:
-        taken.append(_seconds(multiply, device))
-    return 2 * side**3 / min(taken)
+def _operations(side: int) -> int:
+    """Of a product of square matrices."""
+    return 2 * side**3
+
+
+def _shortest_s(work: Callable[[], object], device: str, repeats: int) -> float:
+    """The shortest time of `work`, in seconds, after once to warm up; of at most so many, as time allows."""
+    enough_s = _ENOUGH_S[torch.device(device).type]
+    work()
+    taken = [_seconds(work, device)]
+    while len(taken) < repeats and sum(taken) < enough_s:
+        taken.append(_seconds(work, device))
+    return min(taken)
 
 
 def _product(device: str, precision: str, side: int) -> Callable[[], Tensor]:
@@ -106,10 +114,10 @@ def _product(device: str, precision: str, side: int) -> Callable[[], Tensor]:
     return lambda: x @ y
 
 
-def _seconds(multiply: Callable[[], object], device: str) -> float:
+def _seconds(work: Callable[[], object], device: str) -> float:
     synchronise = torch.cuda.synchronize if device.startswith("cuda") else lambda _: None
     synchronise(device)
     start = time.perf_counter()
-    multiply()
+    work()
     synchronise(device)
     return time.perf_counter() - start

@@ -15,12 +15,12 @@ def test_a_copy_reads_and_writes_every_byte_once(monkeypatch):
 
     def seconds(copy, device):
         copies.append(copy())
-        return 0.5 if len(copies) == 3 else 0.8
+        return 0.2 if len(copies) == 3 else 0.4
 
     monkeypatch.setattr(peak, "_seconds", seconds)
     monkeypatch.setitem(peak._COPIED, "cpu", 4096)
-    assert peak.measure_bandwidth("cpu") == 2 * 4096 / 0.5, "the best of several"
-    assert len(copies) == 5
+    assert peak.measure_bandwidth("cpu") == 2 * 4096 / 0.2, "the best of several"
+    assert len(copies) == 5, "until they have taken long enough"
     assert all(int(copied.sum()) == 4096 for copied in copies), "the ones are really there"
 
 
@@ -51,12 +51,15 @@ def test_the_faster_library_sets_the_peak_on_a_cpu(monkeypatch):
     assert peak.measure("cpu", 2) == result
 
 
-@pytest.mark.parametrize(("seconds", "calls"), [(0.1, 10), (0.6, 3), (40.0, 1)])
-def test_a_peak_is_the_best_of_ten_products_or_of_a_second_and_a_half(seconds, calls, monkeypatch):
+@pytest.mark.parametrize(
+    ("device", "seconds", "calls"),
+    [("cpu", 0.1, 10), ("cpu", 0.6, 3), ("cpu", 40.0, 1), ("cuda:1", 0.001, 500), ("cuda", 40.0, 1)],
+)
+def test_a_peak_is_the_best_of_some_time_and_on_a_cpu_of_at_most_ten(device, seconds, calls, monkeypatch):
     taken = []
-    monkeypatch.setattr(peak, "_seconds", lambda *_: taken.append(seconds - 0.001 * len(taken)) or taken[-1])
-    assert peak._fastest(lambda: None, "cpu", 100, 10) == 2 * 100**3 / taken[-1]
-    assert len(taken) == calls
+    monkeypatch.setattr(peak, "_seconds", lambda *_: taken.append(seconds * (1 - 1e-6 * len(taken))) or taken[-1])
+    assert peak._shortest_s(lambda: None, device, peak._REPEATS[device.partition(":")[0]]) == taken[-1]
+    assert len(taken) == pytest.approx(calls, abs=1)
 
 
 def test_without_openvino_the_peak_is_pytorchs(monkeypatch):
