@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 _SIDE = {"cpu": 2048, "cuda": 8192}  # fills the chip, and takes a few tenths of a second at most
-# Of one product, or of the copy. On a shared machine a few may all fall into a neighbour's turn. A GPU does ten in a few
+# Of one product, or of the copy. On a shared machine a few may all fall into a neighbour's turn. A GPU does ten in some
 # milliseconds, in which its clocks have not risen yet: there it is the time that ends them.
 _REPEATS = {"cpu": 10, "cuda": 10_000}
 _ENOUGH_S = {"cpu": 1.5, "cuda": 0.5}

@@ -19,7 +19,7 @@ class GpuUse:
     Attributes:
         sm_mhz, sm_mhz_low, sm_mhz_high: median, smallest and largest clock of the multiprocessors.
         temperature_c: the highest.
-        power_w, energy_j: medians, of the whole board; NaN where NVML reports none, and for cases of less than a second.
+        power_w, energy_j: medians, of the whole board; NaN also for cases of less than a second.
         throttled: share of the samples with a reason for lower clocks; `throttled_by`: all of those reasons.
         shared: share of the samples beside which a process that is not the run's computed on the device.
     """
