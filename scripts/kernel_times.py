@@ -94,6 +94,12 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--passes", type=int, default=20)
     options = parser.parse_args()
+    with torch.cuda.device(options.device):  # which is waited for, and on which Triton launches
+        measure(options)
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Print what the backends' kernels take on the current device."""
     model = build_model(read_checkpoint(demo.CHECKPOINT), widen_to=options.width)
     peaks = peak.measure(options.device, 1)
     reached = ", ".join(f"{precision} {rate / 1e12:.0f}" for precision, (rate, _) in peaks.items())
