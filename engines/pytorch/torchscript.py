@@ -31,7 +31,7 @@ class TorchScript(TorchEngine):
     def open(self, model: "Model", target: Target) -> Iterator[TorchSession]:
         layers = layers_for(model, target)
         with torch_settings(target):
-            key = key_of(model, target, ("torch",), precision="fp32")
+            key = key_of(model, target, ("torch",), precision="fp32", **_number(target))
             with suppress_output():
                 built = artefact(target, "torchscript", key, lambda folder: _build(model, target, folder / _FILE))
                 optimised = _load(built.folder / _FILE, target)
@@ -49,6 +49,14 @@ class TorchScript(TorchEngine):
             yield TorchSession(
                 optimised, layers, target, built.cached, operations, "weights in the graph that the interpreter ran"
             )
+
+
+def _number(target: Target) -> dict[str, int]:
+    """The device's number, for the key: a trace keeps the devices of tensors that a forward makes as constants.
+
+    Loading it for another device moves weights alone, so that there it is built anew.
+    """
+    return {"number": torch.device(target.device).index or 0} if target.on_cuda else {}
 
 
 def _build(model: "Model", target: Target, path: Path) -> None:
