@@ -212,10 +212,13 @@ def network(folder: Path, precision: str) -> Path:
     return folder / ("int8.onnx" if precision == "int8" else "fp32.onnx")
 
 
-def plan_of(folder: Path, precision: str) -> Path:
-    """Where the engine of a precision is kept: by the content of its ONNX file, so that it is never another's."""
-    content = hashlib.sha256(network(folder, precision).read_bytes()).hexdigest()
-    return folder / f"{precision}-{content[:16]}.plan"
+def plan_of(folder: Path, precision: str, machine: str) -> Path:
+    """Where the engine of a precision is kept, so that it is never another's: by the content of its ONNX file, and by
+    GPU, driver and TensorRT, of which `machine` says what they are.
+    """
+    content = hashlib.sha256(network(folder, precision).read_bytes())
+    content.update(machine.encode())
+    return folder / f"{precision}-{content.hexdigest()[:16]}.plan"
 
 
 class OnnxRuntime:
@@ -240,16 +243,23 @@ class Cuda:
 
     def __init__(self) -> None:
         self._driver = ctypes.CDLL("libcuda.so.1")
-        device, context = ctypes.c_int(), ctypes.c_void_p()
+        self._device, context = ctypes.c_int(), ctypes.c_void_p()
         self("cuInit", 0)
-        self("cuDeviceGet", ctypes.byref(device), 0)
-        self("cuDevicePrimaryCtxRetain", ctypes.byref(context), device)  # the one of TensorRT
+        self("cuDeviceGet", ctypes.byref(self._device), 0)
+        self("cuDevicePrimaryCtxRetain", ctypes.byref(context), self._device)  # the one of TensorRT
         self("cuCtxSetCurrent", context)
 
     def __call__(self, function: str, *arguments: Any) -> None:
         status = getattr(self._driver, function)(*arguments)
         if status:
             raise SystemExit(f"CUDA: {function} failed with status {status}")
+
+    def __str__(self) -> str:
+        """The GPU's name, and the version of CUDA that the driver is for."""
+        name, version = ctypes.create_string_buffer(256), ctypes.c_int()
+        self("cuDeviceGetName", name, ctypes.sizeof(name), self._device)
+        self("cuDriverGetVersion", ctypes.byref(version))
+        return f"{name.value.decode(errors='replace')}, driver for CUDA {version.value}"
 
     def stream(self) -> ctypes.c_void_p:
         handle = ctypes.c_void_p()
@@ -278,7 +288,8 @@ class TensorRT:
             raise SystemExit(f"TensorRT {trt.__version__}; this is for 8.6, newer ones have the backends tensorrt-*")
         self._cuda = cuda = Cuda()
         log = trt.Logger(trt.Logger.WARNING)
-        self._runtime, self._engine = _engine(trt, log, folder, precision)
+        plan = plan_of(folder, precision, f"{cuda}, TensorRT {trt.__version__}")
+        self._runtime, self._engine = _engine(trt, log, network(folder, precision), plan, precision)
         self._context, self._stream = self._engine.create_execution_context(), cuda.stream()
         shapes = {name: tuple(self._engine.get_tensor_shape(name)) for name in (INPUT, *OUTPUTS)}
         self._device = {name: cuda.device_memory(4 * math.prod(shape)) for name, shape in shapes.items()}
@@ -309,11 +320,11 @@ class TensorRT:
         return ctypes.c_void_p(array.ctypes.data)
 
 
-def _engine(trt: Any, log: Any, folder: Path, precision: str) -> tuple[Any, Any]:
-    """The engine of FOLDER, built where there is none of its ONNX file."""
-    path, runtime = plan_of(folder, precision), trt.Runtime(log)
+def _engine(trt: Any, log: Any, graph: Path, path: Path, precision: str) -> tuple[Any, Any]:
+    """The engine at `path`, built where there is none of the ONNX file `graph`."""
+    runtime = trt.Runtime(log)
     if not path.is_file():
-        data = _built(trt, log, network(folder, precision), precision)
+        data = _built(trt, log, graph, precision)
         path.with_suffix(".unfinished").write_bytes(data)
         path.with_suffix(".unfinished").replace(path)
     engine = runtime.deserialize_cuda_engine(path.read_bytes())

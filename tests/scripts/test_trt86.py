@@ -161,12 +161,22 @@ class Driver:
         if name in self.IDLE:
             return lambda *_: 0
         return {
+            "cuDeviceGetName": self.name,
+            "cuDriverGetVersion": self.version,
             "cuMemAlloc_v2": self.allocate,
             "cuMemHostAlloc": self.allocate,
             "cuMemcpyHtoDAsync_v2": self.copy,
             "cuMemcpyDtoHAsync_v2": self.copy,
             "cuStreamSynchronize": self.wait,
         }[name]
+
+    def name(self, buffer, size, _device):
+        buffer.value = b"NVIDIA H100"[: size - 1]
+        return 0
+
+    def version(self, number):
+        number._obj.value = 12080
+        return 0
 
     def allocate(self, address, size, flags=0):
         assert flags == 0
@@ -226,9 +236,18 @@ def test_the_driver_and_tensorrt_are_asked_for_what_they_do(folder, images, tmp_
     monkeypatch.setitem(sys.modules, "tensorrt", trt)
     monkeypatch.setattr(ctypes, "CDLL", lambda _name: driver)
     build_engine = predict["TensorRT"].__init__.__globals__
-    monkeypatch.setitem(build_engine, "_engine", lambda *_: (None, Engine(folder / "fp32.onnx", driver)))
+    plans = []
+
+    def engine(_trt, _log, graph, plan, precision):
+        plans.append(plan)
+        assert (graph, precision) == (folder / "fp32.onnx", "fp16")
+        return None, Engine(graph, driver)
+
+    monkeypatch.setitem(build_engine, "_engine", engine)
     case, runtime = predict["Case"](folder), predict["TensorRT"](folder, "fp16")
     asked = [{"images": [str(image)], "mask": str(tmp_path / f"{image.name[:3]}.nii.gz")} for image in images]
+    machine = "NVIDIA H100, driver for CUDA 12080, TensorRT 8.6.0"
+    assert plans == [predict["plan_of"](folder, "fp16", machine)]
     expected = answers(folder, asked)
     for question, answer in zip(asked, expected, strict=True):
         written = Path(question["mask"]).read_bytes()
@@ -241,10 +260,12 @@ def test_no_engine_or_graph_of_an_earlier_network_is_taken(export, tmp_path):
     plans = []
     for content in (b"one", b"two"):
         (tmp_path / "fp32.onnx").write_bytes(content)
-        plans.append(plan_of(tmp_path, "fp16"))
+        plans.append(plan_of(tmp_path, "fp16", "an H100"))
     assert plans[0] != plans[1]
     (tmp_path / "fp32.onnx").write_bytes(b"one")
-    assert plan_of(tmp_path, "fp16") == plans[0]
+    assert plan_of(tmp_path, "fp16", "an H100") == plans[0]
+    plans.append(plan_of(tmp_path, "fp16", "an A100"))
+    assert plans[2] not in plans[:2], "nor one of another GPU"
     for path in (*plans, tmp_path / "int8.onnx"):
         path.touch()
     export["clear"](tmp_path)
