@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 FORMAT = 1  # raise it when a builder in this package changes what it writes
 PORTABLE = ("onnx-fp32", "onnx-fp16", "onnx-int8", "openvino-int8", "ort-int8")
 """Kinds that are data for a runtime on any machine; whatever else is built is code, or for one device."""
+CHOICE = "fused-choice"
+DATA = (*PORTABLE, CHOICE)
+"""Kinds that hold no code; a choice of kernels is for one device all the same."""
 
 _MANIFEST = "manifest.json"
 _OF_MACHINE = ("device", "versions")  # parts of a key that a portable artefact does not depend on

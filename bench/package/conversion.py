@@ -89,7 +89,7 @@ def convert(folder: Path, wanted: Wanted, name_of_format: str, out: Path, progre
         form.refuse(subject)
         with tempfile.TemporaryDirectory() as scratch, trial(opening, wanted.timeout_s, Path(scratch) / "log") as tried:
             progress.start("trying it", 1)
-            equal = predict_again(run, name, tried, models[0].task, Path(scratch))
+            equal = predict_again(run, opening, tried, models[0].task, Path(scratch), progress)
             progress.advance("a case of the run")
             artefacts, evidence = tried.call(asked), tried.opened.evidence
         subject = replace(

@@ -21,12 +21,12 @@ from bench.package import golden
 from bench.package.document import ARTEFACTS, GOLDEN, PROOF, write_package
 from bench.package.networks import Packed, pack_networks
 from bench.package.proof import proof_of
-from bench.package.trial import Trial, differing_voxels, trial
+from bench.package.trial import Trial, allowed_words, differing_voxels, share_allowed, trial
 from bench.plan.opening import of_run
 from bench.progress import Progress
 from bench.schedule.run_directory import RunDirectory
 from bench.worker.messages import Open
-from engines.cache import PORTABLE, asked, kind_of
+from engines.cache import DATA, asked, kind_of
 from models.task import Task
 from reports.records.package import GoldenCase, PackageRecord, Proof
 from reports.records.record import EvidenceRecord, VariantRecord
@@ -68,14 +68,14 @@ def export(folder: Path, wanted: Wanted, out: Path, progress: Progress) -> Packa
         opening = _of_package(opening, packed)
         with tempfile.TemporaryDirectory() as scratch, trial(opening, wanted.timeout_s, Path(scratch) / "log") as tried:
             progress.start("trying it", 1 + golden.DRAWN)
-            equal = predict_again(run, name, tried, packed.model.task, Path(scratch))
+            equal = predict_again(run, opening, tried, packed.model.task, Path(scratch), progress)
             progress.advance("a case of the run")
             cases = _golden_cases(packed, tried, work, Path(scratch), progress)
             artefacts, left_out = _copy_artefacts(tried, work, code=wanted.code)
             evidence = EvidenceRecord(**tried.opened.evidence)
         _copy_proof(run, work)
         record = _record(run, opening, packed, replace(proof, equal_cases=equal), evidence)
-        code = any(kind_of(artefact) not in PORTABLE for artefact in artefacts)
+        code = any(kind_of(artefact) not in DATA for artefact in artefacts)
         return write_package(work, replace(record, artefacts=artefacts, left_out=left_out, code=code, golden=cases))
 
 
@@ -143,13 +143,14 @@ def unfinished(out: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def predict_again(run: Run, name: str, tried: Trial, task: Task, scratch: Path) -> int:
+def predict_again(run: Run, opening: Open, tried: Trial, task: Task, scratch: Path, progress: Progress) -> int:
     """Predict the run's smallest case, and hold it against the run's own prediction; 0 where that is gone.
 
     Raises:
-        BackendLostError: they differ.
+        BackendLostError: they differ, by more than `share_allowed`.
     """
     assert run.folder is not None, "a run that was read from its folder"
+    name, share = opening.name, share_allowed(opening.target.device)
     directory, variant = RunDirectory(run.folder), run.variant(name)
     cases = sorted(run.record.cases, key=lambda case: math.prod(case.shape))
     kept = ((case, directory.predictions(name) / f"{case.name}{mask_ending(case.image)}") for case in cases)
@@ -158,12 +159,14 @@ def predict_again(run: Run, name: str, tried: Trial, task: Task, scratch: Path) 
         return 0
     again = tried.predict([Path(image) for image in case.images], scratch / f"again{mask_ending(case.image)}")
     differing, voxels = differing_voxels(again.mask, before, task)
-    if differing or again.subtype != _subtype(variant, case.name):
+    labels = f"labels {differing} of {voxels} voxels of {case.name} otherwise than the run did{allowed_words(share)}"
+    if differing > share * voxels or again.subtype != _subtype(variant, case.name):
         raise BackendLostError(
-            f"--variant {name}: what would be packed labels {differing} of {voxels} voxels of {case.name} otherwise "
-            f"than the run did, class {again.subtype} where it was {_subtype(variant, case.name)}; the machine or its "
-            "software is not what it was: run again, then export"
+            f"--variant {name}: what would be packed {labels}, class {again.subtype} where it was "
+            f"{_subtype(variant, case.name)}; the machine or its software is not what it was: run again, then export"
         )
+    if differing:
+        progress.note(f"{name}: what is packed {labels}")
     return 1
 
 
@@ -198,7 +201,7 @@ def _copy_artefacts(tried: Trial, work: Path, *, code: bool) -> tuple[tuple[str,
     """Copy what was built for it; with `code` also what is code. Return the folders, and the kinds that were left."""
     taken, left = [], []
     for folder in tried.call(asked):
-        if kind_of(folder.name) in PORTABLE or code:
+        if kind_of(folder.name) in DATA or code:
             shutil.copytree(folder, work / ARTEFACTS / folder.name)
             taken.append(f"{ARTEFACTS}/{folder.name}")
         else:

@@ -15,7 +15,7 @@ from bench.plan.variants import row_of
 from bench.worker import allocator
 from bench.worker.messages import Open
 from engines.base import Calibration, EngineError, Target
-from engines.cache import PORTABLE, kind_of
+from engines.cache import DATA, kind_of
 from engines.probe import incompatible_reason
 from models.load import load_model
 from models.model import Model
@@ -75,7 +75,7 @@ def opening_of(
 def _refuse_code(folder: Path, record: PackageRecord, trust: Path | None, to_trust: str) -> None:
     """By what lies there, and not by what the document says of it."""
     built = {PurePosixPath(name).parts[1] for name in record.files if name.startswith(f"{ARTEFACTS}/")}
-    kinds = sorted({kind_of(name) for name in built} - {*PORTABLE})
+    kinds = sorted({kind_of(name) for name in built} - {*DATA})
     if kinds and (trust is None or trust.resolve() != folder.resolve()):
         raise InputError(
             f"{folder}: holds built code ({', '.join(kinds)}), which is run when it is opened; if you trust whoever "

@@ -15,6 +15,15 @@ from models.task import Task
 
 Expected = TypeVar("Expected")
 
+ELSEWHERE = 0.01
+"""Share of a case's voxels that may be labelled otherwise on another processor or GPU, or by other versions: sums are
+made in another order there, and the noise of a golden case is near a border everywhere."""
+ON_CUDA = 0.001
+"""The same share on CUDA: cuDNN, Inductor, ONNX Runtime and our own choice of convolutions time kernels anew in a new
+process, and take others. On an H100 every backend in FP16, whatever its kernels, labelled at most 0.004 % of a case's
+voxels otherwise than FP32 did, and another pipeline 0.6 % (docs/results/gpu-h100-first); of golden cases, whose noise
+is near more borders, two ways of rounding `torch-fused` in FP16 labelled 0.006 % otherwise."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -85,3 +94,26 @@ def differing_voxels(mask: Path, other: Path, task: Task) -> tuple[int, int]:
     if labels.shape != other_labels.shape:
         return labels.size, labels.size
     return int((labels != other_labels).sum()), labels.size
+
+
+def share_allowed(device: str, *, elsewhere: bool = False) -> float:
+    """Share of a case's voxels that a new process may label otherwise than one before it, of the same variant.
+
+    None on the same CPU, whose libraries choose by rules and give the same bits again.
+
+    Args:
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        elsewhere: processor, GPU or versions are others than they were.
+    """
+    if elsewhere:
+        return ELSEWHERE
+    return ON_CUDA if device.startswith("cuda") else 0.0
+
+
+def allowed_words(share: float) -> str:
+    """To go behind what differs: how much may, and why; empty where nothing may."""
+    if not share:
+        return ""
+    elsewhere = "here sums are made in another order"
+    reason = elsewhere if share == ELSEWHERE else "a GPU's kernels are chosen anew each time"
+    return f", where {100 * share:g} % may: {reason}"

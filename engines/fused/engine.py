@@ -40,12 +40,9 @@ class Fused(TorchEngine):
             module = rewritten(copied(model.module).to(target.device, torch.float16), kernels)
             details: dict[str, Any] = {"norm": name}
             if name == TRITON:
-                from engines.fused.choice import choose
+                from engines.fused.choice import kept_or_chosen
 
-                with torch.inference_mode():
-                    details["convolutions"] = choose(
-                        module, torch.rand(target.input_shape, device=target.device).half()
-                    )
+                details["convolutions"], details["cached"] = kept_or_chosen(model, module, target)
 
             def forward(x: Tensor) -> tuple[Tensor, Tensor]:
                 segmentation, classification = module(x.half())

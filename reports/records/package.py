@@ -55,7 +55,8 @@ class Proof:
         accuracy: ``kept``, ``undecided``, ``lost``; of the baseline ``reference``. `shown_by`: against truth, or
             agreement with the baseline.
         proven: the accuracy was kept; else whoever made the package asked for it all the same.
-        equal_cases: of the run's cases that the package itself predicted again, with equal masks and classes.
+        equal_cases: of the run's cases that the package itself predicted again, with equal classes and masks,
+            on CUDA but for the few voxels that other kernels label otherwise.
     """
 
     run: str

@@ -16,7 +16,7 @@ from bench.errors import InputError
 from bench.machine import host
 from bench.package import golden, measure
 from bench.package.document import read_package
-from bench.package.opening import open_package
+from bench.package.opening import _refuse_code, open_package
 from bench.package.trial import trial
 from bench.package.verify import _machine
 from bench.plan.request import Request
@@ -199,6 +199,13 @@ def test_code_comes_along_and_is_run_only_when_asked(network, data, bench):
     for name, said in (("triton", 'config.pbtxt to "yes"'), ("mlserver", "model-settings.json to true")):
         code, out, _ = bench(*exported, "--code", "--format", name, "--out", name)
         assert (code, said in out) == (0, True), out
+
+
+def test_a_choice_of_kernels_is_no_code():
+    choice, code = "artefacts/fused-choice-ab/choice.json", "artefacts/aoti-ab/network.pt2"
+    _refuse_code(Path("p"), SimpleNamespace(files={choice: ""}), None, "trust it")
+    with pytest.raises(InputError, match=r"holds built code \(aoti\)"):
+        _refuse_code(Path("p"), SimpleNamespace(files={choice: "", code: ""}), None, "trust it")
 
 
 def test_what_was_not_shown_is_exported_only_when_asked(run_and_package, bench):

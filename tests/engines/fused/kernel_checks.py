@@ -5,17 +5,23 @@ random inputs, with NaN in every output before.
 """
 
 import copy
+import hashlib
 import json
 import sys
+import tempfile
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engines.base import EngineError, Target
 from engines.fused import choice, triton_conv, triton_norm
-from engines.fused.network import Block, rewritten
+from engines.fused.network import Block, NormedConvolution, rewritten
+from models.model import Model
 from models.networks.unet import MultiTaskUNet, Shape
 
 SEED, DEVICE, DTYPE = int(sys.argv[1]), sys.argv[2], sys.argv[3]
@@ -206,7 +212,7 @@ def network(batch: int, *tile: int, own: bool = False) -> float:
             times = iter(range(10**6, 0, -1))  # each is faster than those before
             triton_conv.WAYS = triton_conv.WAYS[-1:]
             chosen = choice.choose(module, x, lambda _: float(next(times)))
-            assert sum(line.startswith("own") for line in chosen.values()) == 5, chosen
+            assert sum(each.times.startswith("own") for each in chosen.values()) == 5, chosen
         return max(error(output, expected) for output, expected in zip(module(x), true, strict=True))
 
 
@@ -241,13 +247,66 @@ def chosen() -> float:
         ):
             triton_conv.convolve = ours
             times = iter(range(10**6))  # each is slower than those before
-            lines = choice.choose(module, x, lambda call, times=times: float(next(times)))
-            assert list(lines) == ["first", "second"]
-            assert all(line.startswith("cuDNN") and said in line for line in lines.values()), lines
+            made = choice.choose(module, x, lambda call, times=times: float(next(times)))
+            assert list(made) == ["first", "second"]
+            assert all(each.times.startswith("cuDNN") and said in each.times for each in made.values()), made
+            assert all(each.way is None for each in made.values())
             assert module.first.convolve is module.second.convolve is None
     finally:
         triton_conv.convolve, triton_conv.WAYS = kernel, ways
     return 0.0
+
+
+def kept() -> float:
+    """A choice is made once for a device, a shape and a batch, and is taken from the cache from then on; 0 if so."""
+    unet = MultiTaskUNet(shape=Shape(8, poolings=1)).eval().requires_grad_(False).to(**PLACE)
+    model = Model(
+        module=unet, architecture="multitask-unet", width=8, tile=(4, 4, 6), window=(0.0, 1.0), sha256="0" * 64
+    )
+    times = iter(range(10**6, 0, -1))  # each is faster than those before, so that ours is taken wherever it can be
+
+    def never(_: Callable[[], object]) -> float:
+        raise AssertionError("it is timed again")
+
+    def opened(target: Target, timer: choice.Timer) -> tuple[Any, bool, nn.Module]:
+        module = rewritten(copy.deepcopy(unet), triton_norm)
+        said, cached = choice.kept_or_chosen(model, module, target, timer)
+        ways = {
+            name: None if layer.convolve is None else layer.convolve.args[1]  # type: ignore[attr-defined]
+            for name, layer in module.named_modules()
+            if isinstance(layer, NormedConvolution)
+        }
+        return (said, ways), cached, module
+
+    triton_conv.WAYS, ways = triton_conv.WAYS[-1:], triton_conv.WAYS
+    with tempfile.TemporaryDirectory() as folder:
+        target = Target(DEVICE, model.tile, 1, 1, Path(folder))
+        first, cached, before = opened(target, lambda _: float(next(times)))
+        assert not cached
+        assert sum(way is not None for way in first[1].values()) == 1, first
+        again, cached, after = opened(target, never)
+        assert cached
+        assert again == first
+        x = torch.rand(target.input_shape, **PLACE)
+        with torch.inference_mode():
+            assert all(torch.equal(one, other) for one, other in zip(before(x), after(x), strict=True))
+        assert not opened(replace(target, batch=2), lambda _: float(next(times)))[1], "another batch, another choice"
+        _refuse_forged(Path(folder), lambda: opened(target, never))
+    triton_conv.WAYS = ways
+    return 0.0
+
+
+def _refuse_forged(folder: Path, opened: Callable[[], object]) -> None:
+    for path in folder.glob("*/choice.json"):
+        path.write_text(path.read_text().replace("4,", "3,", 1))
+        manifest = json.loads((path.parent / "manifest.json").read_text())
+        manifest["files"]["choice.json"] = hashlib.sha256(path.read_bytes()).hexdigest()
+        (path.parent / "manifest.json").write_text(json.dumps(manifest))
+    try:
+        opened()
+    except EngineError:
+        return
+    raise AssertionError("a way that is none was taken")
 
 
 def main() -> None:
@@ -283,6 +342,7 @@ def main() -> None:
         "convolution of NaN": convolved_poison(),
         "convolution of other layouts": not_convolved(),
         "convolutions chosen": chosen(),
+        "choice kept": kept(),
         "network, batch 1": network(1, 8, 16, 16),
         "network, batch 2": network(2, 8, 16, 16),
         "network, own convolutions": network(1, 8, 8, 16, own=True),
