@@ -13,6 +13,7 @@ from engines.base import Target
 from engines.evidence.mac_counter import layers_for
 from engines.fused.network import Kernels, rewritten
 from engines.placement import copied
+from engines.pytorch.compile import cache_folder
 from engines.pytorch.cuda_graph import graph_session
 from engines.pytorch.engine import TorchEngine
 from engines.pytorch.session import TorchSession, torch_settings
@@ -35,7 +36,8 @@ class Fused(TorchEngine):
     @contextmanager
     def open(self, model: "Model", target: Target) -> Iterator[TorchSession]:
         layers = layers_for(model, target)
-        with torch_settings(target), torch.cuda.device(target.device):
+        kept = cache_folder(target, TRITON, "TRITON_CACHE_DIR")  # else in a home, which a container may lack
+        with torch_settings(target), kept, torch.cuda.device(target.device):
             kernels, name = choose_kernels()
             module = rewritten(copied(model.module).to(target.device, torch.float16), kernels)
             details: dict[str, Any] = {"norm": name}

@@ -72,12 +72,14 @@ def _settings(target: Target) -> dict[str, Any]:
 
 
 @contextmanager
-def cache_folder(target: Target) -> Iterator[Path]:
-    """Keep Inductor's files under the target's cache; it keys them itself, apart from the device's identity."""
-    name = "TORCHINDUCTOR_CACHE_DIR"
+def cache_folder(target: Target, compiler: str = "inductor", name: str = "TORCHINDUCTOR_CACHE_DIR") -> Iterator[Path]:
+    """Keep a compiler's files under the target's cache; it keys them itself, apart from the device's identity.
+
+    `name`: of the variable that tells it where.
+    """
     before = os.environ.get(name)
     device = "".join(letter if letter.isalnum() else "-" for letter in device_identity(target))
-    folder = target.cache / "inductor" / device
+    folder = target.cache / compiler / device
     os.environ[name] = str(folder)
     try:
         yield folder

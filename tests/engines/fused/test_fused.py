@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import engines
 from engines.base import EngineError, Target
 from engines.fused import engine, torch_norm
 from engines.fused.network import FusedUNet, NormActivation, rewritten
+from models.model import Model
 from models.networks.unet import MultiTaskUNet, Shape
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -128,6 +130,27 @@ def compiled_convolution(
         for option in ("--dump-sass", "--dump-resource-usage")
     ]
     return read[0], read[1]
+
+
+def test_what_triton_compiles_is_kept_with_the_engines(
+    target: Callable[..., Target], model: Model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A GPU is missing here, so that the engine gets no further than its kernels."""
+    pytest.importorskip("triton", reason="Triton is not installed")
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "own"))
+    monkeypatch.setattr(torch.cuda, "device", lambda _: nullcontext())
+
+    def compile_one() -> None:
+        compiled("_add_kernel")
+        raise EngineError("no GPU")
+
+    monkeypatch.setattr(engine, "choose_kernels", compile_one)
+    here = target(cache=tmp_path / "cache")
+    with pytest.raises(EngineError, match="no GPU"), engines.load("torch-fused").open(model, here):
+        pass
+    assert list((here.cache / "triton").rglob("*.cubin"))
+    assert os.environ["TRITON_CACHE_DIR"] == str(tmp_path / "own"), "as before"
+    assert not (tmp_path / "own").exists()
 
 
 def error(output: Tensor, true: Tensor) -> float:
