@@ -43,13 +43,13 @@ class Timed:
             waits included.
         wall_s: from the first case's start to the last mask on disk.
         forward_s: of `wall_s`, what the forward ran.
-        peak_memory_bytes: of the process, or the largest of the processes.
+        peak_memory_bytes: of the process, or the largest of the processes; None where that is not known.
     """
 
     latencies_s: tuple[float, ...]
     wall_s: float
     forward_s: float
-    peak_memory_bytes: int
+    peak_memory_bytes: int | None
 
 
 @dataclass(frozen=True)
@@ -164,9 +164,9 @@ def _cold(opening: Open, cases: _Paths, timeout_s: float, progress: Progress) ->
             reply = ask(Predict(images, mask), Predicted)
             latencies.append(time.perf_counter() - start)
         forward_s += reply.timing.stages_ns["forward"] * 1e-9
-        peak = max(peak, reply.peak_memory_bytes)
+        peak = max(peak, reply.peak_memory_bytes or 0)
         progress.advance(images[0].name)
-    return Timed(tuple(latencies), sum(latencies), forward_s, peak)
+    return Timed(tuple(latencies), sum(latencies), forward_s, peak or None)
 
 
 @contextmanager

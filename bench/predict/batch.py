@@ -139,7 +139,7 @@ class Batch:
                 raise StorageError(f"{reason.partition(';')[0]}; make room")
             raise _CaseError(reply.reason)
         assert isinstance(reply, BatchRan), reply
-        self.peak_memory_bytes = max(reply.peak_memory_bytes, self.peak_memory_bytes or 0)
+        self.peak_memory_bytes = max(reply.peak_memory_bytes or 0, self.peak_memory_bytes or 0) or None
 
     def _follow(self) -> None:
         for line in self._journal.show(self._progress):

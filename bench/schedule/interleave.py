@@ -445,7 +445,7 @@ class Interleaver:
             self.fleet.note_memory(read)
         if isinstance(reply, CommandRan):
             return read if on_cpu else None
-        return max(reply.peak_memory_bytes, read) if tree and on_cpu else reply.peak_memory_bytes
+        return max(reply.peak_memory_bytes or 0, read) if tree and on_cpu else reply.peak_memory_bytes
 
     def _fail(self, name: str, reason: str) -> None:
         self.fleet.close(name)

@@ -1,4 +1,8 @@
-"""What the harness asks of a worker, and what that answers. A request gets one reply."""
+"""What the harness asks of a worker, and what that answers. A request gets one reply.
+
+`peak_memory_bytes` of a reply is the most memory that the worker has taken, on a GPU of the device's; None where nobody
+can tell.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +113,7 @@ class Built:
     """It is built, and waits for `MakeReady`; `device_memory` as of `Opened`."""
 
     build_s: float
-    peak_memory_bytes: int
+    peak_memory_bytes: int | None
     device_memory: tuple[int, int] | None
 
 
@@ -143,7 +147,7 @@ class Predicted:
     timing: "CaseTiming"
     started_unix_s: float
     cpu_ns: int
-    peak_memory_bytes: int
+    peak_memory_bytes: int | None
     gpu: GpuState | None
 
     @property
@@ -171,7 +175,7 @@ class PredictedAll:
 
     streamed: "Streamed"
     cpu_ns: int
-    peak_memory_bytes: int
+    peak_memory_bytes: int | None
 
 
 @dataclass(frozen=True)
@@ -208,7 +212,7 @@ class PredictBatch:
 class BatchRan:
     """Every case has its line."""
 
-    peak_memory_bytes: int
+    peak_memory_bytes: int | None
 
 
 @dataclass(frozen=True)

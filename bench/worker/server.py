@@ -49,7 +49,7 @@ from bench.worker.messages import (
     RunCommand,
 )
 from bench.worker.warmup import warm_up
-from engines.base import Availability, Session
+from engines.base import TORCH, Availability, Session
 from engines.evidence.mac_counter import own_types
 from engines.evidence.mismatch import evidence_mismatch
 from engines.layers import Layer
@@ -82,6 +82,7 @@ class _Server:
         self._device = "cpu"
         self._meter = Meter()
         self._grown_by: int | None = None
+        self._by_pytorch = False  # device memory is PyTorch's to give
 
     def answer(self, request: Request) -> Reply:
         try:
@@ -129,6 +130,7 @@ class _Server:
             from bench.worker.networks import load_networks, prepare_device
 
         self._device = request.target.device
+        self._by_pytorch = request.backend.runtime.providers == TORCH.providers  # also a peer's
         models = load_networks(request, self._stack)
         with to_itself(self._device):
             if not request.warm and request.target.on_cuda:
@@ -219,13 +221,16 @@ class _Server:
         run_batch(self._pipeline, request, self._harness)
         return BatchRan(self._peak_memory())
 
-    def _peak_memory(self) -> int:
+    def _peak_memory(self) -> int | None:
+        """On a GPU of the device's memory; None where NVML shows none, and a library other than PyTorch takes it."""
         if self._device == "cpu":
             return peak_resident_bytes()
         import torch
 
-        by_nvml = self._meter.process_memory_bytes()
-        return max(by_nvml or self._grown_by or 0, int(torch.cuda.max_memory_reserved(self._device)))
+        by_nvml = self._meter.process_memory_bytes() or self._grown_by
+        if by_nvml is None and not self._by_pytorch:
+            return None
+        return max(by_nvml or 0, int(torch.cuda.max_memory_reserved(self._device)))
 
 
 def _call(request: Call) -> Any:

@@ -16,6 +16,7 @@ from bench.cli.terminal import progress
 from bench.plan.request import Request
 from bench.scenarios import OFFLINE, PERCENTILES, Scenarios, percentile
 from bench.schedule.run_directory import write_text
+from reports.formatting import mebibytes
 
 
 def execute(options: Namespace) -> int:
@@ -39,7 +40,7 @@ def text(result: Scenarios) -> str:
             values = f"{len(result.cases) / timed.wall_s:.3f} cases/s, read-ahead {result.read_ahead}"
         else:
             values = ", ".join(f"p{p} {percentile(timed.latencies_s, p):.3f} s" for p in PERCENTILES)
-        lines.append(f"{scenario:<13}  {values}, {forward}, {timed.peak_memory_bytes / 2**20:.0f} MiB")
+        lines.append(f"{scenario:<13}  {values}, {forward}, {mebibytes(timed.peak_memory_bytes)}")
     if result.masks_equal is not None:
         lines.append("masks: equal in all scenarios" if result.masks_equal else "masks: NOT equal in all scenarios")
     return "\n".join(lines)

@@ -77,10 +77,11 @@ def test_memory_that_others_take_later_is_not_counted(gpu, network, tmp_path):
 
 
 @pytest.mark.parametrize("freed", [2 * GIB, 5 * GIB])
-def test_what_shrank_meanwhile_tells_nothing(gpu, freed):
+@pytest.mark.parametrize(("by_pytorch", "peak"), [(True, GIB), (False, None)])
+def test_what_shrank_meanwhile_tells_nothing(gpu, freed, by_pytorch, peak):
     worker = _Server(ExitStack(), None)
-    worker._device, worker._meter = "cuda", Meter.of("cuda")
+    worker._device, worker._meter, worker._by_pytorch = "cuda", Meter.of("cuda"), by_pytorch
     gpu.used += 2 * GIB - freed
     worker._grown_by = worker._since(3 * GIB)
     assert worker._grown_by is None
-    assert worker._peak_memory() == GIB, "PyTorch's own"
+    assert worker._peak_memory() == peak, "PyTorch's own, where it is PyTorch that takes the memory"
