@@ -52,6 +52,16 @@ def physical_threads(root: Path = cgroup.ROOT) -> int:
     return max(1, cores if quota is None else min(cores, int(quota)))
 
 
+def threads_like(recorded: int | None, root: Path = cgroup.ROOT) -> int:
+    """As many threads as were `recorded`, maybe on another machine, so that sums are made in the same order.
+
+    Where none are recorded, or this process has fewer CPUs, as `physical_threads`.
+    """
+    quota, cpus = cgroup.cpu_quota(root), len(allowed_cpus())
+    usable = cpus if quota is None else min(cpus, max(1, int(quota)))
+    return recorded if recorded and recorded <= usable else physical_threads(root)
+
+
 def memory(root: Path = cgroup.ROOT) -> tuple[int, int]:
     """Bytes of memory that can be had now without swapping, and of all, for this process."""
     machine = psutil.virtual_memory()

@@ -106,6 +106,7 @@ def _record(run: Run, opening: Open, packed: Packed, proof: Proof, evidence: Evi
         protocol=settings.protocol,
         preprocessing=settings.preprocessing,
         tile=target.tile,
+        threads=settings.threads or host.physical_threads(),  # shards may have had unlike ones
         network=packed.record,
         calibration_sha256=None if target.calibration is None else target.calibration.sha256,
         proof=proof,

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import engines
+from bench.machine import host
 from bench.package.document import ARTEFACTS
 from bench.package.opening import calibration_of, options_of, paths_of
 from bench.peers import PEERS
@@ -46,6 +47,7 @@ def _of_package(folder: Path, record: PackageRecord, asked: Request) -> Request:
         further_checkpoints=tuple(further),
         model_options=options_of(folder, record),
         device=record.device if asked.device == "auto" else asked.device,
+        threads=asked.threads or host.threads_like(record.threads),
         protocol=record.protocol,
         preprocessing=record.preprocessing,
         baseline=BASELINE if baseline.recipe else baseline.backend if own else engines.BASELINE,

@@ -117,10 +117,10 @@ def calibration_of(record: PackageRecord) -> Calibration | None:
 
 
 def target_of(folder: Path, record: PackageRecord, model: Model, device: str, threads: int | None) -> Target:
-    """Where and how its engine runs."""
+    """Where and how its engine runs: without `threads` on those of its run, as far as this machine has them."""
     return Target(
         device, record.tile, record.settings.batch,
-        threads or record.settings.threads or host.physical_threads(), cache_folder(),
+        threads or host.threads_like(record.settings.threads or record.threads), cache_folder(),
         calibration_of(record), None, model.channels, (folder / ARTEFACTS).absolute(),
         record.settings.streams, record.settings.int8_dice,
     )  # fmt: skip

@@ -16,8 +16,8 @@ from models.task import Task
 Expected = TypeVar("Expected")
 
 ELSEWHERE = 0.01
-"""Share of a case's voxels that may be labelled otherwise on another processor or GPU, or by other versions: sums are
-made in another order there, and the noise of a golden case is near a border everywhere."""
+"""Share of a case's voxels that may be labelled otherwise on another processor or GPU, on more or fewer threads, or by
+other versions: sums are made in another order there, and the noise of a golden case is near a border everywhere."""
 ON_CUDA = 0.001
 """The same share on CUDA: cuDNN, Inductor, ONNX Runtime and our own choice of convolutions time kernels anew in a new
 process, and take others. On an H100 every backend in FP16, whatever its kernels, labelled at most 0.004 % of a case's

@@ -71,11 +71,18 @@ def verify(
 
 
 def _machine(record: PackageRecord, target: Target) -> list[Finding]:
-    """Remarks where processor, GPU or software are others than where the package was made."""
+    """Remarks where processor, threads, GPU or software are others than where the package was made.
+
+    Of all of them: threads share out a sum between them, so that another number of them adds in another order.
+    """
     remarks = []
     here = cpu.processor()
     if here != record.host.processor:
         remarks.append(Finding("processor", None, f"{here} (made on {record.host.processor})"))
+    threads = record.settings.threads or record.threads
+    if target.threads != threads:
+        made_on = threads or "an unknown number"
+        remarks.append(Finding("threads", None, f"{target.threads} (made on {made_on})"))
     if target.on_cuda:
         gpu, made_on = (f"{own.gpu}, driver {own.driver}" for own in (host.describe(target.device), record.host))
         if gpu != made_on:
@@ -85,7 +92,7 @@ def _machine(record: PackageRecord, target: Target) -> list[Finding]:
     if other:
         words = ", ".join(f"{name} {now[name]} (made with {then})" for name, then in other.items())
         remarks.append(Finding("versions", None, words))
-    return remarks or [Finding("machine", True, f"the processor and versions that it was made with: {here}")]
+    return remarks or [Finding("machine", True, f"the processor, threads and versions that it was made with: {here}")]
 
 
 def _what_ran(record: PackageRecord, share: Mapping[str, float]) -> Finding:

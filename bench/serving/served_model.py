@@ -45,7 +45,8 @@ class Options:
     """Where a package is run, and what it takes.
 
     Attributes:
-        device: as of `bench predict`. threads: None for as many as the run of the package had.
+        device: as of `bench predict`. threads: None for as many as the run of the package had, as far
+            as there are CPUs.
         trust: the package's own path, where built code in it may be run.
         most_bytes: of a request, unpacked.
     """

@@ -80,7 +80,8 @@ class PackageRecord:
         created: when. version: of voxbench that made it.
         variant: its name in the run; `settings`: what it is made of. `baseline`: what the run's baseline was made of.
         device: ``cpu`` or ``cuda``. precision: in which its backend multiplies.
-        protocol, preprocessing, tile: as of the run's settings.
+        protocol, preprocessing, tile: as of the run's settings. threads: of the run, where `settings` and `baseline`
+            name none; None in packages that do not say it.
         calibration_sha256: of the training tiles that INT8 ranges come from; None without.
         artefacts: folders of what was built; `left_out`: kinds that are code and built anew where the package runs.
         code: it holds built code, which whoever made it asked for.
@@ -100,6 +101,7 @@ class PackageRecord:
     protocol: str
     preprocessing: str
     tile: tuple[int, int, int]
+    threads: int | None = None
     network: PackedNetwork
     calibration_sha256: str | None = None
     artefacts: tuple[str, ...] = ()

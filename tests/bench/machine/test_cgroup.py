@@ -92,6 +92,19 @@ def test_threads_and_memory_follow(tmp_path: Path, cpu_max: str, threads: int | 
     assert ("no pool should have more threads" in text) == (record.cpu_quota is not None)
 
 
+@pytest.mark.parametrize(
+    ("cpu_max", "recorded", "threads"),
+    [("max 100000", 2, 2), ("max 100000", 1, 1), ("max 100000", 4, None), ("max 100000", None, None),
+     ("150000 100000", 2, 1), ("50000 100000", 1, 1)],
+)  # fmt: skip
+def test_recorded_threads_are_taken_where_there_are_as_many_cpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpu_max: str, recorded: int | None, threads: int | None
+) -> None:
+    monkeypatch.setattr(host, "allowed_cpus", lambda: {0, 1})
+    root = made_up(tmp_path, "0::/\n", V2.format(root="/"), {"cpu.max": cpu_max})
+    assert host.threads_like(recorded, root) == (threads or host.physical_threads(root))
+
+
 def test_hyper_threads_of_one_core_are_one_core(tmp_path: Path) -> None:
     for number, siblings in enumerate(("0,2", "1,3", "0,2", "1,3")):
         folder = tmp_path / f"cpu{number}/topology"

@@ -104,6 +104,20 @@ def test_verify_finds_it_in_order(package, bench):
     assert out.rstrip().endswith("verified")
 
 
+def test_it_runs_on_the_threads_of_its_run(package, bench, monkeypatch):
+    assert open_package(package).open.target.threads == 1
+    record = replace(read_package(package), threads=2)
+    monkeypatch.setattr(host, "allowed_cpus", lambda: {0, 1})
+    assert measure._of_package(package, record, Request()).threads == 2
+    assert measure._of_package(package, record, Request(threads=5)).threads == 5
+    code, out, _ = bench("verify", package)
+    assert code == 0, out
+    assert "ok      machine: the processor, threads and versions that it was made with" in out
+    code, out, _ = bench("verify", package, "--threads", 2)
+    assert code == 0, out
+    assert "note    threads: 2 (made on 1)" in out
+
+
 @pytest.mark.parametrize("changed", ["mask", "class"])
 def test_verify_finds_another_answer(changed, package, bench):
     document = json.loads((package / "package.json").read_text())
@@ -152,10 +166,13 @@ def test_another_gpu_is_remarked_on(monkeypatch):
     """Then its engine is built anew, and a voxel may differ."""
     made_on = HostRecord(processor=cpu.processor(), cores=2, memory_bytes=1, gpu="NVIDIA H100", driver="580.1")
     monkeypatch.setattr(host, "describe", lambda _: replace(made_on, gpu="NVIDIA A100"))
-    record = SimpleNamespace(host=made_on, versions={})
-    (gpu,) = _machine(record, SimpleNamespace(on_cuda=True, device="cuda"))
+    record = SimpleNamespace(host=made_on, versions={}, settings=SimpleNamespace(threads=None), threads=2)
+    (gpu,) = _machine(record, SimpleNamespace(on_cuda=True, device="cuda", threads=2))
     assert (gpu.passed, gpu.text) == (None, "NVIDIA A100, driver 580.1 (made on NVIDIA H100, driver 580.1)")
-    assert [finding.passed for finding in _machine(record, SimpleNamespace(on_cuda=False))] == [True]
+    assert [finding.passed for finding in _machine(record, SimpleNamespace(on_cuda=False, threads=2))] == [True]
+    record.threads = None
+    (unknown,) = _machine(record, SimpleNamespace(on_cuda=False, threads=2))
+    assert (unknown.passed, unknown.text) == (None, "2 (made on an unknown number)")
 
 
 def test_with_data_it_is_timed_beside_its_baseline(package, data, bench):
