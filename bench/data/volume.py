@@ -201,7 +201,7 @@ def open_channels(paths: Sequence[Path]) -> list[Any]:
     Voxels are not read.
 
     Raises:
-        InputError: missing, damaged, not 3-D or 4-D, empty, or of voxels that are no real numbers.
+        InputError: missing, damaged, not 3-D or 4-D, empty, of voxels that are no real numbers, or as of `Space.of`.
     """
     niftis = [_opened(path, "image", most_axes=4 if len(paths) == 1 else 3) for path in paths]
     if len(niftis[0].shape) == 3:
@@ -240,7 +240,7 @@ def read_space(path: Path) -> Space:
     """Where the voxels of an image lie.
 
     Raises:
-        InputError: as of `read_header`, or its affine cannot be used.
+        InputError: as of `read_header`.
     """
     return Space.of(read_header(path), path)
 
@@ -305,7 +305,7 @@ def _grid(space: Space | None) -> Grid | None:
 
 
 def _opened(path: Path, what: str, most_axes: int = 3, grid: Grid | None = None) -> Any:
-    """A volume of real numbers; axes of length 1 at the end, behind the third, are left out."""
+    """A volume of real numbers that has a place; axes of length 1 at the end, behind the third, are left out."""
     nifti = _open(path, grid)
     shape, dtype = nifti.shape, nifti.get_data_dtype()
     while len(shape) > 3 and shape[-1] == 1:
@@ -317,9 +317,7 @@ def _opened(path: Path, what: str, most_axes: int = 3, grid: Grid | None = None)
     if dtype.kind not in "iuf":
         kind = "complex numbers" if dtype.kind == "c" else "colours" if dtype.names else f"of type {dtype}"
         raise InputError(f"{path}: its voxels are {kind}, not single real numbers; save a volume of these")
-    if shape == nifti.shape and len(shape) == 3:
-        return nifti
-    Space.of(nifti, path)  # nibabel decomposes the affine of a new image, and raises where that cannot be done
+    Space.of(nifti, path)  # also before a new image is made of it: nibabel then decomposes the affine, and may raise
     if shape == nifti.shape:
         return nifti
     return _with_voxels(nifti, nifti.dataobj.reshape(shape))

@@ -10,11 +10,13 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from bench.data.compression import gzip
 from bench.data.formats import format_of, packed_mask
-from bench.errors import StorageError
+from bench.errors import InputError, StorageError
+from models.errors import one_line
 
 NO_NAMES: Mapping[int, str] = MappingProxyType({})
 
@@ -36,7 +38,7 @@ def write_mask(
 
     Raises:
         StorageError: the disk is full, or the folder cannot be written to; nothing is left there.
-        InputError: as of `packed_mask`.
+        InputError: as of `packed_mask`, or a NIfTI header cannot hold what the one of `source` says.
     """
     if format_of(path) != "NIfTI":
         _write_whole(path, packed_mask(path, labels, source, names), before_named)
@@ -45,9 +47,11 @@ def write_mask(
     header.set_data_dtype(np.uint8)
     header.set_slope_inter(1, 0)
     header["cal_min"], header["cal_max"] = 0, 0  # the image's display window would hide the labels
-    mask = type(source)(labels, source.affine, header)
     content = io.BytesIO()
-    mask.to_stream(content)
+    try:
+        type(source)(labels, source.affine, header).to_stream(content)
+    except HeaderDataError as error:
+        raise InputError(f"{path}: its image's header does not fit a mask ({one_line(error)}); correct it") from None
     packed = gzip(content.getbuffer())
     _write_whole(path, packed, before_named)
 

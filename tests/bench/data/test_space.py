@@ -8,7 +8,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from bench.data.space import Space, spacing_of, turned
-from bench.data.volume import read_space
+from bench.data.volume import read_image, read_space, read_stored
 from bench.errors import InputError
 from tests.bench.data.headers import AFFINE, SHAPE, noise, save, truth
 from tests.bench.values import read_labels
@@ -90,6 +90,18 @@ def test_lengths_are_millimetres(tmp_path, code, unit):
         assert read_space(path).spacing_mm == (0.8, 0.7, 2.5)
     else:
         assert f"its lengths are in {unit}" in refusal(path)
+
+
+@pytest.mark.parametrize("trailing", [(), (1,), (2,)])
+@pytest.mark.parametrize(
+    ("affine", "code", "said"),
+    [*((affine, 2, "places no voxel") for affine in NOWHERE), (AFFINE, 1, "its lengths are in metres")],
+)
+@pytest.mark.parametrize("read", [read_image, read_stored])
+def test_so_is_an_image_alone_by_whatever_reads_it(tmp_path, trailing, affine, code, said, read):
+    path = save(tmp_path / "a.nii.gz", noise((*SHAPE, *trailing)), affine, xyzt_units=code)
+    with pytest.raises(InputError, match=f"^{path}: .*{said}"):
+        read([path])
 
 
 def test_spacing_is_that_of_the_affine_whatever_its_axes():

@@ -10,6 +10,7 @@ import pytest
 
 from bench.data.write import write_mask
 from bench.errors import InputError
+from tests.bench.data.headers import save
 
 LABELS = np.random.default_rng(0).integers(0, 3, (20, 31, 12)).astype(np.uint8)
 
@@ -56,6 +57,13 @@ def test_a_full_disk_is_reported_and_leaves_nothing(source, tmp_path):
 def test_a_folder_that_is_not_there(source, tmp_path):
     with pytest.raises(InputError, match="cannot be written"):
         write_mask(tmp_path / "nowhere" / "a.nii.gz", LABELS, source)
+
+
+def test_a_header_that_fits_no_mask_is_one_line(tmp_path):
+    source = nib.load(save(tmp_path / "a_0000.nii.gz", LABELS, np.diag([np.nan, 1, 1, 1])))
+    with pytest.raises(InputError, match=r"a\.nii\.gz: its image's header does not fit a mask \(.+\); correct it"):
+        write_mask(tmp_path / "a.nii.gz", LABELS, source)
+    assert [path.name for path in tmp_path.iterdir()] == ["a_0000.nii.gz"]
 
 
 def test_before_a_mask_gets_its_name_its_writer_is_asked(source, tmp_path):
