@@ -33,7 +33,9 @@ DATA = (*PORTABLE, CHOICE)
 """Kinds that hold no code; a choice of kernels is for one device all the same."""
 
 _MANIFEST = "manifest.json"
-_OF_MACHINE = ("device", "versions")  # parts of a key that a portable artefact does not depend on
+# Parts of a key that a portable artefact does not depend on; the precision of what is not INT8 is given when it is
+# compiled, by what the processor has, though it was built by what its own had.
+_OF_MACHINE = ("device", "versions", "hint")
 _outermost: ContextVar[bool] = ContextVar("outermost", default=True)  # False while something is built
 _asked: list[Path] = []
 

@@ -61,8 +61,9 @@ def verify(
     progress.start("verifying", 1 + len(record.golden))
     with tempfile.TemporaryDirectory() as scratch, trial(opening.open, timeout_s, Path(scratch) / "log") as tried:
         progress.advance(record.variant)
-        findings.append(_what_ran(record, tried.opened.evidence["mac_share"]))
-        elsewhere = any(finding.passed is None for finding in findings)
+        ran = tried.opened.evidence["mac_share"]
+        findings.append(_what_ran(record, ran))
+        elsewhere = any(finding.passed is None for finding in findings) or _moved(record, ran)
         share = share_allowed(opening.open.target.device, elsewhere=elsewhere)
         for number, case in enumerate(record.golden):
             findings.append(_golden(folder, number, case, tried, opening, Path(scratch), share))
@@ -73,12 +74,15 @@ def verify(
 def _machine(record: PackageRecord, target: Target) -> list[Finding]:
     """Remarks where processor, threads, GPU or software are others than where the package was made.
 
-    Of all of them: threads share out a sum between them, so that another number of them adds in another order.
+    Threads share out a sum between them, so that another number of them adds in another order.
     """
     remarks = []
-    here = cpu.processor()
+    here, instructions = cpu.processor(), ", ".join(cpu.instruction_sets()) or "none reported"
     if here != record.host.processor:
         remarks.append(Finding("processor", None, f"{here} (made on {record.host.processor})"))
+    made_with = record.host.cpu_features or "none reported"
+    if instructions != made_with:  # one name may stand for several processors
+        remarks.append(Finding("instructions", None, f"{instructions} (made with {made_with})"))
     threads = record.settings.threads or record.threads
     if target.threads != threads:
         made_on = threads or "an unknown number"
@@ -97,10 +101,23 @@ def _machine(record: PackageRecord, target: Target) -> list[Finding]:
 
 def _what_ran(record: PackageRecord, share: Mapping[str, float]) -> Finding:
     """Whether as much of the network runs in each precision as did."""
+    text, passed = f"multiply-accumulates: {_percents(share)}", _moved(record, share) <= MOST_SHARE
+    if not passed:
+        text += (
+            f"; where it was made {_percents(record.evidence.mac_share)}. More than {100 * MOST_SHARE:g} % run in "
+            "another precision, so its time and masks may be others: export it on a machine like this one"
+        )
+    return Finding("what ran", passed, text)
+
+
+def _moved(record: PackageRecord, share: Mapping[str, float]) -> float:
+    """The largest change of the share that runs in a precision."""
     then = record.evidence.mac_share
-    moved = max((abs(share.get(name, 0) - then.get(name, 0)) for name in {*share, *then}), default=0.0)
-    words = ", ".join(f"{100 * part:.1f} % {name}" for name, part in sorted(share.items(), key=lambda item: -item[1]))
-    return Finding("what ran", moved <= MOST_SHARE, f"multiply-accumulates: {words}")
+    return max((abs(share.get(name, 0) - then.get(name, 0)) for name in {*share, *then}), default=0.0)
+
+
+def _percents(share: Mapping[str, float]) -> str:
+    return ", ".join(f"{100 * part:.1f} % {name}" for name, part in sorted(share.items(), key=lambda item: -item[1]))
 
 
 def _golden(

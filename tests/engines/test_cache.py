@@ -178,9 +178,10 @@ def _packed(folder: Path, kind: str, key: dict[str, object]) -> Path:
 
 
 def test_what_a_package_holds_is_not_built(tmp_path: Path) -> None:
-    packed = _packed(tmp_path / "package", "openvino-int8", KEY | {"device": "there", "versions": {}})
+    key = KEY | {"calibration": "tiles", "hint": "bf16"}
+    packed = _packed(tmp_path / "package", "openvino-int8", key | {"device": "there", "versions": {}})
     here = _target(tmp_path / "cache", packed)
-    built = artefact(here, "openvino-int8", KEY, lambda _: pytest.fail("built"))
+    built = artefact(here, "openvino-int8", key | {"hint": "f32"}, lambda _: pytest.fail("built"))
     assert built.cached
     assert built.folder.parent == packed
     assert not here.cache.exists()

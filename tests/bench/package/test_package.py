@@ -18,7 +18,7 @@ from bench.package import golden, measure
 from bench.package.document import read_package
 from bench.package.opening import _refuse_code, open_package
 from bench.package.trial import trial
-from bench.package.verify import _machine
+from bench.package.verify import _machine, _what_ran
 from bench.plan.request import Request
 from bench.schedule.interleave import Interleaver
 from bench.serving.served_model import Options, served
@@ -155,17 +155,45 @@ def test_versions_and_processor_are_remarked_on(package, bench):
     document = json.loads((package / "package.json").read_text())
     document["versions"]["openvino"] = "1999.0"
     document["host"]["processor"] = "a processor of another kind"
+    document["host"]["cpu_features"] = "AVX9"
     (package / "package.json").write_text(json.dumps(document))
     code, out, _ = bench("verify", package, "--threads", 1)
     assert code == 0
     assert "made on a processor of another kind" in out
+    assert "(made with AVX9)" in out
     assert "(made with 1999.0)" in out
+
+
+@pytest.mark.parametrize(("moved", "passed"), [(0.0168, True), (0.3, False)])
+def test_what_runs_in_another_precision_is_said_in_words(moved, passed, package):
+    record = read_package(package)
+    record = replace(record, evidence=replace(record.evidence, mac_share={"int8": 1 - moved, "bf16": moved}))
+    found = _what_ran(record, {"int8": 1 - moved, "fp32": moved})
+    assert found.passed is passed
+    said = "70.0 % int8, 30.0 % fp32; where it was made 70.0 % int8, 30.0 % bf16. More than 2 % run"
+    assert (said in found.text) is not passed
+
+
+def test_a_precision_that_is_not_here_lets_voxels_differ(package, bench):
+    """As the rest of INT8, in BF16 where it was made: so little that it counts as the same."""
+    document = json.loads((package / "package.json").read_text())
+    document["evidence"]["mac_share"] = {"fp32": 0.985, "bf16": 0.015}
+    path = package / document["golden"][0]["mask"]
+    mask = nib.load(path)
+    voxels = np.asarray(mask.dataobj).copy()
+    voxels[0, 0, 0] = (voxels[0, 0, 0] + 1) % 3
+    nib.Nifti1Image(voxels, mask.affine, mask.header).to_filename(path)
+    list_file(document, document["golden"][0]["mask"], path.read_bytes())
+    (package / "package.json").write_text(json.dumps(document))
+    code, out, _ = bench("verify", package)
+    assert (code, f"ok      golden case 1: 1 of {voxels.size} voxels differ" in out) == (0, True), out
 
 
 def test_another_gpu_is_remarked_on(monkeypatch):
     """Then its engine is built anew, and a voxel may differ."""
     made_on = HostRecord(processor=cpu.processor(), cores=2, memory_bytes=1, gpu="NVIDIA H100", driver="580.1")
     monkeypatch.setattr(host, "describe", lambda _: replace(made_on, gpu="NVIDIA A100"))
+    made_on = replace(made_on, cpu_features=", ".join(cpu.instruction_sets()) or None)
     record = SimpleNamespace(host=made_on, versions={}, settings=SimpleNamespace(threads=None), threads=2)
     (gpu,) = _machine(record, SimpleNamespace(on_cuda=True, device="cuda", threads=2))
     assert (gpu.passed, gpu.text) == (None, "NVIDIA A100, driver 580.1 (made on NVIDIA H100, driver 580.1)")

@@ -85,6 +85,25 @@ def test_a_system_that_reports_no_instructions_gets_seven_bits(tmp_path: Path, m
     assert weight_bits() == 7
 
 
+@pytest.mark.parametrize(("there", "here"), [("bf16", "f32"), ("f32", "bf16")])
+def test_int8_of_a_package_runs_where_bf16_is_not_as_it_was(
+    there: str, here: str, model: Model, target: Callable[..., Target], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The IR is data; in which precision the rest runs is said when it is compiled."""
+    if not engines.load("openvino-bf16").probe(target()).ok:
+        pytest.skip("OpenVINO has no BF16 here to choose")
+    engine, made = engines.load("openvino-int8"), whole(target(cache=tmp_path / "made"))
+    monkeypatch.setattr(engine, "_hint", lambda: there)
+    with engine.open(model, made):
+        pass
+    monkeypatch.setattr(engine, "_hint", lambda: here)
+    packed = replace(made, cache=tmp_path / "cache", prebuilt=made.cache)
+    with engine.open(model, packed) as session:
+        evidence = session.evidence()
+    assert (evidence.details["cached"], evidence.details["hint"]) == (True, here)
+    assert set(evidence.mac_share) == {"int8", {"bf16": "bf16", "f32": "fp32"}[here]}
+
+
 @pytest.mark.parametrize("batch", [1, 2])
 def test_int8_checks_classes_that_it_leaves_uncertain(
     model: Model, target: Callable[..., Target], tiles: Callable[[int, int], Tensor], batch: int
