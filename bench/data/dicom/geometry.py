@@ -56,7 +56,7 @@ def stack(
     Raises:
         GeometryError: they are no grid.
     """
-    row, column = _directions(cosines)
+    row, column = directions(cosines)
     if not all(mm > 0 for mm in spacing):
         raise GeometryError(f"its PixelSpacing is {_mm(*spacing)} mm; export the series again")
     normal = np.cross(row, column)
@@ -76,7 +76,12 @@ def stack(
     return Stack(tuple(order.tolist()), affine, float(step @ normal), tilt)
 
 
-def _directions(cosines: Sequence[float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def directions(cosines: Sequence[float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Unit vectors ``[3]`` along a row and along a column, of cosines that may be rounded.
+
+    Raises:
+        GeometryError: they are no perpendicular unit vectors, whatever the rounding.
+    """
     row, column = np.reshape(cosines, (2, 3)).astype(np.float64)
     lengths = float(np.linalg.norm(row)), float(np.linalg.norm(column))
     if max(abs(lengths[0] - 1), abs(lengths[1] - 1), abs(float(row @ column))) > _UNIT:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 import bench
 from bench.data.dicom.concepts import concepts_of
 from bench.data.dicom.files import MULTI_FRAME
-from bench.data.dicom.geometry import NEAR
+from bench.data.dicom.geometry import NEAR, GeometryError, directions
 from bench.data.dicom.headers import UnfitError, errors_named, numbers
 from bench.data.dicom.series import TO_RAS, Series
 from bench.data.dicom.toolkit import library, quiet, shown
@@ -251,7 +251,10 @@ def _volume(dataset: Any) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     cosines = {tuple(map(float, group(frame, "PlaneOrientationSequence").ImageOrientationPatient)) for frame in each}
     if len(cosines) != 1:
         raise UnfitError("its frames have several directions; write a segmentation of each")
-    row, column = np.reshape(cosines.pop(), (2, 3))
+    try:
+        row, column = directions(cosines.pop())
+    except GeometryError as error:
+        raise UnfitError(str(error)) from None
     measures = group(each[0], "PixelMeasuresSequence")
     places = np.array([group(frame, "PlanePositionSequence").ImagePositionPatient for frame in each], np.float64)
     step, index = _steps(places, np.cross(row, column), measures)

@@ -89,6 +89,18 @@ def test_the_mask_is_the_same_for_every_reader(tmp_path, made):
     np.testing.assert_array_equal(by_dcmqi(mask, made, SHAPE, [1, 2]), labels())
 
 
+@pytest.mark.parametrize(
+    ("cosines", "shape"),
+    [((0.577, 0.577, 0.577, -0.707, 0.707, 0), (512, 512, 2)), ((0.71, 0.71, 0, -0.71, 0.71, 0), (48, 40, 3))],
+)
+def test_it_lies_on_slices_whose_cosines_are_rounded(tmp_path, cosines, shape):
+    """Far from the first voxel they would lead to another place than the unit vectors that a series is read by."""
+    mask = np.zeros(shape, np.uint8)
+    mask[-3:, -2:, 1:], mask[:2, :2, 0] = 2, 1
+    series, path = written(tmp_path, Made(cosines=cosines), mask)
+    np.testing.assert_array_equal(read_mask(path, read_space(series), VALUES), mask)
+
+
 @pytest.mark.parametrize("order", [(0, 1, 2, 3, 4), (4, 0, 3, 1, 2)])
 def test_on_slices_in_one_file(tmp_path, order):
     made = Made(cosines=oblique(2), order=order)
@@ -275,6 +287,11 @@ def test_masks_elsewhere_overlapping_or_of_other_kinds_are_refused(tmp_path):
     seg.save_as(tmp_path / "twice.dcm")
     with pytest.raises(InputError, match="its segments overlap, and a voxel can have one label"):
         read_mask(tmp_path / "twice.dcm", read_space(series), VALUES)
+    seg = pydicom.dcmread(mask)
+    seg.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient = [1, 0, 0, 1, 0, 0]
+    seg.save_as(tmp_path / "skew.dcm")
+    with pytest.raises(InputError, match=r"its ImageOrientationPatient 1 0 0 1 0 0 is no pair of perpendicular unit"):
+        read_mask(tmp_path / "skew.dcm", read_space(series), VALUES)
     seg.SegmentationType = "FRACTIONAL"
     seg.save_as(tmp_path / "part.dcm")
     with pytest.raises(InputError, match=r"it is no binary DICOM segmentation \(SEG\); give one"):
