@@ -165,7 +165,7 @@ class Batch:
         guilty = in_hand[0] if in_hand else next(left, None)
         if guilty is not None:  # else it ended after the last case
             self.broke.add(guilty.name)
-            self._journal.add(guilty.failed(reason))
+            self._journal.fail(guilty, reason)
         self._follow()
         self._lost += 1
         if self._lost >= MOST_LOST:

@@ -109,7 +109,7 @@ def run_cases(runner: RunsCases, journal: Journal, cases: Sequence[CaseFiles], p
     try:
         progress.start("predicting", len(work.fresh) + len(work.failed) + len(faults))
         for case in faults:
-            journal.add(batch_case(case).failed(case.fault))
+            journal.fail(batch_case(case), case.fault)
         journal.show(progress)
         runner.run(work.fresh, work.failed)
     except KeyboardInterrupt:

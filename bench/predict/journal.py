@@ -79,7 +79,8 @@ class Journal:
             yield
 
     def sort(self, cases: Iterable[BatchCase]) -> Sorted:
-        """What is done and what is not; masks of cases whose images have changed are removed, and unfinished ones.
+        """What is done and what is not; masks of cases whose images have changed or that failed are removed, and
+        unfinished ones.
 
         Raises:
             InputError: a case of this name was predicted from files that lie elsewhere.
@@ -101,19 +102,22 @@ class Journal:
             else:
                 fresh.append(case)
                 changed.append(case)
-        for case in changed:  # before the first is computed: an old mask must never stand beside a new line
-            (self.folder / case.mask).unlink()
+        for case in (*changed, *failed):  # before the first is computed: an old mask must never stand beside a new line
+            (self.folder / case.mask).unlink(missing_ok=True)
         for case in (*fresh, *failed):
             unfinished_of(self.folder / case.mask).unlink(missing_ok=True)
         return Sorted(tuple(done), tuple(fresh), tuple(failed))
 
-    def add(self, line: Line) -> None:
-        """Put a line of the harness's own behind the worker's, which must be gone or idle.
+    def fail(self, case: BatchCase, reason: object) -> None:
+        """Remove the mask of a case, if it has one, and put its line behind the worker's, which must be gone or idle.
 
         Raises:
             StorageError: it cannot be written.
         """
-        append(self.path, line.encoded())
+        before = self.lines.get(case.name)
+        for mask in {case.mask, Path((before and before.mask) or case.mask).name}:
+            (self.folder / mask).unlink(missing_ok=True)
+        append(self.path, case.failed(reason).encoded())
 
     def follow(self) -> list[Line]:
         """The lines that were added since it was last asked; of one that is being written the rest comes later."""

@@ -90,7 +90,7 @@ class Remote:
         except StorageError:
             raise
         except InputError as error:
-            self._journal.add(case.failed(error))
+            self._journal.fail(case, error)
 
     def _refuse_other(self, answer: Prediction) -> None:
         """Refuse a mask of a model that took the first one's place on the server."""

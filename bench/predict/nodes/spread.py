@@ -127,7 +127,7 @@ class Spread:
         self._follow()
 
     def _fail(self, case: BatchCase, reason: str) -> None:
-        self._journal.add(case.failed(shown(reason, [Path(image.path) for image in case.images])))
+        self._journal.fail(case, shown(reason, [Path(image.path) for image in case.images]))
         self._follow()
 
     def _follow(self) -> None:

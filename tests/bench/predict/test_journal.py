@@ -61,6 +61,23 @@ def test_a_changed_image_is_predicted_anew_and_its_old_mask_is_gone_before(tmp_p
     assert sort(tmp_path, gone)[0] == ["b"], "an image that was taken away takes nothing along"
 
 
+def test_a_case_that_fails_keeps_no_mask(tmp_path):
+    """Whatever says so: the listing, a worker that broke, a node or a server."""
+    write(tmp_path, line(A), line(B))
+    for case in (A, B):
+        (tmp_path / case.mask).write_bytes(b"mask")
+    opened = journal(tmp_path)
+    with opened.opened():
+        opened.fail(replace(A, mask="a.nrrd"), "a channel is missing")
+        assert [(each.case, each.status, each.reason) for each in opened.follow()] == [
+            ("a", FAILED, "a channel is missing")
+        ]
+    assert [path.name for path in tmp_path.glob("*.gz")] == [B.mask]
+    (tmp_path / A.mask).write_bytes(b"mask")
+    assert sort(tmp_path, A, B) == (["b"], [], ["a"])
+    assert [path.name for path in tmp_path.glob("*.gz")] == [B.mask], "one that an earlier call has left"
+
+
 def test_another_patient_of_the_same_name_is_refused(tmp_path):
     write(tmp_path, line(A))
     (tmp_path / A.mask).write_bytes(b"mask")

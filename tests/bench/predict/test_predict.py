@@ -118,6 +118,12 @@ def test_masks_and_classes_are_those_of_the_run_and_a_broken_image_costs_one_row
     assert code == BAD_INPUT
     assert "out: holds predictions of something else (settings is torch-fp32, ROI none, overlap 0.5" in err
 
+    shutil.copy(images / f"{names[0]}_0000.nii.gz", images / f"{names[0]}_0002.nii.gz")
+    code, rows, _, _ = predict(Path("run"), images, "--variant", "torch-fp32")
+    assert (code, rows[names[0]]["status"], statuses(rows).count("failed")) == (BAD_INPUT, "failed", 3)
+    assert not Path(f"out/{names[0]}.nii.gz").exists(), "no mask beside a row that says failed"
+    assert Path(f"out/{names[1]}.nii.gz").exists()
+
 
 def network_of(run: str) -> Path:
     return Path(json.loads(Path(run, "run.json").read_text())["checkpoint"]["path"])
