@@ -40,6 +40,7 @@ _ELEMENTS = {
     "u8": "ULONG_LONG", "f4": "FLOAT", "f8": "DOUBLE",
 }  # fmt: skip
 """MetaIO's names of types, by numpy's."""
+_IMAGE_IO = {"NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO"}  # by itself ITK knows no MetaImage named in capitals
 _MILLIMETRES = ("mm", "millimeter", "millimeters", "millimetre", "millimetres", "", "?", "none")
 _MOST_HEADER = 2**20  # bytes
 
@@ -64,13 +65,16 @@ def is_whole_series(path: Path) -> bool:
 
 
 def ending_of(name: str) -> str:
-    """That of an image or mask; empty for every other file, and for DICOM, whose files are no cases by themselves."""
-    return next((ending for ending in FORMATS if name.endswith(ending)), "")
+    """That of an image or mask, in small letters; empty for every other file, and for DICOM, whose files are no cases
+    by themselves.
+    """
+    return next((ending for ending in FORMATS if name[-len(ending) :].casefold() == ending), "")
 
 
 def stem_of(name: str) -> str:
     """The name of an image or mask without its ending."""
-    return name.removesuffix(ending_of(name) or ENDING)
+    ending = ending_of(name) or (ENDING if files.is_named(name) else "")
+    return name[: len(name) - len(ending)]
 
 
 def mask_ending(image: Path | str) -> str:
@@ -83,7 +87,7 @@ def format_of(path: Path | str) -> str:
     path = Path(path)
     if ending_of(path.name):
         return FORMATS[ending_of(path.name)]
-    return "DICOM" if path.name.endswith(ENDING) or is_series(path) else "NIfTI"
+    return "DICOM" if files.is_named(path.name) or is_series(path) else "NIfTI"
 
 
 def files_of(path: Path) -> tuple[Path, ...]:
@@ -202,6 +206,7 @@ def _by_simpleitk(path: Path) -> Any:
     header.refuse_other_units()
     reader = itk.ImageFileReader()
     reader.SetFileName(str(path))
+    reader.SetImageIO(_IMAGE_IO[format_of(path)])
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
@@ -260,7 +265,7 @@ class ItkVoxels:
         self.refuse_damaged()
         itk = _simpleitk(self.path)
         try:
-            image = itk.ReadImage(str(self.path))
+            image = itk.ReadImage(str(self.path), imageIO=_IMAGE_IO[format_of(self.path)])
         except RuntimeError as error:
             raise ImageFileError(_last_line(error)) from None
         voxels = itk.GetArrayFromImage(image).astype(self.dtype, copy=False)

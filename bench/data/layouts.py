@@ -115,8 +115,12 @@ def unused_volumes(root: Path, split: str, cases: Iterable[CaseFiles]) -> list[P
     """
     if not root.is_dir() or any(_decathlon(root, split)):
         return []
+    return unused_below(root, [root / name for name in (split, *_NNUNET.get(split, ()))], cases)
+
+
+def unused_below(root: Path, folders: Iterable[Path], cases: Iterable[CaseFiles]) -> list[Path]:
+    """Images and masks in `folders` and below them that belong to none of the `cases`, relative to `root`."""
     used = {path for case in cases for path in (*case.image_paths, case.mask_path)}
-    folders = [root / name for name in (split, *_NNUNET.get(split, ()))]
     files = {path for folder in folders for path in folder.rglob("*") if ending_of(path.name) and path not in used}
     relative = sorted(path.relative_to(root) for path in files)
     return [path for path in relative if "/." not in f"/{path}"]
@@ -166,30 +170,40 @@ def _images(
         return
     if names is None:
         names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-    channels_of = _by_case(names)
+    stems, masks_of = {stem_of(name) for name in names if ending_of(name)}, _masks_in(masks)
+    channels_of = _by_case(names, stems)
     for file in names:
         match = _IMAGE.match(stem_of(file)) if ending_of(file) else None
         if match is None:
             continue
         name = match["name"]
-        mask = _only_mask(masks, name)
-        if mask is not None or folder != masks or not _is_mask(file, names):
+        mask = _only_mask(name, masks_of.get(name, []))
+        if mask is not None or folder != masks or not _is_mask(file, stems):
             channels, fault = _channels(folder, file, name, channels_of.get(name, []))
             yield CaseFiles(name, tuple(folder / each for each in channels), mask, subtype, fault)
 
 
-def _only_mask(masks: Path, name: str) -> Path | None:
-    files = [path for path in (masks / f"{name}{ending}" for ending in FORMATS) if path.is_file()]
+def _masks_in(folder: Path) -> dict[str, list[Path]]:
+    """What may be a mask in a folder, by names without their endings, in the order of the formats."""
+    order, by_stem = list(FORMATS), dict[str, list[Path]]()
+    paths = [path for path in folder.iterdir() if ending_of(path.name)] if folder.is_dir() else []
+    for path in sorted(paths, key=lambda path: (order.index(ending_of(path.name)), path.name)):
+        by_stem.setdefault(stem_of(path.name), []).append(path)
+    return by_stem
+
+
+def _only_mask(name: str, paths: Iterable[Path]) -> Path | None:
+    files = [path for path in paths if path.is_file()]
     if len(files) > 1:
         raise InputError(f"{files[1]}: a second mask of {name} beside {files[0]}; remove one")
     return files[0] if files else None
 
 
-def _by_case(names: Collection[str]) -> dict[str, list[tuple[int, str]]]:
+def _by_case(names: Collection[str], stems: Collection[str]) -> dict[str, list[tuple[int, str]]]:
     """Of each case the channels behind the first, with their numbers; looked for once, as there may be thousands."""
     channels: dict[str, list[tuple[int, str]]] = {}
     for file in sorted(names):
-        match = _CHANNEL.match(stem_of(file)) if ending_of(file) and not _is_mask(file, names) else None
+        match = _CHANNEL.match(stem_of(file)) if ending_of(file) and not _is_mask(file, stems) else None
         if match is not None and int(match["number"]) > 0:
             channels.setdefault(match["name"], []).append((int(match["number"]), file))
     return channels
@@ -212,12 +226,12 @@ def _channels(folder: Path, first: str, name: str, further: list[tuple[int, str]
     return [files[number] for number in sorted(files)], fault
 
 
-def _is_mask(file: str, names: Collection[str]) -> bool:
+def _is_mask(file: str, stems: Collection[str]) -> bool:
     """Whether a file that is named like a channel may be the mask of a case whose name ends like one.
 
-    As ``a_0000.nii.gz`` beside ``a_0000_0000.nii.gz``; `names` are those of the files beside it.
+    As ``a_0000.nii.gz`` beside ``a_0000_0000.nii.gz``; `stems` are the names, without endings, of those beside it.
     """
-    return any(f"{stem_of(file)}_0000{ending}" in names for ending in FORMATS)
+    return f"{stem_of(file)}_0000" in stems
 
 
 def refuse_duplicates(cases: list[CaseFiles]) -> None:

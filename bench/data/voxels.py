@@ -153,7 +153,7 @@ def stored_voxels(nifti: Any) -> NDArray[Any] | None:
     proxy: Any = nifti.dataobj
     path, content = Path(nifti.get_filename()), None
     size = proxy.offset + math.prod(proxy.shape) * proxy.dtype.itemsize
-    if path.suffix == ".gz" and size <= _EXPANSION * path.stat().st_size:
+    if path.suffix.casefold() == ".gz" and size <= _EXPANSION * path.stat().st_size:
         content = gunzip(path.read_bytes(), size)
         if content is None:  # in several members, with something behind the voxels, or too short
             content = gunzip_to_the_end(path, size)

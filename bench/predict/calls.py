@@ -83,15 +83,18 @@ class RunsCases(Protocol):
         ...
 
 
-def listed_cases(inputs: Sequence[Path], split: str | None, out: Path, report: Path | None) -> list[CaseFiles]:
-    """The cases of a call, which writes into the folder `out`, and a `report` where that is named.
+def listed_cases(
+    inputs: Sequence[Path], split: str | None, out: Path, report: Path | None, progress: Progress
+) -> list[CaseFiles]:
+    """The cases of a call, which writes into the folder `out`, and a `report` where that is named; with a note on what
+    is passed by.
 
     Raises:
         InputError: an input is none, or what is to be written has no place.
     """
     if report is not None and not report.absolute().parent.is_dir():
         raise InputError(f"{report}: its folder is not there; make it, or name another file with --report")
-    cases = list_cases(inputs, split)
+    cases = list_cases(inputs, split, progress.note)
     refuse_folder(out, cases)
     return cases
 

@@ -1,18 +1,21 @@
 """The cases to predict: files, folders of images, data sets in the layouts that `bench run` knows, or series."""
 
-import itertools
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from bench.choices import SPLITS
 from bench.data import formats, layouts
-from bench.data.dicom.files import ENDING
+from bench.data.dicom.files import class_of, is_image, is_named
 from bench.data.formats import FORMATS, ending_of, files_of, mask_ending, stem_of
 from bench.data.layouts import CaseFiles
 from bench.errors import InputError
+from bench.predict.journal import NAME
 from bench.worker.lines import ImageFile
 from bench.worker.messages import BatchCase
+from models.errors import some
+from reports.formatting import count
 
 _EXPECTED = (
     "give an image, a folder of images, a data set in the quiz, nnU-Net raw or Decathlon layout, or a JSON file that "
@@ -20,24 +23,34 @@ _EXPECTED = (
 )
 
 
-def list_cases(inputs: Sequence[Path], split: str | None) -> list[CaseFiles]:
+def list_cases(
+    inputs: Sequence[Path], split: str | None, note: Callable[[str], None] = lambda _: None
+) -> list[CaseFiles]:
     """All cases of all inputs, sorted by name; of a data set those of `split`, or of every split that it has.
 
     A file is a case, and so is each image in a folder; but files called ``NAME_0000``, ``NAME_0001`` and so on are
     the channels of one. A case whose channels are not all there is among them, with its `fault`. Nothing is opened.
+    `note` gets a line for each folder in which something is passed by.
 
     Raises:
         InputError: an input that is none, or two cases of one name.
     """
     files = {path for path in inputs if path.is_file() and path.suffix != ".json"}
-    others = (_of(path, split) for path in dict.fromkeys(inputs) if path not in files)
-    listed = itertools.chain(_of_files(files), *others)
+    folders = {path: _of(path, split) for path in dict.fromkeys(inputs) if path not in files}
+    listed = [*_of_files(files), *(case for cases, _ in folders.values() for case in cases)]
     # The truth is not looked at.
     cases = sorted((replace(case, mask_path=None, subtype=None) for case in listed), key=lambda case: case.name)
     try:
         layouts.refuse_duplicates(cases)
     except InputError as error:
         raise InputError(f"{error}{'' if split else ', or choose one of several splits with --split'}") from None
+    for path, (_, splits) in folders.items():
+        if left := _left_out(path.absolute(), splits, listed):
+            was = "was" if len(left) == 1 else "were"
+            note(
+                f"{path}: {count(len(left), 'volume')} of no case {was} left out ({some([*map(str, left)])}); "
+                "name what is to be predicted as an input of its own"
+            )
     return cases
 
 
@@ -66,7 +79,7 @@ def _of_files(files: Collection[Path]) -> Iterator[CaseFiles]:
     for path in files:
         if path.absolute() in series:
             continue
-        if path.name.endswith(ENDING):
+        if is_named(path.name):
             raise InputError(f"{path}: holds no whole DICOM image; give the folder of its series")
         if not ending_of(path.name):
             raise InputError(f"{path}: its name ends in none of {', '.join(FORMATS)}; {_EXPECTED}")
@@ -75,22 +88,53 @@ def _of_files(files: Collection[Path]) -> Iterator[CaseFiles]:
         yield from layouts.grouped(folder, names)
 
 
-def _of(path: Path, split: str | None) -> list[CaseFiles]:
-    """The cases of a folder, or of a list in JSON."""
+def _of(path: Path, split: str | None) -> tuple[list[CaseFiles], tuple[str, ...]]:
+    """The cases of a folder, or of a list in JSON, and the splits that they are of; none where it is no data set."""
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; {_EXPECTED}")
     path = path.absolute()
     if _is_series(path):
-        return [_series(path)]
+        return [_series(path)], ()
     if split is not None or not path.is_dir():
-        return _of_data_set(path, (split,) if split else SPLITS) or layouts.listed(path, split or SPLITS[0])[1]
+        splits = (split,) if split else SPLITS
+        return _of_data_set(path, splits) or layouts.listed(path, splits[0])[1], splits
     names = {each.name for each in path.iterdir()}
     plain = any(map(ending_of, names)) and not (path / "dataset.json").is_file()
+    if not plain and (cases := _of_data_set(path, SPLITS)):
+        return cases, SPLITS
     series = (_series(path / name) for name in sorted(names) if _is_series(path / name))
-    cases = ([] if plain else _of_data_set(path, SPLITS)) or [*layouts.grouped(path, names), *series]
-    if not cases:
+    if not (cases := [*layouts.grouped(path, names), *series]):
         raise InputError(f"{path}: holds no image; {_EXPECTED}")
-    return cases
+    return cases, ()
+
+
+def _left_out(root: Path, splits: Sequence[str], cases: Sequence[CaseFiles]) -> list[Path]:
+    """Volumes of no case, relative to `root`: of a data set in the folders of its splits, else wherever below it.
+
+    Masks of other calls are none of them.
+    """
+    if splits or not root.is_dir():
+        left = {path for split in splits for path in layouts.unused_volumes(root, split, cases)}
+    else:
+        left = {*layouts.unused_below(root, [root], cases), *_series_below(root, cases)}
+    return sorted(path for path in left if not any((root / folder / NAME).is_file() for folder in path.parents))
+
+
+def _series_below(root: Path, cases: Sequence[CaseFiles]) -> Iterator[Path]:
+    """Folders below `root` that are no case and whose first file is an image of a series; the tree may be large."""
+    used = {path for case in cases for path in case.image_paths}
+    for place, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        folder, names = Path(place), sorted(name for name in files if not name.startswith("."))
+        if names and folder not in used and _is_slice(folder / names[0]):
+            yield folder.relative_to(root)
+
+
+def _is_slice(path: Path) -> bool:
+    try:
+        return is_image(class_of(path))
+    except OSError:
+        return False
 
 
 def _of_data_set(path: Path, splits: Iterable[str]) -> list[CaseFiles]:

@@ -67,7 +67,7 @@ def predict(asked: Asked, progress: Progress) -> Predictions:
             names the command that goes on.
     """
     begun, started = datetime.now(UTC), time.monotonic()
-    cases = listed_cases(asked.inputs, asked.split, asked.out, asked.report)
+    cases = listed_cases(asked.inputs, asked.split, asked.out, asked.report, progress)
     opening = asked.source.open(progress)
     journal, cases = _journal(asked, opening, cases)
     work = Work(asked.source, opening, journal, asked.read_ahead, asked.timeout_s, progress)

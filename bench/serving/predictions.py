@@ -54,7 +54,7 @@ def predict(asked: Asked, progress: Progress) -> Predictions:
             names the command that goes on.
     """
     begun, started = datetime.now(UTC), time.monotonic()
-    cases = listed_cases(asked.inputs, asked.split, asked.out, asked.report)
+    cases = listed_cases(asked.inputs, asked.split, asked.out, asked.report, progress)
     with Server(asked.url, asked.model, asked.timeout_s) as server:
         about = server.about()
         journal = Journal(asked.out, about.identity, about.classes)

@@ -25,7 +25,7 @@ SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 """The kind that holds labels, a frame for each segment and slice."""
 
 ENDING = ".dcm"
-"""Of the segmentations that are written."""
+"""Of the segmentations that are written; others may have it in capitals."""
 
 _HEAD = 4096  # bytes
 _PREAMBLE = 128
@@ -53,6 +53,11 @@ def class_of(path: Path) -> str | None:
     return (match[1] or match[2]).decode("ascii")
 
 
+def is_named(name: str) -> bool:
+    """Whether a file is named as DICOM."""
+    return name[-len(ENDING) :].casefold() == ENDING
+
+
 def is_image(kind: str | None) -> bool:
     """Whether a file of this class is read as slices."""
     return kind in SLICES or kind in MULTI_FRAME
@@ -69,7 +74,7 @@ def is_series(folder: Path) -> bool:
 def is_whole_series(path: Path) -> bool:
     """Whether a file that is named as DICOM holds all slices of a series."""
     try:
-        return path.name.endswith(ENDING) and path.is_file() and class_of(path) in MULTI_FRAME
+        return is_named(path.name) and path.is_file() and class_of(path) in MULTI_FRAME
     except OSError:
         return False
 

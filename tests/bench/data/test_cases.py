@@ -178,6 +178,13 @@ def test_class_table_that_is_none(tmp_path):
     assert "classes.csv: line 2: class 'benign' of p is no whole number" in refusal(tmp_path, "train")
 
 
+def test_a_mask_and_an_image_may_have_endings_in_capitals(tmp_path):
+    image, mask = quiz_case(tmp_path)
+    image, mask = (path.rename(path.with_name(path.name.replace(".nii.gz", ".NII.GZ"))) for path in (image, mask))
+    _, (case,) = find_cases(tmp_path, "validation")
+    assert (case.name, case.image_paths, case.mask_path) == ("quiz_1_001", (image,), mask)
+
+
 def test_volumes_of_no_case_are_listed_and_a_second_mask_is_refused(tmp_path):
     quiz_case(tmp_path)
     image, _ = quiz_case(tmp_path, "quiz_1_002")

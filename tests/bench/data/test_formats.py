@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from bench.data.formats import files_of, mask_ending
+from bench.data.formats import files_of, mask_ending, stem_of
 from bench.data.volume import read_header, read_image, read_mask, read_space
 from bench.data.write import write_mask
 from bench.errors import InputError
@@ -48,6 +48,17 @@ def test_voxels_lie_where_itk_puts_them(tmp_path, ending, compressed, dtype):
     for index in ((0, 0, 0), (5, 6, 4), (1, 4, 2)):
         np.testing.assert_allclose(volume.space.affine @ (*index, 1), (*place_by_itk(theirs, index), 1), atol=1e-9)
     assert volume.spacing_mm == SPACING
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", *ENDINGS])
+def test_an_ending_in_capitals_is_the_same(tmp_path, ending):
+    path = save(tmp_path / f"a{ending}", noise())
+    expected, path = read_image((path,)), path.rename(tmp_path / f"a{ending.upper()}")
+    volume = read_image((path,))
+    np.testing.assert_array_equal(volume.intensities, expected.intensities)
+    assert (stem_of(path.name), mask_ending(path)) == ("a", mask_ending(f"a{ending}"))
+    write_mask(tmp_path / f"m{mask_ending(path)}", truth(), volume.nifti)
+    np.testing.assert_array_equal(read_mask(tmp_path / f"m{mask_ending(path)}", volume.space, VALUES), truth())
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

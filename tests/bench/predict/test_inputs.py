@@ -42,6 +42,54 @@ def test_numbered_files_are_the_channels_of_one_case_and_their_mask_is_none(tmp_
     assert listed(tmp_path / "a_0000.nii.gz") == {"a": ["a_0000.nii.gz"]}
 
 
+def test_endings_count_in_capitals_too(tmp_path):
+    touch(tmp_path, "A_0000.NII.GZ", "A_0001.nii.gz", "A.Nii", "B.NRRD", "c.MHA")
+    assert listed(tmp_path) == {"A": ["A_0000.NII.GZ", "A_0001.nii.gz"], "B": ["B.NRRD"], "c": ["c.MHA"]}
+    assert [batch_case(case).mask for case in list_cases([tmp_path], None)] == ["A.nii.gz", "B.nrrd", "c.mha"]
+    assert listed(*tmp_path.iterdir()) == listed(tmp_path)
+
+
+def notes(*inputs: Path, split: str | None = None) -> list[str]:
+    said = list[str]()
+    list_cases(inputs, split, said.append)
+    return said
+
+
+def test_what_is_passed_by_is_said(tmp_path):
+    touch(tmp_path, "a_0000.nii.gz", "a.nii.gz", "sub/c.nii.gz", ".trash/d.nii.gz", "sub/notes.txt", "own/b.nii")
+    touch(tmp_path, "masks/a.nii.gz", "masks/predictions.jsonl")  # of an earlier call
+    remedy = "name what is to be predicted as an input of its own"
+    left = f"{tmp_path}: 2 volumes of no case were left out (own/b.nii, sub/c.nii.gz); {remedy}"
+    assert notes(tmp_path) == [left]
+    assert notes(tmp_path, tmp_path / "own") == [
+        f"{tmp_path}: 1 volume of no case was left out (sub/c.nii.gz); {remedy}"
+    ]
+    assert notes(tmp_path / "sub" / "c.nii.gz") == notes(tmp_path / "own") == []
+
+
+@pytest.mark.parametrize("split", [None, "validation"])
+def test_so_it_is_in_the_splits_of_a_data_set(tmp_path, split):
+    nnunet(tmp_path)
+    touch(tmp_path, "imagesVal/more/q_3_0000.nii.gz", "imagesTr/q_1.nii.gz", "results/q_1.nii.gz")
+    left = ["imagesTr/q_1.nii.gz"] if split is None else []
+    (note,) = notes(tmp_path, split=split)
+    assert f"({', '.join([*left, 'imagesVal/more/q_3_0000.nii.gz'])})" in note
+
+
+def test_images_beside_and_below_a_series_are_passed_by(tmp_path):
+    pytest.importorskip("pydicom", reason="pydicom is not installed")
+    from tests.bench.data.dicom.made import Made
+
+    voxels = np.zeros((8, 7, 3), np.int16)
+    for folder in ("ct", "ct/late", "pet/deep/down"):
+        Made().write(tmp_path / folder, voxels)
+    touch(tmp_path, "ct/a.nii.gz")
+    assert list(listed(tmp_path)) == ["ct"]
+    assert "3 volumes of no case were left out (ct/a.nii.gz, ct/late, pet/deep/down)" in notes(tmp_path)[0]
+    assert "2 volumes of no case were left out (a.nii.gz, late)" in notes(tmp_path / "ct")[0]
+    assert notes(tmp_path / "pet" / "deep" / "down") == []
+
+
 def test_a_channel_that_is_left_out_is_the_fault_of_its_case_alone(tmp_path):
     touch(tmp_path, "a_0000.nii", "a_0002.nii", "b_0000.nii", "b_0001.nii", "c_0001.nii")
     a, b, c = list_cases([tmp_path], None)
@@ -136,9 +184,10 @@ def test_a_file_that_holds_a_whole_series_is_a_case(tmp_path):
     from tests.bench.data.dicom.made import Made
 
     voxels = np.zeros((8, 7, 3), np.int16)
-    Made().write_frames(tmp_path / "scan.dcm", voxels)
-    (case,) = list_cases([tmp_path / "scan.dcm"], None)
-    assert (case.name, case.image_paths, batch_case(case).mask) == ("scan", (tmp_path / "scan.dcm",), "scan.dcm")
+    for name in ("scan.dcm", "scan.DCM"):
+        Made().write_frames(tmp_path / name, voxels)
+        (case,) = list_cases([tmp_path / name], None)
+        assert (case.name, case.image_paths, batch_case(case).mask) == ("scan", (tmp_path / name,), "scan.dcm")
     assert read_header(case.image_path).shape == voxels.shape
     (file, *_) = sorted(Made().write(tmp_path / "slices", voxels).iterdir())
     file = file.rename(tmp_path / "slice.dcm")
