@@ -54,6 +54,12 @@ def test_a_missing_slice_is_named_by_its_gap(tmp_path):
     )
 
 
+@pytest.mark.parametrize(("kept", "missing"), [((0, 2, 3), "1 slice is"), ((0, 1, 4), "2 slices are")])
+def test_so_it_is_in_a_short_series(tmp_path, kept, missing):
+    line = refused(tmp_path, lambda index, _: index in kept)
+    assert f"and 2.5 mm between others: {missing} missing; copy or export the whole series" in line
+
+
 def test_uneven_slices(tmp_path):
     line = refused(tmp_path, setting(2, ImagePositionPatient=["-101.25", "12.5", "1013"]))
     assert "3.5 mm between the slices at 1009.5 and 1013 mm" in line
