@@ -36,7 +36,7 @@ class CaseModel(MLModel):  # type: ignore[misc]  # MLServer has no types
         extra, package = dict(parameters.extra or {}), Path(await get_model_uri(self.settings))
         options = Options(
             device=extra["device"],
-            threads=extra["threads"],
+            threads=extra["threads"] or None,
             trust=package if extra["trust"] else None,
             most_bytes=int(extra["most_gigabytes"] * 2**30),
         )

@@ -11,6 +11,7 @@ from reports.records.package import PackageRecord
 
 MOST_GIGABYTES = 4  # that a request may hold, unpacked
 MOST_WAITING = 32  # requests in the queue; the next one is refused
+AS_THE_RUN = 0  # threads: those of the package, as far as the machine of the server has them
 PACKAGE = "package"  # folder of the package
 NEEDS_VOXBENCH = f"the Python of the server needs voxbench {__version__} with its extra `predict`"
 
@@ -53,7 +54,7 @@ def triton_config(subject: Subject, name: str, networks: Sequence[str], tile_typ
     parameters = {
         "networks": " ".join(networks),
         "tile_type": tile_type,
-        "threads": subject.opening.target.threads,
+        "threads": AS_THE_RUN,
         "trust": "no",
         "most_gigabytes": MOST_GIGABYTES,
     }
@@ -87,7 +88,7 @@ def mlserver_settings(subject: Subject, name: str) -> dict[str, str]:
             "version": "1",
             "extra": {
                 "device": "cuda" if target.on_cuda else "cpu",
-                "threads": target.threads,
+                "threads": AS_THE_RUN,
                 "trust": False,
                 "most_gigabytes": MOST_GIGABYTES,
                 "most_waiting": MOST_WAITING,

@@ -179,6 +179,7 @@ def test_triton_reads_the_model_of_whole_cases(variant, run, exported):
     }
     assert held.dynamic_batching.default_queue_policy.max_queue_size == 32
     assert held.parameters["networks"].string_value == ""
+    assert held.parameters["threads"].string_value == "0", "as many as the package says, where there are so many CPUs"
     assert f"so pancreas-{variant} runs the network by itself, as the run did" in said["remarks"]
     package = folder / f"pancreas-{variant}" / "1" / "package"
     assert open_package(package).open.name == variant
