@@ -63,7 +63,7 @@ def verify(
         progress.advance(record.variant)
         ran = tried.opened.evidence["mac_share"]
         findings.append(_what_ran(record, ran))
-        elsewhere = any(finding.passed is None for finding in findings) or _moved(record, ran)
+        elsewhere = any(finding.passed is None for finding in findings) or _moved(record, ran) > 0
         share = share_allowed(opening.open.target.device, elsewhere=elsewhere)
         for number, case in enumerate(record.golden):
             findings.append(_golden(folder, number, case, tried, opening, Path(scratch), share))
