@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,7 +27,8 @@ from engines.cache import asked
 from engines.rewrites import rewritten
 from models.errors import CheckpointError, one_line
 from models.load import load_models
-from reports.records.store import read_run
+from reports.records.package import PackageRecord
+from reports.records.store import Run, read_run
 
 
 class Format(Protocol):
@@ -72,36 +74,54 @@ def convert(folder: Path, wanted: Wanted, name_of_format: str, out: Path, progre
     opening = of_run(folder, wanted.variant, progress).open
     name = opening.name
     proof = proof_of(run, name, unproven=wanted.unproven)
-    loaded = load_models(recorded_paths(run.record.checkpoint), opening.model_options, opening.widen_to)
-    with loaded as models:
-        subject = Subject(
-            format=name_of_format,
-            name=name,
-            settings=run.record.settings.variants[name],
-            opening=opening,
-            models=tuple(rewritten(model, opening.rewrites) for model in models),
-            artefacts=(),
-            mac_share={},
-            details={},
-            proof=proof,
-            pack=lambda place: export(folder, replace(wanted, variant=name), place, progress),
-        )
-        form.refuse(subject)
-        with tempfile.TemporaryDirectory() as scratch, trial(opening, wanted.timeout_s, Path(scratch) / "log") as tried:
-            progress.start("trying it", 1)
-            equal = predict_again(run, opening, tried, models[0].task, Path(scratch), progress)
-            progress.advance("a case of the run")
-            artefacts, evidence = tried.call(asked), tried.opened.evidence
-        subject = replace(
-            subject,
-            artefacts=artefacts,
-            mac_share=evidence["mac_share"],
-            details=evidence["details"],
-            proof=replace(proof, equal_cases=equal),
-        )
-        with unfinished(out) as work:
+    with unfinished(out) as work:
+        packed, record = work / ".package", None
+        if name_of_format in SERVED:
+            # Before the networks are read below: what code of the user's has imported by then is found again by all
+            # that reads them, and would pass for another code than the run's.
+            record = export(folder, replace(wanted, variant=name), packed, progress)
+        loaded = load_models(recorded_paths(run.record.checkpoint), opening.model_options, opening.widen_to)
+        with loaded as models:
+            subject = Subject(
+                format=name_of_format,
+                name=name,
+                settings=run.record.settings.variants[name],
+                opening=opening,
+                models=tuple(rewritten(model, opening.rewrites) for model in models),
+                artefacts=(),
+                mac_share={},
+                details={},
+                proof=proof,
+                pack=partial(_move, record, packed),
+            )
+            form.refuse(subject)
+            subject = _tried(subject, run, wanted.timeout_s, progress)
             written = _write(form, subject, work)
             return write_description(work, subject, written, datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def _move(record: PackageRecord | None, packed: Path, place: Path) -> PackageRecord:
+    """Move a package to its place."""
+    assert record is not None, "only what a server takes holds a package"
+    packed.rename(place)
+    return record
+
+
+def _tried(subject: Subject, run: Run, timeout_s: float, progress: Progress) -> Subject:
+    """The same with what a worker built for it, and what that worker gave for a case of the run."""
+    opening, task = subject.opening, subject.models[0].task
+    with tempfile.TemporaryDirectory() as scratch, trial(opening, timeout_s, Path(scratch) / "log") as tried:
+        progress.start("trying it", 1)
+        equal = predict_again(run, opening, tried, task, Path(scratch), progress)
+        progress.advance("a case of the run")
+        evidence = tried.opened.evidence
+        return replace(
+            subject,
+            artefacts=tried.call(asked),
+            mac_share=evidence["mac_share"],
+            details=evidence["details"],
+            proof=replace(subject.proof, equal_cases=equal),
+        )
 
 
 def _write(form: Format, subject: Subject, work: Path) -> Written:

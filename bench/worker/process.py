@@ -19,6 +19,7 @@ import psutil
 from bench.imports import HOME, environment
 from bench.machine.process_tree import kill_descendants
 from bench.worker.messages import Broke, Call
+from models.user_code.isolation import our_names
 
 T = TypeVar("T")
 
@@ -126,7 +127,7 @@ class WorkerProcess:
         Raises:
             WorkerLostError: the process is gone.
         """
-        with self._alive():
+        with self._alive(), our_names():  # also while a network of the user's code is loaded here
             self._connection.send(request)
 
     def receive(self, timeout_s: float, meanwhile: Callable[[], None] | None = None, every_s: float = 0.1) -> Any:
@@ -137,7 +138,7 @@ class WorkerProcess:
         """
         if not self._wait(timeout_s, meanwhile, every_s):
             raise self.given_up(timeout_s)
-        with self._alive():
+        with self._alive(), our_names():
             return self._connection.recv()
 
     def given_up(self, timeout_s: float) -> WorkerLostError:

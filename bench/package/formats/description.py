@@ -54,7 +54,7 @@ class Subject:
         artefacts: folders of what was built for it.
         mac_share: how much of it ran in which precision; `details`: what else its evidence holds.
         proof: what the run has shown.
-        pack: writes the variant as a package into a new folder, and gives its record.
+        pack: puts the variant as a package into a new folder, and gives its record; only for a server.
     """
 
     format: str

@@ -8,16 +8,21 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from bench.choices import EXPORTS, SERVED
 from bench.cli.main import main
 from bench.package.document import read_package
+from bench.package.formats.description import FILE
 from bench.package.opening import open_package
 from bench.package.trial import trial
+from tests.bench.forked import forked_workers
 from tests.bench.package.conftest import quick
 
 pytestmark = pytest.mark.usefixtures("quick_start")
 
 CODE = """
 import torch
+
+from models.blocks import activate
 
 class Network(torch.nn.Module):
     def __init__(self):
@@ -26,9 +31,17 @@ class Network(torch.nn.Module):
         self.seg, self.cls = torch.nn.Conv3d(4, 3, 1), torch.nn.Linear(4, 3)
 
     def forward(self, x):
-        x = self.body(x).relu()
+        x = activate(self.body(x))
         return self.seg(x), self.cls(x.mean((2, 3, 4)))
 """
+
+BLOCKS = """
+def activate(x):
+    from models import late  # by tracing at the latest
+    return late.activate(x)
+"""
+
+LATE = "def activate(x):\n    return x.relu()\n"
 
 
 def of_nnunet(folder: Path) -> list[object]:
@@ -44,16 +57,33 @@ def of_nnunet(folder: Path) -> list[object]:
 def of_bundle(folder: Path) -> list[object]:
     """Four channels, regions that are painted."""
     pytest.importorskip("monai", reason="monai is not installed")
-    from tests.bundles import BUNDLES, CASES, write, write_case
+    from tests.bundles import BUNDLES, write
 
     root = write(folder / "brats", *BUNDLES["brats_mri"]())
+    return ["--checkpoint", root, "--data", bundle_cases(folder, channels=4)]
+
+
+def of_trusted_bundle(folder: Path) -> list[object]:
+    """Whose network is said by an expression, which is code."""
+    pytest.importorskip("monai", reason="monai is not installed")
+    from tests.bundles import BUNDLES, write
+
+    config, described = BUNDLES["spleen_ct"]()
+    network = config["network_def"] | {"channels": f"$[{', '.join(map(str, config['network_def']['channels']))}]"}
+    root = write(folder / "spleen", config, described, {"network_def": network})
+    return ["--checkpoint", root, "--trust", root, "--data", bundle_cases(folder, channels=1)]
+
+
+def bundle_cases(folder: Path, channels: int) -> Path:
+    from tests.bundles import CASES, write_case
+
     for case, split in zip(CASES, ("Val", "Tr"), strict=False):
-        images = write_case(folder / "raw" / f"images{split}", case, 4, split)
+        images = write_case(folder / "raw" / f"images{split}", case, channels, split)
         (folder / "raw" / f"labels{split}").mkdir()
         image = nib.load(images[0])
         truth = nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine)
         nib.save(truth, folder / "raw" / f"labels{split}" / f"{split}.nii.gz")
-    return ["--checkpoint", root, "--data", folder / "raw"]
+    return folder / "raw"
 
 
 def of_code(folder: Path) -> list[object]:
@@ -62,6 +92,9 @@ def of_code(folder: Path) -> list[object]:
     from torch import nn
 
     (folder / "net.py").write_text(CODE)
+    (folder / "models").mkdir()
+    (folder / "models" / "blocks.py").write_text(BLOCKS)
+    (folder / "models" / "late.py").write_text(LATE)
     torch.manual_seed(0)
     parts = {"body": nn.Conv3d(1, 4, 3, padding=1), "seg": nn.Conv3d(4, 3, 1), "cls": nn.Linear(4, 3)}
     torch.save(nn.ModuleDict(parts).state_dict(), folder / "weights.pth")
@@ -105,6 +138,52 @@ def test_a_package_does_what_the_run_did(
             images = [Path(path) for path in (case["image"], *case["further_channels"])]
             answer = tried.predict(images, tmp_path / "mask.nii.gz")
             assert answer.mask.read_bytes() == Path(f"run/predictions/{variant}/{case['name']}.nii.gz").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def run_of(tmp_path_factory) -> Callable[[Callable[[Path], list[object]]], Path]:
+    """A run of a network of a kind, made once, with its artefacts in ``cache`` beside it."""
+    runs: dict[Callable[[Path], list[object]], Path] = {}
+
+    def run(kind: Callable[[Path], list[object]]) -> Path:
+        if kind not in runs:
+            root = tmp_path_factory.mktemp(kind.__name__)
+            options = [*kind(root), "--backends", "ort-fp32", "--device", "cpu", "--threads", 1, "--rounds", 1]
+            with pytest.MonkeyPatch.context() as patch, forked_workers():
+                patch.chdir(root)
+                patch.setenv("VOXBENCH_CACHE", str(root / "cache"))
+                quick(patch)
+                main(["run", *map(str, options), "--out", "run"])
+            runs[kind] = root / "run"
+        return runs[kind]
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        *((of_code, name) for name in EXPORTS if name != "package"),
+        *((of_trusted_bundle, name) for name in ("openvino", "triton")),
+    ],
+)
+def test_a_network_of_code_goes_into_every_format(
+    kind: Callable[[Path], list[object]], name: str, run_of, tmp_path, monkeypatch, capsys
+) -> None:
+    """Whose modules have the names of ours while it is loaded, also where the harness speaks with its worker."""
+    if name == "monai-bundle":
+        pytest.importorskip("monai", reason="monai is not installed")
+    run = run_of(kind)
+    monkeypatch.setenv("VOXBENCH_CACHE", str(run.parent / "cache"))
+    out = tmp_path / "out"
+    code = main(["export", str(run), "--variant", "ort-fp32", "--unproven", "--format", name, "--out", str(out)])
+    assert code == 0, capsys.readouterr().err
+    said = json.loads((out / "model.json").read_text())
+    assert said["proof"]["equal_cases"] == 1, "a worker predicted a case of the run again"
+    assert set(said["files"]) == {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()} - {FILE}
+    if name in SERVED:
+        (package,) = out.rglob("package.json")
+        assert read_package(package.parent).proof.equal_cases == 1
 
 
 def test_code_that_the_backend_needs_is_named(tmp_path, monkeypatch, capsys):
