@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.data.formats import FORMATS, ending_of, stem_of
+from bench.data.formats import FORMATS, ending_of, format_of, stem_of
 from bench.errors import InputError
 
 _KEYS = {"train": ("training", "train"), "validation": ("validation", "val"), "test": ("test", "testing")}
@@ -58,6 +58,11 @@ def _files(file: Path, where: str, entry: Any) -> tuple[tuple[Path, ...], Path |
 
 
 def _path(file: Path, where: str, text: Any) -> Path:
+    if isinstance(text, str) and format_of(file.parent / text) == "DICOM":
+        raise InputError(
+            f"{file}: {where} has {text[:_SHOWN]!r}, which is DICOM: it can be predicted, by `bench predict` with its "
+            "own path, and not measured; convert it to NIfTI first"
+        )
     if not isinstance(text, str) or not ending_of(text):
         raise InputError(
             f"{file}: {where} has {str(text)[:_SHOWN]!r} where the path of an image or mask is expected, "

@@ -1,10 +1,14 @@
 """Lists of cases, as the Decathlon and MONAI write them."""
 
+import re
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from bench.data.datalist import entries_of
+from bench.data.formats import load
 from bench.errors import InputError
 
 FILE = Path("data/dataset.json")
@@ -46,9 +50,28 @@ def test_cases_are_named_after_files_or_folders(images, names):
         ([{"label": "a.nii"}], "entry 1 of 'training' has 'None' where the path of an image or mask is expected"),
         (["a.nii", {"image": ["b.nii", 3]}], "entry 2 of 'training' has '3' where"),
         ([{"image": "a.nii", "label": 2}], "entry 1 of 'training' has '2' where"),
-        (["a.dcm"], "entry 1 of 'training' has 'a.dcm' where"),
+        (["a.dcm"], "entry 1 of 'training' has 'a.dcm', which is DICOM: it can be predicted"),
+        ([""], "entry 1 of 'training' has '' where"),
     ],
 )
 def test_entries_that_are_none_are_refused(entries, said):
     with pytest.raises(InputError, match=rf"data/dataset\.json: {said}"):
         entries_of(FILE, {"training": entries}, "train")
+
+
+def test_a_dicom_series_is_converted_before_it_is_measured(tmp_path):
+    """As the how-to has it."""
+    pytest.importorskip("pydicom", reason="pydicom is not installed: pip install '.[dicom]'")
+    from tests.bench.data.dicom.made import Made, noise
+
+    series = Made().write(tmp_path / "CT_abdomen", noise())
+    said = "entry 1 of 'validation' has 'CT_abdomen', which is DICOM: it can be predicted, by `bench predict` with its "
+    with pytest.raises(InputError, match=re.escape(said)):
+        entries_of(tmp_path / "list.json", {"validation": [{"image": "CT_abdomen"}]}, "validation")
+    image = load(series)
+    nib.save(nib.Nifti1Image(image.get_fdata(dtype="float32"), image.affine), tmp_path / "CT_abdomen.nii.gz")
+    listed = {"validation": [{"image": "CT_abdomen.nii.gz"}]}
+    (entry,) = entries_of(tmp_path / "list.json", listed, "validation")
+    converted = nib.load(entry.image_paths[0])
+    np.testing.assert_array_equal(converted.get_fdata(), image.get_fdata())
+    np.testing.assert_allclose(converted.affine, image.affine, atol=1e-4)
