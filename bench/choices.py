@@ -11,5 +11,6 @@ PREPROCESSINGS = ("auto", "nnunet")  # of networks of nnU-Net: ours where it is 
 RACES = ("on", "off")  # whether variants leave the rounds once nothing more of them would change the answer
 SERVED = ("triton", "mlserver")  # servers of models
 EXPORTS = ("package", "onnx", "openvino", "torchscript", "monai-bundle", *SERVED)  # what `bench export` writes
+READ_AHEAD = 2  # cases that are read before their turn, where nothing else is said
 MAX_OVERLAP = 0.95  # share of a tile's side
 PLAN_FILE = "plan.json"  # that `bench plan` writes, and its name in the directory of a run

@@ -1,6 +1,5 @@
 """The main job: plan -> interleaved rounds -> accuracy -> verdict -> run directory."""
 
-import shlex
 from collections.abc import Iterable
 from contextlib import nullcontext, suppress
 from dataclasses import replace
@@ -26,6 +25,7 @@ from bench.schedule.scoring import first_samples, first_subtypes, score_predicti
 from bench.schedule.store import RunStore
 from bench.worker.process import WorkerError, WorkerProcess
 from bench.worker.questions import measure_peak
+from reports.formatting import command_line
 from reports.records.record import (
     COMPLETE,
     CONFIRMATION,
@@ -129,7 +129,7 @@ def _left(directory: RunDirectory, limits: Limits, progress: Progress) -> tuple[
     folder = directory.folder
     before = read_run(folder)
     if before.record.status == COMPLETE:
-        raise InputError(f"{folder}: this run is complete; see it with `bench report {folder}`")
+        raise InputError(f"{folder}: this run is complete; {_to_see(folder)}")
     baseline = before.variant(before.record.baseline)
     if baseline.status not in (PENDING, OK):
         raise InputError(f"{folder}: its baseline {baseline.status} ({baseline.reason}); start a new run")
@@ -181,7 +181,7 @@ def _measure(plan: Plan, store: RunStore, limits: Limits, progress: Progress) ->
     directory, record = store.directory, plan.record
     refused = directory.point_latest()
     if refused is not None:
-        progress.note(f"{LATEST} does not lead to this run ({refused}); see it with `bench report {directory.folder}`")
+        progress.note(f"{LATEST} does not lead to this run ({refused}); {_to_see(directory.folder)}")
     if limits.peak and not record.peak_flops and len(record.settings.commands) < len(record.settings.variants):
         record = replace(record, **_peak(record, progress))
         directory.save_run(record)
@@ -217,10 +217,14 @@ def _measure(plan: Plan, store: RunStore, limits: Limits, progress: Progress) ->
 
 def _unreported(error: BaseException, directory: RunDirectory) -> InterruptedRunError | StorageError:
     """What is said of a complete run whose report could not be written: there is nothing to resume."""
-    shown = f"the run is complete: see it with `bench report {shlex.quote(str(directory.folder))}`"
+    shown = f"the run is complete: {_to_see(directory.folder)}"
     if isinstance(error, StorageError):
         return StorageError(f"{error}; {shown}")
     return InterruptedRunError(f"interrupted while the report was written; {shown}")
+
+
+def _to_see(folder: Path) -> str:
+    return f"see it with `{command_line('bench', 'report', folder)}`"
 
 
 def _peak(record: RunRecord, progress: Progress) -> dict[str, Any]:

@@ -54,14 +54,17 @@ class Timed:
 
 @dataclass(frozen=True)
 class Scenarios:
-    """What was measured, by scenario; `masks_equal` says whether all wrote the same labels, None where only one ran."""
+    """What was measured, by scenario; `masks_equal` says whether all wrote the same labels, None where only one ran.
+
+    `read_ahead` is None where none were read ahead.
+    """
 
     backend: str
     device: str
     threads: int
     controlled_settings: Mapping[str, str]
     cases: tuple[str, ...]
-    read_ahead: int
+    read_ahead: int | None
     timed: dict[str, Timed]
     masks_equal: bool | None
 
@@ -98,7 +101,7 @@ def measure(
     written = [[labels_sha256(mask, values) for _, mask in _paths(plan, masks / scenario)] for scenario in timed]
     return Scenarios(
         opening.name, opening.target.device, opening.target.threads, plan.record.controlled_settings,
-        tuple(case.name for case in plan.record.cases), read_ahead, timed,
+        tuple(case.name for case in plan.record.cases), read_ahead if OFFLINE in timed else None, timed,
         None if len(written) < 2 else all(masks == written[0] for masks in written),
     )  # fmt: skip
 

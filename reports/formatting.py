@@ -1,7 +1,9 @@
 """Figures as people read them: sensible digits, units, and words where nothing was measured."""
 
+import shlex
 from collections.abc import Sequence
 from math import ceil, floor, isfinite, log10
+from pathlib import Path
 
 _NOISE = 1e-4  # of the last digit: a bound as near as this to a digit is taken to lie on it
 SHOWN = 8  # items of a list that a reader sees at once; the rest are counted, or folded
@@ -23,6 +25,16 @@ def _down(value: float, digits: int) -> float:
 
 def _up(value: float, digits: int) -> float:
     return ceil(value * 10.0**digits - _NOISE) / 10.0**digits
+
+
+def command_line(*words: object) -> str:
+    """``bench report 'my runs/first'``: what a user may type as it stands, whatever is in the names of folders."""
+    return shlex.join(map(str, words))
+
+
+def command_to_resume(folder: Path | None) -> str:
+    """``bench run --resume --out runs/first``: what finishes the run in `folder`, or that in any."""
+    return command_line("bench", "run", "--resume", "--out", folder or "DIR")
 
 
 def percent(value: float | None, digits: int = 1) -> str:

@@ -111,7 +111,8 @@ def _refuse(error: BaseException, code: int) -> int:
 
 def _print_error(message: str, code: int) -> int:
     with suppress(OSError):  # closed, or a full disk: the exit code still says it
-        print(f"bench: {' '.join(message.split())}", file=sys.stderr)
+        lines = filter(None, map(str.strip, message.splitlines()))  # spaces in it may be those of a path
+        print(f"bench: {' '.join(lines)}", file=sys.stderr)
     return code
 
 

@@ -29,6 +29,7 @@ from bench.data.voxels import (
 from bench.errors import InputError
 from models.errors import some
 from models.task import Task
+from reports.formatting import count
 from reports.records.record import TaskRecord
 
 if TYPE_CHECKING:
@@ -279,7 +280,7 @@ def read_mask(path: Path, space: Space | None, values: MaskValues) -> NDArray[np
     if others.size:
         known = some([f"{value} {name}" for value, name in sorted(values.names.items())], _MOST_NAMED)
         raise InputError(
-            f"{path}: unknown label {others[0]:g} in {others.size} voxels; known are {known}: relabel the mask"
+            f"{path}: unknown label {others[0]:g} in {count(others.size, 'voxel')}; known are {known}: relabel the mask"
         )
     return labels if turn is None else turned(labels, turn)
 

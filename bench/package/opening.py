@@ -22,6 +22,7 @@ from models.model import Model
 from models.options import ModelOptions
 from models.task import TaskError
 from models.task_file import task_from_values
+from reports.formatting import command_line
 from reports.records.package import PackageRecord
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def opening_of(
     Raises:
         InputError, models.errors.CheckpointError: it is made for another kind of device, or holds code.
     """
-    _refuse_code(folder, record, trust, to_trust or f"add --trust {folder}")
+    _refuse_code(folder, record, trust, to_trust or f"add {command_line('--trust', folder)}")
     options = options_of(folder, record)
     model = _model(folder, record, options)
     target = target_of(folder, record, model, _device(folder, record, device), threads)

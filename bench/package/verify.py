@@ -16,6 +16,7 @@ from bench.plan.opening import Opening
 from bench.progress import Progress
 from engines.base import Target
 from engines.host import cpu
+from reports.formatting import count
 from reports.records.package import GoldenCase, PackageRecord
 
 MOST_TILES = 64  # of voxels in a golden case, which `bench.package.golden` draws of two or three tiles
@@ -56,7 +57,8 @@ def verify(
     """
     record = read_package(folder)
     opening = opening_of(folder, record, device, threads, trust)
-    findings = [Finding("files", True, f"{len(record.files)} files, each with the SHA-256 of the package's document")]
+    files = count(len(record.files), "file")
+    findings = [Finding("files", True, f"{files}, each with the SHA-256 of the package's document")]
     findings += _machine(record, opening.open.target)
     progress.start("verifying", 1 + len(record.golden))
     with tempfile.TemporaryDirectory() as scratch, trial(opening.open, timeout_s, Path(scratch) / "log") as tried:

@@ -54,6 +54,7 @@ from engines.host import known_faults
 from engines.probe import incompatible_reason, ungraphable_reason
 from models.model import Model
 from models.task import PANCREAS, Task
+from reports.formatting import count
 from reports.records.record import Case, CheckpointRecord, HostRecord, RunRecord, Settings, VariantSettings
 
 Calibrations = Mapping[tuple[int, int, int], Calibration | None]
@@ -190,7 +191,8 @@ def sharded(plan: Plan, shard: Shard) -> Plan:
     names = [case.name for case in record.cases]
     if shard.count > len(names):
         raise InputError(
-            f"--shard {shard}: there are {len(names)} cases, and each shard needs one; take at most {len(names)} shards"
+            f"--shard {shard}: {count(len(names), 'case')} in all, and each shard needs one; take at most "
+            f"{count(len(names), 'shard')}"
         )
     own = set(shard.names(names))
     record = replace(

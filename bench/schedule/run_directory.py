@@ -3,7 +3,6 @@
 import fcntl
 import itertools
 import os
-import shlex
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.errors import InputError, StorageError
+from reports.formatting import command_to_resume
 from reports.records.record import Case, RunRecord, VariantRecord
 from reports.records.store import (
     RUN_FILE,
@@ -78,7 +78,7 @@ class RunDirectory:
     @property
     def command_to_resume(self) -> str:
         """What finishes this run, to be typed as it is."""
-        return f"bench run --resume --out {shlex.quote(str(self.folder))}"
+        return command_to_resume(self.folder)
 
     @property
     def then_resume(self) -> str:

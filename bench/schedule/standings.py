@@ -7,6 +7,7 @@ from statistics import median
 from bench.progress import Standing
 from bench.schedule.store import RunStore
 from reports.decision.speed import case_ns, pairs
+from reports.formatting import count
 from reports.records.record import CONFIRMATION, INTERLEAVED, OK, PENDING, SKIPPED, RunRecord, VariantRecord
 from reports.records.store import Run
 
@@ -45,11 +46,11 @@ def _state(variant: VariantRecord, cases: int, waits: bool) -> str:
         return variant.status
     had = [sample.phase for sample in variant.samples]
     if had.count(CONFIRMATION):
-        return f"confirming: {had.count(CONFIRMATION)} samples"
+        return f"confirming: {count(had.count(CONFIRMATION), 'sample')}"
     if variant.left:
         return f"left: {variant.left.partition(' after ')[0].partition(':')[0]}"
     if had.count(INTERLEAVED):
         number = had.count(INTERLEAVED)
-        done = f"{number} of {cases} cases" if number <= cases else f"{number} samples"
+        done = f"{number} of {cases} cases" if number <= cases else count(number, "sample")
         return f"waits: {done}" if waits else done
     return "not built yet" if variant.build_s is None else f"built in {variant.build_s:.0f} s"

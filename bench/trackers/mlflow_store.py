@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import InputError, StorageError
 from models.errors import install, one_line, without_passwords
+from reports.formatting import count
 from reports.render.exchange.tracking import RUN_TAG, Tracked, TrackedRun
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def log(tracked: Tracked, files: Mapping[str, bytes], *, uri: str | None, experi
         who = "MLflow" if type(error).__module__.startswith("mlflow") else "the database"
         said = without_passwords(one_line(error)).partition(" (Background on this error")[0]
         raise InputError(f"{shown}: {who} refuses: {said}; give another --uri or --experiment") from None
-    return f"{experiment}: run {parent} with {len(tracked.variants)} variants, in {shown}"
+    return f"{experiment}: run {parent} with {count(len(tracked.variants), 'variant')}, in {shown}"
 
 
 def _library() -> tuple[Any, tuple[type[Exception], ...]]:

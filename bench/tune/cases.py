@@ -11,6 +11,7 @@ from bench.plan.cache import demo_data
 from bench.plan.plan import evenly
 from bench.plan.request import Request
 from bench.progress import Progress
+from reports.formatting import count
 from reports.stats.bootstrap import MIN_CASES
 
 MOST = 24
@@ -66,7 +67,7 @@ def part(request: Request, tuning_split: str | None, progress: Progress) -> Part
         request = replace(request, accuracy=resolve_accuracy(request, root, evenly(evaluated, request.max_cases)))
     tuning = replace(request, split=split, cases=tuple(case.name for case in chosen), max_cases=None, tuning=True)
     known = ", which the network was trained on, so that a loss may show less there" if split == "train" else ""
-    remark = f"{len(chosen)} cases of the split {split}{known}"
+    remark = f"{count(len(chosen), 'case')} of the split {split}{known}"
     return Parts(tuning, request, len(evenly(evaluated, request.max_cases)), remark)
 
 
@@ -75,8 +76,8 @@ def _halves(request: Request, cases: list[CaseFiles], root: Path) -> Parts:
     cases = evenly(cases, request.max_cases)
     if len(cases) < 2 * MIN_CASES:
         raise InputError(
-            f"--split {request.split}: {len(cases)} cases, and no split train with masks beside it; a search and its "
-            f"confirmation need at least {MIN_CASES} each: add cases, or name another split with --tuning-split"
+            f"--split {request.split}: {count(len(cases), 'case')}, and no split train with masks beside it; a search "
+            f"and its confirmation need at least {MIN_CASES} each: add cases, or name another split with --tuning-split"
         )
     tuned, kept = evenly(cases[1::2], MOST), cases[0::2]
     _refuse_same(tuned, kept, root)

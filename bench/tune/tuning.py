@@ -32,6 +32,7 @@ from reports.decision.comparison import candidates, compare
 from reports.decision.speed import interleaved_speedup
 from reports.decision.tuning import MEASURED, Trial, best_of, front, is_promising, judged
 from reports.decision.verdict import KEPT, Claim
+from reports.formatting import command_line, count
 from reports.records.record import COMPLETE, OK, VariantSettings
 from reports.records.store import RUN_FILE, Run, read_run
 from reports.render.tuning import REPORT, Tuned, tuning_files
@@ -81,7 +82,8 @@ def tune(request: Request, wanted: Search, out: Path | None, resume: bool, progr
             budget = replace(wanted.budget, seconds=0.0) if _is_confirming(folder) else wanted.budget
             best, taken = _searched(shipped, space, log, budget, folder, progress)
             remark = (
-                f"the best of {len(log.trials)} trials of bench tune; its verdict is that of the run in {CONFIRMATION}"
+                f"the best of {count(len(log.trials), 'trial')} of bench tune; its verdict is that of the run in "
+                f"{CONFIRMATION}"
             )
             recipe = recipe_text(RECIPE, best.settings, remark)
             write_text(folder / RECIPE_FILE, recipe)
@@ -95,7 +97,8 @@ def tune(request: Request, wanted: Search, out: Path | None, resume: bool, progr
             return folder, tuned
     except (KeyboardInterrupt, InterruptedRunError):
         raise InterruptedRunError(
-            f"interrupted; what was measured is kept. To finish it: the same command with --resume --out {folder}"
+            f"interrupted; what was measured is kept. To finish it: the same command with "
+            f"{command_line('--resume', '--out', folder)}"
         ) from None
 
 

@@ -7,6 +7,7 @@ key.
 """
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,8 +136,8 @@ class Config:
 
     def refused(self, problem: str) -> CheckpointError:
         """A refusal of something that only running the configuration could resolve."""
-        remedy = f"where you trust its source, --trust {self.root}, or name the network's code with --arch"
-        return refusal(self.file, problem, f"{remedy} FILE.py:FACTORY")
+        trust = f"where you trust its source, --trust {shlex.quote(str(self.root))}"
+        return refusal(self.file, problem, f"{trust}, or name the network's code with --arch FILE.py:FACTORY")
 
     def _value_at(self, key: str) -> Any:
         value: Any = self.values

@@ -7,6 +7,7 @@ from typing import Any
 from models.errors import refusal
 from models.model import Transforms
 from models.monai.config import Config
+from models.networks.channels import counted
 from models.task import BACKGROUND, MOST_LABEL, PANCREAS, Region, Structure, Task, difference, structures_of
 
 _LESION_WORDS = ("lesion", "tumor", "tumour", "cancer", "mass", "cyst")
@@ -39,7 +40,7 @@ def channels_of(config: Config, wanted: object) -> tuple[str, ...]:
     number = number if isinstance(number, int) and 0 < number < 1000 else len(names) or None
     asked = wanted if isinstance(wanted, int) and not isinstance(wanted, bool) else number or 1
     if number not in (None, asked):
-        problem = f"its input has {number} channels, and the network of {config.file.name} takes {asked}"
+        problem = f"its input has {counted(number, 'channel')}, and the network of {config.file.name} takes {asked}"
         raise refusal(config.root / "configs" / "metadata.json", problem, "mend the one that is wrong")
     if len(names) != asked:
         names = [f"image {at}" for at in range(asked)] if asked > 1 else ["image"]
@@ -93,8 +94,9 @@ def meaning_of(
 def _wanted(config: Config, task: Task, channels: int, classes: int) -> Meaning:
     """The user's own where the bundle does not say what its outputs are."""
     if (len(task.channels), len(task.output_labels)) != (channels, classes):
-        sides = f"{len(task.channels)} channels and {len(task.output_labels)} outputs"
-        problem = f"its network takes {channels} channels and puts out {classes}, and the task {task.name} has {sides}"
+        sides = f"{counted(len(task.channels), 'channel')} and {counted(len(task.output_labels), 'output')}"
+        takes = f"its network takes {counted(channels, 'channel')} and puts out {classes}"
+        problem = f"{takes}, and the task {task.name} has {sides}"
         raise refusal(config.file, problem, "correct the file of --task")
     return Meaning(task, task.output_labels, task.output_painting)
 
@@ -109,7 +111,7 @@ def _overlaps(steps: Transforms) -> bool:
 
 def _classes(config: Config, channels: tuple[str, ...], names: list[str], classes: int) -> Meaning:
     if not 2 <= classes <= MOST_LABEL + 1:
-        problem = f"its network puts out {classes} channels of which the likeliest is taken"
+        problem = f"its network puts out {counted(classes, 'channel')} of which the likeliest is taken"
         raise refusal(config.file, problem, f"2 to {MOST_LABEL + 1} classes are done here, or a sigmoid")
     labels = [_pancreas_label(name) for name in names]
     at = next((at for at, name in enumerate(names) if _is_background(name)), 0)

@@ -108,8 +108,10 @@ def _loaded_unet(checkpoint: Checkpoint, shape: Shape, task: Task) -> MultiTaskU
 
 def _for(task: Task) -> str:
     """What another task than the reference's asks of a network."""
-    channels, outputs = len(task.channels), len(task.output_labels)
-    return "" if task is PANCREAS else f" for the task {task.name}, of {channels} channels and {outputs} outputs"
+    if task is PANCREAS:
+        return ""
+    channels, outputs = counted(len(task.channels), "channel"), counted(len(task.output_labels), "output")
+    return f" for the task {task.name}, of {channels} and {outputs}"
 
 
 def _divisible(path: Path, tile: tuple[int, int, int], multiple: int) -> tuple[int, int, int]:

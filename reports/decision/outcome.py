@@ -20,7 +20,7 @@ from reports.decision.verdict import (
     judge_speed,
     judge_speeds,
 )
-from reports.formatting import at_least, percent, plain_percent
+from reports.formatting import at_least, command_to_resume, percent, plain_percent
 from reports.records.record import COMPLETE, CONFIRMATION, INTERLEAVED, SKIPPED
 from reports.records.store import RecordError, Run
 from reports.stats.bootstrap import MIN_CASES
@@ -252,7 +252,7 @@ def _withheld(judgement: Judgement, reason: str) -> Judgement:
 
 
 def _resume(run: Run) -> str:
-    return f"`bench run --resume --out {run.folder or 'DIR'}`"
+    return f"`{command_to_resume(run.folder)}`"
 
 
 def _sentence(subject: str, judgement: Judgement, shown: Speed, claim: Claim) -> str:

@@ -20,7 +20,7 @@ from reports.decision.speed import (
     pairs,
 )
 from reports.decision.verdict import KEPT, LOST, SHOWN_BY, UNDECIDED, Claim, metric_state
-from reports.formatting import NOT_MEASURED, count, listed, percent
+from reports.formatting import NOT_MEASURED, command_to_resume, count, listed, percent
 from reports.records.record import AGREEMENT, FAILED, INTERLEAVED, PENDING, SKIPPED, TRUTH
 from reports.records.store import Run
 from reports.stats.bootstrap import MIN_CASES, Interval, of_shards
@@ -108,7 +108,7 @@ def _change(reference: Run, run: Run, name: str, max_slowdown_pct: float) -> Cha
         return Change(name=name, state=None, reasons=(f"not compared: in the reference {before}",), own=own)
     if now is not None:
         resumed = name in run.record.settings.variants and run.variant(name).status == PENDING
-        resume = f"{now}: `bench run --resume --out {run.folder or 'DIR'}` would settle it"
+        resume = f"{now}: `{command_to_resume(run.folder)}` would settle it"
         lost = f"it ran in the reference, and here {now}"
         state, reason = (UNDECIDED, resume) if resumed else (REGRESSION, lost)
         return Change(name=name, state=state, reasons=(reason,), reference=there)

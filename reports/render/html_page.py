@@ -10,6 +10,7 @@ from reports.charts.ranking import ranking_chart
 from reports.charts.stability import stability_chart
 from reports.charts.stages import stages_chart
 from reports.charts.trade_off import trade_off_chart
+from reports.formatting import count
 from reports.render.cases import rows
 from reports.render.cases.images import CaseImages
 from reports.render.cases.page_section import cases_section
@@ -102,7 +103,9 @@ def _notes(warnings: tuple[str, ...]) -> str:
 
     more = warnings[NOTES:]
     shown = listed(warnings[:NOTES]) if warnings else ""
-    return shown + (f"<details><summary>{len(more)} more notes</summary>\n{listed(more)}</details>\n" if more else "")
+    if not more:
+        return shown
+    return f"{shown}<details><summary>{count(len(more), 'more note')}</summary>\n{listed(more)}</details>\n"
 
 
 def _contents(places: list[tuple[str, str]]) -> str:

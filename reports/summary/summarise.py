@@ -19,6 +19,7 @@ from reports.decision.comparison import Comparison, compare
 from reports.decision.outcome import Candidate, Outcome, decide, judge_candidates
 from reports.decision.speed import PER_CALL, PER_CASE, Speed, pairs
 from reports.decision.verdict import CONFIRMED, REFUTED, Claim
+from reports.formatting import command_to_resume
 from reports.records.record import (
     AGREEMENT,
     CONFIRMATION,
@@ -101,7 +102,7 @@ def _variant_row(run: Run, variant: VariantRecord, judged: Mapping[str, Candidat
     comparison = _comparison(run, variant, samples, judged)
     stages = {stage: [s.stages_ns[stage] / 1e9 for s in samples if stage in s.stages_ns] for stage in STAGES}
     total = sum(s.case_ns for s in samples) / 1e9
-    status, reason, fix = _variant_status(variant, bool(samples))
+    status, reason, fix = _variant_status(run, variant, bool(samples))
     return Row(
         name=variant.name,
         settings=variant.settings,
@@ -180,12 +181,12 @@ def _timed_samples(run: Run, variant: VariantRecord, is_baseline: bool) -> list[
     return [s for s in variant.samples if s.phase == INTERLEAVED and (s.launch, s.round) in calls]
 
 
-def _variant_status(variant: VariantRecord, measured: bool) -> tuple[str, str | None, str | None]:
+def _variant_status(run: Run, variant: VariantRecord, measured: bool) -> tuple[str, str | None, str | None]:
     if variant.status != PENDING:
         return variant.status, variant.reason, variant.fix
     if measured:
         return OK, None, None
-    return SKIPPED, "the run ended before this variant was measured", "bench run --resume --out DIR"
+    return SKIPPED, "the run ended before this variant was measured", command_to_resume(run.folder)
 
 
 def _missing_required(record: RunRecord, rows: Sequence[Row]) -> tuple[str, ...]:

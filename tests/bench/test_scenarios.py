@@ -56,7 +56,7 @@ def test_three_scenarios_and_the_same_masks(here, capsys, tmp_path, monkeypatch)
     monkeypatch.delenv("OMP_WAIT_POLICY")  # which the tests set
     assert main([*here, "--max-cases", "3", "--read-ahead", "1", "--out", "found.json"]) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0] == "torch-fp32 on cpu, 1 threads, 3 cases"
+    assert printed[0] == "torch-fp32 on cpu, 1 thread, 3 cases"
     assert [line.split()[0] for line in printed[1:]] == [*SCENARIOS, "masks:"]
     assert printed[-1] == "masks: equal in all scenarios"
     result = json.loads((tmp_path / "found.json").read_text())

@@ -224,7 +224,7 @@ def test_a_task_that_is_given_comes_first(saved: Save) -> None:
 @pytest.mark.parametrize(
     ("task", "reason"),
     [
-        (TASK | {"channels": ["T1c"]}, r"for the task brain, of 1 channels and 2 outputs; its tensors: 1 of another"),
+        (TASK | {"channels": ["T1c"]}, r"for the task brain, of 1 channel and 2 outputs; its tensors: 1 of another"),
         (TASK | {"regions": [], "painting": []}, r"of 2 channels and 3 outputs; its tensors: 2 of another shape"),
         (TASK | {"chanels": []}, "carries a task that cannot be used: unknown key chanels; known are"),
         ({}, r"2 poolings\); its tensors: .*; say what its channels and labels are with --task FILE.toml"),

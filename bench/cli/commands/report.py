@@ -14,9 +14,12 @@ from reports.render.cases.images import CaseImages
 from reports.summary.summarise import summarise
 from reports.summary.summary import Summary
 
+_MAX_BYTES = 20 * 2**20  # of a page
+
 
 def execute(options: Namespace) -> int:
     folder = options.run or LATEST
+    _refuse_without_page(options)
     if options.format in FOLDERS and options.out is None:
         raise InputError(f"--format {options.format} writes several files: name a folder for them with --out DIR")
     run = read_run(folder)
@@ -33,9 +36,18 @@ def execute(options: Namespace) -> int:
             document, *picture = markdown_files(summary, options.out.stem).items()
             write_files(options.out.parent, {options.out.name: document[1], **dict(picture)})
             return DONE
-    images = None if options.format != "html" or options.no_images else _images(run, summary, options.max_size)
+    images = None
+    if options.format == "html" and not options.no_images:
+        images = _images(run, summary, options.max_size or _MAX_BYTES)
     show(render(summary, options.format, images), options.out)
     return DONE
+
+
+def _refuse_without_page(options: Namespace) -> None:
+    of_page = {"--no-images": options.no_images, "--max-size": options.max_size}
+    typed = [option for option, given in of_page.items() if given]
+    if options.format != "html" and typed:
+        raise InputError(f"{typed[0]}: is of the page; add --format html, or leave it out")
 
 
 def show(text: str, out: Path | None) -> None:

@@ -20,7 +20,7 @@ from bench.merge.on_nodes import run_on_nodes
 from bench.plan.declaration import ANEW, Declaration, read_declaration
 from bench.plan.request import Request
 from bench.schedule.run_directory import LATEST
-from reports.formatting import listed, percent
+from reports.formatting import command_line, count, listed, percent
 from reports.records.store import read_run
 from reports.summary.summarise import summarise
 
@@ -29,6 +29,7 @@ def execute(options: Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is an interrupt too
     if options.command == "plan" or (options.plan_only and options.plan is None):
         return _declare(options)
+    _refuse_pilot(options)
     with progress(sys.stderr) as shown:
         if options.plan is not None:
             request, declaration = _declared(options)
@@ -48,6 +49,12 @@ def execute(options: Namespace) -> int:
     return exit_code(summary)
 
 
+def _refuse_pilot(options: Namespace) -> None:
+    if options.pilot is not None and options.plan is None and not options.resume:  # which refuse it as they do others
+        option = "--pilot" if options.pilot else "--no-pilot"
+        raise InputError(f"{option}: only a plan has a pilot, and this is a run; leave it out, or add --plan-only")
+
+
 def _refuse_beside_resume(typed: str) -> None:
     others = beside_resume(shlex.split(typed)[1:])
     if others:
@@ -58,6 +65,9 @@ def _refuse_beside_resume(typed: str) -> None:
 
 
 def _declare(options: Namespace) -> int:
+    for option in ("--resume", "--ray"):  # which `bench plan` does not have
+        if getattr(options, option.removeprefix("--"), None):
+            raise InputError(f"{option}: --plan-only declares a run and does not begin it; leave one of both out")
     if options.shard is not None:
         raise InputError(
             f"--shard {options.shard}: a plan declares the whole run, of which `bench run --plan FILE --shard I/N` "
@@ -65,11 +75,11 @@ def _declare(options: Namespace) -> int:
         )
     arguments, out = shlex.split(options.typed)[1:], options.out or Path(PLAN_FILE)
     with progress(sys.stderr) as shown:
-        declaration = declare.declare(Request.of(options), arguments, out, shown, with_pilot=options.pilot)
+        declaration = declare.declare(Request.of(options), arguments, out, shown, with_pilot=options.pilot is not False)
     print(f"Plan: {out}, sha256 {declaration.sha256}")
     for line in _forecast_lines(declaration.document["forecast"]):
         print(f"  {line}")
-    print(f"To run it: bench run --plan {shlex.quote(str(out))}")
+    print(f"To run it: {command_line('bench', 'run', '--plan', out)}")
     return DONE
 
 
@@ -104,7 +114,9 @@ def _forecast_lines(forecast: dict[str, Any]) -> list[str]:
     if name is not None:
         own, cases = forecast["variants"][name], forecast["cases_needed"]
         unknown = listed([what for what, number in own["cases_for"].items() if number is None])
-        need = f"{cases} cases would confirm the claim" if cases else f"no number of cases is known to do for {unknown}"
+        need = f"no number of cases is known to do for {unknown}"
+        if cases:
+            need = f"{count(cases, 'case')} would confirm the claim"
         lines.append(
             f"{name} saved {percent(own['reduction_pct'])} of the case time there: with a power of "
             f"{100 * forecast['power']:.0f} % {need} ({planned} are planned)"

@@ -10,21 +10,25 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench import scenarios
-from bench.choices import SCENARIOS
+from bench.choices import READ_AHEAD, SCENARIOS
 from bench.cli.exit_codes import DONE
 from bench.cli.terminal import progress
+from bench.errors import InputError
 from bench.plan.request import Request
 from bench.scenarios import OFFLINE, PERCENTILES, Scenarios, percentile
 from bench.schedule.run_directory import write_text
-from reports.formatting import mebibytes
+from reports.formatting import count, mebibytes
 
 
 def execute(options: Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     request = Request.of(options)
     wanted = SCENARIOS if options.scenario == "all" else (options.scenario,)
+    if options.read_ahead is not None and OFFLINE not in wanted:
+        raise InputError(f"--read-ahead: cases are read ahead in {OFFLINE}; leave it out, or add --scenario {OFFLINE}")
     with progress(sys.stderr) as shown, TemporaryDirectory(prefix="voxbench-") as masks:
-        result = scenarios.measure(request, options.backend, wanted, options.read_ahead, Path(masks), shown)
+        read_ahead = options.read_ahead or READ_AHEAD
+        result = scenarios.measure(request, options.backend, wanted, read_ahead, Path(masks), shown)
     print(text(result), flush=True)
     if options.out is not None:
         write_text(options.out, json.dumps(document(result), indent=2) + "\n")
@@ -33,7 +37,8 @@ def execute(options: Namespace) -> int:
 
 def text(result: Scenarios) -> str:
     """For the terminal."""
-    lines = [f"{result.backend} on {result.device}, {result.threads} threads, {len(result.cases)} cases"]
+    threads, cases = count(result.threads, "thread"), count(len(result.cases), "case")
+    lines = [f"{result.backend} on {result.device}, {threads}, {cases}"]
     for scenario, timed in result.timed.items():
         forward = f"forward {100 * timed.forward_s / timed.wall_s:.1f} % of the time"
         if scenario == OFFLINE:

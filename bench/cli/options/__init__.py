@@ -119,7 +119,7 @@ def _plan(plan: argparse.ArgumentParser) -> None:
 
 def _pilot(group: argparse._ActionsContainer) -> None:
     group.add_argument(
-        "--pilot", action=argparse.BooleanOptionalAction, default=True,
+        "--pilot", action=argparse.BooleanOptionalAction,
         help="run a few cases to forecast the plan's duration and the cases that it needs (yes)",
     )  # fmt: skip
 
@@ -296,7 +296,7 @@ def _report(report: argparse.ArgumentParser) -> None:
     page = report.add_argument_group("the page (--format html)")
     page.add_argument("--no-images", action="store_true", help="leave out the images of the cases")
     page.add_argument(
-        "--max-size", type=size, default="20MiB", metavar="SIZE",
+        "--max-size", type=size, metavar="SIZE",
         help="of the page, such as 5MiB: the worst cases get images while there is room (20MiB)",
     )  # fmt: skip
 
@@ -371,6 +371,7 @@ def _scenario(scenario: argparse.ArgumentParser) -> None:
     one_worker(scenario, "cases, in `offline` (2)")
     scenario.add_argument("--scenario", choices=(*SCENARIOS, "all"), default="all")
     scenario.add_argument("--out", type=Path, metavar="FILE.json", help="write what was measured there too")
+    scenario.set_defaults(read_ahead=None)  # so that it is seen whether it was given
 
 
 def _export(export: argparse.ArgumentParser) -> None:

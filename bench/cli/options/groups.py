@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from bench.choices import ACCURACIES, MAX_OVERLAP, PREPROCESSINGS, ROIS
+from bench.choices import ACCURACIES, MAX_OVERLAP, PREPROCESSINGS, READ_AHEAD, ROIS
 from bench.cli.options.values import augmentation, device, fold_numbers, number, shard, tile, whole, window
 from bench.plan.request import Request
 from bench.worker.allocator import ALLOCATORS
@@ -72,7 +72,7 @@ def one_backend(group: "argparse._ActionsContainer") -> None:
 def one_worker(group: "argparse._ActionsContainer", what_is_read_ahead: str) -> None:
     """How its process works, which changes no mask but by the threads of a library."""
     group.add_argument("--threads", type=whole(1), metavar="N", help="CPU threads (one a core)")
-    group.add_argument("--read-ahead", type=whole(1), default=2, metavar="N", help=what_is_read_ahead)
+    group.add_argument("--read-ahead", type=whole(1), default=READ_AHEAD, metavar="N", help=what_is_read_ahead)
     timeout(group)
 
 

@@ -18,6 +18,8 @@ from engines.onnx import runtime
 from models.networks.unet import MultiTaskUNet
 from reports.records.record import ABSENT_ONE, ABSENT_SKIP
 
+NOT_BEGUN = "--plan-only declares a run and does not begin it; leave one of both out"
+
 
 @pytest.fixture
 def data(tmp_path) -> Path:
@@ -94,6 +96,25 @@ def test_what_says_how_verify_times_cases_needs_cases(refusal, tmp_path, given):
     assert refusal("verify", tmp_path / "package", *given.split()) == said
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("run --plan-only --resume", f"--resume: {NOT_BEGUN}"),
+        ("run --plan-only --ray auto", f"--ray: {NOT_BEGUN}"),
+        ("run --no-pilot", "--no-pilot: only a plan has a pilot, and this is a run; leave it out, or add --plan-only"),
+        ("run --pilot", "--pilot: only a plan has a pilot, and this is a run; leave it out, or add --plan-only"),
+        ("run --resume --no-pilot", "--no-pilot: --resume goes on with a run as it began, and only --out may stand "
+         "beside it; leave it out"),
+        ("report --format csv --no-images", "--no-images: is of the page; add --format html, or leave it out"),
+        ("report --max-size 1MiB", "--max-size: is of the page; add --format html, or leave it out"),
+        ("scenario --scenario cold --read-ahead 7", "--read-ahead: cases are read ahead in offline; leave it out, or "
+         "add --scenario offline"),
+    ],
+)  # fmt: skip
+def test_an_option_that_would_do_nothing_is_refused(refusal, given, said):
+    assert refusal(*given.split()) == f"bench: {said}"
+
+
 def test_margins_are_options_of_the_run_and_of_the_check():
     from bench.cli.options import parser
 
@@ -157,6 +178,22 @@ def test_bad_data_writes_nothing(refusal, data, checkpoint):
     image = next(data.rglob("*_0000.nii.gz"))
     image.write_bytes(image.read_bytes()[:60])
     assert str(image) in refusal("run", "--checkpoint", checkpoint, "--data", data, "--backends", "torch-amp")
+
+
+def test_a_command_that_is_printed_can_be_typed(refusal, tmp_path):
+    """Also with a folder whose name has two spaces."""
+    module = torch.jit.trace(torch.nn.Conv3d(1, 2, 1), torch.zeros(1, 1, 4, 4, 4))
+    path = tmp_path / "my  models" / "a  b.pt"
+    path.parent.mkdir()
+    torch.jit.save(module, path)
+    said = refusal("run", "--checkpoint", path)
+    assert said.startswith(f"bench: {path.parent}/a  b.pt: ")
+    assert f"--trust '{path.parent}/a  b.pt'" in said
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\u2028"])
+def test_spaces_of_a_path_are_kept_and_its_ends_of_lines_are_not(refusal, tmp_path, end):
+    assert refusal("report", tmp_path / f"my  run{end}there").startswith(f"bench: {tmp_path}/my  run there: ")
 
 
 def test_no_cases(refusal, checkpoint, tmp_path):

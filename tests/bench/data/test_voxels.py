@@ -163,7 +163,7 @@ def test_a_mask_of_bytes_is_read_as_it_is_stored(tmp_path):
     np.testing.assert_array_equal(read_labels(tmp_path / "b.nii"), labels)
     labels[3, 4, 5] = 7
     nib.save(nib.Nifti1Image(labels, np.eye(4)), tmp_path / "a.nii.gz")
-    with pytest.raises(InputError, match="unknown label 7 in 1 voxels"):
+    with pytest.raises(InputError, match="unknown label 7 in 1 voxel;"):
         read_labels(tmp_path / "a.nii.gz")
 
 

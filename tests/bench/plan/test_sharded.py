@@ -47,7 +47,7 @@ def test_a_shard_has_its_cases_and_the_data_of_the_whole(request_of_shard, monke
 
 def test_fewer_cases_than_shards_are_refused(request_of_shard):
     plan = make_plan(request_of_shard, "run", "now", Notes())
-    with pytest.raises(InputError, match="--shard 2/8: there are 7 cases, and each shard needs one; take at most 7"):
+    with pytest.raises(InputError, match="--shard 2/8: 7 cases in all, and each shard needs one; take at most 7"):
         sharded(plan, Shard(2, 8))
 
 

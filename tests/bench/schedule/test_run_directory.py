@@ -60,13 +60,14 @@ def test_one_process_at_a_time_measures_a_run(tmp_path):
 def test_a_run_is_not_even_read_while_another_process_measures_it(tmp_path):
     """What was read then would lack what is measured until the other one ends, and would be written in its place."""
     run = make_run({"openvino-int8": Candidate(5.0)})
-    first = RunDirectory.create(tmp_path / "run")
+    first = RunDirectory.create(tmp_path / "my  run")
     write_run(first.folder, run)
-    (tmp_path / "latest").symlink_to("run")
+    (tmp_path / "latest").symlink_to("my  run")
     with first.locked(), pytest.raises(InputError, match=r"run: another process measures this run"):
         bench_run.resume(tmp_path / "latest", Unshown())
-    with pytest.raises(InputError, match=r"run: this run is complete"):
+    with pytest.raises(InputError, match=r"run: this run is complete") as complete:
         bench_run.resume(tmp_path / "latest", Unshown())
+    assert f"see it with `bench report '{first.folder}'`" in str(complete.value)
     with pytest.raises(RecordError, match=r"nothing: no run\.json here"):
         bench_run.resume(tmp_path / "nothing", Unshown())
 

@@ -125,9 +125,9 @@ def users(task: Task) -> Meaning:
         (lambda: users(replace(SPLEEN, channels=("a", "b"))), "the task x say the channels CT and a, b"),
         (
             lambda: meaning_of(described(), ("CT",), 3, ARGMAX, None, SPLEEN),
-            "takes 1 channels and puts out 3, and the task x has 1 channels and 2 outputs",
+            "takes 1 channel and puts out 3, and the task x has 1 channel and 2 outputs",
         ),
-        (lambda: meaning(None, 1), "its network puts out 1 channels of which the likeliest is taken"),
+        (lambda: meaning(None, 1), "its network puts out 1 channel of which the likeliest is taken"),
         (lambda: meaning(None, 257), "its network puts out 257 channels"),
         (lambda: meaning(None, 3, SIGMOID), "its 3 channels overlap (sigmoid), and no Lambdad says as which label"),
         (

@@ -307,9 +307,11 @@ def test_a_variant_that_is_new_is_not_compared() -> None:
 
 
 def test_a_run_that_was_interrupted_leaves_it_open() -> None:
-    change = changed(each(Candidate(2.0)), each(variant(X, PENDING), status=INTERRUPTED))
+    change = changed(
+        each(Candidate(2.0)), replace(each(variant(X, PENDING), status=INTERRUPTED), folder=Path("my  runs/7"))
+    )
     assert change.state == UNDECIDED
-    assert "bench run --resume" in change.reasons[0]
+    assert "`bench run --resume --out 'my  runs/7'` would settle it" in change.reasons[0]
 
 
 def test_the_worst_decides() -> None:

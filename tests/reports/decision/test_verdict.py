@@ -383,9 +383,9 @@ def test_the_confirmation_alone_gives_the_speed() -> None:
 
 
 def test_without_a_confirmation_nothing_is_confirmed() -> None:
-    summary = summarise(replace(make_run({"a": FAST}, status=INTERRUPTED), folder=Path("runs/7")))
+    summary = summarise(replace(make_run({"a": FAST}, status=INTERRUPTED), folder=Path("my  runs/7")))
     assert summary.verdict == INCONCLUSIVE
-    assert "`bench run --resume --out runs/7`" in summary.reasons[0]
+    assert "`bench run --resume --out 'my  runs/7'`" in summary.reasons[0]
 
 
 def test_an_interrupted_run_is_not_confirmed() -> None:

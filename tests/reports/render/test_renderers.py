@@ -253,8 +253,9 @@ def test_a_confirmation_says_on_how_many_cases_the_accuracy_rests() -> None:
 
 
 def test_a_variant_that_was_never_measured_says_so() -> None:
-    row = summary_json(summarise(interrupted()))["variants"][1]
-    assert (row["status"], row["fix"]) == ("skipped", "bench run --resume --out DIR")
+    for folder, named in ((None, "DIR"), (Path("runs/7"), "runs/7")):
+        row = summary_json(summarise(replace(interrupted(), folder=folder)))["variants"][1]
+        assert (row["status"], row["fix"]) == ("skipped", f"bench run --resume --out {named}")
 
 
 def test_a_lost_accuracy_is_a_requirement_not_met() -> None:

@@ -12,6 +12,7 @@ from bench.package.export import Wanted, export
 from bench.package.formats.description import FILE
 from bench.package.proof import unproven
 from bench.schedule.run_directory import LATEST
+from reports.formatting import command_line, count
 
 
 def execute(options: Namespace) -> int:
@@ -21,14 +22,14 @@ def execute(options: Namespace) -> int:
         return _convert(options, wanted)
     with progress(sys.stderr) as shown:
         record = export(options.run or LATEST, wanted, options.out, shown)
-    print(f"{options.out}: {record.variant} ({record.settings}), {len(record.files)} files")
+    print(f"{options.out}: {record.variant} ({record.settings}), {count(len(record.files), 'file')}")
     print(f"  {record.proof.headline}")
     for line in (unproven(record), *(_built_anew(kind) for kind in record.left_out)):
         if line is not None:
             print(f"  {line}")
     if not record.proof.equal_cases:
         print("  the run's predictions are gone: no case of it was predicted again")
-    print(f"to try it where it will run: bench verify {options.out}")
+    print(f"to try it where it will run: {command_line('bench', 'verify', options.out)}")
     return DONE
 
 
