@@ -18,6 +18,7 @@ from models.task_file import task_values
 
 _LINE = 110  # columns of text
 _LONGEST = 80  # characters of a name or value in the text; the JSON has them whole
+_MOST = 12  # values of a list in the text
 _PLANNED = ("spacing", "patch_size", "normalization_schemes")
 _OF_MODEL = (
     "architecture", "architecture_reason", "width", "weights_sha256", "tile", "window", "labels", "painting",
@@ -233,9 +234,9 @@ def _wrapped_row(name: str, text: str, column: int) -> str:
     return f"{name:<{column}}" + f"\n{'':<{column}}".join(lines)
 
 
-def _listed(values: list[str], empty: str, limit: int = 12) -> str:
-    more = f" and {len(values) - limit:,} more" if len(values) > limit else ""
-    return ", ".join(_shorten(value) for value in values[:limit]) + more if values else empty
+def _listed(values: list[str], empty: str) -> str:
+    more = f" and {len(values) - _MOST:,} more" if len(values) > _MOST else ""
+    return ", ".join(_shorten(value) for value in values[:_MOST]) + more if values else empty
 
 
 def _shorten(value: str) -> str:

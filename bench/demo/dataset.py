@@ -24,6 +24,7 @@ from bench.demo.case import FIRST_ID, DrawnCase, case_rng, draw_case
 COUNTS: Mapping[str, int] = {"train": 24, "validation": 36, "test": 4}
 ABDOMEN_COUNTS: Mapping[str, int] = {"train": 8, "validation": 36, "test": 2}  # a case is ten times as large
 BRAIN_COUNTS: Mapping[str, int] = {"train": 16, "validation": 36}
+SEED = 0  # of every demo that is written
 FILES = 1  # the stream of random numbers that choose how a case is stored
 SLOPES, INTERCEPTS = (1.0, 0.5, 0.25, 0.125), (0.0, -1024.0, 100.0, -500.0)
 NNUNET = {"train": "Tr", "validation": "Val", "test": "Ts"}  # after `images` and `labels`
@@ -32,7 +33,7 @@ FLOAT_ONE = 1.0000152587890625  # 1 + 2**-16: what a resampling tool left where 
 
 
 def write_demo(
-    folder: Path, *, seed: int = 0, counts: Mapping[str, int] | None = None, kind: str = "pancreas", processes: int = 1
+    folder: Path, *, counts: Mapping[str, int] | None = None, kind: str = "pancreas", processes: int = 1
 ) -> Path:  # fmt: skip
     """Write ``counts`` cases of ``kind`` per split (train, validation, test) as a new ``folder`` and return it.
 
@@ -51,7 +52,7 @@ def write_demo(
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".unfinished", dir=folder.parent))
     try:
         numbers = [(split, index) for split, count in counts.items() for index in range(count)]
-        _write_all(partial(_write_drawn, unfinished, kind, seed), numbers, processes)
+        _write_all(partial(_write_drawn, unfinished, kind), numbers, processes)
         if kind == "brain":
             _write_dataset_json(unfinished, counts["train"])
         unfinished.chmod(0o755)  # mkdtemp's 0o700 would keep other users out of the demo
@@ -97,13 +98,13 @@ def _ignore_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _write_drawn(root: Path, kind: str, seed: int, number: tuple[str, int]) -> None:
+def _write_drawn(root: Path, kind: str, number: tuple[str, int]) -> None:
     split, index = number
-    rng = case_rng(split, index, seed, FILES)
+    rng = case_rng(split, index, SEED, FILES)
     if kind == "brain":
-        _write_volumes(_head_volumes(root, split, draw_head(split, index, seed=seed), rng))
+        _write_volumes(_head_volumes(root, split, draw_head(split, index, seed=SEED), rng))
     else:
-        _write_case(root, split, draw_case(split, index, seed=seed, kind=kind), rng)
+        _write_case(root, split, draw_case(split, index, seed=SEED, kind=kind), rng)
 
 
 def _write_case(root: Path, split: str, case: DrawnCase, rng: np.random.Generator) -> None:

@@ -8,6 +8,7 @@ from itertools import pairwise
 from bench.progress import Progress
 from bench.schedule.interleave import Interleaver, spread_out
 from bench.schedule.scoring import score_predictions
+from bench.schedule.store import RunStore
 from reports.decision.confirmation_plan import ConfirmationPlan, Cost, soonest
 from reports.decision.outcome import choose
 from reports.decision.speed import case_ns
@@ -85,7 +86,7 @@ def confirm(record: RunRecord, interleaver: Interleaver, progress: Progress) -> 
     plan = record.confirmation
     assert record.confirmed is not None
     assert plan is not None
-    store, pair = interleaver.store, (record.baseline, record.confirmed)
+    pair = (record.baseline, record.confirmed)
     interleaver.fleet.close_all_but(pair)
     launches = [
         (numbers, [case for case in record.cases if case.name in plan.of_launch(index)])
@@ -93,18 +94,25 @@ def confirm(record: RunRecord, interleaver: Interleaver, progress: Progress) -> 
     ]
     progress.start(f"confirming {record.confirmed}", sum(2 * len(numbers) * len(cases) for numbers, cases in launches))
     for numbers, cases in launches:
-        samples = [s for name in pair for s in store.records[name].samples]
-        begun = {s.launch for s in samples if s.phase == PHASE and s.round in numbers}
-        if any(store.complete(pair, PHASE, launch, numbers, cases) for launch in begun):
+        if _finished(interleaver.store, pair, numbers, cases):
             continue
-        for name in pair:
-            for launch in begun:
-                store.drop_launch(name, PHASE, launch)
         interleaver.relaunch(pair)
         for number in numbers:
             if record.confirmed not in interleaver.fleet.open_names:
                 return  # it has failed, and the baseline alone confirms nothing
             interleaver.round(PHASE, number, cases)
+
+
+def _finished(store: RunStore, pair: Sequence[str], numbers: Sequence[int], cases: Sequence[Case]) -> bool:
+    """Whether a launch had these rounds of these cases; one that had some of them is dropped."""
+    samples = [s for name in pair for s in store.records[name].samples]
+    begun = {s.launch for s in samples if s.phase == PHASE and s.round in numbers}
+    if any(store.complete(pair, PHASE, launch, numbers, cases) for launch in begun):
+        return True
+    for name in pair:
+        for launch in begun:
+            store.drop_launch(name, PHASE, launch)
+    return False
 
 
 def _cost(pair: Sequence[str], interleaver: Interleaver) -> Cost:

@@ -78,10 +78,10 @@ class Chart:
 
 
 @contextmanager
-def canvas(height: float, width: float = WIDTH) -> Iterator[tuple[Figure, Axes]]:
-    """A figure of `width` by `height` inches with one pair of axes, drawn in the house's style."""
+def canvas(height: float) -> Iterator[tuple[Figure, Axes]]:
+    """A figure of `WIDTH` by `height` inches with one pair of axes, drawn in the house's style."""
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
         yield figure, figure.subplots()
 
 

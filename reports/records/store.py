@@ -65,12 +65,6 @@ def samples_path(folder: Path, name: str) -> Path:
 # --- out -------------------------------------------------------------------------------------------------------------
 
 
-def to_json(record: RunRecord | VariantRecord) -> dict[str, Any]:
-    """The record, without samples, in dicts, lists and scalars; what is not a finite number becomes None."""
-    document: dict[str, Any] = json_values(_document(record))
-    return document
-
-
 def write_json(path: Path, record: RunRecord | VariantRecord) -> None:
     """Write the record, without samples, so that `path` always holds a whole document. The folder must exist."""
     lines = (_field(name, value) for name, value in _document(record).items())
@@ -189,7 +183,7 @@ def read_run(folder: Path) -> Run:
 
 
 def run_from_json(document: Mapping[str, Any]) -> RunRecord:
-    """Build a run's record from what `to_json` gave.
+    """Build a run's record from what `write_json` wrote.
 
     Raises:
         RecordError: another schema, or a field that is missing, unknown or of the wrong type.
@@ -200,7 +194,7 @@ def run_from_json(document: Mapping[str, Any]) -> RunRecord:
 
 
 def variant_from_json(document: Mapping[str, Any]) -> VariantRecord:
-    """Build a variant's record, without samples, from what `to_json` gave.
+    """Build a variant's record, without samples, from what `write_json` wrote.
 
     Raises:
         RecordError: another schema, or a field that is missing, unknown or of the wrong type.

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from reports.stats.bootstrap import CONFIDENCE, SEED, Bootstrap, Interval, Ints, of_mean, resampled_counts
+from reports.stats.bootstrap import CONFIDENCE, Bootstrap, Interval, Ints, of_mean, resampled_counts
 from reports.stats.launches import Floats
 
 
@@ -28,13 +28,13 @@ def time_reduction_pct(speedup: Interval) -> Interval:
     return Interval(*(100 * (1 - 1 / s) for s in (speedup.estimate, speedup.low, speedup.high)))
 
 
-def paired_difference(candidate: ArrayLike, baseline: ArrayLike, seed: int = SEED) -> Interval:
+def paired_difference(candidate: ArrayLike, baseline: ArrayLike) -> Interval:
     """Mean over cases of candidate - baseline [cases], with bounds by bootstrap over the pairs.
 
     For non-inferiority the lower bound is held against the margin: ICH E9 (1998), section 3.3.2.
     """
     differences = np.asarray(candidate, dtype=np.float64) - np.asarray(baseline, dtype=np.float64)
-    return _interval_of_mean(tuple(differences.tolist()), seed)
+    return _interval_of_mean(tuple(differences.tolist()))
 
 
 def independent_difference(before: ArrayLike, after: ArrayLike) -> Interval:
@@ -53,8 +53,8 @@ def independent_difference(before: ArrayLike, after: ArrayLike) -> Interval:
 
 
 @lru_cache(maxsize=4096)  # many scores differ by nothing, and a report asks for each several times
-def _interval_of_mean(differences: tuple[float, ...], seed: int) -> Interval:
-    return of_mean(differences, seed).interval
+def _interval_of_mean(differences: tuple[float, ...]) -> Interval:
+    return of_mean(differences).interval
 
 
 def proportion(count: int, cases: int) -> Interval:
@@ -83,25 +83,23 @@ def f1_by_class(truth: ArrayLike, predicted: ArrayLike) -> dict[int, float]:
     return {int(name): float(value) for name, value in zip(np.union1d(t, p), f1, strict=True)}
 
 
-def macro_f1_difference(truth: ArrayLike, candidate: ArrayLike, baseline: ArrayLike, seed: int = SEED) -> Interval:
+def macro_f1_difference(truth: ArrayLike, candidate: ArrayLike, baseline: ArrayLike) -> Interval:
     """Macro-F1 of the candidate minus that of the baseline on the same cases, with bounds by bootstrap over cases.
 
     In each resample both are computed afresh over the classes that occur in it.
     """
     labels = (tuple(np.asarray(each, dtype=np.int64).tolist()) for each in (truth, candidate, baseline))
-    return _interval_of_f1(*labels, seed)
+    return _interval_of_f1(*labels)
 
 
 @lru_cache(maxsize=1024)  # most variants flip no class
-def _interval_of_f1(
-    truth: tuple[int, ...], candidate: tuple[int, ...], baseline: tuple[int, ...], seed: int
-) -> Interval:
+def _interval_of_f1(truth: tuple[int, ...], candidate: tuple[int, ...], baseline: tuple[int, ...]) -> Interval:
     t, c, b = (np.array(labels, dtype=np.int64) for labels in (truth, candidate, baseline))
     if t.size == 0:
         return Interval()
     of_candidate, of_baseline = _class_counts(t, c), _class_counts(t, b)
     resampled = [
-        _macro_f1(of_candidate, counts) - _macro_f1(of_baseline, counts) for counts in resampled_counts(t.size, seed)
+        _macro_f1(of_candidate, counts) - _macro_f1(of_baseline, counts) for counts in resampled_counts(t.size)
     ]
     return Bootstrap.of(macro_f1(t, c) - macro_f1(t, b), np.concatenate(resampled), t.size).interval
 

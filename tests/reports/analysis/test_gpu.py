@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 from math import isnan
+from pathlib import Path
 
 import pytest
 
 from reports.analysis.gpu import energy_j, gpu_use
 from reports.analysis.roofline import roofline
 from reports.records.record import EvidenceRecord, GpuState
-from reports.records.store import Run, run_from_json, to_json, variant_from_json
+from reports.records.store import Run, read_run, write_run
 from reports.render.summary_json import summary_json
 from reports.summary.summarise import summarise
 from tests.reports.factory import BASELINE, Candidate, make_run, on_gpu, warnings_of
@@ -18,11 +19,11 @@ def lines(run: Run, word: str) -> list[str]:
     return [line for line in summarise(run).warnings if word in line]
 
 
-def test_records_keep_the_readings() -> None:
+def test_records_keep_the_readings(tmp_path: Path) -> None:
     run = on_gpu(make_run({"torch-half": Candidate(3.0)}))
-    assert run_from_json(to_json(run.record)) == run.record
-    for variant in run.variants:
-        assert variant_from_json(to_json(variant)) == replace(variant, samples=())
+    write_run(tmp_path, run)
+    read = read_run(tmp_path)
+    assert (read.record, read.variants) == (run.record, run.variants)
 
 
 def test_readings_are_summed_up() -> None:

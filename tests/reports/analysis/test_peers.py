@@ -15,7 +15,7 @@ from reports.decision.speed import case_ns, pairs, speed
 from reports.decision.verdict import CONFIRMED, INCONCLUSIVE, Claim
 from reports.formatting import bounds
 from reports.records.record import FAILED, INTERLEAVED, SKIPPED, EvidenceRecord, VariantRecord
-from reports.records.store import RecordError, Run, run_from_json, to_json
+from reports.records.store import RecordError, Run, run_from_json, write_json
 from reports.render import render
 from reports.render.csv_tables import cases_csv
 from reports.summary.summarise import summarise
@@ -159,9 +159,9 @@ def test_the_ratios_as_json():
     }  # fmt: skip
 
 
-def test_the_record_keeps_its_peers():
-    record = run_of(PEERS).record
-    document = to_json(record)
+def test_the_record_keeps_its_peers(tmp_path):
+    write_json(tmp_path / "run.json", run_of(PEERS).record)
+    document = json.loads((tmp_path / "run.json").read_text())
     assert run_from_json(document).peers == (SLOW, FAST)
     assert run_from_json({name: value for name, value in document.items() if name != "peers"}).peers == ()
 
