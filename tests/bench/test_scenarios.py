@@ -81,6 +81,12 @@ def test_one_scenario_alone(here, capsys):
     assert "cases/s, read-ahead 2, forward" in lines[1]
 
 
+def test_where_no_case_is_read_ahead_nothing_says_so(here, capsys, tmp_path):
+    assert main([*here, "--max-cases", "1", "--scenario", "single-stream", "--out", "measured.json"]) == 0
+    assert capsys.readouterr().out.startswith("torch-fp32 on cpu, 1 thread, 1 case\n")
+    assert json.loads((tmp_path / "measured.json").read_text())["read_ahead"] is None
+
+
 def test_mirrored_tiles_are_averaged_in_every_scenario(here, data, network, tmp_path):
     options = ModelOptions(tile=(32, 32, 32))
     request = Request(

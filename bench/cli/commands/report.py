@@ -45,7 +45,7 @@ def execute(options: Namespace) -> int:
 
 def _refuse_without_page(options: Namespace) -> None:
     of_page = {"--no-images": options.no_images, "--max-size": options.max_size}
-    typed = [option for option, given in of_page.items() if given]
+    typed = [option for option, value in of_page.items() if value]
     if options.format != "html" and typed:
         raise InputError(f"{typed[0]}: is of the page; add --format html, or leave it out")
 
