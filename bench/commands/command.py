@@ -129,6 +129,42 @@ def refuse_missing(where: str, record: CommandRecord, environment: Mapping[str, 
         raise InputError(f"{where}: {program}: no such program, or it may not be run; correct its name or its path")
 
 
+def named_files(record: CommandRecord) -> dict[str, str]:
+    """SHA-256 of each file that the line names, also behind ``--option=``; empty of one that may not be read."""
+    from bench.data.cases import sha256_of  # which imports nibabel; a worker that runs commands needs none
+
+    def is_file(path: Path) -> bool:
+        try:
+            return path.is_file()
+        except OSError:  # as of a script behind -c, which is longer than a name may be
+            return False
+
+    def hashed(path: Path) -> str:
+        try:
+            return sha256_of(path)
+        except InputError:  # a program may be one that its users can run alone
+            return ""
+
+    words = dict.fromkeys(name for word in shlex.split(record.line) for name in (word, word.partition("=")[2]) if name)
+    paths = {name: Path(record.folder) / name for name in words}
+    return {name: hashed(path) for name, path in paths.items() if is_file(path)}
+
+
+def refuse_changed(where: str, record: CommandRecord) -> None:
+    """Refuse a command one of whose files is not what its run began with.
+
+    A file that has come since is most likely its own, as a log. Runs of older versions do not say what the files were.
+
+    Raises:
+        InputError: so it is.
+    """
+    before = record.files or {}
+    now = named_files(record) if before else {}
+    for name, content in before.items():
+        if now.get(name) != content:
+            raise InputError(f"{where}: {name}: is not what this run began with; put it back, or start a new run")
+
+
 def filled(arguments: Sequence[str], images: Sequence[Path], mask: Path) -> list[str]:
     """The arguments of a call for a case."""
     values = {"image": str(images[0]), "mask": str(mask)} | {f"image{n}": str(path) for n, path in enumerate(images)}

@@ -19,7 +19,7 @@ _SHA256 = re.compile("[0-9a-f]{64}")
 
 def first_unlike(own: RunRecord, other: RunRecord) -> tuple[str, str, str] | None:
     """The first of the facts that must be equal and is not, with both values for a message; None where all are."""
-    ours, theirs = _facts(own), _facts(other)
+    ours, theirs = _facts(own) | _files(own, other), _facts(other) | _files(other, own)
     for what in dict.fromkeys((*theirs, *ours)):
         if ours.get(what) != theirs.get(what):
             return what, _short(ours.get(what)), _short(theirs.get(what))
@@ -43,8 +43,20 @@ def _facts(record: RunRecord) -> dict[str, Any]:
     return facts
 
 
+def _files(own: RunRecord, other: RunRecord) -> dict[str, str]:
+    """Those that commands of both name: one that only a later shard had was most likely written by an earlier one."""
+    theirs = {(name, file) for name, variant in other.settings.variants.items() for file in variant.files}
+    return {
+        f"{name}: {file}": content
+        for name, variant in own.settings.variants.items()
+        for file, content in variant.files.items()
+        if (name, file) in theirs
+    }
+
+
 def _made_of(own: VariantSettings) -> VariantSettings:
-    """Without the folder in which a command ran."""
+    """Without the folder in which a command ran, and its files."""
+    own = own.without_files
     return own if own.command is None else replace(own, command=replace(own.command, folder=""))
 
 

@@ -7,14 +7,14 @@ refused.
 
 import hashlib
 import json
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from bench import __version__
-from bench.data.cases import fingerprint, sha256_of
+from bench.commands.command import named_files
+from bench.data.cases import fingerprint
 from bench.data.layouts import CaseFiles
 from bench.errors import InputError
 from bench.plan.plan import Plan
@@ -23,7 +23,7 @@ from bench.worker.messages import Open
 from engines.probe import versions
 from reports.decision.verdict import Claim
 from reports.formatting import count
-from reports.records.record import Case, Settings
+from reports.records.record import Case, VariantSettings
 from reports.records.store import json_values
 
 SCHEMA = 1
@@ -77,8 +77,8 @@ def parts_of(plan: Plan, stopping: Mapping[str, Any]) -> dict[str, Any]:
     parts = {
         "claim": {name: value for name, value in vars(claim).items() if name != "variant"},
         "roles": {"baseline": record.baseline, "peers": record.peers, "required": settings.required},
-        "variants": settings.variants,
-        "scripts": _scripts(settings),
+        "variants": {name: _without_files(own) for name, own in settings.variants.items()},
+        "scripts": {name: _files_of(own) for name, own in settings.commands.items()},
         "order": {"seed": settings.seed},
         "stopping": {"rounds": rounds, "budget_s": settings.budget_s, **stopping},
         "settings": {each.name: getattr(settings, each.name) for each in fields(settings) if each.name not in placed},
@@ -213,18 +213,18 @@ def _versions(plan: Plan) -> dict[str, str]:
     return {"voxbench": __version__, **versions(*sorted(names))}
 
 
-def _scripts(settings: Settings) -> dict[str, Any]:
-    """Of each own command the files that its line names."""
-    commands = {name: c for name, own in settings.variants.items() if (c := getattr(own, "command", None)) is not None}
-    return {name: dict(_files_in(command.line, Path(command.folder))) for name, command in commands.items()}
+def _without_files(own: VariantSettings) -> dict[str, Any]:
+    """As JSON has it; the files of a command have a part of their own."""
+    values: dict[str, Any] = json_values(own)
+    if values["command"] is not None:
+        del values["command"]["files"]
+    return values
 
 
-def _files_in(line: str, folder: Path) -> Iterator[tuple[str, str]]:
-    """Words that are files, also behind ``--option=``, with their hashes."""
-    for word in shlex.split(line):
-        for name in dict.fromkeys((word, word.partition("=")[2])):
-            if name and (folder / name).is_file():
-                yield name, sha256_of(folder / name)
+def _files_of(own: VariantSettings) -> Mapping[str, str]:
+    """Of an own command the files that its line names; those of a run of an older version as they are now."""
+    assert own.command is not None
+    return named_files(own.command) if own.command.files is None else own.command.files
 
 
 def _differences(now: Any, before: Any, where: str) -> Iterator[tuple[str, Any, Any]]:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import engines
 from bench import peers
 from bench.accuracy import task_of
-from bench.commands.command import Command, refuse_channels, refuse_missing
+from bench.commands.command import Command, named_files, refuse_changed, refuse_channels, refuse_missing
 from bench.data.cases import check_cases, declared_values, find_cases, fingerprint
 from bench.data.class_table import read_class_tables
 from bench.data.dataset_json import mask_values
@@ -120,7 +120,8 @@ def set_up(request: Request) -> SetUp:
     _check_tta(request, model)
     request = replace(request, tta=resolved_tta(request.tta, model))
     recipes = _recipes(request)
-    variants = {name: replace(own, tta=_tta_of(own, model)) for name, own in _variants(request, recipes, usual).items()}
+    named = _variants(request, recipes, usual)
+    variants = {name: replace(_with_files(own), tta=_tta_of(own, model)) for name, own in named.items()}
     _check_batch(request, model)
     settings = _settings(request, variants, device, model)
     return SetUp(request, networks, described, settings, next(iter(variants)))
@@ -219,13 +220,25 @@ def resume_plan(record: RunRecord, progress: Progress) -> Plan:
     """The plan of a run that was begun earlier, from its record.
 
     Raises:
-        InputError: checkpoint or data are no longer those the run began with.
+        InputError: checkpoint, data or files of own commands are no longer those the run began with.
     """
+    refuse_changed_files(record.settings)
     prepare_cache(progress.note)
     networks, settings = recorded_networks(record), record.settings
     inference = inference_settings(settings, networks.model, len(networks.paths))
     tiles = recorded_calibration(record, settings, inference, progress)
     return Plan(record, opens(settings, record.checkpoint, networks, inference, tiles, _images(record)))
+
+
+def refuse_changed_files(settings: Settings, where: str = "") -> None:
+    """Refuse to go on where an own command names a file that is not what it was; the line begins with `where`.
+
+    Raises:
+        InputError: so it does.
+    """
+    for name, own in settings.commands.items():
+        assert own.command is not None
+        refuse_changed(f"{where}{_where(name)}", own.command)
 
 
 def recorded_networks(record: RunRecord) -> Networks:
@@ -319,6 +332,11 @@ def _in_folder(own: VariantSettings, folder: Path | None) -> VariantSettings:
     if own.command is None or folder is None:
         return own
     return replace(own, command=replace(own.command, folder=str(folder)))
+
+
+def _with_files(own: VariantSettings) -> VariantSettings:
+    """Where it is an own command, with what the files that its line names hold now."""
+    return own if own.command is None else replace(own, command=replace(own.command, files=named_files(own.command)))
 
 
 def _variants(

@@ -12,7 +12,7 @@ from bench.errors import InputError, InterruptedRunError
 from bench.machine import host
 from bench.plan.cache import cache_folder
 from bench.plan.controlled_settings import model_options_of
-from bench.plan.plan import Plan, make_plan, recorded_networks
+from bench.plan.plan import Plan, make_plan, recorded_networks, refuse_changed_files
 from bench.plan.request import Request
 from bench.progress import Progress, Unshown
 from bench.schedule.limits import Limits
@@ -33,7 +33,7 @@ from reports.decision.speed import interleaved_speedup
 from reports.decision.tuning import MEASURED, Trial, best_of, front, is_promising, judged
 from reports.decision.verdict import KEPT, Claim
 from reports.formatting import command_line, count
-from reports.records.record import COMPLETE, OK, VariantSettings
+from reports.records.record import COMPLETE, OK, Settings, VariantSettings
 from reports.records.store import RUN_FILE, Run, read_run
 from reports.render.tuning import REPORT, Tuned, tuning_files
 
@@ -143,14 +143,19 @@ def _shipped(parts: Parts, folder: Path, progress: Progress) -> Shipped:
 
 def _refuse_other(before: Run, plan: Plan, place: Path) -> None:
     then, now = before.record, plan.record
+    refuse_changed_files(then.settings, f"{place}: ")
     same = (
         ("the cases", then.data.sha256, now.data.sha256),
         ("the weights", then.checkpoint.weights_sha256, now.checkpoint.weights_sha256),
-        ("the settings", then.settings, now.settings),
+        ("the settings", _without_files(then.settings), _without_files(now.settings)),
     )
     for what, early, late in same:
         if early != late:
             raise InputError(f"{place}: {what} are not those that this search began with; begin another one")
+
+
+def _without_files(settings: Settings) -> Settings:
+    return replace(settings, variants={name: own.without_files for name, own in settings.variants.items()})
 
 
 def _fastest(ran: Run, evaluated: int) -> str:

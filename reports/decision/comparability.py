@@ -132,6 +132,8 @@ def _uncontrolled(record: RunRecord) -> dict[str, str]:
     facts = {"started": record.created, "device": record.settings.device, "rounds": rounds}
     facts |= {"seed": str(record.settings.seed), "data folder": record.data.root}
     facts |= {f"host: {name}": str(value) for name, value in record.host.known().items()}
+    for name, own in record.settings.commands.items():
+        facts |= {f"{file} of command {name}": _shortened(content) for file, content in own.files.items()}
     return facts | {f"version of {name}": value for name, value in record.versions.items()}
 
 

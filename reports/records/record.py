@@ -5,7 +5,7 @@ whose samples lie beside it (``samples/NAME.jsonl``), a `Sample` a line. All are
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 SCHEMA = 2
@@ -294,12 +294,15 @@ class CommandRecord:
         mode: one of `COMMAND_MODES`: a process for each case, one that is started once, or a call over all cases.
         classes: the table that it writes, from which the classes of cases are read; empty without.
         folder: in which it runs.
+        files: SHA-256 of each file that the line names, by that name, as it was when the run began; empty of one that
+            may be run but not read. None in runs of older versions.
     """
 
     line: str
     mode: str
     classes: str = ""
     folder: str = ""
+    files: Mapping[str, str] | None = None
 
     def __str__(self) -> str:
         return f"{self.line} (mode {self.mode}{f', classes from {self.classes}' if self.classes else ''})"
@@ -344,6 +347,16 @@ class VariantSettings:
     def one_call(self) -> bool:
         """Whether a single call runs all cases, so that none has a time of its own."""
         return self.command is not None and self.command.mode == FOLDER
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """SHA-256 of the files that an own command names; of all else, and where it is not recorded, there are none."""
+        return (self.command.files if self.command is not None else None) or {}
+
+    @property
+    def without_files(self) -> "VariantSettings":
+        """The same, as if it were not recorded what the files of a command held."""
+        return self if self.command is None else replace(self, command=replace(self.command, files=None))
 
     def __str__(self) -> str:
         if self.command is not None:

@@ -1,10 +1,11 @@
 """Own commands as users write them: their mode, their placeholders, and what is refused in one line."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
 
-from bench.commands.command import filled, read_command, refuse_channels, refuse_missing
+from bench.commands.command import filled, named_files, read_command, refuse_channels, refuse_missing
 from bench.errors import InputError
 from bench.plan.plan import _recipes
 from bench.plan.recipes import read_commands, read_recipes
@@ -40,6 +41,17 @@ def test_a_call_has_the_files_of_its_case_and_no_shell():
     assert filled(arguments, images, Path("/m.nii.gz")) == [
         "python", "p.py", *map(str, images), str(images[1]), "-o=/m.nii.gz", "$HOME;ls",
     ]  # fmt: skip
+
+
+def test_files_that_a_command_names_are_known_by_their_content(tmp_path, monkeypatch):
+    """Also behind an option's =; a script behind -c may be longer than the name of any file."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p.py").write_text("pass\n")
+    (tmp_path / "net.bin").write_bytes(b"1")
+    command = read_command("", f"python -c '{'#' * 5000}' p.py --net=net.bin --out={{mask}} {{image}} absent.txt")
+    assert named_files(command) == {
+        "p.py": hashlib.sha256(b"pass\n").hexdigest(), "net.bin": hashlib.sha256(b"1").hexdigest(),
+    }  # fmt: skip
 
 
 def test_a_table_of_the_recipes_may_be_a_command(tmp_path):

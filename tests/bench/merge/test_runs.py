@@ -11,7 +11,7 @@ import pytest
 
 from bench.cli.main import main
 from bench.shard import Shard
-from reports.records.record import FAILED, INTERRUPTED, SKIPPED, HostRecord
+from reports.records.record import FAILED, INTERRUPTED, SKIPPED, CommandRecord, HostRecord
 from reports.records.store import Run, read_run, samples_path, variant_path, write_run
 from reports.summary.summarise import summarise
 from tests.reports.factory import BASELINE, Candidate, make_run, variant
@@ -155,6 +155,29 @@ def calibrated(run: Run) -> Run:
 def recipe(run: Run) -> Run:
     own = {**run.record.settings.variants, X: replace(run.record.settings.variants[X], batch=4)}
     return with_setting(variants=own)(run)
+
+
+def command(files: dict[str, str] | None) -> Callable[[Run], Run]:
+    """Make an own command of a variant, whose files these are."""
+    made = CommandRecord(line="python p.py {image} {mask}", mode="case", files=files)
+
+    def change(run: Run) -> Run:
+        variants = run.record.settings.variants
+        return with_setting(variants={**variants, X: replace(variants[X], backend="command", command=made)})(run)
+
+    return change
+
+
+def test_scripts_of_an_own_command_are_alike_on_all_shards(shards, merge) -> None:
+    """What one shard does not have is most likely what the command writes."""
+    for shard in shards:
+        again(shard, command({"p.py": "12" * 32}))
+    again(shards[1], command({"p.py": "34" * 32, "p.log": "56" * 32}))
+    code, printed = merge(*shards)
+    assert (code, f"{X}: p.py is {'34' * 6}, there {'12' * 6};" in printed) == (2, True), printed
+    again(shards[1], command({"p.py": "12" * 32, "p.log": "56" * 32}))
+    again(shards[2], command(None))
+    assert merge(*shards)[0] == 0
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from bench.commands.command import named_files, read_command
 from bench.errors import InputError
-from bench.plan.plan import make_plan
+from bench.plan.plan import Plan, make_plan
 from bench.plan.request import Request
 from bench.progress import Unshown
 from bench.tune import tuning
@@ -85,6 +86,26 @@ def test_an_own_command_is_no_reference(shipped):
         tuning._refuse_unconfirmable(
             evaluation, replace(ran, run=replace(ran.run, variants=(theirs,)), reference="mine")
         )
+
+
+def test_a_search_does_not_go_on_with_another_script_of_a_command(shipped, tmp_path, monkeypatch):
+    """One of an older version says of no script what it was."""
+    monkeypatch.chdir(tmp_path)
+    script = tmp_path / "p.py"
+    script.write_text("pass\n")
+    command = read_command("", "python p.py {image} {mask}")
+    _, ran = shipped("torch-fp32", "torch-fp32", mine=replace(LEAN, backend="command", command=command))
+    settings = ran.run.record.settings
+    tuning._refuse_other(ran.run, Plan(ran.run.record, ()), tmp_path)
+    script.write_text("import os\n")
+    changed = replace(command, files=named_files(command))
+    now = replace(settings, variants={**settings.variants, "mine": replace(settings.variants["mine"], command=changed)})
+    plan = Plan(replace(ran.run.record, settings=now), ())
+    with pytest.raises(InputError, match=r"command mine: p\.py: is not what this run began with"):
+        tuning._refuse_other(ran.run, plan, tmp_path)
+    variants = {name: own.without_files for name, own in settings.variants.items()}
+    older = replace(ran.run.record, settings=replace(settings, variants=variants))
+    tuning._refuse_other(replace(ran.run, record=older), plan, tmp_path)
 
 
 def test_a_search_whose_report_could_not_be_written_is_resumed_without_a_second_look(shipped, tmp_path):

@@ -15,7 +15,15 @@ from bench.cli.main import main
 from reports.decision.accuracy import DSC, MACRO_F1, MetricKey
 from reports.decision.regression import NO_REGRESSION, REGRESSION, Change, regression, worst
 from reports.decision.verdict import UNDECIDED
-from reports.records.record import FAILED, INTERLEAVED, INTERRUPTED, PENDING, SKIPPED, VariantRecord
+from reports.records.record import (
+    FAILED,
+    INTERLEAVED,
+    INTERRUPTED,
+    PENDING,
+    SKIPPED,
+    CommandRecord,
+    VariantRecord,
+)
 from reports.records.store import RecordError, Run, write_run
 from tests.reports.factory import BASELINE, LESION, WHOLE, Candidate, made_of, make_run, segmenting, variant
 
@@ -125,6 +133,19 @@ def test_a_recipe_may_be_missing_but_not_mean_something_else() -> None:
     assert changed(cooking(0.25), cooking(0.25)).state == NO_REGRESSION
     with pytest.raises(RecordError, match=r"recipe lean is openvino-int8, ROI none, overlap 0.5, batch 1, there"):
         regression(cooking(0.25), cooking(0.5))
+
+
+def test_a_script_of_an_own_command_may_differ_and_is_listed() -> None:
+    def calling(content: str) -> Run:
+        run, command = each(Candidate(2.0)), CommandRecord(line="p.py", mode="server", files={"p.py": content * 32})
+        own = replace(made_of("command"), command=command)
+        return with_record(
+            run, settings=replace(run.record.settings, variants={**run.record.settings.variants, "own": own})
+        )
+
+    assert regression(calling("ab"), calling("cd")).differences == (
+        ("p.py of command own", "abababababab...", "cdcdcdcdcdcd..."),
+    )
 
 
 def test_host_versions_and_date_may_differ_and_are_listed() -> None:
