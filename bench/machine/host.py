@@ -106,6 +106,13 @@ def limits_of(record: HostRecord) -> tuple[str, ...]:
     return tuple(limits)
 
 
+def changes_since(began: HostRecord, here: HostRecord) -> tuple[str, ...]:
+    """What of a machine may change while a run is interrupted, and did, one line each."""
+    facts = {"system": "the system", "driver": "the GPU's driver", "power_limit_w": "a GPU's power limit in W of"}
+    both = [(what, getattr(began, name), getattr(here, name)) for name, what in facts.items()]
+    return tuple(f"resumed with {what} {now}, begun with {then}" for what, then, now in both if now != then and then)
+
+
 def describe_gpu(device: str) -> dict[str, Any]:
     """A CUDA device, by PyTorch and NVML."""
     import torch

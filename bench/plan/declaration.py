@@ -18,7 +18,7 @@ from bench.data.cases import fingerprint
 from bench.data.layouts import CaseFiles
 from bench.errors import InputError
 from bench.plan.plan import Plan
-from bench.plan.variants import row_of
+from bench.plan.variants import packages_of
 from bench.worker.messages import Open
 from engines.probe import versions
 from reports.decision.verdict import Claim
@@ -204,13 +204,10 @@ def _data(plan: Plan) -> dict[str, Any]:
 
 def _versions(plan: Plan) -> dict[str, str]:
     """Of what runs this plan, and not of every runtime that is installed."""
-    names = {"torch", "numpy", "nibabel", "onnxruntime-gpu"}
-    for own in plan.record.settings.variants.values():
-        names |= set(row_of(own.backend).to_build)
     settings = [known for request in plan.opens if (known := getattr(request, "settings", None)) is not None]
-    names |= {"nnunetv2"} if any(known.plans for known in settings) else set()
-    names |= {"monai"} if any(known.bundle for known in settings) else set()
-    return {"voxbench": __version__, **versions(*sorted(names))}
+    plans, bundle = any(known.plans for known in settings), any(known.bundle for known in settings)
+    names = packages_of(plan.record.settings.variants, plans=plans, bundle=bundle)
+    return {"voxbench": __version__, **versions(*names)}
 
 
 def _without_files(own: VariantSettings) -> dict[str, Any]:

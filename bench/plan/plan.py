@@ -37,6 +37,7 @@ from bench.plan.networks import Networks, paths_of, read_networks, recorded_path
 from bench.plan.recipes import BUILT_IN, read_commands, read_recipes
 from bench.plan.request import Request
 from bench.plan.variants import (
+    packages_of,
     peers_among,
     read_variants,
     refuse_conflict,
@@ -50,10 +51,11 @@ from bench.shard import Shard
 from bench.worker import allocator
 from bench.worker.messages import Open, OpenCommand
 from engines.base import Calibration, Target
-from engines.host import known_faults
-from engines.probe import incompatible_reason, ungraphable_reason
+from engines.host import cuda, known_faults
+from engines.probe import incompatible_reason, ungraphable_reason, versions
 from models.model import Model
 from models.task import PANCREAS, Task
+from reports.decision.comparability import machine
 from reports.formatting import count
 from reports.records.record import Case, CheckpointRecord, HostRecord, RunRecord, Settings, VariantSettings
 
@@ -173,7 +175,7 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
         ),
         cases=tuple(cases),
         host=_host(settings.device, settings),
-        versions=host.versions(),
+        versions=host.versions() | _versions(variants, model),
         controlled_settings=controlled_settings(settings, model, baseline, len(networks.paths)),
         baseline=baseline,
         baseline_chosen=request.baseline is not None,
@@ -216,18 +218,57 @@ def _host(device: str, settings: Settings) -> HostRecord:
     return replace(record, remarks=(*host.limits_of(record), *map(known_faults.words, faults)))
 
 
+def _versions(variants: Mapping[str, VariantSettings], model: Model) -> dict[str, str]:
+    plans, bundle = model.plans is not None, model.bundle is not None
+    return versions(*packages_of(variants, plans=plans, bundle=bundle))
+
+
 def resume_plan(record: RunRecord, progress: Progress) -> Plan:
     """The plan of a run that was begun earlier, from its record.
 
     Raises:
-        InputError: checkpoint, data or files of own commands are no longer those the run began with.
+        InputError: checkpoint, data, files of own commands, machine or versions are no longer those the run began with.
     """
+    here = _here(record.settings.device)
+    refuse_elsewhere(record, here, versions(*record.versions))
     refuse_changed_files(record.settings)
+    remarks = (*record.host.remarks, *host.changes_since(record.host, here))
+    record = replace(record, host=replace(record.host, remarks=tuple(dict.fromkeys(remarks))))
     prepare_cache(progress.note)
     networks, settings = recorded_networks(record), record.settings
     inference = inference_settings(settings, networks.model, len(networks.paths))
     tiles = recorded_calibration(record, settings, inference, progress)
     return Plan(record, opens(settings, record.checkpoint, networks, inference, tiles, _images(record)))
+
+
+def _here(device: str) -> HostRecord:
+    """This machine, also where it lacks the GPU that a run began on."""
+    return host.describe("cpu" if device.startswith("cuda") and cuda.missing(device) is not None else device)
+
+
+def refuse_elsewhere(began: RunRecord, here: HostRecord, installed: Mapping[str, str]) -> None:
+    """Refuse to go on with a run on another machine than it began on, or with other `installed` code that runs it.
+
+    What is a matter of no variant may change, as a runtime that was installed since; so may system and memory.
+
+    Raises:
+        InputError: so it is.
+    """
+    then, last = machine(began), ", or start a new run"
+    # Runs of older versions do not say what instruction sets their processor has.
+    known = here if began.host.cpu_features is not None else replace(here, cpu_features=None)
+    now = machine(replace(began, host=known))
+    if now != then:
+        raise InputError(f"--resume: began on {then}, and this is {now}; resume it there{last}")
+    names = ("voxbench", *packages_of(began.settings.variants, plans=True, bundle=True))
+    before = {"Python": began.host.python} | {name: began.versions[name] for name in names if name in began.versions}
+    current = {**installed, "Python": here.python}
+    for name, version in before.items():
+        if version is not None and current.get(name) != version:
+            raise InputError(
+                f"--resume: began with {name} {version}, and this is {current.get(name) or 'without it'}; "
+                f"resume it with the former{last}"
+            )
 
 
 def refuse_changed_files(settings: Settings, where: str = "") -> None:

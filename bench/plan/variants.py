@@ -112,6 +112,18 @@ def row_of(backend: str, device: str = "cpu") -> Backend:
     return PEERS[backend].on(device) if backend in PEERS else engines.BACKENDS[backend]
 
 
+def packages_of(variants: Mapping[str, VariantSettings], *, plans: bool, bundle: bool) -> tuple[str, ...]:
+    """Distributions whose code runs these variants, by name; those too that are not installed.
+
+    `plans`, `bundle`: nnU-Net's or MONAI's own functions may run around the network.
+    """
+    names = {"torch", "numpy", "nibabel", "onnxruntime-gpu"}  # the last has the module of the distribution onnxruntime
+    names |= {package for own in variants.values() for package in row_of(own.backend).to_build}
+    names |= {"nnunetv2"} if plans else set()
+    names |= {"monai"} if bundle else set()
+    return tuple(sorted(names))
+
+
 def peers_among(variants: Mapping[str, VariantSettings]) -> tuple[str, ...]:
     """The names of those that are peers."""
     return tuple(name for name, own in variants.items() if own.backend in PEERS)

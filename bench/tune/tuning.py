@@ -12,7 +12,7 @@ from bench.errors import InputError, InterruptedRunError
 from bench.machine import host
 from bench.plan.cache import cache_folder
 from bench.plan.controlled_settings import model_options_of
-from bench.plan.plan import Plan, make_plan, recorded_networks, refuse_changed_files
+from bench.plan.plan import Plan, make_plan, recorded_networks, refuse_changed_files, refuse_elsewhere
 from bench.plan.request import Request
 from bench.progress import Progress, Unshown
 from bench.schedule.limits import Limits
@@ -143,6 +143,7 @@ def _shipped(parts: Parts, folder: Path, progress: Progress) -> Shipped:
 
 def _refuse_other(before: Run, plan: Plan, place: Path) -> None:
     then, now = before.record, plan.record
+    refuse_elsewhere(then, now.host, now.versions)
     refuse_changed_files(then.settings, f"{place}: ")
     same = (
         ("the cases", then.data.sha256, now.data.sha256),
