@@ -200,13 +200,15 @@ def _measure(plan: Plan, store: RunStore, limits: Limits, progress: Progress) ->
         _finish(replace(record, status=COMPLETE), store)
     except BaseException as error:
         interleaver.fleet.close_all_but(())
-        saved = read_run(directory.folder).record  # with the groups and the choice made since
-        ended = saved if saved.status == COMPLETE else replace(saved, status=INTERRUPTED)
-        with suppress(StorageError):  # no room for that either: what ended the run is what must be said
-            _finish(ended, store)
+        complete = False
+        # What ended the run is what must be said, whatever fails now: for want of room, or since an import was cut.
+        with suppress(Exception, KeyboardInterrupt):
+            saved = read_run(directory.folder).record  # with the groups and the choice made since
+            complete = saved.status == COMPLETE
+            _finish(saved if complete else replace(saved, status=INTERRUPTED), store)
         if directory.temporary:
             raise
-        if saved.status == COMPLETE and isinstance(error, KeyboardInterrupt | StorageError):
+        if complete and isinstance(error, KeyboardInterrupt | StorageError):
             raise _unreported(error, directory) from None
         if isinstance(error, KeyboardInterrupt):
             command = directory.command_to_resume

@@ -375,6 +375,42 @@ def _workers_below(folder: str) -> list[int]:
     return result
 
 
+# `bench`, interrupted while the report's charts import Matplotlib for the first time, which breaks its next import.
+INTERRUPTED_REPORT = """
+import os, signal, sys
+from bench import run
+from bench.cli.main import entry
+write = run.write_documents
+def interrupted(*arguments):
+    def stop(frame, event, _):
+        if event == "call" and frame.f_code.co_name == "LineCollection":
+            sys.settrace(None)
+            os.kill(os.getpid(), signal.SIGINT)
+    run.write_documents = write
+    sys.settrace(stop)
+    write(*arguments)
+run.write_documents = interrupted
+entry()
+"""
+
+
+def test_an_interrupt_while_the_report_is_written_is_what_is_said(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
+    monkeypatch.chdir(tmp_path)
+    Path("task.toml").write_text('channels = ["CT"]\n[labels]\nbackground = 0\npancreas = 1\nlesion = 2\n')
+    copies = """=sh -c 'cp "${1%_0000.nii.gz}.nii.gz" "$2"' - {image} {mask}"""
+    options = ["--data", str(data), "--task", "task.toml", "--max-cases", "2", "--rounds", "1", "--out", "run"]
+    commands = [part for name in ("old", "new") for part in ("--command", name + copies)]
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", INTERRUPTED_REPORT, "run", *options, "--baseline", "old", *commands],
+        capture_output=True, text=True, timeout=300, check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # in the background it is ignored
+    )  # fmt: skip
+    said = "interrupted while the report was written; the run is complete: see it with `bench report run`"
+    assert run.stderr.splitlines()[-1] == f"bench: {said}"
+    assert run.returncode == 130
+
+
 def _wait(condition, seconds: float = 90) -> None:
     end = time.monotonic() + seconds
     while not condition():
