@@ -12,16 +12,14 @@ from reports.decision.verdict import (
     LOST,
     REFUTED,
     SHOWN_KEPT,
-    UNDECIDED,
     Claim,
     Judgement,
-    SpeedVerdict,
     judge,
     judge_speed,
     judge_speeds,
 )
-from reports.formatting import at_least, command_to_resume, percent, plain_percent
-from reports.records.record import COMPLETE, CONFIRMATION, INTERLEAVED, SKIPPED
+from reports.formatting import at_least, command_to_resume, listed, percent, plain_percent
+from reports.records.record import COMPLETE, CONFIRMATION, INTERLEAVED, SKIPPED, VariantRecord
 from reports.records.store import RecordError, Run
 from reports.stats.bootstrap import MIN_CASES
 
@@ -119,6 +117,10 @@ def decide(run: Run, claim: Claim, judged: Mapping[str, Candidate]) -> Outcome:
     """
     best = run.record.confirmed or _best(run, judged)
     subject = _checked(run, claim.variant) or best
+    lost = _lost(run, subject)
+    if lost is not None:
+        headline = _headline(run, INCONCLUSIVE, lost)
+        return Outcome(verdict=INCONCLUSIVE, headline=headline, reasons=(lost,), best=best, subject=subject)
     if subject is None:
         return _without_subject(run, judged)
     confirmation = _confirmation(run, subject)
@@ -173,17 +175,12 @@ def _checked(run: Run, name: str | None) -> str | None:
 def _judge_subject(
     run: Run, claim: Claim, subject: str, confirmation: Speed | None, judged: Mapping[str, Candidate]
 ) -> Judgement:
-    record = run.variant(subject)
-    if not record.counts:
-        why = f"{subject} was skipped" if record.status == SKIPPED else f"{subject} failed"
-        fix = f"; to mend it: {record.fix}" if record.fix else ""
-        return _inconclusive(f"{why}: {record.reason or 'no reason recorded'}{fix}")
     candidate = judged[subject]
     judgement = candidate.judgement
     if confirmation is not None:
         judgement = judge(judge_speed(confirmation, claim), candidate.comparison.accuracy, claim)
     chosen_by_run = claim.variant is None
-    if judgement.verdict == CONFIRMED and run.record.status != COMPLETE:
+    if judgement.verdict != REFUTED and run.record.status != COMPLETE:
         return _withheld(judgement, f"the run did not come to its end: {_resume(run)} finishes it")
     unlike = bool(run.record.shards) and run.record.confirmed != subject
     if unlike and chosen_by_run and not _all_refuted(judged):
@@ -208,9 +205,7 @@ def _unlike_confirmations(run: Run, subject: str) -> str:
 
 
 def _without_confirmation(run: Run, subject: str) -> str:
-    """Why there are no fresh samples, and what to do; a complete run cannot be resumed."""
-    if run.record.status != COMPLETE:
-        return f"{subject} was not confirmed on fresh samples after it was chosen: {_resume(run)} takes them"
+    """Why a complete run has no fresh samples, and what to do; it cannot be resumed."""
     if run.record.confirmed == subject:
         return f"no pair of fresh samples of {subject} is left: measure again on a quieter machine"
     return f"{subject} was not confirmed on fresh samples, of which this run took none: run again with this claim"
@@ -222,14 +217,33 @@ def _without_subject(run: Run, judged: Mapping[str, Candidate]) -> Outcome:
         headline = _headline(run, REFUTED, f"no variant meets the claim ({reasons[0]})")
         return Outcome(verdict=REFUTED, headline=headline, reasons=reasons)
     reason = "nothing was compared with the baseline"
-    baseline = run.variant(run.record.baseline)
-    if not baseline.counts:
-        reason += f", as {baseline.name} {'was skipped' if baseline.status == SKIPPED else 'failed'}: {baseline.reason}"
-    elif len(run.variants) > 1 and all(v.name in run.record.peers for v in run.variants if v != baseline):
+    others = [variant for variant in run.variants if variant.name != run.record.baseline]
+    claims = [variant for variant in others if variant.name not in run.record.peers]
+    if not others:
+        reason += ", as it ran alone: add a backend to --backends, a recipe or a --command"
+    elif not claims:
         reason += ", as only peers ran beside it, which make no claim: add a backend to --backends"
+    elif not any(variant.counts for variant in claims):
+        reason += f": {listed([_what_became_of(variant) for variant in claims], '; ')}"
     elif run.record.status != COMPLETE:
         reason += f", as the run did not come to its end: {_resume(run)} finishes it"
     return Outcome(verdict=INCONCLUSIVE, headline=_headline(run, INCONCLUSIVE, reason), reasons=(reason,))
+
+
+def _lost(run: Run, subject: str | None) -> str | None:
+    """That the baseline or the subject was skipped or failed, so that its samples count nothing; else None."""
+    baseline = run.variant(run.record.baseline)
+    if not baseline.counts:
+        return f"the baseline {_what_became_of(baseline)}; start a new run"
+    own = None if subject is None else run.variant(subject)
+    return None if own is None or own.counts else _what_became_of(own)
+
+
+def _what_became_of(variant: VariantRecord) -> str:
+    """Of one that was skipped or failed, with its remedy."""
+    fix = f"; to mend it: {variant.fix}" if variant.fix else ""
+    what = "was skipped" if variant.status == SKIPPED else "failed"
+    return f"{variant.name} {what}: {variant.reason or 'no reason recorded'}{fix}"
 
 
 def _headline(run: Run, verdict: str, sentence: str) -> str:
@@ -240,11 +254,6 @@ def _headline(run: Run, verdict: str, sentence: str) -> str:
 
 def _all_refuted(judged: Mapping[str, Candidate]) -> bool:
     return all(candidate.judgement.verdict == REFUTED for candidate in judged.values())
-
-
-def _inconclusive(reason: str) -> Judgement:
-    untimed = SpeedVerdict(verdict=INCONCLUSIVE, reason=reason)
-    return Judgement(verdict=INCONCLUSIVE, reasons=(reason,), test=untimed, accuracy=UNDECIDED)
 
 
 def _withheld(judgement: Judgement, reason: str) -> Judgement:

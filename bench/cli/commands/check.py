@@ -45,4 +45,5 @@ def print_verdict(summary: Summary) -> None:
 
 def exit_code(summary: Summary) -> int:
     """Of a command that ends in a verdict."""
-    return BACKEND_LOST if summary.missing_required else _EXIT_OF_VERDICT[summary.verdict]
+    lost = bool(summary.missing_required) or not summary.run.variant(summary.record.baseline).counts
+    return BACKEND_LOST if lost else _EXIT_OF_VERDICT[summary.verdict]

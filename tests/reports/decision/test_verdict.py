@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.cli import exit_codes
+from bench.cli.commands.check import exit_code
 from reports.decision.accuracy import DSC, MetricKey, compare_accuracy
 from reports.decision.outcome import choose, converged
 from reports.decision.verdict import CONFIRMED, INCONCLUSIVE, KEPT, LOST, REFUTED, UNDECIDED, Claim, judge_accuracy
@@ -430,14 +432,50 @@ def test_nothing_compared_is_inconclusive(status: str) -> None:
     run = make_run({"a": variant("a", status, "no such device")})
     summary = summarise(run)
     assert (summary.verdict, summary.best) == (INCONCLUSIVE, None)
-    assert summary.reasons == ("nothing was compared with the baseline",)
+    became = "was skipped" if status == SKIPPED else "failed"
+    assert summary.reasons == (f"nothing was compared with the baseline: a {became}: no such device",)
     assert choose(run, claim_of(run)) is None
     assert verdicts(summary) == {BASELINE: None, "a": None}
 
 
-def test_a_lost_baseline_is_named() -> None:
-    summary = summarise(make_run({"a": FAST}, baseline=variant(BASELINE, FAILED, "out of memory")))
-    assert summary.reasons == ("nothing was compared with the baseline, as torch-fp32 failed: out of memory",)
+def test_why_each_of_several_was_not_compared_is_said() -> None:
+    lost = {name: variant(name, FAILED, f"{name} crashed", "mend it") for name in ("a", "b")}
+    assert summarise(make_run(lost)).headline == (
+        "INCONCLUSIVE: nothing was compared with the baseline: a failed: a crashed; to mend it: mend it; "
+        "b failed: b crashed; to mend it: mend it"
+    )
+
+
+def test_a_baseline_alone_is_told_what_to_add() -> None:
+    assert summarise(make_run({})).headline == (
+        "INCONCLUSIVE: nothing was compared with the baseline, as it ran alone: add a backend to --backends, a recipe "
+        "or a --command"
+    )
+
+
+@pytest.mark.parametrize("status", [SKIPPED, FAILED])
+@pytest.mark.parametrize("candidate", [FAST, replace(FAST, lesion=-0.1)], ids=["fast", "lossy"])
+def test_a_lost_baseline_decides_nothing_and_is_named(status: str, candidate: Candidate) -> None:
+    """Also where it had been timed before: what it gave counts nothing then, and no resumed run goes on."""
+    run = make_run({"a": candidate})
+    lost = replace(run.variants[0], status=status, reason="out of memory")
+    summary = summarise(
+        replace(run, variants=(lost, *run.variants[1:]), record=replace(run.record, status=INTERRUPTED))
+    )
+    became = "was skipped" if status == SKIPPED else "failed"
+    reason = f"the baseline {BASELINE} {became}: out of memory; start a new run"
+    assert (summary.headline, summary.reasons) == (f"INCONCLUSIVE: {reason}", (reason,))
+    assert exit_code(summary) == exit_codes.BACKEND_LOST
+
+
+def test_an_unfinished_run_that_shows_nothing_yet_says_how_to_finish_it() -> None:
+    run = make_run({"a": Candidate(4.0, confirmed_speedup=4.0)}, cases=6, confirmed="a", status=INTERRUPTED)
+    fresh = [sample for sample in run.variant("a").samples if sample.phase == CONFIRMATION]
+    kept = tuple(sample for sample in run.variant("a").samples if sample not in fresh[2:])
+    summary = summarise(replace(run, variants=(run.variants[0], replace(run.variant("a"), samples=kept))))
+    assert summary.reasons[0] == "the run did not come to its end: `bench run --resume --out DIR` finishes it"
+    assert "on 2 cases, but a claim with 95 % confidence needs at least 5 cases" in summary.reasons[1]
+    assert exit_code(summary) == exit_codes.INCONCLUSIVE
 
 
 def test_a_winner_that_failed_in_the_confirmation_is_inconclusive() -> None:
@@ -446,7 +484,7 @@ def test_a_winner_that_failed_in_the_confirmation_is_inconclusive() -> None:
     lost = replace(run.variant("a"), status=FAILED, reason="killed")
     summary = summarise(replace(run, variants=(run.variants[0], lost, run.variants[2])))
     assert (summary.verdict, summary.best) == (INCONCLUSIVE, "a")
-    assert summary.reasons == ("a failed: killed",)
+    assert (summary.headline, summary.reasons) == ("INCONCLUSIVE: a failed: killed", ("a failed: killed",))
     assert (summary.confirmation, summary.speed.cases) == (None, 0)
     assert [each.name for each in criteria(summary) if each.result == PASS] == ["the run came to its end"]
 
