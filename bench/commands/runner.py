@@ -182,6 +182,8 @@ class ServerRunner(Runner):
             answer = json.loads(line)
         except ValueError:
             answer = None
+        except RecursionError:
+            raise CommandError("its answer is JSON nested too deeply to be read; answer with a flat object") from None
         if isinstance(answer, dict):
             return answer
         print(line.decode(errors="replace"), flush=True)

@@ -122,7 +122,7 @@ def read_declaration(path: Path) -> Declaration:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give a file that `bench plan` wrote") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a JSON document ({error}); give a file that `bench plan` wrote") from None
     if not isinstance(document, dict) or not _is_plan(document):
         raise InputError(f"{path}: not a plan; give a file that `bench plan` wrote")

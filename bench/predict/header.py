@@ -53,7 +53,7 @@ class Header:
             own = None if shard is None else ShardHeader(**shard | {"cases": tuple(shard["cases"])})
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             raise InputError(f"{path}: its first line does not say what predicted; {remedy}") from None
         if schema != SCHEMA:
             raise InputError(f"{path}: schema {schema!r}, while this version reads schema {SCHEMA}; {remedy}")

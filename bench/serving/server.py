@@ -122,7 +122,7 @@ class Server:
                 held["source"], held["identity"], tuple(held["channels"]), tuple(held["classes"]), held["labels"],
                 held["voxbench"],
             )  # fmt: skip
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise InputError(
                 f"{self._name}: does not say what it predicts; serve what `bench export --format triton` or mlserver "
                 "wrote (a Triton before 24.12 needs NumPy 1 in the Python of its models)"

@@ -187,5 +187,5 @@ def _read(path: Path) -> Iterator[tuple[str, Trial]]:
     if not path.exists():
         return
     for line in path.read_text(encoding="utf-8").splitlines():
-        with suppress(ValueError, RecordError):
+        with suppress(ValueError, RecursionError, RecordError):
             yield line, record_from_json(Trial, json.loads(line))

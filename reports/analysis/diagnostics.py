@@ -108,6 +108,10 @@ def _order_effects(timed: Mapping[str, Sequence[Sample]]) -> dict[str, OrderEffe
 
 
 def _drift(samples: Sequence[Sample]) -> Drift | None:
+    """None too where the wall clock was set back meanwhile, so that nothing says when the samples were taken."""
+    starts = [sample.started_unix_s for sample in samples]
+    if starts != sorted(starts):  # they stand in the order in which they were taken
+        return None
     names = [sample.case for sample in samples]
     freedom = len(samples) - len(set(names)) - 1
     if freedom < 1:

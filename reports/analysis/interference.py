@@ -49,7 +49,7 @@ class Interference:
         recorded: samples whose system load was recorded.
         samples: timed samples, interleaved and of the confirmation; `flagged`: those affected, `reasons`: by what.
         pairs: a variant's sample and the baseline's beside it; `flagged_pairs`: those with either flagged.
-        verdict, headline: of the run without the flagged pairs; None where nothing was flagged.
+        verdict, headline: of the run without the flagged pairs; None where nothing was flagged, or every pair.
     """
 
     recorded: int = 0
@@ -79,17 +79,17 @@ def assess_interference(run: Run, claim: Claim) -> Interference:
     if not flagged:
         return Interference(recorded=recorded, samples=len(timed), pairs=_count_pairs(run))
     kept = without_interference(run)
-    outcome = decide(kept, claim, judge_candidates(kept, claim))
-    paired = _count_pairs(run)
+    paired, left = _count_pairs(run), _count_pairs(kept)
+    outcome = decide(kept, claim, judge_candidates(kept, claim)) if left else None  # nothing decides nothing
     return Interference(
         recorded=recorded,
         samples=len(timed),
         flagged=flagged,
         reasons=dict(Counter(chain.from_iterable(reasons))),
         pairs=paired,
-        flagged_pairs=paired - _count_pairs(kept),
-        verdict=outcome.verdict,
-        headline=outcome.headline,
+        flagged_pairs=paired - left,
+        verdict=outcome.verdict if outcome else None,
+        headline=outcome.headline if outcome else None,
     )
 
 

@@ -132,6 +132,7 @@ class Accuracy:
         flips: cases whose predicted class is not the baseline's; `mcnemar`: how they bear on the truth.
         voxel_disagreement: share of the voxels labelled otherwise than by the baseline; NaN without predictions.
         cases: predictions compared.
+        classifies: whether the run's task has classes.
     """
 
     shown_by: str = TRUTH
@@ -141,6 +142,7 @@ class Accuracy:
     mcnemar: McNemar = field(default_factory=McNemar)
     voxel_disagreement: float = nan
     cases: int = 0
+    classifies: bool = True
 
     def metric(self, key: MetricKey) -> Metric:
         """One of the scores; without values where it is not one of the task's."""
@@ -161,7 +163,7 @@ class Accuracy:
         """Of a variant without scores: says what would apply to this run's network."""
         task, shown_by = run.record.task, run.record.settings.accuracy
         metrics = {key: _without_scores(task, key) for key in metric_keys(task, shown_by)}
-        return cls(shown_by=shown_by, metrics=metrics)
+        return cls(shown_by=shown_by, metrics=metrics, classifies=run.record.classifies)
 
 
 def compare_accuracy(run: Run, name: str) -> Accuracy:
@@ -178,6 +180,7 @@ def compare_accuracy(run: Run, name: str) -> Accuracy:
         mcnemar=mcnemar(truth, scores) if run.record.classifies else McNemar(),
         voxel_disagreement=sum(score.differing_voxels for score in scores) / voxels if voxels else nan,
         cases=len(pairs),
+        classifies=run.record.classifies,
     )
 
 

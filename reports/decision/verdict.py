@@ -235,7 +235,7 @@ def judge_accuracy(accuracy: Accuracy, claim: Claim) -> tuple[str, str]:
     margins = {key: claim.margin(key, metric.own_margin) for key, metric in accuracy.metrics.items()}
     states = {key: metric_state(key, metric, margins[key]) for key, metric in accuracy.metrics.items()}
     judged = [key for key, state in states.items() if state not in (NOT_APPLICABLE, ABSENT)]
-    notes, shown = _notes(states), SHOWN_BY[accuracy.shown_by]
+    notes, shown = _notes(states, accuracy.classifies), SHOWN_BY[accuracy.shown_by]
     if not accuracy.cases:
         return UNDECIDED, f"{shown} undecided: no prediction was compared with the baseline's"
     if not judged:
@@ -254,18 +254,20 @@ def judge_accuracy(accuracy: Accuracy, claim: Claim) -> tuple[str, str]:
     return state, f"{intro}: " + "; ".join([listed(reasons, "; "), *notes])
 
 
-def _notes(states: Mapping[MetricKey, str]) -> list[str]:
-    """Which scores were not judged, and why."""
+def _notes(states: Mapping[MetricKey, str], classifies: bool) -> list[str]:
+    """Which scores were not judged, and why; `classifies`: the task has classes."""
     missing = [key for key, state in states.items() if state == NOT_APPLICABLE]
     absent = dict.fromkeys(key.structure or "" for key, state in states.items() if state == ABSENT)
-    notes = [f"{key.label} is {NOT_APPLICABLE}, as {_missing_output(key)}" for key in missing]
+    notes = [f"{key.label} is {NOT_APPLICABLE}, as {_missing_output(key, classifies)}" for key in missing]
     if absent:
         notes.append(f"in no case, and so not judged: {listed(list(absent))}")
     return [listed(notes, "; ")] if notes else []
 
 
-def _missing_output(key: MetricKey) -> str:
-    return "the baseline gives no class" if key.structure is None else f"the network has no {key.structure} class"
+def _missing_output(key: MetricKey, classifies: bool) -> str:
+    if key.structure is not None:
+        return f"the network has no {key.structure} class"
+    return "the baseline gives no class" if classifies else "the task has no classes"
 
 
 def score_reason(key: MetricKey, metric: Metric, state: str, margin: float) -> str:

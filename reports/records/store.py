@@ -284,7 +284,7 @@ def _parse(where: str, text: str, build: Callable[[Mapping[str, Any]], Record]) 
         raise RecordError(f"{where}: is empty, as after a power cut or on a full disk; {_REMEDY}")
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecordError(f"{where}: not a JSON document ({error}); {_REMEDY}") from error
     if not isinstance(document, dict):
         raise RecordError(f"{where}: holds a {type(document).__name__}, not a record; {_REMEDY}")

@@ -21,5 +21,7 @@ def interference_section(summary: Summary) -> str:
     if not interference.flagged:
         return section("Interference", f"None of {interference.samples} samples was affected.")
     repeated = f"Without them the verdict is {interference.verdict}, with them {summary.verdict}."
+    if interference.verdict is None:
+        repeated = "Without them no pair is left."
     note = f"A pair counts as affected where either of its samples is: {share}. All are kept. {repeated}"
     return section("Interference", words(["what happened", "samples"], rows), note)

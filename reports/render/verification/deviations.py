@@ -40,9 +40,11 @@ def _deviations(summary: Summary) -> Iterator[str]:
             yield f"{text(row.name)} was measured only in part."
     if summary.interference.flagged:
         samples = count(summary.interference.samples, "timed sample")
+        verdict = summary.interference.verdict
+        without = "Without them no pair is left" if verdict is None else f"Without them the verdict is {verdict}"
         yield (
             f"Taken while the machine did something else: {summary.interference.flagged} of {samples}, which are kept. "
-            f"Without them the verdict is {summary.interference.verdict or summary.verdict}."
+            f"{without}."
         )
     elif not summary.interference.recorded:
         yield "What else the machine did during the samples was not recorded."

@@ -147,6 +147,18 @@ def test_classes_are_those_that_this_call_wrote(request_of, tmp_path):
             assert again.reason.endswith("it did not write its table of classes, which is that of an earlier call")
 
 
+def test_an_answer_that_is_nested_too_deeply_is_said_to_be_so(request_of, tmp_path):
+    script = tmp_path / "serve.py"
+    script.write_text("for _ in iter(input, None): print('{\"mask\": ' + '[' * 100_000, flush=True)\n")
+    request = request_of("server")
+    line = f"{sys.executable} {script}"
+    with WorkerProcess(1, tmp_path / "log") as process:
+        process.ask(command("server", "", line=line), 60)
+        broke = process.ask(request, 60)
+    assert isinstance(broke, Broke)
+    assert broke.reason.endswith("its answer is JSON nested too deeply to be read; answer with a flat object")
+
+
 def test_the_server_of_the_documents_answers(request_of, tmp_path):
     page = (Path(__file__).parents[3] / "docs/how-to/own-command.md").read_text()
     script = tmp_path / "serve.py"

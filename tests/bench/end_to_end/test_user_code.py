@@ -110,7 +110,7 @@ def test_a_network_of_one_organ_has_neither_f1_nor_lesions_and_is_resumed_only_w
     _, summary, printed = bench(*options("organ", "torchscript,ort-fp32"))
     assert Path("run/report.md").is_file(), printed
     assert "lesion DSC is not applicable, as the network has no lesion class" in printed
-    assert "macro-F1 is not applicable, as the baseline gives no class" in printed
+    assert "macro-F1 is not applicable, as the task has no classes" in printed
     for row in summary["variants"]:
         scores = row["accuracy"]
         lesion, whole = (scores["structures"][name]["dsc"] for name in ("lesion", "whole pancreas"))

@@ -180,7 +180,7 @@ def test_a_resumed_run_is_held_to_the_plan_that_it_began_with(declared, monkeypa
     assert "run/plan.json: not the plan that this run began with" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("content", ["{}", "[1]", "not JSON", '{"schema": 1}'])
+@pytest.mark.parametrize("content", ["{}", "[1]", "not JSON", '{"schema": 1}', "[" * 100_000])
 def test_what_is_no_plan_is_refused(place, refused, content):
     Path("plan.json").write_text(content)
     assert "give a file that `bench plan` wrote" in refused()

@@ -10,6 +10,7 @@ from scipy import stats
 from reports.analysis.diagnostics import diagnose
 from reports.records.record import Sample
 from reports.records.store import Run
+from reports.render import render
 from reports.summary.summarise import summarise
 from tests.reports.factory import BASELINE, Candidate, make_run, warnings_of
 
@@ -81,6 +82,15 @@ def test_a_short_run_is_not_drawn_out_to_hours() -> None:
     quick = tuple(replace(s, started_unix_s=1e9 + (s.started_unix_s - 1e9) * 1e-6) for s in baseline.samples)
     result = diagnose(replace(run, variants=(replace(baseline, samples=quick), *run.variants[1:]))).drift
     assert 100 < result.pct_over_run < 2000
+
+
+def test_a_clock_that_was_set_back_shows_no_drift() -> None:
+    run = run_with(lambda *_: 0.0)
+    baseline = run.variants[0]
+    back = (replace(s, started_unix_s=s.started_unix_s - 3600 * (i > 30)) for i, s in enumerate(baseline.samples))
+    run = replace(run, variants=(replace(baseline, samples=tuple(back)), *run.variants[1:]))
+    assert diagnose(run).drift is None
+    assert "Drift of the baseline" not in render(summarise(run), "markdown")
 
 
 def test_noise_that_lasts_is_found() -> None:

@@ -127,6 +127,15 @@ def test_a_confirmation_that_was_disturbed_as_a_whole_confirms_nothing_without_i
     assert f"no pair of fresh samples of {X} is left" in warnings_of(summary)[0]
 
 
+def test_where_every_pair_was_affected_nothing_is_said_of_the_rest() -> None:
+    run = make_run({X: Candidate(2.0, confirmed_speedup=2.0)}, confirmed=X)
+    summary = summarise(surrounded(run, lambda *_: LOUD))
+    (line,) = (warning for warning in summary.warnings if "affected" in warning)
+    assert line.startswith("100 % of the pairs of samples were affected by interference: measure again")
+    for form in ("markdown", "verification"):
+        assert "Without them no pair is left." in render(summary, form)
+
+
 def test_more_than_half_is_said() -> None:
     run = make_run({X: Candidate(2.0, confirmed_speedup=2.0)}, confirmed=X, rounds=5)
     summary = summarise(surrounded(run, lambda _, s: LOUD if s.round < 3 else QUIET))

@@ -203,13 +203,13 @@ def test_without_subtypes_the_class_cannot_be_judged() -> None:
     (True, FAST, CONFIRMED, "accuracy kept within the margins: whole-pancreas DSC 0 (at worst 0 with 95 % "
      "confidence; margin 0.005); lesion DSC 0 (at worst 0 with 95 % confidence; margin 0.005); whole-pancreas NSD 0 "
      "(at worst 0 with 95 % confidence; margin 0.01); lesion NSD 0 (at worst 0 with 95 % confidence; margin 0.01); "
-     "macro-F1 is not applicable, as the baseline gives no class"),
+     "macro-F1 is not applicable, as the task has no classes"),
     (False, FAST, CONFIRMED, "accuracy kept within the margins: whole-pancreas DSC 0 (at worst 0 with 95 % "
      "confidence; margin 0.005); whole-pancreas NSD 0 (at worst 0 with 95 % confidence; margin 0.01); lesion DSC is "
      "not applicable, as the network has no lesion class; lesion NSD is not applicable, as the network has no lesion "
-     "class; macro-F1 is not applicable, as the baseline gives no class"),
+     "class; macro-F1 is not applicable, as the task has no classes"),
     (True, replace(FAST, lesion=-0.03), REFUTED, "accuracy lost: lesion DSC fell by 0.0300 (margin 0.005); macro-F1 is "
-     "not applicable, as the baseline gives no class"),
+     "not applicable, as the task has no classes"),
 ])  # fmt: skip
 def test_what_does_not_apply_to_the_network_is_not_required(
     lesions: bool, candidate: Candidate, verdict: str, reason: str

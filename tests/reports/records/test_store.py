@@ -119,6 +119,12 @@ def test_names_of_files_that_are_no_text_survive(run: Run, folder: Path) -> None
     (folder / "run.json").read_text(encoding="utf-8")  # which other programs read as well
 
 
+def test_a_record_that_is_nested_too_deeply_is_refused(folder: Path) -> None:
+    (folder / "run.json").write_text("[" * 100_000)
+    with pytest.raises(RecordError, match=r"run\.json: not a JSON document"):
+        read_run(folder)
+
+
 def test_another_line_that_is_no_sample_is_refused(folder: Path) -> None:
     path = samples_path(folder, "openvino-int8")
     lines = path.read_text().splitlines()

@@ -378,7 +378,7 @@ def test_f1_of_a_network_that_only_segments_is_not_applicable_in_markdown_and_ht
     page = Page()
     page.feed(render(summary, "html"))
     for result in (text, page.text):
-        assert "macro-F1 is not applicable, as the baseline gives no class" in result
+        assert "macro-F1 is not applicable, as the task has no classes" in result
         assert "0 % of the voxels changed, class flips not applicable" in result
         assert "macro-F1 0.02" not in result
         assert "nan" not in result.lower()
@@ -416,7 +416,7 @@ def test_junit_says_what_was_not_applicable() -> None:
     assert verdict.find("failure") is None
     said = verdict.findtext("system-out") or ""
     assert "lesion DSC is not applicable, as the network has no lesion class" in said
-    assert "macro-F1 is not applicable, as the baseline gives no class" in said
+    assert "macro-F1 is not applicable, as the task has no classes" in said
 
 
 def test_each_recorded_figure_has_its_protocol() -> None:
