@@ -108,6 +108,13 @@ def test_a_search_does_not_go_on_with_another_script_of_a_command(shipped, tmp_p
     tuning._refuse_other(replace(ran.run, record=older), plan, tmp_path)
 
 
+def test_a_search_does_not_go_on_on_another_machine(shipped, tmp_path):
+    _, ran = shipped("torch-fp32", "torch-fp32")
+    elsewhere = replace(ran.run.record, host=replace(ran.run.record.host, cores=999))
+    with pytest.raises(InputError, match=r"--resume: began on .*999 cores, and this is .*; resume it there, or start"):
+        tuning._refuse_other(replace(ran.run, record=elsewhere), Plan(ran.run.record, ()), tmp_path)
+
+
 def test_a_search_whose_report_could_not_be_written_is_resumed_without_a_second_look(shipped, tmp_path):
     (tmp_path / tuning.SHIPPED).mkdir()
     place, run = tmp_path / tuning.CONFIRMATION, make_run({tuning.RECIPE: Candidate(2.0)})
