@@ -155,7 +155,7 @@ def _network_rows(info: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("architecture", f"{info['architecture']}, width {info['width']}"),
         ("recognised by", info["architecture_reason"]),
         *_task_rows(info),
-        ("subtypes", str(info["subtypes"] or "none: it only segments")),
+        ("subtypes", str(info["subtypes"] or "none: its segmentation alone is used")),
         ("tile", f"{sides(info['tile'])} voxels"),
         *preparation,
         *(("remark", remark) for remark in info["remarks"]),

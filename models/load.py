@@ -173,7 +173,7 @@ def _build_program(checkpoint: Checkpoint, program: Program, options: ModelOptio
     options = fit_tile(checkpoint, program, options)
     network, reason = _recognise(checkpoint, options)
     tile = network.tile if network else options.tile or REFERENCE_TILE
-    answers = answers_to_noise(checkpoint, program, tile, options.task)
+    answers = answers_to_noise(checkpoint, program, tile, options.task, network.subtypes if network else None)
     if network is not None:
         error = relative_error(network, answers)
         if error <= TOLERANCE:

@@ -13,7 +13,7 @@ from models.model import REFERENCE_TILE, REFERENCE_WINDOW, Model, Program, first
 from models.networks.batch_norm_folding import fold_batch_norms
 from models.networks.channels import NAME_IT, counted, other_count, run_on_noise
 from models.networks.dataflow import Observer
-from models.networks.outputs import OutputError, Pair, find_outputs, tensor_at
+from models.networks.outputs import OutputError, Pair, find_outputs
 from models.networks.unet import BATCH, FIRST_WEIGHT, MultiTaskUNet, Shape
 from models.networks.weights import differences, load_state, refuse_unusable, strip_prefix, without_counters
 from models.networks.widening import widen
@@ -158,9 +158,9 @@ def describe_network(
     x, (returned, observer, autograd) = run_on_noise(
         lambda noise: _observed(network, noise), network, (batch, *tile), task, channels
     )
-    segmentation, classification = find_outputs(returned, tile, task)
-    logits = [tensor_at(returned, path) for path in (segmentation, classification) if path is not None]
-    classes, subtypes = logits[0].shape[1], 0 if classification is None else logits[1].shape[1]
+    outputs = find_outputs(returned, tile, task)
+    logits = outputs.logits(returned)
+    classes, subtypes = logits[0].shape[1], logits[1].shape[1] if logits[1:] else 0
     known = task_of(task, x.shape[1], classes, subtypes) if channels is None else PANCREAS
     training = any(part.training for part in network.modules())
     only_python = " and ".join([_READS] * observer.reads_values + [_GRADIENTS] * autograd + [_TRAINS] * training)
@@ -170,6 +170,7 @@ def describe_network(
     if observer.draws:
         drawn = some(sorted(observer.draws))
         remarks += [f"its forward draws random numbers ({drawn}): two passes give two answers"]
+    remarks += outputs.remarks
     if subtypes != len(known.classes):
         remarks += [
             f"it tells {subtypes} subtypes apart" if subtypes else "it has no classification: F1 is not applicable"
@@ -183,7 +184,8 @@ def describe_network(
             remarks += [f"it runs on {counted(others, 'channel')} too, and is taken for a network of 1"]
         remarks += ["it has no lesion class: lesion DSC is not applicable"] if classes == 2 else []
     convert = any(tensor.dtype != torch.float32 for tensor in logits)
-    module = Pair(network, segmentation, classification, convert, autograd).eval()
+    paths = outputs.segmentation, outputs.classification
+    module = Pair(network, *paths, convert, autograd, outputs.binary).eval()
     return Model(
         module=module,
         architecture=architecture,

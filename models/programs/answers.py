@@ -8,10 +8,11 @@ from torch import Tensor
 from models.errors import one_line, refusal, sides
 from models.model import Model, Program
 from models.networks.channels import run_on_noise
-from models.networks.outputs import OutputError, find_outputs, tensor_at
+from models.networks.outputs import OutputError, find_outputs
 from models.reader.checkpoint import Checkpoint
 from models.task import Task
 
+LOGITS = "export a network that returns logits, those of the segmentation of the size of its tile"
 TOLERANCE = 1e-4  # of the norm of the difference, against the norm of the answers: what rounding in float32 may do
 
 
@@ -30,9 +31,10 @@ class Answers:
 
 
 def answers_to_noise(
-    checkpoint: Checkpoint, program: Program, tile: tuple[int, int, int], task: Task | None
-) -> Answers:
-    """Run a program twice on tiles of noise.
+    checkpoint: Checkpoint, program: Program, tile: tuple[int, int, int], task: Task | None,
+    subtypes: int | None = None,
+) -> Answers:  # fmt: skip
+    """Run a program twice on tiles of noise. `subtypes` are those of the network of its weights, where that is known.
 
     Raises:
         CheckpointError: it does not run on that tile, or answers otherwise the second time; its outputs cannot be used,
@@ -43,11 +45,11 @@ def answers_to_noise(
             x, (first, again) = run_on_noise(
                 lambda noise: (program(noise), program(noise)), program, (program.batch or 1, *tile), task
             )
-        paths = find_outputs(first, tile, task)
-        pairs = [(tensor_at(first, path), tensor_at(again, path)) for path in paths if path is not None]
+        outputs = find_outputs(first, tile, task, subtypes)
+        pairs = list(zip(outputs.logits(first), outputs.logits(again), strict=True))
+    except OutputError as error:
+        raise refusal(checkpoint.path, str(error), error.remedy or LOGITS) from None
     except Exception as error:  # of code that is not ours anything can come
-        if isinstance(error, OutputError) and error.remedy:
-            raise refusal(checkpoint.path, str(error), error.remedy) from None
         problem = f"does not run on a tile of {sides(tile)} ({one_line(error)})"
         remedy = "name the tile it was made for with --tile X,Y,Z"
         if task is None and program.takes[1] is None:

@@ -8,6 +8,7 @@ from models.networks.build import describe_network
 from models.networks.outputs import OutputError
 from models.networks.weights import refuse_unusable
 from models.options import ModelOptions
+from models.programs.answers import LOGITS
 from models.programs.onnx_graph import Graph, with_fixed_shapes
 from models.reader.checkpoint import Checkpoint
 from models.reader.container import EXPORTED, ONNX, TORCHSCRIPT
@@ -47,7 +48,7 @@ def build_program(
             program, name, tile, options.window or REFERENCE_WINDOW, program.batch or 1, options.task
         )
     except OutputError as error:
-        remedy = error.remedy or "export a network that returns logits"
+        remedy = error.remedy or LOGITS
         raise refusal(checkpoint.path, one_line(error), remedy) from None
     if isinstance(program, Graph):
         _refuse_contradicting_shapes(checkpoint, model, program)

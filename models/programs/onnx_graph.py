@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from models.errors import install, refusal
 from models.model import Model, Program, Sides
+from models.networks.outputs import HALVES
 from models.programs.onnx_checks import read_checked
 from models.reader.checkpoint import Checkpoint, bare_checkpoint
 from models.reader.container import ONNX
@@ -94,8 +95,8 @@ def read_graph(source: Source) -> Checkpoint:
 def with_fixed_shapes(model: Model, shape: Sequence[int], image: str, outputs: Sequence[str]) -> "ModelProto":
     """The graph that `model` is, for one `shape` ``[B, C, D, H, W]``; with its two outputs only, renamed, in float32.
 
-    Without a classification the second is ``[B, 1]``, one of the segmentation's logits, as in
-    `models.networks.outputs.Pair`.
+    Without a classification the second is ``[B, 1]``, one of the segmentation's logits, and of one logit there are two
+    made, as in `models.networks.outputs.Pair`.
 
     Raises:
         onnx.shape_inference.InferenceError: it does not accept that shape.
@@ -113,6 +114,8 @@ def with_fixed_shapes(model: Model, shape: Sequence[int], image: str, outputs: S
     _cast_outputs(pruned.graph)
     if pair.classification is None:
         _add_placeholder(pruned.graph, *outputs)
+    if pair.binary:
+        _add_second_logit(pruned.graph, outputs[1])
     del pruned.graph.output[:], pruned.graph.value_info[:]
     sides = (len(model.labels), *shape[2:]), (model.subtypes or 1,)
     for name, rest in zip(outputs, sides, strict=True):
@@ -220,3 +223,13 @@ def _add_placeholder(graph: Any, segmentation: str, placeholder: str) -> None:
     graph.initializer.extend(numpy_helper.from_array(np.array(value), named[name]) for name, value in bounds.items())
     graph.node.append(helper.make_node("Slice", [segmentation, *named.values()], ["placeholder_voxel"]))
     graph.node.append(helper.make_node("Flatten", ["placeholder_voxel"], [placeholder], axis=1))
+
+
+def _add_second_logit(graph: Any, classification: str) -> None:
+    """Two logits ``[B, 2]`` in the place of the one, ``[B, 1]``."""
+    from onnx import helper, numpy_helper
+
+    one, halves = f"{classification}_of_one_logit", f"{classification}_halves"
+    _rename(graph, {classification: one})
+    graph.initializer.append(numpy_helper.from_array(np.array(HALVES, dtype=np.float32), halves))
+    graph.node.append(helper.make_node("Mul", [one, halves], [classification]))

@@ -173,6 +173,37 @@ def test_a_program_of_several_channels(
         load(tmp_path / file, options=replace(options, task=TASKS["4 channels, 3 regions"]))
 
 
+@pytest.mark.parametrize("backend", ["torchscript", "ort-fp32", "openvino-fp32", "torch-half", "ort-int8"])
+def test_one_logit_of_two_classes_becomes_two(tmp_path: Path, backend: str) -> None:
+    of = TASKS["2 channels, 5 labels, 2 classes"]
+    torch.manual_seed(0)
+    network = Small(replace(of, classes=("yes",))).eval().requires_grad_(False)
+    model = describe_network(network, "small", TILE, (-100.0, 240.0), task=of)
+    if not engines.load(backend).probe(target_for(model, tmp_path)).ok:
+        pytest.skip(f"{backend} is not here")
+    x = tiles(1, 2, 7)
+    with torch.inference_mode():
+        logit = network(x)[1]
+    with engines.load(backend).open(model, target_for(model, tmp_path)) as session:
+        torch.testing.assert_close(session.infer(x)[1], torch.cat((-logit, logit), 1) / 2, rtol=0.1, atol=2e-2)
+    assert model.subtypes == 2
+
+
+@pytest.mark.parametrize(
+    ("file", "write", "backend"), [("graph.onnx", dynamo, "ort-fp32"), ("script.pt", traced, "torchscript")]
+)
+def test_one_logit_of_a_program_becomes_two(
+    tmp_path: Path, file: str, write: Callable[[nn.Module, Path, Tensor], None], backend: str
+) -> None:
+    of, x = TASKS["2 channels, 5 labels, 2 classes"], tiles(1, 2, 7)
+    network = Small(replace(of, classes=("yes",))).eval().requires_grad_(False)
+    write(network, tmp_path / file, x)
+    model, _ = load(tmp_path / file, options=ModelOptions(tile=TILE, trust=tmp_path / file, task=of))
+    with engines.load(backend).open(model, target_for(model, tmp_path)) as session, torch.inference_mode():
+        logit = network(x)[1]
+        torch.testing.assert_close(session.infer(x)[1], torch.cat((-logit, logit), 1) / 2, rtol=1e-3, atol=1e-4)
+
+
 def test_int8_of_regions_is_held_to_each_of_them(models: dict[str, Model], monkeypatch: pytest.MonkeyPatch) -> None:
     model = models["4 channels, 3 regions"]
     monkeypatch.setattr(sensitivity, "AGREEMENT", 0)

@@ -142,7 +142,7 @@ def test_code_that_is_not_ours_is_named(network: MultiTaskUNet, saved: Save, tmp
     info = inspect(conv, ModelOptions(arch=f"{code}:make", tile=(16, 16, 16)))
     assert (info["code_run"], info["subtypes"], info["tile"]) == ([f"--arch {code}:make"], 0, [16, 16, 16])
     assert f"code run            --arch {code}:make\n" in describe(info).replace("\n" + " " * 20, " ")
-    assert "subtypes            none: it only segments\n" in describe(info)
+    assert "subtypes            none: its segmentation alone is used\n" in describe(info)
     assert inspect(path, ModelOptions(trust=path))["code_run"] == []  # it holds none
 
 

@@ -46,6 +46,11 @@ class StemFirst(Net):
         self._modules["heads"] = self._modules.pop("heads")
 
 
+class Named(Net):
+    def forward(self, x: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+        return dict(zip(("seg", "cls"), super().forward(x), strict=True))
+
+
 def described(network: nn.Module, task: Task | None = None) -> Model:
     return describe_network(network.eval().requires_grad_(False), "net", TILE, (0.0, 1.0), task=task)
 
@@ -55,8 +60,11 @@ def test_a_task_says_what_channels_and_classes_are() -> None:
     assert (model.task, model.channels, model.labels, model.painting) == (SIDES, 2, (0, 1, 3, 7), None)
     assert model.remarks == ()
     model = described(Net(2, 2, subtypes=4), WHOLE)
-    assert (model.labels, model.painting, model.subtypes) == ((3, 1), (1, 0), 4)
-    assert model.remarks == ("it tells 4 subtypes apart",)
+    assert (model.labels, model.painting, model.subtypes) == ((3, 1), (1, 0), 0)
+    assert model.remarks == ("its output 1 [1, 4] is left out: the task names no classes",)
+    model = described(Net(1, 3, subtypes=4), PANCREAS)
+    assert (model.labels, model.subtypes) == ((0, 1, 2), 0)
+    assert model.remarks[0] == "its output 1 [1, 4] is left out: a class needs a logit for each of 0, 1, 2"
 
 
 def test_one_region_is_enough() -> None:
@@ -113,7 +121,7 @@ def test_without_a_task_a_network_that_runs_on_one_channel_is_given_one() -> Non
         (StemFirst(1, 4), SIDES, r"its network takes 1 channel, and the task sides has 2 \(T1w, T2w\)", NAME_IT),
         (Net(2, 3), SIDES, r"gives 3 classes, and the task sides has 4 labels \(background, right, left", NAME_IT),
         (Net(2, 3), WHOLE, r"gives 3 classes, and the task sides has 2 regions \(left, whole\)", NAME_IT),
-        (Net(1, 3, subtypes=4), PANCREAS, r"tells 4 subtypes apart, and the task pancreas has 3 subtypes \(0", NAME_IT),
+        (Named(1, 3, subtypes=4), PANCREAS, r"tells 4 subtypes apart, and the task pancreas has 3 subtypes", NAME_IT),
     ],
 )  # fmt: skip
 def test_a_task_of_another_network_is_refused(network: nn.Module, task: Task | None, said: str, remedy: str) -> None:

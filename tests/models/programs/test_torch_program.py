@@ -83,6 +83,15 @@ def test_any_other_trusted_program_is_run_itself(image: Tensor, tmp_path: Path, 
         )
 
 
+def test_classes_that_the_task_does_not_name_do_not_hide_the_known_network(
+    network: MultiTaskUNet, image: Tensor, tmp_path: Path
+) -> None:
+    path = tmp_path / "script.pt"
+    traced(network, path, image)
+    options = ModelOptions(trust=path, tile=TILE, task=replace(PANCREAS, classes=()))
+    assert isinstance(load(path, options=options)[0].module, MultiTaskUNet)
+
+
 def test_a_program_that_answers_otherwise_than_its_weights_is_run_itself(
     network: MultiTaskUNet, image: Tensor, tmp_path: Path
 ) -> None:
@@ -115,10 +124,21 @@ def test_programs_that_cannot_be_used(image: Tensor, tmp_path: Path) -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x.repeat(1, 3, 1, 1, 1) / 0.0
 
+    class Labels(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.repeat(1, 3, 1, 1, 1).argmax(1, keepdim=True)
+
     torch.jit.script(Dropping()).save(str(path))
     assert refused(path, trusted).startswith("gives another answer each time: it was exported in training mode")
     traced(Dividing(), path, image)
     assert refused(path, trusted).startswith("gives NaN or infinity on a tile of noise of 32 x 32 x 32")
+    traced(Labels(), path, image)
+    assert refused(path, trusted) == (
+        "its forward returns no float [1, classes, 32, 32, 32] tensor but [1, 1, 32, 32, 32] of int64; leave the "
+        "argmax at its end out: logits are needed"
+    )
+    traced(nn.Conv3d(1, 3, 2, 2), path, image)
+    assert refused(path, trusted).endswith("that returns logits, those of the segmentation of the size of its tile")
     traced(nn.Conv3d(1, 5, 1), path, image)
     assert "its network takes 1 channel and gives 5 classes, and nothing says what they are" in refused(path, trusted)
     traced(nn.Conv3d(2, 3, 1), path, image.repeat(1, 2, 1, 1, 1))
