@@ -14,6 +14,7 @@ from engines.layers import Layer
 from models.ensemble import refuse_unlike
 from models.load import load_model
 from models.model import Model
+from models.networks.window import UNNAMED
 from models.options import ModelOptions
 from models.reader.checkpoint import Checkpoint
 from models.reader.source import fold_folders
@@ -36,6 +37,11 @@ class Networks:
     checkpoint: Checkpoint | None
     layers: tuple[Layer, ...] | None
     further: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> list[str]:
+        """Those of the model's remarks that are said before it sees a case."""
+        return [remark for remark in self.model.remarks if remark.startswith(UNNAMED)]
 
 
 def network_paths(checkpoints: Sequence[Path], folds: str | None) -> tuple[Path, ...]:

@@ -61,6 +61,7 @@ def of_run(folder: Path, variant: str | None, progress: Progress, threads: int |
     threads = threads or record.settings.threads or host.physical_threads()  # shards may have had unlike ones
     settings = replace(record.settings, variants={name: own}, threads=threads)
     networks = recorded_networks(record)
+    _say_warnings(networks, progress)
     inference = inference_settings(settings, networks.model, len(networks.paths))
     tiles: Calibrations = {}
     if row_of(own.backend).precision == "int8":
@@ -87,9 +88,15 @@ def of_checkpoint(request: Request, backend: str | None, progress: Progress) -> 
             "or a package that has this backend in the checkpoint's place"
         )
     prepare_cache(progress.note)
+    _say_warnings(setup.networks, progress)
     settings = replace(setup.settings, variants={name: own})
     (opened,) = opens(settings, setup.checkpoint, setup.networks, setup.inference, {})
     return _opening(opened, own, settings, setup.networks, f"{setup.networks.paths[0]} by {name}")
+
+
+def _say_warnings(networks: Networks, progress: Progress) -> None:
+    for warning in networks.warnings:
+        progress.note(warning)
 
 
 def winner(run: Run, progress: Progress) -> str:

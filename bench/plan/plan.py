@@ -138,6 +138,8 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
     setup = set_up(request)
     request, networks, settings, baseline = setup.request, setup.networks, setup.settings, setup.baseline
     model, variants = networks.model, settings.variants
+    for warning in networks.warnings:
+        progress.note(warning)
     if request.shard is not None:
         _check_shard(request.shard, settings)
     if request.data is not None and request.demo != "pancreas":

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from models.errors import misfit, refusal, sides, some
-from models.model import REFERENCE_TILE, REFERENCE_WINDOW, Model, Program, first_width, weights_sha256
+from models.model import REFERENCE_TILE, Model, Program, first_width, weights_sha256
 from models.networks.batch_norm_folding import fold_batch_norms
 from models.networks.channels import NAME_IT, counted, other_count, run_on_noise
 from models.networks.dataflow import Observer
@@ -17,6 +17,7 @@ from models.networks.outputs import OutputError, Pair, find_outputs
 from models.networks.unet import BATCH, FIRST_WEIGHT, MultiTaskUNet, Shape
 from models.networks.weights import differences, load_state, refuse_unusable, strip_prefix, without_counters
 from models.networks.widening import widen
+from models.networks.window import window_of
 from models.options import ModelOptions
 from models.reader.checkpoint import Checkpoint
 from models.task import PANCREAS, Task, TaskError
@@ -56,18 +57,19 @@ def build_unet(checkpoint: Checkpoint, options: ModelOptions, widen_to: int | No
     if shape.norm == BATCH:
         folded = f"{fold_batch_norms(module)} batch norms (eps 1e-5) folded into the convolutions before them"
         remarks = (*remarks, f"{folded}, exact up to rounding")
+    window, said = window_of(options, task, checkpoint.window)
     return Model(
         module=module,
         architecture=UNET,
         width=shape.width if widen_to is None else widen_to,
         tile=_divisible(checkpoint.path, options.tile or REFERENCE_TILE, 2**shape.poolings),
-        window=options.window or checkpoint.window or REFERENCE_WINDOW,
+        window=window,
         sha256=weights_sha256(module),
         task=task,
         labels=task.output_labels,
         painting=task.output_painting,
         subtypes=shape.subtypes,
-        remarks=remarks,
+        remarks=(*remarks, *said),
         evidence=shape.evidence(checkpoint.state),
     )
 

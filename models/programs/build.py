@@ -3,10 +3,11 @@
 from dataclasses import replace
 
 from models.errors import one_line, refusal, sides
-from models.model import REFERENCE_WINDOW, Model, Program
+from models.model import Model, Program
 from models.networks.build import describe_network
 from models.networks.outputs import OutputError
 from models.networks.weights import refuse_unusable
+from models.networks.window import window_of
 from models.options import ModelOptions
 from models.programs.answers import LOGITS
 from models.programs.onnx_graph import Graph, with_fixed_shapes
@@ -43,16 +44,15 @@ def build_program(
         CheckpointError: its outputs cannot be used, or its shapes contradict each other.
     """
     name = f"{program.container} program" if program.container != ONNX else "onnx graph"
+    window, said = window_of(options, options.task)
     try:
-        model = describe_network(
-            program, name, tile, options.window or REFERENCE_WINDOW, program.batch or 1, options.task
-        )
+        model = describe_network(program, name, tile, window, program.batch or 1, options.task)
     except OutputError as error:
         remedy = error.remedy or LOGITS
         raise refusal(checkpoint.path, one_line(error), remedy) from None
     if isinstance(program, Graph):
         _refuse_contradicting_shapes(checkpoint, model, program)
-    remarks = [f"{name_of(program)} itself is run: {reason}", *model.remarks]
+    remarks = [f"{name_of(program)} itself is run: {reason}", *model.remarks, *said]
     remarks += [f"it takes tiles of {sides(tile)} only"] if program.tile else []
     remarks += [f"it takes batches of {program.batch} only"] if program.batch else []
     width = next((weight.shape[0] for weight in checkpoint.state.values() if weight.ndim == 5), 0)

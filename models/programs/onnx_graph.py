@@ -229,7 +229,7 @@ def _add_second_logit(graph: Any, classification: str) -> None:
     """Two logits ``[B, 2]`` in the place of the one, ``[B, 1]``."""
     from onnx import helper, numpy_helper
 
-    one, halves = f"{classification}_of_one_logit", f"{classification}_halves"
-    _rename(graph, {classification: one})
+    single, halves = f"{classification}_of_one_logit", f"{classification}_halves"
+    _rename(graph, {classification: single})
     graph.initializer.append(numpy_helper.from_array(np.array(HALVES, dtype=np.float32), halves))
-    graph.node.append(helper.make_node("Mul", [one, halves], [classification]))
+    graph.node.append(helper.make_node("Mul", [single, halves], [classification]))

@@ -19,10 +19,11 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from models.errors import CheckpointError, refusal
-from models.model import REFERENCE_TILE, REFERENCE_WINDOW, Model
+from models.model import REFERENCE_TILE, Model
 from models.networks.build import describe_network, task_in
 from models.networks.outputs import OutputError
 from models.networks.weights import load_state, match_state
+from models.networks.window import window_of
 from models.options import ModelOptions
 from models.reader.checkpoint import Checkpoint
 from models.task import Task
@@ -88,11 +89,11 @@ def _build(checkpoint: Checkpoint, factory: Factory, options: ModelOptions) -> t
         state, aside = match_state(checkpoint, network, name, "name the factory that made the trained network")
         network = load_state(state, network)
     structure = structure_of(network)  # before passes, which may leave values in it
+    window, said = window_of(options, task, checkpoint.window)
     with _errors_of_user_code(factory, "its forward", _TILE):
-        window = options.window or checkpoint.window or REFERENCE_WINDOW
         model = describe_network(network, name, tile, window, task=task)
     evidence = f"the weights fit all {len(state)} tensors of the network that {factory.name}() returns"
-    return replace(model, remarks=(*aside, *model.remarks), evidence=evidence), structure
+    return replace(model, remarks=(*aside, *model.remarks, *said), evidence=evidence), structure
 
 
 def _channels(checkpoint: Checkpoint, task: Task | None) -> int:

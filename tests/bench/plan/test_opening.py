@@ -11,6 +11,8 @@ from bench.errors import InputError
 from bench.plan.opening import of_checkpoint, of_run, winner
 from bench.plan.request import Request
 from bench.predict.source import Source
+from models.options import ModelOptions
+from models.task import PANCREAS
 from reports.records.record import FAILED, RUNNING
 from reports.records.store import write_run
 from tests.reports.factory import Candidate, make_run, variant
@@ -77,6 +79,18 @@ def test_a_checkpoint_is_opened_without_data_by_what_the_user_says(network, tmp_
     assert differing == {"variant", "settings", "inference_sha256"}
     other = of_checkpoint(replace(request, threads=2), None, Notes())
     assert other.identity == openings[0].identity, "threads may differ from call to call"
+
+
+def test_a_window_that_nobody_named_for_other_images_than_ct_is_said(network):
+    options = ModelOptions(task=replace(PANCREAS, channels=("MR",)))
+    request, notes = Request(checkpoint=network[0], device="cpu", model_options=options), Notes()
+    of_checkpoint(request, None, notes)
+    assert notes == [
+        "no window is named, and the channel MR is not CT: intensities are clipped to -1000 to 1000; give "
+        "--window=LOW,HIGH"
+    ]
+    of_checkpoint(replace(request, model_options=replace(options, window=(0.0, 900.0))), None, none := Notes())
+    assert none == []
 
 
 @pytest.mark.parametrize(
