@@ -6,7 +6,7 @@
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ class Entry:
 def entries_of(file: Path, held: Mapping[str, Any], split: str) -> list[Entry]:
     """The cases of `split` that `held`, the content of `file`, lists; none where it has no such list.
 
-    A case is named after its image, or after the images' folder where only that differs between the cases.
+    A case is named after its image; where images are called alike, after the nearest folder by which the cases differ.
 
     Raises:
         InputError: an entry that is none.
@@ -72,17 +72,38 @@ def _path(file: Path, where: str, text: Any) -> Path:
 
 
 def _names(cases: Sequence[tuple[Path, ...]]) -> list[str]:
-    own = [_own_name([stem_of(path.name) for path in images]) for images in cases]
-    folders = [images[0].parent.name for images in cases]
-    if all(own) and len(set(own)) == len(own):
-        return own
-    if len(set(folders)) == len(folders):
-        return folders
-    return [name or folder for name, folder in zip(own, folders, strict=True)]
+    stems = [[stem_of(path.name) for path in images] for images in cases]
+    own = [_own_name(names, ends=False) for names in stems]
+    whole = [_own_name(names, ends=True) for names in stems]
+    for names in (own, whole, *_folders([images[0].parent for images in cases])):
+        if all(names) and len(set(names)) == len(names):
+            return names
+    return [name or images[0].parent.name for name, images in zip(own, cases, strict=True)]
 
 
-def _own_name(stems: Sequence[str]) -> str:
-    """What the names of a case's files have in common, of their parts between ``_``, ``-``, ``.`` and spaces."""
-    parts = zip(*(re.split(r"([-_. ]+)", stem) for stem in stems), strict=False)
-    common = itertools.takewhile(lambda same: len(set(same)) == 1, parts)
-    return "".join(first for first, *_ in common).rstrip("-_. ")
+def _own_name(stems: Sequence[str], *, ends: bool) -> str:
+    """What the names of a case's files have in common, of their parts between ``_``, ``-``, ``.`` and spaces.
+
+    That is how they all begin; with `ends` also how they all end.
+    """
+    parts = [re.split(r"([-_. ]+)", stem) for stem in stems]
+    begin = _common(parts)
+    end = _common([each[len(begin) :][::-1] for each in parts])[::-1] if ends else []
+    first, last = ("".join(of).strip("-_. ") for of in (begin, end))
+    return f"{first}_{last}" if first and last else first or last
+
+
+def _common(parts: Sequence[Sequence[str]]) -> list[str]:
+    """The parts with which all begin."""
+    same = itertools.takewhile(lambda at: len(set(at)) == 1, zip(*parts, strict=False))
+    return [first for first, *_ in same]
+
+
+def _folders(folders: Sequence[Path]) -> Iterator[list[str]]:
+    """The names of the folders at each level, from the files upwards; then of the levels up to each, together."""
+    upwards = [
+        [name for name in (folder.name, *(above.name for above in folder.parents)) if name] for folder in folders
+    ]
+    levels = range(min(map(len, upwards), default=0))
+    yield from ([names[level] for names in upwards] for level in levels)
+    yield from (["_".join(names[level::-1]) for names in upwards] for level in levels)

@@ -34,6 +34,17 @@ def test_the_decathlon_s_lists():
         ([["BraTS-7-000-t1n.mha", "BraTS-7-000-t1c.mha"], ["BraTS-8-000-t1n.mha"]], ["BraTS-7-000", "BraTS-8-000-t1n"]),
         ([["p1/flair.nii", "p1/t1.nii"], ["p2/flair.nii", "p2/t1.nii"]], ["p1", "p2"]),
         (["/far/p1/ct.nii.gz", "/far/p2/ct.nii.gz"], ["p1", "p2"]),
+        (
+            [["images/T1_001.nii.gz", "images/T2_001.nii.gz"], ["images/T1_002.nii.gz", "images/T2_002.nii.gz"]],
+            ["001", "002"],
+        ),
+        (
+            [["brain_T1_001.nii", "brain_T2_001.nii"], ["brain_T1_002.nii", "brain_T2_002.nii"]],
+            ["brain_001", "brain_002"],
+        ),
+        (["p1/anat/image.nii.gz", "p2/anat/image.nii.gz"], ["p1", "p2"]),
+        ([["p1/anat/T1.nii", "p1/anat/T2.nii"], ["p2/anat/T1.nii", "p2/anat/T2.nii"]], ["p1", "p2"]),
+        (["p1/a/ct.nii", "p1/b/ct.nii", "p2/a/ct.nii"], ["p1_a", "p1_b", "p2_a"]),
     ],
 )
 def test_cases_are_named_after_files_or_folders(images, names):
