@@ -138,6 +138,11 @@ def intensity_unit(channels: Sequence[str]) -> str:
     return " HU" if all(name.casefold().startswith("ct") for name in channels) else ""
 
 
+def normal(name: str) -> str:
+    """A name as names are compared: without capitals; ``_`` and ``-`` are spaces."""
+    return " ".join(str(name).replace("_", " ").replace("-", " ").casefold().split())
+
+
 def structures_of(labels: Mapping[str, int]) -> dict[str, Structure]:
     """One structure for each label but the background."""
     return {name: Structure(labels=(value,)) for name, value in labels.items() if value != BACKGROUND}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bench.data import layouts
-from bench.data.class_table import read_class_tables
+from bench.data.class_table import Names, read_class_tables
 from bench.data.datalist import lists_cases
 from bench.data.dataset_json import mask_values, read_json, refuse_channels
 from bench.data.formats import ending_of, files_of, stem_of
@@ -21,15 +21,17 @@ from models.task import Task, TaskError
 from reports.records.record import Case
 
 
-def find_cases(root: Path, split: str) -> tuple[str, list[CaseFiles]]:
+def find_cases(root: Path, split: str, names: Names = ()) -> tuple[str, list[CaseFiles]]:
     """List the cases of `split` under `root`, sorted by name, with the name of their layout in `layouts`.
+
+    Tables may call classes by `names`, in the order of the task; None where classes are not asked for.
 
     Raises:
         InputError: no such folder, split or case, or files that contradict each other.
     """
     layout, cases = layouts.listed(root, split)
     layouts.refuse_duplicates(cases)
-    return layout, _with_classes(layouts.folder_of(root), layout, cases)
+    return layout, _with_classes(layouts.folder_of(root), layout, cases, names)
 
 
 def check_cases(
@@ -115,10 +117,10 @@ def declared_values(root: Path, task: Task) -> MaskValues | None:
         raise InputError(f"{path}: {error}") from None
 
 
-def _with_classes(root: Path, layout: str, cases: list[CaseFiles]) -> list[CaseFiles]:
+def _with_classes(root: Path, layout: str, cases: list[CaseFiles], names: Names) -> list[CaseFiles]:
     """In the quiz layout the folders give the classes, and a table must not say otherwise."""
     try:
-        tables = read_class_tables(root, {case.name for case in cases})
+        tables = read_class_tables(root, {case.name for case in cases}, names)
     except InputError:
         if layout == layouts.QUIZ:  # it may be a table of something else
             return cases

@@ -12,6 +12,10 @@ from typing import Any
 
 from bench.data.formats import ending_of, stem_of
 from bench.errors import InputError
+from models.errors import some
+from models.task import normal
+
+Names = Sequence[str] | None  # of the classes, in their order; None where they are not known, nor asked for
 
 _NAME_COLUMNS = (
     "names", "name", "case", "case_id", "caseid", "id", "identifier", "image", "file", "filename", "patient_id",
@@ -53,33 +57,34 @@ class ClassTables:
         return next(((plain[_plain(case)], case) for case in cases if _plain(case) in plain), None)
 
 
-def read_class_tables(root: Path, cases: Collection[str]) -> ClassTables:
+def read_class_tables(root: Path, cases: Collection[str], names: Names = ()) -> ClassTables:
     """Read the tables that lie in `root`: files with a column of names and one of classes, ``{name: class}`` in JSON.
 
     A name is that of a case, or of its image or mask; the whole name counts first, so that a case may be called
-    ``a_0000``. Rows without a class are as if they were not there.
+    ``a_0000``. Rows without a class are as if they were not there. A class is a whole number from 0, or one of `names`;
+    where these are None, a row with a name has no class.
 
     Raises:
-        InputError: a class that is no whole number from 0, or two classes of one case; the line names the file.
+        InputError: a class that is neither, or two classes of one case; the line names the file.
     """
-    tables = _read(sorted(root.iterdir()), cases)
+    tables = _read(sorted(root.iterdir()), cases, names)
     unread = tuple(sorted(path for path in root.iterdir() if path.suffix.lower() in (".xlsx", ".xls", ".ods")))
     return replace(tables, unread=unread)
 
 
-def read_class_table(path: Path, cases: Collection[str]) -> ClassTables:
+def read_class_table(path: Path, cases: Collection[str], names: Names = ()) -> ClassTables:
     """Read a single table, likewise.
 
     Raises:
         InputError: likewise.
         OSError: it cannot be read.
     """
-    return _read([path], cases)
+    return _read([path], cases, names)
 
 
-def _read(paths: Iterable[Path], cases: Collection[str]) -> ClassTables:
+def _read(paths: Iterable[Path], cases: Collection[str], names: Names) -> ClassTables:
     classes, sources, others = dict[str, int](), dict[str, str](), list[str]()
-    tables = {path: table for path in paths if (table := list(_entries(path, cases)))}
+    tables = {path: table for path in paths if (table := list(_entries(path, cases, names)))}
     for entry in (entry for table in tables.values() for entry in table):
         name = next((name for name in _spellings(entry.name) if name in cases), None)
         if name is None:
@@ -106,14 +111,14 @@ def _spellings(text: str) -> Iterator[str]:
     yield re.sub(r"_0000$", "", name)
 
 
-def _entries(path: Path, cases: Collection[str]) -> Iterator[Entry]:
+def _entries(path: Path, cases: Collection[str], names: Names) -> Iterator[Entry]:
     """Of a file; none where it is no table."""
     kind = path.suffix.lower()
     if kind not in (".csv", ".tsv", ".txt", ".json") or path.name.startswith(".") or not path.is_file():
         return
     if path.stat().st_size <= _MOST_BYTES:
         text = _text(path.read_bytes())
-        yield from _of_json(path, text, cases) if kind == ".json" else _of_csv(path, text)
+        yield from _of_json(path, text, cases, names) if kind == ".json" else _of_csv(path, text, names)
 
 
 def _text(content: bytes) -> str:
@@ -124,7 +129,7 @@ def _text(content: bytes) -> str:
         return content.decode("cp1252", errors="replace")  # as older spreadsheets write it in Western Europe
 
 
-def _of_csv(path: Path, text: str) -> Iterator[Entry]:
+def _of_csv(path: Path, text: str, names: Names) -> Iterator[Entry]:
     text = re.sub(r"^sep=.", "", text)  # a line of Excel's; the line is left, so that the numbers of lines are right
     first = next((line for line in text.splitlines() if line.strip(_blanks())), "")
     for delimiter in _DELIMITERS:
@@ -144,7 +149,8 @@ def _of_csv(path: Path, text: str) -> Iterator[Entry]:
                 return
             for number, name, value in entries:
                 where = f"{path}: line {number}"
-                yield Entry(name, _class(value.replace(",", ".") if delimiter != "," else value, name, where), where)
+                point = "." if delimiter == "," else ","
+                yield Entry(name, _class(value, name, where, names, point), where)
         except csv.Error as error:
             raise InputError(f"{path}: not a table of classes ({error}); export it again") from None
         return
@@ -162,7 +168,7 @@ def _columns(head: Sequence[str]) -> tuple[int, int] | None:
     return None if name is None or value is None else (name, value)
 
 
-def _of_json(path: Path, text: str, cases: Collection[str]) -> Iterator[Entry]:
+def _of_json(path: Path, text: str, cases: Collection[str], names: Names) -> Iterator[Entry]:
     """``{"name": class}``, or a list of objects with a name and a class; anything else is no table."""
     try:
         held = json.loads(text)
@@ -183,7 +189,7 @@ def _of_json(path: Path, text: str, cases: Collection[str]) -> Iterator[Entry]:
     else:
         return
     for name, value in pairs:
-        yield Entry(name, _class(value, name, str(path)), str(path))
+        yield Entry(name, _class(value, name, str(path), names), str(path))
 
 
 def _are_images(values: Iterable[str]) -> bool:
@@ -191,14 +197,25 @@ def _are_images(values: Iterable[str]) -> bool:
     return any(ending_of(value) for value in values)
 
 
-def _class(value: Any, name: str, where: str) -> int | None:
+def _class(value: Any, name: str, where: str, names: Names, point: str = ".") -> int | None:
+    """A class by its number, or else by its name."""
     if value is None or str(value).strip() == "":
         return None
+    written = str(value)
     try:
-        number = float(value)
-        if number >= 0 and number.is_integer():
-            return int(number)
-    except (ValueError, OverflowError):  # of a whole number that no float can hold
-        pass
-    shown = str(value)[:40]
-    raise InputError(f"{where}: class {shown!r} of {name} is no whole number from 0; correct it")
+        number = float(written.replace(point, "."))
+    except ValueError:
+        return _named(written, name, where, names)
+    if number >= 0 and number.is_integer():
+        return int(number)
+    raise InputError(f"{where}: class {written[:40]!r} of {name} is no whole number from 0; correct it")
+
+
+def _named(written: str, name: str, where: str, names: Names) -> int | None:
+    if names is None:
+        return None
+    known = {normal(each): number for number, each in enumerate(names)}
+    if normal(written) in known:
+        return known[normal(written)]
+    listed = f", nor one of the task's classes: {some(list(names), 12)}" if names else ""
+    raise InputError(f"{where}: class {written[:40]!r} of {name} is no whole number from 0{listed}; correct it")

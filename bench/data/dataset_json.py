@@ -12,7 +12,7 @@ from typing import Any
 from bench.data.volume import MaskValues
 from bench.errors import InputError
 from models.errors import some
-from models.task import MOST_LABEL, Task, TaskError
+from models.task import MOST_LABEL, Task, TaskError, normal
 
 _BACKGROUND, _IGNORE = "background", "ignore"
 _MOST_BYTES = 64 * 2**20
@@ -84,11 +84,6 @@ def refuse_channels(held: Mapping[str, Any], task: Task) -> None:
             f"its channels are {', '.join(channels)}, and the network takes {', '.join(task.channels)}; "
             "put the images into the network's order"
         )
-
-
-def normal(name: str) -> str:
-    """A name as names are compared: without capitals; ``_`` and ``-`` are spaces."""
-    return " ".join(str(name).replace("_", " ").replace("-", " ").casefold().split())
 
 
 def _by_name(labels: Mapping[str, str]) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def from_training_cases(
             channels, or its mask lies elsewhere.
     """
     try:
-        _, training = find_cases(root, "train")
+        _, training = find_cases(root, "train", names=None)
     except InputError:
         return None, []
     itself = {case.image_paths for case in evaluated}
@@ -60,7 +60,7 @@ def from_training_cases(
 
 def remark_on_names(root: Path, evaluated: list[CaseFiles]) -> Iterator[str]:
     """A line about cases that have the name of a training case; `from_training_cases` has let them pass."""
-    names = {case.name for case in find_cases(root, "train")[1]}
+    names = {case.name for case in find_cases(root, "train", names=None)[1]}
     same = [case.name for case in evaluated if case.name in names]
     if same:
         yield (

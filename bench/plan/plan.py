@@ -145,7 +145,7 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
     if request.data is not None and request.demo != "pancreas":
         raise InputError(f"--demo {request.demo}: chooses among the demo's volumes; leave --data out")
     root = (request.data or demo_data(progress, request.demo, request.max_cases)).absolute()
-    layout, listed = find_cases(root, request.split)
+    layout, listed = find_cases(root, request.split, classes_of(model).classes or None)
     case_files = evenly([case for case in listed if not request.cases or case.name in request.cases], request.max_cases)
     progress.start("checking cases", len(case_files))
     task, values = classes_of(model), _values(root, layout, model, case_files)
@@ -317,7 +317,7 @@ def recorded_calibration(
         InputError: the cases are no longer those that the run began with.
     """
     root = Path(record.data.root)
-    _, listed = find_cases(root, record.data.split)
+    _, listed = find_cases(root, record.data.split, record.task.class_names or None)
     names = set(record.listed_cases) or {case.name for case in record.cases}
     case_files = [case for case in listed if case.name in names]
     progress.start("checking cases", 1)
@@ -586,12 +586,12 @@ def _remarks(
 ) -> tuple[str, ...]:
     """Said before anything is measured, and kept for the report."""
     reorients = model.plans is not None and model.plans.plans["image_reader_writer"] == "NibabelIOWithReorient"
-    classes = {case.name: case.subtype for case in case_files}
+    classes, names = {case.name: case.subtype for case in case_files}, classes_of(model).classes
     remarks = (
         *remarks_on(case_files, as_stored=not reorients),
         *remark_on_unused(unused),
         *remarks_on_labels(cases, model.task.labels),
-        *(remarks_on_classes(classes, read_class_tables(folder_of(root), set(classes))) if model.subtypes else ()),
+        *(remarks_on_classes(classes, read_class_tables(folder_of(root), set(classes), names)) if names else ()),
     )
     for remark in remarks:
         progress.note(remark)

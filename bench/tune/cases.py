@@ -44,7 +44,7 @@ def part(request: Request, tuning_split: str | None, progress: Progress) -> Part
         InputError: there are too few cases, or the same image is in both.
     """
     root = (request.data or demo_data(progress, request.demo, request.max_cases)).absolute()
-    _, evaluated = find_cases(root, request.split)
+    _, evaluated = find_cases(root, request.split, names=None)
     if request.split == "train":
         raise InputError(
             "--split train: a confirmation needs cases that neither the network nor the search has seen; name another"
@@ -52,7 +52,7 @@ def part(request: Request, tuning_split: str | None, progress: Progress) -> Part
     if tuning_split == request.split:
         return _halves(request, evaluated, root)
     try:
-        _, others = find_cases(root, tuning_split or "train")
+        _, others = find_cases(root, tuning_split or "train", names=None)
     except InputError:
         if tuning_split is not None:
             raise

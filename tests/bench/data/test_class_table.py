@@ -72,6 +72,23 @@ def test_what_cannot_be_meant_is_refused(text: str, said: str, tmp_path: Path) -
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("c.csv", "name,class\ncase_001,low grade\ncase_002,High\ncase_003_0000,1\n"),
+        ("c.csv", "name;class\ncase_001;Low_Grade\ncase_002;high\ncase_003_0000;1,0\n"),
+        ("c.json", '{"case_001": "low grade", "case_002": "high", "case_003_0000": 1}'),
+    ],
+)
+def test_classes_are_called_by_the_task_s_names(file: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / file).write_text(text)
+    classes = {"case_001": 0, "case_002": 1, "case_003_0000": 1}
+    assert read_class_tables(tmp_path, CASES, ("low grade", "high")).classes == classes
+    assert read_class_tables(tmp_path, CASES, None).classes == {"case_003_0000": 1}
+    with pytest.raises(InputError, match="is no whole number from 0, nor one of the task's classes: none, some; corr"):
+        read_class_tables(tmp_path, CASES, ("none", "some"))
+
+
 def test_two_tables_that_disagree_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("name,class\ncase_001,0\n")
     (tmp_path / "b.json").write_text(json.dumps({"case_001": 1}))
