@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from models.errors import misfit, refusal, sides, some
 from models.model import REFERENCE_TILE, Model, Program, first_width, weights_sha256
 from models.networks.batch_norm_folding import fold_batch_norms
-from models.networks.channels import NAME_IT, counted, other_count, run_on_noise
+from models.networks.channels import NAME_IT, SIGMOIDS, counted, other_count, run_on_noise
 from models.networks.dataflow import Observer
 from models.networks.outputs import OutputError, Pair, find_outputs
 from models.networks.unet import BATCH, FIRST_WEIGHT, MultiTaskUNet, Shape
@@ -217,20 +217,28 @@ def task_of(task: Task | None, channels: int, classes: int, subtypes: int) -> Ta
         if channels == 1 and classes in (2, 3):
             return PANCREAS
         takes, gives = counted(channels, "channel"), counted(classes, "class", "classes")
-        raise OutputError(f"its network takes {takes} and gives {gives}, and nothing says what they are", NAME_IT)
+        raise OutputError(
+            f"its network takes {takes} and gives {gives}, and nothing says what they are", _remedy(classes == 1)
+        )
     labels = sorted(task.labels, key=lambda name: task.labels[name])
     _refuse_other(task, f"takes {counted(channels, 'channel')}", channels, task.channels, "channel")
     gives, kind = f"gives {counted(classes, 'class', 'classes')}", "region" if task.regions else "label"
-    _refuse_other(task, gives, classes, [region.structure for region in task.regions] or labels, kind)
+    sigmoids = not task.regions and classes == len(labels) - 1
+    _refuse_other(task, gives, classes, [region.structure for region in task.regions] or labels, kind, sigmoids)
     if subtypes and task.classes:
         _refuse_other(task, f"tells {subtypes} subtypes apart", subtypes, task.classes, "subtype")
     return task
 
 
-def _refuse_other(task: Task, does: str, number: int, names: Sequence[str], kind: str) -> None:
+def _refuse_other(task: Task, does: str, number: int, names: Sequence[str], kind: str, sigmoids: bool = False) -> None:
     if number != len(names):
         has = f"{counted(len(names), kind)} ({some(list(names))})"
-        raise OutputError(f"its network {does}, and the task {task.name} has {has}", NAME_IT)
+        raise OutputError(f"its network {does}, and the task {task.name} has {has}", _remedy(sigmoids))
+
+
+def _remedy(sigmoids: bool) -> str:
+    """What to do about a network of another task; with `sigmoids` it may lack a channel for the background."""
+    return f"{NAME_IT}; {SIGMOIDS}" if sigmoids else NAME_IT
 
 
 def _observed(network: nn.Module, x: Tensor) -> tuple[Any, Observer, bool]:

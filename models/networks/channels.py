@@ -12,6 +12,7 @@ from models.networks.outputs import OutputError
 from models.task import Task
 
 NAME_IT = "name the task that it was trained for with --task FILE.toml"
+SIGMOIDS = "if its channels are sigmoids without a background, list them as [[regions]] in that file"
 Returned = TypeVar("Returned")
 
 

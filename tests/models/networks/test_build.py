@@ -20,6 +20,7 @@ WHOLE = replace(
     regions=(Region(structure="left", label=3), Region(structure="whole", label=1)),
     painting=(1, 0),
 )
+SIGMOIDS = "if its channels are sigmoids without a background, list them as [[regions]] in that file"
 NAME_IT = "name the task that it was trained for with --task FILE.toml"
 
 
@@ -119,7 +120,10 @@ def test_without_a_task_a_network_that_runs_on_one_channel_is_given_one() -> Non
         (Net(2, 3), None, r"runs neither on 1 nor on 4 channel \(Given groups=1, weight of size",
          "name its channels with --task FILE.toml, or choose another tile with --tile"),
         (StemFirst(1, 4), SIDES, r"its network takes 1 channel, and the task sides has 2 \(T1w, T2w\)", NAME_IT),
-        (Net(2, 3), SIDES, r"gives 3 classes, and the task sides has 4 labels \(background, right, left", NAME_IT),
+        (Net(2, 3), SIDES, r"gives 3 classes, and the task sides has 4 labels \(background, right, left",
+         f"{NAME_IT}; {SIGMOIDS}"),
+        (Net(2, 2), SIDES, r"gives 2 classes, and the task sides has 4 labels \(background, right, left", NAME_IT),
+        (Net(1, 1), None, "takes 1 channel and gives 1 class, and nothing says", f"{NAME_IT}; {SIGMOIDS}"),
         (Net(2, 3), WHOLE, r"gives 3 classes, and the task sides has 2 regions \(left, whole\)", NAME_IT),
         (Named(1, 3, subtypes=4), PANCREAS, r"tells 4 subtypes apart, and the task pancreas has 3 subtypes", NAME_IT),
     ],
