@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from models.errors import misfit, refusal, some
 from models.reader.checkpoint import Checkpoint, is_counter
 
+_COMPILED = "_orig_mod."
+_NORM_COUNTER = "num_batches_tracked"  # of no use outside training
 _USUAL = ("model.", "net.", "network.", "student.")
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -101,35 +103,61 @@ def refuse_unusable(checkpoint: Checkpoint, names: Iterable[str] | None = None) 
 def match_state(
     checkpoint: Checkpoint, network: nn.Module, name: str, remedy: str
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The weights under the names the network wants, and what is to be said of others beside them.
+    """The weights under the names with which the network loads them, and what is to be said of others beside them.
 
-    Prefixes that reading took off may have been the network's own.
+    Prefixes that reading took off may have been the network's own, and ``_orig_mod.`` stands before what was compiled,
+    at any depth. Whether they fit is for PyTorch to say: its layers and the network's own hooks load older names too,
+    as those of ``weight_norm``, and norms without their counters.
 
     Raises:
         CheckpointError: they are not the weights of `network`, which the message calls `name`, or cannot be used.
     """
     checkpoint, counters = without_counters(checkpoint, network.state_dict())
     first = next(iter(network.state_dict()), "")
-    inside, aside = strip_prefix(checkpoint, first, lambda state: differences(state, network) is None)
-    if aside and differences(inside.state, network) is None:
-        refuse_unusable(inside, _floats(network))
-        return dict(inside.state), (*counters, *aside)
+    inside, aside = strip_prefix(checkpoint, first, lambda state: _fits(state, network))
     prefixes = [name for name in checkpoint.wrappers if name.endswith(".")]
-    candidates = ["".join(prefixes[at:]) for at in range(len(prefixes), -1, -1)]
-    renamed = [{prefix + key: tensor for key, tensor in checkpoint.state.items()} for prefix in candidates]
-    wrong = [differences(state, network) for state in renamed]
-    if all(wrong):
-        closest = max(renamed, key=lambda state: len(state.keys() & network.state_dict().keys()))
-        problem = f"its weights are not those of {name}: {differences(closest, network)}"
-        raise misfit(checkpoint.path, problem, remedy)
-    state = renamed[wrong.index(None)]
-    prefix = candidates[wrong.index(None)]
-    refuse_unusable(checkpoint, [key.removeprefix(prefix) for key in _floats(network)])
-    return state, counters
+    sources = [(inside, "", aside)] if aside else []
+    sources += [(checkpoint, "".join(prefixes[at:]), ()) for at in range(len(prefixes), -1, -1)]
+    states = []
+    for source, prefix, said in sources:
+        names = _own_names(source.state, network, prefix)
+        state = {names[key]: tensor for key, tensor in source.state.items()}
+        if _fits(state, network):
+            counted = {key for key, tensor in network.state_dict().items() if not tensor.is_floating_point()}
+            refuse_unusable(source, [key for key, own in names.items() if own not in counted])
+            return state, (*counters, *said, *_remarks(state, network))
+        states.append(state)
+    closest = max(states, key=lambda state: len(state.keys() & network.state_dict().keys()))
+    problem = f"its weights are not those of {name}: {differences(closest, network)}"
+    raise misfit(checkpoint.path, problem, remedy)
 
 
-def _floats(network: nn.Module) -> list[str]:
-    return [key for key, tensor in network.state_dict().items() if tensor.is_floating_point()]
+def _own_names(state: Iterable[str], network: nn.Module, prefix: str) -> dict[str, str]:
+    """What the network calls each weight of the file, under `prefix`."""
+    compiled = {name.replace(_COMPILED, ""): name for name in network.state_dict()}
+    names = {key: (prefix + key).replace(_COMPILED, "") for key in state}
+    if len(set(names.values())) < len(names):  # of a network beside its compiled self
+        return {key: prefix + key for key in names}
+    return {key: compiled.get(name, name) for key, name in names.items()}
+
+
+def _fits(state: Mapping[str, Tensor], network: nn.Module) -> bool:
+    """Whether PyTorch loads it, all of it and nothing else. What it has copied by then is overwritten by what fits."""
+    if differences(state, network) is None:
+        return True
+    try:
+        nn.Module.load_state_dict(network, dict(state))  # not one of the network's own, which may pass over names
+    except Exception:  # of PyTorch, or of the network's own hooks
+        return False
+    return True
+
+
+def _remarks(state: Mapping[str, Tensor], network: nn.Module) -> tuple[str, ...]:
+    left = {name: tensor for name, tensor in network.state_dict().items() if name.endswith(_NORM_COUNTER)}
+    otherwise = differences(left | dict(state), network)
+    return (
+        () if otherwise is None else (f"its weights have other names than the network's, which it loads: {otherwise}",)
+    )
 
 
 def load_state(state: Mapping[str, Tensor], module: nn.Module) -> nn.Module:

@@ -225,6 +225,59 @@ def test_prefixes_may_be_the_networks_own(project, trained, prefix):
     assert torch.equal(model.module(x)[0], network(x)["segmentation"])
 
 
+def test_weights_of_a_norm_without_counter_are_loaded(project, trained):
+    path, network = trained(change=lambda state: {k: v for k, v in state.items() if not k.endswith("tracked")})
+    model, x = load(path, project() / "net.py:Net"), torch.rand(1, 1, *TILE)
+    assert torch.equal(model.module(x)[0], network(x)["segmentation"])
+    assert model.remarks == (NO_TASK,)
+
+
+OLDER = """
+def make():
+    network = Net()
+    network.seg = nn.utils.parametrizations.weight_norm(network.seg)
+    return network
+"""
+
+
+def test_names_that_pytorch_loads_as_older_ones_are_loaded(project, trained):
+    magnitude = "seg.weight_g", "seg.weight_v"
+
+    def older(state: dict) -> dict:
+        weight = state.pop("seg.weight")
+        return state | dict(zip(magnitude, (weight.flatten(1).norm(dim=1).view(-1, 1, 1, 1, 1), weight), strict=True))
+
+    path, network = trained(change=older)
+    model, x = load(path, project(NET + OLDER) / "net.py:make"), torch.rand(1, 1, *TILE)
+    torch.testing.assert_close(model.module(x)[0], network(x)["segmentation"])
+    assert model.remarks[0].startswith(
+        "its weights have other names than the network's, which it loads: 2 missing (seg.parametrizations.weight.orig"
+    )
+    path, _ = trained(change=lambda state: older(state) | {"seg.weight_g": torch.full((3, 1, 1, 1, 1), torch.nan)})
+    assert "holds NaN or infinity in seg.weight_g" in refused(path, project(NET + OLDER) / "net.py:make")
+
+
+COMPILED = """
+def make():
+    network = Net()
+    network.body, network.seg = torch.compile(network.body), torch.compile(network.seg)
+    return network
+"""
+
+
+@pytest.mark.parametrize("factory", ["Net", "make"])
+def test_what_was_compiled_inside_a_network_is_loaded(project, trained, factory):
+    def compiled(state: dict) -> dict:
+        return {k.replace("body.", "body._orig_mod."): v for k, v in state.items()}
+
+    path, network = trained(change=compiled)
+    model, x = load(path, project("import torch\n" + NET + COMPILED) / f"net.py:{factory}"), torch.rand(1, 1, *TILE)
+    if factory == "Net":
+        assert torch.equal(model.module(x)[0], network(x)["segmentation"])
+    state = model.module.network.state_dict()
+    assert [value.tolist() for value in state.values()] == [value.tolist() for value in network.state_dict().values()]
+
+
 def test_half_precision_weights_become_float32(project, trained):
     path, _ = trained(change=lambda state: {k: v.half() if v.is_floating_point() else v for k, v in state.items()})
     model = load(path, project() / "net.py:Net")
