@@ -14,6 +14,7 @@ from engines.layers import PRECISIONS, UNKNOWN, Operation
 from engines.placement import placed
 from engines.pytorch.engine import TorchEngine
 from engines.pytorch.session import TorchSession, fp32_as_run, torch_settings, trace
+from engines.pytorch.tracing import trace_network
 from models.suppress import suppress_output
 
 if TYPE_CHECKING:
@@ -62,8 +63,7 @@ def _number(target: Target) -> dict[str, int]:
 def _build(model: "Model", target: Target, path: Path) -> None:
     x = torch.rand(target.input_shape, device=target.device)
     with placed(model.module, target.device) as network, torch.inference_mode():
-        traced = torch.jit.trace(network, x, check_trace=False)  # type: ignore[no-untyped-call]
-        torch.jit.freeze(traced).save(str(path))
+        torch.jit.freeze(trace_network(network, x)).save(str(path))
 
 
 def _load(path: Path, target: Target) -> Any:

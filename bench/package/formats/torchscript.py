@@ -18,6 +18,7 @@ from bench.package.formats.description import (
 )
 from engines.layers import INPUT, OUTPUTS
 from engines.placement import placed
+from engines.pytorch.tracing import trace_network
 from models.suppress import suppress_output
 
 FILE = "model.ts"
@@ -67,7 +68,7 @@ def write_trace(subject: Subject, module: nn.Module, shape: tuple[int, ...], pat
     seed = torch.Generator().manual_seed(0)
     first, second = (torch.rand(shape, generator=seed) for _ in range(2))
     with placed(module, "cpu") as network, suppress_output(), torch.no_grad():
-        traced: Any = torch.jit.trace(network, first, check_trace=False)  # type: ignore[no-untyped-call]
+        traced = trace_network(network, first)
         pairs = list(zip(_tensors(traced(second)), _tensors(network(second)), strict=True))
         traced.save(str(path))
     wrong = max(float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1e-6)) for ours, theirs in pairs)

@@ -1,4 +1,4 @@
-"""The frozen trace on disk (`test_cache` has its way there and back)."""
+"""The frozen trace on disk (`test_cache` has its way there and back), and networks that TorchScript reads or optimises badly."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -6,12 +6,64 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 import engines
 from engines.base import Target
 from engines.cache import Artefact
+from engines.evidence.mismatch import evidence_mismatch
 from engines.pytorch import torchscript
+from engines.pytorch.tracing import trace_network
 from models.model import Model
+from models.networks.build import describe_network
+
+TILE = (8, 8, 8)
+
+
+class Attached(nn.Module):
+    """Like a LightningModule, which has a trainer only while it trains."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.BatchNorm3d(4), nn.Conv3d(4, 3, 1))
+        self.register_buffer("scale", torch.rand(1), persistent=False)
+
+    @property
+    def trainer(self) -> object:
+        raise RuntimeError("is not attached to a Trainer")
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.body(x) * self.scale
+        return logits
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (Attached, "weights in the graph that the interpreter ran"),
+    ],
+)
+def test_it_runs_with_the_network_s_logits(kind: type[nn.Module], said: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = describe_network(kind().eval().requires_grad_(False), "net", TILE, (0.0, 1.0))
+    x, target = torch.rand(1, 1, *TILE), Target("cpu", TILE, 1, 1, tmp_path)
+    with engines.load("torchscript").open(model, target) as session, torch.inference_mode():
+        torch.testing.assert_close(session.infer(x)[0], model.module(x)[0], rtol=1e-4, atol=1e-5)
+        evidence = session.evidence()
+    assert evidence.details["read_from"].startswith(said)
+    assert evidence_mismatch(engines.BACKENDS["torchscript"], target, evidence) is None
+
+
+def test_a_trace_holds_the_weights_of_what_cannot_be_read(tmp_path: Path) -> None:
+    network = Attached().eval()
+    trace_network(network, torch.rand(1, 1, *TILE)).save(str(tmp_path / "net.ts"))
+    trace, x = torch.jit.load(tmp_path / "net.ts"), torch.rand(1, 1, *TILE)  # type: ignore[no-untyped-call]
+    assert torch.equal(trace(x), network(x))
+    assert {"body.0.weight", "body.1.running_mean", "body.2.bias"} <= set(trace.state_dict())
+    with torch.no_grad():
+        dict(trace.named_parameters())["body.2.bias"].zero_()
+        network.body[2].bias.zero_()
+    assert torch.equal(trace(x), network(x))
 
 
 def test_a_trace_is_of_the_device_that_it_was_made_on(

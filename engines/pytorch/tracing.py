@@ -1,0 +1,53 @@
+"""A network traced by TorchScript, also one whose modules have attributes that cannot be read."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class _Held(nn.Module):
+    """Calls a network that it holds outside its modules, and has the network's weights under the network's names.
+
+    So a trace of it holds them as that of the network would, and moves them with ``.to(device)``.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        _take_weights(self, network)
+        self._held = (network,)
+
+    def forward(self, x: Tensor) -> Any:
+        return self._held[0](x)
+
+
+def trace_network(network: nn.Module, x: Tensor) -> Any:
+    """The trace of `network`, in eval mode, on the tile `x`, ``[B, C, D, H, W]``; it is not checked against another.
+
+    TorchScript reads every attribute of every module, and some raise, such as a LightningModule's ``trainer``. Of such
+    a network the tensors alone are shown to it.
+    """
+    module = network if all(map(_is_readable, network.modules())) else _Held(network).eval()
+    return torch.jit.trace(module, x, check_trace=False)  # type: ignore[no-untyped-call]
+
+
+def _is_readable(part: nn.Module) -> bool:
+    if isinstance(part, torch.jit.ScriptModule):  # which TorchScript takes as it is
+        return True
+    try:
+        for name in dir(part):
+            hasattr(part, name)
+    except Exception:  # whatever the user's code raises but AttributeError
+        return False
+    return True
+
+
+def _take_weights(module: nn.Module, network: nn.Module) -> None:
+    for name, parameter in network._parameters.items():
+        module.register_parameter(name, parameter)
+    for name, buffer in network._buffers.items():
+        module.register_buffer(name, buffer, persistent=name not in network._non_persistent_buffers_set)
+    for name, part in network._modules.items():
+        if part is not None:
+            module.add_module(name, inner := nn.Module())
+            _take_weights(inner, part)
