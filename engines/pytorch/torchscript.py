@@ -15,6 +15,7 @@ from engines.placement import placed
 from engines.pytorch.engine import TorchEngine
 from engines.pytorch.session import TorchSession, fp32_as_run, torch_settings, trace
 from engines.pytorch.tracing import trace_network
+from models.errors import one_line
 from models.suppress import suppress_output
 
 if TYPE_CHECKING:
@@ -35,21 +36,20 @@ class TorchScript(TorchEngine):
             key = key_of(model, target, ("torch",), precision="fp32", **_number(target))
             with suppress_output():
                 built = artefact(target, "torchscript", key, lambda folder: _build(model, target, folder / _FILE))
-                optimised = _load(built.folder / _FILE, target)
-            x = torch.rand(target.input_shape, device=target.device)
+                x = torch.rand(target.input_shape, device=target.device)
+                program, unoptimised = _load(built.folder / _FILE, x)
 
             def operations() -> list[Operation]:
                 with torch.inference_mode():
-                    optimised(x)
+                    program(x)
                     operations = _operations(_executed_graph(), target)
                     if any(layer.varies for layer in layers):  # products of no constant
-                        ran = trace(lambda: optimised(x), target.on_cuda)
+                        ran = trace(lambda: program(x), target.on_cuda)
                         operations += [each for each in ran if any(word in each.name for word in _OF_TWO)]
                 return operations
 
-            yield TorchSession(
-                optimised, layers, target, built.cached, operations, "weights in the graph that the interpreter ran"
-            )
+            read_from = f"weights in the graph that the interpreter ran{unoptimised}"
+            yield TorchSession(program, layers, target, built.cached, operations, read_from)
 
 
 def _number(target: Target) -> dict[str, int]:
@@ -66,10 +66,20 @@ def _build(model: "Model", target: Target, path: Path) -> None:
         torch.jit.freeze(trace_network(network, x)).save(str(path))
 
 
-def _load(path: Path, target: Target) -> Any:
-    frozen = torch.jit.load(str(path), map_location=target.device)  # type: ignore[no-untyped-call]
+def _load(path: Path, x: torch.Tensor) -> tuple[Any, str]:
+    """The program, optimised; where that does not run, frozen alone, and why, in words that go on."""
+
+    def frozen() -> Any:
+        return torch.jit.load(str(path), map_location=x.device)  # type: ignore[no-untyped-call]
+
     # After loading, since it changes the module into one that cannot be saved.
-    return torch.jit.optimize_for_inference(frozen)
+    try:
+        optimised = torch.jit.optimize_for_inference(frozen())
+        with torch.inference_mode():
+            optimised(x)  # which oneDNN refuses for some norms that it was chosen for
+    except RuntimeError as error:
+        return frozen(), f"; frozen, and not optimised for inference ({one_line(error)})"
+    return optimised, ""
 
 
 def _executed_graph() -> Any:

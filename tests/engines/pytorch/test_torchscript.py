@@ -37,10 +37,17 @@ class Attached(nn.Module):
         return logits
 
 
+class NormOfTheBatch(nn.Sequential):
+    def __init__(self) -> None:
+        norm = nn.BatchNorm3d(4, track_running_stats=False)
+        super().__init__(nn.Conv3d(1, 4, 3, padding=1), norm, nn.LeakyReLU(), nn.Conv3d(4, 3, 1))
+
+
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
         (Attached, "weights in the graph that the interpreter ran"),
+        (NormOfTheBatch, "weights in the graph that the interpreter ran; frozen, and not optimised for inference ("),
     ],
 )
 def test_it_runs_with_the_network_s_logits(kind: type[nn.Module], said: str, tmp_path: Path) -> None:
