@@ -1,4 +1,4 @@
-"""The frozen trace on disk (`test_cache` has its way there and back), and networks that TorchScript reads or optimises badly."""
+"""The frozen trace on disk (`test_cache` has its way there and back), and networks that are hard to trace."""
 
 from collections.abc import Callable
 from dataclasses import replace
