@@ -236,7 +236,9 @@ class _Server:
 def _call(request: Call) -> Any:
     if request.module.partition(".")[0] not in OURS:
         raise ValueError(f"only functions of ours are called, not {request.module}.{request.function}")
-    return getattr(import_module(request.module), request.function)(*request.arguments)
+    with our_names():  # also while a network of the user's code is open
+        function = getattr(import_module(request.module), request.function)
+    return function(*request.arguments)
 
 
 def _pass(session: Session, x: Any) -> None:
