@@ -34,7 +34,7 @@ class Shipped:
 
     Attributes:
         run: complete.
-        reference: the fastest of its variants whose accuracy is expected to be kept, by name.
+        reference: by name, the fastest of its variants whose accuracy is expected to be kept, or else not lost.
         evaluated: how many cases will confirm what is found.
     """
 

@@ -28,14 +28,16 @@ from bench.worker.questions import step_between_tiles
 from engines import BACKENDS
 from engines.base import Target
 from models.model import Model
+from reports.decision.accuracy import compare_accuracy
 from reports.decision.comparison import candidates, compare
 from reports.decision.speed import interleaved_speedup
-from reports.decision.tuning import MEASURED, Trial, best_of, front, is_promising, judged
-from reports.decision.verdict import KEPT, Claim
+from reports.decision.tuning import Trial, best_of, front, judged, without_bounds
+from reports.decision.verdict import Claim
 from reports.formatting import command_line, count
 from reports.records.record import COMPLETE, OK, Settings, VariantSettings
 from reports.records.store import RUN_FILE, Run, read_run
 from reports.render.tuning import REPORT, Tuned, tuning_files
+from reports.stats.bootstrap import MIN_CASES
 
 RECIPE = "tuned"
 SHIPPED, SEARCH, CONFIRMATION = "shipped", "search", "confirmation"  # run directories of a search
@@ -75,6 +77,9 @@ def tune(request: Request, wanted: Search, out: Path | None, resume: bool, progr
             shipped = _shipped(parts, folder, progress)
             if not _is_confirming(folder):
                 _refuse_unconfirmable(parts.evaluation, shipped)
+            few = _without_bounds(shipped.run)
+            if few and not _is_confirming(folder):
+                progress.note(f"{few}; more tuning cases would give one")
             space, reference = _space(shipped), _reference(shipped)
             log = Log(folder / TRIALS_FILE)
             if not log.trials:
@@ -91,7 +96,7 @@ def tune(request: Request, wanted: Search, out: Path | None, resume: bool, progr
             tuned = Tuned(
                 reference=shipped.reference, best=best, front=tuple(front(log.trials)), trials=tuple(log.trials),
                 steps=tuple((step.setting, step.value, step.trial) for step in taken), tuned_on=parts.remark,
-                recipe=recipe, name=RECIPE,
+                recipe=recipe, name=RECIPE, without_bounds=few,
             )  # fmt: skip
             write_files(folder, tuning_files(tuned, read_run(confirmed)))
             return folder, tuned
@@ -160,31 +165,41 @@ def _without_files(settings: Settings) -> Settings:
 
 
 def _fastest(ran: Run, evaluated: int) -> str:
-    """The variant that recipes are timed beside: the baseline where no other one is promising."""
-    claim, speedups = Claim.of(ran.record.settings), dict[str, float]()
+    """The variant that recipes are timed beside: of the baseline and all that are faster, the best as of trials."""
+    names = [ran.record.baseline]
+    trials = [_as_trial(ran, ran.record.baseline, evaluated)]
     for variant in candidates(ran):
         if variant.settings.command is not None:
             continue  # whose process no recipe can be timed beside as often
-        compared = compare(ran, variant.name)
-        whole = compared.accuracy.cases == len(ran.record.cases)
-        if whole and compared.case.speedup.estimate > 1 and is_promising(compared.accuracy, claim, evaluated):
-            speedups[variant.name] = compared.case.speedup.estimate
-    return max(speedups, key=lambda name: speedups[name], default=ran.record.baseline)
+        trial = _as_trial(ran, variant.name, evaluated, len(names) + 1)
+        if len(variant.scores) == len(ran.record.cases) and trial.log_speedup > 0:
+            names.append(variant.name)
+            trials.append(trial)
+    best = best_of(trials)
+    return ran.record.baseline if best is None else names[best.number - 1]
 
 
 def _reference(shipped: Shipped) -> Trial:
     """The reference as a trial, which is as fast as itself."""
-    ran = shipped.run
-    claim, own = Claim.of(ran.record.settings), ran.variant(shipped.reference)
-    if shipped.reference == ran.record.baseline:
-        itself = Trial(
-            number=1, settings=own.settings, state=MEASURED, accuracy=KEPT, promising=True, margin_used=0.0
-        )  # fmt: skip
-    else:
-        compared = compare(ran, shipped.reference)
-        itself = judged(1, own.settings, compared.case, compared.accuracy, claim, shipped.evaluated)
+    own = shipped.run.variant(shipped.reference)
     cases = len({sample.case for sample in own.samples})
+    itself = _as_trial(shipped.run, shipped.reference, shipped.evaluated)
     return replace(itself, speedup=1.0, low=1.0, high=1.0, cases=cases)
+
+
+def _as_trial(ran: Run, name: str, evaluated: int, number: int = 1) -> Trial:
+    """A shipped variant, the baseline as well: what these cases leave open of it they leave open of every recipe."""
+    compared, claim = compare(ran, name), Claim.of(ran.record.settings)
+    return judged(number, ran.variant(name).settings, compared.case, compared.accuracy, claim, evaluated)
+
+
+def _without_bounds(ran: Run) -> str:
+    """Which scores too few tuning cases have, and what that means, a sentence; empty where there is none."""
+    few = without_bounds(compare_accuracy(ran, ran.record.baseline))
+    scores = ", ".join(f"{label} ({count(cases, 'case')})" for label, cases in few.items())
+    return scores and (
+        f"On fewer than {MIN_CASES} tuning cases, so that the search goes by the mean, without a bound: {scores}"
+    )
 
 
 def _space(shipped: Shipped) -> Space:
@@ -243,7 +258,7 @@ def _searched(
 
 def _best(log: Log) -> Trial:
     best = best_of(log.trials)
-    assert best is not None, "the reference's accuracy is kept"
+    assert best is not None, "the reference is measured, and its accuracy not lost"
     return best
 
 

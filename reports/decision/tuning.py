@@ -83,17 +83,28 @@ def is_promising(accuracy: Accuracy, claim: Claim, evaluated: int) -> bool:
     """Whether the accuracy would be kept on so many cases, were they like the tuning cases.
 
     A bound lies as far from its estimate as the square root of the number of cases lets it. So few tuning cases may
-    leave a score undecided that more evaluation cases are expected to decide.
+    leave a score undecided that more evaluation cases are expected to decide. A score on fewer than `MIN_CASES` has no
+    bound with any recipe: of it the estimate counts, and nothing where that is not known either.
     """
     nearer = sqrt(accuracy.cases / evaluated) if evaluated else inf
     for key, metric in accuracy.metrics.items():
         margin, delta = claim.margin(key, metric.own_margin), metric.delta
-        if metric_state(key, metric, margin) in (NOT_APPLICABLE, ABSENT):
+        if metric_state(key, metric, margin) in (NOT_APPLICABLE, ABSENT) or not metric.cases:
             continue
-        away = 0.0 if key.kind == WORST_DSC else nearer * (delta.estimate - delta.low)
+        bounded = key.kind != WORST_DSC and metric.cases >= MIN_CASES
+        away = nearer * (delta.estimate - delta.low) if bounded else 0.0
         if not delta.estimate - away >= -margin:  # nor where it is not known
             return False
     return bool(accuracy.cases)
+
+
+def without_bounds(accuracy: Accuracy) -> dict[str, int]:
+    """The scores that too few of the tuning cases have, which no recipe's accuracy is kept on, and how many have it."""
+    return {
+        key.label: metric.cases
+        for key, metric in accuracy.metrics.items()
+        if metric.applicable and metric.cases < MIN_CASES and not (metric.absent and not metric.cases)
+    }
 
 
 def is_beaten(speed: Speed, best: Trial) -> bool:
@@ -112,15 +123,28 @@ def is_lost(accuracy: Accuracy, claim: Claim) -> bool:
 def best_of(trials: Iterable[Trial]) -> Trial | None:
     """The fastest that is promising; of those that are as fast to `NEAR`, the one that is furthest from a loss.
 
-    Where none is, as with too few tuning cases, those stand in whose accuracy is not lost. None without any.
+    Where none is, as with too few tuning cases, those stand in whose accuracy is not lost, first those whose mean
+    scores fell by no more than their margins. None without any.
     """
     able = [t for t in trials if t.state == MEASURED and t.accuracy != LOST and isfinite(t.log_speedup)]
-    promising = [trial for trial in able if trial.promising] or able
+    within = [trial for trial in able if _used(trial) <= 1]
+    promising = [trial for trial in able if trial.promising] or within or able
     if not promising:
         return None
     fastest = max(trial.log_speedup for trial in promising)
     near = [trial for trial in promising if trial.log_speedup >= fastest - NEAR]
     return min(near, key=lambda trial: (_used(trial), -trial.log_speedup, trial.number))
+
+
+def undecided_faster(trials: Iterable[Trial], best: Trial) -> list[Trial]:
+    """The measured trials, the fastest first, that only an accuracy that is neither lost nor promising kept from it."""
+    faster = [
+        trial
+        for trial in trials
+        if trial.state == MEASURED and trial.accuracy != LOST and not trial.promising
+        and trial.log_speedup > best.log_speedup + NEAR
+    ]  # fmt: skip
+    return sorted(faster, key=lambda trial: -trial.log_speedup)
 
 
 def front(trials: Sequence[Trial]) -> list[Trial]:

@@ -15,12 +15,14 @@ from bench.tune import tuning
 from bench.tune.search import Budget, Log
 from bench.tune.trials import Shipped
 from reports.decision.tuning import best_of
+from reports.decision.verdict import KEPT, LOST, UNDECIDED
 from reports.records.record import OK, CommandRecord, VariantRecord, VariantSettings
 from reports.records.store import Run, read_run, write_run
 from reports.render.tuning import REPORT
 from tests.bench.tune.test_search import FIRST, World
 from tests.bench.tune.test_space import SPACE, some
-from tests.reports.factory import Candidate, make_run
+from tests.reports.decision.test_tuning import with_lesions
+from tests.reports.factory import BASELINE, Candidate, by_agreement, make_run
 
 LEAN = VariantSettings(backend="torch-fp32", roi="none", overlap=0.25, batch=1, recipe=True)
 
@@ -126,3 +128,40 @@ def test_a_search_whose_report_could_not_be_written_is_resumed_without_a_second_
     (tmp_path / REPORT).touch()
     with pytest.raises(InputError, match=f"this search is complete, and judged once; see {REPORT} there"):
         tuning._folder(tmp_path, resume=True)
+
+
+SHIPPED_ONES = {"a": Candidate(2.0), "b": Candidate(3.0), "c": Candidate(4.0, lesion=-0.1), "d": Candidate(0.5)}
+
+
+@pytest.mark.parametrize(
+    ("run", "state"),
+    [
+        (make_run(SHIPPED_ONES), KEPT),
+        (with_lesions(make_run(SHIPPED_ONES), 4), UNDECIDED),  # whose loss in c no case shows beyond doubt
+        (by_agreement(make_run(SHIPPED_ONES)), UNDECIDED),  # 16 cases bound no share of changed classes at 10 %
+    ],
+    ids=["enough cases", "lesions in four cases", "classes by agreement"],
+)
+def test_the_reference_is_the_fastest_shipped_one_though_its_accuracy_is_undecided(run, state):
+    assert tuning._fastest(run, 16) == "b"
+    itself = tuning._reference(Shipped(run, "b", 16))
+    baseline = tuning._reference(Shipped(run, BASELINE, 16))
+    assert (itself.accuracy, baseline.accuracy) == (state, state), "the baseline is judged like every variant"
+    assert itself.promising == baseline.promising
+    assert best_of([baseline, replace(itself, number=2, speedup=3.0)]).number == 2
+    assert (baseline.number, baseline.speedup, baseline.low, baseline.high, baseline.cases) == (1, 1.0, 1.0, 1.0, 16)
+
+
+def test_the_baseline_is_the_reference_where_nothing_that_is_faster_keeps_its_accuracy():
+    run = make_run({name: SHIPPED_ONES[name] for name in ("c", "d")})
+    assert tuning._reference(Shipped(run, "c", 16)).accuracy == LOST
+    assert tuning._fastest(run, 16) == BASELINE
+
+
+def test_scores_that_few_tuning_cases_have_are_named_before_the_search():
+    run = make_run({"a": Candidate(2.0)})
+    assert tuning._without_bounds(run) == ""
+    assert tuning._without_bounds(with_lesions(run, 1)) == (
+        "On fewer than 5 tuning cases, so that the search goes by the mean, without a bound: lesion DSC (1 case), "
+        "lesion NSD (1 case)"
+    )

@@ -19,10 +19,13 @@ from reports.decision.tuning import (
     judged,
     speedup_of,
     timed,
+    undecided_faster,
+    without_bounds,
 )
 from reports.decision.verdict import KEPT, LOST, UNDECIDED, Claim, judge_accuracy
-from reports.records.record import INTERLEAVED
-from tests.reports.factory import Candidate, made_of, make_run
+from reports.records.record import ABSENT_SKIP, INTERLEAVED
+from reports.records.store import Run
+from tests.reports.factory import LESION, Candidate, made_of, make_run, rescored
 
 
 def trial(
@@ -41,6 +44,18 @@ def test_the_best_is_the_fastest_whose_accuracy_is_kept():
     assert best_of(trials).number == 3
     assert best_of([trials[1], trials[3]]).number == 4, "an undecided one where none is kept"
     assert best_of([trials[1], trials[4], trials[5]]) is None
+
+
+def test_where_none_is_promising_means_beyond_their_margins_come_last():
+    trials = [trial(1, 1.0, UNDECIDED, 0.0), trial(2, 3.0, UNDECIDED, 30.0), trial(3, 2.0, UNDECIDED, 0.4)]
+    assert best_of(trials).number == 3
+    assert best_of(trials[1:2]).number == 2
+
+
+def test_faster_trials_that_are_neither_lost_nor_promising_are_known():
+    trials = [trial(1, 1.0), trial(2, 2.0, LOST, 3.0), trial(3, 1.5, UNDECIDED), trial(4, 1.8, UNDECIDED, 0.5)]
+    trials += [trial(5, 1.01, UNDECIDED), trial(6, 9.0, UNDECIDED, None, PRUNED)]
+    assert [each.number for each in undecided_faster(trials, trials[0])] == [4, 3]
 
 
 def test_of_those_that_are_as_fast_the_one_furthest_from_a_loss_is_taken():
@@ -87,3 +102,39 @@ def test_what_few_tuning_cases_leave_undecided_may_be_promising_on_more_evaluati
     assert judge_accuracy(compare_accuracy(run, "a"), claim)[0] == UNDECIDED
     assert [is_promising(compare_accuracy(run, "a"), claim, cases) for cases in (16, 36, 100)] == [False, True, True]
     assert not any(is_promising(compare_accuracy(run, "b"), claim, cases) for cases in (16, 36, 10_000))
+
+
+def with_lesions(run: Run, cases: int) -> Run:
+    """The same run, the first `cases` of which alone hold a lesion."""
+    variants = tuple(
+        replace(
+            variant,
+            scores=(
+                *variant.scores[:cases],
+                *(rescored(own, LESION, dsc=1.0, nsd=1.0, absent=True) for own in variant.scores[cases:]),
+            ),
+        )
+        for variant in run.variants
+    )
+    settings = replace(run.record.settings, absent=ABSENT_SKIP)
+    return replace(run, record=replace(run.record, settings=settings), variants=variants)
+
+
+@pytest.mark.parametrize("cases", [1, 4])
+def test_of_a_structure_in_fewer_than_five_tuning_cases_the_mean_counts(cases):
+    """It has no bound with any recipe, so that asking for one would refuse all of them alike."""
+    uneven = [0.02 * (-1) ** i for i in range(16)]
+    recipes = {"equal": Candidate(2.0), "lossy": Candidate(2.0, lesion=-0.02), "uneven": Candidate(2.0, whole=uneven)}
+    run = with_lesions(make_run(recipes, rounds=1), cases)
+    claim = Claim.of(run.record.settings)
+    promising = {name: is_promising(compare_accuracy(run, name), claim, 16) for name in recipes}
+    assert promising == {"equal": True, "lossy": False, "uneven": False}, "what has enough cases keeps its bound"
+    assert {judge_accuracy(compare_accuracy(run, name), claim)[0] for name in recipes} == {UNDECIDED}
+    assert without_bounds(compare_accuracy(run, "equal")) == {"lesion DSC": cases, "lesion NSD": cases}
+
+
+def test_classes_that_no_case_states_speak_against_no_recipe_and_what_no_case_holds_is_not_missing():
+    run = with_lesions(make_run({"a": Candidate(2.0)}, rounds=1, subtypes=False), 0)
+    accuracy = compare_accuracy(run, "a")
+    assert is_promising(accuracy, Claim.of(run.record.settings), 16)
+    assert without_bounds(accuracy) == {"macro-F1": 0}

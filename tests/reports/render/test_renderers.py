@@ -28,7 +28,7 @@ from reports.records.store import Run
 from reports.render import FORMATS, render
 from reports.render.csv_tables import cases_csv
 from reports.render.summary_json import summary_json
-from reports.render.tuning import Tuned, answers
+from reports.render.tuning import Tuned, answers, tuning_files
 from reports.summary.summarise import summarise
 from tests.reports.factory import (
     BASELINE,
@@ -459,3 +459,35 @@ def test_what_a_search_brought_is_held_against_cases_and_not_said_to_be_confirme
     )  # fmt: skip
     said = "\n".join(answers(tuned, make_run({"fast": Candidate(4.0, lesion=-0.1)})))
     assert "Searched on 8 cases; held once against 16 cases that the search did not see." in said
+
+
+def test_a_search_says_by_which_rule_it_chose_and_what_its_cases_left_undecided() -> None:
+    first, second = (
+        Trial(
+            number=number, settings=made_of("torch-fp32"), state=MEASURED, speedup=speedup, accuracy="undecided",
+            accuracy_reason="accuracy undecided: lesion DSC rests on 4 cases", promising=number == 1, margin_used=0.0,
+        )
+        for number, speedup in ((1, 1.0), (2, 2.4))
+    )  # fmt: skip
+    tuned = Tuned(
+        reference="torch-fp32", best=first, front=(second, first), trials=(first, second), steps=(), tuned_on="6 cases",
+        recipe="", name="tuned", without_bounds="Without a bound: lesion DSC (4 cases)",
+    )  # fmt: skip
+    confirmed = make_run({"tuned": Candidate(1.0)})
+    said = answers(tuned, confirmed)
+    assert said[:3] == [
+        "The recipe is torch-fp32, the fastest shipped variant whose accuracy is expected to be kept on the evaluation "
+        "cases: on that condition nothing that was tried is faster by more than 2 %.",
+        "Without a bound: lesion DSC (4 cases).",
+        "Faster, but with an accuracy that is not lost and not expected to be kept on the evaluation cases: 1 trial, "
+        "the fastest of them trial 2 (torch-fp32, ROI none, overlap 0.5, batch 1; 2.40x as fast as torch-fp32): "
+        "accuracy undecided: lesion DSC rests on 4 cases.",
+    ]
+    none = tuple(replace(own, promising=False) for own in (first, second))
+    chosen = replace(tuned, best=none[1], trials=none, without_bounds="")
+    said = answers(chosen, confirmed)
+    assert said[0].endswith("as fast as torch-fp32, the fastest shipped variant whose accuracy is not lost.")
+    assert said[1].startswith("Its accuracy is not lost, and not expected to be kept on the evaluation cases: accuracy")
+    assert said[2].startswith("Searched on")
+    page = tuning_files(chosen, confirmed)["tuning.md"]
+    assert "in bold the recipe: to within 2 % the fastest whose accuracy is not lost. *Margin used*" in page
