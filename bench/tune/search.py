@@ -82,7 +82,7 @@ def search(
     for trial in log.trials:
         study.add_trial(_frozen(space, trial))
     neighbours = space.neighbours(reference)
-    tried = {str(own): own.tile for own in neighbours if own.tile is not None}
+    tried = {str(own): own.tile for own in neighbours if own.tile != reference.tile}
     repeats = 0
     while not budget.is_spent(log.trials) and repeats < MOST_REPEATS:
         known = {str(trial.settings): trial for trial in log.trials}
@@ -106,7 +106,7 @@ def search(
             _tell(study, asked, trial)
 
 
-def _lossy_tiles(tried: Mapping[str, Tile], known: Mapping[str, Trial]) -> set[Tile]:
+def _lossy_tiles(tried: Mapping[str, Tile | None], known: Mapping[str, Trial]) -> set[Tile | None]:
     """Tiles with which the accuracy was lost, or nothing was built, in the recipes `tried`: they alone were new."""
     lossy = (own for own in tried if own in known and (known[own].accuracy == LOST or known[own].state == FAILED))
     return {tried[own] for own in lossy}

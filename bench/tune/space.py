@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -81,14 +81,15 @@ class Space:
         )
 
     def values_of(self, own: VariantSettings) -> dict[str, Any]:
-        """What `recipe` would have chosen of each setting for a recipe like `own`; of what it has not, the first."""
+        """What `recipe` would have chosen of each setting for `own`, one that the space is `holding`."""
         chosen: dict[str, Any] = {}
 
         def as_own(name: str, values: Sequence[Any]) -> Any:
             rewrite = name.partition("rewrite ")[2]
-            chosen[name] = rewrite in own.rewrites if rewrite else getattr(own, name.partition(" of ")[0])
-            if chosen[name] not in values:
-                chosen[name] = values[0]
+            value = rewrite in own.rewrites if rewrite else getattr(own, name.partition(" of ")[0])
+            if name.startswith(_MARGIN) and value == STRATEGIES[own.roi].margin_mm:
+                value = None  # which stands for the strategy's own
+            chosen[name] = values[values.index(value)]
             return chosen[name]
 
         self.recipe(as_own)
@@ -110,6 +111,15 @@ class Space:
                     if recipe not in recipes:
                         recipes.append(recipe)
         return recipes
+
+    def holding(self, recipes: Iterable[VariantSettings]) -> "Space":
+        """The space with the values of these recipes behind its own."""
+        settings = dict(self.settings)
+        for own, name in itertools.product(recipes, settings.keys() - {"rewrites"}):
+            value = getattr(own, name)
+            if value not in settings[name] and not (name == "margin_mm" and value is None):
+                settings[name] = (*settings[name], value)
+        return replace(self, settings=settings)
 
     def _values(self, name: str) -> tuple[Any, ...]:
         if name == "backend":

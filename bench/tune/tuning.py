@@ -80,10 +80,10 @@ def tune(request: Request, wanted: Search, out: Path | None, resume: bool, progr
             few = _without_bounds(shipped.run)
             if few and not _is_confirming(folder):
                 progress.note(f"{few}; more tuning cases would give one")
-            space, reference = _space(shipped), _reference(shipped)
             log = Log(folder / TRIALS_FILE)
             if not log.trials:
-                log.append(reference)
+                log.append(_reference(shipped))
+            space = _space(shipped, log)
             budget = replace(wanted.budget, seconds=0.0) if _is_confirming(folder) else wanted.budget
             best, taken = _searched(shipped, space, log, budget, folder, progress)
             remark = (
@@ -202,7 +202,8 @@ def _without_bounds(ran: Run) -> str:
     )
 
 
-def _space(shipped: Shipped) -> Space:
+def _space(shipped: Shipped, log: Log) -> Space:
+    """All that may be tried, with the values of the reference and, on another start, of what was tried before."""
     ran = shipped.run
     settings, networks = ran.record.settings, recorded_networks(ran.record)
     model = networks.model
@@ -211,7 +212,8 @@ def _space(shipped: Shipped) -> Space:
     )
     threads = [settings.threads, max(1, settings.threads // 2), len(host.allowed_cpus())]
     tiles = [] if model.program is not None else _tiles(ran, model, networks.paths[0])
-    return space_of(model, usual, _worth_a_try(shipped), tiles, settings.device, list(dict.fromkeys(threads)))
+    space = space_of(model, usual, _worth_a_try(shipped), tiles, settings.device, list(dict.fromkeys(threads)))
+    return space.holding(trial.settings for trial in log.trials)
 
 
 def _tiles(ran: Run, model: Model, path: Path) -> list[tuple[int, int, int]]:

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from math import log
+from math import exp, log
 
 import pytest
 
@@ -129,6 +129,22 @@ def test_a_space_of_a_few_recipes_is_done_when_all_were_measured(tmp_path):
     trials.append(replace(FIRST, settings=reference))
     search(space, reference, trials, world, Budget(seconds=1e9), 0, Quiet())
     assert [own.streams for own in world.asked] == [2]
+
+
+def test_a_recipe_of_the_users_is_where_the_search_and_the_steps_begin(tmp_path):
+    """Less overlap than its own loses accuracy, which says nothing of its tile."""
+    own = replace(REFERENCE, overlap=0.33, batch=5, tile=(20, 20, 16), threads=3)
+    space, world = SPACE.holding([own]), World()
+    trials = Log(tmp_path / "trials.jsonl")
+    trials.append(replace(FIRST, settings=own))
+    search(space, own, trials, world, Budget(seconds=1e9, trials=70), 0, Quiet())
+    best = best_of(trials.trials)
+    assert best.speedup == pytest.approx(exp(0.45)), "as without values of its own"
+    alike = [each for each in world.asked if (each.overlap, each.batch, each.threads) == (0.33, 5, 3)]
+    assert {each.streams for each in alike} >= {None, 1, 2}
+    assert sum(each.tile == own.tile for each in world.asked[-30:]) > 0, "its tile is not taken for a lossy one"
+    first = steps(space, trials.trials[0], best, trials, world)[0].trial.settings
+    assert (first.overlap, first.batch, first.tile, first.threads) == (0.33, 5, (20, 20, 16), 3)
 
 
 def test_steps_lead_from_the_reference_to_the_best_and_say_what_each_brings(tmp_path):

@@ -1,11 +1,13 @@
 """What a search may try."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
 from bench.choices import ROIS
+from bench.pipeline.roi import BODY_MARGIN_MM
 from bench.pipeline.tiles import sliding_window
 from bench.plan.recipes import read_recipes
 from bench.tune.recipe_file import recipe_text
@@ -71,6 +73,31 @@ def test_neighbours_differ_in_one_setting_and_those_that_take_long_to_build_come
     assert {each.roi for each in neighbours} == {"none", "body", "foreground"}
     assert some(backend="openvino-fp32", tile=(96, 96, 96)) in neighbours, "a tile without INT8"
     assert neighbours[-1].int8_dice == 0.9
+
+
+OWN = VariantSettings(
+    backend="openvino-int8", roi="foreground", overlap=0.33, batch=5, tta="mirror:x", rewrites=("drop-biases",),
+    tile=(20, 20, 16), margin_mm=7.5, streams=3, threads=4, int8_dice=0.95, recipe=True,
+)  # fmt: skip
+
+
+def test_a_search_from_a_recipe_with_values_of_its_own_keeps_them():
+    space = SPACE.holding([OWN, replace(OWN, backend="openvino-fp32", int8_dice=None, overlap=0.4)])
+    assert space.recipe(with_values(space.values_of(OWN))) == OWN
+    assert space.settings["overlap"] == (0.5, 0.25, 0.33, 0.4)
+    assert space.settings["margin_mm"] == (5.0, 10.0, 7.5)
+    differing = [
+        {name for name, value in vars(each).items() if value != vars(OWN)[name]} for each in space.neighbours(OWN)
+    ]
+    known = ({"roi", "margin_mm"}, {"backend", "int8_dice"}, {"backend", "tile", "int8_dice"})
+    assert all(len(names) == 1 or names in known or "streams" in names for names in differing), differing
+    assert {"overlap"} in differing
+    assert {"batch"} in differing
+
+
+def test_a_margin_that_is_the_strategys_own_is_no_other_value():
+    own = replace(some(backend="openvino-fp32", roi="body"), margin_mm=BODY_MARGIN_MM)
+    assert SPACE.holding([own]).values_of(own)["margin_mm of body"] is None
 
 
 @pytest.mark.parametrize("own", SPACE.neighbours(some(backend="openvino-int8", roi="foreground")), ids=str)

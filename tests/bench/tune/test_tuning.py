@@ -13,6 +13,7 @@ from bench.plan.request import Request
 from bench.progress import Unshown
 from bench.tune import tuning
 from bench.tune.search import Budget, Log
+from bench.tune.space import with_values
 from bench.tune.trials import Shipped
 from reports.decision.tuning import best_of
 from reports.decision.verdict import KEPT, LOST, UNDECIDED
@@ -75,6 +76,18 @@ def test_a_recipe_as_baseline_comes_along_to_the_confirmation(shipped):
     assert (variants["lean"], variants["other"], variants["tuned"].batch) == (LEAN, other, 2)
     alone = tuning._confirmation_plan(evaluation, ran, LEAN, beside=False, progress=Unshown())
     assert set(alone.record.settings.variants) == {"lean", "tuned"}
+
+
+def test_a_recipe_with_values_of_its_own_is_in_the_space_of_the_search(shipped, tmp_path):
+    own = replace(LEAN, overlap=0.33, batch=5, tile=(20, 20, 16), threads=3)
+    _, ran = shipped("torch-fp32", "own", own=own)
+    log = Log(tmp_path / "trials.jsonl")
+    log.append(replace(FIRST, settings=own))
+    log.append(replace(FIRST, number=2, settings=replace(own, threads=61)))  # on a machine with more, say
+    space = tuning._space(ran, log)
+    assert space.backends == ("torch-fp32",)
+    for trial in log.trials:
+        assert space.recipe(with_values(space.values_of(trial.settings))) == trial.settings
 
 
 def test_an_own_command_is_no_reference(shipped):
