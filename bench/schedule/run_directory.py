@@ -5,7 +5,7 @@ import itertools
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -43,16 +43,7 @@ class RunDirectory:
         Raises:
             InputError: it is there already and not empty, or cannot be made.
         """
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise _not_empty(folder)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for name in (VARIANTS_FOLDER, SAMPLES_FOLDER):
-                (folder / name).mkdir()
-        except FileExistsError:  # another run has begun here meanwhile
-            raise _not_empty(folder) from None
-        except OSError as error:
-            raise InputError(f"{folder}: cannot be created ({error.strerror}); choose another --out") from None
+        create_folder(folder, (VARIANTS_FOLDER, SAMPLES_FOLDER))
         return cls(folder, temporary=temporary)
 
     @classmethod
@@ -195,6 +186,24 @@ def locked(path: Path, otherwise: str, wait_s: float = 0.0) -> Iterator[None]:
         yield
     finally:
         os.close(held)
+
+
+def create_folder(folder: Path, rooms: Iterable[str] = ()) -> None:
+    """Make a new folder for results, and those in it.
+
+    Raises:
+        InputError: it is there already and not empty, or cannot be made.
+    """
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise _not_empty(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in rooms:
+            (folder / name).mkdir()
+    except FileExistsError:  # another command has begun here meanwhile
+        raise _not_empty(folder) from None
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be created ({error.strerror}); choose another --out") from None
 
 
 def _not_empty(folder: Path) -> InputError:

@@ -16,7 +16,7 @@ from bench.plan.plan import Plan, make_plan, recorded_networks, refuse_changed_f
 from bench.plan.request import Request
 from bench.progress import Progress, Unshown
 from bench.schedule.limits import Limits
-from bench.schedule.run_directory import locked, write_files, write_text
+from bench.schedule.run_directory import create_folder, locked, write_files, write_text
 from bench.tune.cases import Parts, part
 from bench.tune.recipe_file import recipe_text
 from bench.tune.search import Budget, Log, search
@@ -115,9 +115,7 @@ def _folder(out: Path | None, resume: bool) -> Path:
             raise InputError(f"{out}: this search is complete, and judged once; see {REPORT} there, or begin another")
         return out
     folder = out or Path("tuning") / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder}: exists and is not empty; choose another --out, or go on with it by --resume")
-    folder.mkdir(parents=True, exist_ok=True)
+    create_folder(folder)
     return folder
 
 

@@ -68,7 +68,7 @@ def test_a_search_that_is_interrupted_twice_ends_in_a_recipe_that_is_confirmed_o
     assert "To finish it: the same command with --resume --out search" in printed
     before = lines()
     assert len(before) == 3
-    refused = "bench: search: exists and is not empty; choose another --out, or go on with it by --resume\n"
+    refused = "bench: search: exists and is not empty; continue it with --resume or choose another --out\n"
     assert tune("--trials", str(MORE)) == (2, refused)
     code, printed = tune("--trials", str(MORE), "--overlap", "0.25", "--resume")
     assert code == 2

@@ -67,6 +67,20 @@ def shipped(network, data, tmp_path, monkeypatch):
     return made
 
 
+@pytest.mark.parametrize("name", ["file/below", "n" * 300])
+def test_a_folder_that_cannot_be_made_is_refused_in_a_line(tmp_path, name):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"cannot be created \((Not a directory|File name too long)\); choose an"):
+        tuning._folder(tmp_path / name, resume=False)
+
+
+@pytest.mark.parametrize("name", ["", "file"])
+def test_a_folder_that_holds_something_is_refused(tmp_path, name):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"is not empty; continue it with --resume or choose another --out$"):
+        tuning._folder(tmp_path / name, resume=False)
+
+
 def test_a_recipe_as_baseline_comes_along_to_the_confirmation(shipped):
     other = replace(LEAN, overlap=0.5)
     evaluation, ran = shipped("lean", "other", lean=LEAN, other=other)
