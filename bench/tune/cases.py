@@ -50,16 +50,16 @@ def part(request: Request, tuning_split: str | None, progress: Progress) -> Part
             "--split train: a confirmation needs cases that neither the network nor the search has seen; name another"
         )
     if tuning_split == request.split:
-        return _halves(request, evaluated, root)
+        return _halves(request, evaluated, root, "--tuning-split names it too")
     try:
         _, others = find_cases(root, tuning_split or "train", names=None)
     except InputError:
         if tuning_split is not None:
             raise
-        return _halves(request, evaluated, root)
+        return _halves(request, evaluated, root, "there is no usable split train beside it")
     with_masks = [case for case in others if case.mask_path is not None]
     if tuning_split is None and len(with_masks) < MIN_CASES:
-        return _halves(request, evaluated, root)
+        return _halves(request, evaluated, root, f"the split train has {count(len(with_masks), 'case')} with masks")
     chosen = evenly(with_masks or others, min(MOST, request.max_cases or MOST))
     _refuse_same(chosen, evaluated, root)
     split = tuning_split or "train"
@@ -71,13 +71,15 @@ def part(request: Request, tuning_split: str | None, progress: Progress) -> Part
     return Parts(tuning, request, len(evenly(evaluated, request.max_cases)), remark)
 
 
-def _halves(request: Request, cases: list[CaseFiles], root: Path) -> Parts:
-    """Every second case of the split is tuned on, and the others are evaluated."""
-    cases = evenly(cases, request.max_cases)
+def _halves(request: Request, every: list[CaseFiles], root: Path, why: str) -> Parts:
+    """Every second case of the split is tuned on, and the others are evaluated; `why` not those of another split."""
+    cases = evenly(every, request.max_cases)
     if len(cases) < 2 * MIN_CASES:
+        cut = len(cases) < len(every)
+        number = f"{len(cases)} of its {len(every)} cases, by --max-cases" if cut else count(len(every), "case")
         raise InputError(
-            f"--split {request.split}: {count(len(cases), 'case')}, and no split train with masks beside it; a search "
-            f"and its confirmation need at least {MIN_CASES} each: add cases, or name another split with --tuning-split"
+            f"--split {request.split}: {number}, for the search and for its confirmation, as {why}; they need at least "
+            f"{MIN_CASES} each: {_more(len(every), cut)}, or name another split with --tuning-split"
         )
     tuned, kept = evenly(cases[1::2], MOST), cases[0::2]
     _refuse_same(tuned, kept, root)
@@ -85,6 +87,14 @@ def _halves(request: Request, cases: list[CaseFiles], root: Path) -> Parts:
     evaluation = replace(request, cases=tuple(case.name for case in kept), max_cases=None)
     remark = f"every second case of the split {request.split}; the others are evaluated"
     return Parts(tuning, evaluation, len(kept), remark)
+
+
+def _more(cases: int, cut: bool) -> str:
+    """How to have enough for both, of a split with so many; `cut`: --max-cases left some out."""
+    least = 2 * MIN_CASES
+    if not cut:
+        return "add cases"
+    return f"give --max-cases {least} or more" if cases >= least else "leave --max-cases out and add cases"
 
 
 def _refuse_same(tuning: list[CaseFiles], evaluated: list[CaseFiles], root: Path) -> None:

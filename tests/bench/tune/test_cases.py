@@ -60,9 +60,33 @@ def test_another_split_on_request(cases):
         part(cases(validation=1), "nowhere", QUIET)
 
 
-def test_too_few_cases_are_refused(cases):
-    with pytest.raises(InputError, match="a search and its confirmation need at least 5 each"):
-        part(cases(validation=9), None, QUIET)
+BOTH = ", for the search and for its confirmation, as"
+ELSE = "; they need at least 5 each: {}, or name another split with --tuning-split"
+
+
+@pytest.mark.parametrize(
+    ("training", "evaluated", "tuning_split", "most", "refused"),
+    [
+        (0, 9, None, None, f"9 cases{BOTH} there is no usable split train beside it{ELSE.format('add cases')}"),
+        (4, 1, None, None, f"1 case{BOTH} the split train has 4 cases with masks{ELSE.format('add cases')}"),
+        (6, 9, "validation", None, f"9 cases{BOTH} --tuning-split names it too{ELSE.format('add cases')}"),
+        (
+            0, 12, None, 9,
+            f"9 of its 12 cases, by --max-cases{BOTH} there is no usable split train beside it"
+            f"{ELSE.format('give --max-cases 10 or more')}",
+        ),
+        (
+            6, 8, "validation", 7,
+            f"7 of its 8 cases, by --max-cases{BOTH} --tuning-split names it too"
+            f"{ELSE.format('leave --max-cases out and add cases')}",
+        ),
+    ],
+)  # fmt: skip
+def test_too_few_cases_are_refused_with_what_made_them_few(cases, training, evaluated, tuning_split, most, refused):
+    request = replace(cases(train=training, validation=evaluated), max_cases=most)
+    with pytest.raises(InputError) as error:
+        part(request, tuning_split, QUIET)
+    assert str(error.value) == f"--split validation: {refused}"
 
 
 def test_an_image_that_is_in_both_is_refused_under_whatever_name(cases, tmp_path):
