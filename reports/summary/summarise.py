@@ -17,7 +17,7 @@ from reports.analysis.shards import shard_times
 from reports.decision.accuracy import Accuracy, Metric, compare_accuracy, metric_keys, target
 from reports.decision.comparison import Comparison, compare
 from reports.decision.outcome import Candidate, Outcome, decide, judge_candidates
-from reports.decision.speed import PER_CALL, PER_CASE, Speed, pairs
+from reports.decision.speed import PER_CALL, PER_CASE, Speed, case_ns, pairs, speed
 from reports.decision.verdict import CONFIRMED, REFUTED, Claim
 from reports.formatting import command_to_resume
 from reports.records.record import (
@@ -155,7 +155,9 @@ def _comparison(
         calls = variant.settings.one_call
         cases = len(samples) if calls else len({sample.case for sample in samples})
         unit = PER_CALL if calls else PER_CASE
-        itself = Speed(cases=cases, pairs=len(samples), speedup=Interval(1.0, 1.0, 1.0), unit=unit)
+        launches = speed(zip(samples, samples, strict=True), case_ns).launches
+        equal = Interval(1.0, 1.0, 1.0)
+        itself = Speed(cases=cases, pairs=len(samples), speedup=equal, launches=launches, unit=unit)
         itself = itself if samples else Speed()
         return Comparison(case=itself, forward=itself, accuracy=compare_accuracy(run, variant.name))
     if not samples:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from reports.records.record import (
+    ABSENT_SKIP,
     AGREEMENT,
     COMPLETE,
     CONFIRMATION,
@@ -315,6 +316,22 @@ def rescored(score: Score, structure: str, **changes: Any) -> Score:
     """The score with another one of a structure."""
     own = replace(score.structures[structure], **changes)
     return replace(score, structures={**score.structures, structure: own})
+
+
+def with_lesions(run: Run, cases: int) -> Run:
+    """The same run, the first `cases` of which alone hold a lesion."""
+    variants = tuple(
+        replace(
+            variant,
+            scores=(
+                *variant.scores[:cases],
+                *(rescored(own, LESION, dsc=1.0, nsd=1.0, absent=True) for own in variant.scores[cases:]),
+            ),
+        )
+        for variant in run.variants
+    )
+    settings = replace(run.record.settings, absent=ABSENT_SKIP)
+    return replace(run, record=replace(run.record, settings=settings), variants=variants)
 
 
 def without_nsd(run: Run) -> Run:

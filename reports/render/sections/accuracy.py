@@ -216,23 +216,35 @@ def detectable_section(summary: Summary) -> str:
         [
             text(row.name),
             str(row.accuracy.cases),
-            *(_detectable_cell(key, row.accuracy.metric(key)) for key in shown),
+            *(_detectable_cell(row, key) for key in shown),
         ]
         for row in rows
     ]
-    rest = folded_scores(keys, shown, rows, lambda row, key: _detectable_cell(key, row.accuracy.metric(key)))
+    rest = folded_scores(keys, shown, rows, _detectable_cell)
+    fewer = any(_rests_on(row, key) for row in rows for key in keys)
     margins = margins_text({key: rows[0].margins[key] for key in keys})
     note = (
         "The smallest loss that so many cases would have shown with a power of 80 %: of a mean score by the spread of "
         "its paired differences, of macro-F1 as the share of cases whose class is lost. A loss below it may be there "
         "unseen. *No spread*: all cases differ from the baseline by the same, most often by nothing. "
+        f"{'Where a number of cases stands behind a loss, the score is of so many alone. ' * fewer}"
         f"The margins are {margins}. A macro-F1 counts as kept from {ENOUGH_FOR_F1} cases, which show a share "
         f"of {formatting.plain_percent(100 * LOST_SHARE)}."
     )
     return section("What these cases could have detected", table(head, cells), rest, note)
 
 
-def _detectable_cell(key: MetricKey, metric: Metric) -> str:
+def _detectable_cell(row: Row, key: MetricKey) -> str:
+    return _detectable(key, row.accuracy.metric(key)) + _rests_on(row, key)
+
+
+def _rests_on(row: Row, key: MetricKey) -> str:
+    """How many cases a score is of, where that is some of the row's; the others hold nothing that it could be of."""
+    cases = row.accuracy.metric(key).cases
+    return f" ({count(cases, 'case')})" if 0 < cases < row.accuracy.cases else ""
+
+
+def _detectable(key: MetricKey, metric: Metric) -> str:
     if not metric.applicable:
         return NOT_APPLICABLE
     if not isfinite(metric.detectable):

@@ -22,8 +22,7 @@ from reports.records.store import Run, read_run, write_run
 from reports.render.tuning import REPORT
 from tests.bench.tune.test_search import FIRST, World
 from tests.bench.tune.test_space import SPACE, some
-from tests.reports.decision.test_tuning import with_lesions
-from tests.reports.factory import BASELINE, Candidate, by_agreement, make_run
+from tests.reports.factory import BASELINE, Candidate, by_agreement, make_run, with_lesions
 
 LEAN = VariantSettings(backend="torch-fp32", roi="none", overlap=0.25, batch=1, recipe=True)
 

@@ -23,9 +23,8 @@ from reports.decision.tuning import (
     without_bounds,
 )
 from reports.decision.verdict import KEPT, LOST, UNDECIDED, Claim, judge_accuracy
-from reports.records.record import ABSENT_SKIP, INTERLEAVED
-from reports.records.store import Run
-from tests.reports.factory import LESION, Candidate, made_of, make_run, rescored
+from reports.records.record import INTERLEAVED
+from tests.reports.factory import Candidate, made_of, make_run, with_lesions
 
 
 def trial(
@@ -102,22 +101,6 @@ def test_what_few_tuning_cases_leave_undecided_may_be_promising_on_more_evaluati
     assert judge_accuracy(compare_accuracy(run, "a"), claim)[0] == UNDECIDED
     assert [is_promising(compare_accuracy(run, "a"), claim, cases) for cases in (16, 36, 100)] == [False, True, True]
     assert not any(is_promising(compare_accuracy(run, "b"), claim, cases) for cases in (16, 36, 10_000))
-
-
-def with_lesions(run: Run, cases: int) -> Run:
-    """The same run, the first `cases` of which alone hold a lesion."""
-    variants = tuple(
-        replace(
-            variant,
-            scores=(
-                *variant.scores[:cases],
-                *(rescored(own, LESION, dsc=1.0, nsd=1.0, absent=True) for own in variant.scores[cases:]),
-            ),
-        )
-        for variant in run.variants
-    )
-    settings = replace(run.record.settings, absent=ABSENT_SKIP)
-    return replace(run, record=replace(run.record, settings=settings), variants=variants)
 
 
 @pytest.mark.parametrize("cases", [1, 4])

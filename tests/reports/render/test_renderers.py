@@ -40,6 +40,7 @@ from tests.reports.factory import (
     on_gpu,
     segmenting,
     variant,
+    with_lesions,
     without_nsd,
 )
 from tests.reports.render.page import Page
@@ -491,3 +492,31 @@ def test_a_search_says_by_which_rule_it_chose_and_what_its_cases_left_undecided(
     assert said[2].startswith("Searched on")
     page = tuning_files(chosen, confirmed)["tuning.md"]
     assert "in bold the recipe: to within 2 % the fastest whose accuracy is not lost. *Margin used*" in page
+
+
+def test_a_loss_that_could_have_been_detected_stands_with_the_cases_that_its_score_is_of() -> None:
+    change = [0.001 * i for i in range(-3, 3)]
+    run = with_lesions(make_run({"fast": Candidate(4.0, whole=change, lesion=change)}, cases=6), 5)
+    document = render(summarise(run), "markdown")
+    part = document.partition("## What these cases could have detected")[2].partition("\n## ")[0]
+    ((number, whole, lesion, _, surface, _),) = cells(part, "fast")
+    assert number == "6"
+    assert re.fullmatch(r"0\.\d{4}", whole)
+    assert re.fullmatch(r"0\.\d{4} \(5 cases\)", lesion)
+    assert surface == "no spread (5 cases)"
+    assert "Where a number of cases stands behind a loss, the score is of so many alone." in part
+    everywhere = render(summarise(make_run({"fast": Candidate(4.0)}, cases=6)), "markdown")
+    assert "the score is of so many alone" not in everywhere
+
+
+@pytest.mark.parametrize(("launch_of", "launches"), [(lambda sample: sample.round, 2), (lambda _: 0, 1)])
+def test_the_json_counts_the_launches_of_the_baseline_as_those_of_the_others(launch_of, launches) -> None:
+    run = make_run({"fast": Candidate(4.0)})
+    variants = tuple(
+        replace(each, samples=tuple(replace(s, launch=launch_of(s)) for s in each.samples)) for each in run.variants
+    )
+    rows = summary_json(summarise(replace(run, variants=variants)))["variants"]
+    assert {row["name"]: row["launches"] for row in rows} == {"torch-fp32": launches, "fast": launches}
+    failed = replace(run.variants[0], samples=(), status="failed", reason="broken")
+    rows = summary_json(summarise(replace(run, variants=(failed, run.variants[1]))))["variants"]
+    assert {row["launches"] for row in rows} == {0}
