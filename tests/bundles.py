@@ -116,7 +116,12 @@ def _brats() -> tuple[Any, Any]:
     network = SEGRESNET | {"in_channels": 4, "out_channels": 3}
     before = compose(step("LoadImaged", image_only=False), step("NormalizeIntensityd", nonzero=True, channel_wise=True))
     after = compose(SIGMOID, invert(), HALF, step("Lambdad", "pred", func=WHERE), SAVE | {"resample": False})
-    config = inference(network, before, window(16, 16, 16, sw_batch_size=1), after)
+    config = inference(
+        network, before, window(16, 16, 16, sw_batch_size=1), after,
+        dataset_dir="/workspace/data/brats",
+        test_datalist="$monai.data.load_decathlon_datalist(@bundle_root + '/list.json', base_dir=@dataset_dir)",
+    )  # fmt: skip
+    config["dataset"]["data"] = "@test_datalist"
     channels, regions = ["T1c", "T1", "T2", "FLAIR"], ["Tumor core", "Whole tumor", "Enhancing tumor"]
     return config, metadata("BraTS MRI segmentation", channels, regions)
 
@@ -237,15 +242,11 @@ def _template() -> tuple[Any, Any]:
 
 
 def _real(name: str, network: dict[str, Any], *roi: int) -> tuple[Any, Any]:
-    """One that the zoo has published, with a smaller network and tile; and without the list of the zoo's own cases."""
+    """One that the zoo has published, with a smaller network and tile."""
     folder = SHARED / "bundles" / name / "configs"
     config = json.loads((folder / "inference.json").read_text())
     config["network_def"] |= network
     config["inferer"] |= {"roi_size": list(roi)}
-    config["dataset"]["data"] = "$[{'image': i} for i in @datalist]"
-    config["dataloader"] |= {"num_workers": 0, "shuffle": False}
-    config["postprocessing"]["transforms"][-1]["separate_folder"] = False
-    del config["handlers"], config["evaluator"]["val_handlers"], config["evaluator"]["amp"]
     return config, json.loads((folder / "metadata.json").read_text())
 
 
@@ -331,7 +332,8 @@ class Evaluator:
         self.parser.read_config(str(root / "configs" / "inference.json"))
         files = [str(path) for path in images]
         changed = {"bundle_root": str(root), "output_dir": str(out), "device": "$torch.device('cpu')"}
-        changed |= {"datalist": [files[0] if len(files) == 1 else files]}
+        changed |= {"dataset#data": [{"image": files[0] if len(files) == 1 else files}], "dataloader#num_workers": 0}
+        changed |= {"evaluator#amp": False}
         for key, value in changed.items():
             self.parser[key] = value
         self.network = self.parser.get_parsed_content("network").eval()

@@ -50,7 +50,9 @@ def inference_of(settings: InferenceSettings, network: Any, batch: int, *, weigh
         "network_def": network,
         "network": "$@network_def.to(@device)",
         "preprocessing": _compose(_before(settings)),
-        "dataset": {"_target_": "Dataset", "data": "$[{'image': i} for i in @datalist]", "transform": "@preprocessing"},
+        "dataset": {
+            "_target_": "Dataset", "data": "$[{@image_key: i} for i in @datalist]", "transform": "@preprocessing",
+        },
         "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
         "inferer": inferer_of(settings, batch),
         "postprocessing": _compose(_after(settings)),
@@ -81,10 +83,23 @@ def inferer_of(settings: InferenceSettings, batch: int) -> dict[str, Any]:
 
 
 def _datalist(channels: int) -> str:
-    """Files of one channel; of several a folder for each case, its files in the order of the channels."""
+    """Files of one channel; of several a list for each case, whose channels are told by their numbers.
+
+    What is missing stays in its place, and what is too many is appended, so that MONAI refuses either; so it does a
+    folder without any image, which else is left out without an error.
+    """
     if channels == 1:
-        return "$sorted(glob.glob(@dataset_dir + '/*.nii.gz'))"
-    return "$[sorted(glob.glob(case + '/*.nii.gz')) for case in sorted(glob.glob(@dataset_dir + '/*'))]"
+        return (
+            "$[file for ending in ('.nii', '.nii.gz') for file in sorted(glob.glob(@dataset_dir + '/*' + ending))]"
+            " or [@dataset_dir + '/NAME.nii.gz']"
+        )
+    numbered = f"(f'{{case}}_{{i:04}}{{ending}}' for i in range({channels}))"
+    return (
+        f"$[sorted({{*{numbered}, *glob.glob(case + '_????' + ending)}})"
+        " for ending in ('.nii', '.nii.gz') for case in sorted({file[:-len(ending)].rsplit('_', 1)[0]"
+        " for file in glob.glob(@dataset_dir + '/*' + ending)})]"
+        " or [[@dataset_dir + '/NAME_0000.nii.gz']]"
+    )
 
 
 def _before(settings: InferenceSettings) -> list[dict[str, Any]]:

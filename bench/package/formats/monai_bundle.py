@@ -44,6 +44,7 @@ from models.reader.source import find_bundle
 _TORCHSCRIPT = "torchscript"  # the backend that runs what can be traced
 _KEPT = ("LICENSE", "LICENSE.txt", "docs/data_license.txt", "docs/README.md")  # of a bundle
 _REFERENCE = re.compile(r"[@%](\w+)")
+_SAVED = '"output_dir": "@output_dir"'  # of SaveImaged
 _RUNS_EXPRESSIONS = (
     "its configuration is the bundle's own, whose expressions MONAI runs: load it only where you trust it"
 )
@@ -114,7 +115,7 @@ def _write_class(subject: Subject, config: Config, folder: Path) -> Written:
     is_own = _says_it_all(model, config)
     if is_own:
         remarks.append(_RUNS_EXPRESSIONS)
-        values = usual | own | {"checkpointloader": usual["checkpointloader"] | _loaded(own)}
+        values = usual | own | _around(own, usual)
         values |= {"inferer": usual["inferer"]} if _other_window(subject, config) else {}
         values |= {"load_pretrain": True} if "load_pretrain" in own else {}
         if own["evaluator"].get("amp"):
@@ -129,6 +130,25 @@ def _write_class(subject: Subject, config: Config, folder: Path) -> Written:
     pair: Any = model.module
     torch.save(pair.network.state_dict(), folder / WEIGHTS)
     return _written(subject, folder / WEIGHTS, settings.batch, tuple(remarks), code=is_own)
+
+
+def _around(own: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
+    """What stands around the bundle's own steps: its images, its masks and its weights lie in its own folder."""
+    imports = own.get("imports", [])
+    imports = imports if isinstance(imports, list) else [imports]
+    return {
+        "imports": [*imports, *(each for each in usual["imports"] if each not in imports)],
+        **{name: usual[name] for name in ("dataset_dir", "datalist", "output_dir")},
+        "dataset": _with(own["dataset"], usual["dataset"], "data"),
+        "dataloader": _with(own.get("dataloader"), usual["dataloader"], "dataset"),
+        "evaluator": _with(own["evaluator"], usual["evaluator"], "val_data_loader"),
+        "checkpointloader": usual["checkpointloader"] | _loaded(own),
+    }
+
+
+def _with(own: Any, usual: dict[str, Any], name: str) -> dict[str, Any]:
+    """A component of the bundle, but for the argument `name`; the usual one where it has none that can be changed."""
+    return {**own, name: usual[name]} if isinstance(own, dict) else usual
 
 
 def _referred(own: dict[str, Any], value: Any) -> dict[str, Any]:
@@ -153,7 +173,7 @@ def _says_it_all(model: Model, config: Config) -> bool:
     values = config.values
     if model.bundle is None or config.file.stem != "inference" or not set(EVALUATED) <= values.keys():
         return False
-    if not isinstance(values["evaluator"], dict):
+    if not isinstance(values["evaluator"], dict) or _SAVED not in json.dumps(values["postprocessing"]):
         return False
     if model.painting is not None:
         return "Lambda" in json.dumps(values["postprocessing"])
@@ -222,7 +242,8 @@ def _write_texts(folder: Path, bundle: Path | None, readme: str) -> None:
 def _readme(subject: Subject, written: Written) -> str:
     """How it is used, as the specification asks for in ``docs``."""
     channels = subject.models[0].task.channels
-    images = "image files" if len(channels) == 1 else f"a folder for each case with the files of {', '.join(channels)}"
+    numbered = ", ".join(f"`NAME_{number:04}` ({name})" for number, name in enumerate(channels))
+    images = "image files" if len(channels) == 1 else f"for each case image files named {numbered}"
     lines = [
         f"# {subject.models[0].task.name}",
         "",
@@ -230,7 +251,7 @@ def _readme(subject: Subject, written: Written) -> str:
         "",
         *(f"- {remark}" for remark in written.remarks),
         "",
-        f"Put {images} into `images/`; masks go to `eval/`:",
+        f"Put {images}, `.nii` or `.nii.gz`, into `images/`; masks go to `eval/`:",
         "",
         "```",
         "python -m monai.bundle run --config_file configs/inference.json --meta_file configs/metadata.json",

@@ -2,7 +2,9 @@
 
 import json
 import logging
+import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,13 +37,12 @@ def path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [*sys.path])
 
 
-def run_by_monai(bundle: Path, images: list[Path], out: Path) -> np.ndarray:
-    """The mask that MONAI's workflow of the bundle writes for a case, as `python -m monai.bundle run` starts it."""
+def run_by_monai(bundle: Path, images: list[Path]) -> np.ndarray:
+    """The mask that MONAI's workflow of the bundle writes for the only case in its ``images``, on the CPU."""
     from monai.bundle import ConfigWorkflow
 
-    files = [str(path) for path in images]
-    changed = {"bundle_root": str(bundle), "output_dir": str(out), "device": "$torch.device('cpu')"}
-    changed |= {"datalist": [files[0] if len(files) == 1 else files]}
+    put(images, bundle)
+    changed = {"bundle_root": str(bundle), "device": "$torch.device('cpu')"}
     configs = bundle / "configs"
     workflow = ConfigWorkflow(
         str(configs / "inference.json"), str(configs / "metadata.json"), workflow_type="infer", logging_file=False,
@@ -55,8 +56,28 @@ def run_by_monai(bundle: Path, images: list[Path], out: Path) -> np.ndarray:
         workflow.finalize()
     finally:
         logging.disable(logging.NOTSET)
-    (written,) = out.rglob("*.nii.gz")
-    return np.rint(np.asarray(nib.load(written).dataobj).squeeze())
+    (written,) = (bundle / "eval").rglob("*.nii.gz")
+    return mask_in(written)
+
+
+def mask_in(file: Path) -> np.ndarray:
+    return np.rint(np.asarray(nib.load(file).dataobj).squeeze())
+
+
+def put(images: list[Path], bundle: Path) -> None:
+    """Put the files where the bundle's README says."""
+    (bundle / "images").mkdir(exist_ok=True)
+    for path in images:
+        shutil.copy(path, bundle / "images")
+
+
+def by_its_readme(bundle: Path) -> subprocess.CompletedProcess[str]:
+    """The command that the bundle's README shows, as it stands there."""
+    (text,) = [*bundle.glob("docs/voxbench.md"), *bundle.glob("docs/README.md")][:1]
+    _, command, _ = text.read_text().split("```")
+    python, *arguments = shlex.split(command)
+    assert python == "python"
+    return subprocess.run([sys.executable, *arguments], cwd=bundle, capture_output=True, text=True)
 
 
 def verify_network(bundle: Path) -> None:
@@ -120,7 +141,7 @@ def test_a_bundle_goes_as_that_bundle(name, changed: Callable[..., Any], overlap
     assert state.keys() == torch.load(root / "models" / "model.pt", weights_only=True).keys()
     verify_network(out)
     images = write_case(tmp_path / "images", SECOND, model.channels)
-    mask = run_by_monai(out, images, tmp_path / "theirs")
+    mask = run_by_monai(out, images)
     assert len(np.unique(mask)) > 1, "a mask that says nothing"
     np.testing.assert_array_equal(mask, our_mask(subject, images, tmp_path / "ours.nii.gz"))
     again = json.loads((out / "configs" / "inference.json").read_text())
@@ -128,6 +149,64 @@ def test_a_bundle_goes_as_that_bundle(name, changed: Callable[..., Any], overlap
     assert all(again[key] == config[key] for key in ("preprocessing", "postprocessing", "evaluator") if kept)
     assert str(tmp_path) not in json.dumps(again), "nobody else has this folder"
     assert "abort" not in json.dumps(again)
+
+
+@pytest.mark.parametrize("name", [name for name in BUNDLES if "spleen" in name or "brats" in name])
+def test_its_readme_says_how_it_is_run(name, tmp_path):
+    """Nothing is changed in what is exported: not the zoo's own lists of cases, nor where masks go."""
+    root = write(tmp_path / "bundle", *BUNDLES[name]())
+    model, _ = load(root)
+    subject = subject_of(model, root, tmp_path)
+    written(subject, tmp_path / "out")
+    cases = {case: write_case(tmp_path / "cases", case, model.channels, f"pat_{i}") for i, case in enumerate(CASES)}
+    for images in cases.values():
+        put(images, tmp_path / "out")
+    ran = by_its_readme(tmp_path / "out")
+    assert ran.returncode == 0, ran.stderr
+    for i, images in enumerate(cases.values()):
+        (theirs,) = (tmp_path / "out" / "eval").rglob(f"pat_{i}_0000*.nii.gz")
+        ours = our_mask(subject, images, tmp_path / f"{i}.nii.gz")
+        assert len(np.unique(ours)) > 1, "a mask that says nothing"
+        np.testing.assert_array_equal(mask_in(theirs), ours)
+
+
+@pytest.mark.parametrize(
+    ("files", "absent"),
+    [
+        ([], "NAME_0000.nii.gz"),
+        (["a_0000.nii.gz", "a_0001.nii.gz", "a_0003.nii.gz"], "a_0002.nii.gz"),
+        (["a_0001.nii", "a_0002.nii", "a_0003.nii"], "a_0000.nii"),
+        (["a_t1c.nii.gz", "a_t1n.nii.gz", "a_t2w.nii.gz", "a_t2f.nii.gz"], "a_0000.nii.gz"),
+    ],
+)
+def test_channels_are_told_by_their_numbers(files, absent, tmp_path):
+    """A channel that is missing is no reason to take another one in its place."""
+    root = write(tmp_path / "bundle", *BUNDLES["brats_mri"]())
+    written(subject_of(load(root)[0], root, tmp_path), tmp_path / "out")
+    (tmp_path / "out" / "images").mkdir()
+    (channel, *_) = write_case(tmp_path / "cases", FIRST, 1)
+    for name in files:
+        nib.save(nib.load(channel), tmp_path / "out" / "images" / name)
+    with pytest.raises(RuntimeError) as raised:
+        first_case(tmp_path / "out")
+    assert f"images/{absent}" in str(raised.value.__cause__ or raised.value)
+
+
+def test_another_channel_than_the_networks_is_not_left_out(tmp_path):
+    root = write(tmp_path / "bundle", *BUNDLES["brats_mri"]())
+    written(subject_of(load(root)[0], root, tmp_path), tmp_path / "out")
+    put(write_case(tmp_path / "cases", FIRST, 5), tmp_path / "out")
+    assert len(first_case(tmp_path / "out")["image"]) == 5, "which the network then refuses"
+
+
+def first_case(bundle: Path) -> Any:
+    """As MONAI's parser of the bundle's configuration reads it."""
+    from monai.bundle import ConfigParser
+
+    parser = ConfigParser()
+    parser.read_config(str(bundle / "configs" / "inference.json"))
+    parser["bundle_root"] = str(bundle)
+    return parser.get_parsed_content("dataset")[0]
 
 
 def test_a_bundle_of_a_run_gives_the_masks_of_the_run(exported, tmp_path):
@@ -144,7 +223,7 @@ def test_a_bundle_of_a_run_gives_the_masks_of_the_run(exported, tmp_path):
     assert (said["networks"], said["code"], said["proof"]["accuracy"]) == (["models/model.pt"], True, "reference")
     steps = [name for name, _ in said["preparation"]["preprocessing"]]
     assert steps == ["Orientationd", "Spacingd", "ScaleIntensityd", "NormalizeIntensityd"]
-    theirs = run_by_monai(folder, [tmp_path / "raw" / "imagesVal" / "Val_0000.nii.gz"], tmp_path / "theirs")
+    theirs = run_by_monai(folder, [tmp_path / "raw" / "imagesVal" / "Val_0000.nii.gz"])
     ours = np.asarray(nib.load(run / "predictions" / BACKEND / "Val.nii.gz").dataobj)
     assert len(np.unique(ours)) == 3
     np.testing.assert_array_equal(theirs, ours)
@@ -158,7 +237,7 @@ def test_any_other_network_goes_as_torchscript(run_and_package, exported, tmp_pa
     verify_network(folder)
     assert "not known to voxbench" in (folder / "LICENSE").read_text()
     case = json.loads((run / "run.json").read_text())["cases"][0]
-    theirs = run_by_monai(folder, [Path(case["image"])], tmp_path / "theirs")
+    theirs = run_by_monai(folder, [Path(case["image"])])
     ours = np.asarray(nib.load(run / "predictions" / BACKEND / f"{case['name']}.nii.gz").dataobj)
     assert len(np.unique(ours)) == 3
     assert (theirs != ours).mean() <= 1e-4
@@ -173,7 +252,7 @@ def test_regions_and_labels_of_ones_own(tmp_path):
     subject = subject_of(plain, weights, tmp_path, batch=1)
     assert written(subject, tmp_path / "regions").code
     images = write_case(tmp_path / "images", FIRST, model.channels)
-    mask = run_by_monai(tmp_path / "regions", images, tmp_path / "theirs")
+    mask = run_by_monai(tmp_path / "regions", images)
     assert set(np.unique(mask)) == {0, 7, 9}, "the middle region lies under the others"
     assert (mask != our_mask(subject, images, tmp_path / "ours.nii.gz")).mean() <= 1e-4
     likeliest = replace(subject, models=(replace(plain, painting=None),))
@@ -181,7 +260,7 @@ def test_regions_and_labels_of_ones_own(tmp_path):
         likeliest, opening=replace(subject.opening, settings=replace(subject.opening.settings, painting=None))
     )
     written(likeliest, tmp_path / "labels")
-    mask = run_by_monai(tmp_path / "labels", images, tmp_path / "their labels")
+    mask = run_by_monai(tmp_path / "labels", images)
     assert len(np.unique(mask)) > 1
     assert set(np.unique(mask)) <= {3, 7, 9}
     assert (mask != our_mask(likeliest, images, tmp_path / "ours.nii.gz")).mean() <= 1e-4
