@@ -13,6 +13,7 @@ from models.task import intensity_unit
 
 IMAGE, PREDICTION = "image", "pred"  # MONAI's keys of a case
 WEIGHTS, PROGRAM = "models/model.pt", "models/model.ts"
+NEEDED = ("fire", "nibabel", "pytorch-ignite")  # beside MONAI by the command that runs a bundle
 EVALUATED = ("network_def", "network", "preprocessing", "dataset", "inferer", "postprocessing", "evaluator")
 """What a configuration must have at its top to be run as it is."""
 
@@ -83,7 +84,7 @@ def inferer_of(settings: InferenceSettings, batch: int) -> dict[str, Any]:
 
 
 def _datalist(channels: int) -> str:
-    """Files of one channel; of several a list for each case, whose channels are told by their numbers.
+    """Files of one channel; of several a list for each case, in the order of the numbers in their names.
 
     What is missing stays in its place, and what is too many is appended, so that MONAI refuses either; so it does a
     folder without any image, which else is left out without an error.
@@ -193,9 +194,7 @@ def metadata_of(model: Model, settings: InferenceSettings, name: str, said: str)
         "monai_version": distribution_version("monai") or _OLDEST_MONAI,
         "pytorch_version": torch.__version__.partition("+")[0],
         "numpy_version": distribution_version("numpy"),
-        "optional_packages_version": {
-            package: distribution_version(package) or "any" for package in ("nibabel", "pytorch-ignite")
-        },
+        "optional_packages_version": {package: distribution_version(package) or "any" for package in NEEDED},
         "name": name,
         "task": f"segmentation: {task.name}",
         "description": said,

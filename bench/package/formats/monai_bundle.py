@@ -16,6 +16,7 @@ from bench.errors import InputError
 from bench.package.formats import torchscript
 from bench.package.formats.bundle_config import (
     EVALUATED,
+    NEEDED,
     PROGRAM,
     WEIGHTS,
     filled,
@@ -251,7 +252,8 @@ def _readme(subject: Subject, written: Written) -> str:
         "",
         *(f"- {remark}" for remark in written.remarks),
         "",
-        f"Put {images}, `.nii` or `.nii.gz`, into `images/`; masks go to `eval/`:",
+        f"Put {images}, `.nii` or `.nii.gz`, into `images/`; masks go to `eval/`. The command needs",
+        f"`pip install monai {' '.join(NEEDED)}`:",
         "",
         "```",
         "python -m monai.bundle run --config_file configs/inference.json --meta_file configs/metadata.json",

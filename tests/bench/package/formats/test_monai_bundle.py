@@ -74,7 +74,8 @@ def put(images: list[Path], bundle: Path) -> None:
 def by_its_readme(bundle: Path) -> subprocess.CompletedProcess[str]:
     """The command that the bundle's README shows, as it stands there."""
     (text,) = [*bundle.glob("docs/voxbench.md"), *bundle.glob("docs/README.md")][:1]
-    _, command, _ = text.read_text().split("```")
+    before, command, _ = text.read_text().split("```")
+    assert "`pip install monai fire nibabel pytorch-ignite`" in before, "without which MONAI's command starts nothing"
     python, *arguments = shlex.split(command)
     assert python == "python"
     return subprocess.run([sys.executable, *arguments], cwd=bundle, capture_output=True, text=True)
