@@ -18,11 +18,11 @@ from mlserver.utils import get_model_uri
 from numpy.typing import NDArray
 
 from bench.errors import BenchError
-from bench.package.formats.case_tensors import BUSY, IMAGE
+from bench.package.formats.case_tensors import BUSY, IMAGE, OUTPUTS, TYPES
 from bench.serving.served_model import Options, message_of, served
 
 _BAD_REQUEST, _INTERNAL_ERROR, _UNAVAILABLE = 400, 500, 503  # of HTTP
-_TYPES = {"int32": "INT32", "float32": "FP32", "float64": "FP64", "object": "BYTES"}  # of KServe, by NumPy's
+_TYPES = TYPES | {"object": TYPES["bytes"]}
 _AS_BASE64 = Parameters(content_type="base64")  # MLServer's name of how JSON holds bytes
 
 
@@ -51,7 +51,7 @@ class CaseModel(MLModel):  # type: ignore[misc]  # MLServer has no types
         """Answer a request; one whose client is gone leaves the queue, or is stopped at the next tile."""
         if self._waiting > self._most_waiting:
             raise MLServerError(f"{BUSY}: {self._waiting} requests wait; ask again later", _UNAVAILABLE)
-        (files, as_text), cancelled = _files_of(payload), threading.Event()
+        (files, as_text), wanted, cancelled = _files_of(payload), _wanted(payload), threading.Event()
         self._waiting += 1
         try:
             loop = asyncio.get_running_loop()
@@ -67,7 +67,7 @@ class CaseModel(MLModel):  # type: ignore[misc]  # MLServer has no types
         return InferenceResponse(
             model_name=self.name,
             model_version=self.version,
-            outputs=[_output(name, value, as_text=as_text) for name, value in held.items()],
+            outputs=[_output(name, value, as_text=as_text) for name, value in held.items() if name in wanted],
         )
 
     async def unload(self) -> bool:
@@ -78,16 +78,39 @@ class CaseModel(MLModel):  # type: ignore[misc]  # MLServer has no types
 
 def _files_of(payload: InferenceRequest) -> tuple[list[bytes], bool]:
     """The files of a request, and whether it came as JSON, which holds them as base64."""
-    image = next((each for each in payload.inputs if each.name == IMAGE), None)
-    if image is None or image.datatype != "BYTES":
-        raise MLServerError(f"the request has no input {IMAGE!r} of type BYTES; send the NIfTI files there")
+    names = [each.name for each in payload.inputs]
+    if names != [IMAGE] or payload.inputs[0].datatype != "BYTES":
+        raise MLServerError(
+            f"the request has the inputs {names}; it takes one, {IMAGE!r} of type BYTES: send the NIfTI files there"
+        )
+    (image,) = payload.inputs
     held: Any = getattr(image.data, "root", image.data)
     held = held if isinstance(held, list) else [held]
-    as_text = any(isinstance(file, str) for file in held)
+    if list(image.shape) != [1, len(held)]:
+        raise MLServerError(
+            f"{IMAGE}: has shape {list(image.shape)} and {len(held)} files; send one case, of shape [1, files]"
+        )
     try:
-        return [base64.b64decode(file, validate=True) if as_text else bytes(file) for file in held], as_text
+        return [_content(file) for file in held], any(isinstance(file, str) for file in held)
     except (ValueError, TypeError):
         raise MLServerError(f"{IMAGE}: is no base64, as which JSON holds files; encode them so") from None
+
+
+def _content(file: Any) -> bytes:
+    """Of a file as gRPC holds it, or JSON; of nothing else, for which `bytes` would make room as large as it says."""
+    if isinstance(file, bytes):
+        return file
+    if isinstance(file, str):
+        return base64.b64decode(file, validate=True)
+    raise TypeError
+
+
+def _wanted(payload: InferenceRequest) -> set[str]:
+    """The names of the outputs that a request asks for; of all where it names none."""
+    names = {each.name for each in payload.outputs or ()} or set(OUTPUTS)
+    if unknown := names - set(OUTPUTS):
+        raise MLServerError(f"the request asks for the outputs {sorted(unknown)}; there are {', '.join(OUTPUTS)}")
+    return names
 
 
 def _output(name: str, value: NDArray[Any], *, as_text: bool) -> ResponseOutput:

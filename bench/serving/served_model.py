@@ -121,7 +121,7 @@ class ServedModel:
         return held | {
             MASK: np.array([[answer.mask]], object),
             CLASS: np.array([[-1 if answer.number is None else answer.number]], np.int32),
-            PROBABILITIES: np.array([answer.probabilities or [np.nan] * max(1, classes)], np.float32),
+            PROBABILITIES: np.array([answer.probabilities or [0.0] * max(1, classes)], np.float32),
             SECONDS: np.array([[answer.seconds]], np.float64),
         }
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench import __version__
-from bench.package.formats.case_tensors import ABOUT, CLASS, IMAGE, MASK, PROBABILITIES, SECONDS
+from bench.package.formats.case_tensors import ABOUT, CLASS, IMAGE, MASK, PROBABILITIES, SECONDS, TYPES
 from bench.package.formats.description import Subject, TensorInfo
 from reports.records.package import PackageRecord
 
@@ -79,9 +79,12 @@ def mlserver_settings(subject: Subject, name: str) -> dict[str, str]:
         "grpc_max_message_length": 2**31 - 1,
         "debug": False,  # which would log every request
     }
-    target = subject.opening.target
+    target, (inputs, outputs) = subject.opening.target, case_tensors(subject)
     model = {
         "name": name,
+        "platform": "voxbench",
+        "inputs": [_metadata(each) for each in inputs],
+        "outputs": [_metadata(each) for each in outputs],
         "implementation": "bench.serving.mlserver_model.CaseModel",
         "parameters": {
             "uri": f"./{PACKAGE}",
@@ -96,6 +99,11 @@ def mlserver_settings(subject: Subject, name: str) -> dict[str, str]:
         },
     }
     return {"settings.json": _json(server), f"{name}/model-settings.json": _json(model)}
+
+
+def _metadata(info: TensorInfo) -> dict[str, Any]:
+    """As the protocol describes a tensor."""
+    return {"name": info.name, "datatype": TYPES[info.type], "shape": list(info.shape)}
 
 
 def _tensor(info: TensorInfo) -> str:

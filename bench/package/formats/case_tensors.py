@@ -11,11 +11,14 @@ MASK = "mask"
 CLASS = "class"
 """INT32 ``[1, 1]``: of the case; -1 where the network has no classification."""
 PROBABILITIES = "probabilities"
-"""FP32 ``[1, classes]``: of each class; a single NaN where the network has no classification."""
+"""FP32 ``[1, classes]``: of each class; a single 0 where the network has no classification."""
 SECONDS = "seconds"
 """FP64 ``[1, 1]``: from the files to the mask, the way over the network and in the queue left out."""
 ABOUT = "about"
 """BYTES ``[1, 1]``: JSON with what predicts: ``identity``, ``source``, ``channels``, ``classes``, ``labels``."""
+
+TYPES = {"bytes": "BYTES", "int32": "INT32", "float32": "FP32", "float64": "FP64"}
+"""The protocol's names of what NumPy calls otherwise; bytes are objects there."""
 
 OUTPUTS = (MASK, CLASS, PROBABILITIES, SECONDS, ABOUT)
 

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -19,7 +20,7 @@ from bench.package.formats.case_tensors import ABOUT, CLASS, MASK, OUTPUTS, PROB
 from bench.serving import server as server_module
 from bench.serving.received import write_received
 from bench.serving.remote import labels_of
-from bench.serving.served_model import Options, RequestCancelledError, message_of, served
+from bench.serving.served_model import Options, RequestCancelledError, ServedModel, message_of, served
 from bench.serving.server import CaseRefusedError
 from tests.bench.conftest import SIDE
 from tests.bench.package.conftest import run_and_package
@@ -67,6 +68,15 @@ def test_an_empty_file_asks_what_the_model_is(model):
     assert (about["source"], about["channels"], about["classes"]) == ("openvino-fp32", ["CT"], ["0", "1", "2"])
     assert about["identity"] == dict(model.opening.identity)
     assert model.outputs([volume()], lambda: False).keys() == set(OUTPUTS)
+
+
+def test_a_network_without_classes_answers_what_json_can_hold(model):
+    opening = model.opening
+    plain = replace(opening.open, settings=replace(opening.open.settings, subtypes=0))
+    without = replace(opening, open=plain, task=replace(opening.task, classes=()))
+    held = ServedModel(without, model._session, 2**30).outputs([volume()], lambda: False)
+    assert (held[CLASS].tolist(), held[PROBABILITIES].tolist()) == ([[-1]], [[0.0]])
+    json.dumps([held[name].tolist() for name in (CLASS, PROBABILITIES, SECONDS)], allow_nan=False)
 
 
 def test_a_case_that_nobody_waits_for_is_stopped_between_two_tiles(model):

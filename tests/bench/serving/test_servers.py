@@ -10,6 +10,7 @@ import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import nibabel as nib
@@ -267,3 +268,69 @@ def test_over_http_files_are_base64_in_json_or_the_binary_extension(place):
         mask = answered[int(head_size) + 4 :]
     with Server(place.url, place.model, 60) as server:
         assert mask == server.predict([content]).mask
+
+
+ENCODED = base64.b64encode(packed((SIDE,) * 3)).decode()
+OF_MLSERVER = {
+    "several cases": ({"shape": [4, 1], "data": [ENCODED] * 4}, "image: has shape [4, 1] and 4 files; send one case"),
+    "a square": ({"shape": [2, 2], "data": [ENCODED] * 4}, "image: has shape [2, 2] and 4 files; send one case"),
+    "another number": ({"shape": [1, 2]}, "image: has shape [1, 2] and 1 files; send one case, of shape [1, files]"),
+    "another name": ({"name": "img"}, "the request has the inputs ['img']; it takes one, 'image' of type BYTES"),
+    "another type": ({"datatype": "INT32", "data": [3]}, "it takes one, 'image' of type BYTES"),
+    "a number": ({"data": [2**40]}, "image: is no base64"),
+    "nothing": ({"data": [None]}, "image: is no base64"),
+    "text": ({"data": ["no base64"]}, "image: is no base64"),
+}
+
+
+def ask_mlserver(place, *images, **more) -> tuple[int, dict]:
+    """What MLServer answers by HTTP to inputs that are right but for `images`: status and content."""
+    right = {"name": "image", "datatype": "BYTES", "shape": [1, 1], "data": [ENCODED]}
+    path = f"http://127.0.0.1:{place.served.http}/v2/models/{place.model}/infer"
+    body = json.dumps({"inputs": [right | image for image in images], **more}).encode()
+    try:
+        with urlopen(Request(path, body, {"Content-Type": "application/json"}), timeout=60) as answer:
+            return answer.status, json.loads(answer.read())
+    except HTTPError as error:
+        return error.code, json.loads(error.read())
+
+
+@pytest.mark.parametrize("fault", OF_MLSERVER)
+def test_mlserver_takes_one_case_of_files(fault, place):
+    """Triton holds requests against its configuration by itself."""
+    if place.name != "mlserver":
+        pytest.skip("of MLServer alone")
+    changed, line = OF_MLSERVER[fault]
+    status, answer = ask_mlserver(place, changed)
+    assert (status, line in answer["error"]) == (400, True), answer
+
+
+def test_mlserver_refuses_a_second_image(place):
+    if place.name != "mlserver":
+        pytest.skip("of MLServer alone")
+    status, answer = ask_mlserver(place, {}, {})
+    assert (status, "the inputs ['image', 'image']; it takes one" in answer["error"]) == (400, True), answer
+
+
+def test_mlserver_gives_the_outputs_that_are_asked_for(place):
+    if place.name != "mlserver":
+        pytest.skip("of MLServer alone")
+    status, answer = ask_mlserver(place, {}, outputs=[{"name": "class"}, {"name": "seconds"}])
+    assert (status, [each["name"] for each in answer["outputs"]]) == (200, ["class", "seconds"])
+    status, answer = ask_mlserver(place, {}, outputs=[{"name": "class"}, {"name": "nope"}])
+    assert (status, "asks for the outputs ['nope']; there are mask, class" in answer["error"]) == (400, True)
+
+
+def test_it_says_what_it_takes_and_gives(place):
+    with urlopen(f"http://127.0.0.1:{place.served.http}/v2/models/{place.model}", timeout=10) as answer:
+        held = json.loads(answer.read())
+    tensors = {each["name"]: (each["datatype"], each["shape"][1:]) for each in (*held["inputs"], *held["outputs"])}
+    assert tensors == {
+        "image": ("BYTES", [-1]),
+        "mask": ("BYTES", [1]),
+        "class": ("INT32", [1]),
+        "probabilities": ("FP32", [3]),
+        "seconds": ("FP64", [1]),
+        "about": ("BYTES", [1]),
+    }
+    assert held["platform"] == {"triton": "python", "mlserver": "voxbench"}[place.name]
