@@ -25,7 +25,7 @@ from engines.probe import versions
 if TYPE_CHECKING:
     from models.model import Model
 
-FORMAT = 1  # raise it when a builder in this package changes what it writes
+FORMAT = 2  # raise it when a builder in this package changes what it writes
 PORTABLE = ("onnx-fp32", "onnx-fp16", "onnx-int8", "openvino-int8", "ort-int8")
 """Kinds that are data for a runtime on any machine; whatever else is built is code, or for one device."""
 CHOICE = "fused-choice"

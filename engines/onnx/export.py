@@ -45,6 +45,8 @@ def _export(model: "Model", target: Target, half: bool, path: Path) -> None:
         assert not half, "a graph is not halved: the table of backends says which can start from one"
         onnx.save(with_fixed_shapes(model, target.input_shape, INPUT, OUTPUTS), path)
         return
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+
     dtype = torch.float16 if half else None
     x = torch.zeros(target.input_shape, dtype=dtype)
     with placed(model.module, "cpu", dtype) as network, suppress_output(), torch.no_grad():
@@ -53,6 +55,7 @@ def _export(model: "Model", target: Target, half: bool, path: Path) -> None:
             input_names=[INPUT], output_names=list(OUTPUTS),
         )  # fmt: skip
         assert program is not None, "the exporter returns a program where it is given no file"
+        ClearMetadataAndDocStringPass()(program.model)  # lines of code with their paths on this machine
         program.save(str(path), external_data=False)  # its weights are those of the network as it is placed
 
 

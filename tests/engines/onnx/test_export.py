@@ -1,14 +1,16 @@
-"""What quantizers are fed with."""
+"""The graph that runtimes start from, and what quantizers are fed with."""
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from engines.base import Calibration, EngineError, Target
-from engines.onnx.export import calibration_batches
+from engines.onnx.export import calibration_batches, onnx_file
 from models.model import Model
 
 
@@ -47,3 +49,36 @@ def test_tiles_are_looked_at_once_for_all_backends(
     for here in (first, first, replace(other, cache=first.cache)):
         assert len(calibration_batches(replace(model, module=network), here)) == 3
     assert network.passes == 2 * 3, "other tiles are others"
+
+
+CODE = """
+import torch
+
+class Network(torch.nn.Module):
+    def forward(self, x):
+        secret_of_the_maker = torch.nn.functional.avg_pool3d(x, 3, 1, 1)
+        return torch.cat([secret_of_the_maker] * 3, 1), secret_of_the_maker.mean((2, 3, 4)).repeat(1, 3)
+"""
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_graph_says_neither_where_nor_of_which_code_it_was_made(
+    model: Model, target: Callable[..., Target], tmp_path: Path, half: bool
+) -> None:
+    """So that it is the same file wherever this project and the user's code lie."""
+    made = []
+    for place in ("here", "elsewhere"):
+        (tmp_path / place).mkdir()
+        code = tmp_path / place / "network.py"
+        code.write_text(CODE)
+        spec = importlib.util.spec_from_file_location("network_of_a_user", code)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        here = replace(target(), cache=tmp_path / place / "cache")
+        file, _ = onnx_file(replace(model, module=module.Network().eval(), sha256="a user's"), here, half)
+        made.append(file.read_bytes())
+    assert made[0] == made[1]
+    for word in (b"secret_of_the_maker = ", b"network.py", str(tmp_path).encode(), b"site-packages"):
+        assert word not in made[0]
