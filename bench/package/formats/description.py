@@ -17,6 +17,7 @@ from bench.pipeline.settings import InferenceSettings
 from bench.pipeline.tiles import SIGMA_SCALE
 from bench.worker.messages import Open
 from engines.cache import kind_of
+from engines.layers import OUTPUTS
 from engines.probe import incompatible_reason, ungraphable_reason
 from models.model import Model
 from reports.records.package import PackageRecord, Proof
@@ -169,7 +170,7 @@ def write_description(folder: Path, subject: Subject, written: Written, created:
         "ensemble": _ensemble(settings),
         "code": written.code,
         "served": written.served,
-        "remarks": written.remarks,
+        "remarks": (*written.remarks, *_no_class(settings, written)),
         "inputs": [vars(each) for each in written.inputs],
         "outputs": [vars(each) for each in written.outputs],
         "channels": task.channels,
@@ -235,6 +236,13 @@ def _labels(settings: InferenceSettings, names: Mapping[str, int]) -> dict[str, 
         "painting": settings.painting,
         "rule": _PAINTED if painted else _LIKELIEST,
     }
+
+
+def _no_class(settings: InferenceSettings, written: Written) -> tuple[str, ...]:
+    """What is to be said of the second output that networks without classes have all the same, for runtimes."""
+    has_none = settings.subtypes == 0 and any(each.name == OUTPUTS[1] for each in written.outputs)
+    said = f"the network has no classes: its output {OUTPUTS[1]} is a logit of a voxel, and says nothing of the case"
+    return (said,) if has_none else ()
 
 
 def _files(folder: Path) -> Iterator[str]:

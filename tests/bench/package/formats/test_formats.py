@@ -18,7 +18,7 @@ from torch import nn
 import engines
 from bench.errors import InputError
 from bench.package.formats import onnx_graph, torchscript, triton
-from bench.package.formats.description import Subject, other_runtime
+from bench.package.formats.description import Subject, other_runtime, write_description
 from bench.package.opening import open_package
 from models.load import load_models
 from tests.bench.conftest import SIDE
@@ -218,7 +218,7 @@ def test_int8_graphs_are_those_that_ran(quantized_run, exported):
 
     folder, said = exported(quantized_run, "ort-int8", "onnx")
     assert said["precision"]["files"] == "int8"
-    assert not said["remarks"]
+    assert not said["remarks"], "of an output without a meaning neither: it has classes"
     kinds = {node.op_type for node in onnx.load(folder / "model.onnx").graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
     artefact = next((quantized_run.parent / "cache").glob("ort-int8-*/int8.onnx"))
@@ -346,6 +346,9 @@ def test_a_graph_of_ones_own_has_no_torchscript(tmp_path):
         "segmentation": (1, 3, 8, 8, 8),
         "classification": (1, 1),
     }
+    described = write_description(tmp_path / "out", subject, said, created="")
+    line = "the network has no classes: its output classification is a logit of a voxel, and says nothing of the case"
+    assert line in described["remarks"]
 
 
 @pytest.mark.parametrize(("backend", "said"), [("ort-fp16", 0), ("ort-fp32", 0), ("ort-tensorrt-fp16", 1)])
