@@ -24,7 +24,7 @@ from reports.records.record import (
     SystemLoad,
     Usage,
 )
-from reports.records.store import Run
+from reports.records.store import Run, read_run
 from reports.render import FORMATS, render
 from reports.render.csv_tables import cases_csv
 from reports.render.summary_json import summary_json
@@ -186,6 +186,21 @@ def test_json_holds_the_figures() -> None:
     assert rows["shifted"]["accuracy"]["structures"]["lesion"]["dsc"]["state"] == "lost"
     assert set(rows[SKIP.name]["latency_s"].values()) == {None}
     assert rows[SKIP.name]["fix"] == 'pip install "voxbench[gpu]"'
+
+
+RESULTS = Path(__file__).parents[3] / "docs" / "results"
+
+
+@pytest.mark.parametrize("name", ["confirmed", "gpu-h100-first", "demo-tuned", "peers"])
+def test_every_key_of_the_json_stands_on_its_page(name: str) -> None:
+    """Of the document and of its variants, with what is in these."""
+    run = confirmed() if name == "confirmed" else read_run(RESULTS / name)
+    document = summary_json(summarise(run))
+    text, _, _ = (RESULTS.parent / "reference" / "json.md").read_text().partition("# `bench compare")
+    named = {*re.findall(r"`(\w+)`", text), *re.findall(r'"(\w+)":', text)}
+    tables = [document, *document["variants"]]
+    tables += [held for row in document["variants"] for held in row.values() if isinstance(held, dict)]
+    assert {key for table in tables for key in table} <= named
 
 
 def test_json_holds_what_the_cases_and_classes_tell() -> None:
