@@ -14,7 +14,7 @@ from engines.layers import PRECISIONS, UNKNOWN, Operation
 from engines.placement import placed
 from engines.pytorch.engine import TorchEngine
 from engines.pytorch.session import TorchSession, fp32_as_run, torch_settings, trace
-from engines.pytorch.tracing import trace_network
+from engines.pytorch.tracing import save_trace, trace_network
 from models.errors import one_line
 from models.suppress import suppress_output
 
@@ -63,7 +63,7 @@ def _number(target: Target) -> dict[str, int]:
 def _build(model: "Model", target: Target, path: Path) -> None:
     x = torch.rand(target.input_shape, device=target.device)
     with placed(model.module, target.device) as network, torch.inference_mode():
-        torch.jit.freeze(trace_network(network, x)).save(str(path))
+        save_trace(torch.jit.freeze(trace_network(network, x)), path)
 
 
 def _load(path: Path, x: torch.Tensor) -> tuple[Any, str]:

@@ -1,9 +1,14 @@
-"""A network traced by TorchScript, also one whose modules have attributes that cannot be read."""
+"""A network traced by TorchScript, also one whose modules have attributes that cannot be read, and its file."""
 
+import io
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+_LINES_OF_CODE = ".debug_pkl"  # ending of records
+_OF_THE_WRITER = ("version", "byteorder", ".data/serialization_id")  # which adds them by itself
 
 
 class _Held(nn.Module):
@@ -29,6 +34,20 @@ def trace_network(network: nn.Module, x: Tensor) -> Any:
     """
     module = network if all(map(_is_readable, network.modules())) else _Held(network).eval()
     return torch.jit.trace(module, x, check_trace=False)  # type: ignore[no-untyped-call]
+
+
+def save_trace(traced: Any, path: Path) -> None:
+    """Write a trace without its records of the lines of code that it comes from, which hold paths on this machine."""
+    whole = io.BytesIO()
+    torch.jit.save(traced, whole)
+    whole.seek(0)
+    reader, writer = torch._C.PyTorchFileReader(whole), torch._C.PyTorchFileWriter(str(path))
+    writer.set_min_version(int(reader.get_record("version")))
+    for name in reader.get_all_records():
+        if not name.endswith(_LINES_OF_CODE) and name not in _OF_THE_WRITER:
+            content = reader.get_record(name)
+            writer.write_record(name, content, len(content))
+    writer.write_end_of_file()
 
 
 def _is_readable(part: nn.Module) -> bool:

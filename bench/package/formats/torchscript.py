@@ -18,7 +18,7 @@ from bench.package.formats.description import (
 )
 from engines.layers import INPUT, OUTPUTS
 from engines.placement import placed
-from engines.pytorch.tracing import trace_network
+from engines.pytorch.tracing import save_trace, trace_network
 from models.suppress import suppress_output
 
 FILE = "model.ts"
@@ -70,7 +70,7 @@ def write_trace(subject: Subject, module: nn.Module, shape: tuple[int, ...], pat
     with placed(module, "cpu") as network, suppress_output(), torch.no_grad():
         traced = trace_network(network, first)
         pairs = list(zip(_tensors(traced(second)), _tensors(network(second)), strict=True))
-        traced.save(str(path))
+        save_trace(traced, path)
     wrong = max(float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1e-6)) for ours, theirs in pairs)
     if not wrong <= _TOLERANCE:
         raise InputError(

@@ -5,6 +5,7 @@ import importlib.util
 import shutil
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -115,6 +116,10 @@ def test_pytorch_loads_the_trace_without_this_project(run, exported, tile, expec
     with np.load(tmp_path / "logits.npz") as logits:
         assert_close(list(logits.values()), expected)
     assert (ports(said["inputs"]), ports(said["outputs"])) == (IMAGE, LOGITS)
+    with zipfile.ZipFile(folder / said["networks"][0]) as archive:
+        records = b"".join(map(archive.read, archive.namelist()))
+    for path in (str(Path(__file__).parents[4]), str(Path(torch.__file__).parent)):
+        assert path.encode() not in records, "a path of whoever made it"
 
 
 def model_config() -> Any:
