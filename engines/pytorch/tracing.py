@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 _LINES_OF_CODE = ".debug_pkl"  # ending of records
-_OF_THE_WRITER = ("version", "byteorder", ".data/serialization_id")  # which adds them by itself
+_VERSIONS = (".data/version", "version")  # the first where an operator needs version 6 or later
+_OF_THE_WRITER = (*_VERSIONS, "byteorder", ".data/serialization_id")  # which adds them by itself
 
 
 class _Held(nn.Module):
@@ -42,8 +43,9 @@ def save_trace(traced: Any, path: Path) -> None:
     torch.jit.save(traced, whole)
     whole.seek(0)
     reader, writer = torch._C.PyTorchFileReader(whole), torch._C.PyTorchFileWriter(str(path))
-    writer.set_min_version(int(reader.get_record("version")))
-    for name in reader.get_all_records():
+    names = reader.get_all_records()
+    writer.set_min_version(int(reader.get_record(next(name for name in _VERSIONS if name in names))))
+    for name in names:
         if not name.endswith(_LINES_OF_CODE) and name not in _OF_THE_WRITER:
             content = reader.get_record(name)
             writer.write_record(name, content, len(content))

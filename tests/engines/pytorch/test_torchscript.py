@@ -13,7 +13,7 @@ from engines.base import Target
 from engines.cache import Artefact
 from engines.evidence.mismatch import evidence_mismatch
 from engines.pytorch import torchscript
-from engines.pytorch.tracing import trace_network
+from engines.pytorch.tracing import save_trace, trace_network
 from models.model import Model
 from models.networks.build import describe_network
 
@@ -59,6 +59,14 @@ def test_it_runs_with_the_network_s_logits(kind: type[nn.Module], said: str, tmp
         evidence = session.evidence()
     assert evidence.details["read_from"].startswith(said)
     assert evidence_mismatch(engines.BACKENDS["torchscript"], target, evidence) is None
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU(), nn.GELU()], ids=["version 3", "version 10"])
+def test_a_trace_is_read_again_whatever_version_its_operators_need(activation: nn.Module, tmp_path: Path) -> None:
+    network, x = nn.Sequential(nn.Conv3d(1, 2, 3), activation).eval(), torch.rand(1, 1, *TILE)
+    save_trace(trace_network(network, x), tmp_path / "net.ts")
+    trace = torch.jit.load(tmp_path / "net.ts")  # type: ignore[no-untyped-call]
+    assert torch.equal(trace(x), network(x))
 
 
 def test_a_trace_holds_the_weights_of_what_cannot_be_read(tmp_path: Path) -> None:
