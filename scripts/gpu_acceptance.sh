@@ -113,10 +113,11 @@ winner() { # of the stage `claim`; the baseline where nothing is faster
 }
 
 scenarios() {
-    local each
+    local each ahead=()
     for each in single-stream offline; do
         [ -e "$kept/$each.json" ] || within "$python" -m bench scenario --device "$device" --demo-width "$width" \
-            --backend "$(winner)" --max-cases "${CASES:-36}" --read-ahead 6 --scenario "$each" --out "$kept/$each.json" || return 1
+            --backend "$(winner)" --max-cases "${CASES:-36}" "${ahead[@]}" --scenario "$each" --out "$kept/$each.json" || return 1
+        ahead=(--read-ahead 6) # of the second alone: a single stream waits for each case
     done
 }
 

@@ -127,11 +127,11 @@ class Slow(Faulty):
 
 
 class Late(Faulty):
-    fault = "slow=0.04"
+    fault = "slow=0.12"
 
 
 class Medium(Faulty):
-    fault = "slow=0.015"
+    fault = "slow=0.045"
 
 
 class Stuck(Faulty):
