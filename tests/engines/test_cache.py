@@ -1,7 +1,6 @@
 """Artefacts on disk: whole, keyed by all they depend on, and rebuilt when they are not whole."""
 
 import multiprocessing
-import resource
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +16,7 @@ from engines.base import Calibration, EngineError, Target
 from engines.cache import artefact, asked, key_of, place_of
 from engines.probe import check
 from models.model import Model
+from tests.full_disk import most_bytes_in_a_file
 
 ON_DISK = ("torchscript", "ort-int8", "openvino-int8")
 
@@ -63,13 +63,11 @@ def test_engines_come_back_from_disk(
 
 
 def test_a_full_cache_is_named_and_nothing_is_left(tmp_path: Path) -> None:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))  # a write stops midway, as on a full disk
-    try:
-        with pytest.raises(EngineError, match=r"the cache has no room .*; make room, or set VOXBENCH_CACHE to another"):
-            artefact(_target(tmp_path), "thing", {"a": 1}, _write)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with (
+        most_bytes_in_a_file(500),
+        pytest.raises(EngineError, match=r"the cache has no room .*; make room, or set VOXBENCH_CACHE to another"),
+    ):
+        artefact(_target(tmp_path), "thing", {"a": 1}, _write)
     assert list(tmp_path.iterdir()) == []
 
 

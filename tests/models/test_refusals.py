@@ -77,7 +77,7 @@ class TwoLinears(nn.Module):
 
 class Dropping(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return nn.functional.dropout3d(x.repeat(1, 3, 1, 1, 1), 0.5, training=True)
+        return nn.functional.dropout(x.repeat(1, 3, 1, 1, 1), 0.5, training=True)
 
 
 def test_the_docs_show_what_is_printed(marker: Path, capsys: pytest.CaptureFixture[str], trained: Path) -> None:
@@ -156,6 +156,13 @@ def _own() -> Iterator[list[str]]:
     yield ["many.pth", "--arch", "many.py:make"]
     Path("small.toml").write_text('channels = ["CT"]\n[labels]\nbackground = 0\norgan = 1\n')
     yield ["many.pth", "--arch", "many.py:make", "--task", "small.toml"]
+    Path("labels.py").write_text(NET.replace("return seg, self.cls(seg.mean((2, 3, 4)))", "return seg.argmax(1, True)"))
+    yield ["net.pth", "--arch", "labels.py:make"]
+    single, named = NET.replace("classes=3", "classes=1"), dict(space)
+    exec(single, named)
+    torch.save(named["Net"]().state_dict(), "single.pth")
+    Path("single.py").write_text(single)
+    yield ["single.pth", "--arch", "single.py:make", "--task", "small.toml"]
 
 
 def _programs() -> Iterator[list[str]]:

@@ -1,8 +1,6 @@
 """The folder of a run where folders are as they are in the field: shared, full, without links."""
 
 import os
-import resource
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,18 +13,8 @@ from bench.schedule.limits import Limits
 from bench.schedule.run_directory import LATEST, RunDirectory, write_text
 from reports.records.record import COMPLETE, OK, PENDING
 from reports.records.store import RecordError, read_run, samples_path, write_run
+from tests.full_disk import most_bytes_in_a_file
 from tests.reports.factory import Candidate, make_run
-
-
-@contextmanager
-def most_bytes_in_a_file(number: int):
-    """Where a file must not grow further, a write stops midway and fails, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (number, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_runs_begun_in_the_same_second_have_a_folder_each(tmp_path):
