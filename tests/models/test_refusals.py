@@ -138,30 +138,29 @@ def _nnunets(trained: Path) -> Iterator[list[str]]:
     yield [str(train(Path("fork"), plans(), wrap=TwoLinears))]
 
 
+def _of_classes(name: str, classes: int) -> None:
+    """Write a network of the user's code, and its weights."""
+    code, space = NET.replace("classes=3", f"classes={classes}"), dict[str, Any](__name__="theirs")
+    exec(code, space)
+    torch.save(space["Net"]().state_dict(), f"{name}.pth")
+    Path(f"{name}.py").write_text(code)
+
+
 def _own() -> Iterator[list[str]]:
-    space: dict[str, Any] = {"__name__": "theirs"}
-    exec(NET, space)
-    torch.save(space["Net"]().state_dict(), "net.pth")
-    Path("net.py").write_text(NET)
+    _of_classes("net", 3)
     yield ["net.pth", "--arch", "net.py:nett"]
     yield ["net.pth", "--arch", "net.py:wide"]
     Path("broken.py").write_text("import no_such_package\n")
     yield ["net.pth", "--arch", "broken.py:make"]
     Path("twice.py").write_text(NET.replace("return seg, self", "return seg, seg + 1, self"))
     yield ["net.pth", "--arch", "twice.py:make"]
-    many, named = NET.replace("classes=3", "classes=5"), dict(space)
-    exec(many, named)
-    torch.save(named["Net"]().state_dict(), "many.pth")
-    Path("many.py").write_text(many)
+    _of_classes("many", 5)
     yield ["many.pth", "--arch", "many.py:make"]
     Path("small.toml").write_text('channels = ["CT"]\n[labels]\nbackground = 0\norgan = 1\n')
     yield ["many.pth", "--arch", "many.py:make", "--task", "small.toml"]
     Path("labels.py").write_text(NET.replace("return seg, self.cls(seg.mean((2, 3, 4)))", "return seg.argmax(1, True)"))
     yield ["net.pth", "--arch", "labels.py:make"]
-    single, named = NET.replace("classes=3", "classes=1"), dict(space)
-    exec(single, named)
-    torch.save(named["Net"]().state_dict(), "single.pth")
-    Path("single.py").write_text(single)
+    _of_classes("single", 1)
     yield ["single.pth", "--arch", "single.py:make", "--task", "small.toml"]
 
 
