@@ -13,8 +13,9 @@ from bench.data.volume import MaskValues, read_mask, read_space
 from bench.data.write import write_subtypes
 from bench.errors import InputError, InterruptedRunError, StorageError
 from bench.plan.declaration import Declaration, read_declaration, refuse_other
-from bench.plan.plan import Plan, make_plan, resume_plan, sharded
+from bench.plan.plan import Plan, make_plan, sharded
 from bench.plan.request import Request
+from bench.plan.resumption import resume_plan
 from bench.progress import Progress
 from bench.schedule.confirmation import confirm, plan_confirmation, to_confirm
 from bench.schedule.groups import interleave_in_groups

@@ -22,7 +22,7 @@ from bench.machine.clock import clock_fault
 from bench.plan.cache import cache_folder
 from bench.plan.plan import Plan, make_plan
 from bench.plan.request import Request
-from bench.plan.variants import refuse_no_single
+from bench.plan.variants.variants import refuse_no_single
 from bench.progress import Progress
 from bench.worker.messages import Broke, Open, Opened, Predict, PredictAll, Predicted, PredictedAll
 from bench.worker.process import WorkerLostError, WorkerProcess

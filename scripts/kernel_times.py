@@ -22,7 +22,7 @@ from bench import demo
 from bench.machine import peak
 from bench.machine.host import physical_threads
 from bench.plan.cache import cache_folder
-from bench.plan.variants import read_variants
+from bench.plan.variants.variants import read_variants
 from engines.base import EngineError, Target
 from engines.evidence.mac_counter import layers_in
 from engines.pytorch.session import traced_events

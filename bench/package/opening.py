@@ -9,9 +9,10 @@ from bench.package.document import ARTEFACTS, NETWORKS, document_sha256, read_pa
 from bench.package.networks import identity_of
 from bench.pipeline.settings import InferenceSettings
 from bench.plan.cache import cache_folder
+from bench.plan.networks import classes_of
 from bench.plan.opening import Opening
-from bench.plan.plan import classes_of, of_variant
-from bench.plan.variants import row_of
+from bench.plan.settings import of_variant
+from bench.plan.variants.variants import row_of
 from bench.worker import allocator
 from bench.worker.messages import Open
 from engines.base import Calibration, EngineError, Target

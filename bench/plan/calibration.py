@@ -2,7 +2,7 @@
 
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,9 +19,38 @@ from bench.pipeline.preparation import preparation_of
 from bench.pipeline.roi import choose_region
 from bench.pipeline.settings import InferenceSettings
 from bench.pipeline.tiles import triple
+from bench.plan.variants.variants import row_of
 from engines.base import Calibration
+from reports.records.record import Settings
+
+Calibrations = Mapping[tuple[int, int, int], Calibration | None]
+"""By the size of tiles; None, or none of a size, where there are no training cases for it."""
 
 CASES = 16  # spread evenly over the training split; two tiles of each
+
+
+def calibrate(
+    settings: Settings, root: Path, evaluated: list[CaseFiles], inference: InferenceSettings, values: MaskValues
+) -> tuple[Calibrations, list[str]]:
+    """Of each size of tile that an INT8 variant has, and the names of the cases that they are from.
+
+    Raises:
+        InputError: one of these is among the `evaluated` cases.
+    """
+    sizes = {own.tile or settings.tile for own in settings.variants.values() if row_of(own.backend).precision == "int8"}
+    calibrations, cases = dict[tuple[int, int, int], Calibration | None](), list[str]()
+    for tile in sorted(sizes):
+        of_tile = replace(inference, tile=tile)
+        calibrations[tile], cases = from_training_cases(root, evaluated, of_tile, values)
+    return calibrations, cases
+
+
+def calibration_sha256(tiles: Calibrations) -> str:
+    """Of the calibration of every size of tile; empty without any."""
+    hashes = [own.sha256 for _, own in sorted(tiles.items()) if own is not None]
+    if len(hashes) < 2:
+        return "".join(hashes)
+    return hashlib.sha256(" ".join(hashes).encode()).hexdigest()
 
 
 def from_training_cases(

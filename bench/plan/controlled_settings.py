@@ -10,9 +10,9 @@ from bench.data.layouts import CaseFiles
 from bench.data.volume import MaskValues
 from bench.peers import PEERS
 from bench.pipeline.nnunet.preparation import covered
-from bench.plan.augmentation import OFF
 from bench.plan.request import Request
-from bench.plan.variants import row_of
+from bench.plan.variants.augmentation import OFF
+from bench.plan.variants.variants import row_of
 from bench.worker.allocator import KEEP
 from engines.base import TORCH
 from engines.evidence.mac_counter import layers_in

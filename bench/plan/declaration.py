@@ -18,7 +18,7 @@ from bench.data.cases import fingerprint
 from bench.data.layouts import CaseFiles
 from bench.errors import InputError
 from bench.plan.plan import Plan
-from bench.plan.variants import packages_of
+from bench.plan.variants.variants import packages_of
 from bench.worker.messages import Open
 from engines.probe import versions
 from reports.decision.verdict import Claim

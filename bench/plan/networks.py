@@ -8,6 +8,7 @@ from torch import nn
 
 from bench import demo
 from bench.errors import InputError
+from bench.plan import no_network
 from bench.plan.controlled_settings import layers_of_a_pass
 from bench.plan.request import Request
 from engines.layers import Layer
@@ -18,6 +19,7 @@ from models.networks.window import UNNAMED
 from models.options import ModelOptions
 from models.reader.checkpoint import Checkpoint
 from models.reader.source import fold_folders
+from models.task import Task
 from reports.records.record import CheckpointRecord
 
 
@@ -98,3 +100,26 @@ def read_networks(
         layers=layers,
         further=tuple(member.sha256 if member.program is None else member.code for _, member in members[1:]),
     )
+
+
+def networks_of(request: Request, alone: bool) -> Networks:
+    """What was read; where own commands run `alone` it is never run, and need not be there beside a task.
+
+    Raises:
+        InputError, models.errors.CheckpointError: as `paths_of` and `read_networks`.
+    """
+    task = request.model_options.task
+    if alone and request.checkpoint is None and request.model_options.arch is None and task is not None:
+        return without_network(task)
+    return read_networks(paths_of(request), request.model_options, request.demo_width, run=not alone)
+
+
+def without_network(task: Task) -> Networks:
+    """Of own commands that run alone: the task, and a model that is never run."""
+    return Networks(paths=(Path(),), model=no_network.model_of(task), checkpoint=None, layers=None)
+
+
+def classes_of(model: Model) -> Task:
+    """The network's task with as many classes of a case as it tells apart; the first keep their names."""
+    names = [*model.task.classes[: model.subtypes], *map(str, range(len(model.task.classes), model.subtypes))]
+    return replace(model.task, classes=tuple(names))

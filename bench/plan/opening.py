@@ -9,18 +9,14 @@ import engines
 from bench.errors import InputError
 from bench.machine import host
 from bench.plan.cache import prepare_cache
-from bench.plan.networks import Networks
-from bench.plan.plan import (
-    Calibrations,
-    classes_of,
-    inference_settings,
-    opens,
-    recorded_calibration,
-    recorded_networks,
-    set_up,
-)
+from bench.plan.calibration import Calibrations
+from bench.plan.networks import Networks, classes_of
+from bench.plan.plan import set_up
 from bench.plan.request import Request
-from bench.plan.variants import peers_among, refuse_no_single, row_of
+from bench.plan.resumption import recorded_calibration, recorded_networks
+from bench.plan.settings import inference_settings
+from bench.plan.variants.variants import peers_among, refuse_no_single, row_of
+from bench.plan.workers import opens
 from bench.progress import Progress
 from bench.worker.messages import Open
 from models.task import Task

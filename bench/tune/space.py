@@ -9,8 +9,8 @@ from typing import Any, Protocol
 from bench.choices import ROIS
 from bench.pipeline.roi import STRATEGIES
 from bench.pipeline.tiles import along
-from bench.plan.augmentation import OFF
-from bench.plan.variants import roi_absent, row_of
+from bench.plan.variants.augmentation import OFF
+from bench.plan.variants.variants import roi_absent, row_of
 from engines.rewrites import REWRITES
 from models.model import Model
 from reports.records.record import VariantSettings

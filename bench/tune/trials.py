@@ -10,9 +10,12 @@ from pathlib import Path
 from bench import accuracy
 from bench.data.volume import MaskValues
 from bench.errors import InputError, StorageError
+from bench.plan.calibration import Calibrations, calibrate
 from bench.plan.networks import Networks
-from bench.plan.plan import Calibrations, calibrate, inference_settings, opens, recorded_networks
-from bench.plan.variants import row_of
+from bench.plan.resumption import recorded_networks
+from bench.plan.settings import inference_settings
+from bench.plan.variants.variants import row_of
+from bench.plan.workers import opens
 from bench.progress import Progress
 from bench.schedule.interleave import Interleaver, spread_out
 from bench.schedule.run_directory import RunDirectory

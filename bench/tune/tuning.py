@@ -12,8 +12,9 @@ from bench.errors import InputError, InterruptedRunError
 from bench.machine import host
 from bench.plan.cache import cache_folder
 from bench.plan.controlled_settings import model_options_of
-from bench.plan.plan import Plan, make_plan, recorded_networks, refuse_changed_files, refuse_elsewhere
+from bench.plan.plan import Plan, make_plan
 from bench.plan.request import Request
+from bench.plan.resumption import recorded_networks, refuse_changed_files, refuse_elsewhere
 from bench.progress import Progress, Unshown
 from bench.schedule.limits import Limits
 from bench.schedule.run_directory import create_folder, locked, write_files, write_text

@@ -25,7 +25,7 @@ from bench.pipeline.merge import foreground_mass
 from bench.pipeline.settings import InferenceSettings
 from bench.pipeline.tiles import gaussian_weights
 from bench.plan.opening import of_run
-from bench.plan.plan import recorded_calibration
+from bench.plan.resumption import recorded_calibration
 from bench.progress import Unshown
 from engines.base import EngineError, Target
 from engines.layers import INPUT, OUTPUTS

@@ -4,7 +4,7 @@ import argparse
 import math
 from collections.abc import Callable
 
-from bench.plan.augmentation import FORMS, read_tta
+from bench.plan.variants.augmentation import FORMS, read_tta
 from bench.shard import Shard
 
 
@@ -74,7 +74,7 @@ def fold_numbers(text: str) -> str:
 
 
 def augmentation(text: str) -> str:
-    """Test-time augmentation as `bench.plan.augmentation` has it."""
+    """Test-time augmentation as `bench.plan.variants.augmentation` has it."""
     tta = read_tta(text)
     if tta is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not {FORMS}")

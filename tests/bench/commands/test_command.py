@@ -7,9 +7,9 @@ import pytest
 
 from bench.commands.command import filled, named_files, read_command, refuse_channels, refuse_missing
 from bench.errors import InputError
-from bench.plan.plan import _recipes
-from bench.plan.recipes import read_commands, read_recipes
 from bench.plan.request import Request
+from bench.plan.settings import recipes_of
+from bench.plan.variants.recipes import read_commands, read_recipes
 from reports.records.record import CommandRecord
 
 
@@ -30,7 +30,7 @@ def test_another_machine_runs_it_in_the_folder_where_it_was_named(tmp_path, monk
     request = Request(commands=("a=./p {image} {mask}",)).whole_paths()
     (tmp_path / "scratch").mkdir()
     monkeypatch.chdir("scratch")
-    command = _recipes(request)["a"].command
+    command = recipes_of(request)["a"].command
     assert command is not None
     assert command.folder == str(tmp_path)
 

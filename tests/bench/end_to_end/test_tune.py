@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.cli.main import main
-from bench.plan.recipes import read_recipes
+from bench.plan.variants.recipes import read_recipes
 from bench.schedule.interleave import Interleaver
 from bench.tune import trials as trials_module
 from reports.records.store import read_run

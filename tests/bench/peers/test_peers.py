@@ -21,7 +21,7 @@ from bench.pipeline.pipeline import Pipeline
 from bench.pipeline.settings import InferenceSettings
 from bench.plan.plan import make_plan
 from bench.plan.request import Request
-from bench.plan.variants import peers_among, read_variants, row_of
+from bench.plan.variants.variants import peers_among, read_variants, row_of
 from bench.worker.ensemble import open_all
 from engines.base import Target
 from engines.evidence.mismatch import evidence_mismatch

@@ -10,7 +10,7 @@ import pytest
 
 from bench import run as run_module
 from bench.cli.main import main
-from bench.plan.plan import resume_plan
+from bench.plan.resumption import resume_plan
 from bench.progress import Unshown
 from reports.records.store import read_run
 from tests.bench.conftest import SIDE

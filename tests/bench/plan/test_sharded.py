@@ -8,8 +8,10 @@ import pytest
 
 from bench.data.cases import fingerprint
 from bench.errors import InputError
-from bench.plan.plan import inference_settings, make_plan, recorded_calibration, recorded_networks, sharded
+from bench.plan.plan import make_plan, sharded
 from bench.plan.request import Request
+from bench.plan.resumption import recorded_calibration, recorded_networks
+from bench.plan.settings import inference_settings
 from bench.shard import Shard
 from models.options import ModelOptions
 from tests.bench.conftest import SIDE
@@ -40,7 +42,7 @@ def test_a_shard_has_its_cases_and_the_data_of_the_whole(request_of_shard, monke
     held = recorded_networks(record)
     inference = inference_settings(record.settings, held.model)
     assert recorded_calibration(record, record.settings, inference, Notes()) == {}, "the data are those of the whole"
-    monkeypatch.setattr("bench.plan.plan.fingerprint", lambda cases: fingerprint(cases[:-1]))
+    monkeypatch.setattr("bench.plan.resumption.fingerprint", lambda cases: fingerprint(cases[:-1]))
     with pytest.raises(InputError, match="the cases are not those this run began with"):
         recorded_calibration(record, record.settings, inference, Notes())
 

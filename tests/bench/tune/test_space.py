@@ -9,7 +9,7 @@ import pytest
 from bench.choices import ROIS
 from bench.pipeline.roi import BODY_MARGIN_MM
 from bench.pipeline.tiles import sliding_window
-from bench.plan.recipes import read_recipes
+from bench.plan.variants.recipes import read_recipes
 from bench.tune.recipe_file import recipe_text
 from bench.tune.space import LIMITS, Space, tiles_of_less_work, with_values
 from engines.rewrites import REWRITES

@@ -9,8 +9,9 @@ import pytest
 
 from bench.cli.terminal import PlainProgress
 from bench.errors import StorageError
-from bench.plan.plan import make_plan, recorded_networks
+from bench.plan.plan import make_plan
 from bench.plan.request import Request
+from bench.plan.resumption import recorded_networks
 from bench.schedule.interleave import Interleaver
 from bench.schedule.run_directory import RunDirectory
 from bench.schedule.store import RunStore

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from bench.cli.options import parser
-from bench.plan.augmentation import mirror_axes, read_tta, resolved_tta, tta_absent
+from bench.plan.variants.augmentation import mirror_axes, read_tta, resolved_tta, tta_absent
 from models.model import Model, Plans
 from models.networks.unet import MultiTaskUNet
 

@@ -11,8 +11,8 @@ from bench.cli.main import main
 from bench.cli.terminal import PlainProgress
 from bench.errors import InputError
 from bench.plan.plan import make_plan
-from bench.plan.recipes import BUILT_IN, read_recipes
 from bench.plan.request import Request
+from bench.plan.variants.recipes import BUILT_IN, read_recipes
 from engines.rewrites import REWRITES
 from reports.records.record import VariantSettings
 from tests.bench.plan.test_calibration import write

@@ -12,7 +12,7 @@ from bench.cli.terminal import PlainProgress
 from bench.errors import InputError
 from bench.plan.plan import make_plan
 from bench.plan.request import Request
-from bench.plan.variants import read_variants, required_names, roi_absent
+from bench.plan.variants.variants import read_variants, required_names, roi_absent
 from models.model import Model
 from models.task import PANCREAS
 from reports.records.record import VariantSettings

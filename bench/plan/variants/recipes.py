@@ -36,8 +36,8 @@ from bench.choices import MAX_OVERLAP, ROIS
 from bench.commands.command import BACKEND, read_command
 from bench.errors import InputError
 from bench.peers import PEERS
-from bench.plan.augmentation import FORMS, OFF, read_tta
-from bench.plan.variants import MOST_TILES
+from bench.plan.variants.augmentation import FORMS, OFF, read_tta
+from bench.plan.variants.variants import MOST_TILES
 from engines.rewrites import REWRITES
 from reports.records.record import VariantSettings
 

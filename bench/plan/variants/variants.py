@@ -13,7 +13,7 @@ import engines
 from bench.commands import command
 from bench.errors import InputError
 from bench.peers import PEERS
-from bench.plan.augmentation import OFF
+from bench.plan.variants.augmentation import OFF
 from engines.base import Availability, Backend
 from engines.probe import unavailable
 from models.model import Model
@@ -187,3 +187,8 @@ def refuse_conflict(backends: Iterable[str]) -> None:
         conflict = onnxruntime_conflict()
         if conflict is not None:
             raise InputError(conflict)
+
+
+def commands_alone(variants: Mapping[str, VariantSettings]) -> bool:
+    """Whether own commands are all that is timed."""
+    return all(own.command is not None for own in variants.values())
