@@ -132,6 +132,23 @@ def set_up(request: Request) -> SetUp:
     return SetUp(request, networks, described, settings, next(iter(variants)))
 
 
+@dataclass(frozen=True)
+class CheckedData:
+    """The cases of a run.
+
+    Attributes:
+        unused: volumes of the split that belong to no case.
+        values: of the masks of the truth.
+    """
+
+    root: Path
+    layout: str
+    case_files: list[CaseFiles]
+    cases: list[Case]
+    unused: list[Path]
+    values: MaskValues
+
+
 def make_plan(request: Request, run_id: str, created: str, progress: Progress) -> Plan:
     """Check everything a run needs.
 
@@ -139,46 +156,31 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
         InputError, models.reader.checkpoint.CheckpointError: something cannot be used; nothing was written.
     """
     setup = set_up(request)
-    request, networks, settings, baseline = setup.request, setup.networks, setup.settings, setup.baseline
-    model, variants = networks.model, settings.variants
+    request, networks, baseline = setup.request, setup.networks, setup.baseline
+    model, inference, variants = networks.model, setup.inference, setup.settings.variants
     for warning in networks.warnings:
         progress.note(warning)
     if request.shard is not None:
-        check_shard(request.shard, settings)
-    if request.data is not None and request.demo != "pancreas":
-        raise InputError(f"--demo {request.demo}: chooses among the demo's volumes; leave --data out")
-    root = (request.data or demo_data(progress, request.demo, request.max_cases)).absolute()
-    layout, listed = find_cases(root, request.split, classes_of(model).classes or None)
-    case_files = evenly([case for case in listed if not request.cases or case.name in request.cases], request.max_cases)
-    progress.start("checking cases", len(case_files))
-    task, values = classes_of(model), _values(root, layout, model, case_files)
-    for name, own in settings.commands.items():
-        assert own.command is not None
-        refuse_channels(place_of(name), own.command, max(len(case.image_paths) for case in case_files))
-    cases = check_cases(case_files, task, values, progress.advance)
-    if model.plans is not None:
-        refuse_unreadable(model.plans, (path for case in case_files for path in case.image_paths))
-    settings = replace(settings, accuracy=resolve_accuracy(request, root, case_files))
-    remarks = _remarks(root, case_files, cases, unused_volumes(root, request.split, listed), model, progress)
-    inference = setup.inference
+        check_shard(request.shard, setup.settings)
+    data = _checked_data(setup, progress)
+    settings = replace(setup.settings, accuracy=resolve_accuracy(request, data.root, data.case_files))
+    remarks = _remarks(data, model, progress)
     if not commands_alone(variants):
-        remarks = (*remarks, *_remarks_on_memory(cases, inference, progress))
-    evaluated = [] if request.tuning else case_files
-    tiles, calibration_cases = calibrate(settings, root, evaluated, inference, values)
-    remarks = (*remarks, *_remarks_on_names(calibration_cases if evaluated else [], root, case_files, progress))
+        remarks = (*remarks, *_remarks_on_memory(data.cases, inference, progress))
+    evaluated = [] if request.tuning else data.case_files
+    tiles, calibration_cases = calibrate(settings, data.root, evaluated, inference, data.values)
+    remarks = (*remarks, *_remarks_on_names(calibration_cases if evaluated else [], data, progress))
     prepare_cache(progress.note)
+    described = describe_data(data.root, data.layout, request, data.case_files, calibration_cases, data.values, remarks)
     record = RunRecord(
         id=run_id,
         created=created,
         command=request.command,
         settings=settings,
         checkpoint=setup.checkpoint,
-        task=task_of(task, model.labels, model.subtypes),
-        data=replace(
-            describe_data(root, layout, request, case_files, calibration_cases, values, remarks),
-            calibration_sha256=calibration_sha256(tiles),
-        ),
-        cases=tuple(cases),
+        task=task_of(classes_of(model), model.labels, model.subtypes),
+        data=replace(described, calibration_sha256=calibration_sha256(tiles)),
+        cases=tuple(data.cases),
         host=_host(settings.device, settings),
         versions=host.versions() | _versions(variants, model),
         controlled_settings=controlled_settings(settings, model, baseline, len(networks.paths)),
@@ -187,6 +189,26 @@ def make_plan(request: Request, run_id: str, created: str, progress: Progress) -
         peers=peers_among(variants),
     )
     return Plan(record, opens(settings, record.checkpoint, networks, inference, tiles, images_of(record)))
+
+
+def _checked_data(setup: SetUp, progress: Progress) -> CheckedData:
+    """Find the cases that are asked for, and check their files against the network and own commands."""
+    request, model = setup.request, setup.networks.model
+    if request.data is not None and request.demo != "pancreas":
+        raise InputError(f"--demo {request.demo}: chooses among the demo's volumes; leave --data out")
+    root = (request.data or demo_data(progress, request.demo, request.max_cases)).absolute()
+    task = classes_of(model)
+    layout, listed = find_cases(root, request.split, task.classes or None)
+    case_files = evenly([case for case in listed if not request.cases or case.name in request.cases], request.max_cases)
+    progress.start("checking cases", len(case_files))
+    values = _values(root, layout, model, case_files)
+    for name, own in setup.settings.commands.items():
+        assert own.command is not None
+        refuse_channels(place_of(name), own.command, max(len(case.image_paths) for case in case_files))
+    cases = check_cases(case_files, task, values, progress.advance)
+    if model.plans is not None:
+        refuse_unreadable(model.plans, (path for case in case_files for path in case.image_paths))
+    return CheckedData(root, layout, case_files, cases, unused_volumes(root, request.split, listed), values)
 
 
 def sharded(plan: Plan, shard: Shard) -> Plan:
@@ -235,17 +257,16 @@ def evenly(cases: list[AnyCase], most: int | None) -> list[AnyCase]:
     return [cases[i * len(cases) // most] for i in range(most)]
 
 
-def _remarks(
-    root: Path, case_files: list[CaseFiles], cases: list[Case], unused: list[Path], model: Model, progress: Progress
-) -> tuple[str, ...]:
+def _remarks(data: CheckedData, model: Model, progress: Progress) -> tuple[str, ...]:
     """Said before anything is measured, and kept for the report."""
+    case_files = data.case_files
     reorients = model.plans is not None and model.plans.plans["image_reader_writer"] == "NibabelIOWithReorient"
     classes, names = {case.name: case.subtype for case in case_files}, classes_of(model).classes
     remarks = (
         *remarks_on(case_files, as_stored=not reorients),
-        *remark_on_unused(unused),
-        *remarks_on_labels(cases, model.task.labels),
-        *(remarks_on_classes(classes, read_class_tables(folder_of(root), set(classes), names)) if names else ()),
+        *remark_on_unused(data.unused),
+        *remarks_on_labels(data.cases, model.task.labels),
+        *(remarks_on_classes(classes, read_class_tables(folder_of(data.root), set(classes), names)) if names else ()),
     )
     for remark in remarks:
         progress.note(remark)
@@ -268,10 +289,8 @@ def _remarks_on_memory(cases: list[Case], inference: InferenceSettings, progress
     return (remark,)
 
 
-def _remarks_on_names(
-    calibration_cases: Collection[str], root: Path, case_files: list[CaseFiles], progress: Progress
-) -> tuple[str, ...]:
-    remarks = tuple(remark_on_names(root, case_files)) if calibration_cases else ()
+def _remarks_on_names(calibration_cases: Collection[str], data: CheckedData, progress: Progress) -> tuple[str, ...]:
+    remarks = tuple(remark_on_names(data.root, data.case_files)) if calibration_cases else ()
     for remark in remarks:
         progress.note(remark)
     return remarks
