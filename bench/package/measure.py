@@ -7,16 +7,19 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import engines
+from bench.errors import InputError
 from bench.machine import host
 from bench.package.document import ARTEFACTS
+from bench.package.networks import is_graph
 from bench.package.opening import calibration_of, options_of, paths_of
 from bench.peers import PEERS
 from bench.plan.plan import Plan, make_plan
 from bench.plan.request import Request
+from bench.plan.variants import row_of
 from bench.progress import Progress
 from bench.run import start
 from bench.worker.messages import Open
+from models.reader.container import ONNX
 from reports.records.package import PackageRecord
 
 NAME, BASELINE = "package", "baseline"  # of the variant, and of a baseline that is a recipe
@@ -31,15 +34,40 @@ def measure(folder: Path, record: PackageRecord, asked: Request, out: Path, prog
         InputError and its like: as of `bench run`.
     """
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    plan = make_plan(_of_package(folder, record, asked), out.name, now, progress)
+    why = _replaced(record)
+    plan = make_plan(_of_package(folder, record, asked, why is not None), out.name, now, progress)
+    if why is not None:
+        progress.note(
+            f"the baseline of its run, {record.baseline.backend}, {why}; {plan.record.baseline} takes its place"
+        )
     return start(_with_artefacts(plan, folder, record), out, progress, temporary=True)
 
 
-def _of_package(folder: Path, record: PackageRecord, asked: Request) -> Request:
+def _replaced(record: PackageRecord) -> str | None:
+    """Why the baseline of its run cannot be opened from the package, so that the usual one is; None where it can.
+
+    Raises:
+        InputError: no other one takes its place.
+    """
+    baseline, tile = record.baseline, record.settings.tile
+    if baseline.command is not None or baseline.backend in PEERS:
+        return "goes its own way from file to file"
+    if not is_graph(record):
+        return None
+    if tile is not None and baseline.tile != tile:
+        raise InputError(
+            f"--data: the package holds its network as a graph for tiles of {' x '.join(map(str, tile))}, and the "
+            "baseline of its run takes others; leave --data out, or call `bench run` where the network's code is"
+        )
+    return None if ONNX in row_of(baseline.backend).programs else "needs the network's code"
+
+
+def _of_package(folder: Path, record: PackageRecord, asked: Request, usual: bool = False) -> Request:
+    """`usual`: beside the usual baseline of such a network, and not that of its run."""
     (first, *further), baseline = paths_of(folder, record), record.baseline
     own = baseline.command is None and baseline.backend not in PEERS
     variants = {NAME: replace(record.settings, recipe=True, repeat=1)}
-    if baseline.recipe:  # which has no backend's name
+    if baseline.recipe and not usual:  # which has no backend's name
         variants[BASELINE] = baseline
     return replace(
         asked,
@@ -50,7 +78,7 @@ def _of_package(folder: Path, record: PackageRecord, asked: Request) -> Request:
         threads=asked.threads or host.threads_like(record.threads),
         protocol=record.protocol,
         preprocessing=record.preprocessing,
-        baseline=BASELINE if baseline.recipe else baseline.backend if own else engines.BASELINE,
+        baseline=None if usual else BASELINE if baseline.recipe else baseline.backend,
         overlap=baseline.overlap if own else record.settings.overlap,
         roi=baseline.roi if own else "none",
         batch=baseline.batch if own else 1,

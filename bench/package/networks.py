@@ -1,6 +1,5 @@
 """The networks of a variant as files of a package, read back to see that they are the same."""
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +7,7 @@ from bench.errors import InputError
 from bench.package.document import NETWORKS
 from bench.plan.networks import recorded_paths
 from bench.worker.messages import Open
-from engines.onnx.export import onnx_file
+from engines.onnx.export import write_graph
 from engines.probe import incompatible_reason
 from models.load import load_model
 from models.model import Model
@@ -16,7 +15,7 @@ from models.options import ModelOptions
 from models.portable import MadeByCodeError, portable_options, write_portable
 from models.reader.checkpoint import Checkpoint
 from models.task_file import task_values
-from reports.records.package import PackedNetwork
+from reports.records.package import PackageRecord, PackedNetwork
 from reports.records.record import RunRecord
 
 
@@ -65,6 +64,11 @@ def pack_networks(run: RunRecord, opening: Open, folder: Path) -> Packed:
     return Packed(files, options, models[0], record)
 
 
+def is_graph(record: PackageRecord) -> bool:
+    """Whether its networks are ONNX graphs, which PyTorch does not run."""
+    return record.network.paths[0].endswith(".onnx")
+
+
 def identity_of(model: Model) -> str:
     """Hash of its weights; of a graph, which may hold them without names, that of the file."""
     return model.sha256 if model.program is None else model.program.sha256
@@ -77,9 +81,10 @@ def _write(model: Model, checkpoint: Checkpoint, opening: Open, place: Path) -> 
         file = write_portable(checkpoint, model, said, place, widened=widened)
         return file, portable_options(checkpoint, model, said)
     except MadeByCodeError:
-        graph, _ = onnx_file(model, opening.target)
-        file = Path(shutil.copyfile(graph, place / "network.onnx"))
-        return file, ModelOptions(tile=model.tile, window=model.window, task=said.task)
+        file = place / "network.onnx"
+        write_graph(model, opening.target, file)
+        task = said.task or (model.task if checkpoint.task else None)
+        return file, ModelOptions(tile=opening.target.tile, window=model.window, task=task)
 
 
 def _read_back(file: Path, options: ModelOptions, before: Model, opening: Open) -> Model:
@@ -91,9 +96,25 @@ def _read_back(file: Path, options: ModelOptions, before: Model, opening: Open) 
                     f"--variant {opening.name}: its network is made by code, so that a package holds it as an ONNX "
                     f"graph, and this backend does not run one; choose a variant of ONNX Runtime or OpenVINO"
                 )
+            if lost := _lost(before, model):
+                raise InputError(
+                    f"--variant {opening.name}: its network is made by code, so that a package holds it as an ONNX "
+                    f"graph, and beside one no {lost}; use --format onnx or openvino, whose model.json says them"
+                )
         elif (model.sha256, model.code) != (before.sha256, before.code):
             raise InputError(
                 f"--variant {opening.name}: its network cannot be packed: its files, read back, give "
                 "another network; please report it"
             )
         return model
+
+
+def _lost(before: Model, graph: Model) -> str | None:
+    """What decides how cases become masks and a graph does not bring along: it is read of the network's other files."""
+    parts = {
+        "plans of nnU-Net": (before.plans, graph.plans),
+        "transforms of a bundle": (before.bundle, graph.bundle),
+        "labels and painting": ((before.labels, before.painting), (graph.labels, graph.painting)),
+        "bounds of a task": (before.task.foreground_ml, graph.task.foreground_ml),
+    }
+    return next((what for what, (own, kept) in parts.items() if own != kept), None)

@@ -1,8 +1,10 @@
 """The network as an ONNX file, which several runtimes start from."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engines.base import EngineError, Target
 from engines.cache import Artefact, artefact, key_of
@@ -35,9 +37,27 @@ def onnx_file(model: "Model", target: Target, half: bool = False) -> tuple[Path,
     return built.folder / _FILE, built
 
 
-def _export(model: "Model", target: Target, half: bool, path: Path) -> None:
+def write_graph(model: "Model", target: Target, path: Path) -> None:
+    """Write a network that is PyTorch code as an ONNX file in float32, for one tile and any batch.
+
+    For the target's batch alone where the network has a fixed one in its code.
+    """
     import onnx
     import torch
+
+    free = replace(target, batch=max(target.batch, 2))  # an axis of length 1 is always fixed
+    try:
+        _export_code(model, free, False, path, ({0: torch.export.Dim("batch")},))
+        (image,) = onnx.load(str(path)).graph.input
+        is_free = image.type.tensor_type.shape.dim[0].HasField("dim_param")
+    except Exception:  # whatever the exporter raises of code that it cannot follow so
+        is_free = False
+    if not is_free:
+        shutil.copyfile(onnx_file(model, target)[0], path)
+
+
+def _export(model: "Model", target: Target, half: bool, path: Path) -> None:
+    import onnx
 
     from models.programs.onnx_graph import Graph, with_fixed_shapes
 
@@ -45,6 +65,11 @@ def _export(model: "Model", target: Target, half: bool, path: Path) -> None:
         assert not half, "a graph is not halved: the table of backends says which can start from one"
         onnx.save(with_fixed_shapes(model, target.input_shape, INPUT, OUTPUTS), path)
         return
+    _export_code(model, target, half, path)
+
+
+def _export_code(model: "Model", target: Target, half: bool, path: Path, open_axes: Any = None) -> None:
+    import torch
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
     dtype = torch.float16 if half else None
@@ -52,7 +77,7 @@ def _export(model: "Model", target: Target, half: bool, path: Path) -> None:
     with placed(model.module, "cpu", dtype) as network, suppress_output(), torch.no_grad():
         program = torch.onnx.export(
             network, (x,), dynamo=True, opset_version=OPSET, external_data=False, verbose=False,
-            input_names=[INPUT], output_names=list(OUTPUTS),
+            input_names=[INPUT], output_names=list(OUTPUTS), dynamic_shapes=open_axes,
         )  # fmt: skip
         assert program is not None, "the exporter returns a program where it is given no file"
         ClearMetadataAndDocStringPass()(program.model)  # lines of code with their paths on this machine

@@ -140,6 +140,39 @@ def test_a_package_does_what_the_run_did(
             assert answer.mask.read_bytes() == Path(f"run/predictions/{variant}/{case['name']}.nii.gz").read_bytes()
 
 
+RECIPES = """
+[pairs]
+backend = "openvino-int8"
+batch = 2
+[thin]
+backend = "ort-fp32"
+tile = [16, 16, 8]
+"""
+
+
+def test_a_graph_of_code_is_run_as_its_recipe_says(tmp_path, monkeypatch, capsys):
+    """Tiles of a batch stay requests of their own, a tile of its own stays, and a baseline that needs code is named."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VOXBENCH_CACHE", str(tmp_path / "cache"))
+    quick(monkeypatch)
+    Path("recipes.toml").write_text(RECIPES)
+    options = [*of_code(tmp_path), "--recipes", "recipes.toml", "--device", "cpu", "--threads", 2, "--rounds", 1]
+    main(["run", *map(str, options), "--out", "run"])
+    for name in ("pairs", "thin"):
+        code = main(["export", "run", "--variant", name, "--unproven", "--out", name])
+        assert code == 0, capsys.readouterr().err
+        record, ran = read_package(Path(name)), json.loads(Path(f"run/variants/{name}.json").read_text())["evidence"]
+        assert record.proof.equal_cases == 1
+        assert dict(record.evidence.details) | {"cached": None} == ran["details"] | {"cached": None}
+    capsys.readouterr()
+    main(["verify", "pairs", "--data", "data", "--budget", "1"])
+    printed = capsys.readouterr()
+    assert "torch-fp32, needs the network's code; ort-fp32 takes its place" in printed.err
+    assert "package: case time" in printed.out
+    assert main(["verify", "thin", "--data", "data"]) == 2
+    assert "a graph for tiles of 16 x 16 x 8, and the baseline of its run takes others" in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def run_of(tmp_path_factory) -> Callable[[Callable[[Path], list[object]]], Path]:
     """A run of a network of a kind, made once, with its artefacts in ``cache`` beside it."""
@@ -164,7 +197,7 @@ def run_of(tmp_path_factory) -> Callable[[Callable[[Path], list[object]]], Path]
     ("kind", "name"),
     [
         *((of_code, name) for name in EXPORTS if name != "package"),
-        *((of_trusted_bundle, name) for name in ("openvino", "triton")),
+        (of_trusted_bundle, "openvino"),
     ],
 )
 def test_a_network_of_code_goes_into_every_format(
@@ -184,6 +217,19 @@ def test_a_network_of_code_goes_into_every_format(
     if name in SERVED:
         (package,) = out.rglob("package.json")
         assert read_package(package.parent).proof.equal_cases == 1
+
+
+@pytest.mark.parametrize("name", ["package", "triton", "mlserver"])
+def test_a_graph_that_would_lose_the_transforms_of_its_bundle_is_refused(name, run_of, tmp_path, monkeypatch, capsys):
+    """It would be read as a network without any, and label what it was never trained on."""
+    pytest.importorskip("monai", reason="monai is not installed")
+    run = run_of(of_trusted_bundle)
+    monkeypatch.setenv("VOXBENCH_CACHE", str(run.parent / "cache"))
+    out = tmp_path / "out"
+    code = main(["export", str(run), "--variant", "ort-fp32", "--unproven", "--format", name, "--out", str(out)])
+    assert code == 2
+    assert "beside one no transforms of a bundle; use --format onnx or openvino" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_code_that_the_backend_needs_is_named(tmp_path, monkeypatch, capsys):

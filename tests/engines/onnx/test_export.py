@@ -5,12 +5,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 from torch import Tensor, nn
 
 from engines.base import Calibration, EngineError, Target
-from engines.onnx.export import calibration_batches, onnx_file
+from engines.onnx.export import calibration_batches, onnx_file, write_graph
 from models.model import Model
 
 
@@ -49,6 +50,20 @@ def test_tiles_are_looked_at_once_for_all_backends(
     for here in (first, first, replace(other, cache=first.cache)):
         assert len(calibration_batches(replace(model, module=network), here)) == 3
     assert network.passes == 2 * 3, "other tiles are others"
+
+
+@pytest.mark.parametrize(("fixed", "batch"), [(False, None), (True, 3)])
+def test_a_graph_for_elsewhere_takes_any_batch_that_its_code_takes(
+    model: Model, target: Callable[..., Target], tmp_path: Path, fixed: bool, batch: int | None
+) -> None:
+    class OfThree(nn.Module):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return x.repeat(1, 3, 1, 1, 1), x.mean((2, 3, 4)) + torch.ones(3, 3)
+
+    network = OfThree() if fixed else model.module
+    write_graph(replace(model, module=network, sha256=f"{fixed}"), target(batch=3), tmp_path / "network.onnx")
+    (image,) = onnx.load(tmp_path / "network.onnx").graph.input
+    assert (image.type.tensor_type.shape.dim[0].dim_value or None) == batch
 
 
 CODE = """
