@@ -79,7 +79,7 @@ def read_graph(source: Source) -> Checkpoint:
     for package in ("onnx", "onnxruntime"):
         if find_spec(package) is None:
             problem = f"is an ONNX file, and the package {package} is not installed"
-            raise refusal(path, problem, install("cpu"))
+            raise refusal(path, problem, "pip install onnx" if package == "onnx" else install("cpu"))
     from onnx import numpy_helper
 
     model = read_checked(path)

@@ -340,16 +340,19 @@ def test_external_data_are_not_read_again_and_again(tmp_path: Path) -> None:
     assert refused(path).startswith("reads parts of own more than once; export the network again")
 
 
-def test_reading_a_graph_without_onnxruntime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("missing", "remedy"),
+    [("onnx", "pip install onnx"), ("onnxruntime", 'in the checkout of voxbench: pip install ".[cpu]"')],
+)
+def test_reading_a_graph_without_what_reads_it(
+    missing: str, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "graph.onnx"
     onnx.save(graph(CONV, constants=[WEIGHT]), path)
     monkeypatch.setattr(
-        "models.programs.onnx_graph.find_spec", lambda package: None if package == "onnxruntime" else object()
+        "models.programs.onnx_graph.find_spec", lambda package: None if package == missing else object()
     )
-    assert refused(path) == (
-        "is an ONNX file, and the package onnxruntime is not installed; "
-        'in the checkout of voxbench: pip install ".[cpu]"'
-    )
+    assert refused(path) == f"is an ONNX file, and the package {missing} is not installed; {remedy}"
 
 
 def test_the_checkpoint_outlives_the_replaced_program(network: MultiTaskUNet, image: Tensor, tmp_path: Path) -> None:
