@@ -15,7 +15,7 @@ from bench.package.opening import calibration_of, options_of, paths_of
 from bench.peers import PEERS
 from bench.plan.plan import Plan, make_plan
 from bench.plan.request import Request
-from bench.plan.variants import row_of
+from bench.plan.variants.variants import row_of
 from bench.progress import Progress
 from bench.run import start
 from bench.worker.messages import Open
