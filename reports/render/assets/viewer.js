@@ -120,7 +120,9 @@
     }
 
     goToFocus() {
-      this.viewer.scene.crosshairPos = this.viewer.mm2frac(this.data.focus_mm);
+      // By the whole affine (true): NiiVue would else take a volume that lies askew for an upright one.
+      this.viewer.scene.crosshairPos = this.viewer.mm2frac(this.data.focus_mm, 0, true);
+      this.#zoomTo(Number(this.zoom.value));
       this.viewer.createOnLocationChange();
       this.viewer.drawScene();
     }
@@ -218,8 +220,11 @@
         return value ? this.colours[kind].all[value]?.[1] ?? `label ${value}` : "background";
       };
       const masks = ["truth", "baseline", "variant"].filter((kind) => this.volumes[kind]);
-      const value = Number(this.image.getValue(...at).toPrecision(3));
-      this.where.textContent = ["Under the cross", `${this.channel} ${value}`.replace("-", "\u2212")]
+      const value = this.image.getValue(...at);
+      const { global_min: low, global_max: high } = this.image; // of the shades: what lies beyond is one of these two
+      const bound = value <= low ? "at most " : value >= high ? "at least " : "";
+      const number = String(Number(value.toPrecision(3))).replace("-", "\u2212");
+      this.where.textContent = ["Under the cross", `${this.channel} ${bound}${number}`]
         .join(": ") + masks.map((kind) => `; ${kind}: ${under(kind)}`).join("");
     }
   }

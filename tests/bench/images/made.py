@@ -51,9 +51,9 @@ def image_of(truth: np.ndarray, seed: int = 0) -> np.ndarray:
     return np.where(truth > 0, TISSUE_HU, AROUND_HU).astype(np.float64) + 30 * (truth == 2) + noise
 
 
-def nifti(voxels: np.ndarray) -> nib.Nifti1Image:
+def nifti(voxels: np.ndarray, affine: np.ndarray = AFFINE) -> nib.Nifti1Image:
     """With the patient's name wherever a header has room for words."""
-    image = nib.Nifti1Image(voxels, AFFINE)
+    image = nib.Nifti1Image(voxels, affine)
     for field in ("descrip", "aux_file", "intent_name", "db_name"):
         image.header[field] = PATIENT
     image.header.extensions.append(Nifti1Extension("comment", PATIENT.encode()))
@@ -69,6 +69,7 @@ def write_made_run(
     channels: int = 1,
     task: TaskRecord = TASK,
     flips: int = 0,
+    affine: np.ndarray = AFFINE,
 ) -> Run:
     """A run in `folder` of `cases` in `data`; each case changes more than the one before."""
     run = make_run({VARIANT: Candidate(3.0, flips=flips)}, cases=cases, rounds=1)
@@ -84,12 +85,12 @@ def write_made_run(
         )  # fmt: skip
         data.mkdir(parents=True, exist_ok=True)
         for channel, path in enumerate(images):
-            nib.save(nifti(image_of(truth, number).astype(np.int16) + 100 * channel), path)
-        nib.save(nifti(truth), own.mask)
+            nib.save(nifti(image_of(truth, number).astype(np.int16) + 100 * channel, affine), path)
+        nib.save(nifti(truth, affine), own.mask)
         for name, labels in ((BASELINE, baseline), (VARIANT, variant)):
             path = prediction(folder, name, own)
             path.parent.mkdir(parents=True, exist_ok=True)
-            nib.save(nifti(labels), path)
+            nib.save(nifti(labels, affine), path)
         made.append(own)
     return _written(folder, run, tuple(made), task)
 

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from bench.cli.main import main
 from tests.bench.data.dicom import made as dicom
-from tests.bench.images.made import PATIENT, prediction, write_dicom_run, write_made_run
+from tests.bench.images.made import AFFINE, PATIENT, prediction, write_dicom_run, write_made_run
 from tests.browser import pixels
 from tests.reports.factory import BASELINE
 
@@ -84,6 +85,38 @@ def test_the_keyboard_alone_opens_a_case_and_moves_through_it(browser, page):
     view.page.get_by_role("button", name="Go to the largest difference").press("Space")
     assert "variant: pancreas" in where.inner_text()
     view.assert_clean()
+
+
+def test_a_volume_that_lies_askew_opens_at_its_largest_difference(browser, tmp_path):
+    turned = np.eye(4)
+    turned[:3, :3] = Rotation.from_euler("zx", (25, 20), degrees=True).as_matrix()
+    view = browser.open(report(write_made_run(tmp_path / "run", tmp_path / "data", affine=turned @ AFFINE)))
+    view.page.locator(".show-case").first.click()
+    wait_for_images(view)
+    assert "truth: background; baseline: background; variant: pancreas" in view.page.locator("[aria-live]").inner_text()
+    assert min(colours(view).values()) > 100
+    view.assert_clean()
+
+
+def test_the_largest_difference_is_come_back_to_from_where_one_zoomed_in(browser, page):
+    view = browser.open(page)
+    view.page.locator(".show-case").first.click()
+    wait_for_images(view)
+    view.page.locator("canvas").click(position={"x": 40, "y": 130})
+    view.page.get_by_label("Zoom").fill("6")
+    assert colours(view) == {"added": 0, "removed": 0}
+    view.page.get_by_role("button", name="Go to the largest difference").click()
+    assert colours(view)["added"] > 10_000
+    view.assert_clean()
+
+
+def test_an_intensity_beyond_the_shades_is_said_to_be_beyond_them(browser, page):
+    view = browser.open(page)
+    view.page.locator(".show-case").first.click()
+    wait_for_images(view)
+    view.page.locator("canvas").click(position={"x": 40, "y": 256})
+    said = view.page.locator("[aria-live]").inner_text()
+    assert "MR 0 at most \u221227; truth: background" in said, "of fat, whose voxels are near -90"
 
 
 def test_one_case_after_the_other_and_only_one_at_a_time(browser, page):
