@@ -12,6 +12,7 @@
   };
   const PALETTE = [[86, 180, 233], [230, 159, 0], [0, 178, 130], [240, 228, 66], [204, 121, 167], [213, 94, 0]];
   const MOST_IN_KEY = 12;
+  const CROSS_PIXELS = 1.5; // of its lines: thinner ones are drawn in part, or not at all
   const STEPS = {
     ArrowLeft: [1, 0, 0], ArrowRight: [-1, 0, 0], ArrowUp: [0, 1, 0], ArrowDown: [0, -1, 0],
     PageUp: [0, 0, 1], PageDown: [0, 0, -1],
@@ -98,7 +99,7 @@
       const { Niivue, SHOW_RENDER } = program();
       this.viewer = new Niivue({
         logLevel: "error", isRadiologicalConvention: true, multiplanarShowRender: SHOW_RENDER.NEVER, backColor: [0, 0, 0, 1],
-        crosshairColor: [1, 1, 1, 0.8], crosshairWidth: 0.25, crosshairWidthUnit: "percent", crosshairGap: 4, fontColor: [1, 1, 1, 1], scrollRequiresFocus: true,
+        crosshairColor: [1, 1, 1, 0.8], crosshairWidthUnit: "mm", crosshairGap: 12, fontColor: [1, 1, 1, 1], scrollRequiresFocus: true,
         dragAndDropEnabled: false, viewModeHotKey: "", clipPlaneHotKey: "", cycleClipPlaneHotKey: "",
         multiplanarPadPixels: 6, loadingText: "",
       });
@@ -202,6 +203,8 @@
     #zoomTo(zoom) {
       const [x, y, z] = this.viewer.frac2mm(this.viewer.scene.crosshairPos);
       this.viewer.setPan2Dxyzmm([(1 - zoom) * x, (1 - zoom) * y, (1 - zoom) * z, zoom].map((part) => part || 0));
+      const { leftTopWidthHeight: [, , pixels], fovMM: [mm] } = this.viewer.screenSlices[0];
+      this.viewer.setCrosshairWidth(CROSS_PIXELS * devicePixelRatio * Math.abs(mm / pixels));
     }
 
     #step(event) {

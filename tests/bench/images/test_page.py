@@ -6,7 +6,7 @@ from scipy.spatial.transform import Rotation
 
 from bench.cli.main import main
 from tests.bench.data.dicom import made as dicom
-from tests.bench.images.made import AFFINE, PATIENT, prediction, write_dicom_run, write_made_run
+from tests.bench.images.made import AFFINE, PATIENT, masks, prediction, write_dicom_run, write_made_run
 from tests.browser import pixels
 from tests.reports.factory import BASELINE
 
@@ -108,6 +108,22 @@ def test_the_largest_difference_is_come_back_to_from_where_one_zoomed_in(browser
     view.page.get_by_role("button", name="Go to the largest difference").click()
     assert colours(view)["added"] > 10_000
     view.assert_clean()
+
+
+def test_the_lines_of_the_cross_are_whole_in_a_small_picture(browser, tmp_path):
+    def tall(number):
+        made = masks(number, (48, 40, 72))
+        for mask in made:
+            mask[24, 20, [0, -1]] = 1
+        return made
+
+    view = browser.open(report(write_made_run(tmp_path / "run", tmp_path / "data", of=tall)))
+    view.page.locator(".show-case").first.click()
+    wait_for_images(view)
+    view.page.get_by_label("image alone").check()
+    white = pixels(view.page.locator("tr.viewer-row canvas")).min(-1) > 180
+    lines = white.sum(axis=0)[2:-2] > 100
+    assert np.count_nonzero(np.diff(lines.astype(int)) == 1) == 3, "upright ones, one in each slice"
 
 
 def test_an_intensity_beyond_the_shades_is_said_to_be_beyond_them(browser, page):
