@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from reports.charts.figure import GRID, INK, LOST, MUTED, Chart, canvas, chart
+from reports.charts.figure import GRID, INK, LOST, MUTED, Chart, canvas, chart, logarithmic_ticks
 from reports.charts.marks import MARKS, label_points, plain
 from reports.decision.speed import case_ns, pairs
 from reports.decision.verdict import KEPT, UNDECIDED
@@ -38,10 +37,9 @@ def case_times_chart(summary: Summary) -> Chart | None:
         axes.plot(ends, kept * ends, color=LOST, linewidth=1.2, linestyle=(0, (4, 2)))
         for mark, chosen in ((MARKS[KEPT], meets), (MARKS[UNDECIDED], ~meets)):
             axes.plot(x[chosen], y[chosen], **mark.style | {"markersize": 5})
-        axes.text(ends[1], ends[1], " as long", va="center", fontsize=8, color=INK)
-        axes.text(
-            ends[1], kept * ends[1], f" {plain_percent(summary.claim.min_reduction_pct)} less", va="center", fontsize=8
-        )
+        less = f" {plain_percent(summary.claim.min_reduction_pct)} less"
+        for end, words, side in ((ends[1], " as long", "bottom"), (kept * ends[1], less, "top")):
+            axes.text(ends[1], end, words, va=side, fontsize=8, color=INK)
         axes.set_xlim(ends[0], ends[1] * (ends[1] / ends[0]) ** 0.12)
         axes.set_ylim(0.85 * min(y.min(), kept * ends[0]), 1.12 * max(ends[1], y.max()))
         others = [times[name] for name in names if name not in outliers]
@@ -49,9 +47,7 @@ def case_times_chart(summary: Summary) -> Chart | None:
         axes.set_xlabel(f"seconds by {plain(summary.record.baseline)}")
         axes.set_ylabel(f"seconds by {plain(row.name)}")
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axis.set_minor_formatter(NullFormatter())
+            logarithmic_ticks(axis)
         axes.grid(color=GRID, linewidth=0.6)
         axes.set_axisbelow(True)
         return chart(figure, NAME, "Each case by both", _words(summary, row, times, outliers, int(meets.sum())))

@@ -65,7 +65,8 @@ def course_chart(summary: Summary, most: int = MOST) -> Chart | None:
             axes.plot([each.start for each in flagged], [i - each.height for each in flagged], linestyle="none",
                       marker="x", markersize=5, color=LOST, zorder=3)  # fmt: skip
             starts = _launches(every)
-            axes.plot(starts, [i + 0.42] * len(starts), linestyle="none", marker="^", markersize=4, color=INK)
+            axes.plot(starts, [i + 0.42] * len(starts), linestyle="none", marker="^", markersize=4, color=INK,
+                      clip_on=False)  # fmt: skip
         _shade_confirmation(axes, timed, clock, last)
         for at in pauses:
             axes.axvline(at / 60, color=INK, linewidth=0.8, linestyle=(0, (1, 2)))

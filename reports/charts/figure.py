@@ -10,7 +10,9 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 # Of Okabe and Ito, "Color Universal Design" (2008), which the colour-blind tell apart; darkened where text must be read
 # on white. Each is the value on a light page, and no two are equal, so that a page can set its own in the dark.
@@ -30,6 +32,7 @@ DARK = {
     OTHER: "#2f81b7", KEPT: "#3fb995", LOST: "#f0883e", UNDECIDED: "#d29922",
 } | dict(zip(SERIES, ("#56b4e7", "#f0b429", "#3fb994", "#e29cc4", "#2f81b8", "#c9a94f"), strict=True))  # fmt: skip
 
+_NARROW = 6.0  # ratio of an axis' ends, below which 1, 2 and 5 of each decade may leave it a single tick
 WIDTH = 7.2  # inches at 72 points, of a chart over the whole column
 
 _STYLE: dict[Any, Any] = {
@@ -74,7 +77,10 @@ class Chart:
     @property
     def file(self) -> str:
         """The chart as an SVG file of its own, which follows the reader's light or dark."""
-        return self.svg.replace(">", f">\n<style>{theme(':root')}</style>", 1) + "\n"
+        style = (
+            f"{theme(':root')} :root {{ background: var(--paper); }}"  # what it is shown on may be of the other kind
+        )
+        return self.svg.replace(">", f">\n<style>{style}</style>", 1) + "\n"
 
 
 @contextmanager
@@ -101,6 +107,15 @@ def chart(figure: Figure, name: str, title: str, text: str) -> Chart:
     words = f'<title id="{name}-title">{escape(title)}</title><desc id="{name}-text">{escape(text)}</desc>'
     head, body = svg.removeprefix("<svg ").split(">", 1)
     return Chart(name, title, text, f"{described}{head}>{words}{body}")
+
+
+def logarithmic_ticks(axis: Axis) -> None:
+    """Plain numbers on a logarithmic axis, several of them however near its ends lie; its limits must be set."""
+    low, high = axis.get_view_interval()
+    near = high / low < _NARROW
+    axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]) if near else LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def theme(selector: str) -> str:

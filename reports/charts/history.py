@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from reports.charts.figure import BASELINE, GRID, INK, KEPT, LOST, MUTED, OTHER, WINNER, Chart, canvas, chart
+from reports.charts.marks import plain
 from reports.decision.history import FELL, Point, Series, Step, Trend
 from reports.formatting import count, factor, percent
 
@@ -65,12 +66,12 @@ def _seconds(axes: Axes, series: Series, trend: Trend) -> None:
     places = range(len(trend.points))
     own = [point.measured.seconds for point in trend.points]
     baseline = [_baseline_seconds(series, point) for point in trend.points]
-    axes.plot(places, baseline, color=BASELINE, marker="s", markersize=3, linewidth=1, label=series.baseline)
-    axes.plot(places, own, color=OTHER, marker="o", markersize=3, linewidth=1, label=trend.name)
+    axes.plot(places, baseline, color=BASELINE, marker="s", markersize=3, linewidth=1, label=plain(series.baseline))
+    axes.plot(places, own, color=OTHER, marker="o", markersize=3, linewidth=1, label=plain(trend.name))
     axes.set_ylim(bottom=0)
     axes.set_ylabel("s a case")
     axes.yaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1.05), fontsize=8, labelcolor=INK)
+    axes.figure.legend(loc="outside upper left", ncols=2, fontsize=8, labelcolor=INK)
 
 
 def _baseline_seconds(series: Series, point: Point) -> float:

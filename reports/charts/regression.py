@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from reports.charts.figure import GRID, INK, KEPT, LOST, MUTED, UNDECIDED, Chart, canvas, chart
+from reports.charts.marks import plain
 from reports.decision.regression import NO_REGRESSION, REGRESSION, Regression
 from reports.decision.verdict import UNDECIDED as OPEN
 from reports.formatting import NOT_MEASURED, factor, listed, percent
@@ -45,10 +46,10 @@ def forest(regressions: Sequence[Regression], names: Sequence[str]) -> Chart | N
         speedups, changes = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
         place, labels, across = 0, {}, speedups.get_yaxis_transform()
         for name, rows in groups.items():
-            speedups.text(0, place, name, fontweight="bold", va="center", transform=across)
+            speedups.text(0, place, plain(name), fontweight="bold", va="center", transform=across)
             for row in rows:
                 place += 1
-                labels[place] = row.label
+                labels[place] = plain(row.label)
                 colour, mark = _MARKS[row.state]
                 _draw(speedups, place, row.speedup, colour, mark)
                 if not isfinite(row.speedup.estimate):

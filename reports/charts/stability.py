@@ -9,7 +9,6 @@ from reports.summary.summary import Summary
 
 NAME = "stability"
 _AREA = 170.0  # square points of a rank that a variant has in every resample
-_LEAST = 0.001  # share that is drawn
 
 
 def stability_chart(summary: Summary) -> Chart | None:
@@ -20,7 +19,7 @@ def stability_chart(summary: Summary) -> Chart | None:
     size = len(ranking.names)
     with canvas(0.8 + 0.27 * size) as (figure, axes):
         for i, shares in enumerate(ranking.shares):
-            shown = [(at, share) for at, share in enumerate(shares, 1) if share >= _LEAST]
+            shown = [(at, share) for at, share in enumerate(shares, 1) if share]
             areas = [_AREA * share for _, share in shown]
             axes.scatter([at for at, _ in shown], [i] * len(shown), areas, color=OTHER, edgecolor=WINNER, linewidth=1)
             beside(axes, i, _most_often(shares))
@@ -37,7 +36,7 @@ def stability_chart(summary: Summary) -> Chart | None:
 
 def _most_often(shares: tuple[float, ...]) -> str:
     """``rank 1 in 98 %, 1 to 2``: the most frequent, and the range of all."""
-    drawn = [at for at, share in enumerate(shares, 1) if share >= _LEAST]
+    drawn = [at for at, share in enumerate(shares, 1) if share]
     most = max(range(len(shares)), key=shares.__getitem__)
     ends = f"{drawn[0]} to {drawn[-1]}" if len(drawn) > 1 else "no other"
     share = shares[most]

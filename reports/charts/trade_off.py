@@ -2,10 +2,9 @@
 
 from math import inf, isfinite, isnan
 
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter
 
-from reports.analysis.pareto import compared_keys
-from reports.charts.figure import GRID, INK, LOST, MUTED, WINNER, Chart, canvas, chart
+from reports.charts.figure import GRID, INK, LOST, MUTED, WINNER, Chart, canvas, chart, logarithmic_ticks
 from reports.charts.marks import Mark, label_points, plain
 from reports.decision.accuracy import MetricKey
 from reports.formatting import factor, listed
@@ -50,9 +49,7 @@ def trade_off_chart(summary: Summary) -> Chart | None:
         axes.set_xlabel("times as fast as the baseline, logarithmic")
         score = "agreement" if by_agreement else "score"
         axes.set_ylabel(f"worst {score}'s change, in its margins,\nlogarithmic beyond one")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        logarithmic_ticks(axes.xaxis)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.grid(color=GRID, linewidth=0.6)
         axes.set_axisbelow(True)
@@ -65,8 +62,8 @@ _Point = tuple[Row, float, float, MetricKey]
 def _worst(row: Row) -> tuple[float, MetricKey] | None:
     """The smallest change of a score in units of its margin, and which; of a margin of 0 only whether it fell."""
     changes = []
-    for key in compared_keys(row.accuracy):
-        metric, margin = row.accuracy.metric(key), row.margins.get(key, 0.0)
+    for key, metric in row.accuracy.metrics.items():
+        margin = row.margins.get(key, 0.0)
         by = metric.delta.estimate
         if isnan(by):
             continue

@@ -32,6 +32,8 @@ h2 { font-size: 1.15rem; margin-top: 2rem; border-bottom: 1px solid var(--grid);
 td.kept { color: var(--kept); font-weight: 600; } td.lost { color: var(--lost); font-weight: 600; }
 td.undecided { color: var(--undecided); font-weight: 600; }
 .table { overflow-x: auto; }
+.table > svg { display: block; }
+@media screen { .table > svg { min-width: 36rem; } } /* its letters are then 9 px high */
 :focus-visible { outline: 2px solid var(--winner); outline-offset: 2px; }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
 th, td { border: 1px solid var(--grid); padding: .3rem .6rem; vertical-align: top; min-width: 4.5rem; }
@@ -120,4 +122,8 @@ def _scrollable(body: str) -> str:
 
 def figure(chart: Chart) -> str:
     """A chart in its place, with its content in words below."""
-    return f'<figure id="{chart.name}">\n{chart.svg}\n<figcaption>{escape(chart.text)}</figcaption>\n</figure>\n'
+    box = table_box(f"Chart: {chart.title}")  # which scrolls where it is narrow
+    return (
+        f'<figure id="{chart.name}">\n{box}\n{chart.svg}\n</div>\n'
+        f"<figcaption>{escape(chart.text)}</figcaption>\n</figure>\n"
+    )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from reports.analysis.ranking import Ranking
 from reports.charts import figure
 from reports.charts.accuracy import accuracy_chart
 from reports.charts.case_times import case_times_chart
@@ -34,6 +35,7 @@ from reports.summary.summarise import summarise
 from reports.summary.summary import Summary
 from tests.reports.factory import (
     BASELINE,
+    WHOLE,
     Candidate,
     by_agreement,
     made_of,
@@ -205,6 +207,39 @@ def test_a_case_far_from_the_others_is_named() -> None:
     assert "Far from the others, and named: quiz_2_005 1.20 s and 9" in chart.text
     assert "are saved, as in 16 of them" in chart.text
     assert "No case lies far from the others" in case_times_chart(summarise(make_run({"fast": Candidate(4.0)}))).text
+
+
+@pytest.mark.parametrize(("least", "most"), [(1.1, 1.7), (0.9, 1.05), (0.06, 0.08), (3.6, 18.6), (0.02, 90.0)])
+def test_a_logarithmic_axis_has_numbers_however_near_its_ends(least, most) -> None:
+    with figure.canvas(3.0) as (drawn, axes):
+        axes.set_xscale("log")
+        axes.set_xlim(least, most)
+        figure.logarithmic_ticks(axes.xaxis)
+        drawn.canvas.draw()
+        within = [tick for tick in axes.xaxis.get_majorticklocs() if least <= tick <= most]
+    assert 2 <= len(within) <= 12
+
+
+def test_the_two_lines_of_the_cases_are_named_apart() -> None:
+    svg = case_times_chart(summarise(make_run({"fast": Candidate(40.0)}))).svg
+    upper, lower = (
+        float(re.search(rf'y="([\d.]+)"[^>]*>\s*{name}</text>', svg)[1]) for name in ("as long", "10 % less")
+    )
+    assert lower - upper > 8, "points, of letters that are 8 high"
+
+
+def test_the_score_nearest_to_a_loss_may_be_a_surface_distance() -> None:
+    run = make_run({"fast": Candidate(4.0, lesion=-0.001, nsd=-0.02), "b": Candidate(3.0)})
+    chart = trade_off_chart(summarise(run))
+    assert f"1 fast 4.00x, {WHOLE.replace(' ', '-')} NSD -2 margins" in chart.text
+
+
+def test_a_rank_that_was_ever_had_is_in_the_range(monkeypatch) -> None:
+    shares = ((0.9996, 0.0004, 0.0), (0.0004, 0.9996, 0.0), (0.0, 0.0, 1.0))
+    made = Ranking(names=("a", "b", "c"), shares=shares, cases=5, left_out=())
+    monkeypatch.setattr("reports.charts.stability.rank", lambda run: made)
+    text = stability_chart(summarise(make_run({"a": Candidate()}))).text
+    assert "a rank 1 in 99.9 % (1 to 2); b rank 2 in 99.9 % (1 to 2); c rank 3 in 100 % (no other)." in text
 
 
 def test_thousands_of_samples_are_thinned_and_what_interfered_stays() -> None:

@@ -12,6 +12,7 @@ from reports.render import markdown_files, render
 from reports.summary.answer import answer
 from reports.summary.summarise import summarise
 from reports.summary.summary import Summary
+from tests.browser import pixels
 
 RESULTS = Path(__file__).parents[3] / "docs/results"
 RUNS = {
@@ -140,6 +141,8 @@ def test_a_narrow_screen_scrolls_tables_and_not_the_page(browser, pages) -> None
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     wide = "[...document.querySelectorAll('.table')].filter(e => e.scrollWidth > e.clientWidth).length"
     assert page.evaluate(wide) > 5
+    letters = "[...document.querySelectorAll('#charts svg text')].map(e => e.getBoundingClientRect().height)"
+    assert min(page.evaluate(letters)) > 9, "pixels: the charts scroll as the tables do"
 
 
 def test_the_picture_beside_the_markdown_follows_light_and_dark(browser, tmp_path) -> None:
@@ -151,4 +154,6 @@ def test_the_picture_beside_the_markdown_follows_light_and_dark(browser, tmp_pat
         view = browser.open(tmp_path / "report.svg", colours=colours)
         inks[colours] = view.page.evaluate("getComputedStyle(document.querySelector('text')).fill")
         view.assert_clean()
+        shown = pixels(view.page)
+        assert (shown[0, 0] > 128).all() == (colours == "light"), "the page's own ground, for its own ink"
     assert inks == {"light": "rgb(31, 35, 40)", "dark": "rgb(230, 237, 243)"}
