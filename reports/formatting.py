@@ -73,10 +73,11 @@ def milliseconds(value: float | None) -> str:
 
 
 def significant(value: float | None) -> str:
-    """``8.42``, ``1,240``: three significant digits at least, the unit in the table's head."""
+    """``0.0667``, ``8.42``, ``1,240``: three significant digits at least, the unit in the table's head."""
     if value is None or not isfinite(value):
         return NOT_MEASURED
-    return f"{value:,.{_decimals(value)}f}"
+    digits = _decimals(value) if value == 0 or abs(value) >= 1 else 2 - floor(log10(abs(value)))
+    return f"{value:,.{digits}f}"
 
 
 def _decimals(number: float) -> int:

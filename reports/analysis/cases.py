@@ -39,6 +39,11 @@ class CaseChange:
         return self.baseline_class is not None and self.variant_class != self.baseline_class
 
     @property
+    def class_lost(self) -> bool:
+        """Whether its class is not the baseline's, and did not become right."""
+        return self.flipped and (self.truth is None or self.variant_class != self.truth)
+
+    @property
     def differs(self) -> bool:
         """Whether its class, a score or a voxel is not the baseline's."""
         return self.flipped or self.dsc_change < 0 or self.differing_voxels > 0
@@ -59,9 +64,8 @@ class CaseChange:
 
         A class that was right comes before one that changed otherwise; one that became right is no loss.
         """
-        lost = self.flipped and self.truth is not None and self.baseline_class == self.truth
-        changed = self.flipped and (self.truth is None or self.variant_class != self.truth)
-        of_class = _LOST if lost else _CHANGED if changed else _EQUAL
+        was_right = self.truth is not None and self.baseline_class == self.truth
+        of_class = _EQUAL if not self.class_lost else _LOST if was_right else _CHANGED
         return of_class, 0.0 if isnan(self.dsc_change) else self.dsc_change, -self.differing_voxels
 
 

@@ -20,7 +20,17 @@ from reports.decision.speed import (
     pairs,
 )
 from reports.decision.verdict import KEPT, LOST, SHOWN_BY, UNDECIDED, Claim, metric_state
-from reports.formatting import NOT_MEASURED, command_to_resume, count, listed, percent
+from reports.formatting import (
+    NOT_MEASURED,
+    at_least,
+    at_most,
+    change,
+    command_to_resume,
+    count,
+    least_change,
+    listed,
+    percent,
+)
 from reports.records.record import AGREEMENT, FAILED, INTERLEAVED, PENDING, SKIPPED, TRUTH
 from reports.records.store import Run
 from reports.stats.bootstrap import MIN_CASES, Interval, of_shards
@@ -182,10 +192,11 @@ def _judge_speed(speedup: Interval, cases: int, unit: str, max_slowdown_pct: flo
     if cases < MIN_CASES:
         return UNDECIDED, f"{fell} on {count(cases, unit)}; at least {MIN_CASES} {unit}s in both runs would settle it"
     if speedup.high < least:
-        return REGRESSION, f"{fell} (at best it {_change_text(speedup.high)}, with 95 % confidence; {allowed})"
+        return REGRESSION, f"{fell} (by at least {at_least(100 * (1 - speedup.high))} with 95 % confidence; {allowed})"
     if speedup.low >= least:
         return NO_REGRESSION, ""
-    bounds = f"from {_signed(speedup.low)} to {_signed(speedup.high)}, each bound with 95 % confidence"
+    low, high = (100 * (bound - 1) for bound in (speedup.low, speedup.high))
+    bounds = f"from {at_least(low)} to {at_most(high)}, each bound with 95 % confidence"
     return UNDECIDED, f"{fell} ({bounds}; {allowed}): more rounds or more cases in both runs would settle it"
 
 
@@ -193,10 +204,6 @@ def _change_text(ratio: float) -> str:
     if not isfinite(ratio):
         return f"is {NOT_MEASURED}"
     return f"{'fell' if ratio < 1 else 'rose'} by {percent(100 * abs(ratio - 1))}"
-
-
-def _signed(ratio: float) -> str:
-    return f"{100 * (ratio - 1):+.1f} %"
 
 
 def _seconds_ratio(reference: Run, run: Run, name: str) -> float:
@@ -230,10 +237,10 @@ def _judge_accuracy(
 
 
 def _metric_reason(key: MetricKey, metric: Metric, claim: Claim) -> str:
-    least = f", at least {metric.delta.low:+.4f} with 95 % confidence" if isfinite(metric.delta.low) else ""
+    least = f", at least {least_change(metric.delta.low)} with 95 % confidence" if isfinite(metric.delta.low) else ""
     on = f" on {count(metric.cases, 'case')}"
     margin = claim.margin(key, metric.own_margin)
-    return f"{key.label} {metric.delta.estimate:+.4f}{on}{least} (margin {margin:g})"
+    return f"{key.label} {change(metric.delta.estimate)}{on}{least} (margin {margin:g})"
 
 
 def _flipped_cases(reference: Run, run: Run, name: str) -> tuple[tuple[str, ...], int]:

@@ -137,8 +137,8 @@ def _table(head: str, rows: Sequence[str], label: str) -> str:
 
 def _row(summary: Summary, change: CaseChange, shown: _Shown) -> str:
     name, *cells = case_cells(summary, change)
-    flipped = ' class="lost"' if change.flipped else ""
-    columns = [f'<th scope="row">{escape(name)}</th>', f"<td{flipped}>{escape(cells[0])}</td>"]
+    lost = ' class="lost"' if change.class_lost else ""
+    columns = [f'<th scope="row">{escape(name)}</th>', f"<td{lost}>{escape(cells[0])}</td>"]
     columns += [f"<td{_side(i, [name, *cells])}>{escape(cell)}</td>" for i, cell in enumerate(cells[1:], 2)]
     if not shown.in_rows:
         return f"<tr>{''.join(columns)}</tr>"

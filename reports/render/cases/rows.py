@@ -66,6 +66,8 @@ def _class_words(names: Sequence[str], change: CaseChange) -> str:
     def name(of: int | None) -> str:
         return "none" if of is None else str(dict(enumerate(names)).get(of, of))
 
+    if change.baseline_class is None:
+        return f"{name(change.variant_class)}, by the baseline none"
     if not change.flipped:
         return f"{name(change.variant_class)}, as the baseline"
     truth = f" (truth {name(change.truth)})" if change.truth is not None else ""

@@ -1,6 +1,7 @@
 """Runs against a reference: what must be equal, what a regression is, and what is left open."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import exp, isnan, log
@@ -15,6 +16,7 @@ from bench.cli.main import main
 from reports.decision.accuracy import DSC, MACRO_F1, MetricKey
 from reports.decision.regression import NO_REGRESSION, REGRESSION, Change, regression, worst
 from reports.decision.verdict import UNDECIDED
+from reports.formatting import least_change
 from reports.records.record import (
     FAILED,
     INTERLEAVED,
@@ -194,6 +196,18 @@ def test_bounds_across_the_threshold_leave_it_open() -> None:
     assert change.state == UNDECIDED
     assert change.speedup.low < 0.95 <= change.speedup.high
     assert change.reasons[0].endswith("more rounds or more cases in both runs would settle it")
+
+
+def test_a_bound_is_rounded_to_what_was_shown() -> None:
+    jitter = (1.0, 1.013, 0.987, 1.006)
+    fell = changed(each(Candidate(2.0)), each(Candidate(1.7, jitter=jitter), rounds=1))
+    least = 100 * (1 - fell.speedup.high)
+    shown = re.search(r"by at least ([\d.]+) % with 95 % confidence", fell.reasons[0])
+    assert shown is not None
+    assert least - 0.1 < float(shown[1]) <= least < round(least, 1), "to the nearest it would say more"
+    lost = changed(each(Candidate(2.0)), each(Candidate(2.0, lesion=(-0.00302, -0.00708)), rounds=1))
+    metric = lost.metrics[MetricKey(DSC, LESION)]
+    assert f"at least {least_change(metric.delta.low)} with 95 % confidence" in lost.reasons[0]
 
 
 def test_a_slower_machine_is_no_regression() -> None:
@@ -413,7 +427,7 @@ def test_the_report_says_what_fell_and_by_how_much(folders: dict[str, str], caps
         "0 [0]",
         "0 of 16",
     ]
-    assert "ort-fp32: the speedup over the baseline fell by 25.0 % (at best it fell by 25.0 %, with 95 % confid" in text
+    assert "ort-fp32: the speedup over the baseline fell by 25.0 % (by at least 25.0 % with 95 % confidence; a" in text
     assert "nan" not in text
 
 

@@ -71,6 +71,21 @@ def test_the_page_is_never_larger_than_asked_and_no_more_is_read_than_fits(summa
     assert f"Images of {len(shown)} of 16 cases" in page
 
 
+def test_a_class_that_became_right_is_no_loss(summary):
+    classes = {"truth": 1, "baseline_class": 2, "variant_class": 1}
+    lost, *rest = summary.worst_cases
+    became_right = replace(rest[0], **classes)
+    lost = replace(lost, **classes | {"baseline_class": 1, "variant_class": 2})
+    html = cases_section(replace(summary, worst_cases=(lost, became_right)), None, 0).html
+    assert '<td class="lost">1 → 2 (truth 1)</td>' in html
+    assert "<td>2 → 1 (truth 1)</td>" in html
+
+
+def test_a_baseline_without_a_class_is_not_said_to_have_the_variants(summary):
+    alone = replace(summary.worst_cases[0], baseline_class=None, variant_class=2)
+    assert "<td>2, by the baseline none</td>" in cases_section(replace(summary, worst_cases=(alone,)), None, 0).html
+
+
 def test_names_of_others_end_no_element(summary):
     section = cases_section(summary, images([pack(summary.worst_cases[0])]), 0)
     assert "<b>" not in section.html + section.end

@@ -14,7 +14,7 @@ import pytest
 
 from reports.decision.history import History, history
 from reports.decision.regression import Regression, regression
-from reports.formatting import at_least, at_most
+from reports.formatting import at_least, at_most, significant
 from reports.records.record import FAILED
 from reports.records.store import Run
 from reports.render.several import FORMATS, render_history, render_regressions
@@ -210,13 +210,13 @@ def test_histories_have_the_same_figures_in_every_format(followed: dict[str, str
         row = next(row for row in rows if row[0].replace("\\", "") == own["name"])
         assert figures(row[2]) == rounded(newest["speedup"])
         assert figures(row[3]) == [round(bound, 2) for bound in level["band"]]
-        assert figures(row[4]) == [round(newest["seconds"], 2)]
+        assert row[4] == significant(newest["seconds"])
         for point in own["points"]:
             run = series["runs"][point["run"]]
             *_, speedups, seconds = [row for row in rows if row[:2] == [run["folder"], run["created"][:10]]]
             assert figures(speedups[2 + place]) == rounded(point["speedup"])
-            assert figures(seconds[2]) == [round(run["baseline_seconds"], 2)]
-            assert figures(seconds[3 + place]) == [round(point["seconds"], 2)]
+            assert seconds[2] == significant(run["baseline_seconds"])
+            assert seconds[3 + place] == significant(point["seconds"])
             assert ("fell" in speedups[2 + place]) == any(c["after"] == point["run"] for c in own["change_points"])
 
 

@@ -5,7 +5,7 @@ from math import isnan
 
 import pytest
 
-from reports.formatting import at_least, at_most, bounded, bounds, least_change
+from reports.formatting import at_least, at_most, bounded, bounds, least_change, significant
 from reports.records.record import CONFIRMATION, FAILED, INTERRUPTED, PENDING
 from reports.render import render
 from reports.summary.answer import Answer, answer
@@ -64,6 +64,9 @@ def test_no_bound_says_more_than_was_shown() -> None:
     assert bounds(4.438, 5.811, 2) == " [4.43, 5.82]"
     assert [least_change(each) for each in (-0.00501, 0.00019, 0.00006, 0.0, -2.4e-6)] == [
         "-0.0051", "+0.0001", "0", "0", "-3e-06",
+    ]  # fmt: skip
+    assert [significant(each) for each in (0.0, 0.00413, 0.0669, 0.4083, 0.9996, 4.2, 1240.3)] == [
+        "0.00", "0.00413", "0.0669", "0.408", "1.000", "4.20", "1,240",
     ]  # fmt: skip
     figures = answer(summarise(make_run({"fast": Candidate(4.99, (1.0,))})))
     assert (figures.time.value, figures.time.detail[:15]) == ("80.0 %", "at least 79.9 %")
