@@ -5,6 +5,10 @@ import runpy
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
+from reports.records.store import read_run
+from reports.summary.summarise import summarise
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = runpy.run_path(str(ROOT / "scripts/fill_tables.py"))
@@ -72,6 +76,9 @@ def test_the_readme_shows_a_report():
     assert "](docs/report.png)" in (ROOT / "README.md").read_text(encoding="utf-8")
     assert (ROOT / "docs/report.png").read_bytes().startswith(b"\x89PNG")
     assert (ROOT / "docs/report.png").stat().st_size < 210_000
+    script = runpy.run_path(str(ROOT / "scripts/picture_of_report.py"))
+    with Image.open(ROOT / "docs/report.png") as picture:
+        assert picture.text["Description"] == script["description"](summarise(read_run(script["RUN"]))), "make docs"
 
 
 def test_the_index_leads_to_every_page():
