@@ -11,6 +11,11 @@ def compared_keys(accuracy: Accuracy) -> tuple[MetricKey, ...]:
     return tuple(key for key in accuracy.metrics if key.kind != NSD)
 
 
+def compared_words(accuracy: Accuracy) -> str:
+    """``every score but NSD``: `compared_keys` in words."""
+    return "every score" if len(compared_keys(accuracy)) == len(accuracy.metrics) else f"every score but {NSD.upper()}"
+
+
 def front(variants: Mapping[str, tuple[float, Accuracy]]) -> tuple[str, ...]:
     """The names of the variants that are Pareto-optimal in speedup and `compared_keys`, by their estimates.
 

@@ -4,6 +4,7 @@ from math import inf, isfinite, isnan
 
 from matplotlib.ticker import FuncFormatter
 
+from reports.analysis.pareto import compared_words
 from reports.charts.figure import GRID, INK, LOST, MUTED, WINNER, Chart, canvas, chart, logarithmic_ticks
 from reports.charts.marks import Mark, label_points, plain
 from reports.decision.accuracy import MetricKey
@@ -87,6 +88,6 @@ def _words(summary: Summary, ordered: list[_Point], by_agreement: bool) -> str:
     return (
         f"Each variant by its speedup and by the {score} that fell most, in units of its margin: 0 is the baseline's, "
         "at the dashed line the whole margin is used up. Both axes are logarithmic, the upright one beyond one margin."
-        f"{cut} Numbers are ranks by time. Nothing{few} is at least as fast and at least as near in every score as "
-        f"these, the filled ones: {front}. {listed(each, '; ')}."
+        f"{cut} Numbers are ranks by time. Nothing{few} is at least as fast and at least as near in "
+        f"{compared_words(ordered[0][0].accuracy)} as these, the filled ones: {front}. {listed(each, '; ')}."
     )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from math import isfinite
 
 from reports import formatting
-from reports.analysis.pareto import compared_keys
+from reports.analysis.pareto import compared_keys, compared_words
 from reports.decision.accuracy import MetricKey
 from reports.decision.verdict import LOST, SHOWN_BY, judge_accuracy
 from reports.formatting import NOT_MEASURED
@@ -37,9 +37,10 @@ def pareto_section(summary: Summary) -> str:
             *(text(key.label) for key in _keys(summary, rows[0])), shown, "on the front"]  # fmt: skip
     body = [_variant_row(row, made_of, summary, row.name in best) for row in rows]
     timed = " that was timed on all cases" if any(row.few_cases for row in rows) else ""
+    scores = compared_words(rows[0].accuracy)
     note = (
         f"The fastest first. *On the front*: nothing else in this table{timed} is at least as fast and at least as "
-        f"{near} in every score, by the estimates. {_changing(made_of)} change what the network is given, so a "
+        f"{near} in {scores}, by the estimates. {_changing(made_of)} change what the network is given, so a "
         f"recipe's {shown} is judged like any variant's, against the baseline{_whose(summary)}."
     )
     return section(

@@ -3,10 +3,11 @@
 from dataclasses import replace
 from typing import Any
 
+from reports.charts.trade_off import trade_off_chart
 from reports.records.store import Run
 from reports.render.sections.pareto import pareto_section
 from reports.summary.summarise import summarise
-from tests.reports.factory import BASELINE, Candidate, made_of, make_run
+from tests.reports.factory import BASELINE, Candidate, made_of, make_run, without_nsd
 
 VARIANTS = {
     "exact": Candidate(2.0),
@@ -25,6 +26,13 @@ def with_recipe(run: Run, name: str, **own: Any) -> Run:
 
 def test_the_front_is_what_nothing_beats_in_time_and_accuracy() -> None:
     assert summarise(make_run(VARIANTS)).pareto_front == ("fast", "exact"), "the fastest first"
+
+
+def test_it_says_which_scores_count() -> None:
+    run = with_recipe(make_run(VARIANTS), "fast")
+    for own, scores in ((run, "every score but NSD"), (without_nsd(run), "every score")):
+        assert f"at least as accurate in {scores}, by the estimates" in pareto_section(summarise(own))
+        assert f"at least as near in {scores} as these" in trade_off_chart(summarise(own)).text
 
 
 def test_equal_rows_are_both_on_the_front() -> None:
