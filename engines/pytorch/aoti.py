@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from engines.cache import artefact, key_of
 from engines.evidence.mac_counter import layers_for
 from engines.evidence.onednn import operations as onednn_operations
 from engines.placement import placed
-from engines.pytorch.compile import Compile, cache_folder
+from engines.pytorch.compile import AHEAD_OF_TIME, Compile, cache_folder, what_compiling_lacks
 from engines.pytorch.session import TorchSession, torch_settings
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class AheadOfTime(Compile):
         layers = layers_for(model, target)
         with torch_settings(target):
             key = key_of(model, target, ("torch", "triton"), precision="fp32", threads=target.threads)
-            built = artefact(target, "aoti", key, lambda folder: _build(model, target, folder))
+            built = artefact(target, AHEAD_OF_TIME, key, lambda folder: _build(model, target, folder))
             compiled = _load(built.folder / _FILE, target)
 
             def forward(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,6 +63,8 @@ class AheadOfTime(Compile):
 
 
 def _build(model: "Model", target: Target, folder: Path) -> None:
+    if lacking := what_compiling_lacks(replace(target, prebuilt=None)):
+        raise EngineError(f"the package holds none for this machine, and here {lacking.reason}; {lacking.fix}")
     x = torch.rand(target.input_shape, device=target.device)
     # As for torch-compile: constant weights let oneDNN's fused convolutions take over.
     settings: dict[str, Any] = {} if target.on_cuda else {"freezing": True}

@@ -1,6 +1,8 @@
 """The network compiled by torch.compile."""
 
 import os
+import string
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,12 +15,14 @@ from engines.base import Availability, Target
 from engines.cache import device_identity
 from engines.evidence.mac_counter import layers_for
 from engines.placement import placed
-from engines.probe import check, compiler_missing
+from engines.probe import check, compiler_missing, unavailable
 from engines.pytorch.engine import TorchEngine
 from engines.pytorch.session import TorchSession, torch_settings, trace
 
 if TYPE_CHECKING:
     from models.model import Model
+
+AHEAD_OF_TIME = "aoti"  # the kind of its artefacts
 
 
 class Compile(TorchEngine):
@@ -26,7 +30,7 @@ class Compile(TorchEngine):
 
     def probe(self, target: Target) -> Availability:
         available = check(target, self.backend, ("triton",) if target.on_cuda else ())
-        return available if not available.ok else compiler_missing() or available
+        return available if not available.ok else what_compiling_lacks(target) or available
 
     @contextmanager
     def open(self, model: "Model", target: Target) -> Iterator[TorchSession]:
@@ -57,6 +61,22 @@ class Compile(TorchEngine):
                 forward, layers, target, cached, lambda: operations,
                 "shapes and types in a profiler trace of the second call", lambda: _since(before),
             )  # fmt: skip
+
+
+def what_compiling_lacks(target: Target) -> Availability | None:
+    """What stands in Inductor's way to compile for the target; None where nothing does, or where it has done so.
+
+    Its command of the C++ compiler, which a GPU's kernels do without, has names of folders as they are, unquoted.
+    """
+    if target.prebuilt is not None and any(target.prebuilt.glob(f"{AHEAD_OF_TIME}-*")):
+        return None
+    if (missing := compiler_missing()) or target.on_cuda:
+        return missing
+    for folder, variable in ((str(target.cache), "VOXBENCH_CACHE"), (tempfile.gettempdir(), "TMPDIR")):
+        if set(folder) & set(string.whitespace + "'\"\\"):
+            reason = f"PyTorch's compiler takes no folder whose name has spaces or quotes ({folder})"
+            return unavailable(reason, f"set {variable} to another folder")
+    return None
 
 
 def _settings(target: Target) -> dict[str, Any]:

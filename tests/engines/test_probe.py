@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -148,6 +149,31 @@ def test_a_missing_compiler_is_the_reason(target: Callable[..., Target], monkeyp
     available = engines.load("torch-compile").probe(target())
     assert available.reason == "the C++ compiler no-such-compiler is not there"
     assert available.fix
+
+
+@pytest.mark.parametrize("name", ["torch-compile", "torch-aoti"])
+def test_a_folder_that_the_compiler_does_not_take_is_the_reason(name, target, tmp_path, monkeypatch) -> None:
+    """PyTorch's command of the compiler would be split at it, and only an excerpt of that command be the reason."""
+    own, engine = target(), engines.load(name)
+    said = "PyTorch's compiler takes no folder whose name has spaces or quotes"
+    available = engine.probe(replace(own, cache=tmp_path / "my cache"))
+    assert (available.reason, available.fix) == (
+        f"{said} ({tmp_path}/my cache)",
+        "set VOXBENCH_CACHE to another folder",
+    )
+    assert engine.probe(replace(own, cache=tmp_path / "Größe")).ok
+    monkeypatch.setattr(tempfile, "tempdir", "/var/o'hara")
+    available = engine.probe(own)
+    assert (available.reason, available.fix) == (f"{said} (/var/o'hara)", "set TMPDIR to another folder")
+
+
+def test_what_was_compiled_elsewhere_needs_no_compiler(target, monkeypatch, tmp_path) -> None:
+    """As in a container that only predicts, where a package of the same machine has brought it along."""
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    engine, with_package = engines.load("torch-aoti"), replace(target(), prebuilt=tmp_path)
+    assert engine.probe(with_package).reason == "the C++ compiler no-such-compiler is not there"
+    (tmp_path / "aoti-0123").mkdir()
+    assert engine.probe(with_package).ok
 
 
 def test_a_cpu_without_bf16_is_the_reason(target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.base import EngineError
+from engines.base import EngineError, Target
 from engines.pytorch import aoti
 
 ON_CPU = -1
@@ -24,3 +24,11 @@ def test_a_crash_ends_only_the_process_that_tries(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(aoti, "_LOADING", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
     with pytest.raises(EngineError, match=r"\(SIGSEGV\); take torch-compile instead$"):
         aoti._try_loading(tmp_path, ON_CPU)
+
+
+def test_a_package_of_another_machine_where_there_is_no_compiler(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    (tmp_path / "aoti-0123").mkdir()
+    target = Target("cpu", (16, 16, 16), 1, 1, tmp_path / "cache", prebuilt=tmp_path)
+    with pytest.raises(EngineError, match=r"^the package holds none for this machine, and here the C\+\+ compiler no-"):
+        aoti._build(None, target, tmp_path)
