@@ -39,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     options.typed = shlex.join(["bench", *(sys.argv[1:] if arguments is None else arguments)])
     warnings.simplefilter("ignore")  # of the libraries: what matters here is said in plain words
     logging.getLogger("nibabel.global").disabled = True  # likewise: odd headers, each in a line of its own
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # of a home it cannot write to, and how long fonts take
     try:
         _check_current_folder()
         with LightImports():

@@ -237,7 +237,7 @@ def _write_texts(folder: Path, bundle: Path | None, readme: str) -> None:
     if not any((folder / name).exists() for name in _KEPT[:2]):
         (folder / "LICENSE").write_text(_NO_LICENSE)
     own = folder / "docs" / "README.md"
-    (own.with_name("voxbench.md") if own.exists() else own).write_text(readme)
+    (own.with_name("voxbench.md") if own.exists() else own).write_text(readme, encoding="utf-8")
 
 
 def _readme(subject: Subject, written: Written) -> str:

@@ -65,3 +65,8 @@ def test_a_run_is_shown_where_nothing_can_be_written(run, capsys):
     printed = capsys.readouterr()
     assert printed.out.startswith("# ")
     assert printed.err.startswith(f"bench: the report is not renewed: {run}/report.md: cannot be written")
+
+
+def test_a_report_where_no_home_can_be_written(run):
+    """Matplotlib would say so in lines of its own, as in a container whose user has no home."""
+    assert report("", run, HOME="/proc", XDG_CONFIG_HOME="", XDG_CACHE_HOME="", MPLCONFIGDIR="")[::2] == (0, "")

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shlex
 import shutil
 import subprocess
@@ -169,6 +170,18 @@ def test_its_readme_says_how_it_is_run(name, tmp_path):
         ours = our_mask(subject, images, tmp_path / f"{i}.nii.gz")
         assert len(np.unique(ours)) > 1, "a mask that says nothing"
         np.testing.assert_array_equal(mask_in(theirs), ours)
+
+
+def test_its_readme_is_utf8_in_any_locale(tmp_path):
+    """Python would write it in the letters of an older locale, and not at all what that one lacks."""
+    (tmp_path / "docs").mkdir()
+    program = (
+        "import pathlib, sys; from bench.package.formats.monai_bundle import _write_texts;"
+        "_write_texts(pathlib.Path(sys.argv[1]), None, 'R\\xf6ntgen')"
+    )
+    old = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0"}
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], env=old, check=True)
+    assert (tmp_path / "docs" / "README.md").read_bytes() == "Röntgen".encode()
 
 
 @pytest.mark.parametrize(
