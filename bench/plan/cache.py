@@ -67,6 +67,9 @@ def demo_data(progress: Progress, kind: str = "pancreas", cases: int | None = No
 
     Each kind is in a folder of its own; abdomens in another one where more validation `cases` are asked for than it
     has.
+
+    Raises:
+        InputError: they cannot be written.
     """
     prepare_cache(progress.note)
     counts = None
@@ -77,5 +80,11 @@ def demo_data(progress: Progress, kind: str = "pancreas", cases: int | None = No
     if not folder.is_dir():
         progress.start(f"writing the demo's volumes to {folder}", 1)
         processes = min(len(host.allowed_cpus()), MOST_PROCESSES)
-        demo.write_demo(folder, counts=counts, kind=kind, processes=processes)
+        try:
+            demo.write_demo(folder, counts=counts, kind=kind, processes=processes)
+        except OSError as error:
+            raise InputError(
+                f"{folder}: the demo's volumes cannot be written ({error.strerror}); make room, or set {_VARIABLE} to "
+                "another folder"
+            ) from None
     return folder

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from bench import demo
 from bench.errors import InputError
-from bench.plan.cache import cache_folder, prepare_cache
+from bench.plan.cache import cache_folder, demo_data, prepare_cache
+from bench.progress import Unshown
+from tests.full_disk import most_bytes_in_a_file
 
 
 @pytest.fixture
@@ -65,3 +68,19 @@ def test_a_name_that_the_runtimes_cannot_take_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("VOXBENCH_CACHE", os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
     with pytest.raises(InputError, match="the name of the cache is not UTF-8"):
         prepare_cache(pytest.fail)
+
+
+def test_a_demo_that_the_disk_cannot_hold_is_told_with_its_place(tmp_path, monkeypatch):
+    """As where the cache is on a disk of its own: a probe of 4 kB has room there, and 36 volumes have not."""
+    monkeypatch.setenv("VOXBENCH_CACHE", str(tmp_path))
+    draw = demo.write_demo
+
+    def on_a_full_disk(*arguments, **options):
+        with most_bytes_in_a_file(10_000):
+            return draw(*arguments, **{**options, "processes": 1})
+
+    monkeypatch.setattr(demo, "write_demo", on_a_full_disk)
+    said = rf"{tmp_path}/demo-\d+: the demo's volumes cannot be written \(File too large\); make room, or set VOXBENCH_"
+    with pytest.raises(InputError, match=said):
+        demo_data(Unshown())
+    assert not any(tmp_path.iterdir())
