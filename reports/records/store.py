@@ -303,23 +303,30 @@ def _check_schema(document: Mapping[str, Any]) -> None:
 
 
 @cache
-def _hints(record: type) -> dict[str, Any]:
-    return typing.get_type_hints(record)
+def _types(record: type) -> dict[str, Any]:
+    """Of each field by its name."""
+    hints = typing.get_type_hints(record)
+    return {each.name: hints[each.name] for each in fields(record)}
+
+
+@cache
+def _required(record: type) -> tuple[str, ...]:
+    """The fields without a default, in their order."""
+    return tuple(f.name for f in fields(record) if f.default is MISSING and f.default_factory is MISSING)
 
 
 def _build(record: type, document: Any, where: str) -> Any:
     if not isinstance(document, dict):
         raise RecordError(f"`{where}` is {_short(document)}, not an object")
     prefix = f"{where}." if where else ""
-    known = {f.name: f for f in fields(record)}
+    kinds = _types(record)
     for name in document:
-        if name not in known:
+        if name not in kinds:
             raise RecordError(f"unknown field `{prefix}{name}`")
-    for name, f in known.items():
-        if name not in document and f.default is MISSING and f.default_factory is MISSING:
+    for name in _required(record):
+        if name not in document:
             raise RecordError(f"`{prefix}{name}` is missing")
-    hints = _hints(record)
-    values = {name: _convert(hints[name], value, prefix + name) for name, value in document.items()}
+    values = {name: _convert(kinds[name], value, prefix + name) for name, value in document.items()}
     try:
         return record(**values)
     except ValueError as error:
@@ -328,9 +335,11 @@ def _build(record: type, document: Any, where: str) -> Any:
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
     """The JSON `value` as the type `hint` says, one of those that occur in `record`."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if hint is Any:
+    if hint is Any or (hint in (int, str, bool) and type(value) is hint):
         return value
+    if hint is float and type(value) in (float, int) and math.isfinite(value):
+        return float(value)
+    origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         return None if value is None else _convert(arguments[0], value, where)
     if is_dataclass(hint):
@@ -341,10 +350,6 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             return tuple(_convert(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
     elif origin is Mapping and isinstance(value, dict):
         return {key: _convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
-    elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
-    elif hint in (int, str, bool) and type(value) is hint:
-        return value
     raise RecordError(f"`{where}` is {_short(value)}, which is not what belongs there")
 
 

@@ -11,9 +11,9 @@ from math import inf, nan, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
-from reports.stats.launches import Floats, Launches
+from reports.stats.launches import Floats, Launches, nan_median
 
 CONFIDENCE = 0.95
 ALPHA = 0.05  # 1 - CONFIDENCE, without the rounding of that difference
@@ -79,7 +79,7 @@ class Bootstrap:
         if self.cases < MIN_CASES:
             return nan
         z = self._z(alpha)
-        own = min(float(np.quantile(self.resampled, stats.norm.sf(z))), self.estimate - z * self._deviation)
+        own = min(float(np.quantile(self.resampled, ndtr(-z))), self.estimate - z * self._deviation)
         return min(own, self.estimate - self._reach_of_shards(alpha))
 
     def high(self, alpha: float) -> float:
@@ -87,7 +87,7 @@ class Bootstrap:
         if self.cases < MIN_CASES:
             return nan
         z = self._z(alpha)
-        own = max(float(np.quantile(self.resampled, stats.norm.cdf(z))), self.estimate + z * self._deviation)
+        own = max(float(np.quantile(self.resampled, ndtr(z))), self.estimate + z * self._deviation)
         return max(own, self.estimate + self._reach_of_shards(alpha))
 
     def p_at_most(self, value: float) -> float:
@@ -99,14 +99,14 @@ class Bootstrap:
             return nan
         above = self.estimate - value
         z = min(self._z_of_percentile(value), _ratio(above, self._deviation))
-        own = float(stats.t.sf(z / self._expansion, self.freedom))
+        own = float(stdtr(self.freedom, -z / self._expansion))
         if self.shards < 2:
             return own
-        return max(own, float(stats.t.sf(_ratio(above, self.error_of_shards), self.shards - 1)))
+        return max(own, float(stdtr(self.shards - 1, -_ratio(above, self.error_of_shards))))
 
     def _reach_of_shards(self, alpha: float) -> float:
         """How far from the estimate the bound lies by the shards' own means."""
-        return float(stats.t.isf(alpha, self.shards - 1)) * self.error_of_shards if self.shards > 1 else 0.0
+        return -float(stdtrit(self.shards - 1, alpha)) * self.error_of_shards if self.shards > 1 else 0.0
 
     def _z_of_percentile(self, value: float) -> float:
         """How far out, as a normal quantile, the percentile lies that equals `value`: the inverse of `np.quantile`."""
@@ -115,10 +115,10 @@ class Bootstrap:
             return -inf if after else inf
         lower, upper = self.resampled[after - 1 : after + 1]  # between which np.quantile interpolates linearly
         place = (after - 1 + (value - lower) / (upper - lower)) / (len(self.resampled) - 1)
-        return float(stats.norm.isf(place))
+        return -float(ndtri(place))
 
     def _z(self, alpha: float) -> float:
-        return self._expansion * float(stats.t.isf(alpha, self.freedom))
+        return -self._expansion * float(stdtrit(self.freedom, alpha))
 
     @property
     def _expansion(self) -> float:
@@ -221,8 +221,7 @@ def of_cases(values: ArrayLike) -> Floats:
 
 
 def _case_values(y: Floats, launches: Launches) -> Floats:
-    values: Floats = np.nanmedian((y - launches.effects[:, None]).reshape(len(y), -1), axis=1)
-    return values
+    return nan_median((y - launches.effects[:, None]).reshape(len(y), -1))
 
 
 def satterthwaite(of_cases: float, freedom: float, of_launches: float, freedom_of_launches: float) -> float:

@@ -1,12 +1,9 @@
 """Launches of the processes: what each adds to the times of all its cases, as far as common cases show it."""
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
 Floats = NDArray[np.float64]
 
@@ -28,9 +25,7 @@ class Launches:
     @classmethod
     def of(cls, y: Floats) -> "Launches":
         """Of `y` [cases, launches, rounds], each case of which was run once at least."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # of cells without any round, which stay NaN
-            cells = np.nanmedian(y, axis=2)
+        cells = nan_median(y)
         ran = np.isfinite(cells)
         group = _groups(ran)
         by_several = ran.sum(axis=1) > 1
@@ -38,7 +33,7 @@ class Launches:
         if by_several.any():
             compared = ran[by_several].any(axis=0)
             apart = cells[by_several] - _levels(cells[by_several], ran[by_several])[:, None]
-            effects[compared] = np.nanmedian(apart[:, compared], axis=0)
+            effects[compared] = nan_median(apart[:, compared].T)
         own = [np.flatnonzero(group == each) for each in range(group.max() + 1)]
         for launches in own:
             effects[launches] -= effects[launches].mean()
@@ -59,10 +54,24 @@ def joined(values: ArrayLike) -> int:
     return 1 + Launches.of(y).freedom if y.size else 0
 
 
+def nan_median(values: Floats) -> Floats:
+    """The median along the last axis of those that are not NaN; NaN where all are.
+
+    As `np.nanmedian`, which takes thirty times as long on arrays of this size: through masked arrays.
+    """
+    ascending = np.sort(values, axis=-1)  # NaN last
+    number = np.isfinite(values).sum(axis=-1, keepdims=True)
+    middle = [np.take_along_axis(ascending, place, axis=-1) for place in (np.maximum(number - 1, 0) // 2, number // 2)]
+    medians: Floats = ((middle[0] + middle[1]) / 2)[..., 0]
+    return medians
+
+
 def _groups(ran: NDArray[np.bool_]) -> NDArray[np.int64]:
     """The number of the group of each launch [launches]: launches that ran a case in common are in one."""
-    both = ran.T.astype(np.int64) @ ran.astype(np.int64)
-    groups: NDArray[np.int64] = connected_components(csr_array(both), directed=False)[1].astype(np.int64)
+    joined_by_cases = np.eye(ran.shape[1], dtype=bool) | (ran.T @ ran)
+    for _ in range(ran.shape[1].bit_length()):
+        joined_by_cases = joined_by_cases @ joined_by_cases  # by twice as many steps
+    groups: NDArray[np.int64] = np.unique(joined_by_cases.argmax(axis=1), return_inverse=True)[1]
     return groups
 
 

@@ -4,7 +4,7 @@ from math import ceil, log, nan, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy.special import stdtrit
 
 from reports.stats.bootstrap import ALPHA, CONFIDENCE
 
@@ -23,7 +23,7 @@ def detectable_drop(differences: ArrayLike) -> float:
     d = np.asarray(differences, dtype=np.float64)
     if d.size < 2:
         return nan
-    quantiles = stats.t.ppf(CONFIDENCE, d.size - 1) + stats.t.ppf(POWER, d.size - 1)
+    quantiles = stdtrit(d.size - 1, CONFIDENCE) + stdtrit(d.size - 1, POWER)
     return float(quantiles * d.std(ddof=1) / sqrt(d.size)) if np.ptp(d) > 1e-12 else 0.0  # which is rounding
 
 

@@ -19,7 +19,7 @@ from reports.stats.bootstrap import (
     resampled_means,
     satterthwaite,
 )
-from reports.stats.launches import Launches, joined
+from reports.stats.launches import Launches, joined, nan_median
 
 
 def percentile_of_scipy(values: np.ndarray, side: int) -> float:
@@ -84,9 +84,8 @@ def logs(generator: np.random.Generator, cases: int, launches: int, of_launch: f
 @pytest.mark.parametrize("cases", [5, 12, 36])
 def test_a_bound_covers_the_truth_at_its_level(cases: int, launches: int, rounds: int) -> None:
     generator, runs = np.random.default_rng(7), 300
-    bootstraps = [of_crossed(logs(generator, cases, launches, 0.004, rounds), seed=i) for i in range(runs)]
-    if launches == 1:  # whose own luck no bound can know
-        bootstraps = [of_crossed(logs(generator, cases, launches, 0.0, rounds), seed=i) for i in range(runs)]
+    of_launch = 0.004 if launches > 1 else 0.0  # a single one's own luck no bound can know
+    bootstraps = [of_crossed(logs(generator, cases, launches, of_launch, rounds), seed=i) for i in range(runs)]
     low = np.mean([bootstrap.low(ALPHA) <= 1 for bootstrap in bootstraps])
     high = np.mean([bootstrap.high(ALPHA) >= 1 for bootstrap in bootstraps])
     print(f"{cases} cases, {launches} launches of {rounds}: low {low:.3f}, high {high:.3f}")
@@ -169,6 +168,22 @@ def test_launches_without_a_case_in_common_are_as_good_as_one() -> None:
     assert (bootstrap.freedom, bootstrap.interval) == (11, one.interval)
     assert joined(y) == joined(y[:, :1]) == 1
     assert joined(np.ones((12, 2, 1))) == 2
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1))
+@pytest.mark.filterwarnings("ignore:All-NaN slice")
+def test_the_median_without_nan_is_numpys(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    values = generator.normal(size=generator.integers(1, 6, 3))
+    values[generator.random(values.shape) < generator.random()] = np.nan
+    assert nan_median(values).tolist() == pytest.approx(np.nanmedian(values, axis=2).tolist(), abs=0, nan_ok=True)
+
+
+def test_launches_that_others_join_are_one_group() -> None:
+    y = np.full((4, 5, 1), np.nan)
+    y[0, [0, 3]] = y[1, [3, 4]] = y[2, 1] = y[3, 2] = 1.0  # 0 and 4 by way of 3
+    assert joined(y) == 1 + 5 - len([{0, 3, 4}, {1}, {2}])
 
 
 def test_the_effect_of_a_launch_is_that_on_the_cases_that_others_ran_too() -> None:
