@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from bench.cli.commands.check import exit_code
 from bench.cli.main import main
 from reports.records.store import read_run
 from reports.render import markdown_files
@@ -27,13 +28,21 @@ def test_every_committed_run_is_checked() -> None:
     assert set(RUNS) == {path.parent.name for path in RESULTS.glob("*/run.json")}
 
 
+@pytest.mark.parametrize("name", {(said["exit"], said["verdict"]): name for name, (said, *_) in RUNS.items()}.values())
+def test_check_ends_as_on_that_day(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """One run for each end; the verdicts of all are asked below."""
+    assert main(["check", str(RESULTS / name)]) == RUNS[name][0]["exit"]
+    assert capsys.readouterr().out.startswith(f"{RUNS[name][0]['verdict']}: ")
+
+
 @pytest.mark.parametrize("name", RUNS)
-def test_verdict_and_figures_are_those_of_the_day(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verdict_figures_and_report_are_those_of_the_day(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(RESULTS.parents[1])  # the report of a run that was cut short names its folder
     said, *variants = RUNS[name]
-    summary = summarise(read_run(RESULTS / name))
+    run = read_run(Path("docs/results", name))
+    summary = summarise(run)
     document = summary_json(summary)
-    assert main(["check", str(RESULTS / name)]) == said["exit"]
-    assert capsys.readouterr().out.startswith(f"{said['verdict']}: ")
+    assert exit_code(summary) == said["exit"]
     for key in ("verdict", "subject", "best", "cases", "rounds", "pareto_front"):
         assert document[key] == said[key], key
     confirmation = document["confirmation"]
@@ -41,14 +50,7 @@ def test_verdict_and_figures_are_those_of_the_day(name: str, capsys: pytest.Capt
     assert [row["name"] for row in document["variants"]] == [line["variant"] for line in variants]
     for row, line in zip(document["variants"], variants, strict=True):
         assert {"run": name, **figures(row)} == line
-
-
-@pytest.mark.parametrize("name", RUNS)
-def test_report_and_table_of_cases_are_up_to_date(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(RESULTS.parents[1])  # the report of a run that was cut short names its folder
-    run = read_run(Path("docs/results", name))
-    files = markdown_files(summarise(run)) | {"cases.csv": cases_csv(run)}
-    for file, text in files.items():
+    for file, text in (markdown_files(summary) | {"cases.csv": cases_csv(run)}).items():
         path = RESULTS / name / file
         if path.suffix == ".svg":  # another version of matplotlib may draw other bytes
             assert path.read_text(encoding="utf-8").startswith("<svg "), path

@@ -23,6 +23,7 @@ from reports.stats.scores import (
 LABELS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30)
 
 
+@settings(deadline=None)
 @given(LABELS)
 def test_macro_f1_is_that_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
     truth, predicted = zip(*pairs, strict=True)
@@ -39,6 +40,7 @@ def test_each_resample_of_macro_f1_is_that_of_scikit_learn(seed: int) -> None:
     assert result == pytest.approx(expected)
 
 
+@settings(deadline=None)
 @given(LABELS)
 def test_f1_of_a_class_is_that_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
     truth, predicted = zip(*pairs, strict=True)
@@ -54,8 +56,7 @@ def test_macro_f1_difference_is_that_of_scipys_paired_bootstrap() -> None:
     candidate = np.where(generator.random(30) < 0.7, truth, (truth + 2) % 3)
 
     def difference(t: np.ndarray, c: np.ndarray, b: np.ndarray) -> float:
-        of_candidate, of_baseline = (f1_score(t, p, average="macro", zero_division=0) for p in (c, b))
-        return float(of_candidate - of_baseline)
+        return macro_f1(t, c) - macro_f1(t, b)  # which the tests above hold against scikit-learn's, that takes long
 
     theirs = stats.bootstrap(
         (truth, candidate, baseline), difference, n_resamples=1500, confidence_level=0.90, method="percentile",
