@@ -6,7 +6,7 @@ Bounds are NaN with fewer than `MIN_CASES` cases.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import inf, nan, sqrt
 
 import numpy as np
@@ -250,10 +250,20 @@ def resampled_counts(cases: int, seed: int = SEED) -> Iterator[Floats]:
 
 def _draws(cases: int, seed: Seed) -> Iterator[Ints]:
     """`RESAMPLES` rows [resamples, cases] of case numbers drawn with replacement, in blocks."""
+    if cases * RESAMPLES <= _ELEMENTS:
+        yield _one_block(cases, seed)
+        return
     generator = np.random.default_rng(seed)
     block = max(1, _ELEMENTS // max(1, cases))
     for start in range(0, RESAMPLES, block):
         yield generator.integers(cases, size=(min(block, RESAMPLES - start), cases))
+
+
+@lru_cache(maxsize=4)  # the variants of a run and their scores have the same cases
+def _one_block(cases: int, seed: Seed) -> Ints:
+    drawn = np.random.default_rng(seed).integers(cases, size=(RESAMPLES, cases))
+    drawn.flags.writeable = False
+    return drawn
 
 
 def _counts(drawn: Ints) -> Floats:
