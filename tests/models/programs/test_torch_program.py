@@ -63,8 +63,9 @@ def test_a_program_of_a_batch_norm_network_is_replaced_up_to_rounding(image: Ten
     assert "up to rounding (relative error " in model.remarks[-1]
 
 
-@pytest.mark.parametrize("name", [*PROGRAMS, "scripted.pt"])
-@pytest.mark.parametrize("head", [True, False])
+@pytest.mark.parametrize(
+    ("name", "head"), [*((name, True) for name in [*PROGRAMS, "scripted.pt"]), ("traced.pt", False)]
+)
 def test_any_other_trusted_program_is_run_itself(image: Tensor, tmp_path: Path, name: str, head: bool) -> None:
     path, network = tmp_path / name, Other(head)
     (PROGRAMS | {"scripted.pt": scripted})[name](network, path, image)
@@ -156,14 +157,3 @@ def test_programs_that_cannot_be_used(image: Tensor, tmp_path: Path) -> None:
         for name, data in entries.items():
             archive.writestr(name, data)
     assert refused(path, trusted).startswith(f"could not be loaded with torch {torch.__version__} (")
-
-
-def test_native_code_is_refused_whether_trusted_or_not(image: Tensor, tmp_path: Path) -> None:
-    path = tmp_path / "compiled.pt2"
-    program = torch.export.export(nn.ReLU(), (image,))
-    torch._inductor.aoti_compile_and_package(program, package_path=str(path))
-    for options in (None, ModelOptions(trust=path)):
-        assert refused(path, options) == (
-            "is an AOTInductor package: native code for one kind of machine, which runs as it is loaded; give the "
-            "checkpoint it was compiled from; torch-aoti compiles it here"
-        )
