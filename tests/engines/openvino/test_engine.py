@@ -19,6 +19,12 @@ from tests.engines.networks import SegmentsOnly
 pytest.importorskip("openvino")
 
 
+@pytest.fixture(scope="module")
+def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that holds the shared network in INT8 from the first test on, since to quantize takes long."""
+    return tmp_path_factory.mktemp("quantized")
+
+
 def whole(target: Target) -> Target:
     """One for which all layers stay in INT8, whatever that does to the masks; `test_quantize` has the others."""
     return replace(target, int8_dice=0.0)
@@ -106,10 +112,13 @@ def test_int8_of_a_package_runs_where_bf16_is_not_as_it_was(
 
 @pytest.mark.parametrize("batch", [1, 2])
 def test_int8_checks_classes_that_it_leaves_uncertain(
-    model: Model, target: Callable[..., Target], tiles: Callable[[int, int], Tensor], batch: int
+    model: Model, target: Callable[..., Target], tiles: Callable[[int, int], Tensor], quantized: Path, batch: int
 ) -> None:
     """Uncertain is what lies nearer to a tie than INT8 has moved any two logits of a calibration tile."""
-    with engines.load("openvino-int8").open(model, whole(target(batch=batch))) as session, torch.inference_mode():
+    with (
+        engines.load("openvino-int8").open(model, whole(target(batch=batch, cache=quantized))) as session,
+        torch.inference_mode(),
+    ):
         check = class_check_of(session)
         assert check is not None
         x = tiles(batch, 3)
