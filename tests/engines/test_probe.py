@@ -42,8 +42,7 @@ def test_a_missing_package_comes_with_its_install_line(
     assert available.fix == fix
 
 
-@pytest.mark.parametrize("name", ["openvino-fp32", "openvino-bf16"])
-def test_a_broken_package_is_not_a_missing_one(name: str, tmp_path: Path) -> None:
+def test_a_broken_package_is_not_a_missing_one(tmp_path: Path) -> None:
     """Its ImportError shows when the engine is opened."""
     package = tmp_path / "openvino"
     package.mkdir()
@@ -55,16 +54,21 @@ import pathlib, torch, engines
 from engines.base import Target
 from models.model import Model
 target = Target("cpu", (16, 16, 16), 1, 1, pathlib.Path({str(tmp_path / "cache")!r}))
-engine = engines.load({name!r})
-print(engine.probe(target).ok)
 module, window = torch.nn.Identity(), (0, 1)
 model = Model(module=module, architecture="none", width=1, tile=target.tile, window=window, sha256="0")
-with engine.open(model, target):
-    pass
+for name in ("openvino-bf16", "openvino-fp32"):
+    engine = engines.load(name)
+    print(engine.probe(target).ok)
+    try:
+        with engine.open(model, target):
+            pass
+    except Exception as error:
+        print(error)
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert ran.stdout.strip() == "True"
-    assert "No module named 'a_module_that_nobody_has'" in ran.stderr.splitlines()[-1]
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines()[::2] == ["True", "True"]
+    assert all("No module named 'a_module_that_nobody_has'" in said for said in ran.stdout.splitlines()[1::2])
 
 
 @pytest.mark.parametrize("name", ["torch-half", "torch-amp"])
