@@ -73,7 +73,7 @@ from dataclasses import replace
 from bench.schedule import limits
 from bench.worker import warmup
 limits.DEFAULT = replace(limits.DEFAULT, peak=False, rounds=1, launches=1, confirmation=False)
-warmup.MOST = warmup.LEAST
+warmup.MOST = warmup.LEAST = 1
 """
 
 
