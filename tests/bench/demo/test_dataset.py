@@ -29,6 +29,12 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_demo(tmp_path_factory.mktemp("cases") / "demo", counts=COUNTS)
 
 
+@pytest.fixture(scope="module")
+def abdomen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One abdomen, which takes seconds to draw."""
+    return write_demo(tmp_path_factory.mktemp("abdomen") / "demo", counts={"validation": 1}, kind="abdomen")
+
+
 def images(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*_0000.nii.gz"))
 
@@ -163,10 +169,9 @@ def test_the_shipped_checkpoint_is_small() -> None:
     assert all(path.stat().st_size < 8_000_000 for path in CHECKPOINTS.values())
 
 
-def test_the_abdomens_network_finds_the_pancreas_at_half_the_resolution(tmp_path: Path) -> None:
+def test_the_abdomens_network_finds_the_pancreas_at_half_the_resolution(abdomen: Path, tmp_path: Path) -> None:
     """And its box holds all of it, at a fraction of the tiles."""
-    write_demo(tmp_path / "demo", counts={"validation": 1}, kind="abdomen")
-    (case,) = find_cases(tmp_path / "demo", "validation")[1]
+    (case,) = find_cases(abdomen, "validation")[1]
     model, _ = load(CHECKPOINTS["abdomen"])
     settings = InferenceSettings(
         protocol="sliding-window", tile=model.tile, overlap=0.25, batch=1, roi="coarse", window=model.window,
@@ -205,10 +210,9 @@ def test_an_abdomen_shows_the_whole_body_in_air_and_the_pancreas_uncut() -> None
     assert other.subtype == case.subtype
 
 
-def test_an_abdomen_is_written_like_any_case(tmp_path: Path) -> None:
-    root = write_demo(tmp_path / "demo", counts={"validation": 1}, kind="abdomen")
-    image = nib.load(root / "validation/subtype0/quiz_0_600_0000.nii.gz")
-    assert image.shape == nib.load(root / "validation/subtype0/quiz_0_600.nii.gz").shape
+def test_an_abdomen_is_written_like_any_case(abdomen: Path) -> None:
+    image = nib.load(abdomen / "validation/subtype0/quiz_0_600_0000.nii.gz")
+    assert image.shape == nib.load(abdomen / "validation/subtype0/quiz_0_600.nii.gz").shape
     assert min(image.shape) >= 120
 
 
