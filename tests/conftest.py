@@ -1,7 +1,9 @@
 """Shared by all tests."""
 
+import functools
 import gc
 import os
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +36,16 @@ def pytest_collection() -> Generator[None, object, object]:
     gc.freeze()
     gc.enable()
     return result
+
+
+_EXPORTER = "torch.onnx._internal.exporter._registration"
+
+
+def pytest_runtest_setup() -> None:
+    """PyTorch's exporter reads the source of all its operators for each graph: a third of the time of a small one."""
+    exporter = sys.modules.get(_EXPORTER)
+    if exporter is not None and not hasattr(exporter.ONNXRegistry.from_torchlib, "cache_info"):
+        exporter.ONNXRegistry.from_torchlib = staticmethod(functools.cache(exporter.ONNXRegistry.from_torchlib))
 
 
 MANY_FILES = ("chromium", "run_and_package", "quantized_run")  # fixtures of the session that take long

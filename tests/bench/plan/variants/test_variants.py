@@ -81,11 +81,10 @@ def test_what_is_no_backend_is_refused(text, part):
     assert part in str(refused.value)
 
 
-def test_a_batch_reaches_engine_and_pipeline(monkeypatch):
+def test_a_batch_reaches_engine_and_pipeline(network, data, monkeypatch):
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    plan = make_plan(
-        Request(backends="torch-amp@3", device="cpu", max_cases=5, batch=2), "", "", PlainProgress(StringIO())
-    )
+    request = Request(checkpoint=network[0], data=data, backends="torch-amp@3", device="cpu", max_cases=5, batch=2)
+    plan = make_plan(request, "", "", PlainProgress(StringIO()))
     assert [(each.name, each.target.batch, each.settings.batch) for each in plan.opens] == [
         ("torch-fp32", 2, 2), ("torch-amp@3", 3, 3),
     ]  # fmt: skip
