@@ -77,9 +77,8 @@ class Chart:
     @property
     def file(self) -> str:
         """The chart as an SVG file of its own, which follows the reader's light or dark."""
-        style = (
-            f"{theme(':root')} :root {{ background: var(--paper); }}"  # what it is shown on may be of the other kind
-        )
+        # With a ground of its own, since what it is shown on may be of the other kind.
+        style = f"{theme(':root')} :root {{ background: var(--paper); }}"
         return self.svg.replace(">", f">\n<style>{style}</style>", 1) + "\n"
 
 

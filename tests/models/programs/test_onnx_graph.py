@@ -35,7 +35,7 @@ def near(outputs: tuple[Tensor, ...], true: tuple[Tensor, ...]) -> bool:
     )
 
 
-@pytest.mark.parametrize("how", ["dynamo", "legacy"])  # external data are read as in the next test
+@pytest.mark.parametrize("how", EXPORTERS)
 def test_onnx_of_known_weights_becomes_that_network(
     network: MultiTaskUNet, image: Tensor, tmp_path: Path, how: str
 ) -> None:
