@@ -39,6 +39,7 @@ BACKENDS: Mapping[str, Backend] = {
     "torch-half": Backend("engines.pytorch.eager:Half", "half", programs=_CALLED, calls_python=True),
     "torchscript": Backend("engines.pytorch.torchscript:TorchScript", "fp32", programs=_CALLED),
     "torch-compile": Backend("engines.pytorch.compile:Compile", "fp32", programs=(EXPORTED,)),
+    "torch-compile-half": Backend("engines.pytorch.compile:CompileHalf", "half", programs=(EXPORTED,)),
     # AOTInductor's C++ calls matrix products past the dispatcher, where no trace sees them.
     "torch-aoti": Backend("engines.pytorch.aoti:AheadOfTime", "fp32", programs=(EXPORTED,), unknown_share=2e-3),
     "torch-graph": Backend("engines.pytorch.cuda_graph:CudaGraph", "half", devices=_CUDA, programs=_CALLED),

@@ -1,4 +1,4 @@
-"""The network compiled by torch.compile."""
+"""The network compiled by torch.compile, in FP32 and in 16 bits."""
 
 import os
 import string
@@ -16,6 +16,7 @@ from engines.cache import device_identity
 from engines.evidence.mac_counter import layers_for
 from engines.placement import placed
 from engines.probe import check, compiler_missing, unavailable
+from engines.pytorch.eager import Half
 from engines.pytorch.engine import TorchEngine
 from engines.pytorch.session import TorchSession, torch_settings, trace
 
@@ -37,12 +38,12 @@ class Compile(TorchEngine):
         layers = layers_for(model, target)
         # The settings hold for Dynamo too: as options of torch.compile they reach Inductor only, and freeze nothing.
         with (
-            torch_settings(target), cache_folder(target) as folder, placed(model.module, target.device) as network,
-            torch._inductor.config.patch(_settings(target)),
+            torch_settings(target), cache_folder(target) as folder, torch._inductor.config.patch(_settings(target)),
+            placed(model.module, target.device, self.dtype(target)) as network,
         ):  # fmt: skip
             torch._dynamo.reset()
             before, there = _counted(), _binaries(folder)
-            compiled = torch.compile(network, fullgraph=True, dynamic=False)
+            compiled = torch.compile(self.forward(network, target), fullgraph=True, dynamic=False)
             # One buffer for all inputs: another stride, or a tensor made under inference mode, would recompile.
             buffer = torch.empty(target.input_shape, device=target.device)
 
@@ -61,6 +62,14 @@ class Compile(TorchEngine):
                 forward, layers, target, cached, lambda: operations,
                 "shapes and types in a profiler trace of the second call", lambda: _since(before),
             )  # fmt: skip
+
+
+class CompileHalf(Compile, Half):
+    """Compiles `torch-half`: FP16 on CUDA, BF16 on a CPU, the conversions of input and logits compiled too."""
+
+    def probe(self, target: Target) -> Availability:
+        available = Half.probe(self, target)
+        return Compile.probe(self, target) if available.ok else available
 
 
 def what_compiling_lacks(target: Target) -> Availability | None:

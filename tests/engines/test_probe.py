@@ -71,7 +71,7 @@ for name in ("openvino-bf16", "openvino-fp32"):
     assert all("No module named 'a_module_that_nobody_has'" in said for said in ran.stdout.splitlines()[1::2])
 
 
-@pytest.mark.parametrize("name", ["torch-half", "torch-amp"])
+@pytest.mark.parametrize("name", ["torch-half", "torch-amp", "torch-compile-half"])
 def test_half_precision_needs_a_processor_that_has_it(name: str, target: Callable[..., Target]) -> None:
     """By the processor's own flags: where PyTorch would emulate BF16, a run would take hours."""
     cpuinfo = Path("/proc/cpuinfo")
@@ -155,7 +155,7 @@ def test_a_missing_compiler_is_the_reason(target: Callable[..., Target], monkeyp
     assert available.fix
 
 
-@pytest.mark.parametrize("name", ["torch-compile", "torch-aoti"])
+@pytest.mark.parametrize("name", ["torch-compile", "torch-compile-half", "torch-aoti"])
 def test_a_folder_that_the_compiler_does_not_take_is_the_reason(name, target, tmp_path, monkeypatch) -> None:
     """PyTorch's command of the compiler would be split at it, and only an excerpt of that command be the reason."""
     own, engine = target(), engines.load(name)
