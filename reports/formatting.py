@@ -109,11 +109,11 @@ def agreement(value: float | None) -> str:
 
 
 def change(value: float | None) -> str:
-    """``-0.0012``: a difference of scores; ``-2e-06`` where four digits would show nothing but a sign."""
+    """``-0.0012``, ``±0``: a difference of scores; ``-2e-06`` where four digits would show nothing but a sign."""
     if value is None or not isfinite(value):
         return NOT_MEASURED
-    if value == 0:
-        return "0"
+    if value == 0:  # with a sign too, since `macro-F1 0` reads like a score
+        return "±0"
     return f"{value:+.4f}" if abs(value) >= 5e-5 else f"{value:+.0e}"
 
 

@@ -31,7 +31,7 @@ from reports.summary.summary import Row, Summary
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs/results"
-NUMBER = re.compile(r"([-+]?[\d.,]+( [%a-z]+|x|e-\d+)*( \[.+\]| \(.+\))?|baseline|not measured)?")
+NUMBER = re.compile(r"([-+±]?[\d.,]+( [%a-z]+|x|e-\d+)*( \[.+\]| \(.+\))?|baseline|not measured)?")
 MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 RUNS: dict[str, dict[str, str]] = tomllib.loads((RESULTS / "runs.toml").read_text(encoding="utf-8"))
 MACHINES = ("peers", "peers-width32-coarse", "peers-width32-vnni", "bodies-width32", "gpu-h100-first")

@@ -420,11 +420,11 @@ def test_the_report_says_what_fell_and_by_how_much(folders: dict[str, str], caps
     assert rows[1][2:] == [
         "-25.0 % [-25.0, -25.0]",
         "1.33x",
-        "0 [0]",
+        "±0 [±0]",
         "-0.0500 [-0.0500]",
-        "0 [0]",
-        "0 [0]",
-        "0 [0]",
+        "±0 [±0]",
+        "±0 [±0]",
+        "±0 [±0]",
         "0 of 16",
     ]
     assert "ort-fp32: the speedup over the baseline fell by 25.0 % (by at least 25.0 % with 95 % confidence; a" in text

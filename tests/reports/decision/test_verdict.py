@@ -61,7 +61,7 @@ def test_fast_and_as_accurate_is_confirmed() -> None:
     verdict, reasons = judged(FAST)
     assert verdict == CONFIRMED
     assert reasons[0].startswith("case time reduced by 75.0 % (at least 74.9 % with 95 % confidence; 10 % required)")
-    assert reasons[1].startswith("accuracy kept within the margins: whole-pancreas DSC 0 (at worst 0")
+    assert reasons[1].startswith("accuracy kept within the margins: whole-pancreas DSC ±0 (at worst ±0")
 
 
 def test_too_slow_is_refuted() -> None:
@@ -94,8 +94,8 @@ def test_an_unchanged_macro_f1_needs_sixteen_cases(cases: int, verdict: str) -> 
     result, reasons = judged(FAST, cases=cases)
     assert result == verdict
     said = (
-        "accuracy undecided: macro-F1 0 (at worst 0 with 95 % confidence; margin 0.02), but 15 cases may not show that "
-        "10 % of all are lost; 16 cases would settle it"
+        "accuracy undecided: macro-F1 ±0 (at worst ±0 with 95 % confidence; margin 0.02), but 15 cases may not show "
+        "that 10 % of all are lost; 16 cases would settle it"
     )
     assert (reasons[0] == said) == (verdict == INCONCLUSIVE)
 
@@ -200,12 +200,12 @@ def test_without_subtypes_the_class_cannot_be_judged() -> None:
 
 
 @pytest.mark.parametrize(("lesions", "candidate", "verdict", "reason"), [
-    (True, FAST, CONFIRMED, "accuracy kept within the margins: whole-pancreas DSC 0 (at worst 0 with 95 % "
-     "confidence; margin 0.005); lesion DSC 0 (at worst 0 with 95 % confidence; margin 0.005); whole-pancreas NSD 0 "
-     "(at worst 0 with 95 % confidence; margin 0.01); lesion NSD 0 (at worst 0 with 95 % confidence; margin 0.01); "
+    (True, FAST, CONFIRMED, "accuracy kept within the margins: whole-pancreas DSC ±0 (at worst ±0 with 95 % "
+     "confidence; margin 0.005); lesion DSC ±0 (at worst ±0 with 95 % confidence; margin 0.005); whole-pancreas NSD ±0 "
+     "(at worst ±0 with 95 % confidence; margin 0.01); lesion NSD ±0 (at worst ±0 with 95 % confidence; margin 0.01); "
      "macro-F1 is not applicable, as the task has no classes"),
-    (False, FAST, CONFIRMED, "accuracy kept within the margins: whole-pancreas DSC 0 (at worst 0 with 95 % "
-     "confidence; margin 0.005); whole-pancreas NSD 0 (at worst 0 with 95 % confidence; margin 0.01); lesion DSC is "
+    (False, FAST, CONFIRMED, "accuracy kept within the margins: whole-pancreas DSC ±0 (at worst ±0 with 95 % "
+     "confidence; margin 0.005); whole-pancreas NSD ±0 (at worst ±0 with 95 % confidence; margin 0.01); lesion DSC is "
      "not applicable, as the network has no lesion class; lesion NSD is not applicable, as the network has no lesion "
      "class; macro-F1 is not applicable, as the task has no classes"),
     (True, replace(FAST, lesion=-0.03), REFUTED, "accuracy lost: lesion DSC fell by 0.0300 (margin 0.005); macro-F1 is "
