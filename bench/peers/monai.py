@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from bench.data.space import Space
 from bench.data.volume import read_space
 from bench.machine.clock import Stopwatch
-from bench.peers import Peer
 from bench.peers.session import PeerSession, Voting, mirrored, windows
 from bench.pipeline.bundle.transforms import IMAGE, PREDICTION, built, labels_of
 from bench.pipeline.finite import of_case
@@ -29,8 +28,8 @@ from bench.pipeline.label_map import paint
 from bench.pipeline.settings import CaseTiming, InferenceSettings
 from engines.base import Availability, Target
 from engines.placement import placed
-from engines.probe import check
-from engines.pytorch.session import check_half, half_of, torch_settings
+from engines.pytorch.engine import TorchEngine
+from engines.pytorch.session import check_half, half_of, synchronize, torch_settings
 
 if TYPE_CHECKING:
     from models.model import Model, Transforms
@@ -38,19 +37,15 @@ if TYPE_CHECKING:
 _SUFFIX = ".nii.gz"
 
 
-class Monai:
+class Monai(TorchEngine):
     """Opens MONAI's way."""
 
-    def __init__(self, peer: Peer) -> None:
-        self._peer = peer
-
     def probe(self, target: Target) -> Availability:
-        checked = check_half if self._peer.precision == "half" else check
-        return checked(target, self._peer)
+        return check_half(target, self.backend) if self.backend.precision == "half" else super().probe(target)
 
     @contextmanager
     def open(self, model: "Model", target: Target) -> Iterator[PeerSession]:
-        half = half_of(target) if self._peer.precision == "half" else None
+        half = half_of(target) if self.backend.precision == "half" else None
         network = model.module
 
         def forward(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -93,7 +88,7 @@ class MonaiPipeline:
         Raises:
             NotFiniteError: logits, or their sums, are NaN or infinite.
         """
-        watch, space = Stopwatch(self._sync), read_space(image_paths[0])
+        watch, space = Stopwatch(partial(synchronize, self._target.device)), read_space(image_paths[0])
         start = time.perf_counter_ns()
         with watch.stage("read"):
             volume = self._load([str(path) for path in image_paths])
@@ -117,10 +112,6 @@ class MonaiPipeline:
         case_ns = time.perf_counter_ns() - start
         tiles = self._passes * self._network.tiles
         return CaseTiming(subtype=subtype, tiles=tiles, case_ns=case_ns, stages_ns=watch.stages_ns)
-
-    def _sync(self) -> None:
-        if self._target.on_cuda:
-            torch.cuda.synchronize(self._target.device)
 
 
 class _AsStored:

@@ -19,15 +19,14 @@ from torch import Tensor, nn
 
 from bench.data.volume import open_channels
 from bench.machine.clock import Stopwatch
-from bench.peers import Peer
 from bench.peers.session import PeerSession, Voting, windows
 from bench.pipeline.finite import of_case
 from bench.pipeline.nnunet.reader import Reader
 from bench.pipeline.settings import CaseTiming, InferenceSettings
-from engines.base import Availability, Target
+from engines.base import Target
 from engines.placement import placed
-from engines.probe import check
-from engines.pytorch.session import torch_settings
+from engines.pytorch.engine import TorchEngine
+from engines.pytorch.session import synchronize, torch_settings
 from models.ensemble import members_of
 from models.model import Plans
 from models.suppress import suppress_output
@@ -40,14 +39,8 @@ _CONFIGURATION = "3d_fullres"
 _CROP = "crop to the box of what is not zero"
 
 
-class NnUNet:
+class NnUNet(TorchEngine):
     """Opens nnU-Net's way."""
-
-    def __init__(self, peer: Peer) -> None:
-        self._peer = peer
-
-    def probe(self, target: Target) -> Availability:
-        return check(target, self._peer)
 
     @contextmanager
     def open(self, model: "Model", target: Target) -> Iterator[PeerSession]:
@@ -123,7 +116,7 @@ class NnUNetPipeline:
         from nnunetv2.inference.data_iterators import PreprocessAdapterFromNpy
         from nnunetv2.inference.export_prediction import export_prediction_from_logits
 
-        watch, plans, configuration = Stopwatch(self._sync), self._plans, self._configuration
+        watch, plans, configuration = self._stopwatch(), self._plans, self._configuration
         niftis = open_channels(image_paths)  # not timed: nnU-Net does not look whether the header contradicts itself
         start = time.perf_counter_ns()
         with watch.stage("read"):
@@ -167,9 +160,8 @@ class NnUNetPipeline:
         self._predictor.perform_everything_on_device = False  # or it runs all tiles twice where it refuses the sums
         self._infer(data)
 
-    def _sync(self) -> None:
-        if self._target.on_cuda:
-            torch.cuda.synchronize(self._target.device)
+    def _stopwatch(self) -> Stopwatch:
+        return Stopwatch(partial(synchronize, self._target.device))
 
 
 def _least_plans(settings: InferenceSettings) -> Plans:

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from bench.data.volume import open_channels
-from bench.machine.clock import Stopwatch
 from bench.peers.nnunet import SUFFIX, NnUNet, NnUNetPipeline
 from bench.peers.session import windows
 from bench.pipeline.finite import of_case
@@ -70,7 +69,7 @@ class StockPipeline(NnUNetPipeline):
         open_channels(image_paths)  # refuses what no variant takes
         if self._as_stored:  # not timed: nnU-Net's users have plans
             self._configuration.configuration["spacing"] = list(itk_header(image_paths[0]).GetSpacing()[:3])
-        self._watch = Stopwatch(self._sync)
+        self._watch = self._stopwatch()
         # Beside the mask, where it writes its settings too, which are no prediction.
         with tempfile.TemporaryDirectory(prefix=".nnunet-", dir=mask_path.parent) as folder, of_case(image_paths[0]):
             output = str(Path(folder, "mask"))

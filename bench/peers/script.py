@@ -20,15 +20,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from bench.machine.clock import Stopwatch
-from bench.peers import Peer
 from bench.peers.session import PeerSession, mirrored
 from bench.pipeline.finite import TileCounts, is_finite, of_case, overflow
 from bench.pipeline.merge import foreground_mass, vote
 from bench.pipeline.settings import CaseTiming, InferenceSettings
-from engines.base import Availability, Target
+from engines.base import Target
 from engines.placement import placed
-from engines.probe import check
-from engines.pytorch.session import torch_settings
+from engines.pytorch.engine import TorchEngine
+from engines.pytorch.session import synchronize, torch_settings
 
 if TYPE_CHECKING:
     from models.model import Model
@@ -36,14 +35,8 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 
-class Script:
+class Script(TorchEngine):
     """Opens the script."""
-
-    def __init__(self, peer: Peer) -> None:
-        self._peer = peer
-
-    def probe(self, target: Target) -> Availability:
-        return check(target, self._peer)
 
     @contextmanager
     def open(self, model: "Model", target: Target) -> Iterator[PeerSession]:
@@ -75,7 +68,11 @@ class ScriptPipeline:
         Raises:
             NotFiniteError: logits, or their sums, are NaN or infinite.
         """
-        watch, tile, (low, high) = Stopwatch(self._sync), self._settings.tile, self._settings.window
+        watch, tile, (low, high) = (
+            Stopwatch(partial(synchronize, self._device)),
+            self._settings.tile,
+            self._settings.window,
+        )
         start = time.perf_counter_ns()
         with watch.stage("read"):
             niftis: list[Any] = [nib.load(path) for path in image_paths]
@@ -137,10 +134,6 @@ class ScriptPipeline:
         for channel in self._settings.painting:
             labels[logits[channel] > 0] = self._settings.labels[channel]
         return labels
-
-    def _sync(self) -> None:
-        if self._device.startswith("cuda"):
-            torch.cuda.synchronize(self._device)
 
 
 def _starts(shape: tuple[int, ...], tile: tuple[int, int, int], overlap: float) -> list[list[int]]:

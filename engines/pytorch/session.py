@@ -57,6 +57,12 @@ def torch_settings(target: Target, tf32: bool = False) -> Iterator[None]:
         torch.set_num_threads(before[3])
 
 
+def synchronize(device: str) -> None:
+    """Return when `device` has done all that was launched there; on a CPU that is at once."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+
+
 class TorchSession:
     """Runs `forward` on the target's device, and reads what ran from a profiler's trace of one pass."""
 
@@ -85,8 +91,7 @@ class TorchSession:
             return segmentation.to(x.device), classification.to(x.device)
 
     def sync(self) -> None:
-        if self._target.on_cuda:
-            torch.cuda.synchronize(self._target.device)
+        synchronize(self._target.device)
 
     def evidence(self) -> Evidence:
         tally = Tally(self._layers)
