@@ -30,7 +30,6 @@ import torch
 
 import engines
 from bench import demo
-from bench.data import compression
 from bench.data.volume import read_image
 from bench.data.write import write_mask
 from bench.machine import host
@@ -157,8 +156,7 @@ def compare(shape: tuple[int, int, int], rounds: int) -> None:
                 times = {i: seconds(both[i]) for i in random.Random(f"{number} {stage}").sample((0, 1), 2)}
                 taken[stage].append((times[0], times[1]))
         sizes = [(Path(scratch) / f"{name}.nii.gz").stat().st_size for name in ("ours", "plain")]
-    print(f"{' x '.join(map(str, shape))} voxels, {rounds} rounds, {torch.get_num_threads()} threads, gzip by "
-          f"{compression.CODEC}")  # fmt: skip
+    print(f"{' x '.join(map(str, shape))} voxels, {rounds} rounds, {torch.get_num_threads()} threads")
     print(f"{'':12}{'ours':>10}{'plain':>10}{'ratio':>8}{'lowest':>8}{'highest':>9}")
     for stage, timings in taken.items():
         ratios = [plain / ours for ours, plain in timings]

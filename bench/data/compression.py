@@ -1,28 +1,18 @@
-"""Gzip of whole files in memory: by ISA-L where the package `isal` is installed, by zlib elsewhere.
+"""Gzip of whole files in memory, by ISA-L.
 
-What is read is the same either way. What is written is the same for equal bytes by one of the two as a rule, but not
-between them: deflate leaves the choice of matches to the compressor. Once two of 66 masks came out of ISA-L in another
-stream of the same length, for a reason that was not found.
+What is written is the same for equal bytes as a rule: once two of 66 masks came out of ISA-L in another stream of the
+same length, for a reason that was not found.
 """
 
 import zlib
 from gzip import BadGzipFile, GzipFile
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from isal import isal_zlib
 
-def _find_codec() -> Any:
-    try:
-        return import_module("isal.isal_zlib")
-    except ImportError:
-        return zlib
-
-
-_codec = _find_codec()
-CODEC: str = _codec.__name__
-
-ERRORS: tuple[type[Exception], ...] = (zlib.error, _codec.error)
+# The stubs of isal take its class for an instance.
+ERRORS: tuple[type[Exception], ...] = (zlib.error, isal_zlib.error)  # type: ignore[assignment]
 """What a damaged stream raises."""
 
 _GZIP = 31  # window of 32 KiB, gzip header and trailer with the CRC of the content
@@ -40,7 +30,7 @@ def gunzip(packed: bytes, size: int) -> bytes | None:
     """
     if int.from_bytes(packed[-_TRAILER:], "little") != size % 2**32:
         return None
-    content: bytes = _codec.decompress(packed, wbits=_GZIP, bufsize=size)
+    content: bytes = isal_zlib.decompress(packed, wbits=_GZIP, bufsize=size)
     return content if len(content) == size else None
 
 
@@ -73,7 +63,7 @@ def gunzip_within(packed: bytes, most: int) -> bytes | None:
     """
     content, rest = list[bytes](), packed
     while rest:
-        stream = _codec.decompressobj(_GZIP)
+        stream = isal_zlib.decompressobj(_GZIP)
         content.append(stream.decompress(rest, most + 1))
         most -= len(content[-1])
         if most < 0:
@@ -90,7 +80,7 @@ def inflate(packed: bytes, most: int) -> bytes:
     Raises:
         one of ERRORS: it is damaged or cut short; the content is checked against its Adler-32.
     """
-    stream = _codec.decompressobj(zlib.MAX_WBITS)
+    stream = isal_zlib.decompressobj(zlib.MAX_WBITS)
     content: bytes = stream.decompress(packed, most + 1)
     if len(content) <= most and not stream.eof:
         raise zlib.error("the stream is cut short")
@@ -99,11 +89,11 @@ def inflate(packed: bytes, most: int) -> bytes:
 
 def gzip(content: Any) -> bytes:
     """Pack a buffer; no name and no time in the header, so that equal contents are equal files."""
-    packed: bytes = _codec.compress(content, _LEVEL, wbits=_GZIP)
+    packed: bytes = isal_zlib.compress(content, _LEVEL, wbits=_GZIP)
     return packed
 
 
 def deflate(content: Any) -> bytes:
     """Pack a buffer as a zlib stream."""
-    packed: bytes = _codec.compress(content, _LEVEL, wbits=zlib.MAX_WBITS)
+    packed: bytes = isal_zlib.compress(content, _LEVEL, wbits=zlib.MAX_WBITS)
     return packed

@@ -19,8 +19,8 @@ from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
 from bench.data.compression import deflate, gzip, inflate
-from bench.data.dicom import files, segmentation
-from bench.data.dicom.files import ENDING, SEGMENTATION, class_of, is_image
+from bench.data.dicom import segmentation
+from bench.data.dicom.files import ENDING, SEGMENTATION, class_of, is_image, is_named, is_series
 from bench.data.dicom.series import Series
 from bench.errors import InputError
 from models.errors import install
@@ -54,16 +54,6 @@ class Geometry:
     direction: tuple[float, ...]
 
 
-def is_series(folder: Path) -> bool:
-    """Whether a folder holds a DICOM image of slices, by its files' first bytes; pydicom is not asked."""
-    return files.is_series(folder)
-
-
-def is_whole_series(path: Path) -> bool:
-    """Whether a ``.dcm`` file holds all slices of a DICOM image, by its first bytes; pydicom is not asked."""
-    return files.is_whole_series(path)
-
-
 def ending_of(name: str) -> str:
     """That of an image or mask, in small letters; empty for every other file, and for DICOM, whose files are no cases
     by themselves.
@@ -73,7 +63,7 @@ def ending_of(name: str) -> str:
 
 def stem_of(name: str) -> str:
     """The name of an image or mask without its ending."""
-    ending = ending_of(name) or (ENDING if files.is_named(name) else "")
+    ending = ending_of(name) or (ENDING if is_named(name) else "")
     return name[: len(name) - len(ending)]
 
 
@@ -87,7 +77,7 @@ def format_of(path: Path | str) -> str:
     path = Path(path)
     if ending_of(path.name):
         return FORMATS[ending_of(path.name)]
-    return "DICOM" if files.is_named(path.name) or is_series(path) else "NIfTI"
+    return "DICOM" if is_named(path.name) or is_series(path) else "NIfTI"
 
 
 def files_of(path: Path) -> tuple[Path, ...]:

@@ -13,7 +13,8 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from bench.data import compression
-from bench.data.formats import Grid, format_of, is_series, load
+from bench.data.dicom.files import is_series
+from bench.data.formats import Grid, format_of, load
 from bench.data.space import Space, spacing_of, turned, written
 from bench.data.voxels import (
     ChannelVoxels,

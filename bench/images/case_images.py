@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.accuracy import compared_box
-from bench.data.formats import is_series, mask_ending
+from bench.data.dicom.files import is_series
+from bench.data.formats import mask_ending
 from bench.data.space import Space
 from bench.data.volume import MaskValues, Volume, read_image, read_mask
 from bench.errors import InputError

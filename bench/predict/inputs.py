@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.choices import SPLITS
-from bench.data import formats, layouts
-from bench.data.dicom.files import class_of, is_image, is_named
+from bench.data import layouts
+from bench.data.dicom.files import class_of, is_image, is_named, is_series, is_whole_series
 from bench.data.formats import FORMATS, ending_of, files_of, mask_ending, stem_of
 from bench.data.layouts import CaseFiles
 from bench.errors import InputError
@@ -74,7 +74,7 @@ def refuse_folder(out: Path, cases: Sequence[CaseFiles]) -> None:
 
 def _of_files(files: Collection[Path]) -> Iterator[CaseFiles]:
     by_folder: dict[Path, set[str]] = {}
-    series = dict.fromkeys(path.absolute() for path in files if formats.is_whole_series(path))
+    series = dict.fromkeys(path.absolute() for path in files if is_whole_series(path))
     yield from (CaseFiles(stem_of(path.name), (path,), None, None) for path in series)
     for path in files:
         if path.absolute() in series:
@@ -93,7 +93,7 @@ def _of(path: Path, split: str | None) -> tuple[list[CaseFiles], tuple[str, ...]
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; {_EXPECTED}")
     path = path.absolute()
-    if _is_series(path):
+    if is_series(path):
         return [_series(path)], ()
     if split is not None or not path.is_dir():
         splits = (split,) if split else SPLITS
@@ -102,7 +102,7 @@ def _of(path: Path, split: str | None) -> tuple[list[CaseFiles], tuple[str, ...]
     plain = any(map(ending_of, names)) and not (path / "dataset.json").is_file()
     if not plain and (cases := _of_data_set(path, SPLITS)):
         return cases, SPLITS
-    series = (_series(path / name) for name in sorted(names) if _is_series(path / name))
+    series = (_series(path / name) for name in sorted(names) if is_series(path / name))
     if not (cases := [*layouts.grouped(path, names), *series]):
         raise InputError(f"{path}: holds no image; {_EXPECTED}")
     return cases, ()
@@ -141,10 +141,6 @@ def _of_data_set(path: Path, splits: Iterable[str]) -> list[CaseFiles]:
     """Of these splits in one of the layouts; empty where there are none."""
     listed = (layouts.in_layout(path, split) for split in splits)
     return [case for in_split in listed if in_split is not None for case in in_split[1]]
-
-
-def _is_series(path: Path) -> bool:
-    return bool(getattr(formats, "is_series", lambda _: False)(path))
 
 
 def _series(folder: Path) -> CaseFiles:

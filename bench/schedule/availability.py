@@ -14,8 +14,9 @@ def unavailable(requests: Sequence[Open | OpenCommand], timeout_s: float) -> dic
 
     Where the asking breaks, those that are left are not among them: to open them tells what broke.
     """
-    absent = {request.name: request.incompatible for request in requests if request.incompatible is not None}
-    asked = [request for request in requests if isinstance(request, Open) and request.incompatible is None]
+    backends = [request for request in requests if isinstance(request, Open)]
+    absent = {request.name: request.incompatible for request in backends if request.incompatible is not None}
+    asked = [request for request in backends if request.name not in absent]
     if len(asked) < 2:  # to open the one takes no longer
         return absent
     with WorkerProcess(asked[0].target.threads) as worker, suppress(WorkerLostError):

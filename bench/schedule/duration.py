@@ -86,7 +86,7 @@ def _rounds(round_s: float, each: int, cases: int, share: float, settings: Setti
 
 def _calls(settings: Settings, group: Sequence[str]) -> bool:
     """Whether one of the group runs all cases in a call; then each round has a launch of its own."""
-    return any(getattr(settings.variants[name], "one_call", False) for name in group)
+    return any(settings.variants[name].one_call for name in group)
 
 
 def _confirmation(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 DEFAULT_URI = "sqlite:///mlflow.db"  # as MLflow has it itself, so that `mlflow ui` shows it
 _SQLITE = "sqlite:///"
-_PARENT, _NOTE, _NAME = "mlflow.parentRunId", "mlflow.note.content", "mlflow.runName"
+_PARENT, _NOTE = "mlflow.parentRunId", "mlflow.note.content"
 _NOT_A_KEY = re.compile(r"[^/\w.\- :]")  # what MLflow takes in the name of a metric or parameter
 _LONGEST_KEY, _LONGEST_VALUE = 250, 6000  # letters of a name, and of a parameter's value
 _DATABASE = re.compile(r"(postgresql|mysql|mssql|sqlite)(\+\w+)?://")

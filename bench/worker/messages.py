@@ -63,7 +63,6 @@ class OpenCommand:
     name: str
     command: "Command"
     target: Target
-    incompatible: Availability | None = None
 
 
 @dataclass(frozen=True)

@@ -109,11 +109,6 @@ def median(values: ArrayLike) -> float:
     return percentile(values, 50)
 
 
-def p95(values: ArrayLike) -> float:
-    """The value that 95 % do not exceed, linearly interpolated; NaN without values."""
-    return percentile(values, 95)
-
-
 def percentile(values: ArrayLike, percent: float) -> float:
     """A percentile by linear interpolation: Hyndman & Fan, The American Statistician 50(4), 1996, type 7."""
     x = np.asarray(values, dtype=np.float64)

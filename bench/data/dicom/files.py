@@ -64,7 +64,7 @@ def is_image(kind: str | None) -> bool:
 
 
 def is_series(folder: Path) -> bool:
-    """Whether a folder holds a DICOM image of slices; the first ends the search, and none is opened further."""
+    """Whether a folder holds a DICOM image of slices, by its files' first bytes; the first such ends the search."""
     try:
         return folder.is_dir() and any(is_image(class_of(path)) for path in _files(folder))
     except OSError:
@@ -72,7 +72,7 @@ def is_series(folder: Path) -> bool:
 
 
 def is_whole_series(path: Path) -> bool:
-    """Whether a file that is named as DICOM holds all slices of a series."""
+    """Whether a file that is named as DICOM holds all slices of an image, by its first bytes."""
     try:
         return is_named(path.name) and path.is_file() and class_of(path) in MULTI_FRAME
     except OSError:

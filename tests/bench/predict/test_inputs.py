@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.data import formats
 from bench.data.volume import read_header
 from bench.errors import InputError
 from bench.predict.inputs import batch_case, list_cases, refuse_folder
@@ -166,14 +165,18 @@ def test_what_is_no_input(tmp_path, name, said):
         list_cases([tmp_path / name], None)
 
 
-def test_a_series_is_a_case_where_formats_know_series(tmp_path, monkeypatch):
-    touch(tmp_path, "one/1.dcm", "two/1.dcm", "c.nii.gz")
-    monkeypatch.setattr(formats, "is_series", lambda path: any(path.glob("*.dcm")), raising=False)
+def test_a_series_is_a_case_of_all_its_files(tmp_path):
+    pytest.importorskip("pydicom", reason="pydicom is not installed")
+    from tests.bench.data.dicom.made import Made
+
+    touch(tmp_path, "c.nii.gz")
+    for folder in ("one", "two"):
+        Made().write(tmp_path / folder, np.zeros((8, 7, 3), np.int16))
     assert listed(tmp_path) == {"c": ["c.nii.gz"], "one": ["one"], "two": ["two"]}
-    assert listed(tmp_path / "one") == {"one": ["one"]}
     (case,) = list_cases([tmp_path / "one"], None)
+    assert (case.name, case.image_paths) == ("one", (tmp_path / "one",))
     before = batch_case(case).images[0]
-    touch(tmp_path, "one/2.dcm")
+    touch(tmp_path, "one/more.dcm")
     after = batch_case(case).images[0]
     assert before.size is not None
     assert before.size < (after.size or 0)

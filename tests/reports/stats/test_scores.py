@@ -15,8 +15,8 @@ from reports.stats.scores import (
     macro_f1,
     macro_f1_difference,
     median,
-    p95,
     paired_difference,
+    percentile,
     time_reduction_pct,
 )
 
@@ -80,7 +80,7 @@ def test_nothing_measured_gives_nan() -> None:
         macro_f1_difference([], [], []),
     ):
         assert np.isnan([result.estimate, result.low, result.high]).all()
-    assert np.isnan([median([]), p95([]), macro_f1([], [])]).all()
+    assert np.isnan([median([]), percentile([], 95), macro_f1([], [])]).all()
 
 
 def test_time_reduction() -> None:
@@ -90,4 +90,4 @@ def test_time_reduction() -> None:
 
 def test_percentiles() -> None:
     assert median([3.0, 1.0, 2.0]) == 2.0
-    assert p95(np.arange(101.0)) == pytest.approx(95.0)
+    assert percentile(np.arange(101.0), 95) == pytest.approx(95.0)

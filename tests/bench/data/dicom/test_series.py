@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.data.cases import sha256_of
-from bench.data.formats import files_of, format_of, is_series, load, mask_ending, stem_of
+from bench.data.dicom.files import is_series
+from bench.data.formats import files_of, format_of, load, mask_ending, stem_of
 from bench.data.volume import read_image, read_space
 from bench.errors import InputError
 from tests.bench.data.dicom.made import AXIAL, MR, SHAPE, Made, noise, oblique
