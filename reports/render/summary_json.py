@@ -2,12 +2,9 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
-from math import isfinite
 from typing import Any
 
 from reports.analysis.cases import CaseChange
-from reports.analysis.diagnostics import Diagnostics
 from reports.analysis.latency import Latency
 from reports.analysis.peers import PeerTime
 from reports.analysis.shards import ShardTimes
@@ -15,7 +12,7 @@ from reports.decision.accuracy import CLASS_AGREEMENT, MACRO_F1, Accuracy, Metri
 from reports.decision.speed import Speed
 from reports.decision.verdict import MARGINS, Claim, SpeedVerdict, metric_state
 from reports.records.record import FAILED, SCHEMA, TRUTH, TaskRecord
-from reports.stats.bootstrap import Interval
+from reports.records.store import json_values
 from reports.summary.summary import Requirement, Row, Summary
 
 
@@ -38,7 +35,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "verdict": summary.verdict,
         "shown_by": claim.accuracy,
         "headline": summary.headline,
-        "reasons": list(summary.reasons),
+        "reasons": summary.reasons,
         "baseline": record.baseline,
         "best": summary.best,
         "subject": summary.subject,
@@ -56,18 +53,18 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "peers": {"of": summary.subject, "times": [_peer_json(peer) for peer in summary.peers]},
         "worst_cases": {"of": summary.cases_of, "cases": [_case_json(change) for change in summary.worst_cases]},
         "requirements": [_requirement_json(requirement, record.task) for requirement in summary.requirements],
-        "missing_required": list(summary.missing_required),
-        "warnings": list(summary.warnings),
+        "missing_required": summary.missing_required,
+        "warnings": summary.warnings,
         "interference": vars(summary.interference) | {"share": summary.interference.share},
-        "diagnostics": _diagnostics_json(summary.diagnostics),
+        "diagnostics": summary.diagnostics,
         "failures": [
             {"name": row.name, "reason": row.reason, "log": row.log} for row in summary.rows if row.status == FAILED
         ],
         "run": {"id": record.id, "created": record.created, "status": record.status, "command": record.command},
         "settings": vars(record.settings)
         | {"variants": list(record.settings.variants), "threads": record.settings.threads or None},
-        "checkpoint": asdict(record.checkpoint),
-        "data": asdict(record.data),
+        "checkpoint": record.checkpoint,
+        "data": record.data,
         "host": record.host.known(),
         "versions": record.versions,
         "controlled_settings": record.controlled_settings,
@@ -75,7 +72,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "peak_libraries": record.peak_libraries,
         "peak_bytes_per_s": record.peak_bytes_per_s,
     }
-    clean: dict[str, Any] = finite(document)
+    clean: dict[str, Any] = json_values(document)
     return clean
 
 
@@ -104,15 +101,13 @@ def _claim_json(claim: Claim) -> dict[str, Any]:
 
 def _task_json(task: TaskRecord) -> dict[str, Any]:
     """``structures``: their names; ``definitions``: what each is."""
-    definitions = {name: asdict(structure) for name, structure in task.structures.items()}
-    return asdict(task) | {"structures": list(task.structures), "definitions": definitions}
+    return vars(task) | {"structures": list(task.structures), "definitions": task.structures}
 
 
 def _variant_json(row: Row) -> dict[str, Any]:
     return {
         "name": row.name,
         **vars(row.settings),
-        "command": asdict(row.settings.command) if row.settings.command else None,
         "status": row.status,
         "reason": row.reason,
         "fix": row.fix,
@@ -121,21 +116,21 @@ def _variant_json(row: Row) -> dict[str, Any]:
         "left": row.left or None,
         "is_peer": row.is_peer,
         "verdict": row.verdict,
-        "reasons": list(row.reasons),
+        "reasons": row.reasons,
         "cases": row.case.cases,
         "unit": row.case.unit,
         "samples": row.case.pairs,
         "launches": row.case.launches,
         "speed_claim": _speed_claim_json(row.test) if row.test else None,
         "latency_s": _latency_json(row.latency),
-        "between_cases": vars(row.spread),
-        "tile_fit": vars(row.tile_fit),
-        "time_reduction_pct": vars(row.case.reduction),
-        "speedup": vars(row.case.speedup),
+        "between_cases": row.spread,
+        "tile_fit": row.tile_fit,
+        "time_reduction_pct": row.case.reduction,
+        "speedup": row.case.speedup,
         "forward": {
             "latency_s": _latency_json(row.forward_latency),
-            "time_reduction_pct": vars(row.forward.reduction),
-            "speedup": vars(row.forward.speedup),
+            "time_reduction_pct": row.forward.reduction,
+            "speedup": row.forward.speedup,
         },
         "build_s": row.build_s,
         "build_cached": row.build_cached,
@@ -143,12 +138,12 @@ def _variant_json(row: Row) -> dict[str, Any]:
         "stages_s": row.stages_s,
         "stages_share": row.stages_share,
         "accuracy": _accuracy_json(row),
-        "evidence": asdict(row.evidence) if row.evidence else None,
-        "roofline": vars(row.roofline),
+        "evidence": row.evidence,
+        "roofline": row.roofline,
         "device_share": row.device_share,
-        "gpu": vars(row.gpu) if row.gpu else None,
-        "resources": vars(row.resources),
-        "roi_use": vars(row.roi) if row.roi else None,
+        "gpu": row.gpu,
+        "resources": row.resources,
+        "roi_use": row.roi,
         "few_cases": row.few_cases,
         "checked_classes": row.checked_classes,
     }
@@ -166,14 +161,6 @@ def _latency_json(latency: Latency) -> dict[str, Any]:
     return vars(latency) | {"p50": latency.median}
 
 
-def _diagnostics_json(diagnostics: Diagnostics) -> dict[str, Any]:
-    return {
-        "order": {name: vars(effect) for name, effect in diagnostics.order.items()},
-        "drift": vars(diagnostics.drift) if diagnostics.drift else None,
-        "autocorrelation": {name: vars(lag) for name, lag in diagnostics.autocorrelation.items()},
-    }
-
-
 def _accuracy_json(row: Row) -> dict[str, Any]:
     accuracy: Accuracy = row.accuracy
     metrics = {key: _metric_json(row, key) for key in row.margins}
@@ -186,8 +173,8 @@ def _accuracy_json(row: Row) -> dict[str, Any]:
     return by_structure(metrics) | {
         "class_flips": len(accuracy.flips) if classified else None,
         "flipped_cases": accuracy.flipped,
-        "flips": [vars(flip) for flip in accuracy.flips],
-        "mcnemar": vars(accuracy.mcnemar) if by_truth else None,
+        "flips": accuracy.flips,
+        "mcnemar": accuracy.mcnemar if by_truth else None,
         "voxel_disagreement": accuracy.voxel_disagreement,
         "cases": accuracy.cases,
     }
@@ -226,10 +213,10 @@ def _requirement_json(requirement: Requirement, task: TaskRecord) -> dict[str, A
 
 
 def _speed_json(speed: Speed) -> dict[str, Any]:
-    intervals: dict[str, Interval] = {"time_reduction_pct": speed.reduction, "speedup": speed.speedup}
-    return {"cases": speed.cases, "samples": speed.pairs, "launches": speed.launches} | {
-        name: vars(i) for name, i in intervals.items()
-    }
+    return {
+        "cases": speed.cases, "samples": speed.pairs, "launches": speed.launches,
+        "time_reduction_pct": speed.reduction, "speedup": speed.speedup,
+    }  # fmt: skip
 
 
 def _peer_json(peer: PeerTime) -> dict[str, Any]:
@@ -237,7 +224,7 @@ def _peer_json(peer: PeerTime) -> dict[str, Any]:
     return {
         "name": peer.name,
         "median_s": peer.median_s,
-        "ratio": vars(peer.time.speedup),
+        "ratio": peer.time.speedup,
         "cases": peer.time.cases,
         "samples": peer.time.pairs,
         "voxel_disagreement": peer.voxel_disagreement,
@@ -268,12 +255,3 @@ def _noise_floor_json(summary: Summary) -> dict[str, Any]:
         "class_flips": summary.noise.get("class_flips"),
         "voxel_disagreement": summary.noise.get("differing_voxels", 0) / voxels if voxels else None,
     }
-
-
-def finite(value: Any) -> Any:
-    """The value with null in place of what is not a finite number, in plain dicts and lists."""
-    if isinstance(value, float):
-        return value if isfinite(value) else None
-    if hasattr(value, "items"):
-        return {str(key): finite(item) for key, item in value.items()}
-    return [finite(item) for item in value] if isinstance(value, (tuple, list)) else value

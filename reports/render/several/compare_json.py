@@ -7,18 +7,17 @@ from typing import Any
 from reports.decision.accuracy import Metric
 from reports.decision.regression import Change, Regression, worst
 from reports.records.record import SCHEMA
-from reports.records.store import Run
-from reports.render.summary_json import by_structure, finite
+from reports.records.store import Run, json_values
+from reports.render.summary_json import by_structure
 
 
 def render(regressions: Sequence[Regression]) -> str:
     """The comparisons; null where nothing was measured."""
-    document = finite(regressions_json(regressions))
-    return json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    return json.dumps(json_values(regressions_json(regressions)), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def regressions_json(regressions: Sequence[Regression]) -> dict[str, Any]:
-    """The comparisons as dicts, lists and scalars; NaN where nothing was measured. Ratios are this run / reference."""
+    """The comparisons as `json_values` takes them; NaN where nothing was measured. Ratios are this run / reference."""
     return {
         "schema": SCHEMA,
         "state": worst(regression.state for regression in regressions),
@@ -49,8 +48,8 @@ def _change_json(change: Change) -> dict[str, Any]:
         "state": change.state,
         "reasons": change.reasons,
         "cases": change.cases,
-        "speedup": {"run": vars(change.own), "reference": vars(change.reference)},
-        "speedup_ratio": vars(change.speedup),
+        "speedup": {"run": change.own, "reference": change.reference},
+        "speedup_ratio": change.speedup,
         "seconds_ratio": change.seconds,
         "interleaved": False,
         "accuracy": by_structure({key: _metric_json(m, change.states[key]) for key, m in change.metrics.items()}),

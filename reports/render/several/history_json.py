@@ -7,17 +7,17 @@ from typing import Any
 from reports.decision.comparability import Difference
 from reports.decision.history import Entry, History, Series, Step, Trend
 from reports.records.record import SCHEMA
-from reports.render.summary_json import finite
+from reports.records.store import json_values
 from reports.stats.change_points import ALPHA, COVERAGE
 
 
 def render(history: History) -> str:
     """The history; null where nothing was measured."""
-    return json.dumps(finite(history_json(history)), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    return json.dumps(json_values(history_json(history)), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def history_json(history: History) -> dict[str, Any]:
-    """The history as dicts, lists and scalars; NaN where nothing was measured. Runs are numbers in their series."""
+    """The history as `json_values` takes it; NaN where nothing was measured. Runs are numbers in their series."""
     return {
         "schema": SCHEMA,
         "runs": history.runs,
@@ -63,7 +63,7 @@ def _trend_json(trend: Trend, entries: Sequence[Entry]) -> dict[str, Any]:
         "points": [
             {
                 "run": entries.index(point.entry),
-                "speedup": vars(point.measured.speedup),
+                "speedup": point.measured.speedup,
                 "seconds": point.measured.seconds,
                 "interleaved": False,
                 "cases": point.measured.cases,
@@ -82,7 +82,7 @@ def _step_json(step: Step, entries: Sequence[Entry]) -> dict[str, Any]:
         "before": entries.index(step.before),
         "after": entries.index(step.after),
         "direction": step.direction,
-        "speedup_ratio": vars(step.ratio),
+        "speedup_ratio": step.ratio,
         "p": step.p,
         "differing": _differing(step.differences),
     }
