@@ -24,7 +24,7 @@ from bench.schedule.store import RunStore
 from bench.worker.messages import Open
 from reports.decision.accuracy import Accuracy, compare_accuracy
 from reports.decision.racing import looks
-from reports.decision.speed import Speed, case_ns, pairs, speed
+from reports.decision.speed import Speed, interleaved_speed
 from reports.decision.tuning import FAILED, PRUNED, Trial, is_beaten, is_lost, judged, timed
 from reports.decision.verdict import LOST, Claim
 from reports.records.record import INTERLEAVED, OK, PENDING, RUNNING, Case, RunRecord, VariantRecord, VariantSettings
@@ -117,7 +117,7 @@ class Trials:
 
     def _speed(self, name: str) -> Speed:
         run = self._interleaver.store.run(self._interleaver.run, (self._interleaver.run.baseline, name))
-        return speed(pairs(run, name, INTERLEAVED), case_ns)
+        return interleaved_speed(run, name)
 
     def _accuracy(self, name: str) -> Accuracy:
         both = (self._shipped.baseline, self._interleaver.store.records[name])

@@ -78,7 +78,7 @@ class Chart:
     def file(self) -> str:
         """The chart as an SVG file of its own, which follows the reader's light or dark."""
         # With a ground of its own, since what it is shown on may be of the other kind.
-        style = f"{theme(':root')} :root {{ background: var(--paper); }}"
+        style = f"{theme()} :root {{ background: var(--paper); }}"
         return self.svg.replace(">", f">\n<style>{style}</style>", 1) + "\n"
 
 
@@ -117,14 +117,14 @@ def logarithmic_ticks(axis: Axis) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def theme(selector: str) -> str:
-    """A style sheet that gives `selector` the variables of the charts' colours, in the light and in the dark."""
+def theme() -> str:
+    """A style sheet with the variables of the charts' colours, in the light and in the dark."""
 
     def rules(values: dict[str, str]) -> str:
         return " ".join(f"--{VARIABLES[colour]}: {value};" for colour, value in values.items())
 
     light, dark = rules({colour: colour for colour in VARIABLES}), rules(DARK)
-    return f"{selector} {{ {light} }} @media screen and (prefers-color-scheme: dark) {{ {selector} {{ {dark} }} }}"
+    return f":root {{ {light} }} @media screen and (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}"
 
 
 def _unique_ids(svg: str, name: str) -> str:

@@ -23,8 +23,7 @@ def require_comparable(reference: Run, other: Run) -> None:
     if differences:
         listed = "; ".join(f"{name} is {new}, there {old}" for name, old, new in differences)
         raise RecordError(
-            f"{_run_name(other)}: not comparable with {_run_name(reference)}: {listed}; "
-            "measure again with what the reference had"
+            f"{other.name}: not comparable with {reference.name}: {listed}; measure again with what the reference had"
         )
 
 
@@ -145,7 +144,3 @@ def _differences(reference: Mapping[str, str], other: Mapping[str, str]) -> list
 
 def _shortened(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-
-
-def _run_name(run: Run) -> str:
-    return str(run.folder or run.record.id)

@@ -11,7 +11,7 @@ from datetime import datetime
 from math import isfinite, log
 
 from reports.decision.comparability import Difference, controlled_differences, machine, uncontrolled_differences
-from reports.decision.speed import case_ns, pairs, speed
+from reports.decision.speed import interleaved_speed
 from reports.formatting import count
 from reports.records.record import INTERLEAVED, RunRecord
 from reports.records.store import Run
@@ -52,7 +52,7 @@ class Entry:
 
     @property
     def name(self) -> str:
-        return str(self.run.folder or self.record.id)
+        return self.run.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +175,7 @@ def _entry(run: Run) -> Entry:
     for variant in run.variants:
         times = [sample.case_ns for sample in variant.samples if sample.phase == INTERLEAVED]
         if times and variant.counts:
-            own = speed(pairs(run, variant.name, INTERLEAVED), case_ns)
+            own = interleaved_speed(run, variant.name)
             measured[variant.name] = Measured(speedup=own.speedup, cases=own.cases, seconds=median(times) / 1e9)
     without_samples = tuple(replace(variant, samples=(), scores=()) for variant in run.variants)
     return Entry(run=replace(run, variants=without_samples), measured=measured)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from reports.decision.comparison import Comparison, candidates, compare
-from reports.decision.speed import PER_CASE, Speed, case_ns, pairs, speed
+from reports.decision.speed import PER_CASE, Speed, case_ns, interleaved_speed, pairs, speed
 from reports.decision.verdict import (
     CONFIRMED,
     INCONCLUSIVE,
@@ -99,7 +99,7 @@ def converged(run: Run, claim: Claim) -> bool:
     calls over all cases every round gives one more. What left the rounds gets no more of them.
     """
     planned = len(run.record.cases)
-    speeds = {variant.name: speed(pairs(run, variant.name, INTERLEAVED), case_ns) for variant in candidates(run)}
+    speeds = {variant.name: interleaved_speed(run, variant.name) for variant in candidates(run)}
     tests = judge_speeds(speeds, claim, interim_analyses(run))
     return all(
         (tests[name].verdict != INCONCLUSIVE and s.half_width <= WIDEST)

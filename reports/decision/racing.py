@@ -13,10 +13,9 @@ from math import log
 from reports.decision.accuracy import compare_accuracy
 from reports.decision.comparison import candidates
 from reports.decision.outcome import WIDEST, interim_analyses
-from reports.decision.speed import Speed, case_ns, pairs, speed
+from reports.decision.speed import Speed, interleaved_speed
 from reports.decision.verdict import CONFIRMED, KEPT, LOST, UNDECIDED, Claim, judge_accuracy, judge_speeds
 from reports.formatting import count, factor, percent, plain_percent
-from reports.records.record import INTERLEAVED
 from reports.records.store import Run
 from reports.stats.bootstrap import ALPHA, MIN_CASES
 from reports.stats.multiplicity import spent
@@ -63,7 +62,7 @@ def leaving(run: Run, claim: Claim, level: float, accuracy: Mapping[str, tuple[s
     """
     racing = [variant.name for variant in candidates(run) if not variant.left]
     level /= max(1, len(racing))
-    speeds = {name: speed(pairs(run, name, INTERLEAVED), case_ns) for name in racing}
+    speeds = {name: interleaved_speed(run, name) for name in racing}
     states = {name: accuracy.get(name, ("", "")) for name in racing}
     why = {name: f"its {reason}" for name, (state, reason) in states.items() if state == LOST}
     why |= {name: reason for name in racing if name not in why and (reason := _slow(speeds[name], claim, level))}
@@ -85,7 +84,7 @@ def known_peers(run: Run) -> tuple[str, ...]:
     """The reference pipelines that still run and whose time is known to `WIDEST` by the samples of the rounds."""
     there = [variant.name for variant in run.variants if not variant.left]
     running = [name for name in run.record.peers if name in there]
-    speeds = {name: speed(pairs(run, name, INTERLEAVED), case_ns) for name in running if name != run.record.baseline}
+    speeds = {name: interleaved_speed(run, name) for name in running if name != run.record.baseline}
     return tuple(name for name, own in speeds.items() if own.cases >= MIN_CASES and own.half_width <= WIDEST)
 
 
@@ -97,12 +96,12 @@ def behind(run: Run, names: Collection[str], looks: int) -> tuple[str, ...]:
     need the baseline beside it a second time.
     """
     level = level_after(looks + 1) / max(1, sum(not variant.left for variant in candidates(run)))
-    speeds = {name: speed(pairs(run, name, INTERLEAVED), case_ns) for name in names}
+    speeds = {name: interleaved_speed(run, name) for name in names}
     timed = [name for name, own in speeds.items() if own.cases]
     if not timed:
         return ()
     fastest = max(timed, key=lambda name: speeds[name].speedup.estimate)
-    beside = {name: speed(pairs(run, name, INTERLEAVED, fastest), case_ns) for name in timed if name != fastest}
+    beside = {name: interleaved_speed(run, name, fastest) for name in timed if name != fastest}
     return tuple(name for name, own in beside.items() if _is_below(own, 0.0, level))
 
 
@@ -115,7 +114,7 @@ def is_settled(run: Run, claim: Claim) -> bool:
     racing = [variant.name for variant in candidates(run) if not variant.left]
     if len(racing) != 1:
         return not racing
-    own = speed(pairs(run, racing[0], INTERLEAVED), case_ns)
+    own = interleaved_speed(run, racing[0])
     sure = own.log_speedup.low(ALPHA) - _luck(own) >= _required(claim)
     return sure and _is_confirmed(run, claim, racing[0])
 
@@ -132,7 +131,7 @@ def _slow(own: Speed, claim: Claim, level: float) -> str:
 
 
 def _beaten(run: Run, name: str, leader: str, level: float) -> str:
-    beside = speed(pairs(run, name, INTERLEAVED, leader), case_ns)
+    beside = interleaved_speed(run, name, leader)
     if not _is_below(beside, 0.0, level):
         return ""
     slower = factor(1 / beside.speedup.estimate)
@@ -156,7 +155,7 @@ def _required(claim: Claim) -> float:
 
 
 def _is_confirmed(run: Run, claim: Claim, name: str) -> bool:
-    speeds = {each.name: speed(pairs(run, each.name, INTERLEAVED), case_ns) for each in candidates(run)}
+    speeds = {each.name: interleaved_speed(run, each.name) for each in candidates(run)}
     return judge_speeds(speeds, claim, interim_analyses(run))[name].verdict == CONFIRMED
 
 

@@ -118,9 +118,14 @@ def by_shard(paired: Iterable[Pair]) -> dict[int, list[Pair]]:
     return dict(sorted(shards.items()))
 
 
+def interleaved_speed(run: Run, name: str, baseline_name: str | None = None) -> Speed:
+    """The case time of variant `name` by the interleaved samples, against the run's baseline or `baseline_name`."""
+    return speed(pairs(run, name, INTERLEAVED, baseline_name), case_ns)
+
+
 def interleaved_speedup(run: Run, name: str) -> Interval:
     """The speedup of variant `name` over the run's baseline; 1 without bounds for the baseline itself."""
-    return Interval(1.0) if name == run.record.baseline else speed(pairs(run, name, INTERLEAVED), case_ns).speedup
+    return Interval(1.0) if name == run.record.baseline else interleaved_speed(run, name).speedup
 
 
 def _speed_of_calls(ratios: Mapping[tuple[str, int], list[float]]) -> Speed:

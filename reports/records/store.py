@@ -47,6 +47,11 @@ class Run:
     notes: tuple[str, ...] = ()
     sha256: str = ""
 
+    @property
+    def name(self) -> str:
+        """Where it lies; what it is called where it lies nowhere."""
+        return str(self.folder or self.record.id)
+
     def variant(self, name: str) -> VariantRecord:
         """The record of one variant of the run."""
         return next(variant for variant in self.variants if variant.name == name)
@@ -178,8 +183,7 @@ def read_run(folder: Path) -> Run:
         _check_scores(record, variant, variant_path(folder, name))
         variants.append(variant or VariantRecord(name=name, settings=settings))
         notes += [note] if note else []
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Run(record, tuple(variants), folder, tuple(notes), sha256)
+    return Run(record, tuple(variants), folder, tuple(notes), hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def run_from_json(document: Mapping[str, Any]) -> RunRecord:

@@ -8,6 +8,7 @@ from reports.charts.figure import Chart
 from reports.charts.ranking import ranking_chart
 from reports.decision.verdict import judge_accuracy
 from reports.formatting import NOT_MEASURED, SHOWN, count
+from reports.records.record import TRUTH
 from reports.render.cases.rows import cases_section
 from reports.render.commonmark import bullets, fold, section, table, text
 from reports.render.sections.accuracy import accuracy_section, detectable_section
@@ -130,15 +131,11 @@ def _short_table(summary: Summary) -> str:
         "verdict",
         "case time reduction",
         "case median",
-        "accuracy" if _by_truth(summary) else "agreement",
+        "accuracy" if summary.claim.accuracy == TRUTH else "agreement",
     ]
     return "\n\n".join(
         part for part in (table(head, [_short_row(row, summary) for row in shown], (0, 1, 4)), more) if part
     )
-
-
-def _by_truth(summary: Summary) -> bool:
-    return summary.claim.accuracy == "truth"
 
 
 def _short_row(row: Row, summary: Summary) -> list[str]:

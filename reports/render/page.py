@@ -69,7 +69,7 @@ def page(title: str, body: str, *, style: str = "", end: str = "") -> str:
         style: rules beside those of every page.
         end: HTML behind the body, such as scripts.
     """
-    head = f"<style>{theme(':root')}{_STYLE}{style}</style>"
+    head = f"<style>{theme()}{_STYLE}{style}</style>"
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'

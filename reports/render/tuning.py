@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from reports.charts.tuning import tuning_chart
-from reports.decision.speed import Speed, case_ns, pairs, speed
+from reports.decision.speed import Speed, interleaved_speed
 from reports.decision.tuning import FAILED, MEASURED, PRUNED, Trial, speedup_of, undecided_faster
 from reports.formatting import NOT_MEASURED, bounds, count, factor
-from reports.records.record import INTERLEAVED
 from reports.records.store import Run
 from reports.render.commonmark import bullets, section, table, text
 from reports.summary.summarise import summarise
@@ -62,7 +61,7 @@ def over_shipped(tuned: Tuned, confirmed: Run) -> Speed | None:
     names = {variant.name for variant in confirmed.variants}
     if tuned.reference not in names or tuned.reference == tuned.name:
         return None
-    return speed(pairs(confirmed, tuned.name, INTERLEAVED, tuned.reference), case_ns)
+    return interleaved_speed(confirmed, tuned.name, tuned.reference)
 
 
 def answers(tuned: Tuned, confirmed: Run) -> list[str]:

@@ -10,7 +10,7 @@ from reports.decision.verdict import LOST, Claim, nearest_to_loss, severity
 from reports.records.record import AGREEMENT
 from reports.render.commonmark import bullets, fold, section, table, text, words
 from reports.render.sections.accuracy import margins_text
-from reports.render.several.wording import change_text, run_name, short_names, speedup_text
+from reports.render.several.wording import change_text, short_names, speedup_text
 from reports.stats.bootstrap import Interval
 
 _NOTE = (
@@ -37,7 +37,7 @@ def answer(regressions: Sequence[Regression]) -> str:
     """Whether anything got worse, what, and by how much at least."""
     state = worst(regression.state for regression in regressions)
     lines = [
-        f"{text(change.name)} in {text(run_name(regression.run))}: {text(_worse(change, regression))}"
+        f"{text(change.name)} in {text(regression.run.name)}: {text(_worse(change, regression))}"
         for regression in regressions
         for change in regression.changes
         if change.state == state != NO_REGRESSION
@@ -90,13 +90,13 @@ def headline(regressions: Sequence[Regression]) -> str:
     """The state of the worst variant, and which are in it; plain text."""
     state = worst(regression.state for regression in regressions)
     names = [
-        f"{change.name} in {run_name(regression.run)}"
+        f"{change.name} in {regression.run.name}"
         for regression in regressions
         for change in regression.changes
         if change.state == state
     ]
     which = f": {', '.join(names)}" if state != NO_REGRESSION and names else ""
-    return f"{state.upper()} against {run_name(regressions[0].reference)}{which}"
+    return f"{state.upper()} against {regressions[0].reference.name}{which}"
 
 
 def _worse(change: Change, regression: Regression) -> str:
@@ -115,7 +115,7 @@ def _worse(change: Change, regression: Regression) -> str:
 def _at_most(regressions: Sequence[Regression]) -> str:
     """How large a fall the bounds leave possible where nothing got worse."""
     lows = [
-        (change.speedup.low, f"{change.name} in {run_name(regression.run)}")
+        (change.speedup.low, f"{change.name} in {regression.run.name}")
         for regression in regressions
         for change in regression.changes
         if isfinite(change.speedup.low)
@@ -149,7 +149,7 @@ def run_section(regression: Regression, *, differences: bool = True) -> str:
     )
     cells = [[text(cell) for cell in row] for row in regression.differences]
     differ = words(["differs", "reference", "this run"], cells) if cells and differences else ""
-    title = f"{text(run_name(regression.run))}: {regression.state}"
+    title = f"{text(regression.run.name)}: {regression.state}"
     return section(title, table(head, rows, (0, 1)), rest, reasons, allowed, differ)
 
 

@@ -8,15 +8,10 @@ from reports.records.store import Run
 from reports.stats.bootstrap import Interval
 
 
-def run_name(run: Run) -> str:
-    """Where the run lies; what it is called where it lies nowhere."""
-    return str(run.folder or run.record.id)
-
-
 def short_names(runs: Sequence[Run]) -> list[str]:
     """Names of runs in a chart: those of their folders if no two are alike, else where they lie."""
-    names = [run.folder.name if run.folder and run.folder.name else run_name(run) for run in runs]
-    return names if len(set(names)) == len(names) else [run_name(run) for run in runs]
+    names = [run.folder.name if run.folder and run.folder.name else run.name for run in runs]
+    return names if len(set(names)) == len(names) else [run.name for run in runs]
 
 
 def speedup_text(speedup: Interval) -> str:
