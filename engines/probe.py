@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from engines.base import Availability, Backend, EngineError, Target
 from engines.host import cuda, known_faults
-from models.errors import one_line
+from models.errors import install, one_line, sides
 from models.reader.container import EXPORTED, ONNX, TORCHSCRIPT
 
 if TYPE_CHECKING:
@@ -23,11 +23,6 @@ _PROGRAMS = {TORCHSCRIPT: "a TorchScript program", EXPORTED: "an exported progra
 def unavailable(reason: str, fix: str) -> Availability:
     """An engine that cannot run: what was found, and what to do, one line each."""
     return Availability(False, " ".join(reason.split()), " ".join(fix.split()))
-
-
-def install(extra: str) -> str:
-    """The command that installs an extra of this project."""
-    return f'in the checkout of voxbench: pip install ".[{extra}]"'
 
 
 def check(target: Target, backend: Backend, packages: Sequence[str] = ()) -> Availability:
@@ -111,9 +106,9 @@ def refuse_tile(network: "nn.Module", target: Target) -> None:
         with torch.inference_mode():
             network.eval()(torch.zeros(1, *target.input_shape[1:]))
     except (RuntimeError, ValueError) as error:
-        sides = " x ".join(map(str, target.tile))
         raise EngineError(
-            f"the network does not take tiles of {sides} ({one_line(error)}); choose another tile in the recipe"
+            f"the network does not take tiles of {sides(target.tile)} ({one_line(error)}); choose another tile in the "
+            "recipe"
         ) from None
 
 

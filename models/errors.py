@@ -59,3 +59,9 @@ def one_line(error: BaseException) -> str:
     if any(line.startswith("Traceback") for line in lines):
         lines = lines[-1:]
     return " ".join(" ".join(lines).split())[:300] or type(error).__name__
+
+
+def kind_and_line(error: BaseException) -> str:
+    """``KeyError: 'weight'``: what kind of error it is, and what it says on one line."""
+    text, kind = one_line(error), type(error).__name__
+    return text if text == kind else f"{kind}: {text}"

@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.errors import InputError
 from bench.imports import HOME
-from models.errors import install
+from models.errors import install, one_line
 
 AUTO = "auto"
 _REACHED_S = 10.0
@@ -67,9 +67,8 @@ def _join(library: Any, address: str) -> None:
                 logging_level=logging.CRITICAL,
             )  # fmt: skip
         except (ConnectionError, RuntimeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:300]
             raise InputError(
-                f"--ray {address}: no cluster that can be joined ({reason}); start one with `ray start --head`"
+                f"--ray {address}: no cluster that can be joined ({one_line(error)}); start one with `ray start --head`"
             ) from None
 
 

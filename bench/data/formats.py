@@ -200,7 +200,7 @@ def _by_simpleitk(path: Path) -> Any:
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
-        raise ImageFileError(_last_line(error)) from None
+        raise ImageFileError(last_line(error)) from None
     sides, parts = reader.GetSize(), reader.GetNumberOfComponents()
     pixel = itk.GetPixelIDValueAsString(reader.GetPixelID())
     match = _PIXEL.fullmatch(pixel)
@@ -257,7 +257,7 @@ class ItkVoxels:
         try:
             image = itk.ReadImage(str(self.path), imageIO=_IMAGE_IO[format_of(self.path)])
         except RuntimeError as error:
-            raise ImageFileError(_last_line(error)) from None
+            raise ImageFileError(last_line(error)) from None
         voxels = itk.GetArrayFromImage(image).astype(self.dtype, copy=False)
         # ITK's arrays are [z, y, x], and [z, y, x, c] where a voxel has several values.
         axes = (2, 1, 0, 3) if image.GetNumberOfComponentsPerPixel() > 1 and voxels.ndim == 4 else None
@@ -372,7 +372,7 @@ def _simpleitk(path: Path) -> Any:
         ) from None
 
 
-def _last_line(error: BaseException) -> str:
+def last_line(error: BaseException) -> str:
     """What ITK says of an error in many lines, without the file, which our own line names."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     return lines[-1].removeprefix("Reason: ")

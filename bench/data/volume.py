@@ -28,7 +28,7 @@ from bench.data.voxels import (
     scaled_blocks,
 )
 from bench.errors import InputError
-from models.errors import some
+from models.errors import one_line, sides, some
 from models.task import Task
 from reports.formatting import count
 from reports.records.record import TaskRecord
@@ -222,8 +222,10 @@ def refuse_apart(paths: Sequence[Path], niftis: Sequence[Any]) -> None:
     first, *others = (Space.of(nifti, path) for path, nifti in zip(paths, niftis, strict=True))
     for path, space in zip(paths[1:], others, strict=True):
         if space.shape != first.shape:
-            sides = f"it is {_by(space.shape)} voxels, and {paths[0].name} {_by(first.shape)}"
-            raise InputError(f"{path}: {sides}; the channels of a case must lie on one grid: resample them")
+            raise InputError(
+                f"{path}: it is {sides(space.shape)} voxels, and {paths[0].name} {sides(first.shape)}; the channels of "
+                "a case must lie on one grid: resample them"
+            )
         if not space.lies_on(first):
             affines = f"its affine is {written(space.affine)}, that of {paths[0].name} {written(first.affine)}"
             raise InputError(f"{path}: {affines}; the channels of a case must lie on one grid: resample them")
@@ -290,7 +292,7 @@ def _turn(path: Path, mask: Space, image: Space) -> NDArray[np.float64]:
     """What puts the mask in `path` onto its image's grid."""
     if sorted(mask.shape) != sorted(image.shape):
         raise InputError(
-            f"{path}: the mask is {_by(mask.shape)}, its image {_by(image.shape)}; "
+            f"{path}: the mask is {sides(mask.shape)}, its image {sides(image.shape)}; "
             "resample the mask onto its image's grid"
         )
     turn = mask.turn_onto(image)
@@ -313,9 +315,9 @@ def _opened(path: Path, what: str, most_axes: int = 3, grid: Grid | None = None)
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if min(shape, default=0) < 1:
-        raise InputError(f"{path}: the {what} has no voxels ({_by(shape)}); export it again")
+        raise InputError(f"{path}: the {what} has no voxels ({sides(shape)}); export it again")
     if not 3 <= len(shape) <= most_axes:
-        raise InputError(f"{path}: the {what} is {len(shape)}-D ({_by(nifti.shape)}), not 3-D; save a single volume")
+        raise InputError(f"{path}: the {what} is {len(shape)}-D ({sides(nifti.shape)}), not 3-D; save a single volume")
     if dtype.kind not in "iuf":
         kind = "complex numbers" if dtype.kind == "c" else "colours" if dtype.names else f"of type {dtype}"
         raise InputError(f"{path}: its voxels are {kind}, not single real numbers; save a volume of these")
@@ -335,7 +337,9 @@ def _open(path: Path, grid: Grid | None) -> Any:
     try:
         nifti = load(path, grid)
     except _UNREADABLE as error:
-        raise InputError(f"{path}: not a readable {format_of(path)} file ({_reason(error)}); export it again") from None
+        raise InputError(
+            f"{path}: not a readable {format_of(path)} file ({one_line(error)}); export it again"
+        ) from None
     if not isinstance(nifti, nib.Nifti1Image):
         raise InputError(f"{path}: a {type(nifti).__name__}, not a NIfTI volume; export it again")
     return nifti
@@ -349,13 +353,4 @@ def damage_reported(path: Path) -> Iterator[None]:
     except MemoryError:
         raise InputError(f"{path}: its voxels do not fit into memory; check the sides that its header says") from None
     except _UNREADABLE as error:
-        raise InputError(f"{path}: damaged or cut short ({_reason(error)}); copy or export it again") from None
-
-
-def _reason(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text[:120] or type(error).__name__
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))
+        raise InputError(f"{path}: damaged or cut short ({one_line(error)}); copy or export it again") from None

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bench.errors import InputError
+from models.errors import one_line
 from reports.records.package import SCHEMA, PackageRecord
 from reports.records.store import RecordError, json_values, record_from_json
 
@@ -88,20 +89,16 @@ def _document(folder: Path) -> PackageRecord:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give a folder of `bench export`") from None
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: no document of a package ({_one_line(error)}); {_REMEDY}") from None
+        raise InputError(f"{path}: no document of a package ({one_line(error)}); {_REMEDY}") from None
     schema = held.get("schema") if isinstance(held, dict) else None
     if schema != SCHEMA or isinstance(schema, bool):
         raise InputError(f"{path}: schema {str(schema)[:40]}, while this version reads schema {SCHEMA}; export it anew")
     try:
         record = record_from_json(PackageRecord, held)
     except (RecordError, RecursionError) as error:
-        raise InputError(f"{path}: {_one_line(error)}; {_REMEDY}") from None
+        raise InputError(f"{path}: {one_line(error)}; {_REMEDY}") from None
     _refuse_paths(path, record)
     return record
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 def _refuse_paths(path: Path, record: PackageRecord) -> None:

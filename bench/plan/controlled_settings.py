@@ -17,6 +17,7 @@ from bench.worker.allocator import KEEP
 from engines.base import TORCH
 from engines.evidence.mac_counter import layers_in
 from engines.layers import Layer
+from models.errors import sides
 from models.model import Model
 from models.options import ModelOptions
 from models.reader.checkpoint import Checkpoint
@@ -37,7 +38,7 @@ def controlled_settings(settings: Settings, model: Model, baseline: str, network
         "preparation": _preparation(model, settings),
         "intensity window": _window(model),
         "protocol": settings.protocol,
-        "tile": " x ".join(map(str, settings.tile)),
+        "tile": sides(settings.tile),
         "overlap": f"{settings.overlap:g}",
         "tile weights": _weights(model),
         "batch": _batches(settings),

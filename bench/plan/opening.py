@@ -19,6 +19,7 @@ from bench.plan.variants.variants import peers_among, refuse_no_single, row_of
 from bench.plan.workers import opens
 from bench.progress import Progress
 from bench.worker.messages import Open
+from models.errors import sides
 from models.task import Task
 from reports.decision.outcome import choose, decide, judge_candidates
 from reports.decision.verdict import CONFIRMED, REFUTED, Claim
@@ -152,7 +153,7 @@ def _opening(opened: object, own: VariantSettings, settings: Settings, networks:
         "variant": opened.name,
         "settings": str(own),
         "device": settings.device.partition(":")[0],
-        "tile": " x ".join(map(str, opened.target.tile)),
+        "tile": sides(opened.target.tile),
         "protocol": settings.protocol,
         "classes": ", ".join(task.classes),
         "calibration_sha256": "" if calibration is None else calibration.sha256,

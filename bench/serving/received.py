@@ -7,6 +7,7 @@ from pathlib import Path
 from bench.data.compression import ERRORS, gunzip_within
 from bench.data.volume import open_channels
 from bench.errors import InputError
+from models.errors import one_line
 
 MOST_BYTES = 4 * 2**30
 """Of voxels and headers in a request, unpacked. A CT of 512 x 512 x 1000 has 0.5 GiB as int16, and 1 GiB as float32."""
@@ -47,7 +48,7 @@ def _unpacked(name: str, packed: bytes, left: int, most_bytes: int) -> bytes:
         try:
             content = gunzip_within(packed, left)
         except _DAMAGED as error:
-            raise InputError(f"{name}: damaged or cut short ({' '.join(str(error).split())}); send it again") from None
+            raise InputError(f"{name}: damaged or cut short ({one_line(error)}); send it again") from None
     if content is None or len(content) > left:
         raise _too_large(name, most_bytes)
     if len(content) < _LEAST:

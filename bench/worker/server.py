@@ -53,7 +53,7 @@ from engines.base import TORCH, Availability, Session
 from engines.evidence.mac_counter import own_types
 from engines.evidence.mismatch import evidence_mismatch
 from engines.layers import Layer
-from models.errors import one_line
+from models.errors import kind_and_line, one_line
 from models.user_code.isolation import OURS, our_names
 from reports.records.record import CASE, FOLDER, SERVER
 
@@ -110,7 +110,8 @@ class _Server:
                     print(error, file=sys.stderr, flush=True)
                 else:
                     traceback.print_exc()
-            return Broke(_one_line(error), _no_room(error))
+            reason = one_line(error) if type(error).__name__ in _WORDED else kind_and_line(error)
+            return Broke(reason, _no_room(error))
 
     def _open(self, request: Open) -> Opened | Built | Availability | Broke:
         if request.incompatible is not None:
@@ -247,12 +248,6 @@ def _pass(session: Session, x: Any) -> None:
     with torch.inference_mode():
         session.infer(x)
     session.sync()
-
-
-def _one_line(error: BaseException) -> str:
-    text = one_line(error)
-    name = type(error).__name__
-    return text if name in _WORDED or text == name else f"{name}: {text}"
 
 
 def _no_room(error: BaseException) -> bool:

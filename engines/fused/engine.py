@@ -17,6 +17,7 @@ from engines.pytorch.compile import cache_folder
 from engines.pytorch.cuda_graph import graph_session
 from engines.pytorch.engine import TorchEngine
 from engines.pytorch.session import TorchSession, torch_settings
+from models.errors import one_line
 
 if TYPE_CHECKING:
     from models.model import Model
@@ -68,7 +69,7 @@ def choose_kernels() -> tuple[Kernels, str]:
     try:
         driver.active.get_current_device()
     except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
-        return torch_norm, f"pytorch: triton cannot start, {' '.join(str(error).split())}"
+        return torch_norm, f"pytorch: triton cannot start, {one_line(error)}"
     from engines.fused import triton_norm
 
     return triton_norm, TRITON

@@ -10,7 +10,8 @@ from engines.base import Availability, Evidence, Target
 from engines.cache import key_of, place_of
 from engines.onnx.export import PACKAGES
 from engines.onnx.runtime import TENSORRT, OnnxRuntime, OnnxRuntimeSession, index
-from engines.probe import distribution_version, install, unavailable
+from engines.probe import distribution_version, unavailable
+from models.errors import install
 
 if TYPE_CHECKING:
     from models.model import Model

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from engines.base import EngineError, Target
 from engines.pytorch.session import half_of, torch_settings
+from models.errors import sides
 
 _WIDE = 2  # voxels of a side of the boxes in which a convolution is looked at: float64 is slow
 _CERTAINTY = 10  # standard deviations of a sum's rounding
@@ -44,10 +45,10 @@ def check_convolutions(module: nn.Module, target: Target, precision: str) -> Non
                 seen.add(key)
                 error, bound = _error(layer, x), _bound(layer, kind)
                 if not error <= bound:  # NaN is none either
-                    sides = " x ".join(map(str, inputs[0].shape[2:]))
                     faults.append(
                         f"PyTorch {torch.__version__} computes the layer {name} wrongly in {kind}, at an input of "
-                        f"{sides} voxels: relative error {error:.1g}, of which rounding explains {bound:.1g}"
+                        f"{sides(inputs[0].shape[2:])} voxels: relative error {error:.1g}, of which rounding explains "
+                        f"{bound:.1g}"
                     )
 
         return check

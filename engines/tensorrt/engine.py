@@ -13,7 +13,8 @@ from engines.base import Availability, Engine, Target
 from engines.cache import Artefact, artefact, device_identity, key_of
 from engines.layers import Operation
 from engines.onnx.export import PACKAGES, onnx_file
-from engines.probe import check, distribution_version, install, unavailable
+from engines.probe import check, distribution_version, unavailable
+from models.errors import install
 
 if TYPE_CHECKING:
     from engines.tensorrt.session import TensorRTSession

@@ -6,8 +6,9 @@ run; those it keeps in a cache of its own.
 
 from engines.base import Availability, Target
 from engines.host import cuda
-from engines.probe import install, unavailable
+from engines.probe import unavailable
 from engines.tensorrt.engine import TensorRT
+from models.errors import install
 
 # Major compute capabilities of data centres' GPUs. On an H100 version 1.7.1 says: "The engine cannot run on this GPU,
 # which has compute capability 9.0. Supported compute capabilities: 8.0 8.6 8.9 12.0 12.1 >12.0."

@@ -17,6 +17,7 @@ from engines.pytorch.session import Forward
 from engines.tensorrt.builder import create, first_error
 from engines.tensorrt.inspector import layers_of as inspected_layers
 from engines.tensorrt.inspector import operations
+from models.errors import one_line
 
 if TYPE_CHECKING:
     from models.model import Model
@@ -137,7 +138,7 @@ def _recorded(forward: Forward, target: Target) -> tuple[Forward, str]:
     try:
         return capture(forward, shape, target.device), "recorded"
     except (RuntimeError, EngineError) as error:  # for whatever CUDA or TensorRT does not allow while it records
-        return _on_own_stream(forward, target), f"not recorded: {' '.join(str(error).split())[:200]}"
+        return _on_own_stream(forward, target), f"not recorded: {one_line(error)}"
 
 
 def _on_own_stream(forward: Forward, target: Target) -> Forward:

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules import module as registration
 
-from models.errors import CheckpointError, install, refusal, sides
+from models.errors import CheckpointError, install, kind_and_line, one_line, refusal, sides
 from models.model import Model, Step, Transforms, json_sha256
 from models.monai import transforms
 from models.monai.bundle import read_config
@@ -219,6 +219,4 @@ def _parse_network(config: Config) -> nn.Module:
 
 
 def _error_text(error: BaseException) -> str:
-    if isinstance(error, CheckpointError | ValueError):
-        return " ".join(str(error).split())[:300]
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    return one_line(error) if isinstance(error, CheckpointError | ValueError) else kind_and_line(error)

@@ -5,7 +5,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from models.errors import install, refusal
+from models.errors import install, one_line, refusal
 from models.monai.config import Config
 from models.reader.source import CONFIGURATIONS, METADATA, config_file
 
@@ -39,7 +39,7 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         values = json.loads(content) if file.suffix == ".json" else _from_yaml(file, content)
     except (ValueError, RecursionError) as error:
-        problem = f"is no {file.suffix[1:]} that can be read ({' '.join(str(error).split())[:200]})"
+        problem = f"is no {file.suffix[1:]} that can be read ({one_line(error)})"
         raise refusal(file, problem, "download the bundle again") from None
     if not isinstance(values, dict):
         raise refusal(file, f"holds a {type(values).__name__} at its top, not keys", "download the bundle again")

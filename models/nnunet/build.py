@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.errors import misfit, refusal, sides, some
+from models.errors import misfit, one_line, refusal, sides, some
 from models.model import Model, Plans, first_width, json_sha256, weights_sha256
 from models.networks.outputs import Pair
 from models.networks.weights import differences, load_state, refuse_unusable, without_counters
@@ -125,7 +125,7 @@ def _segmentation(
         with torch.device("meta"):
             made = planned_network(architecture, channels, outputs)
     except (ValueError, AssertionError, TypeError, IndexError) as error:
-        problem = f"its nnU-Net plans {' '.join(str(error).split())[:300]}"
+        problem = f"its nnU-Net plans {one_line(error)}"
         raise refusal(checkpoint.path, problem, "give plans that nnU-Net wrote, or the network with --arch") from None
     weights = _completed(checkpoint, weights, made)
     wrong = differences(weights, made)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from models.errors import install, refusal
+from models.errors import install, kind_and_line, refusal
 from models.model import Plans
 from models.nnunet.dataset import kept_dataset
 from models.reader.checkpoint import Checkpoint
@@ -210,8 +210,7 @@ def _resolved(plans: Mapping[str, Any], name: str) -> Mapping[str, Any]:
         try:
             resolved = PlansManager(dict(plans)).get_configuration(name).configuration
         except Exception as error:  # whatever missing or odd entries make nnU-Net raise
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            raise ValueError(f"are not understood by nnU-Net ({reason})") from None
+            raise ValueError(f"are not understood by nnU-Net ({kind_and_line(error)})") from None
     return dict(resolved)
 
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from models.errors import refusal
+from models.errors import one_line, refusal
 
 _DEEPEST = 24
 _MOST = 1_000_000  # values; the longest dataset.json list tens of thousands of cases
@@ -32,7 +32,7 @@ def read_json(path: Path) -> dict[str, Any]:
             raise ValueError(f"more than {_LARGEST // 2**20} MB")
         held = json_values(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError) as error:
-        raise refusal(path, f"cannot be read as JSON ({' '.join(str(error).split())[:200]})", "copy it again") from None
+        raise refusal(path, f"cannot be read as JSON ({one_line(error)})", "copy it again") from None
     if not isinstance(held, dict):
         raise refusal(path, f"holds a {type(held).__name__} where an object is expected", "copy it again")
     return held

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from models.errors import CheckpointError, refusal
+from models.errors import CheckpointError, one_line, refusal
 from models.model import REFERENCE_TILE, Model
 from models.networks.build import describe_network, task_in
 from models.networks.outputs import OutputError
@@ -149,5 +149,5 @@ def _errors_of_user_code(factory: Factory, doing: str, remedy: str = "mend it") 
             frame for frame in traceback.extract_tb(error.__traceback__) if factory.root in Path(frame.filename).parents
         ]
         place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-        problem = f"{doing} failed: {type(error).__name__}{place}: {' '.join(str(error).split())[:300]}"
+        problem = f"{doing} failed: {type(error).__name__}{place}: {one_line(error)}"
         raise refusal(factory.file, problem, remedy) from error

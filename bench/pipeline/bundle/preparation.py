@@ -26,6 +26,7 @@ from bench.pipeline.merge import Merger, Receiver
 from bench.pipeline.region import Geometry
 from bench.pipeline.settings import InferenceSettings
 from bench.pipeline.tiles import Grid, Shape
+from models.errors import one_line
 from models.model import Transforms
 
 _MOST_VOXELS = 2**31  # after resampling: larger than any CT, and perhaps too large for this machine
@@ -61,7 +62,7 @@ class BundlePreprocessor:
             with self._used, axis_by_axis():
                 case = transforms(case)
         except Exception as error:  # whatever a library raises of a volume that it cannot prepare
-            reason = " ".join(str(error.__cause__ or error).split())[:200]
+            reason = one_line(error.__cause__ or error)
             problem = f"the transforms of the network's bundle cannot prepare it ({reason})"
             raise InputError(f"{volume.nifti.get_filename()}: {problem}; check the image") from None
         image: Any = case[IMAGE]

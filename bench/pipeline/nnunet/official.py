@@ -21,6 +21,7 @@ from bench.pipeline.nnunet.reader import Reader
 from bench.pipeline.region import Geometry
 from bench.pipeline.settings import Forecast
 from bench.pipeline.tiles import Grid, Shape, triple
+from models.errors import one_line
 from models.model import Plans
 from models.suppress import suppress_output
 
@@ -140,8 +141,7 @@ def not_taken_reported(volume: Volume) -> Iterator[None]:
     try:
         yield
     except AssertionError as error:  # as of RGB, whose values must lie between 0 and 255
-        reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"{volume.nifti.get_filename()}: nnU-Net's preprocessing does not take it ({reason}); give images of "
-            "the kind that it was trained on"
+            f"{volume.nifti.get_filename()}: nnU-Net's preprocessing does not take it ({one_line(error)}); give images "
+            "of the kind that it was trained on"
         ) from None

@@ -16,11 +16,12 @@ import numpy as np
 from nibabel import affines, orientations
 from numpy.typing import NDArray
 
-from bench.data.formats import ItkVoxels
+from bench.data.formats import ItkVoxels, last_line
 from bench.data.space import TOLERANCE, Space, spacing_of
 from bench.data.volume import damage_reported, finite_voxels, not_finite, read_as_stored, read_header
 from bench.data.voxels import needs_no_scaling
 from bench.errors import InputError
+from models.errors import sides
 from models.model import Plans
 from models.suppress import suppress_output
 
@@ -64,8 +65,8 @@ class Reader:
         expected = (len(niftis), *niftis[0].shape[::-1])
         if data.shape != expected:  # of several values a voxel it takes these for the last axis
             raise InputError(
-                f"{paths[0]}: nnU-Net's {self.name} reads {_by(data.shape)} voxels where {_by(expected)} are expected; "
-                "save each channel as a file of its own"
+                f"{paths[0]}: nnU-Net's {self.name} reads {sides(data.shape)} voxels where {sides(expected)} are "
+                "expected; save each channel as a file of its own"
             )
         return data, properties | _in_force(properties, Space(niftis[0].shape, niftis[0].affine))
 
@@ -220,14 +221,10 @@ def _refuse_what_itk_mends(path: Path, nifti: Any) -> None:
         finite_voxels(path, nifti)
 
 
-def _by(sides: Iterable[int]) -> str:
-    return " x ".join(map(str, sides))
-
-
 @contextmanager
 def _errors_shortened(path: Path, reader: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # whatever ITK does not like is a RuntimeError of many lines
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        raise InputError(f"{path}: nnU-Net's {reader} cannot read it ({lines[-1][:200]}); export it again") from None
+        reason = last_line(error)[:200]
+        raise InputError(f"{path}: nnU-Net's {reader} cannot read it ({reason}); export it again") from None

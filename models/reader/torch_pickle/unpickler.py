@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from models.errors import CheckpointError, refusal, some
+from models.errors import CheckpointError, one_line, refusal, some
 from models.reader.mapped_file import MappedFile
 from models.reader.torch_pickle.allowlist import ALLOWLIST, UNUSUAL, Storage, shorten
 from models.reader.torch_pickle.placeholders import represented
@@ -53,7 +53,7 @@ def load_safely(path: Path, zipped: bool) -> tuple[object, str | None, MappedFil
         raise _unsafe(path, error) from None
     except Exception as error:  # a damaged or hostile pickle can raise anything
         kind = "" if isinstance(error, pickle.UnpicklingError | ValueError) else f"{type(error).__name__}: "
-        problem = f"is damaged or not a checkpoint ({kind}{' '.join(str(error).split())[:200]})"
+        problem = f"is damaged or not a checkpoint ({kind}{one_line(error)})"
         raise refusal(path, problem, _AGAIN if zipped else _CONVERT) from None
     generations = {"1.x": "numpy.core.multiarray.scalar", "2.x": "numpy._core.multiarray.scalar"}
     return held, max((key for key, name in generations.items() if name in names), default=None), mapped
