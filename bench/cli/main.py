@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import shlex
+import signal
 import sys
 import tempfile
 import time
@@ -41,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("nibabel.global").disabled = True  # likewise: odd headers, each in a line of its own
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # of a home it cannot write to, and how long fonts take
     try:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is an interrupt too
         _check_current_folder()
         with LightImports():
             module = import_module(f"bench.cli.commands.{_module(options)}")

@@ -2,7 +2,6 @@
 
 import io
 import shlex
-import signal
 import sys
 from argparse import Namespace
 from contextlib import redirect_stderr
@@ -26,7 +25,6 @@ from reports.summary.summarise import summarise
 
 
 def execute(options: Namespace) -> int:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is an interrupt too
     if options.command == "plan" or (options.plan_only and options.plan is None):
         return _declare(options)
     _refuse_pilot(options)

@@ -1,7 +1,6 @@
 """`bench scenario`, and how it shows what was measured."""
 
 import json
-import signal
 import sys
 from argparse import Namespace
 from dataclasses import asdict
@@ -21,7 +20,6 @@ from reports.formatting import count, mebibytes
 
 
 def execute(options: Namespace) -> int:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     request = Request.of(options)
     wanted = SCENARIOS if options.scenario == "all" else (options.scenario,)
     if options.read_ahead is not None and OFFLINE not in wanted:

@@ -1,6 +1,5 @@
 """`bench tune`."""
 
-import signal
 import sys
 from argparse import Namespace
 from importlib.util import find_spec
@@ -9,6 +8,7 @@ from bench.cli.commands.check import exit_code, print_verdict
 from bench.cli.terminal import progress
 from bench.errors import InputError
 from bench.plan.request import Request
+from models.errors import install
 from reports.records.store import read_run
 from reports.render.tuning import REPORT, answers
 from reports.summary.summarise import summarise
@@ -17,10 +17,9 @@ _NEEDED = {"optuna": "optuna", "tomli_w": "tomli-w"}  # modules and their distri
 
 
 def execute(options: Namespace) -> int:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is an interrupt too
     missing = [distribution for module, distribution in _NEEDED.items() if find_spec(module) is None]
     if missing:
-        raise InputError(f'a search needs {" and ".join(missing)}; in the checkout of voxbench: pip install ".[tune]"')
+        raise InputError(f"a search needs {' and '.join(missing)}; {install('tune')}")
     from bench.tune.search import Budget
     from bench.tune.tuning import CONFIRMATION, Search, tune
 

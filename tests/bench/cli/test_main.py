@@ -1,6 +1,8 @@
 """The command line: instant help, and one line with exit code 2 for whatever cannot be used."""
 
+import os
 import pickle
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +14,10 @@ import torch
 
 from bench import demo
 from bench.choices import ABSENT
+from bench.cli.commands import merge
+from bench.cli.exit_codes import INTERRUPTED
 from bench.cli.main import main
+from bench.package.export import unfinished
 from bench.plan.request import Request
 from engines.onnx import runtime
 from models.networks.unet import MultiTaskUNet
@@ -244,6 +249,21 @@ def test_report_of_a_damaged_run(refusal, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text('{"schema": 2, "id"')
     assert "run.json" in refusal("report", tmp_path / "run")
+
+
+def test_a_stop_by_a_scheduler_is_an_interrupt_of_every_command(tmp_path, monkeypatch, capsys):
+    def stopped(_folders, out, *_):
+        with unfinished(out):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(merge, "merge", stopped)
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        assert main(["merge", "1", "2", "--out", str(tmp_path / "all")]) == INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert capsys.readouterr().err == "bench: interrupted\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_inspect_the_demo(capsys):

@@ -1,6 +1,5 @@
 """`bench export`."""
 
-import signal
 import sys
 from argparse import Namespace
 
@@ -16,7 +15,6 @@ from reports.formatting import command_line, count
 
 
 def execute(options: Namespace) -> int:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     wanted = Wanted(variant=options.variant, unproven=options.unproven, code=options.code, timeout_s=options.timeout_s)
     if options.format != EXPORTS[0]:
         return _convert(options, wanted)

@@ -1,6 +1,5 @@
 """`bench predict`."""
 
-import signal
 import sys
 from argparse import Namespace
 
@@ -18,7 +17,6 @@ from reports.formatting import count, seconds
 
 
 def execute(options: Namespace) -> int:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is an interrupt too
     with progress(sys.stderr) as shown:
         result = predict(_asked(options), shown)
     print(text(result))

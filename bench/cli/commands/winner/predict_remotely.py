@@ -1,6 +1,5 @@
 """`bench predict --url`, which needs no PyTorch."""
 
-import signal
 import sys
 from argparse import Namespace
 
@@ -16,7 +15,6 @@ _OF_THE_SERVER = ("variant", *OF_CHECKPOINT, "threads", "ray", "ray_cpus", "shar
 
 
 def execute(options: Namespace) -> int:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     for name in _OF_THE_SERVER:
         if getattr(options, name, None) is not None:
             raise InputError(f"--{name.replace('_', '-')}: the server says how cases are run; leave it out with --url")

@@ -1,6 +1,5 @@
 """`bench verify`."""
 
-import signal
 import sys
 import tempfile
 from argparse import Namespace
@@ -29,7 +28,6 @@ _OF_DATA = {"split": "--split", "max_cases": "--max-cases", "budget_s": "--budge
 
 def execute(options: Namespace) -> int:
     _refuse_without_data(options)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with progress(sys.stderr) as shown:
         seen = verify(options.package, options.device, options.threads, options.timeout_s, shown, options.trust)
         print(text(seen), flush=True)
