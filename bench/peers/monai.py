@@ -26,6 +26,7 @@ from bench.pipeline.bundle.transforms import IMAGE, PREDICTION, built, labels_of
 from bench.pipeline.finite import of_case
 from bench.pipeline.label_map import paint
 from bench.pipeline.settings import CaseTiming, InferenceSettings
+from bench.pipeline.tiles import SIGMA_SCALE
 from engines.base import Availability, Target
 from engines.placement import placed
 from engines.pytorch.engine import TorchEngine
@@ -78,6 +79,9 @@ class MonaiPipeline:
         self._network = Voting(mirrored(network, settings), settings)
         self._passes = len(settings.flips)  # over each tile
         self._way = _AsStored(settings) if settings.bundle is None else _AsBundled(settings.bundle, settings)
+        self._inferer = import_module("monai.inferers").SlidingWindowInferer(
+            settings.tile, settings.batch, settings.overlap, **settings.sliding_window
+        )
         self._load = transforms.LoadImage(image_only=True, ensure_channel_first=True)
         self._save = transforms.SaveImage(output_ext=_SUFFIX, output_dtype=np.uint8, resample=False, print_log=False)
 
@@ -98,7 +102,7 @@ class MonaiPipeline:
 
         def infer() -> Tensor:
             with _autocast(self._target, self._half):
-                logits: Tensor = self._way.inferer(x, self._network)
+                logits: Tensor = self._inferer(x, self._network)
                 return logits
 
         with windows(watch, self._network, self._target):
@@ -121,9 +125,6 @@ class _AsStored:
         transforms: Any = import_module("monai.transforms")
         low, high = settings.window
         self.prepare = transforms.ScaleIntensityRange(low, high, 0.0, 1.0, clip=True)
-        self.inferer = import_module("monai.inferers").SlidingWindowInferer(
-            settings.tile, settings.batch, settings.overlap, mode="gaussian", sigma_scale=0.125
-        )
         self._discrete = _discrete(settings, transforms)
 
     def labels(self, logits: Tensor, _volume: Any) -> Any:
@@ -138,10 +139,6 @@ class _AsBundled:
         self._settings = settings
         self._before = built(bundle.preprocessing, (IMAGE,))
         self._after = built(bundle.postprocessing, (PREDICTION,), self._before)
-        self.inferer = import_module("monai.inferers").SlidingWindowInferer(
-            settings.tile, settings.batch, settings.overlap, mode=bundle.mode, sigma_scale=bundle.sigma_scale,
-            padding_mode=bundle.padding_mode, cval=bundle.cval,
-        )  # fmt: skip
         self._image: Any = None
 
     def prepare(self, volume: Any) -> Any:
@@ -158,7 +155,7 @@ class _AsBundled:
 def _way_of(model: "Model") -> str:
     if model.bundle is None:
         before, after = "ScaleIntensityRange", "AsDiscrete"
-        weights = "Gaussian, sigma_scale 0.125"
+        weights = f"Gaussian, sigma_scale {SIGMA_SCALE}"
     else:
         before = ", ".join(name for name, _ in model.bundle.preprocessing)
         after = ", ".join(name for name, _ in model.bundle.postprocessing)

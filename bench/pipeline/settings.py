@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from bench.pipeline.tiles import Shape
+from bench.pipeline.tiles import SIGMA_SCALE, Shape
 from models.model import Model, Plans, Transforms
 from models.task import PANCREAS
 from reports.records.record import Roi
@@ -98,6 +98,14 @@ class InferenceSettings:
     def merged_apart(self) -> int:
         """Networks of an ensemble whose tiles are added up apart, as nnU-Net does; 1 where their mean is added up."""
         return self.networks if self.plans is not None else 1
+
+    @property
+    def sliding_window(self) -> dict[str, Any]:
+        """How MONAI's sliding window weights and pads tiles, by its own names: as the bundle's, else by a Gaussian."""
+        own = self.bundle
+        if own is None:
+            return {"mode": "gaussian", "sigma_scale": SIGMA_SCALE, "padding_mode": "constant", "cval": 0.0}
+        return {name: getattr(own, name) for name in ("mode", "sigma_scale", "padding_mode", "cval")}
 
     @property
     def flips(self) -> tuple[tuple[int, ...], ...]:

@@ -10,6 +10,7 @@ from bench.data.layouts import CaseFiles
 from bench.data.volume import MaskValues
 from bench.peers import PEERS
 from bench.pipeline.nnunet.preparation import covered
+from bench.pipeline.tiles import SIGMA_SCALE
 from bench.plan.request import Request
 from bench.plan.variants.augmentation import OFF
 from bench.plan.variants.variants import row_of
@@ -109,7 +110,7 @@ def _preparation(model: Model, settings: Settings) -> str:
 def _weights(model: Model) -> str:
     if model.bundle is not None and model.bundle.mode == "constant":
         return "equal, as the bundle's inferer"
-    sigma = 0.125 if model.bundle is None else model.bundle.sigma_scale
+    sigma = SIGMA_SCALE if model.bundle is None else model.bundle.sigma_scale
     return f"Gaussian, sigma {sigma:g} of the tile" + ("" if model.plans is None else ", as nnU-Net's predictor")
 
 

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 
 from bench.pipeline.settings import InferenceSettings
-from bench.pipeline.tiles import SIGMA_SCALE
 from engines.probe import distribution_version
 from models.model import Model, Step
 from models.task import intensity_unit
@@ -70,16 +69,12 @@ def inference_of(settings: InferenceSettings, network: Any, batch: int, *, weigh
 
 def inferer_of(settings: InferenceSettings, batch: int) -> dict[str, Any]:
     """MONAI's sliding window with the run's tile, overlap, weights and padding."""
-    bundle = settings.bundle
     return {
         "_target_": "SlidingWindowInferer",
         "roi_size": list(settings.tile),
         "sw_batch_size": batch,
         "overlap": settings.overlap,
-        "mode": bundle.mode if bundle else "gaussian",
-        "sigma_scale": bundle.sigma_scale if bundle else SIGMA_SCALE,
-        "padding_mode": bundle.padding_mode if bundle else "constant",
-        "cval": bundle.cval if bundle else 0.0,
+        **settings.sliding_window,
     }
 
 

@@ -14,7 +14,6 @@ from bench.errors import InputError
 from bench.machine import host
 from bench.package.networks import identity_of
 from bench.pipeline.settings import InferenceSettings
-from bench.pipeline.tiles import SIGMA_SCALE
 from bench.worker.messages import Open
 from engines.cache import kind_of
 from engines.layers import OUTPUTS
@@ -211,18 +210,15 @@ def _preparation(settings: InferenceSettings) -> dict[str, Any]:
 
 
 def _tiles(settings: InferenceSettings) -> dict[str, Any]:
-    bundle, plans = settings.bundle, settings.plans
+    window = settings.sliding_window
     return {
         "protocol": settings.protocol,
-        "as": "monai.inferers.SlidingWindowInferer" if plans is None else "nnunetv2.inference",
+        "as": "monai.inferers.SlidingWindowInferer" if settings.plans is None else "nnunetv2.inference",
         "tile": settings.tile,
         "overlap": settings.overlap,
         "batch": settings.batch,
-        "weights": {
-            "mode": bundle.mode if bundle else "gaussian",
-            "sigma_scale": bundle.sigma_scale if bundle else SIGMA_SCALE,
-        },
-        "padding": {"mode": bundle.padding_mode if bundle else "constant", "value": bundle.cval if bundle else 0.0},
+        "weights": {name: window[name] for name in ("mode", "sigma_scale")},
+        "padding": {"mode": window["padding_mode"], "value": window["cval"]},
         "mirrored_axes": settings.mirror_axes,
         "roi": settings.roi,
     }
