@@ -12,6 +12,7 @@ from reports.charts.figure import LOST as LOST_COLOUR
 from reports.charts.figure import MUTED, PAPER
 from reports.charts.figure import UNDECIDED as UNDECIDED_COLOUR
 from reports.decision.verdict import CONFIRMED, INCONCLUSIVE, KEPT, LOST, REFUTED, UNDECIDED
+from reports.formatting import one_line
 
 BASELINE, PEER = "baseline", "peer"
 NAME_LENGTH = 30  # characters beside an axis
@@ -49,7 +50,7 @@ MARKS = {
 
 def plain(name: object, most: int = NAME_LENGTH) -> str:
     """A name from elsewhere on one line, without what XML cannot hold, shortened to `most` characters in its middle."""
-    line = "".join(c for c in " ".join(str(name).split()) if c.isprintable())
+    line = one_line(name)
     if len(line) <= most:
         return line
     head = (most - 1) * 2 // 3

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Collection, Iterable, Sequence
 
+from reports.formatting import one_line
+
 _SPECIAL = re.compile(  # also a link's bracket, an entity, and what would begin a heading, a quotation or a list
     r"[\\*<|]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|\[(?=.*\]\()|&(?=#?\w+;)|^(?:#+(?=\s)|>|[+-](?=\s))"
 )
@@ -11,7 +13,7 @@ _CODE = re.compile(r"(`[^`]+`)")
 
 def text(value: object) -> str:
     """Words from elsewhere on one line, safe outside and inside a table; what is in backticks stays code."""
-    parts = _CODE.split(_one_line(value))
+    parts = _CODE.split(one_line(value))
     return "".join(part.replace("|", "\\|") if i % 2 else _escape(part) for i, part in enumerate(parts))
 
 
@@ -48,11 +50,6 @@ def fold(title: str, *parts: str) -> str:
 def section(title: str, *parts: str) -> str:
     """A heading with what belongs under it; empty where nothing does."""
     return "\n\n".join([f"## {title}", *(part for part in parts if part)]) if any(parts) else ""
-
-
-def _one_line(value: object) -> str:
-    """Without line breaks and the control characters that logs hold."""
-    return "".join(c for c in " ".join(str(value).split()) if c.isprintable())
 
 
 def _escape(part: str) -> str:

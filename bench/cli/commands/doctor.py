@@ -3,8 +3,8 @@
 import json
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -66,7 +66,7 @@ def examine(wanted: str) -> Findings:
     """Ask every backend whether it can run on `wanted`, and import the packages of those that say so."""
     record, versions = host.describe("cpu"), host.versions()
     machine, limits = record.known(), host.limits_of(record)
-    with _patient() as patient:
+    with closing(_Patient()) as patient:
         choice = patient.call(find_device, wanted)
         if isinstance(choice, str):
             broken = Availability(False, f"PyTorch does not work here: {choice}", _reinstall("torch"))
@@ -95,7 +95,7 @@ class _Patient:
         except CallError as error:
             return str(error)
         except WorkerLostError as lost:
-            self.stop()
+            self.close()
             self._worker = self._new()
             return str(lost)
 
@@ -111,20 +111,11 @@ class _Patient:
                 return Availability(False, f"importing {package} fails: {broke}", _reinstall(package))
         return answer
 
-    def stop(self) -> None:
+    def close(self) -> None:
         self._worker.stop()
 
     def _new(self) -> WorkerProcess:
         return WorkerProcess(host.physical_threads())
-
-
-@contextmanager
-def _patient() -> Iterator[_Patient]:
-    patient = _Patient()
-    try:
-        yield patient
-    finally:
-        patient.stop()
 
 
 def _reinstall(package: str) -> str:
