@@ -32,7 +32,7 @@ _EVERY_S = 0.1  # the deadline is looked at
 
 
 @dataclass(frozen=True)
-class CaseFiles:
+class CommandCase:
     """A case for a command: its name, the files of its channels, and where its mask goes."""
 
     name: str
@@ -55,7 +55,7 @@ class Runner(ABC):
         self._command = command
 
     @abstractmethod
-    def run(self, cases: Sequence[CaseFiles], folder: Path) -> Ran:
+    def run(self, cases: Sequence[CommandCase], folder: Path) -> Ran:
         """Have the command predict `cases`, a single one unless its mode is `FOLDER`, and time it.
 
         `folder` is for the links to the images of a call, and for its masks.
@@ -99,7 +99,7 @@ class Runner(ABC):
 class CaseRunner(Runner):
     """A process for each case, from its start to its end."""
 
-    def run(self, cases: Sequence[CaseFiles], folder: Path) -> Ran:
+    def run(self, cases: Sequence[CommandCase], folder: Path) -> Ran:
         (case,) = cases
         with _named(case.name):
             case.mask.unlink(missing_ok=True)
@@ -118,7 +118,7 @@ class ServerRunner(Runner):
         self._process = self._start(command.arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._unread = b""
 
-    def run(self, cases: Sequence[CaseFiles], folder: Path) -> Ran:
+    def run(self, cases: Sequence[CommandCase], folder: Path) -> Ran:
         (case,) = cases
         with _named(case.name):
             case.mask.unlink(missing_ok=True)
@@ -193,7 +193,7 @@ class ServerRunner(Runner):
 class FolderRunner(Runner):
     """A call over all cases, from the start of its process to its end."""
 
-    def run(self, cases: Sequence[CaseFiles], folder: Path) -> Ran:
+    def run(self, cases: Sequence[CommandCase], folder: Path) -> Ran:
         shutil.rmtree(folder, ignore_errors=True)
         images, masks = folder / "images", folder / "masks"
         images.mkdir(parents=True)
@@ -288,7 +288,7 @@ def _refuse_missing(mask: Path) -> None:
         raise CommandError(f"it wrote no mask, which should be {mask.name}")
 
 
-def _link(case: CaseFiles, folder: Path) -> None:
+def _link(case: CommandCase, folder: Path) -> None:
     """Its files under nnU-Net's names, ``NAME_0000.nii.gz``; the file of a MetaImage's voxels keeps its own."""
     from bench.data.formats import ending_of, files_of
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from bench.accuracy import compared_box
 from bench.data.dicom.files import is_series
-from bench.data.formats import mask_ending
 from bench.data.space import Space
 from bench.data.volume import MaskValues, Volume, read_image, read_mask
 from bench.errors import InputError
@@ -71,10 +70,10 @@ def _packed(record: RunRecord, folder: Path, variant: str, case: Case) -> Packed
     volume = _image(case)
     space, task = volume.space, record.task
     truth_values = _values(task, record.data.mask_values)
-    box = compared_box(case, record.settings)
+    box, directory = compared_box(case, record.settings), RunDirectory(folder)
     masks = {
-        BASELINE: _mask("the baseline's mask", _prediction(folder, record.baseline, case), space, _values(task), box),
-        VARIANT: _mask("the variant's mask", _prediction(folder, variant, case), space, _values(task), box),
+        BASELINE: _mask("the baseline's mask", directory.prediction(record.baseline, case), space, _values(task), box),
+        VARIANT: _mask("the variant's mask", directory.prediction(variant, case), space, _values(task), box),
     }
     if case.mask is not None:
         masks[TRUTH] = _mask("the mask of its truth", Path(case.mask).expanduser(), space, truth_values, box)
@@ -129,10 +128,6 @@ def _without_path(error: InputError, paths: Sequence[Path]) -> str:
         cut = next((beginning for beginning in beginnings if beginning in words), None)
         words = words if cut is None else words.replace(cut, "...")
     return words
-
-
-def _prediction(folder: Path, variant: str, case: Case) -> Path:
-    return RunDirectory(folder).predictions(variant) / f"{case.name}{mask_ending(case.image)}"
 
 
 def _values(task: TaskRecord, pairs: Iterable[tuple[int, int]] = ()) -> MaskValues:

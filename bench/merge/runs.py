@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from bench.choices import PLAN_FILE
-from bench.data.formats import mask_ending
 from bench.errors import InputError
 from bench.merge.shards import Part, refuse_foreign, whole
 from bench.merge.unlike import first_unlike
@@ -226,8 +225,8 @@ def _copy(part: Part[Run], work: Path) -> None:
     theirs, ours = RunDirectory(part.folder), RunDirectory(work)
     (work / VARIANTS_FOLDER).mkdir(exist_ok=True)
     for variant in part.content.variants:
-        names = (f"{case.name}{mask_ending(case.image)}" for case in part.content.record.cases)
-        masks = [mask for name in names if (mask := theirs.predictions(variant.name) / name).is_file()]
+        kept = (theirs.prediction(variant.name, case) for case in part.content.record.cases)
+        masks = [mask for mask in kept if mask.is_file()]
         if masks or variant.samples:
             ours.predictions(variant.name).mkdir(parents=True, exist_ok=True)
         for mask in masks:

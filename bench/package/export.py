@@ -154,7 +154,7 @@ def predict_again(run: Run, opening: Open, tried: Trial, task: Task, scratch: Pa
     name, share = opening.name, share_allowed(opening.target.device)
     directory, variant = RunDirectory(run.folder), run.variant(name)
     cases = sorted(run.record.cases, key=lambda case: math.prod(case.shape))
-    kept = ((case, directory.predictions(name) / f"{case.name}{mask_ending(case.image)}") for case in cases)
+    kept = ((case, directory.prediction(name, case)) for case in cases)
     case, before = next(((case, mask) for case, mask in kept if mask.is_file()), (None, None))
     if case is None or before is None:
         return 0

@@ -11,7 +11,6 @@ from typing import Any
 from bench.machine import host
 from bench.peers import Peer
 from bench.pipeline.preparation import largest_case
-from bench.schedule import memory
 from bench.worker.messages import (
     Broke,
     Built,
@@ -29,6 +28,7 @@ from bench.worker.process import WorkerLostError, WorkerProcess
 from engines.base import Availability
 from reports.records.record import Case
 
+LEAST_RESERVE = 2**30  # bytes of memory that are left free
 GRACE_S = 60.0  # beyond the time of a command, for its worker to end it and to say so
 
 
@@ -167,9 +167,9 @@ class Fleet:
         cases = kept + max((self._case_bytes(own) for own in workers if not _keeps(own)), default=0)
         if self._device_memory is not None:
             needed = more * self._largest.get("device", 0)
-            if not memory.fits(needed, *self._device_memory):
+            if not fits(needed, *self._device_memory):
                 return False
-        return memory.fits(more * self._largest.get("machine", 0) + cases, *host.memory())
+        return fits(more * self._largest.get("machine", 0) + cases, *host.memory())
 
     def _case_bytes(self, request: Open | OpenCommand) -> int:
         """Of the largest case; that of a device is not known, nor that of an own command."""
@@ -193,6 +193,11 @@ class Fleet:
             self._largest[where] = max(self._largest.get(where, 0), size)
         if reply.device_memory is not None:
             self._device_memory = reply.device_memory
+
+
+def fits(need: int, available: int, total: int) -> bool:
+    """Whether `need` bytes leave a reserve of a tenth of all memory, and of `LEAST_RESERVE` at least."""
+    return available >= need + max(total // 10, LEAST_RESERVE)
 
 
 def _keeps(request: Open | OpenCommand) -> bool:

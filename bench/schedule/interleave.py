@@ -17,20 +17,19 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import qmc
 
-from bench.commands.runner import CaseFiles
-from bench.data.volume import MaskValues, read_mask, read_space
-from bench.errors import BackendLostError, InputError, StorageError
+from bench.commands.runner import CommandCase
+from bench.errors import BackendLostError, StorageError
 from bench.machine.clock import clock_fault
 from bench.machine.system_load import Counters, between
 from bench.machine.usage import INTERVAL_S, UsageMeter
 from bench.progress import Progress
 from bench.schedule.fleet import Fleet
+from bench.schedule.samples import fault_of_command, sample_of
 from bench.schedule.standings import standings
 from bench.schedule.store import RunStore
 from bench.worker.messages import Broke, Built, CommandRan, Open, OpenCommand, Opened, Predicted, RunCommand
 from engines.base import Availability
 from reports.records.record import (
-    ALL_CASES,
     FAILED,
     INTERLEAVED,
     SKIPPED,
@@ -338,8 +337,9 @@ class Interleaver:
         first = phase == INTERLEAVED and not self.store.has_had(name, case, range(number))
         cases = self._run.cases if case is None else (case,)
         masks = [self.store.mask(name, each, first) for each in cases]
-        command, tree = self._run.settings.variants[name].command is not None, self.fleet.starts_processes(name)
-        meter = UsageMeter(self.fleet.pid(name), tree=tree, below=command)
+        self.store.directory.make_folders(masks)
+        own, tree = self._run.settings.variants[name], self.fleet.starts_processes(name)
+        meter = UsageMeter(self.fleet.pid(name), tree=tree, below=own.command is not None)
         before, begin = Counters.now(), time.perf_counter_ns()
         reply = self._predict(name, cases, masks, meter)
         waited_ns = time.perf_counter_ns() - begin
@@ -354,8 +354,10 @@ class Interleaver:
             self._fail(name, f"{cases[0].name}: {wrong}")
             return
         usage, load = meter.usage(), between(before, Counters.now(), reply.cpu_ns * 1e-9)
-        sample = self._sample_of(reply, name, phase, number, cases)
-        wrong = self._fault_of_command(name, sample, cases, masks)
+        sample = sample_of(reply, own, self._run, phase, number, cases)
+        earlier = next(iter(self.store.records[name].samples), sample)
+        # Here and not in the worker, whose processor time would be counted as that of the command.
+        wrong = fault_of_command(self._run.task, sample, earlier, cases, masks) if own.command is not None else None
         if wrong is not None:
             self._fail(name, wrong)
             return
@@ -369,70 +371,10 @@ class Interleaver:
         if self._run.settings.variants[name].command is None:
             return self.fleet.predict(name, images[0], masks[0], meter.tick, INTERVAL_S)
         files = (
-            CaseFiles(case.name, own, mask.absolute()) for case, own, mask in zip(cases, images, masks, strict=True)
+            CommandCase(case.name, own, mask.absolute()) for case, own, mask in zip(cases, images, masks, strict=True)
         )
         request = RunCommand(tuple(files), self.store.directory.call_folder(name).absolute())
         return self.fleet.run_command(name, request, meter.tick, INTERVAL_S)
-
-    def _sample_of(
-        self, reply: Predicted | CommandRan, name: str, phase: str, number: int, cases: Sequence[Case]
-    ) -> Sample:
-        if isinstance(reply, Predicted):
-            timing = reply.timing
-            return Sample(
-                phase=phase,
-                round=number,
-                case=cases[0].name,
-                case_ns=reply.case_ns,
-                stages_ns=reply.stages_ns,
-                device_ns=timing.device_ns,
-                tiles=timing.tiles,
-                subtype=timing.subtype,
-                started_unix_s=reply.started_unix_s,
-                cpu_ns=reply.cpu_ns,
-                gpu=reply.gpu,
-                roi=timing.roi,
-                class_checked=timing.class_checked,
-            )
-        one_call = self._one_call(name)
-        classes = reply.classes if self._run.classifies else dict.fromkeys(reply.classes)
-        return Sample(
-            phase=phase,
-            round=number,
-            case=ALL_CASES if one_call else cases[0].name,
-            case_ns=reply.case_ns,
-            stages_ns=reply.stages_ns,
-            device_ns=None,
-            tiles=0,
-            subtype=None if one_call else classes[cases[0].name],
-            started_unix_s=reply.started_unix_s,
-            cpu_ns=reply.cpu_ns,
-            classes=classes if one_call else None,
-        )
-
-    def _fault_of_command(self, name: str, sample: Sample, cases: Sequence[Case], masks: Sequence[Path]) -> str | None:
-        """What is wrong with the masks or classes of an own command; None where nothing is.
-
-        Each mask of each round is looked at: a command may fail in one of them. It is here and not in the worker, whose
-        processor time would be counted as that of the command.
-        """
-        if self._run.settings.variants[name].command is None:
-            return None
-        values = MaskValues.of(self._run.task)
-        for case, mask in zip(cases, masks, strict=True):
-            try:
-                read_mask(mask, read_space(Path(case.image)), values)
-            except InputError as error:
-                return f"{case.name}: its mask cannot be used: {error}"
-        before = next((s for s in self.store.records[name].samples), sample)
-        had = any(each is not None for each in before.subtypes.values())
-        for of_case, subtype in sample.subtypes.items():
-            if (subtype is not None) != had:
-                return f"{of_case}: it gives a class of some cases and not of others; give one of each, or of none"
-            if subtype is not None and subtype >= self._run.task.classes:
-                known = self._run.task.classes
-                return f"{of_case}: its class {subtype} is unknown; the task has {known}, counted from 0"
-        return None
 
     def _peak_memory(self, name: str, reply: Predicted | CommandRan, read: int) -> int | None:
         """The most that a variant took, `read` at a time of the processes that it started.

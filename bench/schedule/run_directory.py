@@ -118,11 +118,21 @@ class RunDirectory:
 
     def prediction(self, name: str, case: Case) -> Path:
         """Where the first prediction of a case is kept, in the format of its image."""
-        return self._mask("predictions", name, case)
+        return self.predictions(name) / _mask_name(case)
 
     def repeat(self, name: str, case: Case) -> Path:
         """Where every later prediction of a case is written, so that writing is timed and nothing is overwritten."""
-        return self._mask("repeats", name, case)
+        return self.folder / "repeats" / name / _mask_name(case)
+
+    def make_folders(self, masks: Iterable[Path]) -> None:
+        """Make the folders of masks that are to be written.
+
+        Raises:
+            StorageError: one cannot be made.
+        """
+        for folder in {mask.parent for mask in masks}:
+            with self._writing(folder):
+                folder.mkdir(parents=True, exist_ok=True)
 
     def call_folder(self, name: str) -> Path:
         """Where a call over all cases has links to their images, and writes its masks."""
@@ -150,19 +160,18 @@ class RunDirectory:
             return error.strerror or str(error)
         return None
 
-    def _mask(self, kind: str, name: str, case: Case) -> Path:
-        from bench.data.formats import mask_ending  # which imports nibabel, and `bench --help` must be instant
-
-        with self._writing(self.folder / kind / name / f"{case.name}{mask_ending(case.image)}") as path:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        return path
-
     @contextmanager
     def _writing(self, path: Path) -> Iterator[Path]:
         try:
             yield path
         except OSError as error:
             raise StorageError(f"{path}: cannot be written ({error.strerror}); make room{self.then_resume}") from None
+
+
+def _mask_name(case: Case) -> str:
+    from bench.data.formats import mask_ending  # which imports nibabel, and `bench --help` must be instant
+
+    return f"{case.name}{mask_ending(case.image)}"
 
 
 @contextmanager

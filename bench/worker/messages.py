@@ -15,7 +15,7 @@ from reports.records.record import GpuState
 
 if TYPE_CHECKING:
     from bench.commands.command import Command
-    from bench.commands.runner import CaseFiles
+    from bench.commands.runner import CommandCase
     from bench.pipeline.settings import CaseTiming, InferenceSettings
     from bench.pipeline.stream import Streamed
 
@@ -69,7 +69,7 @@ class OpenCommand:
 class RunCommand:
     """Have the command predict these cases, a single one but in a call over all; `folder` is for links to them."""
 
-    cases: tuple["CaseFiles", ...]
+    cases: tuple["CommandCase", ...]
     folder: Path
 
 

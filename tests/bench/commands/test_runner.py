@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from bench.commands.command import Command, read_command
-from bench.commands.runner import CaseFiles
+from bench.commands.runner import CommandCase
 from bench.worker.messages import Broke, CommandRan, OpenCommand, Opened, RunCommand
 from bench.worker.process import WorkerProcess
 from engines.base import Target
@@ -42,7 +42,7 @@ def request_of(data, tmp_path):
         images = sorted(data.rglob("*_0000.nii.gz"))[:2]
         names = [image.name.removesuffix("_0000.nii.gz") for image in images]
         cases = [
-            CaseFiles(name, (image,), tmp_path / f"{name}.nii.gz") for name, image in zip(names, images, strict=True)
+            CommandCase(name, (image,), tmp_path / f"{name}.nii.gz") for name, image in zip(names, images, strict=True)
         ]
         return RunCommand(tuple(cases if mode == "folder" else cases[1:]), tmp_path / "call")
 

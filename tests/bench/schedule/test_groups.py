@@ -8,7 +8,7 @@ import pytest
 import engines
 from bench.cli.main import main
 from bench.machine import host
-from bench.schedule import memory
+from bench.schedule.fleet import fits
 from bench.schedule.interleave import Interleaver
 from engines.base import Backend
 from tests.bench.forked import running_workers
@@ -27,7 +27,7 @@ CASES, GIB = 5, 2**30
     ],
 )
 def test_a_worker_fits_where_it_leaves_the_reserve(need, available, total, expected):
-    assert memory.fits(need, available, total) == expected
+    assert fits(need, available, total) == expected
 
 
 def _two_at_most() -> tuple[int, int]:
