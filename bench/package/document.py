@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NoReturn
 
 from bench.errors import InputError
 from models.errors import one_line
@@ -62,7 +62,7 @@ def content_of(folder: Path) -> dict[str, bytes]:
     try:
         return {name: (folder / name).read_bytes() for name in sorted(_files(folder))}
     except OSError as error:
-        raise InputError(f"{error.filename}: cannot be read ({error.strerror}); {_REMEDY}") from None
+        _refuse_unreadable(error)
 
 
 def write_content(folder: Path, content: Mapping[str, bytes]) -> None:
@@ -124,9 +124,9 @@ def _files(folder: Path) -> Iterator[str]:
     """Every file below `folder`, relative to it.
 
     Raises:
-        InputError: one is a link, or something else than a file or folder.
+        InputError: one is a link, or something else than a file or folder; or a folder cannot be read.
     """
-    for place, folders, names in os.walk(folder):
+    for place, folders, names in os.walk(folder, onerror=_refuse_unreadable):
         for name in (*folders, *names):
             path = Path(place) / name
             if path.is_symlink() or not (path.is_dir() or path.is_file()):
@@ -139,4 +139,11 @@ def _sha256(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); {_REMEDY}") from None
+        _refuse_unreadable(error)
+
+
+def _refuse_unreadable(error: OSError) -> NoReturn:
+    remedy = _REMEDY
+    if isinstance(error, PermissionError):
+        remedy = "let the user who runs this read all of the package"
+    raise InputError(f"{error.filename}: cannot be read ({error.strerror}); {remedy}") from None

@@ -5,6 +5,7 @@ packed network and artefacts predict a case of the run again, and the made-up ca
 """
 
 import math
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -136,12 +137,23 @@ def unfinished(out: Path) -> Iterator[Path]:
         raise InputError(f"{out}: cannot be created ({error.strerror}); choose another --out") from None
     try:
         yield work
-        work.chmod(0o755)
+        _open_as_new(work)
         work.replace(out)
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror}); make room or choose another --out") from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _open_as_new(folder: Path) -> None:
+    """Let those read `folder` and all in it who may read what the user makes anew, such as a server's user.
+
+    Temporary folders, what was built in them and safetensors' files are the user's alone.
+    """
+    kept_from_others = os.umask(0o077)
+    os.umask(kept_from_others)
+    for path in (folder, *folder.rglob("*")):
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~kept_from_others)
 
 
 def predict_again(run: Run, opening: Open, tried: Trial, task: Task, scratch: Path, progress: Progress) -> int:

@@ -1,5 +1,6 @@
 """Packages that lie, are damaged, or want to lead a reader elsewhere: each is refused in one line."""
 
+import errno
 import gzip
 import hashlib
 import json
@@ -38,6 +39,19 @@ def test_a_changed_file_is_refused(name, package):
 def test_a_missing_file_is_named(package):
     (package / "golden" / "0" / "mask.nii.gz").unlink()
     with pytest.raises(InputError, match=r"mask.nii.gz: not there, and package.json lists it"):
+        read_package(package)
+
+
+def test_a_folder_that_may_not_be_read_is_not_taken_for_missing_files(package, monkeypatch):
+    closed, scandir = package / "artefacts", os.scandir
+
+    def refused(place):
+        if os.fspath(place) == os.fspath(closed):
+            raise PermissionError(errno.EACCES, "Permission denied", os.fspath(place))
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(InputError, match=r"artefacts: cannot be read \(Permission denied\); let the user"):
         read_package(package)
 
 

@@ -43,6 +43,16 @@ def test_it_gives_the_masks_of_the_run_byte_by_byte(run_and_package, tmp_path):
     assert opening.task.labels == {"background": 0, "pancreas": 1, "lesion": 2}
 
 
+def test_others_may_read_it_as_whatever_is_made_anew(run_and_package, tmp_path):
+    """A container's user is another one than who exported it, and so is a server's."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    package = run_and_package[1]
+    modes = {path.is_dir(): path.stat().st_mode for path in tmp_path.iterdir()}
+    assert (package / "artefacts").is_dir()
+    assert [path for path in (package, *package.rglob("*")) if path.stat().st_mode != modes[path.is_dir()]] == []
+
+
 def test_bench_predict_takes_it(run_and_package, bench):
     run, package = run_and_package
     cases = json.loads((run / "run.json").read_text())["cases"]
