@@ -1,10 +1,10 @@
 """What is kept between runs: built engines and the demo's volumes."""
 
-import atexit
 import os
-import shutil
+import stat
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from bench import demo
@@ -34,7 +34,7 @@ def cache_folder() -> Path:
 
 
 def prepare_cache(note: Callable[[str], None]) -> None:
-    """Make the cache's folder; where it cannot be written to, a temporary one takes its place until the process ends.
+    """Make the cache's folder; where it cannot be written to, one among the temporary files takes its place.
 
     Raises:
         InputError: it cannot be written to, and is the one that $VOXBENCH_CACHE names; or there is no temporary one.
@@ -55,11 +55,24 @@ def prepare_cache(note: Callable[[str], None]) -> None:
     if os.environ.get(_VARIABLE):
         raise InputError(problem)
     try:
-        os.environ[_VARIABLE] = tempfile.mkdtemp(prefix="voxbench-cache-")
+        os.environ[_VARIABLE] = str(_among_temporary_files())
     except OSError as error:
-        raise InputError(f"{problem}; and no temporary folder can be written to ({error.strerror})") from None
-    atexit.register(shutil.rmtree, os.environ[_VARIABLE], ignore_errors=True)
-    note(f"{problem}. Until then engines are built in {os.environ[_VARIABLE]}, anew in each run")
+        raise InputError(f"{problem}; and no temporary folder can be written to ({error})") from None
+    note(f"{problem}. Until then it is {os.environ[_VARIABLE]}, for as long as temporary files are kept")
+
+
+def _among_temporary_files() -> Path:
+    """The user's cache there: the same for later processes, which go on with a run or open what it built.
+
+    Built engines are code, so that nobody else may write to it.
+    """
+    folder = Path(tempfile.gettempdir()) / f"voxbench-cache-{os.getuid()}"
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022:
+        return folder
+    return Path(tempfile.mkdtemp(prefix="voxbench-cache-"))
 
 
 def demo_data(progress: Progress, kind: str = "pancreas", cases: int | None = None) -> Path:

@@ -43,6 +43,33 @@ def test_a_home_that_cannot_be_written_to_is_told_and_a_temporary_folder_taken(h
     prepare_cache(pytest.fail)  # from now on it can be
 
 
+def test_a_later_process_finds_what_is_kept_among_temporary_files(home, monkeypatch):
+    """Else the volumes of a run of the demo that was interrupted are gone, and it cannot be gone on with."""
+    prepare_cache([].append)
+    first = cache_folder()
+    (first / "demo").mkdir()
+    monkeypatch.setenv("VOXBENCH_CACHE", "")
+    prepare_cache([].append)
+    assert cache_folder() == first
+    assert (first / "demo").is_dir()
+    assert first.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("place", ["open to others", "link", "file"])
+def test_a_folder_into_which_others_could_put_code_is_not_taken(home, place):
+    folder = home.parent / f"voxbench-cache-{os.getuid()}"
+    if place == "link":
+        folder.symlink_to(home.parent)
+    elif place == "file":
+        folder.write_text("")
+    else:
+        folder.mkdir()
+        folder.chmod(0o777)
+    prepare_cache([].append)
+    assert cache_folder() != folder
+    assert cache_folder().parent == home.parent
+
+
 def test_a_user_without_a_home(home, monkeypatch):
     def unknown():
         raise RuntimeError("Could not determine home directory.")
