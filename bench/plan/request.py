@@ -42,8 +42,8 @@ class Request:
     tta: str = "none"
     batch: int = 1
     rounds: int | None = None
-    budget_s: float = 600.0
-    race: str = "on"
+    budget_s: float | None = None
+    race: str | None = None
     shard: Shard | None = None
     max_cases: int | None = None
     cases: tuple[str, ...] = ()

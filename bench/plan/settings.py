@@ -21,6 +21,8 @@ from bench.worker import allocator
 from models.model import Model
 from reports.records.record import Settings, VariantSettings
 
+_BUDGET_S = 600.0  # of rounds, where their number is not fixed
+
 
 def recipes_of(request: Request) -> dict[str, VariantSettings]:
     """Recipes, own commands and what else is asked for by name.
@@ -113,6 +115,7 @@ def settings_of(request: Request, variants: dict[str, VariantSettings], device: 
         InputError: they do not fit the network or each other.
     """
     _check_roi(request, variants, model)
+    _check_rounds(request)
     same = {each.name: getattr(request, each.name) for each in fields(Settings) if hasattr(request, each.name)}
     resolved = {
         "variants": variants,
@@ -121,7 +124,8 @@ def settings_of(request: Request, variants: dict[str, VariantSettings], device: 
         "threads": request.threads or host.physical_threads(),
         "allocator": _allocator(request),
         "required": required_names(request.required, variants),
-        "race": request.race == "on" and request.rounds is None,
+        "budget_s": _BUDGET_S if request.budget_s is None else request.budget_s,
+        "race": request.race != "off" and request.rounds is None,
         "shard": "",  # until `sharded`
     }
     return Settings(**same | resolved)
@@ -132,6 +136,17 @@ def _allocator(request: Request) -> str:
     if request.allocator == allocator.KEEP and not possible:
         raise InputError("--allocator keep: only glibc can be asked to, and this is another C library; use system")
     return request.allocator or (allocator.KEEP if possible else allocator.SYSTEM)
+
+
+def _check_rounds(request: Request) -> None:
+    """Refuse what says when rounds end whose number is fixed."""
+    if request.rounds is None:
+        return
+    fixed = f"--rounds {request.rounds} takes as many of every variant; leave one of both out"
+    if request.budget_s is not None:
+        raise InputError(f"--budget: says when --rounds auto ends, and {fixed}")
+    if request.race == "on":
+        raise InputError(f"--race on: ends the rounds of variants with --rounds auto, and {fixed}")
 
 
 def _check_roi(request: Request, variants: Mapping[str, VariantSettings], model: Model) -> None:

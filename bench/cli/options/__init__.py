@@ -183,12 +183,11 @@ def _measurement(run: argparse.ArgumentParser) -> None:
         "--budget",
         dest="budget_s",
         type=number(0),
-        default=Request.budget_s,
         metavar="S",
         help="seconds of rounds with auto (600)",
     )
     much.add_argument(
-        "--race", choices=RACES, default=Request.race,
+        "--race", choices=RACES,
         help="with --rounds auto a variant leaves the rounds once nothing more of it would change the answer (on)",
     )  # fmt: skip
     one_shard(much, "to be joined by `bench merge`; needs --rounds N")

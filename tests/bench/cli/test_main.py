@@ -24,6 +24,7 @@ from models.networks.unet import MultiTaskUNet
 from reports.records.record import ABSENT_ONE, ABSENT_SKIP
 
 NOT_BEGUN = "--plan-only declares a run and does not begin it; leave one of both out"
+FIXED = "and --rounds 2 takes as many of every variant; leave one of both out"
 
 
 @pytest.fixture
@@ -110,6 +111,9 @@ def test_what_says_how_verify_times_cases_needs_cases(refusal, tmp_path, given):
         ("run --pilot", "--pilot: only a plan has a pilot, and this is a run; leave it out, or add --plan-only"),
         ("run --resume --no-pilot", "--no-pilot: --resume goes on with a run as it began, and only --out may stand "
          "beside it; leave it out"),
+        ("run --rounds 2 --budget 600", f"--budget: says when --rounds auto ends, {FIXED}"),
+        ("run --rounds 2 --race on", f"--race on: ends the rounds of variants with --rounds auto, {FIXED}"),
+        ("plan --rounds 2 --budget 60", f"--budget: says when --rounds auto ends, {FIXED}"),
         ("report --format csv --no-images", "--no-images: is of the page; add --format html, or leave it out"),
         ("report --max-size 1MiB", "--max-size: is of the page; add --format html, or leave it out"),
         ("scenario --scenario cold --read-ahead 7", "--read-ahead: cases are read ahead in offline; leave it out, or "

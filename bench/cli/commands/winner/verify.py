@@ -57,7 +57,7 @@ def text(seen: Verification) -> str:
 def _measured(options: Namespace, record: PackageRecord, shown: Progress) -> int:
     asked = Request(
         data=options.data, split=options.split or Request.split, max_cases=options.max_cases,
-        budget_s=Request.budget_s if options.budget_s is None else options.budget_s,
+        budget_s=options.budget_s,
         timeout_s=options.timeout_s, threads=options.threads, device=options.device, command=options.typed,
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="voxbench-") as scratch:
