@@ -248,8 +248,9 @@
   }
 
   for (const line of document.querySelectorAll(".without-script")) line.hidden = true;
+  let done = Promise.resolve(); // one click after the other: a viewer cannot be closed while it is being set up
   for (const button of document.querySelectorAll(".show-case")) {
     button.hidden = false;
-    button.addEventListener("click", () => toggle(button));
+    button.addEventListener("click", () => { done = done.finally(() => toggle(button)); });
   }
 })();

@@ -146,6 +146,17 @@ def test_one_case_after_the_other_and_only_one_at_a_time(browser, page):
     view.assert_clean()
 
 
+def test_cases_that_are_opened_at_once_come_one_after_the_other(browser, page):
+    """One that is closed while it is being set up loses its WebGL context, and NiiVue writes that shaders fail."""
+    view = browser.open(page)
+    view.page.evaluate("for (const button of document.querySelectorAll('.show-case')) button.click()")
+    last = view.page.locator("#cases tr", has=view.page.locator(".show-case")).last.inner_text().split()[0]
+    view.page.locator(f"canvas[aria-label*={last}]").wait_for()
+    assert view.page.locator("canvas").count() == 1
+    assert min(colours(view).values()) > 100
+    view.assert_clean()
+
+
 def test_without_scripts_the_rows_are_there(browser, page):
     view = browser.open(page, javascript=False)
     rows = view.page.locator("#cases tbody tr")
