@@ -82,16 +82,20 @@ def _datalist(channels: int) -> str:
     """Files of one channel; of several a list for each case, in the order of the numbers in their names.
 
     What is missing stays in its place, and what is too many is appended, so that MONAI refuses either; so it does a
-    folder without any image, which else is left out without an error.
+    folder without any image, which else is left out without an error, and a file beside its packed one, whose mask would
+    have the same name.
     """
+    twice = "f'{file} beside {file}.gz; remove one'"
     if channels == 1:
         return (
-            "$[file for ending in ('.nii', '.nii.gz') for file in sorted(glob.glob(@dataset_dir + '/*' + ending))]"
+            f"$[{twice} if glob.glob(glob.escape(file) + '.gz') else file"
+            " for ending in ('.nii', '.nii.gz') for file in sorted(glob.glob(@dataset_dir + '/*' + ending))]"
             " or [@dataset_dir + '/NAME.nii.gz']"
         )
     numbered = f"(f'{{case}}_{{i:04}}{{ending}}' for i in range({channels}))"
+    beside = f"({twice} for file in glob.glob(case + '_????.nii') if glob.glob(glob.escape(file) + '.gz'))"
     return (
-        f"$[sorted({{*{numbered}, *glob.glob(case + '_????' + ending)}})"
+        f"$[sorted({{*{numbered}, *glob.glob(case + '_????' + ending), *{beside}}})"
         " for ending in ('.nii', '.nii.gz') for case in sorted({file[:-len(ending)].rsplit('_', 1)[0]"
         " for file in glob.glob(@dataset_dir + '/*' + ending)})]"
         " or [[@dataset_dir + '/NAME_0000.nii.gz']]"

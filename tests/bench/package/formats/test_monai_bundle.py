@@ -1,5 +1,6 @@
 """Variants as MONAI bundles, which MONAI's own workflow runs from files to masks."""
 
+import itertools
 import json
 import logging
 import os
@@ -205,6 +206,21 @@ def test_channels_are_told_by_their_numbers(files, absent, tmp_path):
     with pytest.raises(RuntimeError) as raised:
         first_case(tmp_path / "out")
     assert f"images/{absent}" in str(raised.value.__cause__ or raised.value)
+
+
+@pytest.mark.parametrize(("bundle", "channels"), [("spleen_ct", 1), ("brats_mri", 4)])
+def test_two_files_whose_mask_would_have_one_name_are_refused(bundle, channels, tmp_path):
+    root = write(tmp_path / "bundle", *BUNDLES[bundle]())
+    written(subject_of(load(root)[0], root, tmp_path), tmp_path / "out")
+    (tmp_path / "out" / "images").mkdir()
+    (channel, *_) = write_case(tmp_path / "cases", FIRST, 1)
+    for number, ending in itertools.product(range(channels), (".nii", ".nii.gz")):
+        nib.save(nib.load(channel), tmp_path / "out" / "images" / f"a_{number:04}{ending}")
+    with pytest.raises(RuntimeError) as raised:
+        first_case(tmp_path / "out")
+    said = str(raised.value.__cause__ or raised.value)
+    assert "images/a_0000.nii beside " in said
+    assert "images/a_0000.nii.gz; remove one" in said
 
 
 def test_another_channel_than_the_networks_is_not_left_out(tmp_path):
