@@ -183,11 +183,11 @@ def _measure(plan: Plan, store: RunStore, limits: Limits, progress: Progress) ->
     refused = directory.point_latest()
     if refused is not None:
         progress.note(f"{LATEST} does not lead to this run ({refused}); {_to_see(directory.folder)}")
-    if limits.peak and not record.peak_flops and len(record.settings.commands) < len(record.settings.variants):
-        record = replace(record, **_peak(record, progress))
-        directory.save_run(record)
     interleaver = Interleaver(store, record, progress)
     try:
+        if limits.peak and not record.peak_flops and len(record.settings.commands) < len(record.settings.variants):
+            record = replace(record, **_peak(record, progress))
+            directory.save_run(record)
         record = interleave_in_groups(plan, record, interleaver, limits, progress)
         score_predictions(record, store, progress)
         chosen = to_confirm(record, interleaver, progress) if limits.confirmation else None

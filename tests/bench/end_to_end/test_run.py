@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import bench.run
 import engines
 from bench.cli.main import main
 from bench.schedule import fleet
@@ -373,6 +374,20 @@ def _workers_below(folder: str) -> list[int]:
         if "bench.worker.server" in (process.info["cmdline"] or []) and process.info["cwd"] == folder:
             result.append(process.pid)
     return result
+
+
+def test_an_interrupt_before_the_first_backend_is_built_names_the_command_that_goes_on(
+    network, data, tmp_path, monkeypatch, capsys, limit
+):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    limit(peak=True)
+    monkeypatch.setattr(bench.run, "_peak", interrupted)
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "--checkpoint", str(network[0]), "--data", str(data), "--tile", "32,32,32", "--out", "run"]) == 130
+    assert capsys.readouterr().err.endswith("To finish it: bench run --resume --out run\n")
+    assert json.loads(Path("run/run.json").read_text())["status"] == "interrupted"
 
 
 # `bench`, interrupted while the report's charts import Matplotlib for the first time, which breaks its next import.
