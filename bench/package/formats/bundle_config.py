@@ -82,8 +82,8 @@ def _datalist(channels: int) -> str:
     """Files of one channel; of several a list for each case, in the order of the numbers in their names.
 
     What is missing stays in its place, and what is too many is appended, so that MONAI refuses either; so it does a
-    folder without any image, which else is left out without an error, and a file beside its packed one, whose mask would
-    have the same name.
+    folder without any image, which else is left out without an error, and a file beside its packed one, whose masks
+    would have one name.
     """
     twice = "f'{file} beside {file}.gz; remove one'"
     if channels == 1:

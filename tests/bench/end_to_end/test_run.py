@@ -385,7 +385,7 @@ def test_an_interrupt_before_the_first_backend_is_built_names_the_command_that_g
     limit(peak=True)
     monkeypatch.setattr(bench.run, "_peak", interrupted)
     monkeypatch.chdir(tmp_path)
-    assert main(["run", "--checkpoint", str(network[0]), "--data", str(data), "--tile", "32,32,32", "--out", "run"]) == 130
+    assert main(["run", "--checkpoint", str(network[0]), "--data", str(data), "--out", "run"]) == 130
     assert capsys.readouterr().err.endswith("To finish it: bench run --resume --out run\n")
     assert json.loads(Path("run/run.json").read_text())["status"] == "interrupted"
 
