@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from reports.charts.tuning import tuning_chart
 from reports.decision.speed import Speed, interleaved_speed
 from reports.decision.tuning import FAILED, MEASURED, PRUNED, Trial, speedup_of, undecided_faster
-from reports.formatting import NOT_MEASURED, bounds, count, factor
+from reports.formatting import NOT_MEASURED, bounds, command_line, count, factor
 from reports.records.store import Run
 from reports.render.commonmark import bullets, section, table, text
 from reports.summary.summarise import summarise
@@ -64,11 +65,13 @@ def over_shipped(tuned: Tuned, confirmed: Run) -> Speed | None:
     return interleaved_speed(confirmed, tuned.name, tuned.reference)
 
 
-def answers(tuned: Tuned, confirmed: Run) -> list[str]:
-    """What a reader asks first, in sentences of Markdown."""
+def answers(tuned: Tuned, confirmed: Run, folder: Path = Path()) -> list[str]:
+    """What a reader asks first, in sentences of Markdown; `folder`: of the search, from where the reader is."""
     beside = over_shipped(tuned, confirmed)
     states = [trial.state for trial in tuned.trials]
     number = {state: states.count(state) for state in (MEASURED, PRUNED, FAILED)}
+    run_it = command_line("bench", "run", "--recipes", folder / "recipe.toml")
+    predict_it = command_line("bench", "predict", folder / "confirmation", "INPUT", "--out", "DIR")
     return [
         _against_shipped(tuned, beside),
         *_left_undecided(tuned),
@@ -76,7 +79,7 @@ def answers(tuned: Tuned, confirmed: Run) -> list[str]:
         "search did not see.",
         f"{count(len(states), 'trial')}: {number[MEASURED]} measured to the end, {number[PRUNED]} ended early as they "
         f"were slower than the best or lost accuracy, {number[FAILED]} failed.",
-        "To use it: `bench run --recipes recipe.toml`, or `bench predict confirmation`.",
+        f"To use it: `{run_it}` with the search's options, or `{predict_it}`.",
     ]
 
 

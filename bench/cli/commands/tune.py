@@ -29,7 +29,7 @@ def execute(options: Namespace) -> int:
     confirmed = read_run(folder / CONFIRMATION)
     summary = summarise(confirmed)
     print_verdict(summary)
-    for line in answers(tuned, confirmed):
+    for line in answers(tuned, confirmed, folder):
         print(f"  {line}")
     print(f"Report: {folder / REPORT}")
     return exit_code(summary)

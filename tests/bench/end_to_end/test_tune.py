@@ -101,7 +101,10 @@ def _check_search(printed: str) -> None:
     recipe = read_recipes(Path("search/recipe.toml"), "none", 0.5, 1)["tuned"]
     assert recipe == confirmed.record.settings.variants["tuned"]
     assert any(s.phase == "confirmation" for s in confirmed.variant("tuned").samples)
+    assert "`bench run --recipes search/recipe.toml` with the search's options" in printed, "as typed where it began"
+    assert "`bench predict search/confirmation INPUT --out DIR`" in printed
     report = Path("search/tuning.md").read_text()
+    assert "`bench run --recipes recipe.toml` with the search's options" in report, "in its own folder, which may move"
     for part in (
         "## The recipe",
         "## Time against accuracy",
