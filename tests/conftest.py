@@ -3,6 +3,7 @@
 import functools
 import gc
 import os
+import subprocess
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -77,6 +78,25 @@ def _shared_by(item: pytest.Function) -> str | None:
     used = item._fixtureinfo.name2fixturedefs
     own = (made for name in item.fixturenames for made in used.get(name, ()) if made.baseid == file)
     return file if any(made.scope != "function" for made in own) else None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Workers that are forks; one folder of exported networks for them all and for all processes of pytest-xdist."""
+    from tests.bench import forked
+
+    base = tmp_path_factory.getbasetemp()
+    forked.share_exports((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "exports")
+    with forked.forked_workers():
+        yield
+
+
+@pytest.fixture
+def started_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers start as `bench` has them start, for tests about that."""
+    from bench.worker import process
+
+    monkeypatch.setattr(process, "subprocess", subprocess)
 
 
 # Without what takes seconds and is no matter of a script: the device's peak, confirmations, a long warm-up.

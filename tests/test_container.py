@@ -29,7 +29,6 @@ import bench
 from bench.cli.main import main
 from bench.plan import cache
 from models.networks.unet import MultiTaskUNet, Shape
-from tests.bench.forked import forked_workers
 from tests.bench.package.conftest import quick
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -240,7 +239,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.save({"model_state_dict": small_network().state_dict()}, root / "best_model.pth")
     options = ["--checkpoint", root / "best_model.pth", "--tile", "32,32,32", "--data", root / "data"]
     options += ["--device", "cpu", "--threads", "1", "--rounds", "1", "--backends", ",".join(PACKED)]
-    with pytest.MonkeyPatch.context() as patch, forked_workers():
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VOXBENCH_CACHE", str(root / "cache"))
         quick(patch)
         main(["run", *map(str, options), "--out", str(root / "run")])

@@ -18,18 +18,10 @@ from bench import run as run_module
 from bench.cli.main import main
 from bench.schedule.limits import DEFAULT
 from models.networks.unet import MultiTaskUNet, Shape
-from tests.bench.forked import forked_workers, share_exports
 from tests.bench.written_cases import SIDE, write_cases
 
 CASES = 16  # the fewest on which an unchanged macro-F1 counts
 FEW = 5  # what a test runs unless it says otherwise: enough for a claim about time
-
-
-@pytest.fixture(scope="session", autouse=True)
-def exports(tmp_path_factory) -> None:
-    """One folder of exported networks for all workers of these tests, and for all processes of pytest-xdist."""
-    base = tmp_path_factory.getbasetemp()
-    share_exports((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "exports")
 
 
 @pytest.fixture(scope="session")
@@ -103,14 +95,7 @@ def without_peak(monkeypatch):
 
 
 @pytest.fixture
-def quick_start() -> Iterator[None]:
-    """Workers that are forks; a file whose tests are about the start of workers puts another fixture in its place."""
-    with forked_workers():
-        yield
-
-
-@pytest.fixture
-def bench(network, data, tmp_path, monkeypatch, capsys, limit, quick_start):
+def bench(network, data, tmp_path, monkeypatch, capsys, limit):
     """Call `bench run` on the small network, in a folder of its own; gives exit code, summary and what was printed."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VOXBENCH_CACHE", str(tmp_path / "cache"))

@@ -2,10 +2,11 @@
 
 A worker is a process all the same, which runs `bench.worker.server` with its own folder, variables and log, and which
 a test may kill. Only its start is another, in hundredths of a second rather than in more than one of a core, it warms
-a backend up by the least number of passes, and exports each network once (`shared_exports`). Workers start and warm up
-as users have them where that is what is asked (`test_imports`, `worker/test_process`, `worker/test_allocator`,
-`cli/commands/test_doctor`), on GPUs, in scenarios and predictions, and wherever `bench` is called as a program: in
-whole runs that are interrupted and killed (`end_to_end/test_run`), in the image (`test_container`) and in scripts.
+a backend up by the least number of passes, and exports each network once (`shared_exports`). All tests have such workers
+but those with the fixture `started_workers`, where the start itself is asked about (`test_imports`,
+`worker/test_process`, `worker/test_allocator`, `cli/commands/test_doctor`) or a GPU is used. And wherever `bench` is
+called as a program its workers are those that users have: in whole runs and predictions that are interrupted and killed
+(`end_to_end/test_run`, `predict/test_predict`), in the image (`test_container`) and in scripts.
 """
 
 import atexit

@@ -13,6 +13,8 @@ from bench.imports import OURS, environment
 from bench.worker.process import WorkerProcess
 from bench.worker.questions import try_import
 
+pytestmark = pytest.mark.usefixtures("started_workers")
+
 ROOT = str(Path(__file__).parents[2])
 LIBRARIES = ("torch", "numpy", "nibabel", "json", "psutil", "pickle", "rich")
 

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import nibabel as nib
@@ -147,7 +148,7 @@ def test_a_worker_that_dies_is_one_line(here, network, data, tmp_path, monkeypat
     class Dying(scenarios.WorkerProcess):
         def ask(self, request, timeout_s):
             if not isinstance(request, Open):
-                self._process.kill()
+                os.kill(self.pid, signal.SIGKILL)
             return super().ask(request, timeout_s)
 
     monkeypatch.setattr(scenarios, "WorkerProcess", Dying)

@@ -8,17 +8,13 @@ import pytest
 from bench.cli.main import main
 from reports.records.store import read_run
 
+pytestmark = pytest.mark.usefixtures("started_workers")  # no library of a GPU is met by a fork
 GPUS = [pytest.param(name, marks=pytest.mark.gpu) for name in ("cuda", "cuda:0")]
 
 
 @pytest.fixture(autouse=True)
 def without_peak():
     """Here it is measured."""
-
-
-@pytest.fixture
-def quick_start():
-    """Workers are started as `bench` does: no library of a GPU is met by a fork."""
 
 
 def rows(summary: dict) -> dict[str, dict]:

@@ -35,7 +35,7 @@ def data(tmp_path) -> Path:
 
 
 @pytest.fixture
-def command(tmp_path, monkeypatch, capsys, limit, quick_start):
+def command(tmp_path, monkeypatch, capsys, limit):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VOXBENCH_CACHE", str(tmp_path / "cache"))
     limit(launches=1, confirmation=False)

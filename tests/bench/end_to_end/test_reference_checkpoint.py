@@ -39,7 +39,7 @@ def data(tmp_path) -> Path:
 
 
 def test_the_reference_checkpoint_runs_and_its_masks_overlay_the_images(
-    reference_checkpoint, data, tmp_path, monkeypatch, capsys, limit, quick_start
+    reference_checkpoint, data, tmp_path, monkeypatch, capsys, limit
 ):
     limit(launches=1, confirmation=False)
     monkeypatch.chdir(tmp_path)

@@ -27,7 +27,7 @@ def with_training(network, data, tmp_path) -> Path:
 
 
 @pytest.fixture
-def tune(network, with_training, tmp_path, monkeypatch, capsys, quick_start):
+def tune(network, with_training, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VOXBENCH_CACHE", str(tmp_path / "cache"))
 

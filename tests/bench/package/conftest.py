@@ -14,7 +14,6 @@ from bench.cli.main import main
 from bench.package import measure as measure_module
 from bench.schedule.limits import DEFAULT
 from tests.bench.conftest import SIDE
-from tests.bench.forked import forked_workers
 
 CASES = 2
 
@@ -30,7 +29,7 @@ def quick(patch: pytest.MonkeyPatch) -> None:
 def run_and_package(network, data, tmp_path_factory) -> tuple[Path, Path]:
     """A run of two variants on a few cases, and the package of one of them, whose accuracy two cases cannot show."""
     root = tmp_path_factory.mktemp("package")
-    with pytest.MonkeyPatch.context() as patch, forked_workers():
+    with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         quick(patch)
         patch.setenv("VOXBENCH_CACHE", str(root / "cache"))
@@ -62,7 +61,7 @@ def spoil(package) -> Callable[[Callable[[dict], object]], Path]:
 
 
 @pytest.fixture
-def bench(tmp_path, monkeypatch, capsys, quick_start) -> Callable[..., tuple[int, str, str]]:
+def bench(tmp_path, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
     """Call `bench`; gives exit code, output and errors."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VOXBENCH_CACHE", str(tmp_path / "cache"))

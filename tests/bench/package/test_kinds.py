@@ -14,10 +14,7 @@ from bench.package.document import read_package
 from bench.package.formats.description import FILE
 from bench.package.opening import open_package
 from bench.package.trial import trial
-from tests.bench.forked import forked_workers
 from tests.bench.package.conftest import quick
-
-pytestmark = pytest.mark.usefixtures("quick_start")
 
 CODE = """
 import torch
@@ -182,7 +179,7 @@ def run_of(tmp_path_factory) -> Callable[[Callable[[Path], list[object]]], Path]
         if kind not in runs:
             root = tmp_path_factory.mktemp(kind.__name__)
             options = [*kind(root), "--backends", "ort-fp32", "--device", "cpu", "--threads", 1, "--rounds", 1]
-            with pytest.MonkeyPatch.context() as patch, forked_workers():
+            with pytest.MonkeyPatch.context() as patch:
                 patch.chdir(root)
                 patch.setenv("VOXBENCH_CACHE", str(root / "cache"))
                 quick(patch)

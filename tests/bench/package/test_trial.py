@@ -32,7 +32,7 @@ class Notes(Unshown):
         self.lines.append(line)
 
 
-def test_a_run_on_a_gpu_is_exported_though_a_few_voxels_differ(run_and_package, tmp_path, quick_start):
+def test_a_run_on_a_gpu_is_exported_though_a_few_voxels_differ(run_and_package, tmp_path):
     """The worker is one on the CPU, the run's masks are changed by hand."""
     run, package = run_and_package
     opening = open_package(package, "cpu", 1)

@@ -302,7 +302,7 @@ def test_calibration_tiles_are_prepared_by_the_plans(trained, tmp_path):
 
 
 @pytest.fixture
-def bench(tmp_path, monkeypatch, capsys, limit, quick_start):
+def bench(tmp_path, monkeypatch, capsys, limit):
     limit(launches=1, confirmation=False)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VOXBENCH_CACHE", str(tmp_path / "cache"))

@@ -13,11 +13,7 @@ from bench.worker import allocator
 needs_glibc = pytest.mark.skipif(not allocator.can_keep(), reason="the C library is not glibc")
 
 
-@pytest.fixture
-def quick_start():
-    """Workers are started as `bench` does: a test puts a module into their place for such."""
-
-
+pytestmark = pytest.mark.usefixtures("started_workers")  # a test puts a module into their place for such
 # Tensors of 64 MB that come and go, as layers' outputs do; the faults are those of the second half.
 FAULTS = """
 import resource, sys

@@ -22,6 +22,8 @@ from models.networks.unet import MultiTaskUNet
 from models.options import ModelOptions
 from tests.bench.forked import running_workers
 
+pytestmark = pytest.mark.usefixtures("started_workers")
+
 TILE = (32, 32, 32)
 ROOM = "make room or choose another folder"
 

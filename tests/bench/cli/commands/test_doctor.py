@@ -12,6 +12,8 @@ from bench.cli.commands import doctor
 from bench.cli.main import main
 from engines.base import Availability
 
+pytestmark = pytest.mark.usefixtures("started_workers")
+
 HEALTHY = "torchscript"
 
 

@@ -166,7 +166,6 @@ def bench(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     limit: Callable[..., None],
-    quick_start: None,
 ) -> Callable[..., Any]:
     limit(launches=1, confirmation=False)
     monkeypatch.chdir(tmp_path)
