@@ -37,7 +37,7 @@ def write(root: Path, files: dict[str, str]) -> Path:
 @pytest.fixture(autouse=True)
 def path(monkeypatch) -> None:
     """Libraries add folders to the path that hold another ``models``: ONNX Runtime's tools, MONAI's bundles."""
-    own = [entry for entry in sys.path if entry == HOME or not Path(entry, "models").exists()]
+    own = [entry for entry in sys.path if Path(entry).resolve() == HOME or not Path(entry, "models").exists()]
     monkeypatch.setattr(sys, "path", own)
 
 
