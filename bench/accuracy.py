@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
 from bench.data.volume import MaskValues, read_mask, read_space
 from bench.pipeline import tiles
@@ -129,7 +129,7 @@ def _nsd(predicted: Points, true: Points, spacing_mm: tuple[float, ...], toleran
 
 def _within(points: NDArray[np.floating], others: NDArray[np.floating], distance: float) -> int:
     # The bound is exclusive, and products of indices and spacings are rounded.
-    distances, _ = KDTree(others).query(points, distance_upper_bound=distance * (1 + 1e-9))
+    distances, _ = scipy.spatial.KDTree(others).query(points, distance_upper_bound=distance * (1 + 1e-9))
     return int(np.isfinite(distances).sum())
 
 

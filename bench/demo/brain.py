@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
 from bench.demo.case import FIRST_ID, case_rng, check_index, sides
 from bench.demo.grid import Field, Grid, Mask
@@ -175,7 +175,7 @@ def _depth(grid: Grid, seat: NDArray[np.float64], reach: float, rng: np.random.G
 def _scanned(image: Field, grid: Grid, rng: np.random.Generator) -> Field:
     """As a scanner would show it: blurred, in a contrast and a scale of its own, shaded, and with Rician noise."""
     top = np.float32(WINDOW[1])
-    signal = np.clip(gaussian_filter(image, BLUR) / top, 0, None) ** np.float32(rng.uniform(0.85, 1.2))
+    signal = np.clip(scipy.ndimage.gaussian_filter(image, BLUR) / top, 0, None) ** np.float32(rng.uniform(0.85, 1.2))
     signal *= top * np.float32(rng.uniform(0.7, 1.0)) * np.exp(np.float32(0.1) * grid.noise(rng, 80.0))
     sigma = np.float32(rng.uniform(14, 28))
     real, imaginary = (sigma * rng.standard_normal(grid.shape, dtype=np.float32) for _ in range(2))

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
 from bench.demo.appearance import SUBTYPES, draw_appearance
 from bench.demo.body import draw_body
@@ -63,8 +63,8 @@ def draw_case(split: str, index: int, *, seed: int = 0, kind: str = "pancreas") 
         grid = Grid(sides(SMALLEST, LARGEST, rng), SPACING)
         image = draw_organs(grid, rng)
         labels = draw_pancreas(image, grid, draw_appearance(rng, subtype, index), rng)
-    image = gaussian_filter(image, BLUR)
-    noise = gaussian_filter(rng.standard_normal(image.shape, dtype=np.float32), GRAIN)
+    image = scipy.ndimage.gaussian_filter(image, BLUR)
+    noise = scipy.ndimage.gaussian_filter(rng.standard_normal(image.shape, dtype=np.float32), GRAIN)
     image += np.float32(rng.uniform(7, 13) / noise.std()) * noise
     return DrawnCase(f"{FIRST_ID[split] + index:03d}", subtype, image, labels, SPACING)
 

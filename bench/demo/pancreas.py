@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
-from scipy.spatial import cKDTree
 
 from bench.demo.appearance import Appearance
 from bench.demo.grid import Field, Grid, Mask
@@ -41,7 +40,7 @@ class Neighbourhood:
             near &= (coordinate > low) & (coordinate < high)
         candidates = np.flatnonzero(near)
         places = np.stack(np.unravel_index(candidates, grid.shape), axis=1) * np.asarray(grid.spacing) + grid.origin
-        distance, nearest = cKDTree(axis).query(places, distance_upper_bound=REACH)
+        distance, nearest = scipy.spatial.cKDTree(axis).query(places, distance_upper_bound=REACH)
         kept = np.isfinite(distance)
         return cls(candidates[kept], places[kept], distance[kept], nearest[kept] / (len(axis) - 1))
 
@@ -53,11 +52,11 @@ def draw_pancreas(image: Field, grid: Grid, appearance: Appearance, rng: np.rand
     """
     knots = np.linspace(0, 1, len(AXIS))
     sway = rng.normal(0, (0.025, 0.03, 0.03), (len(AXIS), 3)) + rng.normal(0, 0.02, 3)
-    axis = CubicSpline(knots, grid.extent * (np.asarray(AXIS) + sway))(np.linspace(0, 1, SAMPLES))
+    axis = scipy.interpolate.CubicSpline(knots, grid.extent * (np.asarray(AXIS) + sway))(np.linspace(0, 1, SAMPLES))
     around = Neighbourhood.of(axis, grid)
     seat = float(rng.uniform(0.15, 0.75))  # of the lesion, along the axis
     radii = np.asarray(RADII) * rng.uniform(0.9, 1.15) * rng.normal(1, 0.05, len(RADII))
-    radius = CubicSpline(knots, radii)(around.along)
+    radius = scipy.interpolate.CubicSpline(knots, radii)(around.along)
     upstream = 1 / (1 + np.exp(-(around.along - seat) / 0.04))
     radius *= 1 - appearance.atrophy * upstream
     depth = radius - around.distance  # mm under the surface
@@ -107,7 +106,7 @@ def _paint_veins(
     neck = axis[round(0.42 * SAMPLES)]
     behind = np.asarray([0, 9.5, 0])
     splenic = axis[round(0.40 * SAMPLES) :: 2] + behind
-    distance, _ = cKDTree(splenic).query(around.points, distance_upper_bound=8.0)
+    distance, _ = scipy.spatial.cKDTree(splenic).query(around.points, distance_upper_bound=8.0)
     values[distance < 3.0 * wide] = blood
     across = np.hypot(around.points[:, 0] - neck[0], around.points[:, 1] - neck[1] - behind[1])
     values[(across < 4.0 * wide) & (around.points[:, 2] < neck[2])] = blood

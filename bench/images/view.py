@@ -5,8 +5,8 @@ from functools import reduce
 from typing import TypeVar
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from bench.data.space import Space
 
@@ -97,7 +97,7 @@ def focus(masks: list[NDArray[np.uint8]]) -> tuple[int, ...]:
     The middle of the volume where all are.
     """
     for mask in masks:
-        pieces, count = ndimage.label(mask, np.ones((3, 3, 3)))
+        pieces, count = scipy.ndimage.label(mask, np.ones((3, 3, 3)))
         if count:
             sizes = np.bincount(pieces.ravel())
             voxels = np.argwhere(pieces == 1 + int(np.argmax(sizes[1:])))

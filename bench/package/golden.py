@@ -11,8 +11,8 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
 from models.model import Model
 
@@ -49,7 +49,7 @@ def richness(mask: Path) -> tuple[int, int]:
 
 def _noise(rng: np.random.Generator, sides: list[int]) -> NDArray[np.float64]:
     """Between 0 and 1, in a few steps."""
-    parts = [gaussian_filter(rng.standard_normal(sides), sigma) for sigma in _SMOOTHNESS]
+    parts = [scipy.ndimage.gaussian_filter(rng.standard_normal(sides), sigma) for sigma in _SMOOTHNESS]
     total = sum(part / part.std() for part in parts)
     scaled = np.clip(0.5 + total / (6 * math.sqrt(len(parts))), 0, 1)
     steps: NDArray[np.float64] = np.round(scaled * _STEPS) / _STEPS

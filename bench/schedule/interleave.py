@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import qmc
+import scipy
 
 from bench.commands.runner import CommandCase
 from bench.errors import BackendLostError, StorageError
@@ -410,7 +410,7 @@ def spread_out(cases: Sequence[Case], seed: str) -> list[Case]:
     By ranks of a scrambled Halton sequence (Owen, "A randomized Halton algorithm in R", 2017, as SciPy has it).
     """
     rng = np.random.default_rng(list(seed.encode()))
-    ranks = qmc.Halton(d=1, rng=rng).random(len(cases))[:, 0].argsort().argsort()
+    ranks = scipy.stats.qmc.Halton(d=1, rng=rng).random(len(cases))[:, 0].argsort().argsort()
     by_size = sorted(cases, key=lambda case: math.prod(case.shape))
     return [by_size[rank] for rank in ranks]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from math import expm1, log, nan, sqrt
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from reports.decision.comparison import candidates
 from reports.decision.speed import case_ns, pairs
@@ -99,7 +99,7 @@ def _order_effects(timed: Mapping[str, Sequence[Sample]]) -> dict[str, OrderEffe
         if len(kept) > 1 and np.ptp(np.concatenate(kept)) > 0:
             medians = [float(np.median(values)) for values in kept]
             spread = 100 * expm1(max(medians) - min(medians))
-            p = float(stats.kruskal(*kept).pvalue)
+            p = float(scipy.stats.kruskal(*kept).pvalue)
             effects[name] = OrderEffect(p=p, range_pct=spread, positions=len(kept))
     adjusted = holm([effect.p for effect in effects.values()])
     return {
@@ -122,7 +122,7 @@ def _drift(samples: Sequence[Sample]) -> Drift | None:
         return None
     slope, span = float(x @ y) / squares, float(np.ptp(hours))
     error = sqrt(float(((y - slope * x) ** 2).sum()) / freedom / squares)
-    p = float(2 * stats.t.sf(abs(slope) / error, freedom)) if error else float(slope == 0)
+    p = float(2 * scipy.stats.t.sf(abs(slope) / error, freedom)) if error else float(slope == 0)
     return Drift(pct_over_run=100 * expm1(slope * span), p=p, hours=span)
 
 

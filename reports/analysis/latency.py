@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import nan
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from reports.records.record import Sample
 from reports.stats.scores import median, percentile
@@ -58,7 +58,7 @@ def spread(samples: Sequence[Sample]) -> Spread:
     seconds = list(_medians_by_case(samples, lambda sample: sample.case_ns / 1e9).values())
     if not seconds:
         return Spread()
-    variation = float(stats.variation(seconds, ddof=1)) if len(seconds) > 1 else nan
+    variation = float(scipy.stats.variation(seconds, ddof=1)) if len(seconds) > 1 else nan
     return Spread(fastest_s=min(seconds), slowest_s=max(seconds), variation=variation)
 
 
@@ -71,7 +71,7 @@ def tile_fit(samples: Sequence[Sample]) -> TileFit:
     sizes = len(set(tiles.values()))
     if sizes < FEWEST_SIZES:
         return TileFit(sizes=sizes)
-    line = stats.linregress([tiles[case] for case in seconds], list(seconds.values()))
+    line = scipy.stats.linregress([tiles[case] for case in seconds], list(seconds.values()))
     return TileFit(intercept_s=float(line.intercept), slope_s=float(line.slope), r2=float(line.rvalue**2), sizes=sizes)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from reports.decision.speed import case_ns, log_speedups, pairs
 from reports.records.record import INTERLEAVED
@@ -58,7 +58,7 @@ def rank(run: Run) -> Ranking | None:
     resamples = 0
     for counts in resampled_counts(len(cases)):
         means = (counts @ values / len(cases)).round(_DIGITS)
-        ranks = stats.rankdata(-means, method="min", axis=1).astype(np.int64)
+        ranks = scipy.stats.rankdata(-means, method="min", axis=1).astype(np.int64)
         for i, of_variant in enumerate(ranks.T):
             shares[i] += np.bincount(of_variant - 1, minlength=len(ranked))
         resamples += len(counts)

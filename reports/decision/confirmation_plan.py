@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import exp, isnan, log, sqrt
 
-from scipy import stats
+import scipy
 
 from reports.decision.needed import variances
 from reports.decision.outcome import WIDEST
@@ -134,6 +134,6 @@ def _half_width(parts: Components, log_speedup: float, plan: ConfirmationPlan) -
     """The expected half of the distance between the bounds, as `Speed.half_width` has it."""
     variance, freedom = mean_variance(parts, plan.cases, plan.rounds, plan.launches, plan.repeated)
     expansion = sqrt(plan.cases / (plan.cases - 1))  # of `reports.stats.bootstrap.Bootstrap`
-    away = expansion * float(stats.t.ppf(CONFIDENCE, freedom)) * sqrt(variance)
+    away = expansion * float(scipy.stats.t.ppf(CONFIDENCE, freedom)) * sqrt(variance)
     of_baseline = (exp(away - log_speedup) - exp(-away - log_speedup)) / 2
     return min(of_baseline, away)

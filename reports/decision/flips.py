@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
 
-from scipy import stats
+import scipy
 
 from reports.records.record import Score
 
@@ -49,5 +49,5 @@ def mcnemar(truth: Mapping[str, int | None], scores: Sequence[Score]) -> McNemar
     known = [flip for flip in flips(truth, scores) if flip.truth is not None]
     lost = sum(flip.baseline == flip.truth for flip in known)
     gained = sum(flip.candidate == flip.truth for flip in known)
-    p = float(stats.binomtest(lost, lost + gained).pvalue) if lost + gained else 1.0
+    p = float(scipy.stats.binomtest(lost, lost + gained).pvalue) if lost + gained else 1.0
     return McNemar(lost, gained, p)

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from math import isfinite, log, nan, sqrt
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from reports.stats.bootstrap import CONFIDENCE, SEED, Interval, Ints
 from reports.stats.launches import Floats
@@ -82,14 +82,14 @@ def band(values: ArrayLike, starts: tuple[int, ...]) -> tuple[Interval, ...]:
     if not freedom:
         return tuple(Interval(float(level.mean()), nan, nan) for level in levels)
     spread = sqrt(sum(float(((level - level.mean()) ** 2).sum()) for level in levels) / freedom)
-    half = float(stats.t.isf((1 - COVERAGE) / 2, freedom)) * spread
+    half = float(scipy.stats.t.isf((1 - COVERAGE) / 2, freedom)) * spread
     means = [(float(level.mean()), half * sqrt(1 + 1 / level.size)) for level in levels]
     return tuple(Interval(mean, mean - width, mean + width) for mean, width in means)
 
 
 def log_error(ratio: Interval) -> float:
     """The standard error of a log ratio, from the bounds of the ratio; NaN without them."""
-    width = 2 * float(stats.norm.ppf(CONFIDENCE))
+    width = 2 * float(scipy.stats.norm.ppf(CONFIDENCE))
     return log(ratio.high / ratio.low) / width if isfinite(ratio.low) and ratio.low > 0 else nan
 
 
@@ -115,7 +115,7 @@ def _splits(y: Floats, weights: Floats, offset: int, resamples: int) -> list[tup
         largest: Floats = _separations(np.moveaxis(order, axis, -1), y, weights).max(axis=-1)
         return largest
 
-    test = stats.permutation_test(
+    test = scipy.stats.permutation_test(
         (np.arange(y.size),), separation, permutation_type="pairings", alternative="greater", vectorized=True,
         n_resamples=resamples, rng=np.random.default_rng(SEED),
     )  # fmt: skip

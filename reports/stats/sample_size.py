@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from reports.stats.bootstrap import CONFIDENCE, MIN_CASES, satterthwaite
 from reports.stats.power import POWER
@@ -70,7 +70,7 @@ def least_gain(parts: Components, cases: int, rounds: int, launches: int, repeat
     (t_confidence + t_power) sqrt(variance), as in `reports.stats.power.detectable_drop`.
     """
     variance, freedom = mean_variance(parts, cases, rounds, launches, repeated)
-    return float(stats.t.ppf(CONFIDENCE, freedom) + stats.t.ppf(POWER, freedom)) * sqrt(variance)
+    return float(scipy.stats.t.ppf(CONFIDENCE, freedom) + scipy.stats.t.ppf(POWER, freedom)) * sqrt(variance)
 
 
 def least_kept(deviation: float, cases: int) -> float:
@@ -78,7 +78,7 @@ def least_kept(deviation: float, cases: int) -> float:
 
     As `reports.stats.power.detectable_drop`.
     """
-    t = stats.t(cases - 1)
+    t = scipy.stats.t(cases - 1)
     return float(t.ppf(CONFIDENCE) + t.ppf(POWER)) * deviation / sqrt(cases)
 
 

@@ -7,8 +7,8 @@ from functools import lru_cache
 from math import exp, nan
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from reports.stats.bootstrap import CONFIDENCE, Bootstrap, Interval, Ints, of_mean, resampled_counts
 from reports.stats.launches import Floats
@@ -48,7 +48,7 @@ def independent_difference(before: ArrayLike, after: ArrayLike) -> Interval:
         return Interval(estimate)
     if not (np.ptp(x) or np.ptp(y)):
         return Interval(estimate, estimate, estimate)
-    bounds = stats.ttest_ind(y, x, equal_var=False).confidence_interval(2 * CONFIDENCE - 1)
+    bounds = scipy.stats.ttest_ind(y, x, equal_var=False).confidence_interval(2 * CONFIDENCE - 1)
     return Interval(estimate, float(bounds.low), float(bounds.high))
 
 
@@ -61,7 +61,7 @@ def proportion(count: int, cases: int) -> Interval:
     """The share `count` / `cases` with exact one-sided bounds: Clopper & Pearson, Biometrika 26(4), 1934."""
     if not cases:
         return Interval()
-    bounds = stats.binomtest(count, cases).proportion_ci(2 * CONFIDENCE - 1, method="exact")
+    bounds = scipy.stats.binomtest(count, cases).proportion_ci(2 * CONFIDENCE - 1, method="exact")
     return Interval(count / cases, float(bounds.low), float(bounds.high))
 
 
