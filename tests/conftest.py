@@ -101,17 +101,24 @@ def started_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # Without what takes seconds and is no matter of a script: the device's peak, confirmations, a long warm-up.
 QUICK = """
-from dataclasses import replace
-from bench.schedule import limits
-from bench.worker import warmup
-limits.DEFAULT = replace(limits.DEFAULT, peak=False, rounds=1, launches=1, confirmation=False)
-warmup.MOST = warmup.LEAST = 1
+import os, sys
+if "bench" in map(os.path.basename, sys.orig_argv):
+    from dataclasses import replace
+    from bench.schedule import limits
+    from tests.bench.forked import forked_workers
+    limits.DEFAULT = replace(limits.DEFAULT, peak=False, rounds=1, launches=1, confirmation=False)
+    forked = forked_workers()
+    forked.__enter__()
 """
 
 
 @pytest.fixture
 def quick_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever process a test starts runs little."""
+    """Whatever process a test starts runs little, and its workers are forks."""
+    from tests.bench import forked
+
+    if sys.platform == "linux":
+        monkeypatch.setenv(forked.PLACE, forked.place_of_server())
     (tmp_path / "quick").mkdir()
     (tmp_path / "quick" / "sitecustomize.py").write_text(QUICK)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "quick"), str(ROOT)]))

@@ -53,7 +53,7 @@ def here(network, data, tmp_path, monkeypatch):
     return ["scenario", "--checkpoint", str(network[0]), "--data", str(data), "--device", "cpu", "--threads", "1"]
 
 
-def test_three_scenarios_and_the_same_masks(here, capsys, tmp_path, monkeypatch):
+def test_three_scenarios_and_the_same_masks(here, capsys, tmp_path, monkeypatch, started_workers):
     monkeypatch.delenv("OMP_WAIT_POLICY")  # which the tests set
     assert main([*here, "--max-cases", "3", "--read-ahead", "1", "--out", "found.json"]) == 0
     printed = capsys.readouterr().out.splitlines()

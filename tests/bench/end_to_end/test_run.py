@@ -307,9 +307,7 @@ entry()
 """
 
 
-def test_an_interrupt_keeps_what_was_measured_and_resume_finishes(
-    network, data, tmp_path, monkeypatch, capsys, limit
-):
+def test_an_interrupt_keeps_what_was_measured_and_resume_finishes(network, data, tmp_path, monkeypatch, capsys, limit):
     command = [
         sys.executable, "-P", "-c", BENCH, "run", "--checkpoint", str(network[0]), "--data", str(data),
         "--backends", "torch-fp32,torch-fp32", "--rounds", "2", "--out", "run", "--max-cases", str(CASES),
