@@ -1,6 +1,5 @@
 """The command line: instant help, and one line with exit code 2 for whatever cannot be used."""
 
-import os
 import pickle
 import signal
 import subprocess
@@ -258,7 +257,7 @@ def test_report_of_a_damaged_run(refusal, tmp_path):
 def test_a_stop_by_a_scheduler_is_an_interrupt_of_every_command(tmp_path, monkeypatch, capsys):
     def stopped(_folders, out, *_):
         with unfinished(out):
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)  # to this thread: to the process, another one may take it, and late
 
     monkeypatch.setattr(merge, "merge", stopped)
     before = signal.signal(signal.SIGTERM, lambda *_: None)

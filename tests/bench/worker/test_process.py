@@ -16,7 +16,7 @@ import engines
 from bench.pipeline.settings import InferenceSettings
 from bench.worker.messages import Broke, Open, Opened, Predict, Predicted
 from bench.worker.process import CallError, WorkerLostError, WorkerProcess
-from bench.worker.questions import probe, try_import
+from bench.worker.questions import probe, repeat_work, try_import
 from engines.base import Availability, Target
 from models.networks.unet import MultiTaskUNet
 from models.options import ModelOptions
@@ -102,7 +102,7 @@ def test_what_breaks_beside_a_question_is_no_fault_of_the_worker():
 
     with WorkerProcess(1) as worker:
         with pytest.raises(BrokenPipeError, match="nobody reads"):
-            worker.call(try_import, "json", timeout_s=60, meanwhile=broken)
+            worker.call(repeat_work, 1.0, timeout_s=60, meanwhile=broken)
         assert worker.receive(60) is not None, "it lives on"
 
 
