@@ -68,11 +68,8 @@ class ScriptPipeline:
         Raises:
             NotFiniteError: logits, or their sums, are NaN or infinite.
         """
-        watch, tile, (low, high) = (
-            Stopwatch(partial(synchronize, self._device)),
-            self._settings.tile,
-            self._settings.window,
-        )
+        watch = Stopwatch(partial(synchronize, self._device))
+        tile, (low, high) = self._settings.tile, self._settings.window
         start = time.perf_counter_ns()
         with watch.stage("read"):
             niftis: list[Any] = [nib.load(path) for path in image_paths]
