@@ -1,4 +1,5 @@
-"""OpenVINO on the CPU: `engine`; INT8 by `quantize`, with `class_check` of classes that it leaves uncertain.
+"""OpenVINO on the CPU: `engine`, with the `core` of the process; INT8 by `quantize`.
 
-`runtime_graph` says what ran; `matrix_product` is what the peak is measured by.
+`class_check` computes classes anew that INT8 leaves uncertain. `runtime_graph` says what ran; `matrix_product` is what
+the peak is measured by.
 """

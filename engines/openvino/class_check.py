@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from engines.base import ClassCheck, EngineError, Target
 from engines.layers import OUTPUTS
+from engines.openvino.core import core
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +31,7 @@ def write_class_check(folder: Path, path: Path, changes: "Tensor") -> None:
     if not changes.isfinite().all():
         raise EngineError("INT8 gives logits that are not finite on the calibration tiles; use another precision")
     lead = float((changes.amax(1) - changes.amin(1)).max())
-    network = openvino.Core().read_model(str(path))
+    network = core().read_model(str(path))
     outputs = [output for output in network.outputs if OUTPUTS[1] in output.get_names()]
     classes = openvino.Model(outputs, network.get_parameters())
     openvino.save_model(classes, str(folder / _FILE), compress_to_fp16=False)
@@ -39,13 +40,12 @@ def write_class_check(folder: Path, path: Path, changes: "Tensor") -> None:
 
 def open_class_check(folder: Path, target: Target) -> ClassCheck | None:
     """What `write_class_check` wrote, compiled for one tile at a time; None of a network without a classification."""
-    import openvino
     import torch
 
     if not (folder / _FILE).is_file():
         return None
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": target.threads, "NUM_STREAMS": 1}
-    request = openvino.Core().compile_model(str(folder / _FILE), "CPU", settings).create_infer_request()
+    request = core().compile_model(str(folder / _FILE), "CPU", settings).create_infer_request()
 
     def infer(x: "Tensor") -> "Tensor":
         parts = torch.split(x.contiguous(), target.batch)

@@ -11,6 +11,7 @@ from engines.evidence.mac_counter import layers_for
 from engines.host.cpu import weight_bits
 from engines.onnx.export import PACKAGES, onnx_file
 from engines.openvino.class_check import open_class_check
+from engines.openvino.core import core
 from engines.openvino.runtime_graph import matched
 from engines.probe import check, unavailable
 
@@ -40,8 +41,6 @@ class OpenVino(Engine):
 
     @contextmanager
     def open(self, model: "Model", target: Target) -> Iterator["OpenVinoSession"]:
-        import openvino
-
         whole, target, check = target.batch, _single(model, target), None
         known: dict[str, Any] = {}
         if self.backend.precision == "int8":
@@ -66,7 +65,7 @@ class OpenVino(Engine):
             "INFERENCE_NUM_THREADS": target.threads,
             "NUM_STREAMS": target.streams or min(whole // target.batch, target.threads),
         }
-        compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+        compiled = core().compile_model(str(path), "CPU", settings)
         details = {"cached": built.cached, **known}
         yield OpenVinoSession(compiled, model, target, whole // target.batch, details, check)
 
@@ -86,9 +85,7 @@ def _single(model: "Model", target: Target) -> Target:
 
 
 def _has_bf16() -> bool:
-    import openvino
-
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _empty(requests: int, output: Any) -> "Tensor":

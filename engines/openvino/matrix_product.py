@@ -7,6 +7,7 @@ import openvino
 from numpy.typing import NDArray
 from openvino import opset8 as ops
 
+from engines.openvino.core import core
 from engines.openvino.runtime_graph import precision_of
 
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
@@ -41,7 +42,7 @@ def _request(
     factors = [x, ops.constant(weights)]
     if precision == "int8":
         factors = [_quantized(factor, levels) for factor, levels in zip(factors, _LEVELS, strict=True)]
-    compiled = openvino.Core().compile_model(
+    compiled = core().compile_model(
         openvino.Model([form(*factors)], [x]),
         "CPU",
         {"INFERENCE_PRECISION_HINT": _HINTS[precision], "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1},

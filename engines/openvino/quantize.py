@@ -18,6 +18,7 @@ from engines.host.cpu import weight_bits
 from engines.layers import INPUT
 from engines.onnx.export import calibration_batches, onnx_file
 from engines.openvino.class_check import write_class_check
+from engines.openvino.core import core
 from engines.openvino.runtime_graph import matched
 from engines.quantization import sensitivity
 
@@ -141,12 +142,10 @@ class _Quantizer:
     def __init__(
         self, path: Path, batches: "Sequence[Tensor]", hint: str, regions: bool, layers: "Sequence[Layer]"
     ) -> None:
-        import openvino
         import torch
 
-        self._core = openvino.Core()
         self._path, self._batches, self._hint, self._regions, self._layers = path, batches, hint, regions, layers
-        exact = self._core.compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        exact = core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         masks, classes = zip(*self._answers(exact), strict=True)
         self._exact_masks, self.exact_classes = masks, torch.cat(classes)
 
@@ -162,7 +161,7 @@ class _Quantizer:
         import torch
 
         network = nncf.quantize(
-            self._core.read_model(str(self._path)),
+            core().read_model(str(self._path)),
             nncf.Dataset(self._batches, lambda batch: {INPUT: batch.numpy()}),
             preset=nncf.QuantizationPreset.MIXED,
             model_type=nncf.ModelType.TRANSFORMER,  # for which alone NNCF smooths, convolutions too
@@ -175,7 +174,7 @@ class _Quantizer:
                 smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(convolution=SMOOTHING, matmul=-1),
             ),
         )
-        compiled = self._core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": self._hint})
+        compiled = core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": self._hint})
         masks, classes = zip(*self._answers(compiled), strict=True)
         return _Quantized(
             network=network,

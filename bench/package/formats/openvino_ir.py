@@ -14,6 +14,7 @@ from bench.package.formats.description import (
     write_plans,
 )
 from bench.package.formats.onnx_graph import graphs_of
+from engines.openvino.core import core
 
 _BACKEND = "openvino-fp32"  # which runs what can be such files
 _FILE = "model.xml"
@@ -65,7 +66,7 @@ def write_irs(subject: Subject, places: list[Path]) -> tuple[tuple[Path, ...], s
 
         graphs, precision = graphs_of(subject, half=False)
         for graph, place in zip(graphs, places, strict=True):
-            openvino.save_model(openvino.Core().read_model(str(graph)), str(place / _FILE), compress_to_fp16=False)
+            openvino.save_model(core().read_model(str(graph)), str(place / _FILE), compress_to_fp16=False)
     return tuple(place / _FILE for place in places), precision
 
 
@@ -88,9 +89,7 @@ def unlike_the_run(subject: Subject, precision: str) -> tuple[str, ...]:
 
 def tensors_of(file: Path) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
     """The inputs and outputs of an IR, whose shapes are fixed."""
-    import openvino
-
-    model = openvino.Core().read_model(str(file))
+    model = core().read_model(str(file))
     return tuple(map(_tensor, model.inputs)), tuple(map(_tensor, model.outputs))
 
 

@@ -1,9 +1,9 @@
 """OpenVINO's matrix products: right, and in the precision that was asked for."""
 
 import numpy as np
-import openvino
 import pytest
 
+from engines.openvino.core import core
 from engines.openvino.matrix_product import products
 
 SIDE = 128
@@ -27,5 +27,5 @@ def test_products_in_this_precision(precision, error, exact):
 
 
 def test_no_product_in_bf16_without_the_instructions():
-    able = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    able = "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     assert bool(products("bf16", SIDE, 1)) == able

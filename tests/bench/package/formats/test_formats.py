@@ -21,6 +21,7 @@ from bench.errors import InputError
 from bench.package.formats import onnx_graph, torchscript, triton
 from bench.package.formats.description import Subject, other_runtime, write_description
 from bench.package.opening import open_package
+from engines.openvino.core import core
 from models.load import load_models
 from tests.bench.conftest import SIDE
 from tests.bench.package.formats.subjects import subject_of
@@ -81,12 +82,10 @@ def test_onnx_runtime_opens_the_graph(run, exported, tile, expected):
 
 
 def test_openvino_compiles_the_ir(run, exported, tile, expected):
-    import openvino
-
     folder, said = exported(run, "openvino-fp32", "openvino")
     hint = said["precision"]["openvino_hint"]
     assert (hint, said["precision"]["files"]) == ("f32", "fp32")
-    compiled = openvino.Core().compile_model(str(folder / "model.xml"), "CPU", {"INFERENCE_PRECISION_HINT": hint})
+    compiled = core().compile_model(str(folder / "model.xml"), "CPU", {"INFERENCE_PRECISION_HINT": hint})
     assert ports(said["inputs"]) == IMAGE
     assert {port.get_any_name() for port in compiled.outputs} == LOGITS.keys()
     results = compiled({"image": tile})
@@ -192,9 +191,7 @@ def test_triton_reads_the_model_of_whole_cases(variant, run, exported):
 
 def _inferred(file: Path, tile: np.ndarray) -> list[np.ndarray]:
     """By the runtime that Triton's backend is."""
-    import openvino
-
-    compiled = openvino.Core().compile_model(str(file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core().compile_model(str(file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     results = compiled({"image": tile})
     return [results[name] for name in LOGITS]
 
@@ -219,7 +216,6 @@ def test_the_description_says_how_it_is_used(run, exported):
 
 def test_int8_graphs_are_those_that_ran(quantized_run, exported):
     import onnx
-    import openvino
 
     folder, said = exported(quantized_run, "ort-int8", "onnx")
     assert said["precision"]["files"] == "int8"
@@ -230,7 +226,7 @@ def test_int8_graphs_are_those_that_ran(quantized_run, exported):
     assert (folder / "model.onnx").read_bytes() == artefact.read_bytes()
     folder, said = exported(quantized_run, "openvino-int8", "openvino")
     assert said["precision"]["files"] == "int8"
-    model = openvino.Core().read_model(str(folder / "model.xml"))
+    model = core().read_model(str(folder / "model.xml"))
     assert "FakeQuantize" in {operation.get_type_name() for operation in model.get_ops()}
     hint = said["precision"]["openvino_hint"]
     assert any(f"INFERENCE_PRECISION_HINT={hint}" in remark for remark in said["remarks"])
