@@ -28,8 +28,9 @@ AGAINST ?= torch-compile,openvino-fp32,openvino-bf16,openvino-int8,openvino-fp32
 bench-peers: setup
 	$(BIN)/bench run --backends $(AGAINST),$(PEERS); status=$$?; $(BIN)/bench report; exit $$status
 
+# A test that takes its process down ends the whole run at once: replaced by another process, the run would never end.
 test: setup
-	$(BIN)/python -m pytest -n 3 --dist loadgroup
+	$(BIN)/python -m pytest -n 3 --dist loadgroup --max-worker-restart 0
 
 # The figures and tables of the documents, from the committed runs; the picture of a report needs Chromium.
 docs: setup

