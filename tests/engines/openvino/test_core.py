@@ -23,8 +23,9 @@ for _ in range(2):
         thread.join()
     else:
         close(networks)
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 try:
-    signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(signal.SIGTERM)
 except KeyboardInterrupt:
     print("interrupted")
 """
