@@ -123,7 +123,7 @@ def runs(page: Path) -> Table:
         (
             link(name, page),
             about["what"],
-            about["machine"],
+            about["machine"].removeprefix("2 cores, "),
             cases(name),
             summary_of(name).verdict,
             variant_of(name),
