@@ -79,7 +79,7 @@ class Race:
     def _wait(self) -> None:
         """Have those wait that others are faster than, among variants whose accuracy is not known yet."""
         can = [each.name for each in candidates(self._run) if not each.left and self._lacks(each)]
-        slower = behind(self._run, [name for name in can if name not in self._accuracy], self._spent)
+        slower = behind(self._run, self._claim, [name for name in can if name not in self._accuracy], self._spent)
         more = [name for name in slower if name not in self._interleaver.waiting]
         if more:
             self._interleaver.waiting.update(more)

@@ -5,6 +5,10 @@ Function Approximation", NIPS 1993), with paired bounds by bootstrap in the plac
 each look at the samples spends a part of the error, half of it in equal parts within the first round and half after the
 rounds as `spent` has it, shared by those that still race. So the variant that is truly best leaves wrongly in at most
 5 % of the runs. What remains is confirmed on fresh samples whatever the race did, so that it makes no claim of its own.
+
+Among variants that are nearer to each other than `INDIFFERENCE`, any may be taken, as in the indifference-zone
+formulation of selection (Bechhofer, "A Single-Sample Multiple Decision Procedure for Ranking Means of Normal
+Populations with Known Variances", Annals of Mathematical Statistics 25, 1954): it is the fastest as measured.
 """
 
 from collections.abc import Collection, Mapping
@@ -23,6 +27,10 @@ from reports.stats.multiplicity import spent
 ONE_LAUNCH = 0.06
 """How far, as a log ratio, the luck of single processes may carry two equal variants from each other. Two launches and
 more show it themselves; see "Why processes are launched anew" in docs/explanation/validity.md."""
+
+INDIFFERENCE = 0.10
+"""How much of its time another variant may save, at most, over the one that is taken. To tell such two apart takes more
+samples than all others together, and the launch of their processes may turn their order around."""
 
 _STEP = 1.6  # from one look within the first round to the next
 
@@ -71,13 +79,15 @@ def leaving(run: Run, claim: Claim, level: float, accuracy: Mapping[str, tuple[s
     if not kept:
         return why
     leader = max(kept, key=lambda name: kept[name].speedup.estimate)
-    why |= {name: reason for name in able if name != leader and (reason := _beaten(run, name, leader, level))}
+    others = [name for name in able if name != leader]
+    why |= {name: reason for name in others if (reason := _beaten(run, name, leader, level))}
     if _is_confirmed(run, claim, leader):
-        undecided = [name for name in able if name not in why and states[name][0] == UNDECIDED]
+        undecided = [name for name in others if name not in why and states[name][0] == UNDECIDED]
         why |= dict.fromkeys(
             undecided, f"its accuracy is undecided, which more rounds do not change; {leader}'s is kept"
         )
-    return why
+    zone = _zone(run, claim, leader)
+    return {name: reason for name in others if (reason := _near(run, name, leader, zone, level))} | why
 
 
 def known_peers(run: Run) -> tuple[str, ...]:
@@ -88,8 +98,8 @@ def known_peers(run: Run) -> tuple[str, ...]:
     return tuple(name for name, own in speeds.items() if own.cases >= MIN_CASES and own.half_width <= WIDEST)
 
 
-def behind(run: Run, names: Collection[str], looks: int) -> tuple[str, ...]:
-    """Those of `names` that would be beaten by the fastest of them, if its accuracy turned out to be kept.
+def behind(run: Run, claim: Claim, names: Collection[str], looks: int) -> tuple[str, ...]:
+    """Those of `names` that would leave for the fastest of them, if its accuracy turned out to be kept.
 
     They may wait until it is known. That changes the order of what is run alone, and so spends no error. They are those
     alone that would leave at once then, after so many earlier `looks` at complete rounds: one that had to go on would
@@ -102,7 +112,8 @@ def behind(run: Run, names: Collection[str], looks: int) -> tuple[str, ...]:
         return ()
     fastest = max(timed, key=lambda name: speeds[name].speedup.estimate)
     beside = {name: interleaved_speed(run, name, fastest) for name in timed if name != fastest}
-    return tuple(name for name, own in beside.items() if _is_below(own, 0.0, level))
+    zone = _zone(run, claim, fastest)
+    return tuple(name for name, own in beside.items() if _is_below(own, zone, level))
 
 
 def is_settled(run: Run, claim: Claim) -> bool:
@@ -112,11 +123,7 @@ def is_settled(run: Run, claim: Claim) -> bool:
     that its confirmation, of as many rounds, has the power that it needs; and one that is refuted, which has no other.
     """
     racing = [variant.name for variant in candidates(run) if not variant.left]
-    if len(racing) != 1:
-        return not racing
-    own = interleaved_speed(run, racing[0])
-    sure = own.log_speedup.low(ALPHA) - _luck(own) >= _required(claim)
-    return sure and _is_confirmed(run, claim, racing[0])
+    return _is_sure(run, claim, racing[0]) if len(racing) == 1 else not racing
 
 
 def _slow(own: Speed, claim: Claim, level: float) -> str:
@@ -132,12 +139,24 @@ def _slow(own: Speed, claim: Claim, level: float) -> str:
 
 def _beaten(run: Run, name: str, leader: str, level: float) -> str:
     beside = interleaved_speed(run, name, leader)
-    if not _is_below(beside, 0.0, level):
+    return f"beaten beyond doubt {_takes(beside, leader)}" if _is_below(beside, 0.0, level) else ""
+
+
+def _near(run: Run, name: str, leader: str, zone: float, level: float) -> str:
+    beside = interleaved_speed(run, name, leader)
+    if not _is_below(beside, zone, level):
         return ""
+    return f"not {plain_percent(100 * INDIFFERENCE)} faster beyond doubt {_takes(beside, leader)}"
+
+
+def _takes(beside: Speed, leader: str) -> str:
     slower = factor(1 / beside.speedup.estimate)
-    return (
-        f"beaten beyond doubt after {_samples(beside)}: it takes {slower} the time of {leader}, whose accuracy is kept"
-    )
+    return f"after {_samples(beside)}: it takes {slower} the time of {leader}, whose accuracy is kept"
+
+
+def _zone(run: Run, claim: Claim, leader: str) -> float:
+    """How much larger than the leader's a log speedup may be without a difference; 0 where the claim is not sure."""
+    return -log(1 - INDIFFERENCE) if _is_sure(run, claim, leader) else 0.0
 
 
 def _is_below(own: Speed, bound: float, level: float) -> bool:
@@ -152,6 +171,12 @@ def _luck(own: Speed) -> float:
 def _required(claim: Claim) -> float:
     """The log speedup of the claim."""
     return -log(1 - claim.min_reduction_pct / 100)
+
+
+def _is_sure(run: Run, claim: Claim, name: str) -> bool:
+    """Whether its claim is confirmed by the samples of the rounds whatever the luck of a single launch."""
+    own = interleaved_speed(run, name)
+    return own.log_speedup.low(ALPHA) - _luck(own) >= _required(claim) and _is_confirmed(run, claim, name)
 
 
 def _is_confirmed(run: Run, claim: Claim, name: str) -> bool:

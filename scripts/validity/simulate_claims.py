@@ -203,7 +203,7 @@ def _first_round(run: Run, machine: Machine, truths: dict[str, Truth]) -> tuple[
     early, passes, waiting = set(looks(machine.cases)), 0, set[str]()
     while True:
         unknown = [variant.name for variant in run.variants[1:] if not (variant.left or variant.scores)]
-        waiting = set(behind(run, unknown, passes)) if passes else waiting
+        waiting = set(behind(run, claim, unknown, passes)) if passes else waiting
         for number, case in enumerate(order, 1):
             names = [variant.name for variant in run.variants if not variant.left and variant.name not in waiting]
             had = [{sample.case for sample in run.variant(name).samples} for name in names]
@@ -212,7 +212,7 @@ def _first_round(run: Run, machine: Machine, truths: dict[str, Truth]) -> tuple[
             if race and number in early:
                 early.discard(number)
                 run = _left(run, leaving(run, claim, level_early(machine.cases), accuracy_states(run, claim)))
-                waiting |= set(behind(run, [name for name in unknown if not run.variant(name).left], passes))
+                waiting |= set(behind(run, claim, [name for name in unknown if not run.variant(name).left], passes))
         passes += 1
         run = _with_scores(run, truths, waiting)
         if race:
