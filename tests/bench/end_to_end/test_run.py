@@ -156,7 +156,8 @@ def test_in_a_race_the_slower_wait_until_the_accuracy_of_the_fastest_is_known(be
     assert "late" in notes[0]
     assert row(summary, "shifted")["left"].startswith("its accuracy lost")
     assert row(summary, "medium")["left"] is None
-    assert row(summary, "late")["left"].startswith("beaten beyond doubt after ")
+    reason = row(summary, "late")["left"].partition(" after ")[0]  # how few samples spread is the machine's
+    assert reason in ("beaten beyond doubt", "not 10 % faster beyond doubt")
     counts = {name: [s["phase"] for s in read_samples(name)].count("interleaved") for name in ("shifted", "medium")}
     assert counts["shifted"] == ENOUGH_FOR_F1 <= counts["medium"]
     rest, baseline = ([s for s in read_samples(name) if s["round"] == 1] for name in ("medium", "torch-fp32"))
