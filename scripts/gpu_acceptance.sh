@@ -180,8 +180,8 @@ printf '[%s-coarse]\nbackend = "%s"\nroi = "coarse"\nbatch = 2\n' "$fast" "$fast
 recipe=(--recipes "$logs/coarse.toml")
 few=(--max-cases "${BODIES:-16}")
 has_monai=$("$python" -c 'import importlib.util; print(importlib.util.find_spec("monai") is not None)')
-amp=$([ "$cuda" = yes ] && echo amp || echo fp32)                          # not every CPU computes in BF16
-body=$([ "$has_monai" = True ] && echo "peer-monai-$amp" || echo torch-fp32) # what whole bodies are held against
+monai=peer-monai-$([ "$cuda" = yes ] && echo amp || echo fp32)   # not every CPU computes in BF16
+body=$([ "$has_monai" = True ] && echo "$monai" || echo torch-fp32) # what whole bodies are held against
 
 stage claim 240 run "$out" --backends "$claimed" --max-cases "${CASES:-36}"
 stage scenarios 120 scenarios

@@ -79,15 +79,17 @@ def leaving(run: Run, claim: Claim, level: float, accuracy: Mapping[str, tuple[s
     if not kept:
         return why
     leader = max(kept, key=lambda name: kept[name].speedup.estimate)
-    others = [name for name in able if name != leader]
-    why |= {name: reason for name in others if (reason := _beaten(run, name, leader, level))}
+    beside = {name: interleaved_speed(run, name, leader) for name in able if name != leader}
+    beaten = [name for name, own in beside.items() if _is_below(own, 0.0, level)]
+    why |= {name: f"beaten beyond doubt {_takes(beside[name], leader)}" for name in beaten}
     if _is_confirmed(run, claim, leader):
-        undecided = [name for name in others if name not in why and states[name][0] == UNDECIDED]
+        undecided = [name for name in beside if name not in why and states[name][0] == UNDECIDED]
         why |= dict.fromkeys(
             undecided, f"its accuracy is undecided, which more rounds do not change; {leader}'s is kept"
         )
-    zone = _zone(run, claim, leader)
-    return {name: reason for name in others if (reason := _near(run, name, leader, zone, level))} | why
+    zone, saved = _zone(run, claim, leader), plain_percent(100 * INDIFFERENCE)
+    near = [name for name, own in beside.items() if _is_below(own, zone, level)]
+    return {name: f"not {saved} faster beyond doubt {_takes(beside[name], leader)}" for name in near} | why
 
 
 def known_peers(run: Run) -> tuple[str, ...]:
@@ -135,18 +137,6 @@ def _slow(own: Speed, claim: Claim, level: float) -> str:
         f"slower than the claim beyond doubt after {_samples(own)}: {own.scope} {change}, "
         f"{plain_percent(claim.min_reduction_pct)} required"
     )
-
-
-def _beaten(run: Run, name: str, leader: str, level: float) -> str:
-    beside = interleaved_speed(run, name, leader)
-    return f"beaten beyond doubt {_takes(beside, leader)}" if _is_below(beside, 0.0, level) else ""
-
-
-def _near(run: Run, name: str, leader: str, zone: float, level: float) -> str:
-    beside = interleaved_speed(run, name, leader)
-    if not _is_below(beside, zone, level):
-        return ""
-    return f"not {plain_percent(100 * INDIFFERENCE)} faster beyond doubt {_takes(beside, leader)}"
 
 
 def _takes(beside: Speed, leader: str) -> str:
