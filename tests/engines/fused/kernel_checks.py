@@ -331,8 +331,8 @@ def main() -> None:
         "NaN": poisoned(),
         "again": repeated(),
         "other layouts": refused(),
-        "convolution": convolution(2, 16, 5, 6, 7),
-        "convolution behind a norm": convolution(2, 32, 5, 6, 7, normed=True, to=32),
+        "convolution": convolution(2, 16, 3, 5, 6),
+        "convolution behind a norm": convolution(2, 32, 3, 5, 6, normed=True, to=32),
         "convolution behind a norm, large mean": convolution(1, 16, 4, 6, 6, normed=True, mean=20),
         "convolution, blocks as large as can be": convolution(
             1, 48, 3, 4, 9, to=48, way=(128, 64, 64, 4, 3), normed=True
