@@ -1,6 +1,6 @@
 """The table of classes that a command writes, held to be of this call only if it was written in it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from bench.errors import CommandError, InputError
@@ -9,8 +9,9 @@ from bench.errors import CommandError, InputError
 class ClassFile:
     """Make it before the call, and `read` it behind it."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, names: Sequence[str] = ()) -> None:
+        """Where the command writes it, and the `names` by which it may call classes, in their order."""
+        self._path, self._names = path, names
         self._before = self._state()
 
     def read(self, cases: Collection[str]) -> dict[str, int | None]:
@@ -27,7 +28,7 @@ class ClassFile:
         if now == self._before:
             raise CommandError(f"{self._path}: it did not write its table of classes, which is that of an earlier call")
         try:
-            classes = read_class_table(self._path, cases).classes
+            classes = read_class_table(self._path, cases, self._names).classes
         except (InputError, OSError) as error:
             raise CommandError(str(error)) from None
         missing = sorted(set(cases) - classes.keys())

@@ -38,11 +38,13 @@ class Command:
         record: what the user wrote.
         environment: the user's own variables.
         timeout_s: seconds that a case may take.
+        class_names: by which it may call the classes of cases, in their order.
     """
 
     record: CommandRecord
     environment: Mapping[str, str]
     timeout_s: float
+    class_names: tuple[str, ...] = ()
 
     @property
     def arguments(self) -> list[str]:

@@ -24,7 +24,7 @@ from typing import Any, Self
 
 from bench.commands.class_file import ClassFile
 from bench.commands.command import Command, filled, with_values
-from bench.errors import CommandError
+from bench.errors import CommandError, InputError
 from bench.machine.process_tree import keep_orphans, kill_descendants, reap
 from reports.records.record import CASE, FOLDER, SERVER
 
@@ -91,9 +91,8 @@ class Runner(ABC):
         named = self._command.record.classes
         if not named:
             return None
-        return ClassFile(
-            Path(self._command.record.folder) / with_values(named, {"mask": str(mask), "masks_dir": str(masks)})
-        )
+        path = Path(self._command.record.folder) / with_values(named, {"mask": str(mask), "masks_dir": str(masks)})
+        return ClassFile(path, self._command.class_names)
 
 
 class CaseRunner(Runner):
@@ -136,7 +135,19 @@ class ServerRunner(Runner):
             if "error" in answer:
                 raise CommandError(f"it answers with an error: {_one_line(answer['error'])}")
             _refuse_missing(case.mask)
-            return Ran(ns, class_file.read([case.name]) if class_file else {case.name: _class_in(answer)})
+            if class_file:
+                return Ran(ns, class_file.read([case.name]))
+            return Ran(ns, {case.name: self._class_of(answer.get("class"), case.name)})
+
+    def _class_of(self, value: Any, case: str) -> int | None:
+        if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+            return value
+        from bench.data.class_table import class_of  # as in `class_file`
+
+        try:
+            return class_of(value, case, "its answer", self._command.class_names)
+        except InputError as error:
+            raise CommandError(str(error)) from None
 
     def _write(self, line: str) -> None:
         assert self._process.stdin is not None
@@ -296,13 +307,6 @@ def _link(case: CommandCase, folder: Path) -> None:
         (folder / f"{case.name}_{number:04}{ending_of(image.name)}").symlink_to(image)
         for voxels in files_of(image)[1:]:
             (folder / voxels.name).symlink_to(voxels)
-
-
-def _class_in(answer: dict[str, Any]) -> int | None:
-    value = answer.get("class")
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
-        return value
-    raise CommandError(f"its class {_one_line(value)} is no whole number from 0")
 
 
 def _ending(status: int) -> str:

@@ -150,7 +150,7 @@ def _of_csv(path: Path, text: str, names: Names) -> Iterator[Entry]:
             for number, name, value in entries:
                 where = f"{path}: line {number}"
                 point = "." if delimiter == "," else ","
-                yield Entry(name, _class(value, name, where, names, point), where)
+                yield Entry(name, class_of(value, name, where, names, point), where)
         except csv.Error as error:
             raise InputError(f"{path}: not a table of classes ({error}); export it again") from None
         return
@@ -189,7 +189,7 @@ def _of_json(path: Path, text: str, cases: Collection[str], names: Names) -> Ite
     else:
         return
     for name, value in pairs:
-        yield Entry(name, _class(value, name, str(path), names), str(path))
+        yield Entry(name, class_of(value, name, str(path), names), str(path))
 
 
 def _are_images(values: Iterable[str]) -> bool:
@@ -197,8 +197,15 @@ def _are_images(values: Iterable[str]) -> bool:
     return any(ending_of(value) for value in values)
 
 
-def _class(value: Any, name: str, where: str, names: Names, point: str = ".") -> int | None:
-    """A class by its number, or else by its name."""
+def class_of(value: Any, name: str, where: str, names: Names, point: str = ".") -> int | None:
+    """The class of the case `name` by its number, or else by its own name; None of an empty `value`.
+
+    Args:
+        where: it was found. point: in numbers.
+
+    Raises:
+        InputError: it is neither; the line begins with `where`.
+    """
     if value is None or str(value).strip() == "":
         return None
     written = str(value)

@@ -11,7 +11,7 @@ from bench.pipeline.settings import InferenceSettings
 from bench.plan.cache import cache_folder
 from bench.plan.calibration import Calibrations
 from bench.plan.controlled_settings import model_options_of
-from bench.plan.networks import Networks, recorded_paths
+from bench.plan.networks import Networks, classes_of, recorded_paths
 from bench.plan.settings import of_variant
 from bench.plan.variants.augmentation import tta_absent
 from bench.plan.variants.variants import roi_absent, row_of, setting_absent
@@ -20,7 +20,7 @@ from bench.worker.messages import Open, OpenCommand
 from engines.base import Availability, Backend, Target
 from engines.probe import incompatible_reason, ungraphable_reason
 from models.model import Model
-from reports.records.record import CheckpointRecord, CommandRecord, Settings, VariantSettings
+from reports.records.record import CheckpointRecord, Settings, VariantSettings
 
 
 def opens(
@@ -58,13 +58,19 @@ def opens(
         )  # fmt: skip
 
     return tuple(
-        request(name, own) if own.command is None else _command(name, own, own.command, settings, cache)
+        request(name, own) if own.command is None else _command(name, own, model, settings, cache)
         for name, own in settings.variants.items()
     )
 
 
-def _command(name: str, own: VariantSettings, record: CommandRecord, settings: Settings, cache: Path) -> OpenCommand:
-    command = Command(record=record, environment=users_environment(), timeout_s=settings.timeout_s)
+def _command(name: str, own: VariantSettings, model: Model, settings: Settings, cache: Path) -> OpenCommand:
+    assert own.command is not None
+    command = Command(
+        record=own.command,
+        environment=users_environment(),
+        timeout_s=settings.timeout_s,
+        class_names=classes_of(model).classes,
+    )
     return OpenCommand(name, command, Target(settings.device, settings.tile, own.batch, settings.threads, cache))
 
 

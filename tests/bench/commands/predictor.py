@@ -77,7 +77,7 @@ def main() -> None:
                 continue
             predict(Path(case["images"][0]), Path(case["mask"]), fault, float(seconds))
             again = 2 if fault == "twice" and "_000" not in case["mask"] else 1
-            answer = {} if fault == "classless" else {"class": 1}
+            answer = {} if fault == "classless" else {"class": "Tumour" if fault == "named" else 1}
             print("\n".join([json.dumps(answer)] * again), flush=True)
 
 

@@ -18,11 +18,14 @@ PREDICTOR = Path(__file__).with_name("predictor.py")
 REST = {"case": "{mask} {image}", "server": "", "folder": "{images_dir} {masks_dir}"}
 MODES = tuple(REST)
 SLEEP_S = 0.2
+CLASSES = ("benign", "border line", "Malignant")
 
 
 def command(mode: str, fault: str, classes: str = "", line: str = "") -> OpenCommand:
     line = line or f"{sys.executable} {PREDICTOR} {fault} {SLEEP_S} {mode} {REST[mode]}"
-    made = Command(record=read_command("", line, mode, classes), environment=dict(os.environ), timeout_s=1.5)
+    made = Command(
+        record=read_command("", line, mode, classes), environment=dict(os.environ), timeout_s=1.5, class_names=CLASSES
+    )
     return OpenCommand(fault, made, Target("cpu", (0, 0, 0), 1, 1, Path()))
 
 
@@ -133,7 +136,8 @@ def test_classes_are_those_that_this_call_wrote(request_of, tmp_path):
     )
     request = request_of("case")
     name = request.cases[0].name
-    for text, expected in ((f"Names,Subtype\n{name}.nii.gz,2\n", {name: 2}), ("Names,Subtype\nother,2\n", None)):
+    written = {f"{name}.nii.gz,2": {name: 2}, f"{name},malignant": {name: 2}, "other,2": None}
+    for text, expected in ((f"Names,Subtype\n{row}\n", expected) for row, expected in written.items()):
         table.unlink(missing_ok=True)
         with WorkerProcess(1) as process:
             line = f"{sys.executable} {script} {{mask}} {table} '{text}' {{image}}"
@@ -145,6 +149,37 @@ def test_classes_are_those_that_this_call_wrote(request_of, tmp_path):
         else:
             assert reply.classes == expected
             assert again.reason.endswith("it did not write its table of classes, which is that of an earlier call")
+
+
+@pytest.mark.parametrize(
+    ("answered", "expected"),
+    [
+        ("'border-line'", 1),
+        ("'2'", 2),
+        ("None", None),
+        ("-1", "class '-1' of CASE is no whole number from 0; correct it"),
+        ("[1]", "class '[1]' of CASE is no whole number from 0, nor one of the task's classes: "),
+        ("True", "class 'True' of CASE is no whole number from 0, nor one of the task's classes: "),
+        ("'cystic'", "class 'cystic' of CASE is no whole number from 0, nor one of the task's classes: benign, "),
+    ],
+)
+def test_a_server_answers_with_the_number_or_the_name_of_a_class(answered, expected, request_of, tmp_path):
+    script = tmp_path / "serve.py"
+    script.write_text(
+        "import json, pathlib, sys\n"
+        "for line in sys.stdin:\n"
+        "    pathlib.Path(json.loads(line)['mask']).write_text('mask')\n"
+        f"    print(json.dumps({{'class': {answered}}}), flush=True)\n"
+    )
+    request = request_of("server")
+    name = request.cases[0].name
+    with WorkerProcess(1, tmp_path / "log") as process:
+        process.ask(command("server", "", line=f"{sys.executable} {script}"), 60)
+        reply = process.ask(request, 60)
+    if isinstance(expected, str):
+        assert reply.reason.startswith(f"{name}: its answer: {expected.replace('CASE', name)}")
+    else:
+        assert reply.classes == {name: expected}
 
 
 def test_an_answer_that_is_nested_too_deeply_is_said_to_be_so(request_of, tmp_path):

@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from bench.cli.main import main
+from reports.records.store import read_run
 from tests.bench.commands.test_runner import MODES, PREDICTOR, REST
 from tests.bench.forked import running_workers
 from tests.bench.run_files import put_samples, read_samples
@@ -122,6 +123,17 @@ def test_commands_alone_need_a_task_and_no_network(bench, data, limit, tmp_path,
     run = json.loads(Path("run/run.json").read_text())
     assert (run["checkpoint"]["container"], run["peak_flops"], run["task"]["classes"]) == ("none", {}, 0)
     assert printed.out.startswith("CONFIRMED: b reduces the case time by")
+
+
+def test_a_command_may_call_classes_by_the_tasks_names(data, tmp_path, limit, capsys):
+    task = tmp_path / "task.toml"
+    labels = "[labels]\nbackground = 0\npancreas = 1\nlesion = 2\n"
+    task.write_text(f'channels = ["CT"]\nclasses = ["cyst", "tumour", "other"]\n{labels}')
+    where = ("run", "--data", str(data), "--task", str(task), "--out", str(tmp_path / "run"), "--max-cases", "2")
+    code = main([*where, *alone(option("a", "server"), option("b", "server", "named")), "--rounds", "1"])
+    assert code == 3, capsys.readouterr()
+    run = read_run(tmp_path / "run")
+    assert {score.subtype for score in run.variant("b").scores} == {1}
 
 
 @pytest.mark.parametrize(
