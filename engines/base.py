@@ -175,7 +175,8 @@ class ClassCheck:
 class Session(Protocol):
     """A built engine, ready to infer.
 
-    One of a lower precision may also have a `class_check`, see `class_check_of`.
+    One of a lower precision may also have a `class_check`, see `class_check_of`; one whose threads are not PyTorch's
+    says so by `own_threads`, see `has_own_threads`.
     """
 
     def infer(self, x: "Tensor") -> "tuple[Tensor, Tensor]":
@@ -199,6 +200,11 @@ def class_check_of(session: Session) -> ClassCheck | None:
     """What checks the classes that `session` gives; None where it needs none, or has none."""
     check: ClassCheck | None = getattr(session, "class_check", None)
     return check
+
+
+def has_own_threads(session: object) -> bool:
+    """Whether `session` computes on the processor's cores with other threads than PyTorch's."""
+    return bool(getattr(session, "own_threads", False))
 
 
 class Engine(ABC):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bench.data.blocks import slabs
+from bench.machine.threads import all_threads
 from bench.pipeline.finite import is_finite, overflow
 from bench.pipeline.label_map import choose
 from bench.pipeline.settings import CaseClass, InferenceSettings
@@ -112,7 +113,8 @@ class Merger:
         logits, box = self._finished(part), _common(part.box, self._grid.interior)
         part.sum = None
         if box is not None:  # else all of it is padding
-            receiver.receive(_within(box, self._grid.interior), logits[(slice(None), *_within(box, part.box))])
+            with all_threads():  # it may resample
+                receiver.receive(_within(box, self._grid.interior), logits[(slice(None), *_within(box, part.box))])
 
     def _finished(self, part: "Part") -> Tensor:
         """What the receiver gets of a part: sums, as the weights' sum, the same for every class, changes no label."""

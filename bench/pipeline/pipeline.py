@@ -27,7 +27,7 @@ from bench.pipeline.roi import STRATEGIES, choose_region
 from bench.pipeline.settings import CaseClass, CaseTiming, InferenceSettings
 from bench.pipeline.tile_runner import LogitsSink, TileRunner, traced
 from bench.pipeline.tiles import Box, Grid, triple
-from engines.base import ClassCheck, Session, class_check_of
+from engines.base import ClassCheck, Session, class_check_of, has_own_threads
 from reports.records.record import Roi
 
 
@@ -100,10 +100,11 @@ class Labelled:
 
 
 class _ClassesAlone:
-    """Stands for the session where a class is checked: its segmentation is of no class."""
+    """Stands for the `session` where a class is checked: its segmentation is of no class."""
 
-    def __init__(self, check: ClassCheck) -> None:
+    def __init__(self, check: ClassCheck, session: Session) -> None:
         self._check = check
+        self.own_threads = has_own_threads(session)
 
     def infer(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return x[:, :0], self._check.infer(x)
@@ -126,6 +127,7 @@ class Pipeline:
         self._preprocessor, self._tiling = preparation_of(settings, self._device)
         self._strategy = STRATEGIES[settings.roi]
         self._side = SideStream(self._device)
+        self._threads = torch.get_num_threads() if has_own_threads(session) else None
 
     @property
     def readers(self) -> int:
@@ -176,6 +178,7 @@ class Pipeline:
         Raises:
             InputError: it cannot be read.
         """
+        self._take_threads()
         with watch.stage("read"):
             volume = self._preprocessor.read(image_paths)
         return volume if self._strategy.needs_network else self._crop(volume, None, watch)
@@ -186,6 +189,7 @@ class Pipeline:
         Raises:
             NotFiniteError: logits, or their sums, are NaN or infinite; names the case and the share of its tiles.
         """
+        self._take_threads()
         nifti = waiting.nifti if isinstance(waiting, Volume) else waiting.geometry.nifti
         with of_case(nifti.get_filename()):
             runner = TileRunner(self._session, self._settings, self._device, watch)
@@ -217,6 +221,11 @@ class Pipeline:
                 class_checked=checked,
             )
 
+    def _take_threads(self) -> None:
+        """In a thread that began while another one of this process had `one_thread`, there would be one for ever."""
+        if self._threads is not None:
+            torch.set_num_threads(self._threads)
+
     def _case_class(self, merger: Merger, volume: Tensor, watch: Stopwatch) -> tuple[CaseClass | None, bool]:
         """The class, if the network gives any, and whether it was uncertain and is that of logits in FP32."""
         if not self._settings.subtypes:
@@ -227,7 +236,7 @@ class Pipeline:
         if check is None or case_class.lead >= check.lead:
             return case_class, False
         logits = list[Tensor]()
-        runner = TileRunner(_ClassesAlone(check), self._settings, self._device, watch)
+        runner = TileRunner(_ClassesAlone(check, self._session), self._settings, self._device, watch)
         runner.run(volume, merger.boxes, lambda _boxes, _segmentation, classes: logits.append(classes.clone()))
         return merger.case_class(torch.cat(logits)), True
 

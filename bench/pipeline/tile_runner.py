@@ -1,6 +1,7 @@
 """Tiles through a session, mirrored or not, in batches of the one size that it takes, timed and counted."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Protocol
 
 import torch
@@ -8,9 +9,11 @@ from torch import Tensor
 
 from bench.errors import NotFiniteError
 from bench.machine.clock import Stopwatch
+from bench.machine.threads import one_thread
 from bench.pipeline.finite import TileCounts
 from bench.pipeline.settings import InferenceSettings
 from bench.pipeline.tiles import Box
+from engines.base import has_own_threads
 
 # Receives the logits of some tiles: their boxes, [n, C, D, H, W] and [n, K].
 LogitsSink = Callable[[list[Box], Tensor, Tensor], None]
@@ -47,6 +50,7 @@ class TileRunner:
         self.tiles = 0
         self.batches = 0
         self._session = session
+        self._alone = has_own_threads(session)
         self._watch = watch
 
     @torch.inference_mode()
@@ -54,8 +58,13 @@ class TileRunner:
         """Run the tiles of a padded ``[C, D, H, W]`` volume; cutting them and `on_logits` are billed to `stage`.
 
         With test-time augmentation `on_logits` gets the mean over a tile's mirrors, tile by tile. The mirrors of a tile
-        follow each other, so that as many as a batch takes share it.
+        follow each other, so that as many as a batch takes share it. Beside an engine that has threads of its own all
+        but its passes is done in this thread.
         """
+        with one_thread() if self._alone else nullcontext():
+            self._run(volume, boxes, on_logits, stage)
+
+    def _run(self, volume: Tensor, boxes: list[Box], on_logits: LogitsSink, stage: str) -> None:
         size, flips = self.settings.batch, self.settings.flips
         passes = [(box, axes) for box in boxes for axes in flips]
         mean = _MirrorMean(len(flips), on_logits)

@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from bench.peers import Peer
-from engines.base import Backend, ClassCheck, Engine, Evidence, Session, Target, class_check_of
+from engines.base import Backend, ClassCheck, Engine, Evidence, Session, Target, class_check_of, has_own_threads
 from models.ensemble import ensemble_of
 
 if TYPE_CHECKING:
@@ -71,6 +71,10 @@ class EnsembleSession:
             return sum(others, first) / len(checks)
 
         return ClassCheck(max(check.lead for check in checks), infer)
+
+    @property
+    def own_threads(self) -> bool:
+        return all(map(has_own_threads, self._sessions))
 
     def sync(self) -> None:
         for session in self._sessions:

@@ -68,6 +68,7 @@ class OnnxRuntimeSession:
     def __init__(self, runtime: Any, run: Any, ran: list[_Node], model: "Model", target: Target, cached: bool) -> None:
         self._runtime, self._run, self.ran = runtime, run, ran
         self._target, self._cached = target, cached
+        self.own_threads = not target.on_cuda
         self._layers = layers_for(model, target)
 
     def infer(self, x: "Tensor") -> "tuple[Tensor, Tensor]":

@@ -107,6 +107,8 @@ class OpenVinoSession:
         class_check: of INT8, where the network has a classification.
     """
 
+    own_threads = True
+
     def __init__(
         self, compiled: Any, model: "Model", target: Target, requests: int, details: dict[str, Any],
         class_check: ClassCheck | None,

@@ -11,6 +11,7 @@ import torch
 
 from bench.errors import NotFiniteError
 from bench.machine.clock import Stopwatch
+from bench.machine.threads import one_thread
 from bench.pipeline import tiles
 from bench.pipeline.merge import Merger, most_held
 from bench.pipeline.nnunet.tiling import HalfMerger
@@ -141,6 +142,22 @@ def test_parts_hold_what_the_whole_holds(kind, cuts, shape, overlap):
     if cuts == (0,):
         starts = [box[0].start for box, _ in kept.parts]
         assert starts == sorted(starts)
+
+
+def test_what_receives_a_part_has_all_threads_again():
+    grid, seen = tiles.sliding_window((16, 16, 16), (16, 16, 16), 0.5), []
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        kept = Kept((0,))
+        kept.receive = lambda *_: seen.append(torch.get_num_threads())
+        merger = Merger(grid, tiles.gaussian_weights((16, 16, 16)), replace(SETTINGS, tile=(16, 16, 16)), kept)
+        with one_thread():
+            merger.aggregate(grid.boxes, torch.zeros(1, 3, 16, 16, 16), torch.zeros(1, 1))
+            assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [3]
 
 
 def test_parts_take_less_memory_than_slabs_and_these_less_than_the_whole():

@@ -1,6 +1,7 @@
 """Whole-volume inference against MONAI, and files that overlay their images."""
 
 from dataclasses import replace
+from threading import Thread
 
 import nibabel as nib
 import numpy as np
@@ -10,6 +11,7 @@ from monai.inferers import sliding_window_inference
 from torch import Tensor
 
 from bench.machine.clock import Stopwatch
+from bench.machine.threads import one_thread
 from bench.pipeline import preparation, tiles
 from bench.pipeline.merge import Merger
 from bench.pipeline.pipeline import Pipeline
@@ -225,3 +227,32 @@ def test_an_uncertain_class_is_that_of_the_exact_logits(network, tmp_path, chang
     sure = Pipeline(session := Lowered(network, shift, below=0.005), own)
     timing = sure.run([image], tmp_path / "a.nii.gz")
     assert (timing.subtype, timing.class_checked, session.checked) == (wrong, False, 0)
+
+
+def test_a_case_beside_an_engines_own_threads_begins_with_all_of_pytorchs(network, tmp_path):
+    """Also in a thread that begins while another has taken one."""
+    nib.save(nib.Nifti1Image(np.zeros((32, 32, 32), np.int16), np.eye(4)), tmp_path / "a_0000.nii.gz")
+    before, seen = torch.get_num_threads(), {}
+    torch.set_num_threads(3)
+    try:
+        session = Module(network)
+        session.own_threads = True
+        pipeline = Pipeline(session, settings())
+
+        def watched(name, own):
+            def call(*arguments):
+                seen[name] = torch.get_num_threads()
+                return own(*arguments)
+
+            return call
+
+        for name in ("read", "restore"):
+            setattr(pipeline._preprocessor, name, watched(name, getattr(pipeline._preprocessor, name)))
+        session.infer = watched("infer", session.infer)
+        with one_thread():
+            thread = Thread(target=lambda: pipeline.run([tmp_path / "a_0000.nii.gz"], tmp_path / "mask.nii.gz"))
+            thread.start()
+            thread.join()
+    finally:
+        torch.set_num_threads(before)
+    assert seen == {"read": 3, "infer": 1, "restore": 3}

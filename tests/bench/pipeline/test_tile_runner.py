@@ -84,3 +84,18 @@ def test_without_mirroring_logits_are_handed_on_as_they_come():
     runner, session, seen = run(4, mirror_axes=())
     assert (runner.tiles, runner.batches, len(seen)) == (6, 2, 6)
     assert torch.equal(session.inputs[1][2], session.inputs[1][1]), "the last tile completes the batch"
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_beside_an_engines_own_threads_pytorch_takes_one(own):
+    before, seen = torch.get_num_threads(), set()
+    torch.set_num_threads(3)
+    try:
+        session = Session(1)
+        session.own_threads = own
+        runner = TileRunner(session, replace(SETTINGS, mirror_axes=()), torch.device("cpu"), Stopwatch(lambda: None))
+        runner.run(VOLUME, BOXES, lambda *_: seen.add(torch.get_num_threads()))
+        assert seen == {1 if own else 3}
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 import engines
 from bench.worker.ensemble import EnsembleSession, open_all
-from engines.base import Calibration, Evidence, Target, class_check_of
+from engines.base import Calibration, Evidence, Target, class_check_of, has_own_threads
 from models.model import Model, weights_sha256
 from models.networks.unet import MultiTaskUNet, Shape
 
@@ -57,6 +57,7 @@ def test_any_engine_gives_the_mean_of_the_networks(name, batch, tolerance, membe
         averaged = [logits.clone() for logits in session.infer(x)]
         session.sync()
         evidence, check = session.evidence(), class_check_of(session)
+        assert has_own_threads(session) == (not name.startswith("torch"))
         if name == "openvino-int8":
             assert (check.infer(x) - expected[1]).abs().max() < 1e-4, "the exact mean"
         else:
