@@ -12,6 +12,7 @@ from bench.pipeline.settings import Classes, InferenceSettings
 from models.model import Step
 
 IMAGE, LABEL, PREDICTION = "image", "label", "pred"  # MONAI's keys of a case
+_MOST_CLASSES = 256  # whose numbers fit into a mask
 _MOVES = ("Orientationd", "Spacingd", "CropForegroundd", "SpatialPadd", "DivisiblePadd")  # the mask with its image
 _LABEL_MODES = {
     "Spacingd": "nearest", "CropForegroundd": "constant", "SpatialPadd": "constant", "DivisiblePadd": "constant",
@@ -49,10 +50,9 @@ def _with_quick_argmax(discrete: Any) -> Callable[..., Any]:
     """MONAI's AsDiscrete, whose argmax takes a second of each ten million voxels on a CPU: `choose` gives the same."""
 
     def converted(scores: Any, argmax: bool, *others: Any) -> Any:
-        if argmax and scores.device.type == "cpu":
+        if argmax and scores.device.type == "cpu" and len(scores) <= _MOST_CLASSES:
             classes = Classes(tuple(range(len(scores))), None)
-            numbers = torch.empty(scores.shape[1:], dtype=torch.uint8 if len(scores) <= 256 else torch.int16)
-            choose(scores.as_tensor(), classes, numbers)
+            numbers = choose(scores.as_tensor(), classes, torch.empty(scores.shape[1:], dtype=torch.uint8))
             scores, *_ = monai_module("utils").convert_to_dst_type(numbers[None], scores, dtype=numbers.dtype)
             argmax = False
         return discrete(scores, argmax, *others)
