@@ -51,8 +51,8 @@ def measure(options: argparse.Namespace, backend: str) -> dict[str, list[float]]
             for case in plan.record.cases:
                 ways = random.Random(f"{number} {case.name}").sample((ONE, ALL), 2)
                 taken = {way: seconds(way, case.images) for way in ways}
-                for what, one in taken[ONE].items() if number >= 0 else ():
-                    ratios[what].append(one / taken[ALL][what])
+                for what, time in taken[ONE].items() if number >= 0 else ():
+                    ratios[what].append(time / taken[ALL][what])
     return ratios
 
 

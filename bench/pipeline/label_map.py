@@ -222,8 +222,8 @@ def paint(regions: Tensor, labels: Sequence[int], painting: Iterable[int], out: 
 
 
 def _put(label: int, where: Tensor, out: Tensor) -> None:
-    """Write `label` into `out`, uint8, where `where`, bool, which is used up, is true."""
-    if out.device.type != "cpu":
+    """Write `label` into `out` where `where`, bool, which is used up, is true."""
+    if out.device.type != "cpu" or out.dtype != torch.uint8:  # MONAI's masks are float32
         out.masked_fill_(where, label)
         return
     # By bits, since masked_fill_ takes four times as long on a CPU.

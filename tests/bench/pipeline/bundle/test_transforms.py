@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from bench.pipeline.bundle.transforms import PREDICTION, built, labels_of, monai_module
+from bench.pipeline.label_map import paint
 from bench.pipeline.settings import Classes
 
 SCORES = torch.randn(5, 7, 6, 4, generator=torch.Generator().manual_seed(3)).round()  # many are equal
@@ -41,3 +42,4 @@ def test_regions_are_painted_in_their_order() -> None:
     masks = (SCORES[:2] > 0).float()
     expected = torch.where(masks[0] > 0, 3, torch.where(masks[1] > 0, 8, 0)).to(torch.uint8)
     assert labels_of(masks, settings((3, 8), (1, 0))).equal(expected)
+    assert paint(masks, (3, 8), (1, 0), torch.ones(7, 6, 4)).equal(expected.float()), "in the type that a peer asks for"
